@@ -1,0 +1,78 @@
+"""The errors a person may meet, each a sentence that says what to do.
+
+::
+
+    DreamstreamError
+    ├── ConfigError          the settings are wrong; holds every mistake found
+    ├── StoreError           the database cannot be used
+    │   └── NewerDatabaseError
+    ├── DiskError            a file could not be kept (disk full, read-only)
+    ├── SchedulerError       the scheduler process cannot be had
+    └── RequestError         what was asked cannot be done
+        ├── InvalidRequestError   a value is wrong; holds the field's name
+        ├── NotFoundError
+        ├── ForbiddenError
+        └── LimitError            too much at once; holds when to try again
+
+`str(error)` is always fit to be shown to the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DreamstreamError(Exception):
+    """The root of all of them."""
+
+
+class ConfigError(DreamstreamError):
+    """The settings are wrong. `mistakes` has a sentence for each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+class StoreError(DreamstreamError):
+    """The database cannot be used."""
+
+
+class NewerDatabaseError(StoreError):
+    """The database was written by a newer version of Dreamstream."""
+
+
+class DiskError(DreamstreamError):
+    """A file could not be kept: the disk is full, or may not be written."""
+
+
+class SchedulerError(DreamstreamError):
+    """The scheduler process cannot be had at present."""
+
+
+class RequestError(DreamstreamError):
+    """What was asked cannot be done."""
+
+
+class InvalidRequestError(RequestError):
+    """A value is wrong. `field` names it as the person knows it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class NotFoundError(RequestError):
+    """There is no such thing, or it may not be seen."""
+
+
+class ForbiddenError(RequestError):
+    """The person may not do this."""
+
+
+class LimitError(RequestError):
+    """Too much at once. `retry_after_s` says when it may be tried again, where that is known."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)

@@ -1,0 +1,129 @@
+"""What an engine is: something that advances runs, one step at a time.
+
+Everything that draws here is an `Engine`. It begins a `Run` for a job and then, whenever the
+scheduler says so, advances several runs by one step as one batch. Nothing in the product is
+longer than a step, so progress, cancel, steer, pause, checkpoint and fairness need no help from
+an engine: they happen between steps.
+
+To add an engine, write a module in ``generation/engines`` with a class that has the methods of
+`Engine`, and name it in ``generation/engines/__init__.py``. Three promises are asked of it:
+
+1. A run depends on its own job only. Random numbers come from the run's own generator (seeded
+   before the first draw), and nothing is shared between the runs of a batch but arithmetic.
+   Runs of `exact` jobs are stepped alone (`BatchKey` differs), so their rounding is fixed too.
+2. `begin(job, checkpoint(run))` goes on where the run was: the same further steps give the same
+   picture.
+3. `step` raises only for what concerns the whole batch (out of memory). What concerns one run
+   (a loss that is not a number) is put into `Run.error`, and the others go on.
+
+An engine does not know: who asked, who waits, what time it is, Discord, or the disk (but for its
+models' weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from PIL import Image
+
+from generation.protocol import EngineInfo, Job, Recipe, Steer
+
+BatchKey = tuple[Hashable, ...]
+
+
+class EngineError(Exception):
+    """Something a person can be told, as a sentence that says what to do."""
+
+
+class BadCheckpointError(EngineError):
+    """The checkpoint is damaged or of another version; the run can begin anew."""
+
+
+@dataclass
+class Run:
+    """A picture in the making. Engines subclass it with their own state.
+
+    Invariant: `step` steps have been taken, each with the prompt that `recipe` says for it.
+    """
+
+    job: Job
+    recipe: Recipe
+    step: int = 0
+    loss: float | None = None
+    error: EngineError | None = None
+    score: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to take."""
+        return self.error is not None or self.step >= self.recipe.steps
+
+
+R = TypeVar("R", bound=Run)
+
+
+class Engine(Protocol[R]):
+    """A family of picture-makers. See the module's docstring for what it promises."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What may be asked of it. Cheap: no weights are loaded for it."""
+        ...
+
+    def batch_key(self, recipe: Recipe) -> BatchKey:
+        """Say which runs may share a step: those with equal keys.
+
+        The first item is the model key: what `load` must have ready.
+        """
+        ...
+
+    def predict_bytes(self, recipe: Recipe, runs: int) -> int:
+        """Estimate the peak device memory, in bytes, of a step of so many such runs."""
+        ...
+
+    def load(self, model: str) -> None:
+        """Have the model's weights on the device. A second call costs nothing.
+
+        Raises:
+            EngineError: they are not here, or damaged; the sentence says what to do.
+        """
+        ...
+
+    def unload(self, model: str) -> None:
+        """Let go of the model's weights."""
+        ...
+
+    def begin(self, job: Job, checkpoint: bytes | None) -> R:
+        """Make a run at its first step, or where `checkpoint` left it.
+
+        Raises:
+            EngineError: the job cannot be drawn.
+            BadCheckpointError: only the checkpoint is at fault.
+        """
+        ...
+
+    def step(self, runs: Sequence[R]) -> None:
+        """Advance each run by one step, all as one batch. Their batch keys are equal."""
+        ...
+
+    def image(self, run: R) -> Image.Image:
+        """Return what the run shows now: RGB, of the recipe's size."""
+        ...
+
+    def preview(self, run: R) -> Image.Image:
+        """Return a cheap likeness of `image`, of any size."""
+        ...
+
+    def steer(self, run: R, steer: Steer) -> None:
+        """Let the prompt glide to another from the run's present step on.
+
+        Raises:
+            EngineError: it cannot be steered, or not to this.
+        """
+        ...
+
+    def checkpoint(self, run: R) -> bytes:
+        """Return all that `begin` needs to go on: safetensors with its format version."""
+        ...

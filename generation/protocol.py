@@ -1,0 +1,355 @@
+"""The messages between the bot process and the scheduler process, and how they are framed.
+
+This is the only module of ``generation`` that the bot process imports: it needs no torch. One
+stream socket joins the two; each message is four bytes of big-endian length and then msgpack.
+The bot speaks first (`Hello`), the scheduler answers (`Welcome`), and versions must be equal:
+both ends ship together, so a difference means a half-finished upgrade.
+
+The scheduler process keeps nothing that must not be lost. All that it would need to go on after
+a crash (a job's recipe, its newest checkpoint) goes to the bot, which keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+Setting = bool | int | float | str
+
+
+# --- what is drawn -------------------------------------------------------------------------
+
+
+class Steer(msgspec.Struct, frozen=True):
+    """A change of prompt in mid-run: from `step` on the prompt glides to the new one."""
+
+    step: int
+    prompt: str
+    glide_steps: int = 0
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides a picture: the same recipe gives the same picture.
+
+    `prompt` is in the grammar of docs/prompts.md with its alternatives already chosen.
+    `init_sha256` names the picture it starts from, by content. `settings` holds the engine's own
+    options, complete (defaults filled in), so that a later change of a default cannot change an
+    old recipe. `exact` asks for the same pixels whoever shares the machine.
+    """
+
+    engine: str
+    model: str
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    seed: int
+    negative: str = ""
+    guidance: float | None = None
+    strength: float = 0.7
+    init_sha256: str | None = None
+    steers: tuple[Steer, ...] = ()
+    settings: dict[str, Setting] = {}
+    exact: bool = False
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe to be drawn, for whom, and where it left off.
+
+    `init` is the encoded picture named by the recipe. `checkpoint` is what an earlier
+    `Checkpoint` of this job carried. `attempt` counts from 0 and rises after each crash.
+    """
+
+    id: str
+    recipe: Recipe
+    stream: str
+    person: str
+    init: bytes | None = None
+    checkpoint: bytes | None = None
+    attempt: int = 0
+
+
+# --- what the engines offer ----------------------------------------------------------------
+
+
+class OptionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One of an engine's own settings, as a front shows and checks it."""
+
+    name: str
+    help: str
+    default: Setting
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that an engine can draw with on this machine, and the terms it comes under.
+
+    `available` is false where its weights are not here; `missing` then says how to get them.
+    """
+
+    name: str
+    title: str
+    licence: str
+    available: bool = True
+    missing: str = ""
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a front needs to know of an engine: what may be asked of it, and what it takes.
+
+    Sizes are in pixels and multiples of `size_multiple`. `guidance` is None where the engine has
+    no such thing. `models` is in order of preference: the first available one is the default.
+    """
+
+    name: str
+    title: str
+    models: tuple[ModelInfo, ...]
+    default_width: int
+    default_height: int
+    min_side: int
+    max_side: int
+    max_pixels: int
+    size_multiple: int
+    default_steps: int
+    max_steps: int
+    guidance: float | None = None
+    max_guidance: float = 30.0
+    takes_init: bool = False
+    takes_negative: bool = False
+    steerable: bool = False
+    options: tuple[OptionInfo, ...] = ()
+
+
+# --- from the bot to the scheduler ---------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The first message. `secret` proves who connects where the socket is a TCP port."""
+
+    version: int = PROTOCOL_VERSION
+    secret: str = ""
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    """Draw this. Submitting an id that is already known changes nothing."""
+
+    job: Job
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """Stop this job, waiting or running. Answered by `Cancelled`, or by the end that won."""
+
+    job_id: str
+
+
+class SteerJob(msgspec.Struct, frozen=True, tag=True):
+    """Change a running or waiting job's prompt. Answered by `Steered` or `Refused`."""
+
+    job_id: str
+    prompt: str
+    glide_steps: int = 0
+
+
+class Weights(msgspec.Struct, frozen=True, tag=True):
+    """Each stream's share of the machine; a stream not named has weight 1."""
+
+    streams: dict[str, float]
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Checkpoint what runs, send it, and exit."""
+
+
+# --- from the scheduler to the bot ---------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The answer to `Hello`, once the engines are known and the first job can be taken."""
+
+    version: int
+    pid: int
+    device: str
+    engines: tuple[EngineInfo, ...]
+
+
+class Activity(StrEnum):
+    """What the worker is at; each kind has its own deadline."""
+
+    IDLE = "idle"
+    LOAD = "load"
+    STEP = "step"
+    ENCODE = "encode"
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A sign of life, about once a second, from a thread that does not draw.
+
+    `busy_s` is how long the present activity has lasted and `limit_s` how long it may; past that
+    the supervisor ends the process. `job_ids` are the jobs in it: the suspects if it dies.
+    """
+
+    activity: Activity
+    busy_s: float
+    limit_s: float
+    job_ids: tuple[str, ...] = ()
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A waiting job's place (1 is next) and when, in seconds from now, it should start and end."""
+
+    job_id: str
+    place: int
+    starts_in_s: float
+    ends_in_s: float
+
+
+class Queue(msgspec.Struct, frozen=True, tag=True):
+    """Where every waiting job stands. Sent when it changed, at a bounded rate."""
+
+    waiting: tuple[Place, ...]
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """A job's first step is about to be taken (again, after a resume)."""
+
+    job_id: str
+    step: int
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """How far a job is, and at a bounded rate what it looks like: a WebP picture."""
+
+    job_id: str
+    step: int
+    steps: int
+    ends_in_s: float
+    preview: bytes | None = None
+    loss: float | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, tag=True):
+    """Enough to go on from `step` in another process: safetensors, opaque to the bot."""
+
+    job_id: str
+    step: int
+    data: bytes
+
+
+class Steered(msgspec.Struct, frozen=True, tag=True):
+    """The steer has been taken, and belongs to the job's recipe from now on."""
+
+    job_id: str
+    steer: Steer
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """A steer or cancel that could not be done, as a sentence for the person."""
+
+    job_id: str
+    reason: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The picture, as PNG without metadata. `gpu_s` is what was charged for it.
+
+    `recipe` is the submitted one with what happened to it (steers), and reproduces the picture.
+    """
+
+    job_id: str
+    recipe: Recipe
+    png: bytes
+    gpu_s: float
+    score: float | None = None
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag=True):
+    """The job is over, unfinished, as asked."""
+
+    job_id: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The job cannot be drawn. `reason` is a sentence for the person; `detail` for the log.
+
+    `retry` says that the same job might succeed later (out of memory while others were in).
+    """
+
+    job_id: str
+    reason: str
+    detail: str = ""
+    retry: bool = False
+
+
+ToScheduler = Hello | Submit | Cancel | SteerJob | Weights | Shutdown
+ToBot = (
+    Welcome
+    | Beat
+    | Queue
+    | Started
+    | Progress
+    | Checkpoint
+    | Steered
+    | Refused
+    | Finished
+    | Cancelled
+    | Failed
+)
+
+
+class ProtocolError(Exception):
+    """The other end sent something that is not a message of this version."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_to_scheduler: msgspec.msgpack.Decoder[ToScheduler] = msgspec.msgpack.Decoder(ToScheduler)
+_to_bot: msgspec.msgpack.Decoder[ToBot] = msgspec.msgpack.Decoder(ToBot)
+
+M = TypeVar("M")
+
+
+def encode(message: ToScheduler | ToBot) -> bytes:
+    """Return one framed message.
+
+    Raises:
+        ProtocolError: it is larger than `MAX_MESSAGE_BYTES`.
+    """
+    body = _encoder.encode(message)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a message of {len(body)} bytes is over {MAX_MESSAGE_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+async def read_for_scheduler(reader: asyncio.StreamReader) -> ToScheduler:
+    """Read the bot's next message.
+
+    Raises:
+        ProtocolError: it is not a message of this version.
+        asyncio.IncompleteReadError: the bot is gone.
+    """
+    return await _read(reader, _to_scheduler)
+
+
+async def read_for_bot(reader: asyncio.StreamReader) -> ToBot:
+    """Read the scheduler's next message; raises as `read_for_scheduler` does."""
+    return await _read(reader, _to_bot)
+
+
+async def _read(reader: asyncio.StreamReader, decoder: msgspec.msgpack.Decoder[M]) -> M:
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a message of {length} bytes is over {MAX_MESSAGE_BYTES}")
+    body = await reader.readexactly(length)
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error
