@@ -1,0 +1,187 @@
+"""The things the product is about: people, themes, dreams, their images, a stream's events.
+
+Plain frozen records without behaviour or storage: ``bot.store`` reads and writes them, services
+pass them around, both fronts show them. Times are milliseconds since 1970 UTC (`_ms`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from generation.protocol import Recipe, Setting
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Who asks. `id` is ``discord:<snowflake>``, ``guest:<token>`` or ``local:<user>``."""
+
+    id: str
+    name: str
+
+
+class Visibility(StrEnum):
+    """Who may watch a stream: anyone at the wall, who has the link, or nobody at the wall."""
+
+    PUBLIC = "public"
+    LINK = "link"
+    PRIVATE = "private"
+
+
+class Theme(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel is about, and how a prompt becomes a recipe there.
+
+    `template` holds ``{prompt}`` once; `modifiers` are appended as further prompts; empty
+    `engine` and `model`, and None sizes and steps, mean the engine's defaults. `weight` is its
+    stream's share of the machine. `colour` is ``#rrggbb``.
+    """
+
+    id: int
+    slug: str
+    title: str
+    topic: str = ""
+    template: str = "{prompt}"
+    modifiers: str = ""
+    negative: str = ""
+    engine: str = ""
+    model: str = ""
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    weight: float = 1.0
+    colour: str = "#7c6cff"
+    visibility: Visibility = Visibility.PUBLIC
+    created_ms: int = 0
+
+
+class DreamState(StrEnum):
+    """Where a dream is. The last three are final: a dream enters one of them, once."""
+
+    WAITING = "waiting"
+    DRAWING = "drawing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether it will change no more."""
+        return self in (DreamState.DONE, DreamState.FAILED, DreamState.CANCELLED)
+
+
+class Relation(StrEnum):
+    """How a dream came of its parent."""
+
+    REROLL = "reroll"
+    VARIATION = "variation"
+    REMIX = "remix"
+    STEER = "steer"
+    CONTINUE = "continue"
+    UPSCALE = "upscale"
+    INPAINT = "inpaint"
+    BLEND = "blend"
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept picture: a PNG in the library, named by the SHA-256 of its bytes."""
+
+    sha256: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+class Dream(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture asked for: by whom, where, how (`recipe`), and what became of it.
+
+    `prompt` is what the person typed; the recipe's has the theme's words around it. Dreams asked
+    for together share `ask_id`. `reason` is the sentence shown when it failed. `attempt` counts
+    the crashes it was in the middle of.
+    """
+
+    id: str
+    ask_id: str
+    theme_id: int
+    person: Person
+    prompt: str
+    recipe: Recipe
+    state: DreamState
+    step: int = 0
+    attempt: int = 0
+    parent_id: str | None = None
+    relation: Relation | None = None
+    reason: str = ""
+    image: Image | None = None
+    gpu_s: float = 0.0
+    score: float | None = None
+    created_ms: int = 0
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+
+class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks for, as either front hands it in: unchecked, None where not said.
+
+    `init` is an encoded picture as it was uploaded. `count` dreams are made, with seeds one
+    apart.
+    """
+
+    theme: str
+    person: Person
+    prompt: str
+    engine: str | None = None
+    model: str | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    negative: str | None = None
+    strength: float | None = None
+    init: bytes | None = None
+    settings: dict[str, Setting] = {}
+    exact: bool | None = None
+    count: int = 1
+    parent_id: str | None = None
+    relation: Relation | None = None
+
+
+class EventKind(StrEnum):
+    """What a stream's log records."""
+
+    ASKED = "asked"
+    STEERED = "steered"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    THEME = "theme"
+
+
+class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the append-only log. Ids rise without end; readers resume after one."""
+
+    id: int
+    theme_id: int
+    kind: EventKind
+    dream_id: str | None
+    person: Person | None
+    at_ms: int
+    payload: dict[str, Any] = {}
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """How an unfinished dream stands at this moment. Never stored; the latest one wins.
+
+    `place` is its place in the queue (1 is next) or None while it draws. `preview_version` rises
+    with each new preview; 0 means there is none yet. `eta_s` is when it should be done.
+    """
+
+    dream_id: str
+    theme_id: int
+    state: DreamState
+    step: int
+    steps: int
+    place: int | None = None
+    eta_s: float | None = None
+    preview_version: int = 0
