@@ -1,0 +1,221 @@
+"""Settings: one TOML file, checked as a whole, every mistake reported at once.
+
+Every setting has a default, so no file is needed. ``config.example.toml`` explains each one, and
+a test holds it to this module. The Discord token is never in it, nor on a command line: it comes
+from the environment variable `TOKEN_VARIABLE` or from the file `discord.token_file` names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from bot.errors import ConfigError
+
+CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
+TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
+DEFAULT_FILE = Path("config.toml")
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys are mistakes; values are not coerced from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Storage(Section):
+    """Where the durable truth lies."""
+
+    data_dir: Annotated[Path, Field(strict=False)] = Path("data")
+
+
+class Wall(Section):
+    """The web page on which streams are watched and, in local mode, prompted."""
+
+    mode: Literal["local", "proxy", "off"] = "local"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8642, ge=0, le=65535)
+    title: str = Field(default="Dreamstream", min_length=1, max_length=60)
+    public_url: str = ""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+
+class Discord(Section):
+    """The Discord front; it is on when a token is found."""
+
+    token_file: Annotated[Path | None, Field(strict=False)] = None
+
+
+class Scheduler(Section):
+    """The scheduler process, which owns the device."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    threads: int = Field(default=0, ge=0, le=1024)
+    models_dir: Annotated[Path | None, Field(strict=False)] = None
+    exact: bool = False
+    max_batch: int = Field(default=8, ge=1, le=256)
+    quantum_s: float = Field(default=0.5, gt=0, le=30)
+    preview_interval_s: float = Field(default=1.0, ge=0.1, le=60)
+    checkpoint_interval_s: float = Field(default=5.0, ge=0.5, le=600)
+    step_limit_s: float = Field(default=30.0, ge=1, le=3600)
+    load_limit_s: float = Field(default=600.0, ge=10, le=7200)
+
+
+class Limits(Section):
+    """How much may be asked for at once."""
+
+    waiting_per_person: int = Field(default=20, ge=1, le=10_000)
+    waiting_total: int = Field(default=1000, ge=1, le=1_000_000)
+    prompt_characters: int = Field(default=1000, ge=10, le=100_000)
+    pictures_per_ask: int = Field(default=16, ge=1, le=100)
+    upload_mib: int = Field(default=10, ge=1, le=100)
+    upload_megapixels: int = Field(default=40, ge=1, le=400)
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """All settings."""
+
+    storage: Storage = Storage()
+    wall: Wall = Wall()
+    discord: Discord = Discord()
+    scheduler: Scheduler = Scheduler()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+
+def find_config(named: Path | None) -> Path | None:
+    """Say which file holds the settings: the one named, the environment's, or ./config.toml.
+
+    None means that there is none and the defaults hold.
+    """
+    if named is not None:
+        return named
+    from_environment = os.environ.get(CONFIG_VARIABLE)
+    if from_environment:
+        return Path(from_environment)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def load_config(path: Path | None) -> Config:
+    """Read and check the settings; None gives the defaults.
+
+    Relative paths in the file are relative to the file's folder.
+
+    Raises:
+        ConfigError: with a sentence for every mistake in the file.
+    """
+    if path is None:
+        return Config()
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(
+            [f"{path}: there is no such file. Copy config.example.toml there, or name another."]
+        ) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: this is not TOML: {error}."]) from error
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        sentences = [_sentence(detail, table) for detail in error.errors()]
+        raise ConfigError([f"{path}: {sentence}" for sentence in sentences]) from error
+    return _anchored(config, path.resolve().parent)
+
+
+def read_token(config: Config) -> str | None:
+    """Return the Discord bot token, or None where none is configured.
+
+    Reads a file: not for the event loop.
+
+    Raises:
+        ConfigError: the file named for it cannot be read or holds no token.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if token:
+        return token
+    path = config.discord.token_file
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [f"discord.token_file: {path} cannot be read ({error}). Put the bot token in it."]
+        ) from error
+    if not token or any(character.isspace() for character in token):
+        raise ConfigError(
+            [f"discord.token_file: {path} should hold the bot token and nothing else."]
+        )
+    return token
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    storage = config.storage.model_copy(update={"data_dir": folder / config.storage.data_dir})
+    discord, scheduler = config.discord, config.scheduler
+    if discord.token_file is not None:
+        discord = discord.model_copy(update={"token_file": folder / discord.token_file})
+    if scheduler.models_dir is not None:
+        scheduler = scheduler.model_copy(update={"models_dir": folder / scheduler.models_dir})
+    return config.model_copy(
+        update={"storage": storage, "discord": discord, "scheduler": scheduler}
+    )
+
+
+def _sentence(detail: ErrorDetails, table: dict[str, Any]) -> str:
+    place = [str(part) for part in detail["loc"]]
+    key = ".".join(place)
+    if detail["type"] == "extra_forbidden":
+        return _unknown(place)
+    if detail["type"] == "model_type":
+        return f"[{key}] should be a table of settings, not {detail['input']!r}."
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{key} = {_shown(detail['input'])}: {message}."
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+def _unknown(place: list[str]) -> str:
+    key = ".".join(place)
+    if place == ["discord", "token"]:
+        return (
+            "discord.token: the token does not belong in this file. Put it in the environment "
+            f"variable {TOKEN_VARIABLE}, or in a file that discord.token_file names."
+        )
+    known = sorted(_keys_beside(place))
+    near = difflib.get_close_matches(place[-1], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
+    return f"{key}: there is no such setting; {hint}"
+
+
+def _keys_beside(place: list[str]) -> set[str]:
+    section: type[BaseModel] = Config
+    for part in place[:-1]:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    return set(section.model_fields)

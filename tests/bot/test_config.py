@@ -1,0 +1,130 @@
+"""Settings: defaults, every mistake at once, the token's ways in, and the example file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from bot.config import TOKEN_VARIABLE, Config, find_config, load_config, read_token
+from bot.errors import ConfigError
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
+
+
+@pytest.fixture(autouse=True)
+def no_token_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nothing_configured_gives_the_defaults() -> None:
+    config = load_config(None)
+    assert config.wall.mode == "local"
+    assert config.wall.host == "127.0.0.1"
+    assert read_token(config) is None
+
+
+def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        [wall]
+        port = 70000
+        mode = "public"
+        titel = "x"
+        [scheduler]
+        threads = "four"
+        device = "tpu"
+        [discord]
+        token = "abc"
+        [nonsense]
+        """,
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    text = "\n".join(caught.value.mistakes)
+    assert len(caught.value.mistakes) == 7
+    assert "wall.port = 70000: input should be less than or equal to 65535" in text
+    assert "wall.mode" in text and "'local', 'proxy' or 'off'" in text
+    assert "wall.titel: there is no such setting; did you mean title?" in text
+    assert "scheduler.threads" in text and "integer" in text
+    assert "scheduler.device" in text
+    assert "discord.token: the token does not belong in this file" in text
+    assert "nonsense: there is no such setting; known here: discord, limits" in text
+    assert "abc" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[wall\n", "not TOML"),
+        ("wall = 3\n", "[wall] should be a table"),
+        ('[wall]\npublic_url = "dreams.example.org"\n', "must begin with http"),
+        ("[scheduler]\nquantum_s = 0\n", "greater than 0"),
+    ],
+)
+def test_mistakes_are_sentences(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.example\.toml"):
+        load_config(tmp_path / "absent.toml")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, '[storage]\ndata_dir = "kept"\n'))
+    assert config.storage.data_dir == tmp_path / "kept"
+
+
+def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DREAMSTREAM_CONFIG", raising=False)
+    assert find_config(None) is None
+    path = write(tmp_path, "")
+    assert find_config(None) == Path("config.toml")
+    monkeypatch.setenv("DREAMSTREAM_CONFIG", "/elsewhere.toml")
+    assert find_config(None) == Path("/elsewhere.toml")
+    assert find_config(path) == path
+
+
+def test_the_token_comes_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token.txt").write_text("a.b.c\n", encoding="utf-8")
+    config = load_config(write(tmp_path, '[discord]\ntoken_file = "token.txt"\n'))
+    assert read_token(config) == "a.b.c"
+    monkeypatch.setenv(TOKEN_VARIABLE, " d.e.f ")
+    assert read_token(config) == "d.e.f"
+
+
+@pytest.mark.parametrize("content", ["", "a b", None])
+def test_a_useless_token_file_is_named(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "token.txt").write_text(content, encoding="utf-8")
+    config = load_config(write(tmp_path, '[discord]\ntoken_file = "token.txt"\n'))
+    with pytest.raises(ConfigError, match=r"discord\.token_file"):
+        read_token(config)
+
+
+def test_the_example_holds_every_setting_with_its_default() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    # A setting without a default stands there commented out; give it back to the reader.
+    as_file = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+    config = load_config(EXAMPLE)
+    assert config == load_config(None).model_copy(update={"storage": config.storage})
+    for name, section in Config.model_fields.items():
+        assert isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
+        body = as_file.split(f"[{name}]\n", 1)[1].split("\n[", 1)[0]
+        for key in section.annotation.model_fields:
+            match = re.search(rf"^(# .+\n)+(.+\n)?{key} = ", body, flags=re.MULTILINE)
+            assert match, f"config.example.toml should explain {name}.{key}"
