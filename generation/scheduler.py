@@ -1,0 +1,469 @@
+"""Who is drawn next: the decisions of the scheduler, without clock, torch, input or output.
+
+The loop around it is short: `submit` jobs; `choose` an `Assignment` for a free worker; let the
+worker carry it out; hand its `Report` back. One assignment is about a quantum long (half a
+second), so a new job, a cancel or a steer waits no longer than that.
+
+An assignment is made in three steps.
+
+1. *Who leads.* The fair queue's next person (`generation.fair`), but for two things: somebody who
+   has nothing on show yet goes first, unless well ahead of their share (it is charged all the
+   same); and a model that must stay a while keeps the room (`generation.residency`).
+2. *Who shares the step.* Those whom the fair queue would serve next anyway, for as long as their
+   runs are compatible: they are *due*. After them, compatible runs *ride* along while everybody
+   in the batch still advances faster than their share alone would let them (`RIDE_GAIN`); on a
+   GPU that is usually so, on a CPU seldom.
+3. *For how long.* As many steps as fit in the quantum, by what steps were measured to take.
+
+The measured seconds are charged: the due split what the batch would have cost without riders,
+the riders split what they added. So riding is cheap, and costs nobody outside the batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+
+from generation.assignment import Assignment, Report
+from generation.costs import CostKey, Costs
+from generation.engine import BatchKey
+from generation.eta import Forecast, Piece, forecast
+from generation.fair import FairTree, Flow
+from generation.protocol import Failed, Job, SteerJob
+from generation.residency import ModelKey, Residency
+
+RIDE_GAIN = 1.2
+"""Riders join while everybody's pace in the batch is so many times their fair share's."""
+MIN_WEIGHT, MAX_WEIGHT = 0.01, 100.0
+CAP_S = 600.0
+"""How long a batch stays small after the device's memory ran out."""
+
+Rank = tuple[bool, float, int, float, int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an administrator sets. Who is further ahead than `early_s` gets no early preview."""
+
+    quantum_s: float = 0.5
+    max_batch: int = 8
+    max_open: int = 64
+    early_s: float = 5.0
+    step_limit_s: float = 30.0
+    first_step_limit_s: float = 120.0
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A job in the scheduler. `job` carries its newest checkpoint.
+
+    `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether it has
+    been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one that
+    failed; `cleared` says that it needs the whole device.
+    """
+
+    job: Job
+    key: BatchKey
+    cost_key: CostKey
+    predict_bytes: Callable[[int], int]
+    step: int = 0
+    gpu_s: float = 0.0
+    worker: str | None = None
+    busy: bool = False
+    shown: bool = False
+    used: float = 0.0
+    alone_until: int = -1
+    cleared: bool = False
+    steers: list[SteerJob] = field(default_factory=list)
+
+    @property
+    def flow(self) -> Flow:
+        """Who is charged."""
+        return self.job.stream, self.job.person
+
+    @property
+    def model(self) -> ModelKey:
+        """What must be loaded for it."""
+        return self.job.recipe.engine, self.job.recipe.model
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may share no batch."""
+        return self.cleared or self.step <= self.alone_until
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """An assignment on its way. `held_s` is held of each flow until it is charged."""
+
+    assignment: Assignment
+    due: tuple[Ticket, ...]
+    riders: tuple[Ticket, ...]
+    held_s: float
+    predicted_bytes: int
+
+    @property
+    def batch(self) -> tuple[Ticket, ...]:
+        return self.due + self.riders
+
+
+@dataclass
+class _Worker:
+    residency: Residency
+    flight: _Flight | None = None
+
+
+class Scheduler:
+    """The jobs, the workers, and the decisions. Times are seconds of any steady clock."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.tree = FairTree()
+        self.costs = Costs()
+        self._tickets: dict[str, Ticket] = {}
+        # Each flow's tickets, first come first.
+        self._flows: dict[Flow, dict[str, Ticket]] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._batch_caps: dict[CostKey, tuple[int, float]] = {}
+
+    # --- jobs ------------------------------------------------------------------------------
+
+    def ticket(self, job_id: str) -> Ticket | None:
+        """Return what is known of a job; None where it is over, or never was."""
+        return self._tickets.get(job_id)
+
+    def tickets(self) -> Collection[Ticket]:
+        """Return all unfinished jobs, in order of arrival."""
+        return self._tickets.values()
+
+    def submit(
+        self, job: Job, key: BatchKey, cost_key: CostKey, predict_bytes: Callable[[int], int]
+    ) -> None:
+        """Take a job. `key` says with whom it may share a step, `cost_key` what a step costs."""
+        if job.id in self._tickets:
+            return
+        ticket = Ticket(job, key, cost_key, predict_bytes)
+        self._tickets[job.id] = ticket
+        self._flows.setdefault(ticket.flow, {})[job.id] = ticket
+        self.tree.arrive(ticket.flow)
+
+    def remove(self, job_id: str) -> Ticket | None:
+        """Forget a job: cancelled, failed or finished. What is under way is still charged."""
+        ticket = self._tickets.pop(job_id, None)
+        if ticket is not None:
+            mates = self._flows[ticket.flow]
+            del mates[job_id]
+            if not mates:
+                del self._flows[ticket.flow]
+                self.tree.leave(ticket.flow)
+        return ticket
+
+    def checkpointed(self, job_id: str, data: bytes) -> None:
+        """Keep a job's newest checkpoint, to go on from should its run be lost."""
+        ticket = self._tickets.get(job_id)
+        if ticket is not None:
+            ticket.job = msgspec.structs.replace(ticket.job, checkpoint=data)
+
+    def set_weights(self, streams: dict[str, float]) -> None:
+        """Set the streams' shares, within `MIN_WEIGHT` and `MAX_WEIGHT`; 1 if not named."""
+        for stream in self.tree.streams.weighted():
+            self.tree.set_weight(stream, 1.0)
+        for stream, weight in streams.items():
+            self.tree.set_weight(stream, min(max(weight, MIN_WEIGHT), MAX_WEIGHT))
+
+    # --- workers ---------------------------------------------------------------------------
+
+    def add_worker(self, worker: str, capacity_bytes: int | None = None) -> None:
+        """Take a device into use. `capacity_bytes` is None where it is not known."""
+        self._workers[worker] = _Worker(Residency(capacity_bytes))
+
+    def lose_worker(self, worker: str) -> None:
+        """Note that a device is gone. Its runs go on elsewhere, from their checkpoints."""
+        flight = self._workers.pop(worker).flight
+        if flight is not None:
+            self._charge(flight, 0.0)
+        for ticket in self._tickets.values():
+            if ticket.worker == worker:
+                ticket.worker, ticket.busy = None, False
+
+    def residency(self, worker: str) -> Residency:
+        """Return what is loaded on a device."""
+        return self._workers[worker].residency
+
+    # --- choosing --------------------------------------------------------------------------
+
+    def choose(self, worker: str, now: float) -> Assignment | None:
+        """Decide what a free worker does next; None where there is nothing for it."""
+        ready = self._ready(worker)
+        ranks = {flow: (not self._early(flow), *self.tree.rank(flow)) for flow in ready}
+        wanted = {ticket.model for tickets in ready.values() for ticket in tickets}
+        residency = self._workers[worker].residency
+        for flow in sorted(ranks, key=ranks.__getitem__):
+            lead = ready[flow][0]
+            unload: tuple[ModelKey, ...] | None = residency.others(lead.model)
+            if not lead.cleared:
+                need_bytes = self.costs.peak_bytes(lead.cost_key, lead.predict_bytes(1))
+                unload = residency.make_room(lead.model, need_bytes, wanted, now)
+            if unload is None:
+                del ranks[flow]
+                continue
+            most = self._most(lead, residency.room_bytes(lead.model, unload), now)
+            due = self._due(lead, ready, ranks, most)
+            riders = self._riders(due, ready, ranks, most)
+            return self._assign(worker, due, riders, unload, now)
+        return None
+
+    def _ready(self, worker: str) -> dict[Flow, list[Ticket]]:
+        """Return, for each flow, its first runs that this worker could step now."""
+        ready: dict[Flow, list[Ticket]] = {}
+        for flow, tickets in self._flows.items():
+            free = (t for t in tickets.values() if not t.busy and t.worker in (None, worker))
+            if found := list(islice(free, self.limits.max_batch)):
+                ready[flow] = found
+        return ready
+
+    def _early(self, flow: Flow) -> bool:
+        """Whether a person has nothing on show yet, and may be let in first for it."""
+        if any(ticket.shown for ticket in self._flows[flow].values()):
+            return False
+        return self.tree.ahead_s(flow) <= self.limits.early_s
+
+    def _most(self, lead: Ticket, room_bytes: float, now: float) -> int:
+        """Return how many runs may share the step, by memory and by experience."""
+        if lead.alone:
+            return 1
+        cap, until = self._batch_caps.get(lead.cost_key, (0, now))
+        most = cap if now < until else self.limits.max_batch
+        while most > 1 and room_bytes < self.costs.peak_bytes(
+            lead.cost_key, lead.predict_bytes(most)
+        ):
+            most -= 1
+        return most
+
+    def _due(
+        self, lead: Ticket, ready: dict[Flow, list[Ticket]], ranks: dict[Flow, Rank], most: int
+    ) -> list[Ticket]:
+        """Return the lead, and whoever would be served next anyway and is compatible."""
+        due: list[Ticket] = []
+        self.tree.serve(lead.flow)
+        head = lead
+        while head not in due and head.key == lead.key and not (due and head.alone):
+            due.append(head)
+            if len(due) == most:
+                break
+            self.tree.hold(head.flow, self.limits.quantum_s)
+            for flow, rank in ranks.items():
+                if flow[0] == head.flow[0]:
+                    ranks[flow] = (rank[0] or flow == head.flow, *self.tree.rank(flow))
+            head = ready[min(ranks, key=ranks.__getitem__)][0]
+        for ticket in due[: most - 1]:
+            self.tree.hold(ticket.flow, -self.limits.quantum_s)
+        return due
+
+    def _riders(
+        self,
+        due: list[Ticket],
+        ready: dict[Flow, list[Ticket]],
+        ranks: dict[Flow, Rank],
+        most: int,
+    ) -> list[Ticket]:
+        """Return further runs for the step, that leave everybody in it a pace above their share."""
+        key, cost_key = due[0].key, due[0].cost_key
+        one_s = self.costs.step_s(cost_key, 1)
+        if one_s is None or len(due) >= most:
+            return []
+        # Everybody's first run before anybody's second.
+        candidates = sorted(
+            (
+                (nth, ranks[flow], ticket)
+                for flow in ranks
+                for nth, ticket in enumerate(ready[flow])
+                if ticket.key == key and not ticket.alone and ticket not in due
+            ),
+            key=lambda candidate: candidate[:2],
+        )
+        runs = Counter(ticket.flow for ticket in due)
+        share = {
+            flow: self.tree.share(flow)
+            for flow in [*runs, *(ticket.flow for _, _, ticket in candidates)]
+        }
+        riders: list[Ticket] = []
+        for _, _, ticket in candidates:
+            if len(due) + len(riders) == most:
+                break
+            batch_s = self.costs.guess_s(cost_key, len(due) + len(riders) + 1)
+            with_it = runs + Counter([ticket.flow])
+            if all(n * one_s >= RIDE_GAIN * share[flow] * batch_s for flow, n in with_it.items()):
+                runs = with_it
+                riders.append(ticket)
+        return riders
+
+    def _assign(
+        self,
+        worker: str,
+        due: list[Ticket],
+        riders: list[Ticket],
+        unload: tuple[ModelKey, ...],
+        now: float,
+    ) -> Assignment:
+        limits = self.limits
+        lead, batch = due[0], due + riders
+        step_s = self.costs.step_s(lead.cost_key, len(batch))
+        assignment = Assignment(
+            model=lead.model,
+            job_ids=tuple(ticket.job.id for ticket in batch),
+            jobs=tuple(ticket.job for ticket in batch if ticket.worker != worker),
+            steps=1 if step_s is None else max(1, round(limits.quantum_s / step_s)),
+            quantum_s=limits.quantum_s,
+            step_limit_s=self.costs.limit_s(
+                lead.cost_key, len(batch), limits.step_limit_s, limits.first_step_limit_s
+            ),
+            steers=tuple(steer for ticket in batch for steer in ticket.steers),
+            suspend=self._suspend(worker, batch, unload),
+            unload=unload,
+        )
+        for ticket in batch:
+            ticket.worker, ticket.busy, ticket.shown, ticket.used = worker, True, True, now
+            ticket.steers.clear()
+            self.tree.hold(ticket.flow, limits.quantum_s / len(batch))
+        self._workers[worker].flight = _Flight(
+            assignment,
+            tuple(due),
+            tuple(riders),
+            limits.quantum_s / len(batch),
+            lead.predict_bytes(len(batch)),
+        )
+        return assignment
+
+    def _suspend(
+        self, worker: str, batch: list[Ticket], unload: tuple[ModelKey, ...]
+    ) -> tuple[str, ...]:
+        """Return the runs that must leave the device: for want of their model, or of room."""
+        idle = sorted(
+            (t for t in self._tickets.values() if t.worker == worker and t not in batch),
+            key=lambda ticket: ticket.used,
+        )
+        surplus = len(idle) + len(batch) - self.limits.max_open
+        return tuple(
+            ticket.job.id
+            for nth, ticket in enumerate(idle)
+            if nth < surplus or ticket.model in unload or batch[0].cleared
+        )
+
+    # --- what came of it -------------------------------------------------------------------
+
+    def report(self, worker: str, report: Report, now: float) -> tuple[list[Ticket], list[Failed]]:
+        """Learn what became of the worker's assignment.
+
+        Returns:
+            the tickets of the runs that ended, as the worker said; and the jobs that the
+            scheduler gives up, which are forgotten too.
+        """
+        state = self._workers[worker]
+        flight, state.flight = state.flight, None
+        assert flight is not None, "a report without an assignment"
+        assignment = flight.assignment
+        self._learn(state.residency, flight, report, now)
+        self._charge(flight, report.seconds)
+        for job_id in assignment.suspend:
+            if job_id in self._tickets:
+                self._tickets[job_id].worker = None
+        for ticket in flight.batch:
+            ticket.busy = False
+            ticket.step = report.steps.get(ticket.job.id, ticket.step)
+        ended = [ticket for ticket in map(self.remove, report.ended) if ticket is not None]
+        failed: list[Failed] = []
+        if report.fault is not None:
+            left = [ticket for ticket in flight.batch if ticket.job.id in self._tickets]
+            for ticket in left:
+                ticket.worker = None
+            if report.fault.out_of_memory:
+                failed = self._out_of_memory(state, flight, left, report.fault.detail, now)
+            else:
+                failed = self._error(left, report.fault.detail)
+            for failure in failed:
+                self.remove(failure.job_id)
+        return ended, failed
+
+    def _learn(self, residency: Residency, flight: _Flight, report: Report, now: float) -> None:
+        cost_key = flight.due[0].cost_key
+        for model in flight.assignment.unload:
+            residency.unloaded(model)
+        if report.load_s is not None:
+            residency.loaded(flight.assignment.model, now, report.load_s, report.model_bytes)
+        residency.used(flight.assignment.model, now)
+        for runs, seconds in report.step_times:
+            self.costs.add_step(cost_key, runs, seconds)
+        if report.peak_bytes:
+            others = residency.total_bytes() - residency.size_bytes(flight.assignment.model)
+            self.costs.add_peak(cost_key, flight.predicted_bytes, report.peak_bytes - others)
+
+    def _charge(self, flight: _Flight, seconds: float) -> None:
+        cost_key, due, riders = flight.due[0].cost_key, flight.due, flight.riders
+        base_s = seconds
+        if riders:
+            with_riders_s = self.costs.guess_s(cost_key, len(due) + len(riders))
+            base_s *= self.costs.guess_s(cost_key, len(due)) / with_riders_s
+        for tickets, part_s in ((due, base_s), (riders, seconds - base_s)):
+            for ticket in tickets:
+                ticket.gpu_s += part_s / len(tickets)
+                self.tree.charge(ticket.flow, part_s / len(tickets), flight.held_s)
+
+    def _out_of_memory(
+        self, state: _Worker, flight: _Flight, left: list[Ticket], detail: str, now: float
+    ) -> list[Failed]:
+        """Halve the batch; then run alone on an emptied device; then give up."""
+        loaded = flight.assignment.model in state.residency
+        if loaded and len(flight.batch) > 1:
+            self._batch_caps[flight.due[0].cost_key] = (len(flight.batch) // 2, now + CAP_S)
+            return []
+        if not left:
+            return []
+        lead = left[0]
+        if not lead.cleared:
+            lead.cleared = True
+            return []
+        reason = (
+            "This picture does not fit into the machine's memory. Try a smaller size, "
+            "or try again later."
+        )
+        return [Failed(job_id=lead.job.id, reason=reason, detail=detail, retry=True)]
+
+    def _error(self, left: list[Ticket], detail: str) -> list[Failed]:
+        """Try each of a failed batch alone, so that only the culprit fails."""
+        if len(left) > 1:
+            for ticket in left:
+                ticket.alone_until = ticket.step
+            return []
+        reason = "Something went wrong while drawing this; the log has the details."
+        return [Failed(job_id=ticket.job.id, reason=reason, detail=detail) for ticket in left]
+
+    # --- looking ahead ---------------------------------------------------------------------
+
+    def forecast(self) -> dict[str, Forecast]:
+        """Estimate when each unfinished job starts and ends, in seconds from now."""
+        residency = next((state.residency for state in self._workers.values()), Residency())
+        pieces = [
+            Piece(
+                ticket.job.id,
+                ticket.flow,
+                ticket.cost_key,
+                ticket.job.recipe.steps - ticket.step,
+                ticket.shown,
+                residency.load_s(ticket.model),
+            )
+            for ticket in self._tickets.values()
+        ]
+        return forecast(
+            pieces,
+            self.tree.streams.weight,
+            self.costs.guess_s,
+            self.limits.max_batch,
+            RIDE_GAIN,
+            self.limits.quantum_s,
+            max(1, len(self._workers)),
+        )

@@ -1,0 +1,346 @@
+"""Carries out assignments on one device: loads, begins, steps, shows, saves, finishes.
+
+A worker knows engines only as `generation.engine.Engine`. It decides nothing: which runs, in which
+order and for how long comes with the assignment. What it has to say to the people goes to `emit`
+as messages of the protocol (the times that only the scheduler knows are zero in them); what the
+scheduler must know is the `Report` that `advance` returns.
+
+One thread calls `advance`; `post`, `stop` and `doing` may be used from any.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from PIL import Image
+
+from generation.assignment import Assignment, Fault, Report
+from generation.device import Device, is_out_of_memory
+from generation.engine import BadCheckpointError, Engine, EngineError, Run
+from generation.previews import Encoder, Pace
+from generation.protocol import (
+    Activity,
+    Cancel,
+    Checkpoint,
+    Failed,
+    Job,
+    Progress,
+    Refused,
+    Started,
+    Steer,
+    Steered,
+    SteerJob,
+    ToBot,
+)
+from generation.residency import ModelKey
+from generation.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+BROKEN = "Something went wrong while drawing this; the log has the details."
+TOO_LARGE = (
+    "This picture does not fit into the machine's memory. Try a smaller size, or try again later."
+)
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What the worker is at, since when (by its clock), and how long that may last."""
+
+    activity: Activity
+    since: float
+    limit_s: float
+    job_ids: tuple[str, ...] = ()
+
+
+@dataclass
+class _Turn:
+    """What has come of the assignment so far."""
+
+    assignment: Assignment
+    steps: dict[str, int] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    step_times: list[tuple[int, float]] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+    load_s: float | None = None
+    model_bytes: int = 0
+
+
+class Worker:
+    """One device and the runs on it."""
+
+    def __init__(
+        self,
+        engines: Mapping[str, Engine[Any]],
+        device: Device,
+        emit: Callable[[ToBot], None],
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engines = engines
+        self._device = device
+        self._emit = emit
+        self._settings = settings
+        self._clock = clock
+        self._encoder = Encoder(emit, settings.preview_px)
+        self._previews = Pace(settings.preview_s, eager=True)
+        self._checkpoints = Pace(settings.checkpoint_s, eager=False)
+        self._runs: dict[str, Run] = {}
+        self._loaded: set[ModelKey] = set()
+        self._mail: deque[Cancel | SteerJob] = deque()
+        self._stop = threading.Event()
+        self._doing = Doing(Activity.IDLE, clock(), 0.0)
+
+    # --- from any thread -------------------------------------------------------------------
+
+    @property
+    def doing(self) -> Doing:
+        """What it is at."""
+        return self._doing
+
+    def post(self, message: Cancel | SteerJob) -> None:
+        """Have a run cancelled or steered before its next step."""
+        self._mail.append(message)
+
+    def stop(self) -> None:
+        """Have `advance` return after the present step."""
+        self._stop.set()
+
+    # --- from the worker's thread ----------------------------------------------------------
+
+    def advance(self, assignment: Assignment) -> Report:
+        """Carry out an assignment."""
+        turn = _Turn(assignment)
+        began = self._clock()
+        fault: Fault | None = None
+        try:
+            self._prepare(turn)
+            self._draw(turn)
+        except Exception as error:
+            fault = Fault(is_out_of_memory(error), "".join(traceback.format_exception(error)))
+        # Outside the except block: there, the traceback would keep the failed step's tensors
+        # alive, and nothing could be freed.
+        for job_id in assignment.job_ids:
+            run = self._runs.get(job_id)
+            if run is not None:
+                turn.steps[job_id] = run.step
+                if fault is not None:
+                    self._drop(job_id)
+                elif job_id not in turn.told:
+                    self._tell(turn, run)
+        if fault is not None:
+            _log.warning("dreams %s: %s", ", ".join(assignment.job_ids), fault.detail)
+            self._device.free()
+        report = Report(
+            seconds=max(0.0, self._clock() - began - (turn.load_s or 0.0)),
+            steps=turn.steps,
+            ended=tuple(turn.ended),
+            step_times=tuple(turn.step_times),
+            fault=fault,
+            load_s=turn.load_s,
+            model_bytes=turn.model_bytes,
+            peak_bytes=self._device.peak_bytes() if turn.step_times else 0,
+        )
+        self._at(Activity.IDLE, 0.0)
+        return report
+
+    def load(self, model: ModelKey) -> tuple[float, int]:
+        """Have a model on the device; return the seconds and bytes it took.
+
+        Raises:
+            EngineError: it cannot be had.
+        """
+        before_bytes, began = self._device.used_bytes(), self._clock()
+        self._engines[model[0]].load(model[1])
+        self._device.synchronize()
+        self._loaded.add(model)
+        return self._clock() - began, max(0, self._device.used_bytes() - before_bytes)
+
+    def checkpoint_all(self) -> None:
+        """Save every run, and wait until all that was to be sent has been."""
+        for run in self._runs.values():
+            self._save(run)
+        self._encoder.flush()
+
+    # --- one assignment --------------------------------------------------------------------
+
+    def _prepare(self, turn: _Turn) -> None:
+        """Make room, load the model and begin the runs that are not begun."""
+        assignment = turn.assignment
+        for job_id in assignment.suspend:
+            run = self._runs.get(job_id)
+            if run is not None:
+                self._save(run)
+                self._drop(job_id)
+        for model in assignment.unload:
+            self._engines[model[0]].unload(model[1])
+            self._loaded.discard(model)
+        if assignment.unload:
+            self._device.free()
+        if assignment.model not in self._loaded:
+            self._at(Activity.LOAD, self._settings.load_limit_s, assignment.job_ids)
+            try:
+                turn.load_s, turn.model_bytes = self.load(assignment.model)
+            except EngineError as error:
+                for job_id in assignment.job_ids:
+                    self._fail(turn, job_id, str(error))
+                return
+        for job in assignment.jobs:
+            self._at(Activity.LOAD, self._settings.load_limit_s, (job.id,))
+            self._begin(turn, job)
+        for steer in assignment.steers:
+            self.post(steer)
+
+    def _begin(self, turn: _Turn, job: Job) -> None:
+        engine = self._engines[job.recipe.engine]
+        checkpoint = job.checkpoint
+        try:
+            try:
+                run = engine.begin(job, checkpoint)
+            except BadCheckpointError as error:
+                _log.warning("dream %s: begins anew: %s", job.id, error)
+                run = engine.begin(msgspec.structs.replace(job, checkpoint=None), None)
+        except EngineError as error:
+            self._fail(turn, job.id, str(error))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            _log.exception("dream %s: could not be begun", job.id)
+            self._fail(turn, job.id, BROKEN, repr(error))
+        else:
+            self._runs[job.id] = run
+            self._emit(Started(job.id, run.step))
+
+    def _draw(self, turn: _Turn) -> None:
+        """Take the steps, and after each see to those runs."""
+        assignment = turn.assignment
+        engine = self._engines[assignment.model[0]]
+        began = self._clock()
+        for nth in range(assignment.steps):
+            self._read_mail(turn)
+            runs = [self._runs[job_id] for job_id in assignment.job_ids if job_id in self._runs]
+            for run in [run for run in runs if run.done]:
+                self._end(turn, engine, run)
+            runs = [run for run in runs if not run.done]
+            late = nth > 0 and self._clock() - began > 2 * assignment.quantum_s
+            if not runs or late or self._stop.is_set():
+                return
+            self._at(Activity.STEP, assignment.step_limit_s, tuple(run.job.id for run in runs))
+            before = self._clock()
+            engine.step(runs)
+            self._device.synchronize()
+            turn.step_times.append((len(runs), self._clock() - before))
+            for run in runs:
+                if run.done:
+                    self._end(turn, engine, run)
+                else:
+                    self._show(turn, engine, run)
+
+    def _show(self, turn: _Turn, engine: Engine[Any], run: Run) -> None:
+        """Send a preview and a checkpoint where they are due."""
+        now = self._clock()
+        if self._previews.due(run.job.id, now) and not self._encoder.behind:
+            try:
+                self._tell(turn, run, engine.preview(run))
+            except Exception:
+                _log.exception("dream %s: no preview", run.job.id)
+            self._previews.done(run.job.id, self._clock(), self._clock() - now)
+        now = self._clock()
+        if self._checkpoints.due(run.job.id, now):
+            self._save(run)
+            self._checkpoints.done(run.job.id, self._clock(), self._clock() - now)
+
+    def _tell(self, turn: _Turn, run: Run, picture: Image.Image | None = None) -> None:
+        turn.told.add(run.job.id)
+        progress = Progress(
+            job_id=run.job.id, step=run.step, steps=run.recipe.steps, ends_in_s=0.0, loss=run.loss
+        )
+        self._encoder.progress(progress, picture)
+
+    def _end(self, turn: _Turn, engine: Engine[Any], run: Run) -> None:
+        """Send the finished picture, or why there is none."""
+        job_id = run.job.id
+        if run.error is not None:
+            self._fail(turn, job_id, str(run.error))
+            return
+        self._at(Activity.ENCODE, turn.assignment.step_limit_s, (job_id,))
+        picture: Image.Image | None = None
+        for _ in range(2):
+            out_of_memory, detail = False, ""
+            try:
+                picture = engine.image(run)
+                break
+            except Exception as error:
+                out_of_memory, detail = is_out_of_memory(error), repr(error)
+                _log.exception("dream %s: its picture cannot be had", job_id)
+            self._device.free()
+        if picture is None:
+            reason = TOO_LARGE if out_of_memory else BROKEN
+            self._fail(turn, job_id, reason, detail, retry=out_of_memory)
+            return
+        self._encoder.finished(job_id, run.recipe, run.score, picture)
+        self._drop(job_id)
+        turn.ended.append(job_id)
+
+    def _read_mail(self, turn: _Turn) -> None:
+        while self._mail:
+            message = self._mail.popleft()
+            run = self._runs.get(message.job_id)
+            if isinstance(message, Cancel):
+                if run is not None:
+                    self._drop(message.job_id)
+                    if message.job_id in turn.assignment.job_ids:
+                        turn.ended.append(message.job_id)
+            elif run is None:
+                self._emit(Refused(message.job_id, "This dream can no longer be steered."))
+            else:
+                self._steer(run, message)
+
+    def _steer(self, run: Run, message: SteerJob) -> None:
+        steer = Steer(run.step, message.prompt, message.glide_steps)
+        try:
+            self._engines[run.recipe.engine].steer(run, steer)
+        except EngineError as error:
+            self._emit(Refused(run.job.id, str(error)))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            _log.exception("dream %s: could not be steered", run.job.id)
+            self._emit(Refused(run.job.id, "The new prompt could not be taken."))
+        else:
+            if steer not in run.recipe.steers:
+                steers = (*run.recipe.steers, steer)
+                run.recipe = msgspec.structs.replace(run.recipe, steers=steers)
+            self._emit(Steered(run.job.id, steer))
+
+    def _save(self, run: Run) -> None:
+        """Send a checkpoint. Where none can be made, an older one must do."""
+        try:
+            data = self._engines[run.recipe.engine].checkpoint(run)
+        except Exception:
+            _log.exception("dream %s: no checkpoint", run.job.id)
+            return
+        self._emit(Checkpoint(run.job.id, run.step, data))
+
+    def _fail(
+        self, turn: _Turn, job_id: str, reason: str, detail: str = "", retry: bool = False
+    ) -> None:
+        self._drop(job_id)
+        turn.ended.append(job_id)
+        self._emit(Failed(job_id=job_id, reason=reason, detail=detail, retry=retry))
+
+    def _drop(self, job_id: str) -> None:
+        self._runs.pop(job_id, None)
+        self._previews.forget(job_id)
+        self._checkpoints.forget(job_id)
+
+    def _at(self, activity: Activity, limit_s: float, job_ids: tuple[str, ...] = ()) -> None:
+        self._doing = Doing(activity, self._clock(), limit_s, job_ids)

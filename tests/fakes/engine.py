@@ -1,0 +1,251 @@
+"""An engine without torch, whose every mood can be ordered: slow, hung, crashing, out of memory.
+
+Name it to a scheduler process as ``tests.fakes.engine:build_engines``. A recipe's `settings` say
+how it behaves; see `FakeEngine.info` for what there is. Its picture depends on the recipe alone:
+each step draws from the run's own random stream and mixes in the prompt of that step.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from PIL import Image
+
+from generation.engine import BadCheckpointError, BatchKey, Engine, EngineError, Run
+from generation.protocol import EngineInfo, Job, ModelInfo, OptionInfo, Recipe, Steer
+
+VERSION = 1
+
+
+class OutOfMemoryError(RuntimeError):
+    """Looks like torch's own."""
+
+
+class State(msgspec.Struct):
+    """What a checkpoint holds."""
+
+    version: int
+    step: int
+    recipe: Recipe
+    random_state: tuple[Any, ...]
+    colour: tuple[float, float, float]
+
+
+@dataclass
+class FakeRun(Run):
+    """A colour that wanders towards that of its prompt."""
+
+    random: random.Random = field(default_factory=random.Random)
+    colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+def _options() -> tuple[OptionInfo, ...]:
+    return (
+        OptionInfo(name="step_s", help="Seconds that a step takes, as a start.", default=0.0),
+        OptionInfo(name="run_s", help="Seconds that each run adds to a step.", default=0.0),
+        OptionInfo(name="hang_at", help="The step in which it hangs for ever.", default=-1),
+        OptionInfo(name="crash_at", help="The step in which the process dies.", default=-1),
+        OptionInfo(name="crash_attempts", help="In so many attempts it dies.", default=1_000_000),
+        OptionInfo(name="raise_at", help="The step in which the whole batch fails.", default=-1),
+        OptionInfo(name="error_at", help="The step in which this run fails.", default=-1),
+        OptionInfo(name="oom_over", help="More runs than these do not fit.", default=1_000_000),
+        OptionInfo(name="begin", help="How beginning fails: error, raise, or not.", default=""),
+        OptionInfo(name="show", help="How showing fails: raise, oom, or not.", default=""),
+        OptionInfo(name="score", help="The score it ends with.", default=0.5),
+    )
+
+
+class FakeEngine:
+    """See the module's docstring. `sleep` is a test's to replace."""
+
+    def __init__(self, name: str = "fake", *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.name = name
+        self.sleep = sleep
+        self.loaded: list[str] = []
+        self.batches: list[tuple[str, ...]] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        """What may be asked of it."""
+        return EngineInfo(
+            name=self.name,
+            title="Fake",
+            models=(
+                ModelInfo(name="plain", title="Plain", licence="MIT"),
+                ModelInfo(name="other", title="Other", licence="MIT"),
+                ModelInfo(
+                    name="absent", title="Absent", licence="MIT", available=False, missing="No."
+                ),
+            ),
+            default_width=64,
+            default_height=64,
+            min_side=8,
+            max_side=1024,
+            max_pixels=1024 * 1024,
+            size_multiple=8,
+            default_steps=20,
+            max_steps=100_000,
+            takes_init=True,
+            takes_negative=True,
+            steerable=True,
+            options=_options(),
+        )
+
+    def batch_key(self, recipe: Recipe) -> BatchKey:
+        """Runs of one model and size share a step."""
+        return (recipe.model, recipe.width, recipe.height)
+
+    def predict_bytes(self, recipe: Recipe, runs: int) -> int:
+        """Count 100 bytes a pixel."""
+        return 100 * recipe.width * recipe.height * runs
+
+    def load(self, model: str) -> None:
+        """Load nothing; ``absent`` cannot be had."""
+        if model == "absent":
+            raise EngineError("The weights of absent are not here.")
+        if model not in self.loaded:
+            self.loaded.append(model)
+
+    def unload(self, model: str) -> None:
+        """Forget the model."""
+        self.loaded.remove(model)
+
+    def begin(self, job: Job, checkpoint: bytes | None) -> FakeRun:
+        """Begin, or go on from a checkpoint."""
+        mood = job.recipe.settings.get("begin", "")
+        if mood == "error":
+            raise EngineError("This cannot be drawn.")
+        if mood == "raise":
+            raise RuntimeError("an error in begin")
+        run = FakeRun(job, job.recipe, random=random.Random(job.recipe.seed))
+        if checkpoint is not None:
+            try:
+                state = msgspec.msgpack.decode(checkpoint, type=State)
+            except msgspec.MsgspecError as error:
+                raise BadCheckpointError("The checkpoint is damaged.") from error
+            if state.version != VERSION:
+                raise BadCheckpointError("The checkpoint is of another version.")
+            version, internal, gauss = state.random_state
+            run.random.setstate((version, tuple(internal), gauss))
+            run.step, run.colour = state.step, state.colour
+        return run
+
+    def step(self, runs: Sequence[FakeRun]) -> None:
+        """Advance each run, in the moods that their settings order."""
+        assert len({self.batch_key(run.recipe) for run in runs}) == 1
+        assert all(run.recipe.model in self.loaded for run in runs)
+        self.batches.append(tuple(run.job.id for run in runs))
+        moods = [run.recipe.settings for run in runs]
+        for run, mood in zip(runs, moods, strict=True):
+            if run.step == mood.get("hang_at", -1):
+                time.sleep(1e6)
+            attempts = int(mood.get("crash_attempts", 1_000_000))
+            if run.step == mood.get("crash_at", -1) and run.job.attempt < attempts:
+                os._exit(77)
+            if run.step == mood.get("raise_at", -1):
+                raise RuntimeError(f"an error in step {run.step} of {run.job.id}")
+            if len(runs) > int(mood.get("oom_over", 1_000_000)):
+                raise OutOfMemoryError(f"{len(runs)} runs are too many")
+        seconds = max(float(mood.get("step_s", 0.0)) for mood in moods)
+        seconds += sum(float(mood.get("run_s", 0.0)) for mood in moods)
+        if seconds:
+            self.sleep(seconds)
+        for run, mood in zip(runs, moods, strict=True):
+            if run.step == mood.get("error_at", -1):
+                run.error = EngineError("The loss is not a number.")
+                continue
+            target = _colour(_prompt(run.recipe, run.step))
+            red, green, blue = (
+                0.9 * here + 0.1 * there + run.random.uniform(-0.02, 0.02)
+                for here, there in zip(run.colour, target, strict=True)
+            )
+            run.colour = (red, green, blue)
+            run.step += 1
+            run.loss = 1.0 / run.step
+            if run.step == run.recipe.steps:
+                run.score = float(mood.get("score", 0.5))
+
+    def image(self, run: FakeRun) -> Image.Image:
+        """Return a flat picture of the run's colour."""
+        mood = run.recipe.settings.get("show", "")
+        if mood == "raise":
+            raise RuntimeError("an error in image")
+        if mood == "oom":
+            raise OutOfMemoryError("the picture does not fit")
+        red, green, blue = (max(0, min(255, round(255 * part))) for part in run.colour)
+        return Image.new("RGB", (run.recipe.width, run.recipe.height), (red, green, blue))
+
+    def preview(self, run: FakeRun) -> Image.Image:
+        """Return the same."""
+        return self.image(run)
+
+    def steer(self, run: FakeRun, steer: Steer) -> None:
+        """Take any prompt but an empty one."""
+        if not steer.prompt.strip():
+            raise EngineError("There must be a prompt.")
+        steers = (*run.recipe.steers, steer)
+        run.recipe = msgspec.structs.replace(run.recipe, steers=steers)
+
+    def checkpoint(self, run: FakeRun) -> bytes:
+        """Save all there is."""
+        state = State(VERSION, run.step, run.recipe, run.random.getstate(), run.colour)
+        return msgspec.msgpack.encode(state)
+
+
+def _prompt(recipe: Recipe, step: int) -> str:
+    prompt = recipe.prompt
+    for steer in recipe.steers:
+        if step >= steer.step:
+            prompt = steer.prompt
+    return prompt
+
+
+def _colour(prompt: str) -> tuple[float, float, float]:
+    hashed = zlib.crc32(prompt.encode())
+    return (hashed & 255) / 255, (hashed >> 8 & 255) / 255, (hashed >> 16 & 255) / 255
+
+
+def expected_colour(recipe: Recipe) -> tuple[int, int, int]:
+    """Return the pixel that the recipe's picture must have, drawn here and alone."""
+    engine = FakeEngine(sleep=lambda _: None)
+    calm = msgspec.structs.replace(recipe, settings={})
+    engine.load(recipe.model)
+    run = engine.begin(Job(id="alone", recipe=calm, stream="", person=""), None)
+    while not run.done:
+        engine.step([run])
+    pixel = engine.image(run).getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    red, green, blue = pixel
+    return int(red), int(green), int(blue)
+
+
+def build_engines(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+    """Return the fake engine, as the scheduler process asks for it."""
+    return {"fake": FakeEngine()}
+
+
+def recipe(prompt: str = "a red fox", **changes: Any) -> Recipe:
+    """Return a recipe for the fake engine."""
+    known: dict[str, Any] = {
+        "engine": "fake",
+        "model": "plain",
+        "prompt": prompt,
+        "width": 64,
+        "height": 64,
+        "steps": 20,
+        "seed": 7,
+    }
+    return Recipe(**(known | changes))
+
+
+def job(job_id: str = "d1", person: str = "ann", stream: str = "s", **changes: Any) -> Job:
+    """Return a job for the fake engine; what is not the job's own goes into its recipe."""
+    own = {key: changes.pop(key) for key in ("checkpoint", "attempt", "init") if key in changes}
+    return Job(id=job_id, recipe=recipe(**changes), stream=stream, person=person, **own)
