@@ -1,0 +1,1 @@
+"""Canvases: differentiable pictures, each with its own idea of what a picture is made of."""

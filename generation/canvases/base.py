@@ -1,0 +1,92 @@
+"""What a canvas is: parameters that become a picture, and how they like to be optimised.
+
+To add an artist to the CLIP-steered family, write a module beside this one with a class that has
+the members of `Canvas`, and give it to a `ClipSteeredEngine` in ``generation/engines``.
+
+A canvas holds weights and formulas, never a run's state: each run owns its tensors. In `draw`
+and the other methods for optimising, tensors carry a leading axis of runs; nothing may mix one
+run with another (so: no batch statistics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How a canvas's parameters are to be optimised: Adam's settings."""
+
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    `parameters` are optimised. `constants` are not, and every run of the canvas has the same
+    ones. `anchor`, which only runs that start from a picture have, is what their pull goes to.
+    """
+
+    parameters: Tensors
+    constants: Tensors = field(default_factory=dict)
+    anchor: Tensors = field(default_factory=dict)
+
+
+class Canvas(Protocol):
+    """Turns parameters into pictures [runs, 3, height, width] in 0..1."""
+
+    @property
+    def multiple(self) -> int:
+        """Of how many pixels a side must be a multiple."""
+        ...
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """What suits the parameters; people may change the learning rate."""
+        ...
+
+    def start(
+        self, width: int, height: int, random: torch.Generator, picture: Tensor | None
+    ) -> Start:
+        """Make one run's tensors (no axis of runs): by chance, or from a picture [3, h, w].
+
+        `random` is a CPU generator, so that every device starts alike.
+        """
+        ...
+
+    def draw(
+        self,
+        parameters: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
+        width: int,
+        height: int,
+    ) -> Tensor:
+        """Draw all runs' pictures; gradients pass to the parameters."""
+        ...
+
+    def pull(
+        self,
+        parameters: Mapping[str, Tensor],
+        pictures: Tensor,
+        anchor: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Say how far runs [runs] have come from the pictures they started from."""
+        ...
+
+    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
+        """Bring parameters back into bounds, in place, after a step."""
+        ...
+
+    def predict_bytes(self, width: int, height: int) -> int:
+        """Estimate what one run's drawing keeps in memory for its gradient, in bytes."""
+        ...

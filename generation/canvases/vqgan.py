@@ -1,0 +1,82 @@
+"""A picture as a grid of a VQGAN's codes.
+
+The parameter ``z`` [embed_dim, h/f, w/f] is optimised freely; what is drawn are the nearest
+codes, with the gradient passed straight through. Source: Katherine Crowson's VQGAN+CLIP
+notebook; two of its known faults are mended: random numbers are seeded before the first is
+drawn, and the pull of a start picture goes to that picture's z and not to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from generation.canvases.base import Optimiser, Start
+from generation.clip.losses import clamp_with_grad
+from generation.models.vqgan import VQGAN
+
+
+class VQGANCanvas:
+    """Draws ``(decode(nearest codes of z) + 1) / 2``, clamped."""
+
+    optimiser = Optimiser(learning_rate=0.1)
+
+    def __init__(self, model: VQGAN, device: torch.device) -> None:
+        self._model = model.to(device).eval().requires_grad_(False)
+        self._device = device
+        codes = self._model.codebook
+        self._low = codes.amin(dim=0)[:, None, None]
+        self._high = codes.amax(dim=0)[:, None, None]
+
+    @property
+    def multiple(self) -> int:
+        """The pixels that one code is wide."""
+        return self._model.config.factor
+
+    @torch.no_grad()
+    def start(
+        self, width: int, height: int, random: torch.Generator, picture: Tensor | None
+    ) -> Start:
+        """Begin with codes by chance, or with those of a picture."""
+        if picture is not None:
+            z = self._model.encode(picture[None].to(self._device) * 2 - 1)[0].contiguous()
+            return Start({"z": z}, anchor={"z": z.clone()})
+        rows, columns = height // self.multiple, width // self.multiple
+        codes = self._model.config.codes
+        indices = torch.randint(codes, (1, rows, columns), generator=random)
+        return Start({"z": self._model.lookup(indices.to(self._device))[0].contiguous()})
+
+    def draw(
+        self,
+        parameters: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
+        width: int,
+        height: int,
+    ) -> Tensor:
+        """Draw [runs, 3, height, width]."""
+        pictures = self._model.decode(self._model.quantise(parameters["z"]))
+        return clamp_with_grad((pictures + 1) / 2, 0, 1)
+
+    def pull(
+        self,
+        parameters: Mapping[str, Tensor],
+        pictures: Tensor,
+        anchor: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Return half the mean squared distance of z from where it started."""
+        return (parameters["z"] - anchor["z"]).square().flatten(1).mean(dim=1) / 2
+
+    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
+        """Keep each channel of z between the codebook's least and greatest value."""
+        parameters["z"].clamp_(self._low, self._high)
+
+    def predict_bytes(self, width: int, height: int) -> int:
+        """Estimate the decoder's activations: about 20 full-size maps a level, in float32."""
+        config = self._model.config
+        per_pixel = sum(
+            config.channels * multiplier / 4**level
+            for level, multiplier in enumerate(config.multipliers)
+        )
+        return int(20 * 4 * per_pixel * width * height)

@@ -1,0 +1,111 @@
+"""The perceptor: any open_clip model behind one small face, with its embeddings of texts kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_CACHED_TEXTS = 4096
+
+Tokenizer = Callable[[list[str]], Any]
+
+
+class Perceptor:
+    """Embeds pictures and texts as unit vectors that are near where they agree.
+
+    `model` has open_clip's `encode_image` and `encode_text`; `tokenizer` turns texts into what
+    the latter takes. `size` is the side of the square pictures it sees; `mean` and `std` are the
+    normalisation of the model's own configuration.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: Tokenizer,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.size = size
+        self.device = device
+        self._tokenizer = tokenizer
+        self._mean = torch.tensor(tuple(mean), device=device).view(3, 1, 1)
+        self._std = torch.tensor(tuple(std), device=device).view(3, 1, 1)
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._crop_bytes: int | None = None
+
+    @classmethod
+    def from_open_clip(cls, name: str, weights: str, device: torch.device) -> Perceptor:
+        """Load an open_clip architecture by name with a local file of weights."""
+        import open_clip
+
+        model = open_clip.create_model(name, pretrained=weights, weights_only=True)
+        return cls.of_open_clip(model, open_clip.get_tokenizer(name), device)
+
+    @classmethod
+    def of_open_clip(
+        cls, model: torch.nn.Module, tokenizer: Tokenizer, device: torch.device
+    ) -> Perceptor:
+        """Wrap an open_clip model; size and normalisation come from its own configuration."""
+        import open_clip
+
+        config: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
+        size = config["size"]
+        side = int(size if isinstance(size, int) else min(size))
+        mean, std = config["mean"], config["std"]
+        return cls(model, tokenizer, size=side, mean=mean, std=std, device=device)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return [texts, dim]. Each text is embedded alone, so its vector is always the same."""
+        for text in texts:
+            if text not in self._texts:
+                tokens = self._tokenizer([text])
+                if isinstance(tokens, Tensor):
+                    tokens = tokens.to(self.device)
+                embedding = self.model.encode_text(tokens)  # type: ignore[operator]
+                self._texts[text] = F.normalize(embedding.float(), dim=-1)[0]
+            self._texts.move_to_end(text)
+        found = torch.stack([self._texts[text] for text in texts])
+        while len(self._texts) > _CACHED_TEXTS:
+            self._texts.popitem(last=False)
+        return found
+
+    def encode_image(self, pictures: Tensor) -> Tensor:
+        """Return [n, dim] of pictures [n, 3, size, size] in 0..1; gradients pass."""
+        embedding = self.model.encode_image((pictures - self._mean) / self._std)  # type: ignore[operator]
+        return F.normalize(embedding.float(), dim=-1)
+
+    def predict_bytes(self) -> int:
+        """Estimate what embedding one crop keeps in memory for its gradient, in bytes."""
+        if self._crop_bytes is None:
+            kept = 0
+
+            def count(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+                nonlocal kept
+                if isinstance(output, Tensor):
+                    kept += output.numel() * output.element_size()
+
+            hooks = [module.register_forward_hook(count) for module in self.model.modules()]
+            with torch.no_grad():
+                self.encode_image(torch.zeros(1, 3, self.size, self.size, device=self.device))
+            for hook in hooks:
+                hook.remove()
+            self._crop_bytes = kept
+        return self._crop_bytes
+
+    @torch.no_grad()
+    def score(self, picture: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the cosines [texts] of a whole picture [3, height, width] with texts."""
+        shrunk = F.interpolate(
+            picture[None], size=(self.size, self.size), mode="bicubic", antialias=True
+        )
+        return (self.encode_image(shrunk.clamp(0, 1)) @ self.encode_text(texts).T)[0]

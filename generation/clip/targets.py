@@ -1,0 +1,110 @@
+"""What a run is drawn towards at each step: its prompts' embeddings, and their glides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from generation.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Target:
+    """One prompt as CLIP sees it: a unit vector [dim], its weight and its stop."""
+
+    embedding: Tensor
+    weight: float
+    stop: float
+
+
+@dataclass(frozen=True)
+class Glide:
+    """From step `start` on the targets turn into `towards`, and are it `steps` steps later."""
+
+    start: int
+    steps: int
+    towards: tuple[Target, ...]
+
+    def part(self, step: int) -> float:
+        """How much of the way lies behind at the step: 0 before it, 1 once it is done."""
+        if step < self.start:
+            return 0.0
+        return min(1.0, (step - self.start + 1) / max(1, self.steps))
+
+
+def targets(prompts: Sequence[Prompt], embeddings: Tensor) -> tuple[Target, ...]:
+    """Join prompts with their embeddings [prompts, dim]; those of weight 0 are left out."""
+    return tuple(
+        Target(embedding, prompt.weight, prompt.stop)
+        for prompt, embedding in zip(prompts, embeddings, strict=True)
+        if prompt.weight != 0
+    )
+
+
+def targets_at(step: int, first: tuple[Target, ...], glides: Sequence[Glide]) -> tuple[Target, ...]:
+    """Return what a run is drawn towards in the step of this number (from 0)."""
+    present = first
+    for glide in glides:
+        part = glide.part(step)
+        if part > 0:
+            present = blend(present, glide.towards, part)
+    return present
+
+
+def blend(old: tuple[Target, ...], new: tuple[Target, ...], part: float) -> tuple[Target, ...]:
+    """Go a part of the way from old to new.
+
+    Targets in the same place turn into each other along the sphere; one without a partner, or
+    whose partner's weight has the other sign, fades.
+    """
+    if part >= 1:
+        return new
+    result: list[Target] = []
+    for before, after in zip_longest(old, new):
+        if before and after and (before.weight > 0) == (after.weight > 0):
+            result.append(
+                Target(
+                    slerp(before.embedding, after.embedding, part),
+                    before.weight + (after.weight - before.weight) * part,
+                    before.stop if part < 0.5 else after.stop,
+                )
+            )
+            continue
+        if before:
+            result.append(Target(before.embedding, before.weight * (1 - part), before.stop))
+        if after:
+            result.append(Target(after.embedding, after.weight * part, after.stop))
+    return tuple(result)
+
+
+def slerp(start: Tensor, end: Tensor, part: float) -> Tensor:
+    """Return the unit vector a part of the way along the great circle between two."""
+    angle = (start * end).sum().clamp(-1, 1).acos()
+    if float(angle) < 1e-3 or float(angle) > torch.pi - 1e-3:
+        mixed = torch.lerp(start, end, part)
+    else:
+        mixed = (((1 - part) * angle).sin() * start + (part * angle).sin() * end) / angle.sin()
+    return torch.nn.functional.normalize(mixed, dim=-1)
+
+
+def stack_targets(runs: Sequence[tuple[Target, ...]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad every run's targets to the same number with ones of weight 0.
+
+    Returns:
+        embeddings [runs, prompts, dim], weights and stops [runs, prompts].
+    """
+    most = max(len(each) for each in runs)
+    sample = next(target.embedding for each in runs for target in each)
+    embeddings = sample.new_zeros(len(runs), most, len(sample))
+    weights = torch.zeros(len(runs), most)
+    stops = torch.full((len(runs), most), -torch.inf)
+    for row, each in enumerate(runs):
+        for column, target in enumerate(each):
+            embeddings[row, column] = target.embedding
+            weights[row, column] = target.weight
+            stops[row, column] = target.stop
+    return embeddings, weights.to(sample.device), stops.to(sample.device)

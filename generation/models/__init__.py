@@ -1,0 +1,1 @@
+"""The models: what there is (`catalogue`), and how published files become usable weights."""
