@@ -174,7 +174,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     """How an unfinished dream stands at this moment. Never stored; the latest one wins.
 
     `place` is its place in the queue (1 is next) or None while it draws. `preview_version` rises
-    with each new preview; 0 means there is none yet. `eta_s` is when it should be done.
+    with each new preview; 0 means there is none yet. `eta_s` is when it should be done. `notice` is
+    a sentence for the person about something out of the ordinary (a steer that was refused, a
+    full disk), empty where there is none.
     """
 
     dream_id: str
@@ -185,3 +187,4 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     place: int | None = None
     eta_s: float | None = None
     preview_version: int = 0
+    notice: str = ""
