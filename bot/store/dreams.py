@@ -1,0 +1,266 @@
+"""Dreams, one row each. The changes of state are guarded here: a dream ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import aiosqlite
+import msgspec
+
+from bot.model import Dream, DreamState, Image, Person, Relation
+from bot.store import Row, Store
+from generation.protocol import Recipe
+
+_SELECT = """
+    SELECT dream.*, person.name AS person_name, image.width AS image_width,
+           image.height AS image_height, image.size_bytes AS image_size_bytes
+    FROM dream
+    JOIN person ON person.id = dream.person_id
+    LEFT JOIN image ON image.sha256 = dream.image_sha256
+"""
+_UNFINISHED = "dream.state IN ('waiting', 'drawing')"
+
+BY_ID = f"{_SELECT} WHERE dream.id = ?"
+BY_ASK = f"{_SELECT} WHERE dream.ask_id = ? ORDER BY dream.id"
+UNFINISHED = f"{_SELECT} WHERE {_UNFINISHED} ORDER BY dream.id"
+# The plus keeps SQLite from walking through everything the theme ever had.
+UNFINISHED_IN_THEME = f"{_SELECT} WHERE +dream.theme_id = ? AND {_UNFINISHED} ORDER BY dream.id"
+FINISHED = f"{_SELECT} WHERE dream.state = 'done' AND dream.id < ? ORDER BY dream.id DESC LIMIT ?"
+FINISHED_IN_THEME = f"""
+    {_SELECT} WHERE dream.theme_id = ? AND dream.state = 'done' AND dream.id < ?
+    ORDER BY dream.id DESC LIMIT ?
+"""
+CHILDREN = f"{_SELECT} WHERE dream.parent_id = ? ORDER BY dream.id LIMIT ?"
+ANCESTORS = f"""
+    WITH RECURSIVE line (id, parent_id, distance) AS (
+        SELECT id, parent_id, 0 FROM dream WHERE id = ?
+        UNION ALL
+        SELECT dream.id, dream.parent_id, line.distance + 1
+        FROM line JOIN dream ON dream.id = line.parent_id
+        WHERE line.distance < ?
+    )
+    {_SELECT} JOIN line ON line.id = dream.id
+    WHERE line.distance > 0 ORDER BY line.distance
+"""  # noqa: S608 (own text)
+COUNT_UNFINISHED = """
+    SELECT count(*) AS everybody, coalesce(sum(person_id = ?), 0) AS own
+    FROM dream WHERE state IN ('waiting', 'drawing')
+"""
+LAST_ID = "SELECT max(id) AS id FROM dream"
+
+PAST_EVERY_ID = "~"  # sorts after every dream's id
+
+
+async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> None:
+    """Add dreams that have just been asked for. Their people are known already."""
+    await connection.executemany(
+        """
+        INSERT INTO dream (
+            id, ask_id, theme_id, person_id, prompt, recipe, state, parent_id, relation,
+            init_sha256, created_ms
+        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        [
+            (
+                dream.id,
+                dream.ask_id,
+                dream.theme_id,
+                dream.person.id,
+                dream.prompt,
+                _json(dream.recipe),
+                dream.state,
+                dream.parent_id,
+                dream.relation,
+                dream.recipe.init_sha256,
+                dream.created_ms,
+            )
+            for dream in dreams
+        ],
+    )
+
+
+async def count_unfinished(connection: aiosqlite.Connection, person_id: str) -> tuple[int, int]:
+    """Return how many dreams of everybody, and of this person, are not over."""
+    (row,) = await connection.execute_fetchall(COUNT_UNFINISHED, (person_id,))
+    return int(row["everybody"]), int(row["own"])
+
+
+async def to_drawing(
+    connection: aiosqlite.Connection, dream_id: str, step: int, now_ms: int
+) -> bool:
+    """Record that a waiting dream is being drawn, and say whether it was waiting."""
+    cursor = await connection.execute(
+        """
+        UPDATE dream
+        SET state = 'drawing', step = ?, started_ms = coalesce(started_ms, ?)
+        WHERE id = ? AND state = 'waiting'
+        """,
+        (step, now_ms, dream_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def to_waiting(connection: aiosqlite.Connection) -> None:
+    """Record that nothing is being drawn."""
+    await connection.execute("UPDATE dream SET state = 'waiting' WHERE state = 'drawing'")
+
+
+async def set_step(connection: aiosqlite.Connection, dream_id: str, step: int) -> None:
+    """Record the step up to which an unfinished dream is safe."""
+    await connection.execute(
+        "UPDATE dream SET step = ? WHERE id = ? AND state IN ('waiting', 'drawing')",
+        (step, dream_id),
+    )
+
+
+async def set_attempt(connection: aiosqlite.Connection, dream_id: str, attempt: int) -> None:
+    """Record how many crashes an unfinished dream was in."""
+    await connection.execute(
+        "UPDATE dream SET attempt = ? WHERE id = ? AND state IN ('waiting', 'drawing')",
+        (attempt, dream_id),
+    )
+
+
+async def set_recipe(connection: aiosqlite.Connection, dream_id: str, recipe: Recipe) -> bool:
+    """Change an unfinished dream's recipe, and say whether it was unfinished."""
+    cursor = await connection.execute(
+        "UPDATE dream SET recipe = ? WHERE id = ? AND state IN ('waiting', 'drawing')",
+        (_json(recipe), dream_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def to_done(
+    connection: aiosqlite.Connection,
+    dream_id: str,
+    recipe: Recipe,
+    image: Image,
+    *,
+    gpu_s: float,
+    score: float | None,
+    now_ms: int,
+) -> bool:
+    """End a dream with its picture, and say whether it had not ended before."""
+    cursor = await connection.execute(
+        """
+        UPDATE dream
+        SET state = 'done', recipe = ?, step = ?, image_sha256 = ?, gpu_s = ?, score = ?,
+            started_ms = coalesce(started_ms, ?), ended_ms = ?
+        WHERE id = ? AND state IN ('waiting', 'drawing')
+        """,
+        (
+            _json(recipe),
+            recipe.steps,
+            image.sha256,
+            gpu_s,
+            score,
+            now_ms,
+            now_ms,
+            dream_id,
+        ),
+    )
+    return cursor.rowcount == 1
+
+
+async def to_ended(
+    connection: aiosqlite.Connection,
+    dream_id: str,
+    state: DreamState,
+    reason: str,
+    now_ms: int,
+) -> bool:
+    """End a dream without a picture (failed, cancelled), and say whether it had not ended."""
+    assert state in (DreamState.FAILED, DreamState.CANCELLED)
+    cursor = await connection.execute(
+        """
+        UPDATE dream SET state = ?, reason = ?, ended_ms = ?
+        WHERE id = ? AND state IN ('waiting', 'drawing')
+        """,
+        (state, reason, now_ms, dream_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def by_id(store: Store, dream_id: str) -> Dream | None:
+    """Return the dream with this id, if there is one."""
+    row = await store.read_one(BY_ID, (dream_id,))
+    return None if row is None else from_row(row)
+
+
+async def by_ask(store: Store, ask_id: str) -> list[Dream]:
+    """Return the dreams that were asked for together."""
+    return [from_row(row) for row in await store.read(BY_ASK, (ask_id,))]
+
+
+async def unfinished(store: Store, theme_id: int | None = None) -> list[Dream]:
+    """Return the dreams of a theme, or of all, that are not over, oldest first."""
+    if theme_id is None:
+        rows: Collection[Row] = await store.read(UNFINISHED)
+    else:
+        rows = await store.read(UNFINISHED_IN_THEME, (theme_id,))
+    return [from_row(row) for row in rows]
+
+
+async def finished(
+    store: Store, theme_id: int | None, before: str | None, limit: int
+) -> list[Dream]:
+    """Return the dreams that have a picture, newest first, asked for before the one named."""
+    before = before or PAST_EVERY_ID
+    if theme_id is None:
+        rows = await store.read(FINISHED, (before, limit))
+    else:
+        rows = await store.read(FINISHED_IN_THEME, (theme_id, before, limit))
+    return [from_row(row) for row in rows]
+
+
+async def ancestors(store: Store, dream_id: str, limit: int = 100) -> list[Dream]:
+    """Return the dream's parent, its parent, and so on."""
+    return [from_row(row) for row in await store.read(ANCESTORS, (dream_id, limit))]
+
+
+async def children(store: Store, dream_id: str, limit: int = 200) -> list[Dream]:
+    """Return the dreams that came of this one, oldest first."""
+    return [from_row(row) for row in await store.read(CHILDREN, (dream_id, limit))]
+
+
+async def last_id(store: Store) -> str:
+    """Return the newest dream's id, empty if there is none."""
+    row = await store.read_one(LAST_ID)
+    return "" if row is None else row["id"] or ""
+
+
+def from_row(row: Row) -> Dream:
+    """Read a dream from a row of the queries above."""
+    sha256 = row["image_sha256"]
+    image = None
+    if sha256 is not None:
+        image = Image(
+            sha256=sha256,
+            width=row["image_width"],
+            height=row["image_height"],
+            size_bytes=row["image_size_bytes"],
+        )
+    return Dream(
+        id=row["id"],
+        ask_id=row["ask_id"],
+        theme_id=row["theme_id"],
+        person=Person(row["person_id"], row["person_name"]),
+        prompt=row["prompt"],
+        recipe=msgspec.json.decode(row["recipe"], type=Recipe),
+        state=DreamState(row["state"]),
+        step=row["step"],
+        attempt=row["attempt"],
+        parent_id=row["parent_id"],
+        relation=None if row["relation"] is None else Relation(row["relation"]),
+        reason=row["reason"],
+        image=image,
+        gpu_s=row["gpu_s"],
+        score=row["score"],
+        created_ms=row["created_ms"],
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+    )
+
+
+def _json(recipe: Recipe) -> str:
+    return msgspec.json.encode(recipe).decode()

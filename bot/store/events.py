@@ -1,0 +1,76 @@
+"""The append-only stream of what happened. Triggers in the schema refuse every change to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+from bot.model import EventKind, Person, StreamEvent
+from bot.store import Row, Store
+
+_SELECT = """
+    SELECT event.id, event.theme_id, event.kind, event.dream_id, event.person_id,
+           event.at_ms, event.payload, person.name AS person_name
+    FROM stream_event AS event LEFT JOIN person ON person.id = event.person_id
+"""
+AFTER = f"{_SELECT} WHERE event.id > ? ORDER BY event.id LIMIT ?"
+AFTER_IN_THEME = f"{_SELECT} WHERE event.theme_id = ? AND event.id > ? ORDER BY event.id LIMIT ?"
+LAST_ID = "SELECT coalesce(max(id), 0) AS id FROM stream_event"
+
+
+async def append(
+    connection: aiosqlite.Connection,
+    kind: EventKind,
+    theme_id: int,
+    at_ms: int,
+    *,
+    dream_id: str | None = None,
+    person_id: str | None = None,
+    payload: dict[str, Any] | None = None,
+) -> int:
+    """Add an entry to the log and return its id.
+
+    `payload` must hold nothing that a person said or is called: it can never be deleted.
+    """
+    cursor = await connection.execute(
+        """
+        INSERT INTO stream_event (theme_id, kind, dream_id, person_id, at_ms, payload)
+        VALUES (?, ?, ?, ?, ?, ?)
+        """,
+        (theme_id, kind, dream_id, person_id, at_ms, msgspec.json.encode(payload or {}).decode()),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+async def after(
+    store: Store, event_id: int, limit: int, theme_id: int | None = None
+) -> list[StreamEvent]:
+    """Return the next `limit` entries after `event_id`, of one theme or of all."""
+    if theme_id is None:
+        rows = await store.read(AFTER, (event_id, limit))
+    else:
+        rows = await store.read(AFTER_IN_THEME, (theme_id, event_id, limit))
+    return [from_row(row) for row in rows]
+
+
+async def last_id(store: Store) -> int:
+    """Return the newest entry's id, 0 if there is none."""
+    row = await store.read_one(LAST_ID)
+    return 0 if row is None else int(row["id"])
+
+
+def from_row(row: Row) -> StreamEvent:
+    """Read an entry from a row of the queries above."""
+    person_id = row["person_id"]
+    return StreamEvent(
+        id=row["id"],
+        theme_id=row["theme_id"],
+        kind=EventKind(row["kind"]),
+        dream_id=row["dream_id"],
+        person=None if person_id is None else Person(person_id, row["person_name"] or ""),
+        at_ms=row["at_ms"],
+        payload=msgspec.json.decode(row["payload"], type=dict[str, Any]),
+    )
