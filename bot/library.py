@@ -1,0 +1,200 @@
+"""The pictures on disk: content-addressed PNG files, and small WebP likenesses of them.
+
+A picture's name is the SHA-256 of its bytes, so a file never changes and the same picture twice
+is one file. `keep` returns once the file survives a power cut; only then may the database speak
+of it. Thumbnails can be made again at any time. All work with files and pixels happens in a
+small pool of threads. This module does not know what a dream is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import re
+import secrets
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from PIL import Image as Pillow
+
+from bot import recipes, uploads
+from bot.errors import DiskError, NotFoundError
+from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
+from bot.model import Image
+from generation.protocol import Recipe
+
+THUMBNAIL_SIDES = (192, 384, 768)
+THUMBNAIL_SIDE = 384
+_THUMBNAIL_QUALITY = 82
+_PROBE_BYTES = 1024 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class BadPictureError(ValueError):
+    """Bytes that were to be kept are not a whole PNG picture."""
+
+
+class Library:
+    """The folder with the pictures. `close` it when nothing uses it any more."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
+
+    def close(self) -> None:
+        """Finish what is being written and end the threads."""
+        self._threads.shutdown()
+
+    async def keep(
+        self, png: bytes, recipe: Recipe, *, prompt: str = "", licence: str = ""
+    ) -> Image:
+        """Keep a finished picture with its recipe in it; once this returns it is safe on disk.
+
+        Raises:
+            BadPictureError: `png` is not a whole PNG picture.
+            DiskError: the disk is full, or may not be written. Nothing was kept.
+        """
+        return await self.run(self._keep, png, recipe, prompt, licence)
+
+    async def keep_upload(self, data: bytes) -> tuple[str, bytes]:
+        """Keep an uploaded picture as a plain PNG and return its name and its bytes.
+
+        Raises:
+            InvalidRequestError: it is not a still picture of a known kind, or too large.
+            DiskError: the disk is full, or may not be written. Nothing was kept.
+        """
+        return await self.run(self._keep_upload, data)
+
+    async def read(self, sha256: str) -> bytes:
+        """Return a kept picture's bytes.
+
+        Raises:
+            NotFoundError: it is not here.
+        """
+        try:
+            return await self.run(self.path(sha256).read_bytes)
+        except OSError as error:
+            raise NotFoundError("This picture is not in the library.") from error
+
+    def path(self, sha256: str) -> Path:
+        """Return where a picture is, or would be.
+
+        Raises:
+            NotFoundError: `sha256` is not the name of a picture.
+        """
+        return self._file("images", sha256, ".png")
+
+    def thumbnail(self, sha256: str, side: int = THUMBNAIL_SIDE) -> Path:
+        """Return a picture's WebP likeness, `side` pixels at most; made if missing. May block.
+
+        Raises:
+            NotFoundError: there is no such picture, or `side` is not of `THUMBNAIL_SIDES`.
+            DiskError: it had to be made and could not be kept.
+        """
+        path = self._thumbnail_path(sha256, side)
+        if not _has_bytes(path):
+            try:
+                with Pillow.open(self.path(sha256), formats=("PNG",)) as picture:
+                    write_atomic(path, _webp(picture, side), durable=False)
+            except DiskError:
+                raise
+            except OSError as error:
+                raise NotFoundError("This picture is not in the library.") from error
+        return path
+
+    async def make_thumbnail(self, sha256: str, side: int = THUMBNAIL_SIDE) -> Path:
+        """Do as `thumbnail` does, without blocking."""
+        path = self._thumbnail_path(sha256, side)
+        return await self.run(self.thumbnail, sha256, side) if not _has_bytes(path) else path
+
+    async def probe(self) -> None:
+        """Try whether something can be written.
+
+        Raises:
+            DiskError: the disk is full, or may not be written.
+        """
+        await self.run(self._probe)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do blocking work with files or pixels in one of the library's threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def _keep(self, png: bytes, recipe: Recipe, prompt: str, licence: str) -> Image:
+        try:
+            # `load` decodes every pixel: a picture that is cut off is found here, not later.
+            with Pillow.open(io.BytesIO(png), formats=("PNG",)) as picture:
+                picture.load()
+                width, height = picture.size
+                small = _webp(picture, THUMBNAIL_SIDE)
+            data = recipes.embed(png, recipe, prompt=prompt, licence=licence)
+        except (OSError, SyntaxError, ValueError, struct.error) as error:
+            raise BadPictureError(f"not a whole PNG picture: {error}") from error
+        image = self._write(data, width, height)
+        # It can be made again; the picture itself is what counts.
+        with suppress(DiskError):
+            write_atomic(self._thumbnail_path(image.sha256, THUMBNAIL_SIDE), small, durable=False)
+        return image
+
+    def _keep_upload(self, data: bytes) -> tuple[str, bytes]:
+        png = uploads.to_png(data)
+        return self._write(png, *png_size(png)).sha256, png
+
+    def _write(self, data: bytes, width: int, height: int) -> Image:
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.path(sha256)
+        with disk_sentences(self.root):
+            present = path.is_file() and path.stat().st_size == len(data)
+            if present:  # perhaps its name was never synced
+                sync_folder(path.parent)
+        if not present:
+            write_atomic(path, data)
+        return Image(sha256=sha256, width=width, height=height, size_bytes=len(data))
+
+    def _probe(self) -> None:
+        path = self.root / "images" / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+        try:
+            write_atomic(path, bytes(_PROBE_BYTES))
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+    def _thumbnail_path(self, sha256: str, side: int) -> Path:
+        if side not in THUMBNAIL_SIDES:
+            raise NotFoundError(f"There are no thumbnails of {side} pixels.")
+        return self._file(f"thumbnails/{side}", sha256, ".webp")
+
+    def _file(self, folder: str, sha256: str, suffix: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise NotFoundError("There is no such picture.")
+        return self.root / folder / sha256[:2] / f"{sha256}{suffix}"
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """Return width and height of a PNG that is known to be one."""
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
+def _has_bytes(path: Path) -> bool:
+    # A power cut may leave an empty file under the name of one that was not synced.
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _webp(picture: Pillow.Image, side: int) -> bytes:
+    small = picture.convert("RGB")
+    small.thumbnail((side, side), Pillow.Resampling.LANCZOS)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
+    return out.getvalue()

@@ -1,0 +1,95 @@
+"""Make a picture of what a stranger uploaded, or refuse it with a sentence.
+
+Nothing of the file but its pixels is kept: it is decoded once, within bounds that are checked
+before, and encoded anew. These functions block; `bot.library` calls them in a worker thread.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from bot.errors import InvalidRequestError
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_PIXELS = 50_000_000
+MAX_SIDE_PX = 16_384
+KEPT_SIDE_PX = 2048  # no engine draws larger than this from an upload; more would only cost time
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+def to_png(data: bytes, *, field: str = "init") -> bytes:
+    """Return the uploaded picture as a plain RGB PNG, upright, at most `KEPT_SIDE_PX` a side.
+
+    Raises:
+        InvalidRequestError: it is not a still picture of a known kind, is damaged, or too large.
+    """
+    if not data:
+        raise InvalidRequestError(field, "The uploaded picture is empty. Choose another file.")
+    if len(data) > MAX_BYTES:
+        raise InvalidRequestError(
+            field,
+            f"The uploaded picture has {len(data) / 1e6:.0f} MB; at most "
+            f"{MAX_BYTES / 1e6:.0f} MB are taken. Make it smaller.",
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bounds of our own are checked below
+            with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
+                _check(picture, field)
+                return _encode(_upright(picture))
+    except InvalidRequestError:
+        raise
+    except Pillow.DecompressionBombError as error:
+        raise _too_large(field) from error
+    except Exception as error:
+        # A damaged file makes decoders raise anything at all.
+        raise InvalidRequestError(
+            field,
+            "The uploaded file is not a picture that can be read. Send a PNG, JPEG or WebP file.",
+        ) from error
+
+
+def _check(picture: Pillow.Image, field: str) -> None:
+    """Refuse by what the header says, before any pixel is decoded."""
+    if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_SIDE_PX:
+        raise _too_large(field, picture.size)
+    if getattr(picture, "is_animated", False):
+        raise InvalidRequestError(
+            field, "The uploaded picture is animated. Send a still picture (PNG, JPEG or WebP)."
+        )
+
+
+def _too_large(field: str, size: tuple[int, int] | None = None) -> InvalidRequestError:
+    measured = f" ({size[0]}×{size[1]})" if size else ""
+    return InvalidRequestError(
+        field,
+        f"The uploaded picture has too many pixels{measured}; at most "
+        f"{MAX_PIXELS // 1_000_000} million are taken, and {MAX_SIDE_PX} along a side. "
+        "Make it smaller.",
+    )
+
+
+def _upright(picture: Pillow.Image) -> Pillow.Image:
+    picture.draft("RGB", (KEPT_SIDE_PX, KEPT_SIDE_PX))  # lets JPEG decode at a fraction
+    upright = ImageOps.exif_transpose(picture)
+    upright.thumbnail((KEPT_SIDE_PX, KEPT_SIDE_PX), Pillow.Resampling.LANCZOS, reducing_gap=2.0)
+    if upright.mode.startswith("I"):  # 16 bits a channel: Pillow would clip instead of scaling
+        upright = upright.convert("I").point(lambda value: value / 257).convert("L")
+    if "A" in upright.getbands() or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        paper = Pillow.new("RGBA", upright.size, "white")
+        return Pillow.alpha_composite(paper, upright).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _encode(picture: Pillow.Image) -> bytes:
+    # Pasting into a new picture leaves profiles, comments and every other attachment behind.
+    bare = Pillow.new("RGB", picture.size)
+    bare.paste(picture)
+    out = io.BytesIO()
+    bare.save(out, "PNG", compress_level=6)
+    return out.getvalue()
