@@ -152,6 +152,9 @@ class _Inert:
     def __init__(self, *_args: object, **_kwargs: object) -> None:
         pass
 
+    def __call__(self, *_args: object, **_kwargs: object) -> _Inert:
+        return self
+
     def __setstate__(self, _state: object) -> None:
         pass
 

@@ -141,6 +141,7 @@ class VQGAN(nn.Module):
         Raises:
             CheckpointError: it is not a VQGAN of the published layout.
         """
+        weights = _own_layout(weights)
         with torch.device("meta"):
             model = cls(config or infer_config(weights))
         kept = {name: tensor for name, tensor in weights.items() if name in model.state_dict()}
@@ -207,6 +208,17 @@ class _Codebook(nn.Module):
     def logits(self, latents: Tensor) -> Tensor:
         result: Tensor = self.proj(latents)
         return result
+
+
+def _own_layout(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Take the VQGAN out of a transformer's checkpoint, which carries it as its first stage."""
+    prefix = "first_stage_model."
+    inner = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
+    return inner or weights
 
 
 def _numbers(weights: Mapping[str, Tensor], pattern: str) -> list[int]:

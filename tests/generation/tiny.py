@@ -128,4 +128,4 @@ def job(
 
 
 def difference(first: Tensor, second: Tensor) -> float:
-    return float((first - second).abs().max())
+    return float((first.detach() - second.detach()).abs().max())

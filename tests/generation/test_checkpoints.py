@@ -1,0 +1,121 @@
+"""Published files become safetensors; what is not one is refused, and no pickle runs code."""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from generation.models.checkpoints import CheckpointError, convert, file_sha256, read_weights
+from generation.models.vqgan import VQGAN
+from tests.generation import tiny
+
+
+class Trainer:
+    """A class that the reader does not know, as Lightning's callbacks are."""
+
+    def __init__(self) -> None:
+        self.best = 1.0
+
+
+class Touch:
+    """A pickle that would run code when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def lightning_file(path: Path, **more: object) -> Path:
+    state = OrderedDict(tiny.vqgan().state_dict())
+    state["loss.discriminator.weight"] = torch.zeros(3)
+    content = {
+        "epoch": 3,
+        "pytorch-lightning_version": "1.0.8",
+        "callbacks": {Trainer: {"best": torch.tensor(1.0)}},
+        "hparams": Trainer(),
+        "state_dict": state,
+        **more,
+    }
+    torch.save(content, path)
+    return path
+
+
+def test_a_lightning_checkpoint_becomes_safetensors(tmp_path: Path) -> None:
+    source = lightning_file(tmp_path / "last.ckpt")
+    target = tmp_path / "model.safetensors"
+    convert(source, target, sha256=file_sha256(source))
+    weights = load_file(target)
+    assert "loss.discriminator.weight" not in weights
+    expected = tiny.vqgan().state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+    assert VQGAN.from_weights(weights).config == tiny.vqgan_config()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "model.safetensors"]
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_bare_state_dicts_are_read(tmp_path: Path, old_format: bool) -> None:
+    path = tmp_path / "model.pth"
+    state = {"weight": torch.arange(6.0).view(2, 3), "half": torch.ones(2).half(), "step": 4}
+    torch.save(state, path, _use_new_zipfile_serialization=not old_format)
+    weights = read_weights(path)
+    assert weights.keys() == {"weight", "half"}
+    assert torch.equal(weights["weight"], torch.arange(6.0).view(2, 3))
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path, old_format: bool) -> None:
+    mark = tmp_path / "was-here"
+    path = tmp_path / "evil.ckpt"
+    content = {"evil": Touch(mark), "state_dict": {"weight": torch.ones(2)}}
+    torch.save(content, path, _use_new_zipfile_serialization=not old_format)
+    assert torch.equal(read_weights(path)["weight"], torch.ones(2))
+    assert not mark.exists()
+
+
+def test_a_bare_malicious_pickle_runs_nothing(tmp_path: Path) -> None:
+    mark = tmp_path / "was-here"
+    path = tmp_path / "evil.ckpt"
+    path.write_bytes(pickle.dumps(Touch(mark)))
+    with pytest.raises(CheckpointError):
+        read_weights(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: float, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".ckpt":
+        lightning_file(path)
+    else:
+        save_file({"weight": torch.ones(100)}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
+    with pytest.raises(CheckpointError, match="damaged or incomplete"):
+        read_weights(path)
+
+
+def test_another_file_than_the_published_one_is_refused(tmp_path: Path) -> None:
+    source = lightning_file(tmp_path / "last.ckpt")
+    target = tmp_path / "model.safetensors"
+    with pytest.raises(CheckpointError, match="not the published file"):
+        convert(source, target, sha256="ab" * 32)
+    assert not target.exists()
+
+
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.pth"
+    torch.save([1, 2, 3], path)
+    with pytest.raises(CheckpointError, match="no weights"):
+        read_weights(path)
+    with pytest.raises(CheckpointError, match="is not in"):
+        read_weights(tmp_path / "nothing.pth")
