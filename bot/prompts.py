@@ -1,0 +1,184 @@
+"""From what a person typed to the prompt that is drawn: choices made, the theme put around it.
+
+``{a|b|c}`` and ``__palette__`` choose from alternatives and word lists; the choice follows from
+the dream's seed alone, on every machine and in every version. A backslash before a brace or an
+underscore makes it plain. What cannot be read as a choice stays as it was typed: every text is
+fine. Weights and bars mean what docs/prompts.md says; they are read by the engines, not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from bot.model import Theme
+
+PLACE = "{prompt}"
+MAX_DEPTH = 16  # braces nested deeper are plain text
+
+PALETTES: Mapping[str, Sequence[str]] = {
+    "colour": (
+        "crimson", "amber", "golden", "emerald", "turquoise", "indigo", "violet", "rose",
+        "ivory", "silver", "copper", "ink black",
+    ),
+    "light": (
+        "at dawn", "in morning mist", "at noon", "at golden hour", "at dusk", "by moonlight",
+        "by candlelight", "under northern lights", "backlit", "in soft window light",
+    ),
+    "mood": (
+        "calm", "lonely", "joyful", "ominous", "dreamy", "solemn", "playful", "melancholy",
+        "tense", "tender",
+    ),
+    "season": ("in spring", "in summer", "in autumn", "in winter"),
+    "weather": (
+        "in fog", "in rain", "in snow", "in a thunderstorm", "under a clear sky",
+        "under heavy clouds", "in the wind",
+    ),
+    "technique": (
+        "oil on canvas", "watercolour", "charcoal drawing", "woodcut", "etching", "pastel",
+        "gouache", "mosaic", "stained glass", "ink wash", "linocut", "embroidery",
+    ),
+    "place": (
+        "a forest", "a harbour", "a desert", "a mountain pass", "an old town", "a greenhouse",
+        "a lighthouse", "a library", "a railway station", "an island", "a cave", "a garden",
+    ),
+    "animal": (
+        "fox", "owl", "cat", "whale", "stag", "heron", "bear", "hare", "raven", "tortoise",
+        "moth", "octopus",
+    ),
+}  # fmt: skip
+
+_NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
+_WEIGHT = re.compile(r"\s*(?::\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*){1,2}$")
+
+
+def choose(text: str, seed: int, palettes: Mapping[str, Sequence[str]] = PALETTES) -> str:
+    """Return the text with its alternatives and word lists chosen by `seed`."""
+    return _Chooser(text, seed, palettes).choose()
+
+
+def has_choices(text: str, palettes: Mapping[str, Sequence[str]] = PALETTES) -> bool:
+    """Say whether another seed could choose other words."""
+    return any(choose(text, seed, palettes) != choose(text, 0, palettes) for seed in range(1, 9))
+
+
+def wrap(text: str, theme: Theme) -> str:
+    """Put a theme's template around the first prompt and its modifiers after the last.
+
+    The template goes around words only: ``a fox:2 | fog`` in ``{prompt}, oil`` is
+    ``a fox, oil:2 | fog``.
+    """
+    first, rest = _split_first(text)
+    weight = _WEIGHT.search(first)
+    tail = ""
+    if weight and not first[: weight.start()].endswith("\\"):
+        first, tail = first[: weight.start()], weight[0].strip()
+    if PLACE in theme.template:
+        first = theme.template.replace(PLACE, first.strip(), 1)
+    parts = [first.strip() + tail, *([rest.strip()] if rest.strip() else [])]
+    if theme.modifiers:
+        parts.append(theme.modifiers)
+    return " | ".join(parts)
+
+
+def expand(
+    text: str, theme: Theme, seed: int, palettes: Mapping[str, Sequence[str]] = PALETTES
+) -> str:
+    """Return the prompt that is drawn for what a person typed in a theme, with this seed."""
+    return choose(wrap(text, theme), seed, palettes)
+
+
+def _split_first(text: str) -> tuple[str, str]:
+    """Split at the first bar that is not between braces nor behind a backslash."""
+    closing = _pairs(text)
+    position = 0
+    while position < len(text):
+        sign = text[position]
+        if sign == "\\":
+            position += 1
+        elif sign == "{" and position in closing:
+            position = closing[position]
+        elif sign == "|":
+            return text[:position], text[position + 1 :]
+        position += 1
+    return text, ""
+
+
+@lru_cache(maxsize=64)
+def _pairs(text: str) -> Mapping[int, int]:
+    """Map every opening brace that is closed again to where it is closed."""
+    opened: list[int] = []
+    pairs: dict[int, int] = {}
+    position = 0
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text[position] == "{":
+            opened.append(position)
+        elif text[position] == "}" and opened:
+            pairs[opened.pop()] = position
+        position += 1
+    return pairs
+
+
+class _Chooser:
+    """One pass over one text; the n-th choice made takes the n-th number of its seed."""
+
+    def __init__(self, text: str, seed: int, palettes: Mapping[str, Sequence[str]]) -> None:
+        self._text = text
+        self._seed = seed
+        self._palettes = palettes
+        self._pairs = _pairs(text)
+        self._made = 0
+
+    def choose(self) -> str:
+        return self._span(0, len(self._text), depth=0)
+
+    def _span(self, start: int, end: int, depth: int) -> str:
+        parts = []
+        position = start
+        while position < end:
+            sign = self._text[position]
+            closed = self._pairs.get(position)
+            name = _NAME.match(self._text, position, end) if sign == "_" else None
+            if sign == "\\" and position + 1 < end:
+                following = self._text[position + 1]
+                parts.append(following if following in "{}_" else sign + following)
+                position += 2
+            elif closed is not None and depth < MAX_DEPTH:
+                options = self._options(position + 1, closed)
+                low, high = options[self._pick(len(options))]
+                parts.append(self._span(low, high, depth + 1).strip())
+                position = closed + 1
+            elif name is not None and self._palettes.get(name[1]):
+                words = self._palettes[name[1]]
+                parts.append(words[self._pick(len(words))])
+                position = name.end()
+            else:
+                parts.append(sign)
+                position += 1
+        return "".join(parts)
+
+    def _options(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return where the alternatives between two braces begin and end."""
+        options = []
+        low = position = start
+        while position < end:
+            sign = self._text[position]
+            if sign == "\\":
+                position += 1
+            elif sign == "{" and position in self._pairs:
+                position = self._pairs[position]
+            elif sign == "|":
+                options.append((low, position))
+                low = position + 1
+            position += 1
+        options.append((low, end))
+        return options
+
+    def _pick(self, count: int) -> int:
+        digest = hashlib.blake2b(f"{self._seed}:{self._made}".encode(), digest_size=8).digest()
+        self._made += 1
+        return int.from_bytes(digest, "big") % count

@@ -1,0 +1,192 @@
+"""Themes: what a stream is about, and how prompts become recipes there."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bot.errors import InvalidRequestError, NotFoundError
+from bot.ids import now_ms
+from bot.model import EventKind, Person, Theme, Visibility
+from bot.prompts import PLACE
+from bot.store import Store, events, people
+from bot.store import themes as rows
+from bot.text import clean, shorten, visible
+
+DEFAULT_SLUG = "open"
+DEFAULT_TITLE = "Open canvas"
+DEFAULT_TOPIC = "Anything you can put into words."
+
+MAX_TITLE = 80
+MAX_TOPIC = 300
+MAX_TEMPLATE = 500
+MAX_WEIGHT = 100.0
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_CHANGEABLE = frozenset(Theme.__struct_fields__) - {"id", "slug", "created_ms"}
+
+
+class Themes:
+    """The themes there are, and the making of new ones."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._watchers: list[Callable[[], None]] = []
+
+    def on_change(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` after a theme was made or changed."""
+        self._watchers.append(watcher)
+
+    async def list(self) -> builtins.list[Theme]:
+        """Return all themes, oldest first."""
+        return await rows.listing(self._store)
+
+    async def get(self, slug: str) -> Theme:
+        """Return the theme with this slug.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        theme = await rows.by_slug(self._store, slug)
+        if theme is None:
+            raise NotFoundError(f"There is no stream called “{shorten(clean(slug), 40)}”.")
+        return theme
+
+    async def by_id(self, theme_id: int) -> Theme:
+        """Return the theme with this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        theme = await rows.by_id(self._store, theme_id)
+        if theme is None:
+            raise NotFoundError("There is no such stream.")
+        return theme
+
+    async def ensure_default(self) -> Theme:
+        """Return the theme that is always there; make it on the first start."""
+        theme = await rows.by_slug(self._store, DEFAULT_SLUG)
+        if theme is None:
+            theme = await self.create(DEFAULT_SLUG, DEFAULT_TITLE, topic=DEFAULT_TOPIC)
+        return theme
+
+    async def create(
+        self, slug: str, title: str, *, person: Person | None = None, **details: Any
+    ) -> Theme:
+        """Make a theme. `details` are fields of `Theme`.
+
+        Raises:
+            InvalidRequestError: a field is wrong, or the slug is taken.
+        """
+        theme = checked(
+            Theme(id=0, slug=slug.strip().lower(), title=title, created_ms=now_ms()), details
+        )
+        try:
+            async with self._store.write() as connection:
+                theme = await rows.insert(connection, theme)
+                await self._record(connection, theme, person, "created")
+        except sqlite3.IntegrityError as error:
+            raise InvalidRequestError(
+                "slug", f"There is a stream called “{theme.slug}” already. Choose another name."
+            ) from error
+        self._changed()
+        return theme
+
+    async def change(self, slug: str, *, person: Person | None = None, **details: Any) -> Theme:
+        """Change fields of a theme. What is being drawn already stays as it was asked.
+
+        Raises:
+            NotFoundError: there is no such theme.
+            InvalidRequestError: a field is wrong.
+        """
+        theme = checked(await self.get(slug), details)
+        async with self._store.write() as connection:
+            await rows.update(connection, theme)
+            await self._record(connection, theme, person, "changed")
+        self._changed()
+        return theme
+
+    async def _record(
+        self, connection: Any, theme: Theme, person: Person | None, what: str
+    ) -> None:
+        at_ms = now_ms()
+        if person is not None:
+            await people.upsert(connection, person, at_ms)
+        await events.append(
+            connection,
+            EventKind.THEME,
+            theme.id,
+            at_ms,
+            person_id=None if person is None else person.id,
+            payload={"what": what},
+        )
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher()
+
+
+def checked(theme: Theme, details: dict[str, Any]) -> Theme:
+    """Return the theme with `details` changed, cleaned and checked.
+
+    Raises:
+        InvalidRequestError: a field is wrong.
+    """
+    unknown = set(details) - _CHANGEABLE
+    if unknown:
+        raise InvalidRequestError(min(unknown), f"A theme has no “{min(unknown)}”.")
+    theme = msgspec.structs.replace(theme, **details)
+    if theme.visibility not in tuple(Visibility):
+        raise InvalidRequestError(
+            "visibility", f"The visibility is one of {', '.join(Visibility)}."
+        )
+    theme = msgspec.structs.replace(
+        theme,
+        **{
+            name: clean(getattr(theme, name))
+            for name in ("title", "topic", "template", "modifiers", "negative", "engine", "model")
+        },
+        colour=theme.colour.lower(),
+        visibility=Visibility(theme.visibility),
+    )
+    if not _SLUG.fullmatch(theme.slug):
+        raise InvalidRequestError(
+            "slug",
+            "A stream's short name has 1 to 40 small letters, digits and hyphens, such as "
+            "“misty-castles”.",
+        )
+    if not visible(theme.title):
+        raise InvalidRequestError("title", "Give the theme a title.")
+    for name, limit in (
+        ("title", MAX_TITLE),
+        ("topic", MAX_TOPIC),
+        ("template", MAX_TEMPLATE),
+        ("modifiers", MAX_TEMPLATE),
+        ("negative", MAX_TEMPLATE),
+    ):
+        length = len(getattr(theme, name))
+        if length > limit:
+            raise InvalidRequestError(
+                name, f"The {name} has {length} characters; at most {limit} are taken."
+            )
+    if theme.template.count(PLACE) != 1:
+        raise InvalidRequestError(
+            "template", f"The template must hold {PLACE} once: that is where the words go."
+        )
+    if not (math.isfinite(theme.weight) and 0 < theme.weight <= MAX_WEIGHT):
+        raise InvalidRequestError(
+            "weight", f"The weight is a number above 0, at most {MAX_WEIGHT:g}; 1 is usual."
+        )
+    if not _COLOUR.fullmatch(theme.colour):
+        raise InvalidRequestError("colour", "The colour is written like #7c6cff.")
+    for name in ("width", "height", "steps"):
+        value = getattr(theme, name)
+        if value is not None and not 0 < value <= 100_000:
+            raise InvalidRequestError(name, f"The {name} is a whole number above 0, or left out.")
+    return theme

@@ -1,0 +1,144 @@
+"""Choices and themes around prompts: total, and the same for the same seed for ever."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.model import Theme
+from bot.prompts import PALETTES, choose, expand, has_choices, wrap
+from bot.text import clean, visible
+
+PLAIN = Theme(id=1, slug="open", title="Open")
+prompts = st.text(st.sampled_from("ab {}|\\_:2-é🦊"), max_size=60) | st.text(max_size=60)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def theme(template: str = "{prompt}", modifiers: str = "") -> Theme:
+    return Theme(id=1, slug="t", title="T", template=template, modifiers=modifiers)
+
+
+@pytest.mark.parametrize(
+    ("typed", "drawn"),
+    [
+        ("a fox", "a fox"),
+        ("{a fox}", "a fox"),
+        ("{{a}}", "a"),
+        ("a {} fox", "a  fox"),
+        ("{a|a} and { b | b }", "a and b"),
+        ("{a|a", "{a|a"),
+        ("a}", "a}"),
+        ("}{", "}{"),
+        (r"\{a|b\}", "{a|b}"),
+        (r"{a\|a|a\|a}", r"a\|a"),
+        (r"a\|b\:2\\", r"a\|b\:2\\"),
+        ("\\", "\\"),
+        (r"\__colour__", "__colour__"),
+        ("__nosuchlist__ __init__", "__nosuchlist__ __init__"),
+        ("{a:2 | a:2} | fog:-1", "a:2 | fog:-1"),
+    ],
+)
+def test_what_is_chosen_without_chance(typed: str, drawn: str) -> None:
+    assert choose(typed, 5) == drawn
+
+
+CHOSEN = [
+    "a green fox at dawn, etching",
+    "a red fox backlit, woodcut",
+    "a green fox under northern lights, pastel",
+    "a red fox at dawn, oil on canvas",
+]
+
+
+def test_choices_never_change() -> None:
+    """A recipe of today, asked for again in ten years, must choose the same words."""
+    text = "a {red|green|blue} {fox|owl {in snow|at dusk}} __light__, __technique__"
+    assert [choose(text, seed) for seed in range(4)] == CHOSEN
+
+
+@given(prompts, seeds)
+def test_every_text_is_fine_and_always_chooses_the_same(text: str, seed: int) -> None:
+    assert choose(text, seed) == choose(text, seed)
+    expand(text, theme("a {prompt}, {oil|ink}", "__mood__"), seed)
+
+
+@given(prompts.filter(lambda text: not set(text) & set("\\{_")), seeds)
+def test_texts_without_choices_stay_as_they_are(text: str, seed: int) -> None:
+    assert choose(text, seed) == text
+    assert not has_choices(text)
+
+
+@given(st.lists(st.text("abc ", min_size=1), min_size=1, max_size=6), seeds)
+def test_what_is_chosen_is_one_of_the_alternatives(options: list[str], seed: int) -> None:
+    assert choose("{" + "|".join(options) + "}", seed) in [option.strip() for option in options]
+
+
+def test_seeds_choose_evenly() -> None:
+    counts = {"a": 0, "b": 0, "c": 0}
+    for seed in range(3000):
+        counts[choose("{a|b|c}", seed)] += 1
+    assert all(900 < count < 1100 for count in counts.values()), counts
+    both = {choose("{a|b}{a|b}", seed) for seed in range(50)}
+    assert both == {"aa", "ab", "ba", "bb"}
+
+
+def test_deep_and_long_texts_take_no_time() -> None:
+    assert choose("{" * 5000 + "a" + "}" * 5000, 1).count("a") == 1
+    assert "a" in choose("{a|" * 300 + "b" + "}" * 300, 1)
+    choose("__colour__" * 500, 1)
+
+
+def test_palettes_hold_plain_words() -> None:
+    for name, words in PALETTES.items():
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", name)
+        assert len(words) == len(set(words)) >= 4
+        assert choose(f"__{name}__", 3) in words
+        assert all(not set(word) & set("{}|\\:_") for word in words)
+
+
+@pytest.mark.parametrize(
+    ("typed", "drawn"),
+    [
+        ("a fox", "a fox, oil"),
+        ("a fox:2", "a fox, oil:2"),
+        ("a fox : 2 : 0.5 | fog:-1", "a fox, oil: 2 : 0.5 | fog:-1"),
+        ("Dune: the planet", "Dune: the planet, oil"),
+        (r"half past 10\:30", r"half past 10\:30, oil"),
+        ("{a|b} | c", "{a|b}, oil | c"),
+        (r"a\|b | c", r"a\|b, oil | c"),
+        ("{prompt}", "{prompt}, oil"),
+    ],
+)
+def test_a_template_goes_around_the_words_of_the_first_prompt(typed: str, drawn: str) -> None:
+    assert wrap(typed, theme("{prompt}, oil")) == drawn
+
+
+def test_modifiers_follow() -> None:
+    assert wrap("a fox", theme("{prompt}", "by moonlight:0.5 | text:-1")) == (
+        "a fox | by moonlight:0.5 | text:-1"
+    )
+    assert wrap("a fox", PLAIN) == "a fox"
+
+
+@given(st.text())
+def test_cleaning_is_done_once_and_for_all(text: str) -> None:
+    once = clean(text)
+    assert clean(once) == once
+    once.encode("utf-8")
+    assert not re.search("[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]", once)
+    assert once == once.strip()
+
+
+def test_cleaning_keeps_what_scripts_and_emoji_need() -> None:
+    for text in ("👩‍👩‍👧‍👦 🏳️‍🌈 ❤️", "می‌خواهم", "Ḍ̇ạ̊n", "東京の夜", "🦊" * 40):
+        assert visible(clean(text))
+        assert clean(text) == text or len(clean(text)) <= len(text)
+    assert clean("👩‍👩‍👧‍👦🏳️‍🌈") == "👩‍👩‍👧‍👦🏳️‍🌈"
+    assert clean("a\n\tb\r\n c\x00\x07") == "a b c"
+    assert clean("e\u0301") == "é"
+    assert clean("safe\u202egpj.exe") == "safegpj.exe"
+    for empty in ("", "\u200d", "\ufe0f\u200b", " \n"):
+        assert not visible(clean(empty))
