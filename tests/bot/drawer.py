@@ -130,6 +130,11 @@ class Services:
         self.feed = Feed(store)
         self.themes = Themes(store)
         self.drawer = FakeDrawer()
+        quick: dict[str, Any] = {
+            "first_up_s": 0.2,
+            "disk_delay_s": 0.05,
+            "retry_delays_s": (0.01, 0.02, 0.03),
+        }
         self.dreams = Dreams(
             store,
             library,
@@ -137,8 +142,7 @@ class Services:
             self.themes,
             self.drawer,
             limits,
-            **{"first_up_s": 0.2, "disk_delay_s": 0.05, "retry_delays_s": (0.01, 0.02, 0.03)}
-            | settings,
+            **(quick | settings),
         )
 
     async def up(self, welcome: Welcome = WELCOME) -> None:
@@ -204,5 +208,5 @@ def request(prompt: str = "a red fox", **changes: Any) -> DreamRequest:
 
 async def until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
     async with asyncio.timeout(limit_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (whatever it is, it need not know of us)
             await asyncio.sleep(0.005)

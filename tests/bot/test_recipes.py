@@ -106,7 +106,7 @@ def test_it_survives_another_program_that_saves_the_texts() -> None:
         picture.load()
         info = PngInfo()
         for key, value in picture.info.items():
-            info.add_text(key, value)
+            info.add_text(str(key), str(value))
         out = io.BytesIO()
         picture.save(out, "PNG", pnginfo=info)
     assert recipes.read_recipe(out.getvalue()) == RECIPE

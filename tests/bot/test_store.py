@@ -24,19 +24,19 @@ IMAGE = Image(sha256="0" * 64, width=64, height=64, size_bytes=10)
 IDS = IdMaker()
 
 
-def a_dream(theme_id: int, dream_id: str = "", **changes: Any) -> Dream:
+def a_dream(theme_id: int, dream_id: str = "", parent_id: str | None = None) -> Dream:
     dream_id = dream_id or IDS.next()
-    values = {
-        "id": dream_id,
-        "ask_id": dream_id,
-        "theme_id": theme_id,
-        "person": PERSON,
-        "prompt": "fox",
-        "recipe": RECIPE,
-        "state": DreamState.WAITING,
-        "created_ms": 1,
-    }
-    return Dream(**(values | changes))
+    return Dream(
+        id=dream_id,
+        ask_id=dream_id,
+        theme_id=theme_id,
+        person=PERSON,
+        prompt="fox",
+        recipe=RECIPE,
+        state=DreamState.WAITING,
+        parent_id=parent_id,
+        created_ms=1,
+    )
 
 
 async def fill(store: Store, *made: Dream) -> Theme:
@@ -299,9 +299,7 @@ async def test_a_locked_database_is_a_sentence(
 async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "a.db")
     await fill(store)
-    (tmp_path / "copy").mkdir()
-    for path in tmp_path.glob("a.db*"):
-        shutil.copy(path, tmp_path / "copy" / path.name)
+    await asyncio.to_thread(shutil.copytree, tmp_path, tmp_path / "copy")
     await store.close()
     again = await Store.open(tmp_path / "copy" / "a.db")
     assert len(await dreams.unfinished(again)) == 1

@@ -1,0 +1,81 @@
+"""Whether the disk takes what is to be kept, and when it does so again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from bot.errors import DiskError
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 30.0
+
+
+class DiskWatch:
+    """Remembers that something could not be kept, and tries until the disk is well again."""
+
+    def __init__(
+        self, probe: Callable[[], Awaitable[None]], first_delay_s: float = FIRST_DELAY_S
+    ) -> None:
+        self.trouble: str | None = None
+        self._probe = probe
+        self._first_delay_s = first_delay_s
+        self._delay_s = first_delay_s
+        self._well = asyncio.Event()
+        self._well.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def report(self, error: DiskError) -> None:
+        """Something could not be kept: from now on `trouble` says why, until a probe succeeds."""
+        if self.trouble is None:
+            log.error("%s Trying again until it works.", error)
+        self.trouble = str(error)
+        self._well.clear()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch(), name="disk watch")
+
+    def succeeded(self) -> None:
+        """Something was kept: the next trouble is a new one."""
+        self._delay_s = self._first_delay_s
+
+    def check(self) -> None:
+        """Refuse what would have to be kept while nothing can be.
+
+        Raises:
+            DiskError: there is trouble.
+        """
+        if self.trouble is not None:
+            raise DiskError(
+                f"{self.trouble} Until then no new dreams are taken; those under way are kept."
+            )
+
+    async def well(self) -> None:
+        """Wait until there is no trouble."""
+        await self._well.wait()
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _watch(self) -> None:
+        while True:
+            # What works for a probe may fail for the real thing, so the delay grows until that
+            # succeeds.
+            await asyncio.sleep(self._delay_s)
+            self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S)
+            try:
+                await self._probe()
+            except DiskError as error:
+                self.trouble = str(error)
+            else:
+                break
+        log.info("The disk can be written again")
+        self.trouble = None
+        self._well.set()

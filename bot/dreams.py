@@ -1,0 +1,390 @@
+"""Asking for dreams, watching them, changing their course: the one door both fronts use.
+
+What is asked is checked (`bot.requests`), accepted in one transaction together with the stream's
+events, and from then on in the care of `bot.unfinished`, whatever dies. This module knows neither
+Discord nor the wall, and not how anything is drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from bot import requests
+from bot.disk import FIRST_DELAY_S, DiskWatch
+from bot.drawing import Drawer
+from bot.errors import (
+    DiskError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    SchedulerError,
+)
+from bot.feed import Feed
+from bot.ids import IdMaker, is_id, now_ms
+from bot.library import Library, png_size
+from bot.limits import Limits
+from bot.model import (
+    Dream,
+    DreamRequest,
+    DreamState,
+    EventKind,
+    Image,
+    Live,
+    Person,
+    Relation,
+    Theme,
+)
+from bot.prompts import expand
+from bot.store import Store, events, images, people
+from bot.store import dreams as rows
+from bot.themes import Themes
+from bot.unfinished import RETRY_DELAYS_S, Unfinished
+from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
+
+FIRST_UP_S = 20.0
+MAX_PAGE = 200
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Recipes to be accepted together, and whose and whence they are."""
+
+    prompt: str
+    theme: Theme
+    person: Person
+    recipes: Sequence[Recipe]
+    init: Image | None = None
+    parent_id: str | None = None
+    relation: Relation | None = None
+    note: str = ""
+
+
+class Dreams:
+    """The dreams there are. Is a `DrawingListener`: hand it to the drawer."""
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        feed: Feed,
+        themes: Themes,
+        drawer: Drawer,
+        limits: Limits | None = None,
+        *,
+        first_up_s: float = FIRST_UP_S,
+        disk_delay_s: float = FIRST_DELAY_S,
+        retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._themes = themes
+        self._drawer = drawer
+        self._limits = limits or Limits()
+        self._first_up_s = first_up_s
+        self._disk = DiskWatch(library.probe, disk_delay_s)
+        self._unfinished = Unfinished(store, library, feed, drawer, self._disk, retry_delays_s)
+        self._ids = IdMaker()
+        self._known = asyncio.Event()  # the drawer has been up: the engines are known
+        themes.on_change(self._themes_changed)
+
+    async def start(self) -> None:
+        """Take up what an earlier process left unfinished. Call it before the drawer starts."""
+        self._ids = IdMaker(await rows.last_id(self._store))
+        await self._unfinished.start(await self._themes.list())
+
+    async def stop(self) -> None:
+        """Write down what has ended; the rest is taken up at the next start."""
+        await self._unfinished.stop()
+        await self._disk.stop()
+
+    # --- asking ------------------------------------------------------------------------------
+
+    async def ask(self, request: DreamRequest) -> list[Dream]:
+        """Accept what a person asks for. Once this returns, it survives every crash.
+
+        Raises:
+            InvalidRequestError: a value is wrong.
+            NotFoundError: there is no such theme.
+            LimitError: the person, or everybody together, has too many waiting.
+            SchedulerError: nothing can be drawn at present.
+            DiskError: the disk is full, or may not be written.
+        """
+        engines = await self._engines()
+        theme = await self._themes.get(request.theme)
+        plan = requests.check(request, theme, engines, self._limits)
+        if request.parent_id is not None:
+            await self.get(request.parent_id)
+        init = None
+        if request.init is not None:
+            init = await self._keep_upload(request.init)
+        sha256 = None if init is None else init.sha256
+        return await self._accept(
+            _Order(
+                plan.prompt,
+                theme,
+                plan.person,
+                [plan.recipe(index, sha256) for index in range(plan.count)],
+                init,
+                request.parent_id,
+                request.relation,
+                plan.note,
+            )
+        )
+
+    async def redo(self, dream_id: str, person: Person, *, same_seed: bool) -> Dream:
+        """Draw a dream again: the same picture, or with another seed as if asked for today.
+
+        Raises:
+            As `ask` does; NotFoundError: there is no such dream.
+        """
+        engines = await self._engines()
+        dream = await self.get(dream_id)
+        theme = await self._themes.by_id(dream.theme_id)
+        recipe = dream.recipe
+        requests.choose_model(engines, recipe.engine, recipe.model, theme)
+        if not same_seed:
+            seed = requests.check_seed(None)
+            prompt = expand(dream.prompt, theme, seed)
+            recipe = msgspec.structs.replace(recipe, seed=seed, prompt=prompt, steers=())
+        (again,) = await self._accept(
+            _Order(
+                dream.prompt,
+                theme,
+                requests.check_person(person),
+                [recipe],
+                parent_id=dream.id,
+                relation=Relation.REROLL,
+            )
+        )
+        return again
+
+    async def _engines(self) -> tuple[EngineInfo, ...]:
+        """Return what can be drawn with; wait for it at the first start."""
+        if self._drawer.paused is not None:
+            raise SchedulerError(self._drawer.paused)
+        self._disk.check()
+        if not self._drawer.engines:
+            try:
+                await asyncio.wait_for(self._known.wait(), self._first_up_s)
+            except TimeoutError:
+                raise SchedulerError(
+                    "The drawing process is still starting. Try again in a moment; if that goes "
+                    "on, run “dreamstream doctor”."
+                ) from None
+        return self._drawer.engines
+
+    async def _keep_upload(self, data: bytes) -> Image:
+        try:
+            sha256, png = await self._library.keep_upload(data)
+        except DiskError as error:
+            self._disk.report(error)
+            raise
+        width, height = png_size(png)
+        return Image(sha256=sha256, width=width, height=height, size_bytes=len(png))
+
+    async def _accept(self, order: _Order) -> list[Dream]:
+        # A caller who goes away in the middle must not leave dreams that nobody draws.
+        return await asyncio.shield(self._unfinished.spawn(self._write(order)))
+
+    async def _write(self, order: _Order) -> list[Dream]:
+        at_ms = now_ms()
+        ids = [self._ids.next() for _ in order.recipes]
+        dreams = [
+            Dream(
+                id=dream_id,
+                ask_id=ids[0],
+                theme_id=order.theme.id,
+                person=order.person,
+                prompt=order.prompt,
+                recipe=recipe,
+                state=DreamState.WAITING,
+                parent_id=order.parent_id,
+                relation=order.relation,
+                created_ms=at_ms,
+            )
+            for dream_id, recipe in zip(ids, order.recipes, strict=True)
+        ]
+        payload = {"ask_id": ids[0]} | ({"note": order.note} if order.note else {})
+        try:
+            async with self._store.write() as connection:
+                everybody, own = await rows.count_unfinished(connection, order.person.id)
+                self._limits.check(len(dreams), own=own, everybody=everybody)
+                await people.upsert(connection, order.person, at_ms)
+                if order.init is not None:
+                    await images.insert(connection, order.init, at_ms)
+                await rows.insert(connection, dreams)
+                for dream in dreams:
+                    await events.append(
+                        connection,
+                        EventKind.ASKED,
+                        dream.theme_id,
+                        at_ms,
+                        dream_id=dream.id,
+                        person_id=dream.person.id,
+                        payload=payload,
+                    )
+        except DiskError as error:
+            self._disk.report(error)
+            raise
+        self._unfinished.add(dreams, order.theme, order.note)
+        return dreams
+
+    # --- looking -----------------------------------------------------------------------------
+
+    async def get(self, dream_id: str) -> Dream:
+        """Return a dream as it is at this moment.
+
+        Raises:
+            NotFoundError: there is none with this id.
+        """
+        dream = await rows.by_id(self._store, dream_id) if is_id(dream_id) else None
+        if dream is None:
+            raise NotFoundError("There is no such dream.")
+        return self._unfinished.present(dream)
+
+    async def recent(
+        self, theme_id: int | None, *, before: str | None = None, limit: int = 48
+    ) -> list[Dream]:
+        """Return dreams that have their picture, newest first; `before` is an id to go on from."""
+        return await rows.finished(self._store, theme_id, before, max(1, min(limit, MAX_PAGE)))
+
+    async def unfinished(self, theme_id: int | None) -> list[Dream]:
+        """Return the dreams that are waiting or being drawn, oldest first."""
+        found = await rows.unfinished(self._store, theme_id)
+        return [self._unfinished.present(dream) for dream in found]
+
+    async def together(self, ask_id: str) -> list[Dream]:
+        """Return the dreams that were asked for together."""
+        found = await rows.by_ask(self._store, ask_id)
+        return [self._unfinished.present(dream) for dream in found]
+
+    async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]:
+        """Return a dream's ancestors, nearest first, and its children, oldest first.
+
+        Raises:
+            NotFoundError: there is no such dream.
+        """
+        await self.get(dream_id)
+        ancestors = await rows.ancestors(self._store, dream_id)
+        children = await rows.children(self._store, dream_id)
+        return (
+            [self._unfinished.present(dream) for dream in ancestors],
+            [self._unfinished.present(dream) for dream in children],
+        )
+
+    def live(self, dream_id: str) -> Live | None:
+        """Return how an unfinished dream stands, None for any other."""
+        active = self._unfinished.get(dream_id)
+        return None if active is None else active.live
+
+    def preview(self, dream_id: str) -> tuple[int, bytes] | None:
+        """Return an unfinished dream's newest preview: its version and a WebP picture."""
+        active = self._unfinished.get(dream_id)
+        if active is None or active.preview is None:
+            return None
+        return active.live.preview_version, active.preview
+
+    async def wait(self, dream_id: str) -> Dream:
+        """Return a dream once it is over.
+
+        Raises:
+            NotFoundError: there is no such dream.
+        """
+        while not (dream := await self.get(dream_id)).state.final:
+            active = self._unfinished.get(dream_id)
+            if active is None:  # it is being accepted, or ended, at this very moment
+                await asyncio.sleep(0.05)
+            else:
+                await active.ended.wait()
+        return dream
+
+    # --- changing ----------------------------------------------------------------------------
+
+    async def cancel(self, dream_id: str, person: Person) -> None:
+        """End an unfinished dream.
+
+        Raises:
+            NotFoundError: there is no such dream.
+            ForbiddenError: it is somebody else's.
+            InvalidRequestError: it is over already.
+            DiskError: the disk is full, or may not be written.
+        """
+        dream = await self.get(dream_id)
+        _may_change(dream, person)
+        active = self._unfinished.get(dream_id)
+        if active is None or not await asyncio.shield(
+            self._unfinished.spawn(self._unfinished.cancel(active, requests.check_person(person)))
+        ):
+            raise InvalidRequestError("dream", "This dream is over already.")
+
+    async def steer(
+        self, dream_id: str, person: Person, prompt: str, glide_steps: int = 10
+    ) -> None:
+        """Let an unfinished dream glide to another prompt. It is done when the feed says so.
+
+        Raises:
+            NotFoundError: there is no such dream.
+            ForbiddenError: it is somebody else's.
+            InvalidRequestError: it is over, its engine cannot be steered, or a value is wrong.
+            SchedulerError: nothing can be drawn at present.
+        """
+        dream = await self.get(dream_id)
+        _may_change(dream, person)
+        prompt = requests.check_prompt(prompt, self._limits)
+        recipe = dream.recipe
+        if not 0 <= glide_steps <= recipe.steps:
+            raise InvalidRequestError(
+                "glide", f"The glide takes 0 to {recipe.steps} steps, not {glide_steps}."
+            )
+        engine = next((e for e in self._drawer.engines if e.name == recipe.engine), None)
+        if engine is not None and not engine.steerable:
+            raise InvalidRequestError(
+                "dream", f"{engine.title} cannot be steered. Ask for a remix instead."
+            )
+        theme = await self._themes.by_id(dream.theme_id)
+        active = self._unfinished.get(dream_id)
+        if active is None or active.ending:
+            raise InvalidRequestError("dream", "This dream is over already.")
+        if not self._drawer.up:
+            raise SchedulerError("Drawing is just starting again. Try to steer in a moment.")
+        expanded = expand(prompt, theme, recipe.seed)
+        active.steer_asked(expanded, requests.check_person(person))
+        self._drawer.steer(dream_id, expanded, glide_steps)
+
+    # --- the drawer's reports ----------------------------------------------------------------
+
+    async def on_up(self, welcome: Welcome) -> None:
+        """Hand every unfinished dream to a new scheduler process."""
+        await self._weigh()
+        self._known.set()
+        await self._unfinished.on_up()
+
+    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
+        """Note that the scheduler process died, and who was in the step it died in."""
+        await self._unfinished.on_down(suspects, reason)
+
+    async def on_message(self, message: ToBot) -> None:
+        """Note what the scheduler process says of a dream."""
+        await self._unfinished.on_message(message)
+
+    def _themes_changed(self) -> None:
+        self._unfinished.spawn(self._weigh())
+
+    async def _weigh(self) -> None:
+        """Tell the drawer each stream's share of the machine."""
+        if self._drawer.up:
+            self._drawer.weights({theme.slug: theme.weight for theme in await self._themes.list()})
+
+
+def _may_change(dream: Dream, person: Person) -> None:
+    """Refuse what only a dream's author may do, or whoever sits at the machine itself.
+
+    Raises:
+        ForbiddenError: the person is neither.
+    """
+    if person.id != dream.person.id and not person.id.startswith("local:"):
+        raise ForbiddenError(f"Only {dream.person.name}, who asked for this dream, can do that.")

@@ -1,0 +1,101 @@
+"""Write down how dreams end: once each, together with the stream's event.
+
+A picture is safe in the library before the database says that its dream is done. The database
+guards the rest: of two ends of one dream the first counts and the second changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.disk import DiskWatch
+from bot.errors import DiskError
+from bot.ids import now_ms
+from bot.library import Library
+from bot.model import Dream, DreamState, EventKind, Person
+from bot.store import Store, events, images, people
+from bot.store import dreams as rows
+from generation.protocol import Finished
+
+_KINDS = {DreamState.FAILED: EventKind.FAILED, DreamState.CANCELLED: EventKind.CANCELLED}
+
+
+class Endings:
+    """The one place that ends dreams."""
+
+    def __init__(self, store: Store, library: Library, disk: DiskWatch) -> None:
+        self._store = store
+        self._library = library
+        self._disk = disk
+
+    async def done(self, dream: Dream, finished: Finished, licence: str) -> bool:
+        """Keep the picture, then end the dream with it; say whether it had not ended before.
+
+        Raises:
+            BadPictureError: what was drawn is not a whole PNG.
+            DiskError: the disk is full, or may not be written. The dream has not ended.
+        """
+        image = await self._library.keep(
+            finished.png, finished.recipe, prompt=dream.prompt, licence=licence
+        )
+        at_ms = now_ms()
+        async with self._store.write() as connection:
+            await images.insert(connection, image, at_ms)
+            first = await rows.to_done(
+                connection,
+                dream.id,
+                finished.recipe,
+                image,
+                gpu_s=finished.gpu_s,
+                score=finished.score,
+                now_ms=at_ms,
+            )
+            if first:
+                await events.append(
+                    connection,
+                    EventKind.DONE,
+                    dream.theme_id,
+                    at_ms,
+                    dream_id=dream.id,
+                    person_id=dream.person.id,
+                    payload={"sha256": image.sha256, "width": image.width, "height": image.height},
+                )
+        self._disk.succeeded()
+        return first
+
+    async def without_picture(
+        self, dream: Dream, state: DreamState, reason: str = "", person: Person | None = None
+    ) -> bool:
+        """End a dream that failed or was cancelled; say whether it had not ended before.
+
+        Raises:
+            DiskError: the disk is full, or may not be written. The dream has not ended.
+        """
+        at_ms = now_ms()
+        who = person or dream.person
+        payload: dict[str, Any] = {"reason": reason} if reason else {}
+        async with self._store.write() as connection:
+            first = await rows.to_ended(connection, dream.id, state, reason, at_ms)
+            if first:
+                await people.upsert(connection, who, at_ms)
+                await events.append(
+                    connection,
+                    _KINDS[state],
+                    dream.theme_id,
+                    at_ms,
+                    dream_id=dream.id,
+                    person_id=who.id,
+                    payload=payload,
+                )
+        return first
+
+    async def without_picture_surely(
+        self, dream: Dream, state: DreamState, reason: str = ""
+    ) -> bool:
+        """Do as `without_picture` does, and wait for the disk as long as it takes."""
+        while True:
+            try:
+                return await self.without_picture(dream, state, reason)
+            except DiskError as error:
+                self._disk.report(error)
+                await self._disk.well()

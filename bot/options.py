@@ -1,0 +1,111 @@
+"""Check an engine's own settings, and fill in those that were left out."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+
+from bot.errors import InvalidRequestError
+from bot.text import clean, shorten
+from generation.protocol import EngineInfo, OptionInfo, Setting
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+MAX_TEXT = 500
+
+
+def complete(settings: Mapping[str, Setting], engine: EngineInfo) -> dict[str, Setting]:
+    """Return every setting of the engine: as given, or its default.
+
+    Text is read as the option's own type, so that a front may hand in what was typed.
+
+    Raises:
+        InvalidRequestError: a setting does not exist, or has a wrong value.
+    """
+    options = {option.name: option for option in engine.options}
+    for name in settings:
+        if name not in options:
+            raise InvalidRequestError(name, _unknown(name, engine))
+    return {
+        name: _value(option, settings[name]) if name in settings else option.default
+        for name, option in options.items()
+    }
+
+
+def _unknown(name: str, engine: EngineInfo) -> str:
+    names = [option.name for option in engine.options]
+    if not names:
+        return f"{engine.title} has no settings of its own; leave “{_show(name)}” out."
+    close = difflib.get_close_matches(name, names, n=1)
+    suggestion = f" Did you mean “{close[0]}”?" if close else ""
+    return f"{engine.title} has no setting “{_show(name)}”.{suggestion} It has: {', '.join(names)}."
+
+
+def _value(option: OptionInfo, given: Setting) -> Setting:
+    default = option.default
+    if isinstance(default, bool):
+        value: Setting | None = _bool(given)
+    elif isinstance(default, int):
+        value = _int(given)
+    elif isinstance(default, float):
+        value = _float(given)
+    else:
+        value = clean(given) if isinstance(given, str) else None
+    if value is None or not _within(option, value):
+        raise InvalidRequestError(
+            option.name, f"{option.name} is {_expected(option)}, not {_show(str(given))}."
+        )
+    return value
+
+
+def _bool(given: Setting) -> bool | None:
+    if isinstance(given, str):
+        return _WORDS.get(given.strip().lower())
+    return given if isinstance(given, bool) else None
+
+
+def _int(given: Setting) -> int | None:
+    number = _float(given)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _float(given: Setting) -> float | None:
+    if isinstance(given, bool):
+        return None
+    try:
+        number = float(given)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _within(option: OptionInfo, value: Setting) -> bool:
+    if isinstance(value, str):
+        return value in option.choices if option.choices else len(value) <= MAX_TEXT
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    return low <= value <= high
+
+
+def _expected(option: OptionInfo) -> str:
+    default = option.default
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, str):
+        if option.choices:
+            return "one of " + ", ".join(option.choices)
+        return f"a text of at most {MAX_TEXT} characters"
+    kind = "a whole number" if isinstance(default, int) else "a number"
+    match option.minimum, option.maximum:
+        case None, None:
+            return kind
+        case low, None:
+            return f"{kind} of at least {low:g}"
+        case None, high:
+            return f"{kind} of at most {high:g}"
+        case low, high:
+            return f"{kind} from {low:g} to {high:g}"
+
+
+def _show(text: str) -> str:
+    return shorten(clean(text), 40) or "nothing"

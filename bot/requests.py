@@ -1,0 +1,276 @@
+"""Check what a person asks for against what can be drawn, and make it complete.
+
+The one place for it, so that Discord, the wall and the command line refuse the same things with
+the same sentences. Nothing here waits or keeps anything: `check` says no or gives a `Plan`, and
+`Plan.recipe` writes the recipe for one seed. Uploaded pictures are looked at by `bot.uploads`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bot.errors import InvalidRequestError
+from bot.limits import Limits
+from bot.model import DreamRequest, Person, Theme
+from bot.options import complete
+from bot.prompts import expand
+from bot.sizes import fit
+from bot.text import clean, shorten, visible
+from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
+
+SEEDS = 2**32
+MAX_PERSON_ID = 200
+MAX_PERSON_NAME = 80
+
+N = TypeVar("N", EngineInfo, ModelInfo)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that can be drawn. `note` tells the person what was changed about it."""
+
+    prompt: str
+    theme: Theme
+    person: Person
+    engine: EngineInfo
+    model: ModelInfo
+    width: int
+    height: int
+    steps: int
+    seed: int
+    count: int
+    negative: str
+    guidance: float | None
+    strength: float
+    settings: dict[str, Setting]
+    exact: bool
+    note: str = ""
+
+    def recipe(self, index: int, init_sha256: str | None) -> Recipe:
+        """Return the recipe of the dream with this place among those asked for together."""
+        seed = self.seed + index
+        return Recipe(
+            engine=self.engine.name,
+            model=self.model.name,
+            prompt=expand(self.prompt, self.theme, seed),
+            width=self.width,
+            height=self.height,
+            steps=self.steps,
+            seed=seed,
+            negative=self.negative,
+            guidance=self.guidance,
+            strength=self.strength,
+            init_sha256=init_sha256,
+            settings=self.settings,
+            exact=self.exact,
+        )
+
+
+def check(
+    request: DreamRequest, theme: Theme, engines: Sequence[EngineInfo], limits: Limits
+) -> Plan:
+    """Return the request, complete and within all bounds.
+
+    Raises:
+        InvalidRequestError: a value is wrong; the sentence says what would be right.
+    """
+    prompt = check_prompt(request.prompt, limits)
+    count = _whole("count", request.count, 1, limits.per_ask)
+    seed = check_seed(request.seed, count)
+    engine, model = choose_model(
+        engines, request.engine, request.model, theme, takes_init=request.init is not None
+    )
+    if request.init is not None and not engine.takes_init:
+        others = [other.title for other in engines if other.takes_init]
+        raise InvalidRequestError(
+            "init",
+            f"{engine.title} does not start from a picture."
+            + (f" {_list(others)} can." if others else " Leave the picture out."),
+        )
+    width, height, note = fit(engine, request.width, request.height, theme)
+    return Plan(
+        prompt=prompt,
+        theme=theme,
+        person=check_person(request.person),
+        engine=engine,
+        model=model,
+        width=width,
+        height=height,
+        steps=_steps(request.steps, theme, engine),
+        seed=seed,
+        count=count,
+        negative=_negative(request.negative, theme, engine, limits),
+        guidance=_guidance(request.guidance, engine),
+        strength=_number("strength", request.strength, 0.0, 1.0, default=0.7),
+        settings=complete(request.settings, engine),
+        exact=bool(request.exact),
+        note=note,
+    )
+
+
+def check_prompt(text: str, limits: Limits, field: str = "prompt") -> str:
+    """Return the prompt as it is kept: cleaned, not empty, not too long.
+
+    Raises:
+        InvalidRequestError: it is empty or too long.
+    """
+    limit = limits.prompt_length
+    # Far too long ones are not worth the cleaning.
+    prompt = clean(text) if len(text) <= 50 * limit else text
+    if len(prompt) > limit:
+        raise InvalidRequestError(
+            field,
+            f"The {field} has {len(prompt):,} characters; at most {limit:,} are taken. Shorten it.",
+        )
+    if not visible(prompt.replace("|", "").replace(":", "")):
+        raise InvalidRequestError(
+            field, f"The {field} is empty. Say in a few words what should be drawn."
+        )
+    return prompt
+
+
+def check_person(person: Person) -> Person:
+    """Return the person with a name that can be shown.
+
+    Raises:
+        InvalidRequestError: the id is not one.
+    """
+    if not person.id or len(person.id) > MAX_PERSON_ID or clean(person.id) != person.id:
+        raise InvalidRequestError("person", "It is not known who asks. Sign in again.")
+    name = shorten(clean(person.name), MAX_PERSON_NAME)
+    return Person(person.id, name if visible(name) else "someone")
+
+
+def check_seed(seed: int | None, count: int = 1) -> int:
+    """Return the first of `count` seeds in a row; a random one where none is given.
+
+    Raises:
+        InvalidRequestError: it is out of range.
+    """
+    if seed is None:
+        return secrets.randbelow(SEEDS - count + 1)
+    return _whole("seed", seed, 0, SEEDS - count)
+
+
+def choose_model(
+    engines: Sequence[EngineInfo],
+    engine_name: str | None,
+    model_name: str | None,
+    theme: Theme,
+    *,
+    takes_init: bool = False,
+) -> tuple[EngineInfo, ModelInfo]:
+    """Return what draws: what was named, else the theme's choice, else the first that can.
+
+    Raises:
+        InvalidRequestError: it does not exist, or its weights are not here.
+    """
+    if not engines:
+        raise InvalidRequestError("engine", "Nothing here can draw. Run “dreamstream doctor”.")
+    engine_name, model_name = engine_name or None, model_name or None
+    if engine_name is not None:
+        engine = _named("engine", engine_name, engines)
+    elif model_name is not None:
+        engine = _engine_of(model_name, engines, theme.engine)
+    else:
+        # What a theme was given long ago may be gone; nobody typed it, so it gives way.
+        ready = [e for e in engines if any(model.available for model in e.models)] or list(engines)
+        able = [engine for engine in ready if engine.takes_init or not takes_init] or ready
+        engine = next((engine for engine in able if engine.name == theme.engine), able[0])
+    if model_name is not None:
+        model = _named("model", model_name, engine.models)
+    else:
+        usable = [model for model in engine.models if model.available] or list(engine.models)
+        if not usable:
+            raise InvalidRequestError("engine", f"{engine.title} has no model to draw with.")
+        model = next((model for model in usable if model.name == theme.model), usable[0])
+    if not model.available:
+        raise InvalidRequestError(
+            "model", model.missing or f"The weights of {model.title} are not on this machine."
+        )
+    return engine, model
+
+
+def _engine_of(model_name: str, engines: Sequence[EngineInfo], preferred: str) -> EngineInfo:
+    models = {model.name: model for engine in engines for model in engine.models}
+    model = _named("model", model_name, list(models.values()))
+    able = [engine for engine in engines if model.name in {m.name for m in engine.models}]
+    return next((engine for engine in able if engine.name == preferred), able[0])
+
+
+def _named(field: str, name: str, offered: Sequence[N]) -> N:
+    """Return the one with this name or title, whatever its case."""
+    wanted = clean(name).casefold()
+    for one in offered:
+        if wanted in (one.name.casefold(), one.title.casefold()):
+            return one
+    names = [one.name for one in offered]
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    suggestion = f" Did you mean “{close[0]}”?" if close else ""
+    raise InvalidRequestError(
+        field,
+        f"There is no {field} “{shorten(clean(name), 40)}”.{suggestion} "
+        f"There {'is' if len(names) == 1 else 'are'}: {', '.join(names)}.",
+    )
+
+
+def _steps(steps: int | None, theme: Theme, engine: EngineInfo) -> int:
+    if steps is None:
+        return min(theme.steps or engine.default_steps, engine.max_steps)
+    return _whole("steps", steps, 1, engine.max_steps)
+
+
+def _negative(negative: str | None, theme: Theme, engine: EngineInfo, limits: Limits) -> str:
+    own = "" if negative is None else clean(negative)
+    if not engine.takes_negative:
+        if own:
+            raise InvalidRequestError(
+                "negative",
+                f"{engine.title} takes no negative prompt. Write it into the prompt with a "
+                "negative weight instead, as in “a castle | fog:-1”.",
+            )
+        return ""
+    if own:
+        own = check_prompt(own, limits, "negative")
+    return ", ".join(part for part in (own, theme.negative) if part)
+
+
+def _guidance(guidance: float | None, engine: EngineInfo) -> float | None:
+    if engine.guidance is None:
+        if guidance is not None:
+            raise InvalidRequestError(
+                "guidance", f"{engine.title} has no guidance to set. Leave it out."
+            )
+        return None
+    return _number("guidance", guidance, 0.0, engine.max_guidance, default=engine.guidance)
+
+
+def _whole(field: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidRequestError(
+            field, f"The {field} is a whole number from {low:,} to {high:,}, not {_show(value)}."
+        )
+    return value
+
+
+def _number(field: str, value: float | None, low: float, high: float, *, default: float) -> float:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+        raise InvalidRequestError(
+            field, f"The {field} is a number from {low:g} to {high:g}, not {_show(value)}."
+        )
+    return float(value)
+
+
+def _show(value: object) -> str:
+    return shorten(clean(str(value)), 24)
+
+
+def _list(names: Iterable[str]) -> str:
+    return " and ".join(names)

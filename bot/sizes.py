@@ -1,0 +1,90 @@
+"""Choose a picture's size within what an engine can draw."""
+
+from __future__ import annotations
+
+import math
+
+from bot.errors import InvalidRequestError
+from bot.model import Theme
+from generation.protocol import EngineInfo
+
+
+def fit(
+    engine: EngineInfo, width: int | None, height: int | None, theme: Theme
+) -> tuple[int, int, str]:
+    """Return width, height and a note for the person, empty where nothing was changed.
+
+    A size within the engine's bounds is rounded to its multiple; one outside is refused. What
+    the person left open comes from the theme, brought within bounds, else from the engine.
+
+    Raises:
+        InvalidRequestError: the size is outside of what the engine can draw.
+    """
+    if width is None and height is None:
+        return *nearest(
+            engine, theme.width or engine.default_width, theme.height or engine.default_height
+        ), ""
+    if width is None or height is None:
+        given = width or height or 0
+        other = (theme.height if height is None else theme.width) or (
+            engine.default_height if height is None else engine.default_width
+        )
+        other = _beside(engine, given, other)
+        chosen = (other, given) if width is None else (given, other)
+    else:
+        chosen = (width, height)
+    low, high = engine.min_side, engine.max_side
+    near = nearest(engine, *chosen)
+    if not all(low <= side <= high for side in chosen) or math.prod(chosen) > engine.max_pixels:
+        raise InvalidRequestError(
+            "size",
+            f"{_show(chosen)} is outside of what {engine.title} can draw: sides of {low} to "
+            f"{high} pixels, {engine.max_pixels:,} pixels in all. The nearest it can do is "
+            f"{_show(near)}.",
+        )
+    if near == chosen:
+        return *chosen, ""
+    return *near, (
+        f"Drawn at {_show(near)} instead of {_show(chosen)}: {engine.title} draws in multiples of "
+        f"{engine.size_multiple} pixels."
+    )
+
+
+def nearest(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
+    """Return the allowed size closest to the one given, of like proportions where possible."""
+    unit = engine.size_multiple
+    low, high = _bounds(engine)
+    width, height = max(1, width), max(1, height)
+    shrink = min(1.0, high / max(width, height), math.sqrt(engine.max_pixels / (width * height)))
+    whole = round if shrink == 1.0 else math.floor
+
+    def side(length: float) -> int:
+        return min(high, max(low, whole(length / unit + 1e-9) * unit))
+
+    fitted = side(width * shrink), side(height * shrink)
+    while math.prod(fitted) > engine.max_pixels and max(fitted) > low:
+        # Rounding, or a side that could not shrink, left it too large: the longer side gives way.
+        if fitted[0] >= fitted[1]:
+            fitted = (fitted[0] - unit, fitted[1])
+        else:
+            fitted = (fitted[0], fitted[1] - unit)
+    return fitted
+
+
+def _bounds(engine: EngineInfo) -> tuple[int, int]:
+    """Return the smallest and largest side that are multiples."""
+    unit = engine.size_multiple
+    low = math.ceil(engine.min_side / unit) * unit
+    return low, max(low, engine.max_side // unit * unit)
+
+
+def _beside(engine: EngineInfo, given: int, wanted: int) -> int:
+    """Return the side to go with the one given: the one wanted, as far as there is room."""
+    unit = engine.size_multiple
+    low, high = _bounds(engine)
+    room = engine.max_pixels // max(given, 1) // unit * unit
+    return max(low, min(wanted, high, room))
+
+
+def _show(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"

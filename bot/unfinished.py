@@ -1,0 +1,407 @@
+"""Every unfinished dream, from its acceptance to its one end.
+
+The database knows which dreams are unfinished and what they are; this keeps how each stands at
+the moment, hands it to the drawer whenever there is one, and writes down its end. Invariants:
+
+- a dream is here from the commit that accepted it to the commit that ended it, so whatever dies,
+  it is submitted again from its newest checkpoint;
+- its end is written by `bot.endings` alone: the first one counts.
+
+This module does not know what may be asked, or by whom: that is `bot.dreams`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from bot.active import Active
+from bot.checkpoints import Checkpoints
+from bot.disk import DiskWatch
+from bot.drawing import Drawer
+from bot.endings import Endings
+from bot.errors import DiskError, NotFoundError
+from bot.feed import Feed
+from bot.ids import now_ms
+from bot.library import BadPictureError, Library
+from bot.model import Dream, DreamState, EventKind, Person, Theme
+from bot.store import Store, events, people
+from bot.store import dreams as rows
+from generation import protocol
+from generation.protocol import Job, Recipe
+
+log = logging.getLogger(__name__)
+
+MAX_CRASHES = 2
+RETRY_DELAYS_S = (2.0, 10.0, 30.0)
+MAX_HELD_BYTES = 64 * 1024 * 1024
+STOP_S = 10.0
+
+CRASHED = (
+    "Stopped: this dream was being drawn at two crashes in a row, so it is not tried again. "
+    "Other settings, or a smaller size, may work."
+)
+
+T = TypeVar("T")
+
+
+class Unfinished:
+    """What is being drawn or waits for it. The drawer's reports go to `on_message`."""
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        feed: Feed,
+        drawer: Drawer,
+        disk: DiskWatch,
+        retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._feed = feed
+        self._drawer = drawer
+        self._disk = disk
+        self._retry_delays_s = retry_delays_s
+        self._checkpoints = Checkpoints(library.root / "checkpoints")
+        self._endings = Endings(store, library, disk)
+        self._active: dict[str, Active] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._epoch = 0  # which scheduler process; a dream is submitted once to each
+        self._held_bytes = 0
+
+    # --- what there is -----------------------------------------------------------------------
+
+    def get(self, dream_id: str) -> Active | None:
+        """Return how an unfinished dream stands."""
+        return self._active.get(dream_id)
+
+    def present(self, dream: Dream) -> Dream:
+        """Return a dream from the database with what has happened to it since."""
+        active = self._active.get(dream.id)
+        if active is None or dream.state.final:
+            return dream
+        return msgspec.structs.replace(dream, state=active.live.state, step=active.live.step)
+
+    async def start(self, themes: Iterable[Theme]) -> None:
+        """Take up what an earlier process left unfinished."""
+        streams = {theme.id: theme.slug for theme in themes}
+        async with self._store.write() as connection:
+            await rows.to_waiting(connection)
+        for dream in await rows.unfinished(self._store):
+            self._active[dream.id] = Active(dream, streams[dream.theme_id])
+        await self._library.run(self._checkpoints.sweep, frozenset(self._active))
+        if self._drawer.up:
+            await self.submit_all()
+
+    async def stop(self) -> None:
+        """Write down what has ended, within reason, and leave the rest to the next start."""
+        if self._finishing and self._disk.trouble is None:
+            await asyncio.wait(self._finishing, timeout=STOP_S)
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def add(self, dreams: Iterable[Dream], theme: Theme, notice: str = "") -> None:
+        """Take dreams whose acceptance has been committed."""
+        for dream in dreams:
+            active = Active(dream, theme.slug, notice)
+            self._active[dream.id] = active
+            self._feed.publish(active.live)
+            self.spawn(self._submit(active))
+
+    # --- to the drawer -----------------------------------------------------------------------
+
+    async def on_up(self) -> None:
+        """Hand every dream to a new scheduler process."""
+        self._epoch += 1
+        await self.submit_all()
+
+    async def submit_all(self) -> None:
+        """Hand every dream to the scheduler process that has not got it yet, oldest first."""
+        for dream_id in sorted(self._active):
+            active = self._active.get(dream_id)
+            if active is not None:
+                await self._submit(active)
+
+    async def _submit(self, active: Active) -> None:
+        async with active.submitting:
+            if active.epoch == self._epoch or not self._takes(active):
+                return
+            recipe = active.dream.recipe
+            init = checkpoint = None
+            try:
+                if recipe.init_sha256 is not None:
+                    init = await self._library.read(recipe.init_sha256)
+            except NotFoundError:
+                reason = "The picture that this dream starts from is no longer kept."
+                self._end(active, DreamState.FAILED, reason)
+                return
+            if active.saving is not None:
+                await asyncio.wait([active.saving])
+            if not active.anew:
+                checkpoint = await self._library.run(self._checkpoints.read, active.dream.id)
+            # The drawer may have gone, and come back, while the files were read.
+            if not self._takes(active):
+                return
+            active.epoch = self._epoch
+            self._drawer.submit(
+                Job(
+                    id=active.dream.id,
+                    recipe=active.dream.recipe,
+                    stream=active.stream,
+                    person=active.dream.person.id,
+                    init=init,
+                    checkpoint=checkpoint,
+                    attempt=active.dream.attempt,
+                )
+            )
+
+    def _takes(self, active: Active) -> bool:
+        return self._drawer.up and not active.ending
+
+    # --- from the drawer ---------------------------------------------------------------------
+
+    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
+        """Note that the scheduler process died, and who was in the step it died in."""
+        log.warning("The scheduler process is gone: %s; in its last step: %s", reason, suspects)
+        condemned = []
+        for active in self._active.values():
+            active.epoch = None
+            if not active.ending:
+                self._show(active, state=DreamState.WAITING, place=None, eta_s=None)
+        try:
+            async with self._store.write() as connection:
+                await rows.to_waiting(connection)
+                for dream_id in suspects:
+                    suspect = self._active.get(dream_id)
+                    if suspect is None or suspect.ending:
+                        continue
+                    attempt = suspect.dream.attempt + 1
+                    suspect.dream = msgspec.structs.replace(suspect.dream, attempt=attempt)
+                    await rows.set_attempt(connection, dream_id, attempt)
+                    if attempt >= MAX_CRASHES:
+                        condemned.append(suspect)
+        except DiskError as error:
+            self._disk.report(error)
+        for active in condemned:
+            self._end(active, DreamState.FAILED, CRASHED)
+
+    async def on_message(self, message: protocol.ToBot) -> None:
+        """Note what the scheduler process says of a dream."""
+        if isinstance(message, protocol.Queue):
+            for place in message.waiting:
+                waiting = self._active.get(place.job_id)
+                if waiting is not None and waiting.live.state is DreamState.WAITING:
+                    self._show(waiting, place=place.place, eta_s=place.ends_in_s)
+            return
+        if isinstance(message, protocol.Welcome | protocol.Beat):
+            return
+        active = self._active.get(message.job_id)
+        if active is None or active.ending:
+            return  # it has ended already
+        match message:
+            case protocol.Started():
+                await self._started(active, message)
+            case protocol.Progress():
+                if message.preview is not None:
+                    active.preview = message.preview
+                self._show(
+                    active,
+                    state=DreamState.DRAWING,
+                    step=message.step,
+                    steps=message.steps,
+                    place=None,
+                    eta_s=message.ends_in_s,
+                    preview_version=active.live.preview_version + (message.preview is not None),
+                )
+            case protocol.Checkpoint():
+                active.unsaved = message
+                if active.saving is None or active.saving.done():
+                    active.saving = self.spawn(self._save(active))
+            case protocol.Steered():
+                await self._steered(active, message)
+            case protocol.Refused():
+                self._show(active, notice=message.reason)
+            case protocol.Finished():
+                active.ending = True
+                self._finishing.add(task := self.spawn(self._finish(active, message)))
+                task.add_done_callback(self._finishing.discard)
+            case protocol.Cancelled():
+                self._end(active, DreamState.CANCELLED)
+            case protocol.Failed():
+                self._failed(active, message)
+
+    async def _started(self, active: Active, message: protocol.Started) -> None:
+        self._show(active, state=DreamState.DRAWING, step=message.step, place=None, eta_s=None)
+        try:
+            async with self._store.write() as connection:
+                await rows.to_drawing(connection, active.dream.id, message.step, now_ms())
+        except DiskError as error:
+            self._disk.report(error)  # the dream goes on; only the time of its start is lost
+
+    async def _save(self, active: Active) -> None:
+        """Write the newest checkpoint, and the ones that come meanwhile, latest only."""
+        while (message := active.unsaved) is not None:
+            active.unsaved = None
+            try:
+                await self._library.run(
+                    self._checkpoints.write, active.dream.id, message.step, message.data
+                )
+                async with self._store.write() as connection:
+                    await rows.set_step(connection, active.dream.id, message.step)
+            except DiskError as error:
+                self._disk.report(error)  # the checkpoint before it still stands
+
+    async def _steered(self, active: Active, message: protocol.Steered) -> None:
+        recipe = active.dream.recipe
+        if message.steer in recipe.steers:
+            return
+        recipe = msgspec.structs.replace(recipe, steers=(*recipe.steers, message.steer))
+        active.dream = msgspec.structs.replace(active.dream, recipe=recipe)
+        person = active.steer_taken(message.steer.prompt)
+        self._show(active, notice="")
+        try:
+            async with self._store.write() as connection:
+                at_ms = now_ms()
+                await people.upsert(connection, person, at_ms)
+                if await rows.set_recipe(connection, active.dream.id, recipe):
+                    await events.append(
+                        connection,
+                        EventKind.STEERED,
+                        active.dream.theme_id,
+                        at_ms,
+                        dream_id=active.dream.id,
+                        person_id=person.id,
+                        payload={"step": message.steer.step},
+                    )
+        except DiskError as error:
+            self._disk.report(error)
+
+    def _failed(self, active: Active, message: protocol.Failed) -> None:
+        log.warning("Dream %s: %s (%s)", active.dream.id, message.reason, message.detail)
+        if message.retry:
+            self._try_again(active, message.reason)
+        else:
+            self._end(active, DreamState.FAILED, message.reason)
+
+    def _try_again(self, active: Active, reason: str) -> None:
+        """Submit a dream again after a while, the last time from its beginning; or give up."""
+        if active.retries >= len(self._retry_delays_s):
+            self._end(active, DreamState.FAILED, reason)
+            return
+        delay_s = self._retry_delays_s[active.retries]
+        active.retries += 1
+        active.anew = active.retries == len(self._retry_delays_s)
+        active.epoch = None
+        active.ending = False
+        self._show(active, state=DreamState.WAITING, place=None, eta_s=None, notice=reason)
+        self.spawn(self._submit_later(active, delay_s))
+
+    async def _submit_later(self, active: Active, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        await self._submit(active)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    async def _finish(self, active: Active, message: protocol.Finished) -> None:
+        """Keep the picture and end the dream; wait for the disk as long as it takes."""
+        held_bytes = len(message.png)
+        self._held_bytes += held_bytes
+        try:
+            while not active.ended.is_set():
+                try:
+                    await self._endings.done(active.dream, message, self._licence(message.recipe))
+                    self._forget(active)
+                    return
+                except BadPictureError as error:
+                    log.error("Dream %s: %s", active.dream.id, error)
+                    self._try_again(active, "The picture came out damaged.")
+                    return
+                except DiskError as error:
+                    self._disk.report(error)
+                    self._show(active, notice=f"Drawn, but not kept yet. {error}")
+                if self._held_bytes > MAX_HELD_BYTES:
+                    break
+                await self._disk.well()
+        finally:
+            self._held_bytes -= held_bytes
+        if not active.ended.is_set():
+            # Too many pictures are in memory already: this one is drawn again.
+            active.ending, active.epoch = False, None
+            self.spawn(self._submit_when_well(active))
+
+    async def cancel(self, active: Active, person: Person) -> bool:
+        """End a dream unfinished; say whether it had not ended before.
+
+        Raises:
+            DiskError: the disk is full, or may not be written.
+        """
+        first = await self._endings.without_picture(
+            active.dream, DreamState.CANCELLED, person=person
+        )
+        self._forget(active)
+        if self._drawer.up:
+            self._drawer.cancel(active.dream.id)
+        return first
+
+    def _end(self, active: Active, state: DreamState, reason: str = "") -> None:
+        """Let a dream end without a picture, as soon as that can be written down."""
+        active.ending = True
+        self.spawn(self._end_surely(active, state, reason))
+
+    async def _end_surely(self, active: Active, state: DreamState, reason: str) -> None:
+        await self._endings.without_picture_surely(active.dream, state, reason)
+        self._forget(active)
+
+    def _forget(self, active: Active) -> None:
+        """Let go of a dream whose end has been committed."""
+        active.ending = True
+        self._active.pop(active.dream.id, None)
+        active.ended.set()
+        self.spawn(self._clean(active))
+
+    async def _clean(self, active: Active) -> None:
+        if active.saving is not None:
+            await asyncio.wait([active.saving])
+        await self._library.run(self._checkpoints.delete, active.dream.id)
+
+    async def _submit_when_well(self, active: Active) -> None:
+        await self._disk.well()
+        await self._submit(active)
+
+    # --- small things ------------------------------------------------------------------------
+
+    def _show(self, active: Active, **changes: Any) -> None:
+        """Change how a dream stands and tell whoever watches, if it is a change."""
+        if active.ended.is_set():
+            return
+        live = msgspec.structs.replace(active.live, **changes)
+        if live != active.live:
+            active.live = live
+            self._feed.publish(live)
+
+    def _licence(self, recipe: Recipe) -> str:
+        for engine in self._drawer.engines:
+            for model in engine.models:
+                if (engine.name, model.name) == (recipe.engine, recipe.model):
+                    return model.licence
+        return ""
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something on the side, until `stop`."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("Something on the side failed", exc_info=error)

@@ -1,0 +1,500 @@
+"""The dreams service: from asking to the one end, with a drawer that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    LimitError,
+    NotFoundError,
+    SchedulerError,
+)
+from bot.limits import Limits
+from bot.model import DreamState, EventKind, Live, Person, Relation, StreamEvent
+from bot.recipes import read_document
+from bot.requests import SEEDS
+from generation.protocol import (
+    Cancelled,
+    Checkpoint,
+    Failed,
+    Finished,
+    Place,
+    Queue,
+    Refused,
+    Steer,
+    Steered,
+)
+from tests.bot.drawer import (
+    ANN,
+    BOB,
+    FOURIER,
+    WELCOME,
+    Services,
+    finished,
+    png,
+    request,
+    services,
+    until,
+)
+
+
+async def kinds(s: Services, dream_id: str) -> list[str]:
+    log = await s.feed.replay(theme_id=None, after=0)
+    return [event.kind.value for event in log if event.dream_id == dream_id]
+
+
+# --- asking and watching -----------------------------------------------------------------------
+
+
+async def test_a_dream_is_asked_for_drawn_watched_and_kept(tmp_path: Path) -> None:
+    async with services(tmp_path) as s, s.feed.listen(None) as updates:
+        (dream,) = await s.dreams.ask(request(seed=7))
+        assert dream.state is DreamState.WAITING
+        asked, waiting = await anext(updates), await anext(updates)
+        assert isinstance(asked, StreamEvent)
+        assert (asked.kind, asked.dream_id, asked.person) == (EventKind.ASKED, dream.id, ANN)
+        assert isinstance(waiting, Live)
+        assert waiting.state is DreamState.WAITING
+
+        job = await s.job(dream.id)
+        assert (job.stream, job.person, job.recipe.seed) == ("open", ANN.id, 7)
+        await s.dreams.on_message(Queue((Place(dream.id, 3, 4.0, 9.0),)))
+        queued = await anext(updates)
+        assert isinstance(queued, Live)
+        assert (queued.place, queued.eta_s) == (3, 9.0)
+
+        await s.begin(dream.id, step=3, preview=b"webp")
+        drawing = await anext(updates)
+        while drawing != s.dreams.live(dream.id):
+            drawing = await anext(updates)
+        assert isinstance(drawing, Live)
+        assert (drawing.state, drawing.step, drawing.steps) == (DreamState.DRAWING, 3, 100)
+        assert (drawing.place, drawing.preview_version) == (None, 1)
+        assert s.dreams.preview(dream.id) == (1, b"webp")
+        assert (await s.dreams.get(dream.id)).step == 3
+        assert [d.state for d in await s.dreams.unfinished(None)] == [DreamState.DRAWING]
+
+        await s.dreams.on_message(finished(job))
+        done = await s.dreams.wait(dream.id)
+        end = await anext(updates)
+        assert isinstance(end, StreamEvent)
+        assert end.kind is EventKind.DONE
+        assert (done.state, done.step, done.gpu_s) == (DreamState.DONE, 100, 0.5)
+        assert done.image is not None
+        assert end.payload["sha256"] == done.image.sha256
+        document = read_document(await s.library.read(done.image.sha256))
+        assert document is not None
+        assert (document.recipe, document.prompt) == (job.recipe, "a red fox")
+        assert document.licence == "MIT"
+        assert s.dreams.live(dream.id) is None
+        assert s.dreams.preview(dream.id) is None
+        assert await s.dreams.unfinished(None) == []
+        assert [d.id for d in await s.dreams.recent(dream.theme_id)] == [dream.id]
+
+
+async def test_several_at_once_differ_by_their_seeds(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        made = await s.dreams.ask(request("{a|b|c|d} fox", seed=9, count=4))
+        assert [dream.recipe.seed for dream in made] == [9, 10, 11, 12]
+        assert {dream.ask_id for dream in made} == {made[0].id}
+        assert len({dream.recipe.prompt for dream in made}) > 1
+        assert {dream.prompt for dream in made} == {"{a|b|c|d} fox"}
+        assert [d.id for d in await s.dreams.together(made[0].ask_id)] == [d.id for d in made]
+        await until(lambda: len(s.drawer.jobs) == 4)
+        assert [job.id for job in s.drawer.submitted] == sorted(dream.id for dream in made)
+
+
+async def test_an_uploaded_picture_goes_with_the_job(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request(init=png(30, 20), strength=0.4))
+        job = await s.job(dream.id)
+        assert job.init is not None
+        assert job.recipe.init_sha256 is not None
+        assert job.init == await s.library.read(job.recipe.init_sha256)
+        assert job.recipe.strength == 0.4
+        with pytest.raises(InvalidRequestError, match="not a picture"):
+            await s.dreams.ask(request(init=b"text"))
+
+
+async def test_a_picture_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    async with services(tmp_path, up=False) as s:
+        s.drawer.engines = WELCOME.engines
+        (dream,) = await s.dreams.ask(request(init=png(30, 20)))
+        assert dream.recipe.init_sha256 is not None
+        s.library.path(dream.recipe.init_sha256).unlink()
+        await s.up()
+        failed = await s.dreams.wait(dream.id)
+        assert (failed.state, failed.reason) == (
+            DreamState.FAILED,
+            "The picture that this dream starts from is no longer kept.",
+        )
+
+
+async def test_what_cannot_be_done_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
+    async with services(tmp_path, limits=Limits(per_person=3, everybody=5)) as s:
+        for bad in (
+            request(prompt=""),
+            request(theme="nowhere"),
+            request(parent_id="0" * 16),
+            request(parent_id="../x"),
+            request(width=13, height=70_000),
+            request(engine="gone"),
+            request(count=4),
+        ):
+            with pytest.raises((InvalidRequestError, NotFoundError, LimitError)):
+                await s.dreams.ask(bad)
+        assert [e.kind for e in await s.feed.replay(theme_id=None, after=0)] == [EventKind.THEME]
+        await s.dreams.ask(request(count=3))
+        with pytest.raises(LimitError, match="You have 3 dreams waiting"):
+            await s.dreams.ask(request())
+        await s.dreams.ask(request(person=BOB, count=2))
+        with pytest.raises(LimitError, match="queue is full"):
+            await s.dreams.ask(request(person=BOB))
+
+
+async def test_limits_hold_when_all_ask_at_once(tmp_path: Path) -> None:
+    async with services(tmp_path, limits=Limits(per_person=5)) as s:
+        asked = await asyncio.gather(
+            *(s.dreams.ask(request(count=2)) for _ in range(10)), return_exceptions=True
+        )
+        assert sum(isinstance(one, LimitError) for one in asked) == 8
+        assert len(await s.dreams.unfinished(None)) == 4
+
+
+async def test_before_the_first_start_one_waits_a_while(tmp_path: Path) -> None:
+    async with services(tmp_path, up=False) as s:
+        with pytest.raises(SchedulerError, match="still starting"):
+            await s.dreams.ask(request())
+        asking = asyncio.create_task(s.dreams.ask(request()))
+        await asyncio.sleep(0.01)
+        await s.up()
+        (dream,) = await asking
+        assert (await s.job(dream.id)).id == dream.id
+        await s.down()
+        (later,) = await s.dreams.ask(request())
+        assert later.id not in s.drawer.jobs
+        await s.up()
+        assert set(s.drawer.jobs) == {dream.id, later.id}
+
+
+async def test_nothing_is_taken_while_drawing_is_paused(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        s.drawer.paused = "Drawing has crashed three times in five minutes."
+        with pytest.raises(SchedulerError, match="three times"):
+            await s.dreams.ask(request())
+
+
+async def test_who_goes_away_while_asking_leaves_a_dream_that_is_drawn_or_none(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path, limits=Limits(per_person=1000)) as s:
+        for moment in range(30):
+            asking = asyncio.create_task(s.dreams.ask(request()))
+            for _ in range(moment % 12):
+                await asyncio.sleep(0.0003)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        await s.dreams.ask(request())
+        kept = {dream.id for dream in await s.dreams.unfinished(None)}
+        await until(lambda: set(s.drawer.jobs) == kept)
+
+
+async def test_unknown_dreams_are_not_found(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        for bad in ("", "0" * 16, "../../x", "'; DROP TABLE dream", "é" * 16):
+            with pytest.raises(NotFoundError):
+                await s.dreams.get(bad)
+            with pytest.raises(NotFoundError):
+                await s.dreams.cancel(bad, ANN)
+            assert s.dreams.live(bad) is None
+            assert s.dreams.preview(bad) is None
+
+
+# --- cancel, steer, redo -----------------------------------------------------------------------
+
+
+async def test_only_the_author_or_the_machines_owner_cancels(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (first,) = await s.dreams.ask(request())
+        (second,) = await s.dreams.ask(request())
+        await s.begin(second.id)
+        with pytest.raises(ForbiddenError, match="Only Ann"):
+            await s.dreams.cancel(first.id, BOB)
+        await s.dreams.cancel(first.id, ANN)
+        await s.dreams.cancel(second.id, Person("local:root", "root"))
+        assert s.drawer.cancelled == [first.id, second.id]
+        for dream in (first, second):
+            assert (await s.dreams.wait(dream.id)).state is DreamState.CANCELLED
+            assert await kinds(s, dream.id) == ["asked", "cancelled"]
+            with pytest.raises(InvalidRequestError, match="over already"):
+                await s.dreams.cancel(dream.id, ANN)
+        # What the scheduler answers, whichever it is, changes nothing.
+        await s.dreams.on_message(Cancelled(first.id))
+        job = s.drawer.jobs[second.id]
+        await s.dreams.on_message(finished(job))
+        await s.up()
+        assert s.drawer.jobs == {}
+        assert await kinds(s, second.id) == ["asked", "cancelled"]
+
+
+async def test_cancelling_while_it_finishes_gives_one_end(tmp_path: Path) -> None:
+    async with services(tmp_path, limits=Limits(per_person=100)) as s:
+        for moment in range(20):
+            (dream,) = await s.dreams.ask(request())
+            job = await s.begin(dream.id)
+            await s.dreams.on_message(finished(job, f"rgb({moment},0,0)"))
+            await asyncio.sleep(0.0008 * moment)
+            await asyncio.gather(s.dreams.cancel(dream.id, ANN), return_exceptions=True)
+            ended = await s.dreams.wait(dream.id)
+            log = await kinds(s, dream.id)
+            assert log == ["asked", ended.state.value]
+            assert (ended.image is not None) == (ended.state is DreamState.DONE)
+
+
+async def test_a_steer_becomes_part_of_the_recipe(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await s.themes.change("open", template="{prompt}, oil")
+        (dream,) = await s.dreams.ask(request())
+        await s.begin(dream.id, step=20)
+        await s.dreams.steer(dream.id, ANN, " an owl ", glide_steps=5)
+        assert s.drawer.steers == [(dream.id, "an owl, oil", 5)]
+        steer = Steer(21, "an owl, oil", 5)
+        for _ in range(2):
+            await s.dreams.on_message(Steered(dream.id, steer))
+        assert (await s.dreams.get(dream.id)).recipe.steers == (steer,)
+        assert await kinds(s, dream.id) == ["asked", "steered"]
+        # It goes along when the dream is taken up again.
+        await s.down()
+        await s.up()
+        assert (await s.job(dream.id)).recipe.steers == (steer,)
+
+
+async def test_steers_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        (still,) = await s.dreams.ask(request(engine="diffusion"))
+        await s.job(dream.id)
+        with pytest.raises(ForbiddenError):
+            await s.dreams.steer(dream.id, BOB, "an owl")
+        for prompt, glide in (("", 5), ("a" * 2000, 5), ("an owl", -1), ("an owl", 101)):
+            with pytest.raises(InvalidRequestError):
+                await s.dreams.steer(dream.id, ANN, prompt, glide)
+        with pytest.raises(InvalidRequestError, match="cannot be steered"):
+            await s.dreams.steer(still.id, ANN, "an owl")
+        await s.dreams.on_message(Refused(dream.id, "Too late."))
+        live = s.dreams.live(dream.id)
+        assert live is not None
+        assert live.notice == "Too late."
+        await s.down()
+        with pytest.raises(SchedulerError):
+            await s.dreams.steer(dream.id, ANN, "an owl")
+        await s.dreams.cancel(dream.id, ANN)
+        with pytest.raises(InvalidRequestError, match="over already"):
+            await s.dreams.steer(dream.id, ANN, "an owl")
+
+
+async def test_redoing_keeps_the_recipe_or_takes_another_seed(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(
+            request("a {red|blue|green|pink} fox", seed=5, steps=50, settings={"rate": 0.5})
+        )
+        await s.draw(dream.id)
+        await s.dreams.wait(dream.id)
+        same = await s.dreams.redo(dream.id, BOB, same_seed=True)
+        assert same.recipe == dream.recipe
+        assert (same.parent_id, same.relation) == (dream.id, Relation.REROLL)
+        assert same.person == BOB
+        other = await s.dreams.redo(same.id, BOB, same_seed=False)
+        assert other.recipe.seed != 5
+        assert 0 <= other.recipe.seed < SEEDS
+        assert (
+            msgspec.structs.replace(other.recipe, seed=5, prompt=dream.recipe.prompt)
+            == dream.recipe
+        )
+        ancestors, children = await s.dreams.lineage(same.id)
+        assert [one.id for one in ancestors] == [dream.id]
+        assert [one.id for one in children] == [other.id]
+        ancestors, _ = await s.dreams.lineage(other.id)
+        assert [one.id for one in ancestors] == [same.id, dream.id]
+
+
+async def test_the_same_recipe_is_the_same_file(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request(seed=5))
+        again = await s.dreams.redo(dream.id, BOB, same_seed=True)
+        await s.draw(dream.id)
+        await s.draw(again.id)
+        one, two = await s.dreams.wait(dream.id), await s.dreams.wait(again.id)
+        assert one.image == two.image
+        assert one.image is not None
+
+
+# --- when the scheduler process dies -----------------------------------------------------------
+
+
+async def test_a_dream_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        (waiting,) = await s.dreams.ask(request())
+        await s.begin(dream.id, step=10)
+        for step in (10, 20, 30):
+            data = f"step {step}".encode()
+            await s.dreams.on_message(Checkpoint(dream.id, step, data))
+        await s.down(dream.id)
+        live = s.dreams.live(dream.id)
+        assert live is not None
+        assert live.state is DreamState.WAITING
+        await s.up()
+        job = await s.job(dream.id)
+        assert (job.checkpoint, job.attempt) == (b"step 30", 1)
+        other = await s.job(waiting.id)
+        assert (other.checkpoint, other.attempt) == (None, 0)
+        await s.draw(dream.id)
+        assert (await s.dreams.wait(dream.id)).state is DreamState.DONE
+        folder = tmp_path / "library" / "checkpoints"
+        await until(lambda: not list(folder.iterdir()))
+
+
+async def test_two_crashes_are_enough(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (poison,) = await s.dreams.ask(request())
+        (innocent,) = await s.dreams.ask(request())
+        for _ in range(2):
+            await s.begin(poison.id)
+            await s.down(poison.id, "unknown")
+            await s.up()
+        failed = await s.dreams.wait(poison.id)
+        assert failed.state is DreamState.FAILED
+        assert failed.reason.startswith("Stopped: this dream was being drawn at two crashes")
+        assert failed.attempt == 2
+        await until(lambda: set(s.drawer.jobs) == {innocent.id})
+        await s.draw(innocent.id)
+        assert (await s.dreams.wait(innocent.id)).attempt == 0
+
+
+async def test_crashes_are_counted_across_a_restart_of_the_bot(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        await s.begin(dream.id)
+        await s.down(dream.id)
+    async with services(tmp_path) as s:
+        await s.begin(dream.id)
+        await s.down(dream.id)
+        assert (await s.dreams.wait(dream.id)).state is DreamState.FAILED
+
+
+async def test_a_failure_that_may_pass_is_tried_again_a_few_times(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        failure = Failed(job_id=dream.id, reason="Out of memory.", retry=True)
+        for attempt in range(3):
+            await until(lambda: len(s.drawer.submitted) == attempt + 1)  # noqa: B023
+            await s.begin(dream.id)
+            if attempt == 0:
+                await s.dreams.on_message(Checkpoint(dream.id, 5, b"five"))
+            await s.dreams.on_message(failure)
+            live = s.dreams.live(dream.id)
+            assert live is not None
+            assert (live.state, live.notice) == (DreamState.WAITING, "Out of memory.")
+        await until(lambda: len(s.drawer.submitted) == 4)
+        checkpoints = [job.checkpoint for job in s.drawer.submitted]
+        assert checkpoints == [None, b"five", b"five", None]
+        await s.dreams.on_message(failure)
+        failed = await s.dreams.wait(dream.id)
+        assert (failed.state, failed.reason) == (DreamState.FAILED, "Out of memory.")
+
+
+async def test_a_failure_that_will_not_pass_ends_it(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        await s.begin(dream.id)
+        await s.dreams.on_message(Failed(job_id=dream.id, reason="No words.", detail="trace"))
+        failed = await s.dreams.wait(dream.id)
+        assert (failed.state, failed.reason) == (DreamState.FAILED, "No words.")
+        (event,) = [e for e in await s.feed.replay(theme_id=None, after=2) if e.dream_id]
+        assert event.payload == {"reason": "No words."}
+
+
+async def test_finishing_twice_is_finishing_once(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        job = await s.begin(dream.id)
+        for colour in ("red", "blue"):
+            await s.dreams.on_message(finished(job, colour))
+        done = await s.dreams.wait(dream.id)
+        await s.dreams.on_message(finished(job, "green"))
+        await asyncio.sleep(0.05)
+        assert await s.dreams.get(dream.id) == done
+        assert await kinds(s, dream.id) == ["asked", "done"]
+
+
+async def test_a_picture_that_came_out_damaged_is_drawn_again(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        job = await s.begin(dream.id)
+        damaged = Finished(job_id=dream.id, recipe=job.recipe, png=png()[:50], gpu_s=1.0)
+        await s.dreams.on_message(damaged)
+        await until(lambda: len(s.drawer.submitted) == 2)
+        await s.draw(dream.id)
+        assert (await s.dreams.wait(dream.id)).state is DreamState.DONE
+
+
+async def test_a_new_bot_process_takes_up_what_was_unfinished(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        made = await s.dreams.ask(request(count=3))
+        await s.begin(made[0].id)
+        await s.dreams.on_message(Checkpoint(made[0].id, 40, b"forty"))
+        await s.draw(made[1].id)
+        await s.dreams.wait(made[1].id)
+        await until(lambda: list((tmp_path / "library" / "checkpoints").glob("*.checkpoint")))
+    (tmp_path / "library" / "checkpoints" / f"{made[1].id}.checkpoint").write_bytes(b"stray")
+    async with services(tmp_path, up=False) as s:
+        assert [d.id for d in await s.dreams.unfinished(None)] == [made[0].id, made[2].id]
+        assert not (tmp_path / "library" / "checkpoints" / f"{made[1].id}.checkpoint").exists()
+        live = s.dreams.live(made[0].id)
+        assert live is not None
+        assert (live.state, live.step) == (DreamState.WAITING, 40)
+        s.drawer.engines = WELCOME.engines
+        (new,) = await s.dreams.ask(request())
+        assert new.id > made[2].id
+        await s.up()
+        assert set(s.drawer.jobs) == {made[0].id, made[2].id, new.id}
+        assert s.drawer.jobs[made[0].id].checkpoint == b"forty"
+
+
+async def test_stopping_waits_for_pictures_that_are_being_kept(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        made = await s.dreams.ask(request(count=6))
+        for dream in made:
+            await s.draw(dream.id)
+    async with services(tmp_path) as s:
+        assert await s.dreams.unfinished(None) == []
+
+
+async def test_an_engine_that_is_gone_is_named_when_redoing(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request(engine="diffusion"))
+        s.drawer.engines = (FOURIER,)
+        with pytest.raises(InvalidRequestError, match="no engine “diffusion”"):
+            await s.dreams.redo(dream.id, ANN, same_seed=True)
+
+
+async def test_reports_about_unknown_dreams_are_harmless(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        for message in (
+            Queue((Place("gone", 1, 0.0, 1.0),)),
+            Checkpoint("gone", 1, b""),
+            Steered("gone", Steer(1, "x")),
+            Refused("gone", "no"),
+            Cancelled("gone"),
+            Failed(job_id="gone", reason="no"),
+        ):
+            await s.dreams.on_message(message)
+        await s.down("gone")
+        await s.up()
