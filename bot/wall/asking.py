@@ -1,0 +1,202 @@
+"""What a visitor sends: asking for dreams, and changing or repeating one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from aiohttp import web
+from multidict import MultiDictProxy
+
+from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
+from bot.model import DreamRequest, Relation, Theme
+from bot.wall.choices import choices_for
+from bot.wall.errors import status_of
+from bot.wall.guests import guest_of, rename
+from bot.wall.pages import Pages
+from bot.wall.rendering import Renderer, is_htmx
+from bot.wall.services import Services
+from bot.wall.settings import WallSettings
+from generation.protocol import OptionInfo, Setting
+
+Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
+OPTION = "option."
+
+
+class Asking:
+    """Hands what was typed to the dreams service, which checks it."""
+
+    def __init__(
+        self, settings: WallSettings, services: Services, renderer: Renderer, pages: Pages
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._renderer = renderer
+        self._pages = pages
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes and what answers them."""
+        return [
+            web.post("/s/{slug}/dreams", self.ask),
+            web.post("/d/{dream_id}/cancel", self.cancel),
+            web.post("/d/{dream_id}/steer", self.steer),
+            web.post("/d/{dream_id}/redo", self.redo),
+        ]
+
+    async def ask(self, request: web.Request) -> web.StreamResponse:
+        """Ask for dreams. Without script, a mistake brings the page back as it was typed."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        self._check_may_ask()
+        form = await _form(request)
+        typed = {name: value for name, value in form.items() if isinstance(value, str)}
+        rename(request, typed.get("name", ""))
+        try:
+            dreams = await self._services.dreams.ask(await self._read(request, theme, form))
+        except DreamstreamError as error:
+            if is_htmx(request):
+                raise
+            return await self._pages.stream_page(
+                request, theme, typed, error=error, status=status_of(error)
+            )
+        if is_htmx(request):
+            return self._renderer.fragment("asked.html", dreams=dreams, guest=guest_of(request))
+        raise web.HTTPSeeOther(f"/s/{theme.slug}")
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """End an unfinished dream of one's own."""
+        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
+        await self._services.dreams.cancel(dream.id, guest_of(request).person)
+        return self._done(request, f"/d/{dream.id}")
+
+    async def steer(self, request: web.Request) -> web.StreamResponse:
+        """Change what an unfinished dream is to become."""
+        self._check_may_ask()
+        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
+        prompt = _text(await _form(request), "prompt")
+        await self._services.dreams.steer(dream.id, guest_of(request).person, prompt)
+        return self._done(request, f"/d/{dream.id}")
+
+    async def redo(self, request: web.Request) -> web.StreamResponse:
+        """Ask for a dream again, with its seed or with another."""
+        self._check_may_ask()
+        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
+        same_seed = _text(await _form(request), "same_seed") == "1"
+        again = await self._services.dreams.redo(
+            dream.id, guest_of(request).person, same_seed=same_seed
+        )
+        if is_htmx(request):
+            return web.Response(headers={"HX-Redirect": f"/d/{again.id}"})
+        raise web.HTTPSeeOther(f"/d/{again.id}")
+
+    def _done(self, request: web.Request, back_to: str) -> web.StreamResponse:
+        # What changed comes to the page as an event.
+        if is_htmx(request):
+            return web.Response(status=204)
+        raise web.HTTPSeeOther(back_to)
+
+    def _check_may_ask(self) -> None:
+        if not self._settings.asking:
+            raise ForbiddenError("This wall is for watching. Dreams are asked for on Discord.")
+
+    async def _read(self, request: web.Request, theme: Theme, form: Form) -> DreamRequest:
+        width, height = _size(_text(form, "size"))
+        parent_id = _text(form, "parent") or None
+        if parent_id is not None:
+            await self._services.visible_dream(parent_id)
+        # As the box shows them: a value left over from another engine's box is not sent on.
+        typed = {"engine": _text(form, "engine")}
+        choices = choices_for(self._services.drawer.engines, theme, typed)
+        return DreamRequest(
+            theme=theme.slug,
+            person=guest_of(request).person,
+            prompt=_text(form, "prompt"),
+            engine=_text(form, "engine") or None,
+            model=_text(form, "model") or None,
+            width=width,
+            height=height,
+            steps=_whole(form, "steps"),
+            seed=_whole(form, "seed"),
+            guidance=_number(form, "guidance"),
+            negative=_text(form, "negative") or None,
+            strength=_number(form, "strength"),
+            init=await _upload(form, "init"),
+            settings=_settings(form, choices.options),
+            count=_whole(form, "count") or 1,
+            parent_id=parent_id,
+            relation=None if parent_id is None else Relation.REMIX,
+        )
+
+
+async def _form(request: web.Request) -> Form:
+    try:
+        return await request.post()
+    except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+        # What aiohttp raises for a body that is not what its type says.
+        raise InvalidRequestError("form", "What was sent could not be read.") from error
+
+
+def _text(form: Form, name: str) -> str:
+    value = form.get(name, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _whole(form: Form, name: str) -> int | None:
+    text = _text(form, name)
+    if not text:
+        return None
+    # Python reads and prints only so many digits, and no setting has more.
+    if len(text) <= 30:
+        try:
+            return int(text)
+        except ValueError:
+            pass
+    raise InvalidRequestError(name, f"{name.capitalize()} must be a whole number.")
+
+
+def _number(form: Form, name: str, label: str = "") -> float | None:
+    text = _text(form, name)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidRequestError(name, f"{(label or name).capitalize()} must be a number.")
+    return value
+
+
+def _size(text: str) -> tuple[int | None, int | None]:
+    if not text:
+        return None, None
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.isdecimal() and height.isdecimal() and len(text) <= 20):
+        raise InvalidRequestError("size", "Size must be width and height, such as 512x384.")
+    return int(width), int(height)
+
+
+def _settings(form: Form, options: tuple[OptionInfo, ...]) -> dict[str, Setting]:
+    """Return the engine's own options that were filled in, each of its default's type."""
+    found: dict[str, Setting] = {}
+    for option in options:
+        field = OPTION + option.name
+        text = _text(form, field)
+        if not text:
+            continue
+        if isinstance(option.default, bool):
+            found[option.name] = text == "yes"
+        elif isinstance(option.default, str):
+            found[option.name] = text
+        else:
+            value = _number(form, field, option.name.replace("_", " "))
+            assert value is not None
+            whole = isinstance(option.default, int) and value == int(value)
+            found[option.name] = int(value) if whole else value
+    return found
+
+
+async def _upload(form: Form, name: str) -> bytes | None:
+    field = form.get(name)
+    if not isinstance(field, web.FileField):
+        return None
+    return await asyncio.to_thread(field.file.read) or None

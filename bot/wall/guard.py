@@ -1,0 +1,135 @@
+"""What every request passes: the host it names, where it came from, and the answer's headers."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
+
+from bot.errors import ForbiddenError, RequestError
+from bot.wall.settings import WallSettings
+
+_nonce_key = web.RequestKey("nonce", str)
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class MisdirectedError(RequestError):
+    """The request names a host that this wall is not."""
+
+
+def nonce_of(request: web.Request) -> str:
+    """Return the request's nonce: the page's one style element is named by it."""
+    nonce = request.get(_nonce_key)
+    if nonce is None:
+        nonce = secrets.token_urlsafe(12)
+        request[_nonce_key] = nonce
+    return nonce
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers of every answer; a signal, so that streams and files have them as well."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+        f"style-src 'self' 'nonce-{nonce_of(request)}'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    if request.path.startswith("/static/"):
+        kept = "max-age=31536000, immutable" if "v" in request.query else "no-cache"
+        response.headers["Cache-Control"] = f"public, {kept}"
+    else:
+        response.headers.setdefault("Cache-Control", "no-store")
+
+
+def check_origin(settings: WallSettings) -> Middleware:
+    """Return the middleware that turns away what a strange page makes a browser send.
+
+    Two ways: a form on another page that posts here (told by Sec-Fetch-Site, and by Origin where
+    a browser does not send that), and a name of another site that was made to point here (DNS
+    rebinding, told by Host). Addresses in digits cannot be rebound, so guests in the room may
+    use any of them.
+    """
+    own = frozenset({"localhost", *_names_of_this_machine()})
+    public = URL(settings.public_url) if settings.public_url else None
+
+    def is_here(host: str) -> bool:
+        name = _without_port(host)
+        if public is not None and public.host and name == public.host.lower():
+            return True
+        return settings.mode == "local" and (name in own or _is_address(name))
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host", "")
+        # Behind a proxy without a public_url it is the proxy that decides which names are served.
+        if (settings.mode == "local" or public is not None) and not is_here(host):
+            raise MisdirectedError(
+                "This wall does not go by that name. Use the address that Dreamstream printed, "
+                "or set wall.public_url to this one."
+            )
+        if request.method not in _SAFE_METHODS:
+            _check_sender(request, host, public)
+        return await handler(request)
+
+    return check
+
+
+def _check_sender(request: web.Request, host: str, public: URL | None) -> None:
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None and site not in ("same-origin", "none"):
+        raise ForbiddenError("That was sent from another site. Please do it on the wall itself.")
+    if origin is not None:
+        hosts = {host.lower()}
+        if public is not None:
+            hosts.add(public.authority.lower())
+        sender = origin.partition("://")[2].lower()
+        if not sender or sender not in hosts:
+            raise ForbiddenError(
+                "That was sent from another site. Please do it on the wall itself."
+            )
+
+
+def address_of(request: web.Request, settings: WallSettings) -> str:
+    """Say which address a request is from, for limits.
+
+    A proxy appends whom it heard from, so its last word is the one that nobody else can write.
+    """
+    if settings.mode == "proxy":
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        if forwarded:
+            return forwarded[-1].rpartition(",")[2].strip()
+    return request.remote or ""
+
+
+def _names_of_this_machine() -> set[str]:
+    name = socket.gethostname().lower()
+    return {name, name.partition(".")[0], f"{name.partition('.')[0]}.local"} - {"", ".local"}
+
+
+def _without_port(host: str) -> str:
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Who a visitor is: a random token in a cookie, and the name they typed.
+
+The token never leaves the cookie. What the rest of the bot knows, and may write down, is its
+hash: nobody who reads an id somewhere can act as that guest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from bot.model import Person
+from bot.wall.words import clean_name
+
+TOKEN_COOKIE = "dreamer"  # noqa: S105 -- the cookie's name
+NAME_COOKIE = "dreamer-name"
+NAMELESS = "a guest"
+_LIFETIME_S = 400 * 24 * 3600
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{24,64}")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A visitor. `name` is empty until they typed one; `new` means the cookie is yet to be set."""
+
+    token: str
+    name: str = ""
+    new: bool = False
+
+    @property
+    def person(self) -> Person:
+        """The visitor as the rest of the bot knows them."""
+        digest = hashlib.sha256(self.token.encode()).hexdigest()[:24]
+        return Person(id=f"guest:{digest}", name=self.name or NAMELESS)
+
+
+_guest_key = web.RequestKey("guest", Guest)
+
+
+def guest_of(request: web.Request) -> Guest:
+    """Say who a request is from; somebody new gets a token with the answer."""
+    known: Guest | None = request.get(_guest_key)
+    if known is not None:
+        return known
+    token = request.cookies.get(TOKEN_COOKIE, "")
+    if _TOKEN.fullmatch(token):
+        guest = Guest(token, clean_name(unquote(request.cookies.get(NAME_COOKIE, ""))))
+    else:
+        guest = Guest(secrets.token_urlsafe(24), new=True)
+    request[_guest_key] = guest
+    return guest
+
+
+def rename(request: web.Request, typed: str) -> Guest:
+    """Take a guest's name, which the answer will have them keep; an empty one changes nothing."""
+    guest = guest_of(request)
+    name = clean_name(typed)
+    if name and name != guest.name:
+        guest = replace(guest, name=name, new=True)
+        request[_guest_key] = guest
+    return guest
+
+
+def remember(secure: bool) -> Middleware:
+    """Return the middleware that sets the cookies of a new or renamed guest."""
+
+    def set_cookies(request: web.Request, response: web.StreamResponse) -> None:
+        guest = request.get(_guest_key)
+        if guest is None or not guest.new or response.prepared:
+            return
+        for name, value in ((TOKEN_COOKIE, guest.token), (NAME_COOKIE, quote(guest.name))):
+            response.set_cookie(
+                name, value, max_age=_LIFETIME_S, httponly=True, samesite="Lax", secure=secure
+            )
+
+    @web.middleware
+    async def remember_guest(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as redirection:
+            set_cookies(request, redirection)
+            raise
+        set_cookies(request, response)
+        return response
+
+    return remember_guest

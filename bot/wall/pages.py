@@ -1,0 +1,188 @@
+"""The pages one looks at: the streams, a stream, its big screen, a dream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from bot.errors import DreamstreamError, NotFoundError
+from bot.model import Dream, Theme, Visibility
+from bot.recipes import parameters
+from bot.wall.choices import COUNTS, choices_for
+from bot.wall.guests import guest_of
+from bot.wall.rendering import Renderer, is_htmx
+from bot.wall.services import Services
+from bot.wall.settings import WallSettings
+from bot.wall.words import RELATIONS
+
+PAGE = 48
+WATCHED = 36
+MAX_CARDS = 60
+SHOWN_OF_A_STREAM = 5
+
+
+class Pages:
+    """What is read only. Asking, and changing a dream, is in ``asking``."""
+
+    def __init__(self, settings: WallSettings, services: Services, renderer: Renderer) -> None:
+        self._settings = settings
+        self._services = services
+        self._renderer = renderer
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes and what answers them."""
+        return [
+            web.get("/", self.streams),
+            web.get("/machine", self.machine),
+            web.get("/s/{slug}", self.stream),
+            web.get("/s/{slug}/more", self.more),
+            web.get("/s/{slug}/choices", self.choices),
+            web.get("/s/{slug}/watch", self.watch),
+            web.get("/d/{dream_id}", self.dream),
+            web.get("/healthz", self.healthy),
+            web.get("/readyz", self.ready),
+        ]
+
+    async def streams(self, request: web.Request) -> web.StreamResponse:
+        """List the public streams; a single one is gone to straight away."""
+        themes = [
+            theme
+            for theme in await self._services.themes.list()
+            if theme.visibility is Visibility.PUBLIC
+        ]
+        if len(themes) == 1:
+            raise web.HTTPFound(f"/s/{themes[0].slug}")
+        newest = {
+            theme.id: await self._services.dreams.recent(theme.id, limit=SHOWN_OF_A_STREAM)
+            for theme in themes
+        }
+        return self._renderer.page(request, "streams.html", themes=themes, newest=newest)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Show a stream: the prompt box, what is forming, what is finished."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        typed: dict[str, str] = {}
+        parent_id = request.query.get("remix")
+        if parent_id:
+            parent, parents_theme = await self._services.visible_dream(parent_id)
+            if parents_theme.id != theme.id:
+                raise NotFoundError("That dream belongs to another stream.")
+            typed = {"prompt": parent.prompt, "parent": parent.id}
+        return await self.stream_page(request, theme, typed)
+
+    async def stream_page(
+        self,
+        request: web.Request,
+        theme: Theme,
+        typed: dict[str, str],
+        error: DreamstreamError | None = None,
+        status: int = 200,
+    ) -> web.Response:
+        """Return a stream's page with what a person typed, and what was wrong with it."""
+        context = await self._stream(theme, PAGE, request.query.get("before"))
+        return self._renderer.page(
+            request,
+            "stream.html",
+            status=status,
+            themes=[theme],
+            choices=choices_for(self._services.drawer.engines, theme, typed),
+            counts=COUNTS,
+            drawer=self._services.drawer,
+            error=error,
+            **context,
+        )
+
+    async def watch(self, request: web.Request) -> web.StreamResponse:
+        """Show a stream on the big screen."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        context = await self._stream(theme, WATCHED, None)
+        address = self._settings.public_url or f"http://{request.host}"
+        return self._renderer.page(
+            request, "watch.html", themes=[theme], address=address.partition("://")[2], **context
+        )
+
+    async def more(self, request: web.Request) -> web.StreamResponse:
+        """Return the next older pictures, for the end of the mosaic."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        before = request.query.get("before")
+        older = await self._services.dreams.recent(theme.id, before=before, limit=PAGE)
+        return self._renderer.fragment(
+            "more.html", theme=theme, finished=older, more=len(older) == PAGE
+        )
+
+    async def choices(self, request: web.Request) -> web.StreamResponse:
+        """Return the prompt box's folded part for the engine that was chosen."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        typed = {name: value for name, value in request.query.items() if name != "model"}
+        return self._renderer.fragment(
+            "choices.html",
+            theme=theme,
+            counts=COUNTS,
+            choices=choices_for(self._services.drawer.engines, theme, typed),
+        )
+
+    async def machine(self, request: web.Request) -> web.StreamResponse:
+        """Say whether anything draws; asked again and again while nothing does."""
+        return self._renderer.fragment("machine.html", drawer=self._services.drawer)
+
+    async def dream(self, request: web.Request) -> web.StreamResponse:
+        """Show a dream: its picture, its recipe, what it came of and what came of it."""
+        # Read first: what happens meanwhile is then sent by the event stream.
+        after = await self._services.feed.last_id()
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        engines = {info.name: info for info in self._services.drawer.engines}
+        context = {
+            "theme": theme,
+            "after": after,
+            "relations": RELATIONS,
+            "parameters": parameters(dream.recipe),
+            "engine": engines.get(dream.recipe.engine),
+            **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
+        }
+        if is_htmx(request):
+            return self._renderer.fragment("whole.html", guest=guest_of(request), **context)
+        ancestors, children = await self._services.dreams.lineage(dream.id)
+        return self._renderer.page(
+            request,
+            "dream.html",
+            themes=[theme],
+            # Another stream may be one that is not to be seen. Ids rise with time.
+            ancestors=sorted(
+                (other for other in ancestors if other.theme_id == theme.id),
+                key=lambda other: other.id,
+            ),
+            children=[other for other in children if other.theme_id == theme.id],
+            **context,
+        )
+
+    async def healthy(self, request: web.Request) -> web.StreamResponse:
+        """Say that the wall answers."""
+        return web.Response(text="ok\n")
+
+    async def ready(self, request: web.Request) -> web.StreamResponse:
+        """Say whether dreams are being drawn."""
+        drawer = self._services.drawer
+        if drawer.up and drawer.paused is None:
+            return web.Response(text="ready\n")
+        return web.Response(text=f"{drawer.paused or 'nothing draws yet'}\n", status=503)
+
+    async def _stream(self, theme: Theme, limit: int, before: str | None) -> dict[str, Any]:
+        # In this order: an event that is written meanwhile is sent again and changes nothing,
+        # and a dream that ends meanwhile is found in at least one of the lists.
+        after = await self._services.feed.last_id()
+        unfinished = [] if before else await self._services.dreams.unfinished(theme.id)
+        finished = await self._services.dreams.recent(theme.id, before=before, limit=limit)
+        done = {dream.id for dream in finished}
+        unfinished = [dream for dream in unfinished if dream.id not in done]
+        return {
+            "theme": theme,
+            "after": after,
+            "cards": [self._card(dream) for dream in unfinished[:MAX_CARDS]],
+            "finished": finished,
+            "more": len(finished) == limit,
+            "paged": before is not None,
+        }
+
+    def _card(self, dream: Dream) -> dict[str, Any]:
+        return self._renderer.standing(dream, self._services.dreams.live(dream.id))

@@ -1,0 +1,127 @@
+"""Templates into answers: whole pages, and the fragments that replace parts of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bot.model import Dream, EventKind, Live, Theme
+from bot.wall import words
+from bot.wall.guard import nonce_of
+from bot.wall.guests import guest_of
+from bot.wall.settings import WallSettings
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_DEFAULT_COLOUR = "#7c6cff"
+
+
+class Renderer:
+    """Holds the templates, and what all of them know."""
+
+    def __init__(self, settings: WallSettings) -> None:
+        self._settings = settings
+        self._environment = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        versions = {
+            path.relative_to(STATIC).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+            for path in STATIC.rglob("*")
+            if path.is_file()
+        }
+        self._environment.globals.update(
+            settings=settings,
+            static=lambda name: f"/static/{name}?v={versions[name]}",
+            picture=picture_url,
+            thumbnail=thumbnail_url,
+        )
+        self._environment.filters.update(
+            mark=words.mark_of,
+            colour=colour_of,
+            duration=words.duration,
+            form=words.form,
+            moment=words.moment,
+            iso=words.iso,
+            ago=words.ago,
+        )
+
+    def page(
+        self,
+        request: web.Request,
+        template: str,
+        *,
+        status: int = 200,
+        themes: Iterable[Theme] = (),
+        **context: Any,
+    ) -> web.Response:
+        """Return a whole page; `themes` are those whose colour it shows, the first one its own."""
+        themes = list(themes)
+        text = self._environment.get_template(template).render(
+            context,
+            nonce=nonce_of(request),
+            guest=guest_of(request),
+            themes=themes,
+        )
+        return web.Response(text=text, status=status, content_type="text/html")
+
+    def fragment(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
+        """Return a part of a page, for htmx to put in its place."""
+        text = self._environment.get_template(template).render(context)
+        return web.Response(text=text, status=status, content_type="text/html")
+
+    def event(self, kind: EventKind, dream: Dream, live: Live | None) -> str:
+        """Return what an entry of the log changes on a page, the same for everybody."""
+        return self._environment.get_template("event.html").render(
+            kind=kind.value, said=words.said(kind, dream), **self.standing(dream, live)
+        )
+
+    def live(self, live: Live, with_preview: bool) -> str:
+        """Return what a dream's standing changes on a page."""
+        return self._environment.get_template("live.html").render(
+            live=live,
+            words=words.standing_live(live),
+            phase=words.phase(live),
+            with_preview=with_preview and live.preview_version > 0,
+        )
+
+    def standing(self, dream: Dream, live: Live | None) -> dict[str, Any]:
+        """Return what the card of a dream is drawn from."""
+        return {
+            "dream": dream,
+            "live": live,
+            "words": words.standing(dream, live),
+            "phase": words.phase(live),
+        }
+
+
+def is_htmx(request: web.Request) -> bool:
+    """Say whether htmx asks, which wants a fragment."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def picture_url(dream: Dream) -> str:
+    """Say where a finished dream's picture is served."""
+    assert dream.image is not None
+    return f"/i/{dream.image.sha256}.png?d={dream.id}"
+
+
+def thumbnail_url(dream: Dream) -> str:
+    """Say where a finished dream's small picture is served."""
+    assert dream.image is not None
+    return f"/t/{dream.image.sha256}.webp?d={dream.id}"
+
+
+def colour_of(theme: Theme) -> str:
+    """Return a theme's colour, if it is one: it is written into a style sheet."""
+    return theme.colour if _COLOUR.fullmatch(theme.colour) else _DEFAULT_COLOUR

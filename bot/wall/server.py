@@ -1,0 +1,129 @@
+"""The wall's web server: joins the pages, the pictures and the events, and listens."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import suppress
+
+from aiohttp import web
+from yarl import URL
+
+from bot.drawing import Drawer
+from bot.errors import ConfigError
+from bot.wall.asking import Asking
+from bot.wall.errors import tell_errors
+from bot.wall.events import EventStreams
+from bot.wall.guard import add_headers, check_origin
+from bot.wall.guests import remember
+from bot.wall.pages import Pages
+from bot.wall.pictures import Pictures
+from bot.wall.rendering import STATIC, Renderer
+from bot.wall.services import Dreams, Feed, Library, Services, Themes
+from bot.wall.settings import WallSettings
+
+_SHUTDOWN_S = 5.0
+
+
+class Wall:
+    """Serves the wall from `start` to `stop`."""
+
+    def __init__(
+        self,
+        settings: WallSettings,
+        *,
+        themes: Themes,
+        dreams: Dreams,
+        feed: Feed,
+        library: Library,
+        drawer: Drawer,
+    ) -> None:
+        self._settings = settings
+        services = Services(themes, dreams, feed, library, drawer)
+        renderer = Renderer(settings)
+        self._events = EventStreams(settings, services, renderer)
+        pages = Pages(settings, services, renderer)
+        self.app = web.Application(
+            middlewares=[
+                remember(settings.secure),
+                tell_errors(renderer),
+                check_origin(settings),
+            ],
+            client_max_size=settings.max_upload_bytes,
+        )
+        self.app.add_routes(pages.routes())
+        self.app.add_routes(Asking(settings, services, renderer, pages).routes())
+        self.app.add_routes(Pictures(services).routes())
+        self.app.router.add_get("/s/{slug}/events", self._events.handle)
+        self.app.router.add_static("/static", STATIC)
+        self.app.on_response_prepare.append(add_headers)
+        self.app.on_shutdown.append(self._end_streams)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def watchers(self) -> int:
+        """How many pages are being kept up to date."""
+        return self._events.open
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Which host and port it really listens on; empty while it does not."""
+        found = self._runner.addresses if self._runner is not None else []
+        return [(address[0], address[1]) for address in found]
+
+    async def start(self) -> URL:
+        """Listen; return the address to be told to people.
+
+        Raises:
+            ConfigError: the wall is off, or its address cannot be had.
+        """
+        settings = self._settings
+        if settings.mode == "off":
+            raise ConfigError(["The wall is off (wall.mode). Set it to local or proxy."])
+        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.host, settings.port)
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigError([_refusal(settings, error)]) from error
+        self._runner = runner
+        if settings.public_url:
+            return URL(settings.public_url)
+        return URL.build(scheme="http", host=_spoken(settings.host), port=self.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Let the watchers go and close; does nothing if it has not been started."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _end_streams(self, app: web.Application) -> None:
+        self._events.close()
+
+
+def _refusal(settings: WallSettings, error: OSError) -> str:
+    where = f"port {settings.port} of {settings.host}"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"wall.port: {where} is taken by another program (perhaps another Dreamstream). "
+            "Stop it, or set wall.port to another number (0 takes any that is free)."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"wall.port: {where} may not be used. Set wall.port to a number above 1023."
+    return (
+        f"wall.host: {where} cannot be listened on ({error.strerror}). Set wall.host to "
+        "127.0.0.1 for this machine only, or 0.0.0.0 for everybody in the room."
+    )
+
+
+def _spoken(host: str) -> str:
+    """Return an address that another machine can use, where the wall listens on all of them."""
+    if host not in ("0.0.0.0", "::", ""):  # noqa: S104 -- compared, not bound
+        return host
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Sends nothing: it only has the system choose the way out (RFC 5737's test network).
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"

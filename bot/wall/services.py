@@ -1,0 +1,126 @@
+"""What the wall asks of the rest of the bot. It keeps nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bot.drawing import Drawer
+from bot.errors import NotFoundError
+from bot.model import Dream, DreamRequest, Live, Person, StreamEvent, Theme, Visibility
+
+
+class Library(Protocol):
+    """The image files."""
+
+    def path(self, sha256: str) -> Path:
+        """Say where a picture's PNG lies."""
+        ...
+
+    async def make_thumbnail(self, sha256: str, side: int = 384) -> Path:
+        """Say where its small WebP lies, making it first where need be."""
+        ...
+
+
+class Feed(Protocol):
+    """A stream's events: those that were, and those that come."""
+
+    async def last_id(self) -> int:
+        """Return the newest event's id of all streams, 0 where there is none."""
+        ...
+
+    async def replay(
+        self, *, theme_id: int | None, after: int, limit: int = 200
+    ) -> list[StreamEvent]:
+        """Return the events after an id, oldest first."""
+        ...
+
+    def listen(
+        self, theme_id: int | None, *, after: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[StreamEvent | Live]]:
+        """Yield what happened after an event and then what happens, each once.
+
+        Ends when the listener is too far behind.
+        """
+        ...
+
+
+class Themes(Protocol):
+    """The themes, each with its stream."""
+
+    async def list(self) -> list[Theme]:
+        """Return all of them."""
+        ...
+
+    async def get(self, slug: str) -> Theme:
+        """Return one; raises `NotFoundError`."""
+        ...
+
+    async def by_id(self, theme_id: int) -> Theme:
+        """Return one; raises `NotFoundError`."""
+        ...
+
+
+class Dreams(Protocol):
+    """Asking for dreams, looking at them, and what may be done to them."""
+
+    async def ask(self, request: DreamRequest) -> list[Dream]: ...
+
+    async def get(self, dream_id: str) -> Dream: ...
+
+    async def recent(
+        self, theme_id: int, *, before: str | None = None, limit: int = 48
+    ) -> list[Dream]: ...
+
+    async def unfinished(self, theme_id: int) -> list[Dream]: ...
+
+    async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]: ...
+
+    async def cancel(self, dream_id: str, person: Person) -> None: ...
+
+    async def steer(
+        self, dream_id: str, person: Person, prompt: str, glide_steps: int = 10
+    ) -> None: ...
+
+    async def redo(self, dream_id: str, person: Person, *, same_seed: bool) -> Dream: ...
+
+    def live(self, dream_id: str) -> Live | None: ...
+
+    def preview(self, dream_id: str) -> tuple[int, bytes] | None: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """All of them together."""
+
+    themes: Themes
+    dreams: Dreams
+    feed: Feed
+    library: Library
+    drawer: Drawer
+
+    async def visible_theme(self, slug: str) -> Theme:
+        """Return a theme that may be seen at the wall.
+
+        Raises:
+            NotFoundError: there is none, or it is private; which of the two is not told.
+        """
+        theme = await self.themes.get(slug)
+        if theme.visibility is Visibility.PRIVATE:
+            raise NotFoundError(f"There is no stream called “{slug}” here.")
+        return theme
+
+    async def visible_dream(self, dream_id: str) -> tuple[Dream, Theme]:
+        """Return a dream of a theme that may be seen at the wall, and the theme.
+
+        Raises:
+            NotFoundError: there is none, or its theme is private.
+        """
+        dream = await self.dreams.get(dream_id)
+        theme = await self.themes.by_id(dream.theme_id)
+        if theme.visibility is Visibility.PRIVATE:
+            raise NotFoundError("There is no such dream here.")
+        return dream, theme

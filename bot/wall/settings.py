@@ -1,0 +1,37 @@
+"""How a wall is to be: where it listens, who may reach it, and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class WallSettings:
+    """`local`: people in one room or network; `proxy`: behind a reverse proxy; `off`: none.
+
+    `public_url` is the address people type, where it differs from host and port. Guests may ask
+    for dreams in local mode; behind a proxy, where anybody may come by, only if
+    `guests_may_ask` says so.
+    """
+
+    mode: Literal["local", "proxy", "off"] = "local"
+    host: str = "127.0.0.1"
+    port: int = 8642
+    title: str = "Dreamstream"
+    public_url: str = ""
+    guests_may_ask: bool | None = None
+    max_upload_bytes: int = 12 * 1024 * 1024
+    streams_per_address: int = 32
+
+    @property
+    def asking(self) -> bool:
+        """Whether a visitor of the wall may ask for dreams there."""
+        if self.guests_may_ask is None:
+            return self.mode == "local"
+        return self.guests_may_ask
+
+    @property
+    def secure(self) -> bool:
+        """Whether people come by https, so that cookies may insist on it."""
+        return self.public_url.startswith("https://")

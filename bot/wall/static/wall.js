@@ -1,0 +1,202 @@
+// What the pages do beyond htmx. Without it they still show and take prompts; they only stand still.
+(() => {
+  "use strict";
+  const KEPT_ON_SCREEN = 48;
+  const SHOW_MS = 14000;
+  const body = document.body;
+  const byId = (id) => document.getElementById(id);
+
+  // --- the event stream -----------------------------------------------------------------------
+  // A source that is made anew goes on after the last entry that any source before it had.
+  let lastId = null;
+  const sources = new Set();
+  htmx.createEventSource = (url) => {
+    const address = new URL(url, location.href);
+    if (lastId !== null) address.searchParams.set("after", lastId);
+    const source = new EventSource(address);
+    const remember = (event) => { if (event.lastEventId) lastId = event.lastEventId; };
+    for (const kind of ["asked", "steered", "done", "failed", "cancelled", "theme"]) {
+      source.addEventListener(kind, remember);
+    }
+    source.addEventListener("reload", () => location.reload());
+    sources.forEach((old) => { if (old.readyState === EventSource.CLOSED) sources.delete(old); });
+    sources.add(source);
+    return source;
+  };
+
+  // A browser allows few connections to one server: pages in the background give theirs up.
+  let hiddenSince;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiddenSince);
+    if (document.hidden) {
+      hiddenSince = setTimeout(() => sources.forEach((source) => source.close()), 30000);
+    } else {
+      sources.forEach((source) => {
+        if (source.readyState === EventSource.CLOSED) source.onerror(new Event("error"));
+      });
+    }
+  });
+
+  let offline = null;
+  body.addEventListener("htmx:sseError", () => {
+    offline ??= setTimeout(() => body.classList.add("offline"), 2500);
+  });
+  body.addEventListener("htmx:sseOpen", () => {
+    clearTimeout(offline);
+    offline = null;
+    body.classList.remove("offline");
+  });
+
+  // An entry may come twice, or be in the page already. What it is about is its first id.
+  body.addEventListener("htmx:sseBeforeMessage", (event) => {
+    const { type, data } = event.detail;
+    const there = byId(/\bid="([^"]+)"/.exec(data)?.[1] ?? "");
+    if (type === "asked") {
+      if (there || !data) event.preventDefault();
+    } else if (type === "done") {
+      if (there?.classList.contains("tile")) event.preventDefault();
+      else there?.remove();
+    } else if (!there) {
+      event.preventDefault();
+    }
+  });
+
+  // --- previews: the new one fades in over the old one, which then goes --------------------------
+  const settle = (frame) => {
+    const previews = frame.querySelectorAll(".preview");
+    const newest = previews[previews.length - 1];
+    const clear = () => setTimeout(() => previews.forEach((old) => {
+      if (old !== newest) old.remove();
+    }), 900);
+    if (newest.complete) clear(); else newest.addEventListener("load", clear, { once: true });
+    newest.addEventListener("error", () => newest.remove(), { once: true });
+  };
+
+  htmx.onLoad((added) => {
+    if (added.classList.contains("preview")) settle(added.parentElement);
+    const cards = added.matches(".card") ? [added] : added.querySelectorAll(".card");
+    for (const card of cards) {
+      const own = card.querySelector(".own");
+      if (own) own.hidden = card.dataset.by !== body.dataset.me;
+    }
+    if (added.matches(".tile")) arrived(added);
+  });
+
+  // --- the prompt box ---------------------------------------------------------------------------
+  const prompt = byId("prompt");
+  prompt?.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      prompt.form.requestSubmit();
+    }
+  });
+  byId("ask")?.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.elt !== prompt.form || event.detail.xhr.status === 0) return;
+    if (event.detail.xhr.status < 400) {
+      prompt.value = "";
+      const start = prompt.form.elements.namedItem("init");
+      if (start) start.value = "";
+      prompt.form.elements.namedItem("parent")?.remove();
+    }
+    prompt.focus({ preventScroll: true });
+  });
+  body.addEventListener("htmx:sendError", (event) => {
+    const notice = byId("notice");
+    if (!notice || event.detail.elt.tagName !== "FORM") return;
+    const said = document.createElement("p");
+    said.className = "notice";
+    said.setAttribute("role", "alert");
+    said.textContent = "The wall cannot be reached. What you typed is still here; try again.";
+    notice.replaceChildren(said);
+  });
+
+  // --- the recipe ---------------------------------------------------------------------------------
+  body.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const text = byId(button.dataset.copy).textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Only secure pages have a clipboard of their own; a wall in the room is plain http.
+      const field = document.createElement("textarea");
+      field.value = text;
+      body.append(field);
+      field.select();
+      document.execCommand("copy");
+      field.remove();
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+
+  // --- the big screen -----------------------------------------------------------------------------
+  const hero = byId("hero");
+  let turn;
+  let at = 0;
+
+  const show = (tile) => {
+    const figure = document.createElement("figure");
+    const image = new Image();
+    const caption = document.createElement("figcaption");
+    for (const [name, text] of [
+      ["prompt", tile.querySelector("img").alt], ["who", tile.dataset.who],
+    ]) {
+      const line = document.createElement("span");
+      line.className = name;
+      line.textContent = text;
+      caption.append(line);
+    }
+    image.alt = tile.querySelector("img").alt;
+    image.src = tile.dataset.full;
+    figure.append(image, caption);
+    const enter = () => {
+      const before = hero.querySelectorAll("figure");
+      hero.append(figure);
+      requestAnimationFrame(() => requestAnimationFrame(() => {
+        figure.classList.add("shown");
+        before.forEach((old) => old.classList.remove("shown"));
+      }));
+      setTimeout(() => before.forEach((old) => old.remove()), 2000);
+      clearTimeout(turn);
+      turn = setTimeout(next, SHOW_MS);
+    };
+    image.decode().then(enter, next);
+  };
+
+  const next = () => {
+    clearTimeout(turn);
+    const tiles = document.querySelectorAll("#finished .tile img");
+    if (tiles.length < 2) { turn = setTimeout(next, SHOW_MS); return; }
+    at = (at + 1) % tiles.length;
+    show(tiles[at].parentElement);
+  };
+
+  const arrived = (tile) => {
+    if (!hero) return;
+    at = 0;
+    show(tile);
+    const tiles = document.querySelectorAll("#finished .tile");
+    for (let i = KEPT_ON_SCREEN; i < tiles.length; i += 1) tiles[i].remove();
+  };
+
+  if (hero) {
+    turn = setTimeout(next, SHOW_MS);
+    byId("fullscreen")?.addEventListener("click", () => {
+      if (document.fullscreenElement) document.exitFullscreen();
+      else document.documentElement.requestFullscreen().catch(() => {});
+    });
+    let idle;
+    const awake = () => {
+      body.classList.remove("idle");
+      clearTimeout(idle);
+      idle = setTimeout(() => body.classList.add("idle"), 3000);
+    };
+    for (const kind of ["pointermove", "keydown"]) document.addEventListener(kind, awake);
+    awake();
+    // A projector must not fall asleep; where the browser will not hear of it, so be it.
+    const keepOn = () => navigator.wakeLock?.request("screen").catch(() => {});
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) keepOn(); });
+    keepOn();
+  }
+})();

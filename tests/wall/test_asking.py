@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, FormData
+
+from bot.errors import LimitError
+from bot.model import Dream, DreamRequest, DreamState, Relation
+from tests.wall.conftest import Scene
+
+
+async def post(
+    visitor: ClientSession, path: str, data: Any = None, *, htmx: bool = True, status: int = 200
+) -> str:
+    headers = {"HX-Request": "true"} if htmx else {}
+    async with visitor.post(path, data=data, headers=headers, allow_redirects=False) as response:
+        text = await response.text()
+        assert response.status == status, text
+        return text
+
+
+async def test_a_prompt_alone_leaves_all_else_to_the_stream(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    await post(visitor, "/s/planets/dreams", {"prompt": " two moons ", "engine": "", "seed": ""})
+    [request] = scene.dreams.requests
+    assert request == DreamRequest(theme="planets", person=request.person, prompt="two moons")
+    assert request.person.name == "a guest"
+
+
+async def test_every_choice_arrives(scene: Scene, visitor: ClientSession) -> None:
+    form = FormData()
+    choices = {
+        "prompt": "two moons",
+        "engine": "clip",
+        "model": "fourier",
+        "size": "192x128",
+        "steps": "30",
+        "seed": "0",
+        "guidance": "4.5",
+        "negative": "text",
+        "strength": "0.4",
+        "count": "3",
+        "option.cutouts": "32",
+        "option.learning_rate": "0.1",
+        "option.palette": "grey",
+        "option.symmetry": "yes",
+        "option.unknown": "1",
+        "name": "  Ada\u202e\n Lovelace ",
+    }
+    for name, value in choices.items():
+        form.add_field(name, value)
+    form.add_field("init", b"a picture", filename="start.png", content_type="image/png")
+    await post(visitor, "/s/planets/dreams", form)
+    [request] = scene.dreams.requests
+    assert (request.engine, request.model) == ("clip", "fourier")
+    assert (request.width, request.height) == (192, 128)
+    assert (request.steps, request.seed, request.count) == (30, 0, 3)
+    assert (request.guidance, request.strength, request.negative) == (4.5, 0.4, "text")
+    assert request.init == b"a picture"
+    assert request.settings == {
+        "cutouts": 32,
+        "learning_rate": 0.1,
+        "palette": "grey",
+        "symmetry": True,
+    }
+    assert request.person.name == "Ada Lovelace"
+    # The name is kept for the next time.
+    await post(visitor, "/s/planets/dreams", {"prompt": "one moon"})
+    assert scene.dreams.requests[1].person == request.person
+
+
+async def test_without_script_one_is_sent_back_to_the_stream(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    form = {"prompt": "two moons", "name": "Ada"}
+    async with visitor.post("/s/planets/dreams", data=form) as response:
+        assert response.history[0].status == 303
+        text = await response.text()
+    assert response.url.path == "/s/planets"
+    assert "two moons" in text
+    assert "as <strong>Ada</strong>" in text
+
+
+async def test_a_mistake_is_said_by_the_prompt_box(scene: Scene, visitor: ClientSession) -> None:
+    text = await post(visitor, "/s/planets/dreams", {"prompt": ""}, status=422)
+    assert text.strip() == (
+        '<p class="notice" role="alert" data-field="prompt">Type what shall be dreamt.</p>'
+    )
+
+
+async def test_without_script_a_mistake_keeps_what_was_typed(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    form = {"prompt": "two <moons>", "steps": "many", "negative": "fog"}
+    text = await post(visitor, "/s/planets/dreams", form, htmx=False, status=422)
+    assert "Steps must be a whole number." in text
+    assert "two &lt;moons&gt;</textarea>" in text
+    assert 'value="many"' in text
+    assert 'value="fog"' in text
+    assert '<details class="fold" open>' in text
+    assert scene.dreams.requests == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", "1e3"),
+        ("seed", "9" * 5000),
+        ("guidance", "nan"),
+        ("strength", "a lot"),
+        ("size", "13"),
+        ("size", "x"),
+        ("size", "128x-4"),
+        ("count", "²"),
+    ],
+)
+async def test_values_that_are_none(
+    scene: Scene, visitor: ClientSession, field: str, value: str
+) -> None:
+    text = await post(visitor, "/s/planets/dreams", {"prompt": "moons", field: value}, status=422)
+    assert f'data-field="{field}"' in text
+
+
+async def test_an_upload_over_the_bound_is_refused(scene: Scene, visitor: ClientSession) -> None:
+    form = FormData()
+    form.add_field("prompt", "moons")
+    form.add_field("init", bytes(13 * 1024 * 1024), filename="big.png", content_type="image/png")
+    text = await post(visitor, "/s/planets/dreams", form, status=413)
+    assert "too large" in text
+
+
+async def test_a_body_that_is_not_what_it_says(scene: Scene, visitor: ClientSession) -> None:
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        headers = {"Content-Type": kind, "HX-Request": "true"}
+        async with visitor.post(
+            "/s/planets/dreams", data=b"\xff\x00nonsense", headers=headers
+        ) as response:
+            assert response.status in (400, 422)
+            assert "Traceback" not in await response.text()
+
+
+async def test_a_limit_says_when_to_try_again(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(request: DreamRequest) -> list[Dream]:
+        raise LimitError("You have eight dreams in line. Wait for one to finish.", 12.2)
+
+    monkeypatch.setattr(scene.dreams, "ask", full)
+    headers = {"HX-Request": "true"}
+    async with visitor.post(
+        "/s/planets/dreams", data={"prompt": "moons"}, headers=headers
+    ) as response:
+        assert response.status == 429
+        assert response.headers["Retry-After"] == "13"
+        assert "eight dreams in line" in await response.text()
+
+
+async def asked_by(visitor: ClientSession, scene: Scene) -> Dream:
+    await post(visitor, "/s/planets/dreams", {"prompt": "two moons"})
+    return list(scene.dreams.dreams.values())[-1]
+
+
+async def test_ones_own_dream_can_be_cancelled_and_steered(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    dream = await asked_by(visitor, scene)
+    async with visitor.get(f"/d/{dream.id}") as response:
+        text = await response.text()
+    assert f'action="/d/{dream.id}/cancel"' in text
+    assert f'action="/d/{dream.id}/steer"' in text
+    await post(visitor, f"/d/{dream.id}/steer", {"prompt": "three moons"}, status=204)
+    assert scene.dreams.dreams[dream.id].recipe.steers[0].prompt == "three moons"
+    await post(visitor, f"/d/{dream.id}/cancel", htmx=False, status=303)
+    assert scene.dreams.dreams[dream.id].state is DreamState.CANCELLED
+
+
+async def test_somebody_elses_dream_cannot_be_cancelled(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    dream = await scene.ask("two moons")
+    text = await post(visitor, f"/d/{dream.id}/cancel", status=403)
+    assert "Only who asked for a dream can cancel it." in text
+    assert not scene.dreams.dreams[dream.id].state.final
+
+
+async def test_a_dream_again(scene: Scene, visitor: ClientSession) -> None:
+    dream = await scene.draw("two moons", seed=5)
+    headers = {"HX-Request": "true"}
+    for same_seed, seed in (("1", 5), ("0", 6)):
+        data = {"same_seed": same_seed}
+        async with visitor.post(f"/d/{dream.id}/redo", data=data, headers=headers) as response:
+            again = await scene.dreams.get(response.headers["HX-Redirect"].removeprefix("/d/"))
+        assert again.recipe.seed == seed
+        assert again.parent_id == dream.id
+    await post(visitor, f"/d/{dream.id}/redo", {"same_seed": "0"}, htmx=False, status=303)
+
+
+async def test_a_remix_names_its_parent(scene: Scene, visitor: ClientSession) -> None:
+    dream = await scene.draw("two moons")
+    async with visitor.get(f"/s/planets?remix={dream.id}") as response:
+        text = await response.text()
+    assert "two moons</textarea>" in text
+    assert f'name="parent" value="{dream.id}"' in text
+    await post(visitor, "/s/planets/dreams", {"prompt": "three moons", "parent": dream.id})
+    request = scene.dreams.requests[-1]
+    assert (request.parent_id, request.relation) == (dream.id, Relation.REMIX)
+    async with visitor.get(f"/s/linked?remix={dream.id}") as response:
+        assert response.status == 404
