@@ -15,20 +15,22 @@ class Active:
     """How an unfinished dream stands. Lives from its acceptance to its end.
 
     `epoch` is the scheduler process that has it, None where none has. `ending` says that its end
-    is being written down: nothing else may happen to it. `anew` says that its checkpoint is not
-    to be used again.
+    is being written down: nothing else may happen to it. `resumable` says that there may be a
+    checkpoint, `anew` that it is not to be used again. `note` is the notice while all is well.
     """
 
-    def __init__(self, dream: Dream, stream: str, notice: str = "") -> None:
+    def __init__(self, dream: Dream, stream: str, note: str = "", *, resumed: bool = False) -> None:
         self.dream = dream
         self.stream = stream
+        self.note = note
+        self.resumable = resumed
         self.live = Live(
             dream_id=dream.id,
             theme_id=dream.theme_id,
             state=DreamState.WAITING,
             step=dream.step,
             steps=dream.recipe.steps,
-            notice=notice,
+            notice=note,
         )
         self.preview: bytes | None = None
         self.epoch: int | None = None

@@ -7,12 +7,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bot.errors import DiskError
+from bot.errors import DiskError, StoreError
 
 log = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
+
+# Why something could not be kept now and may be kept later.
+TROUBLE = (DiskError, StoreError)
 
 
 class DiskWatch:
@@ -29,7 +32,7 @@ class DiskWatch:
         self._well.set()
         self._task: asyncio.Task[None] | None = None
 
-    def report(self, error: DiskError) -> None:
+    def report(self, error: DiskError | StoreError) -> None:
         """Something could not be kept: from now on `trouble` says why, until a probe succeeds."""
         if self.trouble is None:
             log.error("%s Trying again until it works.", error)
@@ -72,7 +75,7 @@ class DiskWatch:
             self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S)
             try:
                 await self._probe()
-            except DiskError as error:
+            except TROUBLE as error:
                 self.trouble = str(error)
             else:
                 break

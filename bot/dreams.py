@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import msgspec
 
 from bot import requests
-from bot.disk import FIRST_DELAY_S, DiskWatch
+from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.errors import (
-    DiskError,
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
@@ -111,7 +110,7 @@ class Dreams:
             NotFoundError: there is no such theme.
             LimitError: the person, or everybody together, has too many waiting.
             SchedulerError: nothing can be drawn at present.
-            DiskError: the disk is full, or may not be written.
+            DiskError, StoreError: nothing can be kept at present.
         """
         engines = await self._engines()
         theme = await self._themes.get(request.theme)
@@ -180,7 +179,7 @@ class Dreams:
     async def _keep_upload(self, data: bytes) -> Image:
         try:
             sha256, png = await self._library.keep_upload(data)
-        except DiskError as error:
+        except TROUBLE as error:
             self._disk.report(error)
             raise
         width, height = png_size(png)
@@ -227,7 +226,7 @@ class Dreams:
                         person_id=dream.person.id,
                         payload=payload,
                     )
-        except DiskError as error:
+        except TROUBLE as error:
             self._disk.report(error)
             raise
         self._unfinished.add(dreams, order.theme, order.note)
@@ -311,7 +310,7 @@ class Dreams:
             NotFoundError: there is no such dream.
             ForbiddenError: it is somebody else's.
             InvalidRequestError: it is over already.
-            DiskError: the disk is full, or may not be written.
+            DiskError, StoreError: nothing can be kept at present.
         """
         dream = await self.get(dream_id)
         _may_change(dream, person)
@@ -359,8 +358,8 @@ class Dreams:
 
     async def on_up(self, welcome: Welcome) -> None:
         """Hand every unfinished dream to a new scheduler process."""
-        await self._weigh()
         self._known.set()
+        self._themes_changed()
         await self._unfinished.on_up()
 
     async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:

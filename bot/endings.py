@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.disk import DiskWatch
-from bot.errors import DiskError
+from bot.disk import TROUBLE, DiskWatch
 from bot.ids import now_ms
 from bot.library import Library
 from bot.model import Dream, DreamState, EventKind, Person
@@ -96,6 +95,6 @@ class Endings:
         while True:
             try:
                 return await self.without_picture(dream, state, reason)
-            except DiskError as error:
+            except TROUBLE as error:
                 self._disk.report(error)
                 await self._disk.well()

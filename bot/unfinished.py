@@ -14,25 +14,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+import aiosqlite
 import msgspec
 
 from bot.active import Active
-from bot.checkpoints import Checkpoints
-from bot.disk import DiskWatch
+from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.endings import Endings
-from bot.errors import DiskError, NotFoundError
+from bot.errors import NotFoundError
 from bot.feed import Feed
+from bot.handover import Handover
 from bot.ids import now_ms
 from bot.library import BadPictureError, Library
 from bot.model import Dream, DreamState, EventKind, Person, Theme
 from bot.store import Store, events, people
 from bot.store import dreams as rows
 from generation import protocol
-from generation.protocol import Job, Recipe
+from generation.protocol import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +63,15 @@ class Unfinished:
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
     ) -> None:
         self._store = store
-        self._library = library
         self._feed = feed
         self._drawer = drawer
         self._disk = disk
         self._retry_delays_s = retry_delays_s
-        self._checkpoints = Checkpoints(library.root / "checkpoints")
+        self._handover = Handover(store, library, drawer, disk)
         self._endings = Endings(store, library, disk)
         self._active: dict[str, Active] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
-        self._epoch = 0  # which scheduler process; a dream is submitted once to each
         self._held_bytes = 0
 
     # --- what there is -----------------------------------------------------------------------
@@ -91,107 +90,81 @@ class Unfinished:
     async def start(self, themes: Iterable[Theme]) -> None:
         """Take up what an earlier process left unfinished."""
         streams = {theme.id: theme.slug for theme in themes}
-        async with self._store.write() as connection:
-            await rows.to_waiting(connection)
+        await self._note(rows.to_waiting)
         for dream in await rows.unfinished(self._store):
-            self._active[dream.id] = Active(dream, streams[dream.theme_id])
-        await self._library.run(self._checkpoints.sweep, frozenset(self._active))
+            self._active[dream.id] = Active(dream, streams[dream.theme_id], resumed=True)
+        await self._handover.sweep(self._active)
         if self._drawer.up:
-            await self.submit_all()
+            await self._submit_all()
 
     async def stop(self) -> None:
-        """Write down what has ended, within reason, and leave the rest to the next start."""
+        """Write down what has ended, within reason, and leave the rest to the next start.
+
+        Whatever is reported after this is not heard.
+        """
         if self._finishing and self._disk.trouble is None:
             await asyncio.wait(self._finishing, timeout=STOP_S)
-        tasks = [*self._tasks]
+        tasks = [*self._tasks, *(a.saving for a in self._active.values() if a.saving is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._active.clear()
 
     def add(self, dreams: Iterable[Dream], theme: Theme, notice: str = "") -> None:
         """Take dreams whose acceptance has been committed."""
-        for dream in dreams:
-            active = Active(dream, theme.slug, notice)
-            self._active[dream.id] = active
+        added = [Active(dream, theme.slug, notice) for dream in dreams]
+        for active in added:
+            self._active[active.dream.id] = active
             self._feed.publish(active.live)
-            self.spawn(self._submit(active))
+        self.spawn(self._submit_each(added))
 
     # --- to the drawer -----------------------------------------------------------------------
 
     async def on_up(self) -> None:
         """Hand every dream to a new scheduler process."""
-        self._epoch += 1
-        await self.submit_all()
+        self._handover.new_process()
+        await self._submit_all()
 
-    async def submit_all(self) -> None:
-        """Hand every dream to the scheduler process that has not got it yet, oldest first."""
-        for dream_id in sorted(self._active):
-            active = self._active.get(dream_id)
-            if active is not None:
-                await self._submit(active)
+    async def _submit_all(self) -> None:
+        await self._submit_each([self._active[dream_id] for dream_id in sorted(self._active)])
+
+    async def _submit_each(self, dreams: Iterable[Active]) -> None:
+        """Hand dreams to the scheduler process if it has not got them yet, in order."""
+        for active in dreams:
+            await self._submit(active)
 
     async def _submit(self, active: Active) -> None:
-        async with active.submitting:
-            if active.epoch == self._epoch or not self._takes(active):
-                return
-            recipe = active.dream.recipe
-            init = checkpoint = None
-            try:
-                if recipe.init_sha256 is not None:
-                    init = await self._library.read(recipe.init_sha256)
-            except NotFoundError:
-                reason = "The picture that this dream starts from is no longer kept."
-                self._end(active, DreamState.FAILED, reason)
-                return
-            if active.saving is not None:
-                await asyncio.wait([active.saving])
-            if not active.anew:
-                checkpoint = await self._library.run(self._checkpoints.read, active.dream.id)
-            # The drawer may have gone, and come back, while the files were read.
-            if not self._takes(active):
-                return
-            active.epoch = self._epoch
-            self._drawer.submit(
-                Job(
-                    id=active.dream.id,
-                    recipe=active.dream.recipe,
-                    stream=active.stream,
-                    person=active.dream.person.id,
-                    init=init,
-                    checkpoint=checkpoint,
-                    attempt=active.dream.attempt,
-                )
-            )
-
-    def _takes(self, active: Active) -> bool:
-        return self._drawer.up and not active.ending
+        try:
+            await self._handover.submit(active)
+        except NotFoundError:
+            reason = "The picture that this dream starts from is no longer kept."
+            self._end(active, DreamState.FAILED, reason)
 
     # --- from the drawer ---------------------------------------------------------------------
 
     async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
         """Note that the scheduler process died, and who was in the step it died in."""
         log.warning("The scheduler process is gone: %s; in its last step: %s", reason, suspects)
-        condemned = []
+        guilty = []
         for active in self._active.values():
             active.epoch = None
-            if not active.ending:
-                self._show(active, state=DreamState.WAITING, place=None, eta_s=None)
-        try:
-            async with self._store.write() as connection:
-                await rows.to_waiting(connection)
-                for dream_id in suspects:
-                    suspect = self._active.get(dream_id)
-                    if suspect is None or suspect.ending:
-                        continue
-                    attempt = suspect.dream.attempt + 1
-                    suspect.dream = msgspec.structs.replace(suspect.dream, attempt=attempt)
-                    await rows.set_attempt(connection, dream_id, attempt)
-                    if attempt >= MAX_CRASHES:
-                        condemned.append(suspect)
-        except DiskError as error:
-            self._disk.report(error)
-        for active in condemned:
-            self._end(active, DreamState.FAILED, CRASHED)
+            if active.ending:
+                continue
+            self._show(active, state=DreamState.WAITING, place=None, eta_s=None)
+            if active.dream.id in suspects:
+                guilty.append(active)
+                attempt = active.dream.attempt + 1
+                active.dream = msgspec.structs.replace(active.dream, attempt=attempt)
+
+        async def write(connection: aiosqlite.Connection) -> None:
+            await rows.to_waiting(connection)
+            for active in guilty:
+                await rows.set_attempt(connection, active.dream.id, active.dream.attempt)
+
+        await self._note(write)
+        for active in guilty:
+            if active.dream.attempt >= MAX_CRASHES:
+                self._end(active, DreamState.FAILED, CRASHED)
 
     async def on_message(self, message: protocol.ToBot) -> None:
         """Note what the scheduler process says of a dream."""
@@ -222,9 +195,7 @@ class Unfinished:
                     preview_version=active.live.preview_version + (message.preview is not None),
                 )
             case protocol.Checkpoint():
-                active.unsaved = message
-                if active.saving is None or active.saving.done():
-                    active.saving = self.spawn(self._save(active))
+                self._handover.keep(active, message)
             case protocol.Steered():
                 await self._steered(active, message)
             case protocol.Refused():
@@ -234,30 +205,23 @@ class Unfinished:
                 self._finishing.add(task := self.spawn(self._finish(active, message)))
                 task.add_done_callback(self._finishing.discard)
             case protocol.Cancelled():
-                self._end(active, DreamState.CANCELLED)
+                # A cancelled dream has ended before the drawer is asked: nobody wanted this.
+                self._try_again(active, "Drawing it was broken off.")
             case protocol.Failed():
                 self._failed(active, message)
 
     async def _started(self, active: Active, message: protocol.Started) -> None:
-        self._show(active, state=DreamState.DRAWING, step=message.step, place=None, eta_s=None)
-        try:
-            async with self._store.write() as connection:
-                await rows.to_drawing(connection, active.dream.id, message.step, now_ms())
-        except DiskError as error:
-            self._disk.report(error)  # the dream goes on; only the time of its start is lost
-
-    async def _save(self, active: Active) -> None:
-        """Write the newest checkpoint, and the ones that come meanwhile, latest only."""
-        while (message := active.unsaved) is not None:
-            active.unsaved = None
-            try:
-                await self._library.run(
-                    self._checkpoints.write, active.dream.id, message.step, message.data
-                )
-                async with self._store.write() as connection:
-                    await rows.set_step(connection, active.dream.id, message.step)
-            except DiskError as error:
-                self._disk.report(error)  # the checkpoint before it still stands
+        self._show(
+            active,
+            state=DreamState.DRAWING,
+            step=message.step,
+            place=None,
+            eta_s=None,
+            notice=active.note,
+        )
+        await self._note(
+            lambda connection: rows.to_drawing(connection, active.dream.id, message.step, now_ms())
+        )
 
     async def _steered(self, active: Active, message: protocol.Steered) -> None:
         recipe = active.dream.recipe
@@ -266,23 +230,23 @@ class Unfinished:
         recipe = msgspec.structs.replace(recipe, steers=(*recipe.steers, message.steer))
         active.dream = msgspec.structs.replace(active.dream, recipe=recipe)
         person = active.steer_taken(message.steer.prompt)
-        self._show(active, notice="")
-        try:
-            async with self._store.write() as connection:
-                at_ms = now_ms()
-                await people.upsert(connection, person, at_ms)
-                if await rows.set_recipe(connection, active.dream.id, recipe):
-                    await events.append(
-                        connection,
-                        EventKind.STEERED,
-                        active.dream.theme_id,
-                        at_ms,
-                        dream_id=active.dream.id,
-                        person_id=person.id,
-                        payload={"step": message.steer.step},
-                    )
-        except DiskError as error:
-            self._disk.report(error)
+        self._show(active, notice=active.note)
+
+        async def write(connection: aiosqlite.Connection) -> None:
+            at_ms = now_ms()
+            await people.upsert(connection, person, at_ms)
+            if await rows.set_recipe(connection, active.dream.id, recipe):
+                await events.append(
+                    connection,
+                    EventKind.STEERED,
+                    active.dream.theme_id,
+                    at_ms,
+                    dream_id=active.dream.id,
+                    person_id=person.id,
+                    payload={"step": message.steer.step},
+                )
+
+        await self._note(write)
 
     def _failed(self, active: Active, message: protocol.Failed) -> None:
         log.warning("Dream %s: %s (%s)", active.dream.id, message.reason, message.detail)
@@ -306,6 +270,7 @@ class Unfinished:
 
     async def _submit_later(self, active: Active, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
+        await self._disk.well()
         await self._submit(active)
 
     # --- the end -----------------------------------------------------------------------------
@@ -324,32 +289,45 @@ class Unfinished:
                     log.error("Dream %s: %s", active.dream.id, error)
                     self._try_again(active, "The picture came out damaged.")
                     return
-                except DiskError as error:
+                except TROUBLE as error:
                     self._disk.report(error)
                     self._show(active, notice=f"Drawn, but not kept yet. {error}")
+                except Exception:  # a mistake of ours must not leave the dream without an end
+                    log.exception("Dream %s cannot be ended", active.dream.id)
+                    self._try_again(active, "The picture could not be kept.")
+                    return
                 if self._held_bytes > MAX_HELD_BYTES:
-                    break
+                    # Too many pictures are in memory already: this one is drawn again.
+                    self._resume(active)
+                    return
                 await self._disk.well()
         finally:
             self._held_bytes -= held_bytes
-        if not active.ended.is_set():
-            # Too many pictures are in memory already: this one is drawn again.
-            active.ending, active.epoch = False, None
-            self.spawn(self._submit_when_well(active))
 
     async def cancel(self, active: Active, person: Person) -> bool:
         """End a dream unfinished; say whether it had not ended before.
 
         Raises:
-            DiskError: the disk is full, or may not be written.
+            DiskError, StoreError: nothing can be kept at present.
         """
-        first = await self._endings.without_picture(
-            active.dream, DreamState.CANCELLED, person=person
-        )
+        active.ending = True  # nothing is told of it from here on
+        try:
+            first = await self._endings.without_picture(
+                active.dream, DreamState.CANCELLED, person=person
+            )
+        except BaseException:
+            self._resume(active)
+            raise
         self._forget(active)
-        if self._drawer.up:
+        if first and self._drawer.up:
             self._drawer.cancel(active.dream.id)
         return first
+
+    def _resume(self, active: Active) -> None:
+        """Let a dream go on whose end could not be written down; what was reported is lost."""
+        if not active.ended.is_set():
+            active.ending, active.epoch = False, None
+            self.spawn(self._submit_later(active, 0.0))
 
     def _end(self, active: Active, state: DreamState, reason: str = "") -> None:
         """Let a dream end without a picture, as soon as that can be written down."""
@@ -365,18 +343,17 @@ class Unfinished:
         active.ending = True
         self._active.pop(active.dream.id, None)
         active.ended.set()
-        self.spawn(self._clean(active))
-
-    async def _clean(self, active: Active) -> None:
-        if active.saving is not None:
-            await asyncio.wait([active.saving])
-        await self._library.run(self._checkpoints.delete, active.dream.id)
-
-    async def _submit_when_well(self, active: Active) -> None:
-        await self._disk.well()
-        await self._submit(active)
+        self.spawn(self._handover.clean(active))
 
     # --- small things ------------------------------------------------------------------------
+
+    async def _note(self, write: Callable[[aiosqlite.Connection], Awaitable[object]]) -> None:
+        """Write down what is good to have in the database, but can be done without."""
+        try:
+            async with self._store.write() as connection:
+                await write(connection)
+        except TROUBLE as error:
+            self._disk.report(error)
 
     def _show(self, active: Active, **changes: Any) -> None:
         """Change how a dream stands and tell whoever watches, if it is a change."""

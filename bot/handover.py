@@ -1,0 +1,99 @@
+"""Hand dreams to the drawer with all that they need, and keep what it will need again.
+
+A dream is handed to each scheduler process once, with its newest checkpoint; which process that
+was is its `epoch`. This module does not know why a dream is handed over, nor how it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from bot.active import Active
+from bot.checkpoints import Checkpoints
+from bot.disk import TROUBLE, DiskWatch
+from bot.drawing import Drawer
+from bot.library import Library
+from bot.store import Store
+from bot.store import dreams as rows
+from generation.protocol import Checkpoint, Job
+
+
+class Handover:
+    """Between the unfinished dreams and the drawer."""
+
+    def __init__(self, store: Store, library: Library, drawer: Drawer, disk: DiskWatch) -> None:
+        self._store = store
+        self._library = library
+        self._drawer = drawer
+        self._disk = disk
+        self._checkpoints = Checkpoints(library.root / "checkpoints")
+        self._epoch = 0
+
+    async def sweep(self, unfinished: Collection[str]) -> None:
+        """Remove the checkpoints of all other dreams."""
+        await self._library.run(self._checkpoints.sweep, frozenset(unfinished))
+
+    def new_process(self) -> None:
+        """From now on a scheduler process is meant that has no dream yet."""
+        self._epoch += 1
+
+    async def submit(self, active: Active) -> None:
+        """Hand a dream to the present process, unless it has it or the dream is ending.
+
+        Raises:
+            NotFoundError: the picture that it starts from is not in the library.
+        """
+        async with active.submitting:
+            if active.epoch == self._epoch or not self._wanted(active):
+                return
+            init = checkpoint = None
+            if active.dream.recipe.init_sha256 is not None:
+                init = await self._library.read(active.dream.recipe.init_sha256)
+            if active.saving is not None:
+                await asyncio.wait([active.saving])
+            if active.resumable and not active.anew:
+                checkpoint = await self._library.run(self._checkpoints.read, active.dream.id)
+            # The drawer may have gone, and come back, while the files were read.
+            if not self._wanted(active):
+                return
+            active.epoch = self._epoch
+            self._drawer.submit(
+                Job(
+                    id=active.dream.id,
+                    recipe=active.dream.recipe,
+                    stream=active.stream,
+                    person=active.dream.person.id,
+                    init=init,
+                    checkpoint=checkpoint,
+                    attempt=active.dream.attempt,
+                )
+            )
+
+    def keep(self, active: Active, checkpoint: Checkpoint) -> None:
+        """Write down a checkpoint, on the side; of several that come meanwhile, the last."""
+        active.unsaved = checkpoint
+        active.resumable = True
+        if active.saving is None or active.saving.done():
+            active.saving = asyncio.create_task(self._save(active), name="checkpoint")
+
+    async def clean(self, active: Active) -> None:
+        """Remove the checkpoint of a dream that has ended."""
+        if active.saving is not None:
+            await asyncio.wait([active.saving])
+        await self._library.run(self._checkpoints.delete, active.dream.id)
+
+    def _wanted(self, active: Active) -> bool:
+        return self._drawer.up and not active.ending
+
+    async def _save(self, active: Active) -> None:
+        while (message := active.unsaved) is not None:
+            active.unsaved = None
+            try:
+                await self._library.run(
+                    self._checkpoints.write, active.dream.id, message.step, message.data
+                )
+                async with self._store.write() as connection:
+                    await rows.set_step(connection, active.dream.id, message.step)
+            except TROUBLE as error:
+                self._disk.report(error)  # the checkpoint before it still stands
