@@ -12,12 +12,13 @@ import asyncio
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import lru_cache
 
 from aiohttp import web
 
 from bot.errors import LimitError, RequestError
-from bot.model import EventKind, Live, StreamEvent
+from bot.model import EventKind, Live, StreamEvent, Theme
 from bot.wall.guard import address_of
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
@@ -44,7 +45,9 @@ class EventStreams:
         self._renderer = renderer
         self._open: Counter[str] = Counter()
         self._closing = asyncio.Event()
-        self._rendered: OrderedDict[int, bytes] = OrderedDict()
+        # Rendered once for all who watch: entries of the log by their id, standings by themselves.
+        self._entries: OrderedDict[int, asyncio.Task[bytes]] = OrderedDict()
+        self._live_message = lru_cache(_REMEMBERED)(self._make_live_message)
 
     @property
     def open(self) -> int:
@@ -68,16 +71,23 @@ class EventStreams:
                 }
             )
             await response.prepare(request)
-            connection = _Connection(request, response)
-            with suppress(ConnectionError):
-                await connection.send(f"retry: {RETRY_MS}\n\n".encode())
-                if after is not None and await self._too_far_behind(theme.id, after):
-                    newest = await self._services.feed.last_id()
-                    await connection.send(_message("reload", "reload", newest))
-                    return response
-                async with self._services.feed.listen(theme.id, after=after) as updates:
-                    await self._follow(connection, updates, theme.slug, request.query.get("dream"))
+            try:
+                await self._serve(_Connection(request, response), theme, after)
+            except ConnectionError:
+                log.debug("a watcher of %s is gone", theme.slug)
+            except Exception:
+                # The answer has begun: nothing can be said in it any more but its end.
+                log.exception("the events of %s broke off", theme.slug)
         return response
+
+    async def _serve(self, connection: _Connection, theme: Theme, after: int | None) -> None:
+        await connection.send(f"retry: {RETRY_MS}\n\n".encode())
+        if after is not None and await self._too_far_behind(theme.id, after):
+            newest = await self._services.feed.last_id()
+            await connection.send(_message("reload", "reload", newest))
+            return
+        async with self._services.feed.listen(theme.id, after=after) as updates:
+            await self._follow(connection, updates, theme.slug)
 
     @contextmanager
     def _place_for(self, address: str) -> Iterator[None]:
@@ -103,9 +113,9 @@ class EventStreams:
         connection: _Connection,
         updates: AsyncIterator[StreamEvent | Live],
         slug: str,
-        only: str | None,
     ) -> None:
         """Pass on updates until the browser, the feed or the wall ends it."""
+        only = connection.only
         loop = asyncio.get_running_loop()
         standing: dict[str, Live] = {}
         shown: dict[str, int] = {}
@@ -154,10 +164,17 @@ class EventStreams:
             await asyncio.gather(coming, closing, return_exceptions=True)
 
     async def _render(self, event: StreamEvent) -> bytes:
-        """Return an entry of the log as a message; rendered once for all who watch."""
-        known = self._rendered.get(event.id)
-        if known is not None:
-            return known
+        """Return an entry of the log as a message."""
+        task = self._entries.get(event.id)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = asyncio.ensure_future(self._make_message(event))
+            self._entries[event.id] = task
+            while len(self._entries) > _REMEMBERED:
+                self._entries.popitem(last=False)
+        # One watcher's end must not end it for the others.
+        return await asyncio.shield(task)
+
+    async def _make_message(self, event: StreamEvent) -> bytes:
         html = ""
         if event.dream_id is not None:
             try:
@@ -167,11 +184,7 @@ class EventStreams:
                 )
             except RequestError:
                 log.warning("event %d names a dream that is gone: %s", event.id, event.dream_id)
-        message = _message(event.kind.value, html, event.id)
-        self._rendered[event.id] = message
-        while len(self._rendered) > _REMEMBERED:
-            self._rendered.popitem(last=False)
-        return message
+        return _message(event.kind.value, html, event.id)
 
     def _render_live(self, standing: dict[str, Live], shown: dict[str, int]) -> bytes:
         """Return messages for each dream; a preview is named only where it is a new one."""
@@ -179,8 +192,11 @@ class EventStreams:
         for dream_id, live in standing.items():
             fresh = live.preview_version != shown.get(dream_id, 0)
             shown[dream_id] = live.preview_version
-            messages.append(_message("live", self._renderer.live(live, fresh)))
+            messages.append(self._live_message(live, fresh))
         return b"".join(messages)
+
+    def _make_live_message(self, live: Live, fresh: bool) -> bytes:
+        return _message("live", self._renderer.live(live, fresh))
 
 
 class _Connection:
@@ -189,6 +205,7 @@ class _Connection:
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
+        self.only = request.query.get("dream")
 
     @property
     def gone(self) -> bool:

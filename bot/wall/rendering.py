@@ -55,6 +55,9 @@ class Renderer:
             iso=words.iso,
             ago=words.ago,
         )
+        # Compiling one takes tens of milliseconds: here, not while the event loop serves.
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
 
     def page(
         self,

@@ -54,7 +54,7 @@ class Wall:
         self.app.add_routes(pages.routes())
         self.app.add_routes(Asking(settings, services, renderer, pages).routes())
         self.app.add_routes(Pictures(services).routes())
-        self.app.router.add_get("/s/{slug}/events", self._events.handle)
+        self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
         self.app.router.add_static("/static", STATIC)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_shutdown.append(self._end_streams)

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from bot.model import DreamState, EventKind, Live, StreamEvent, Visibility
+from bot.errors import StoreError
+from bot.model import Dream, DreamState, EventKind, Live, StreamEvent, Visibility
 from bot.wall import WallSettings, events
 from tests.wall.conftest import Scene, eventually
 
@@ -303,6 +304,32 @@ async def test_the_wall_stops_at_once_with_watchers(scene: Scene, visitor: Clien
             await scene.wall.stop()
         assert await reader.next() is None
     assert scene.feed.listeners == set()
+
+
+async def test_a_stream_whose_services_fail_ends_and_is_taken_up_again(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = scene.dreams.get
+
+    async def broken(dream_id: str) -> Dream:
+        raise StoreError("The database cannot be read.")
+
+    async with watching(visitor) as reader:
+        await until_listening(scene)
+        monkeypatch.setattr(scene.dreams, "get", broken)
+        dream = await scene.ask("one")
+        assert await reader.next() is None
+    monkeypatch.setattr(scene.dreams, "get", get)
+    async with watching(visitor, "/s/planets/events?after=0") as reader:
+        message = await reader.next()
+        assert message is not None
+        assert f'id="dream-{dream.id}"' in message.data[0]
+
+
+async def test_a_stream_has_no_head(scene: Scene, visitor: ClientSession) -> None:
+    async with visitor.head("/s/planets/events") as response:
+        assert response.status == 405
+    assert scene.wall.watchers == 0
 
 
 async def test_an_event_of_a_dream_that_is_gone_keeps_its_id(
