@@ -1,0 +1,181 @@
+"""Take the pictures of the wall that the documentation shows, of the real program at work.
+
+    .venv/bin/python docs/make_screenshots.py [--out docs/images] [--steps N] [--pictures K]
+
+Starts everything in an empty folder (the starter models, the wall on a free port), asks for
+dreams as different people, and photographs the pages in Chromium. Needs Debian's `chromium` (or
+DREAMSTREAM_CHROMIUM) and takes some minutes on a laptop's processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.async_api import Browser, ViewportSize, async_playwright
+from yarl import URL
+
+from bot.app import Services, make_wall, services
+from bot.config import Config
+from bot.model import Dream, DreamRequest, Person, Theme
+
+MAX_BYTES = 400_000
+PEOPLE = [Person(f"local:{name.lower()}", name) for name in ("Ada", "Lin", "Mbali", "José", "Noor")]
+PROMPTS = (
+    "a red fox",
+    "a birthday cake",
+    "a green dragon",
+    "a house on a hill",
+    "an orange cat",
+    "a tree in autumn",
+    "a happy face",
+    "a blue car",
+    "a rose",
+    "mountains at sunset",
+    "a rocket",
+    "a purple octopus",
+    "a pineapple",
+    "a castle",
+    "a yellow bird",
+    "a pizza",
+)
+FORMING = ("a whale under the moon", "a lighthouse at night", "a dog with a hat", "a strawberry")
+SCREENS = {
+    "wall": ("/s/{slug}", ViewportSize(width=1440, height=900), 1.0),
+    "watch": ("/s/{slug}/watch", ViewportSize(width=1920, height=1080), 0.75),
+    "phone": ("/s/{slug}", ViewportSize(width=360, height=740), 2.0),
+    "dream": ("/d/{dream}", ViewportSize(width=1440, height=900), 1.0),
+}
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+async def main() -> int:
+    """Run it all; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+    parser.add_argument("--steps", type=int, help="fewer are quicker")
+    parser.add_argument("--engine", help="another than the default")
+    parser.add_argument("--pictures", type=int, default=24, help="how many are drawn first")
+    chosen = parser.parse_args()
+    chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config.model_validate(
+            {
+                "wall": {"port": 0},
+                "scheduler": {"device": "cpu"},
+                "limits": {"waiting_per_person": 200},
+            }
+        )
+        async with services(config, Path(folder)) as parts, async_playwright() as playwright:
+            wall = make_wall(config, parts)
+            assert wall is not None
+            url = await wall.start()
+            try:
+                browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+                await photograph(browser, url, parts, chosen)
+                await browser.close()
+            finally:
+                await wall.stop()
+    return 0
+
+
+async def photograph(
+    browser: Browser, url: URL, parts: Services, chosen: argparse.Namespace
+) -> None:
+    """Fill the stream, have some dreams form, and take every screen."""
+    theme = (await parts.themes.list())[0]
+    drawn = [
+        await ask(parts, theme, PROMPTS[number % len(PROMPTS)], number, chosen)
+        for number in range(chosen.pictures)
+    ]
+    for number, dream in enumerate(drawn, 1):
+        ended = await parts.dreams.wait(dream.id)
+        print(f"{number}/{len(drawn)} {ended.prompt}: {ended.state.value} {ended.reason}")
+    again = await parts.dreams.redo(drawn[0].id, PEOPLE[1], same_seed=False)
+    await parts.dreams.wait(again.id)
+    pages = {}
+    for name, (path, size, scale) in SCREENS.items():
+        page = await browser.new_page(viewport=size, device_scale_factor=max(1.0, scale))
+        address = str(url.join(URL(path.format(slug=theme.slug, dream=again.id))))
+        # Open event streams never let the network fall idle: the pictures are waited for below.
+        await page.goto(address)
+        pages[name] = page
+    forming = [
+        await ask(parts, theme, prompt, number, chosen, slowly=True)
+        for number, prompt in enumerate(FORMING)
+    ]
+    await until_half(parts, forming[0])
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    for name, page in pages.items():
+        await page.wait_for_function(
+            "[...document.images].every(image => image.complete || image.loading === 'lazy')"
+        )
+        data = await page.screenshot(animations="disabled")
+        save(data, chosen.out / f"{name}.png", min(1.0, SCREENS[name][2]))
+
+
+async def ask(
+    parts: Services,
+    theme: Theme,
+    prompt: str,
+    number: int,
+    chosen: argparse.Namespace,
+    *,
+    slowly: bool = False,
+) -> Dream:
+    """Ask for a dream as one of the people."""
+    steps = chosen.steps
+    if slowly:
+        info = parts.supervisor.engines[0]
+        steps = min(info.max_steps, 3 * (steps or info.default_steps))
+    [dream] = await parts.dreams.ask(
+        DreamRequest(
+            theme=theme.slug,
+            person=PEOPLE[number % len(PEOPLE)],
+            prompt=prompt,
+            engine=chosen.engine,
+            steps=steps,
+            seed=1000 + number,
+        )
+    )
+    return dream
+
+
+async def until_half(parts: Services, dream: Dream) -> None:
+    """Wait until a dream is half done, so that there is something to see of it."""
+    async with asyncio.timeout(300):
+        while True:
+            live = parts.dreams.live(dream.id)
+            if live is None or (live.preview_version and 2 * live.step >= live.steps):
+                break
+            await asyncio.sleep(0.1)
+
+
+def save(data: bytes, path: Path, scale: float) -> None:
+    """Write a screenshot as a PNG of moderate size: of 256 colours, smaller where need be."""
+    with Image.open(io.BytesIO(data)) as shot:
+        picture = shot.convert("RGB")
+    while True:
+        size = (round(picture.width * scale), round(picture.height * scale))
+        small = picture.resize(size, Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        small.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(out, "PNG", optimize=True)
+        if out.tell() <= MAX_BYTES:
+            break
+        scale *= 0.9
+    path.write_bytes(out.getvalue())
+    print(f"{path}: {size[0]} × {size[1]}, {out.tell() // 1000} kB")
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
