@@ -8,37 +8,22 @@ Discord nor the wall, and not how anything is drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from bot import requests
+from bot.acceptance import Acceptance, Order
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
-from bot.errors import (
-    ForbiddenError,
-    InvalidRequestError,
-    NotFoundError,
-    SchedulerError,
-)
+from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError, SchedulerError
 from bot.feed import Feed
-from bot.ids import IdMaker, is_id, now_ms
-from bot.library import Library, png_size
+from bot.ids import is_id
+from bot.library import Library, described
 from bot.limits import Limits
-from bot.model import (
-    Dream,
-    DreamRequest,
-    DreamState,
-    EventKind,
-    Image,
-    Live,
-    Person,
-    Relation,
-    Theme,
-)
+from bot.model import Dream, DreamRequest, Image, Live, Person, Relation
 from bot.prompts import expand
-from bot.store import Store, events, images, people
+from bot.side_tasks import SideTasks
+from bot.store import Store
 from bot.store import dreams as rows
 from bot.themes import Themes
 from bot.unfinished import RETRY_DELAYS_S, Unfinished
@@ -46,20 +31,7 @@ from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
 
 FIRST_UP_S = 20.0
 MAX_PAGE = 200
-
-
-@dataclass(frozen=True)
-class _Order:
-    """Recipes to be accepted together, and whose and whence they are."""
-
-    prompt: str
-    theme: Theme
-    person: Person
-    recipes: Sequence[Recipe]
-    init: Image | None = None
-    parent_id: str | None = None
-    relation: Relation | None = None
-    note: str = ""
+STOP_S = 5.0
 
 
 class Dreams:
@@ -86,17 +58,20 @@ class Dreams:
         self._first_up_s = first_up_s
         self._disk = DiskWatch(library.probe, disk_delay_s)
         self._unfinished = Unfinished(store, library, feed, drawer, self._disk, retry_delays_s)
-        self._ids = IdMaker()
+        self._acceptance = Acceptance(store, self._limits)
+        self._tasks = SideTasks()
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
 
     async def start(self) -> None:
         """Take up what an earlier process left unfinished. Call it before the drawer starts."""
-        self._ids = IdMaker(await rows.last_id(self._store))
+        await self._acceptance.start()
         await self._unfinished.start(await self._themes.list())
 
     async def stop(self) -> None:
         """Write down what has ended; the rest is taken up at the next start."""
+        await self._tasks.wait(STOP_S)
+        await self._tasks.stop()
         await self._unfinished.stop()
         await self._disk.stop()
 
@@ -122,7 +97,7 @@ class Dreams:
             init = await self._keep_upload(request.init)
         sha256 = None if init is None else init.sha256
         return await self._accept(
-            _Order(
+            Order(
                 plan.prompt,
                 theme,
                 plan.person,
@@ -143,14 +118,13 @@ class Dreams:
         engines = await self._engines()
         dream = await self.get(dream_id)
         theme = await self._themes.by_id(dream.theme_id)
-        recipe = dream.recipe
-        requests.choose_model(engines, recipe.engine, recipe.model, theme)
+        recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
         if not same_seed:
             seed = requests.check_seed(None)
             prompt = expand(dream.prompt, theme, seed)
             recipe = msgspec.structs.replace(recipe, seed=seed, prompt=prompt, steers=())
         (again,) = await self._accept(
-            _Order(
+            Order(
                 dream.prompt,
                 theme,
                 requests.check_person(person),
@@ -160,6 +134,34 @@ class Dreams:
             )
         )
         return again
+
+    async def draw_recipe(
+        self, slug: str, person: Person, recipe: Recipe, init: bytes | None = None
+    ) -> Dream:
+        """Draw what a recipe says, such as one read from a picture's file.
+
+        `init` is the picture it starts from, needed where the library has not got it.
+
+        Raises:
+            As `ask` does.
+        """
+        engines = await self._engines()
+        theme = await self._themes.get(slug)
+        recipe = requests.check_recipe(recipe, theme, engines, self._limits)
+        kept = None if init is None else await self._keep_upload(init)
+        if recipe.init_sha256 is not None and (kept is None or kept.sha256 != recipe.init_sha256):
+            try:
+                kept = await self._library.image(recipe.init_sha256)
+            except NotFoundError:
+                raise InvalidRequestError(
+                    "init",
+                    "This recipe starts from a picture that is not here. Give that same picture "
+                    "along with it.",
+                ) from None
+        (dream,) = await self._accept(
+            Order(recipe.prompt, theme, requests.check_person(person), [recipe], init=kept)
+        )
+        return dream
 
     async def _engines(self) -> tuple[EngineInfo, ...]:
         """Return what can be drawn with; wait for it at the first start."""
@@ -182,50 +184,15 @@ class Dreams:
         except TROUBLE as error:
             self._disk.report(error)
             raise
-        width, height = png_size(png)
-        return Image(sha256=sha256, width=width, height=height, size_bytes=len(png))
+        return described(sha256, png)
 
-    async def _accept(self, order: _Order) -> list[Dream]:
+    async def _accept(self, order: Order) -> list[Dream]:
         # A caller who goes away in the middle must not leave dreams that nobody draws.
-        return await asyncio.shield(self._unfinished.spawn(self._write(order)))
+        return await asyncio.shield(self._tasks.spawn(self._write(order)))
 
-    async def _write(self, order: _Order) -> list[Dream]:
-        at_ms = now_ms()
-        ids = [self._ids.next() for _ in order.recipes]
-        dreams = [
-            Dream(
-                id=dream_id,
-                ask_id=ids[0],
-                theme_id=order.theme.id,
-                person=order.person,
-                prompt=order.prompt,
-                recipe=recipe,
-                state=DreamState.WAITING,
-                parent_id=order.parent_id,
-                relation=order.relation,
-                created_ms=at_ms,
-            )
-            for dream_id, recipe in zip(ids, order.recipes, strict=True)
-        ]
-        payload = {"ask_id": ids[0]} | ({"note": order.note} if order.note else {})
+    async def _write(self, order: Order) -> list[Dream]:
         try:
-            async with self._store.write() as connection:
-                everybody, own = await rows.count_unfinished(connection, order.person.id)
-                self._limits.check(len(dreams), own=own, everybody=everybody)
-                await people.upsert(connection, order.person, at_ms)
-                if order.init is not None:
-                    await images.insert(connection, order.init, at_ms)
-                await rows.insert(connection, dreams)
-                for dream in dreams:
-                    await events.append(
-                        connection,
-                        EventKind.ASKED,
-                        dream.theme_id,
-                        at_ms,
-                        dream_id=dream.id,
-                        person_id=dream.person.id,
-                        payload=payload,
-                    )
+            dreams = await self._acceptance.write(order)
         except TROUBLE as error:
             self._disk.report(error)
             raise
@@ -316,7 +283,7 @@ class Dreams:
         _may_change(dream, person)
         active = self._unfinished.get(dream_id)
         if active is None or not await asyncio.shield(
-            self._unfinished.spawn(self._unfinished.cancel(active, requests.check_person(person)))
+            self._tasks.spawn(self._unfinished.cancel(active, requests.check_person(person)))
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 
@@ -371,7 +338,7 @@ class Dreams:
         await self._unfinished.on_message(message)
 
     def _themes_changed(self) -> None:
-        self._unfinished.spawn(self._weigh())
+        self._tasks.spawn(self._weigh())
 
     async def _weigh(self) -> None:
         """Tell the drawer each stream's share of the machine."""

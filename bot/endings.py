@@ -6,8 +6,10 @@ guards the rest: of two ends of one dream the first counts and the second change
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from bot.active import Active
 from bot.disk import TROUBLE, DiskWatch
 from bot.ids import now_ms
 from bot.library import Library
@@ -15,6 +17,8 @@ from bot.model import Dream, DreamState, EventKind, Person
 from bot.store import Store, events, images, people
 from bot.store import dreams as rows
 from generation.protocol import Finished
+
+MAX_HELD_BYTES = 64 * 1024 * 1024
 
 _KINDS = {DreamState.FAILED: EventKind.FAILED, DreamState.CANCELLED: EventKind.CANCELLED}
 
@@ -26,6 +30,7 @@ class Endings:
         self._store = store
         self._library = library
         self._disk = disk
+        self._held_bytes = 0
 
     async def done(self, dream: Dream, finished: Finished, licence: str) -> bool:
         """Keep the picture, then end the dream with it; say whether it had not ended before.
@@ -61,6 +66,33 @@ class Endings:
                 )
         self._disk.succeeded()
         return first
+
+    async def done_surely(
+        self, active: Active, finished: Finished, licence: str, tell: Callable[[str], None]
+    ) -> bool:
+        """Do as `done` does, and wait for the disk as long as it takes; say whether it has ended.
+
+        It has not where too many pictures wait in memory already: then it must be drawn again.
+
+        Raises:
+            BadPictureError: what was drawn is not a whole PNG.
+        """
+        held_bytes = len(finished.png)
+        self._held_bytes += held_bytes
+        try:
+            while not active.ended.is_set():
+                try:
+                    await self.done(active.dream, finished, licence)
+                    break
+                except TROUBLE as error:
+                    self._disk.report(error)
+                    tell(f"Drawn, but not kept yet. {error}")
+                if self._held_bytes > MAX_HELD_BYTES:
+                    return False
+                await self._disk.well()
+            return True
+        finally:
+            self._held_bytes -= held_bytes
 
     async def without_picture(
         self, dream: Dream, state: DreamState, reason: str = "", person: Person | None = None

@@ -14,9 +14,12 @@ from bot.checkpoints import Checkpoints
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.library import Library
+from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import dreams as rows
 from generation.protocol import Checkpoint, Job
+
+STOP_S = 5.0
 
 
 class Handover:
@@ -28,11 +31,17 @@ class Handover:
         self._drawer = drawer
         self._disk = disk
         self._checkpoints = Checkpoints(library.root / "checkpoints")
+        self._tasks = SideTasks()
         self._epoch = 0
 
     async def sweep(self, unfinished: Collection[str]) -> None:
         """Remove the checkpoints of all other dreams."""
         await self._library.run(self._checkpoints.sweep, frozenset(unfinished))
+
+    async def stop(self) -> None:
+        """Write down the checkpoints that have come, within reason."""
+        await self._tasks.wait(STOP_S)
+        await self._tasks.stop()
 
     def new_process(self) -> None:
         """From now on a scheduler process is meant that has no dream yet."""
@@ -75,7 +84,7 @@ class Handover:
         active.unsaved = checkpoint
         active.resumable = True
         if active.saving is None or active.saving.done():
-            active.saving = asyncio.create_task(self._save(active), name="checkpoint")
+            active.saving = self._tasks.spawn(self._save(active))
 
     async def clean(self, active: Active) -> None:
         """Remove the checkpoint of a dream that has ended."""

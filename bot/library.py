@@ -84,6 +84,14 @@ class Library:
         except OSError as error:
             raise NotFoundError("This picture is not in the library.") from error
 
+    async def image(self, sha256: str) -> Image:
+        """Return what is to be known of a kept picture.
+
+        Raises:
+            NotFoundError: it is not here.
+        """
+        return described(sha256, await self.read(sha256))
+
     def path(self, sha256: str) -> Path:
         """Return where a picture is, or would be.
 
@@ -133,12 +141,11 @@ class Library:
             # `load` decodes every pixel: a picture that is cut off is found here, not later.
             with Pillow.open(io.BytesIO(png), formats=("PNG",)) as picture:
                 picture.load()
-                width, height = picture.size
                 small = _webp(picture, THUMBNAIL_SIDE)
             data = recipes.embed(png, recipe, prompt=prompt, licence=licence)
         except (OSError, SyntaxError, ValueError, struct.error) as error:
             raise BadPictureError(f"not a whole PNG picture: {error}") from error
-        image = self._write(data, width, height)
+        image = self._write(data)
         # It can be made again; the picture itself is what counts.
         with suppress(DiskError):
             write_atomic(self._thumbnail_path(image.sha256, THUMBNAIL_SIDE), small, durable=False)
@@ -146,9 +153,9 @@ class Library:
 
     def _keep_upload(self, data: bytes) -> tuple[str, bytes]:
         png = uploads.to_png(data)
-        return self._write(png, *png_size(png)).sha256, png
+        return self._write(png).sha256, png
 
-    def _write(self, data: bytes, width: int, height: int) -> Image:
+    def _write(self, data: bytes) -> Image:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
         with disk_sentences(self.root):
@@ -157,7 +164,7 @@ class Library:
                 sync_folder(path.parent)
         if not present:
             write_atomic(path, data)
-        return Image(sha256=sha256, width=width, height=height, size_bytes=len(data))
+        return described(sha256, data)
 
     def _probe(self) -> None:
         path = self.root / "images" / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
@@ -178,10 +185,10 @@ class Library:
         return self.root / folder / sha256[:2] / f"{sha256}{suffix}"
 
 
-def png_size(png: bytes) -> tuple[int, int]:
-    """Return width and height of a PNG that is known to be one."""
+def described(sha256: str, png: bytes) -> Image:
+    """Return what is to be known of a PNG that is known to be one."""
     width, height = struct.unpack(">II", png[16:24])
-    return width, height
+    return Image(sha256=sha256, width=width, height=height, size_bytes=len(png))
 
 
 def _has_bytes(path: Path) -> bool:

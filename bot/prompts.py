@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from bot.model import Theme
+from bot.text import clean
 
 PLACE = "{prompt}"
 MAX_DEPTH = 16  # braces nested deeper are plain text
@@ -87,7 +88,7 @@ def expand(
     text: str, theme: Theme, seed: int, palettes: Mapping[str, Sequence[str]] = PALETTES
 ) -> str:
     """Return the prompt that is drawn for what a person typed in a theme, with this seed."""
-    return choose(wrap(text, theme), seed, palettes)
+    return clean(choose(wrap(text, theme), seed, palettes))
 
 
 def _split_first(text: str) -> tuple[str, str]:

@@ -11,8 +11,10 @@ import difflib
 import math
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
+
+import msgspec
 
 from bot.errors import InvalidRequestError
 from bot.limits import Limits
@@ -26,6 +28,7 @@ from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
 SEEDS = 2**32
 MAX_PERSON_ID = 200
 MAX_PERSON_NAME = 80
+MAX_EXPANDED = 4
 
 N = TypeVar("N", EngineInfo, ModelInfo)
 
@@ -110,6 +113,42 @@ def check(
         settings=complete(request.settings, engine),
         exact=bool(request.exact),
         note=note,
+    )
+
+
+def check_recipe(
+    recipe: Recipe, theme: Theme, engines: Sequence[EngineInfo], limits: Limits
+) -> Recipe:
+    """Return a recipe that came from elsewhere, or from long ago, if it can be drawn as it is.
+
+    Options that its engine has got since take their defaults.
+
+    Raises:
+        InvalidRequestError: something in it cannot be drawn here.
+    """
+    engine, model = choose_model(engines, recipe.engine, recipe.model, theme)
+    width, height, note = fit(engine, recipe.width, recipe.height, theme)
+    if note:
+        raise InvalidRequestError("size", f"This recipe cannot be drawn as it is. {note}")
+    # A theme's words may have made the prompt longer than what may be typed.
+    roomy = replace(limits, prompt_length=MAX_EXPANDED * limits.prompt_length)
+    if len(recipe.steers) > engine.max_steps:
+        raise InvalidRequestError("recipe", "This recipe has too many steers.")
+    for steer in recipe.steers:
+        check_prompt(steer.prompt, roomy, "recipe")
+    return msgspec.structs.replace(
+        recipe,
+        engine=engine.name,
+        model=model.name,
+        prompt=check_prompt(recipe.prompt, roomy),
+        width=width,
+        height=height,
+        steps=_whole("steps", recipe.steps, 1, engine.max_steps),
+        seed=check_seed(recipe.seed),
+        negative=_negative(recipe.negative, Theme(id=0, slug="", title=""), engine, roomy),
+        guidance=_guidance(recipe.guidance, engine),
+        strength=_number("strength", recipe.strength, 0.0, 1.0, default=0.7),
+        settings=complete(recipe.settings, engine),
     )
 
 

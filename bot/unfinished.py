@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import aiosqlite
 import msgspec
@@ -30,6 +30,7 @@ from bot.handover import Handover
 from bot.ids import now_ms
 from bot.library import BadPictureError, Library
 from bot.model import Dream, DreamState, EventKind, Person, Theme
+from bot.side_tasks import SideTasks
 from bot.store import Store, events, people
 from bot.store import dreams as rows
 from generation import protocol
@@ -39,15 +40,12 @@ log = logging.getLogger(__name__)
 
 MAX_CRASHES = 2
 RETRY_DELAYS_S = (2.0, 10.0, 30.0)
-MAX_HELD_BYTES = 64 * 1024 * 1024
 STOP_S = 10.0
 
 CRASHED = (
     "Stopped: this dream was being drawn at two crashes in a row, so it is not tried again. "
     "Other settings, or a smaller size, may work."
 )
-
-T = TypeVar("T")
 
 
 class Unfinished:
@@ -70,9 +68,8 @@ class Unfinished:
         self._handover = Handover(store, library, drawer, disk)
         self._endings = Endings(store, library, disk)
         self._active: dict[str, Active] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._finishing: set[asyncio.Task[None]] = set()
-        self._held_bytes = 0
+        self._tasks = SideTasks()
+        self._finishing = SideTasks()
 
     # --- what there is -----------------------------------------------------------------------
 
@@ -102,12 +99,11 @@ class Unfinished:
 
         Whatever is reported after this is not heard.
         """
-        if self._finishing and self._disk.trouble is None:
-            await asyncio.wait(self._finishing, timeout=STOP_S)
-        tasks = [*self._tasks, *(a.saving for a in self._active.values() if a.saving is not None)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._disk.trouble is None:
+            await self._finishing.wait(STOP_S)
+        await self._finishing.stop()
+        await self._tasks.stop()
+        await self._handover.stop()
         self._active.clear()
 
     def add(self, dreams: Iterable[Dream], theme: Theme, notice: str = "") -> None:
@@ -116,7 +112,7 @@ class Unfinished:
         for active in added:
             self._active[active.dream.id] = active
             self._feed.publish(active.live)
-        self.spawn(self._submit_each(added))
+        self._tasks.spawn(self._submit_each(added))
 
     # --- to the drawer -----------------------------------------------------------------------
 
@@ -202,8 +198,7 @@ class Unfinished:
                 self._show(active, notice=message.reason)
             case protocol.Finished():
                 active.ending = True
-                self._finishing.add(task := self.spawn(self._finish(active, message)))
-                task.add_done_callback(self._finishing.discard)
+                self._finishing.spawn(self._finish(active, message))
             case protocol.Cancelled():
                 # A cancelled dream has ended before the drawer is asked: nobody wanted this.
                 self._try_again(active, "Drawing it was broken off.")
@@ -266,7 +261,7 @@ class Unfinished:
         active.epoch = None
         active.ending = False
         self._show(active, state=DreamState.WAITING, place=None, eta_s=None, notice=reason)
-        self.spawn(self._submit_later(active, delay_s))
+        self._tasks.spawn(self._submit_later(active, delay_s))
 
     async def _submit_later(self, active: Active, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
@@ -276,33 +271,25 @@ class Unfinished:
     # --- the end -----------------------------------------------------------------------------
 
     async def _finish(self, active: Active, message: protocol.Finished) -> None:
-        """Keep the picture and end the dream; wait for the disk as long as it takes."""
-        held_bytes = len(message.png)
-        self._held_bytes += held_bytes
+        """Keep the picture and end the dream, or let it be drawn again."""
         try:
-            while not active.ended.is_set():
-                try:
-                    await self._endings.done(active.dream, message, self._licence(message.recipe))
-                    self._forget(active)
-                    return
-                except BadPictureError as error:
-                    log.error("Dream %s: %s", active.dream.id, error)
-                    self._try_again(active, "The picture came out damaged.")
-                    return
-                except TROUBLE as error:
-                    self._disk.report(error)
-                    self._show(active, notice=f"Drawn, but not kept yet. {error}")
-                except Exception:  # a mistake of ours must not leave the dream without an end
-                    log.exception("Dream %s cannot be ended", active.dream.id)
-                    self._try_again(active, "The picture could not be kept.")
-                    return
-                if self._held_bytes > MAX_HELD_BYTES:
-                    # Too many pictures are in memory already: this one is drawn again.
-                    self._resume(active)
-                    return
-                await self._disk.well()
-        finally:
-            self._held_bytes -= held_bytes
+            kept = await self._endings.done_surely(
+                active,
+                message,
+                self._licence(message.recipe),
+                lambda notice: self._show(active, notice=notice),
+            )
+        except BadPictureError as error:
+            log.error("Dream %s: %s", active.dream.id, error)
+            self._try_again(active, "The picture came out damaged.")
+        except Exception:  # a mistake of ours must not leave the dream without an end
+            log.exception("Dream %s cannot be ended", active.dream.id)
+            self._try_again(active, "The picture could not be kept.")
+        else:
+            if kept:
+                self._forget(active)
+            else:
+                self._resume(active)
 
     async def cancel(self, active: Active, person: Person) -> bool:
         """End a dream unfinished; say whether it had not ended before.
@@ -327,12 +314,12 @@ class Unfinished:
         """Let a dream go on whose end could not be written down; what was reported is lost."""
         if not active.ended.is_set():
             active.ending, active.epoch = False, None
-            self.spawn(self._submit_later(active, 0.0))
+            self._tasks.spawn(self._submit_later(active, 0.0))
 
     def _end(self, active: Active, state: DreamState, reason: str = "") -> None:
         """Let a dream end without a picture, as soon as that can be written down."""
         active.ending = True
-        self.spawn(self._end_surely(active, state, reason))
+        self._tasks.spawn(self._end_surely(active, state, reason))
 
     async def _end_surely(self, active: Active, state: DreamState, reason: str) -> None:
         await self._endings.without_picture_surely(active.dream, state, reason)
@@ -343,7 +330,7 @@ class Unfinished:
         active.ending = True
         self._active.pop(active.dream.id, None)
         active.ended.set()
-        self.spawn(self._handover.clean(active))
+        self._tasks.spawn(self._handover.clean(active))
 
     # --- small things ------------------------------------------------------------------------
 
@@ -370,15 +357,3 @@ class Unfinished:
                 if (engine.name, model.name) == (recipe.engine, recipe.model):
                     return model.licence
         return ""
-
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Do something on the side, until `stop`."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Something on the side failed", exc_info=error)

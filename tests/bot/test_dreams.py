@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -322,6 +323,40 @@ async def test_redoing_keeps_the_recipe_or_takes_another_seed(tmp_path: Path) ->
         assert [one.id for one in children] == [other.id]
         ancestors, _ = await s.dreams.lineage(other.id)
         assert [one.id for one in ancestors] == [same.id, dream.id]
+
+
+async def test_a_recipe_from_a_file_is_drawn_as_it_is(tmp_path: Path) -> None:
+    async with services(tmp_path / "one") as s:
+        (dream,) = await s.dreams.ask(request(init=png(30, 20), settings={"kind": "hard"}))
+        steered = msgspec.structs.replace(dream.recipe, steers=(Steer(5, "an owl", 2),))
+        (start,) = await s.dreams.ask(request())
+        again = await s.dreams.draw_recipe("open", BOB, steered)
+        assert again.recipe == steered
+        assert (await s.job(again.id)).init == await s.library.read(steered.init_sha256 or "")
+    async with services(tmp_path / "two") as s:
+        for init in (None, png(31, 20)):
+            with pytest.raises(InvalidRequestError, match="starts from a picture"):
+                await s.dreams.draw_recipe("open", BOB, steered, init)
+        assert (await s.dreams.draw_recipe("open", BOB, steered, png(30, 20))).recipe == steered
+        assert (await s.dreams.draw_recipe("open", BOB, start.recipe)).recipe == start.recipe
+        changes: list[dict[str, Any]] = [
+            {"engine": "gone"},
+            {"width": 100},
+            {"width": 64000},
+            {"steps": 0},
+            {"seed": -1},
+            {"prompt": ""},
+            {"prompt": "a" * 10_000},
+            {"steers": (Steer(1, "b" * 10_000),)},
+            {"steers": (Steer(1, "b"),) * 2000},
+            {"negative": "fog"},
+            {"settings": {"nonsense": 1}},
+            {"init_sha256": "../../etc/passwd"},
+        ]
+        for change in changes:
+            with pytest.raises(InvalidRequestError):
+                bad = msgspec.structs.replace(start.recipe, **change)
+                await s.dreams.draw_recipe("open", BOB, bad)
 
 
 async def test_the_same_recipe_is_the_same_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import bot.unfinished
+import bot.endings
 from bot.errors import DiskError
 from bot.library import Library
 from bot.model import Dream, DreamState
@@ -93,7 +93,7 @@ async def test_a_bot_killed_while_the_disk_is_full_draws_again(
 async def test_pictures_beyond_what_memory_takes_are_drawn_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bot.unfinished, "MAX_HELD_BYTES", len(png(128, 128)) * 2)
+    monkeypatch.setattr(bot.endings, "MAX_HELD_BYTES", len(png(128, 128)) * 2)
     disk = Disk(monkeypatch)
     async with services(tmp_path) as s:
         made = await s.dreams.ask(request(count=4))

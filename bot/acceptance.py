@@ -1,0 +1,88 @@
+"""Accept what has been checked: dreams, their people and the stream's events, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.ids import IdMaker, now_ms
+from bot.limits import Limits
+from bot.model import Dream, DreamState, EventKind, Image, Person, Relation, Theme
+from bot.store import Store, events, images, people
+from bot.store import dreams as rows
+from generation.protocol import Recipe
+
+
+@dataclass(frozen=True)
+class Order:
+    """Recipes to be drawn together, and whose and whence they are. `note` is for the person."""
+
+    prompt: str
+    theme: Theme
+    person: Person
+    recipes: Sequence[Recipe]
+    init: Image | None = None
+    parent_id: str | None = None
+    relation: Relation | None = None
+    note: str = ""
+
+
+class Acceptance:
+    """The one place that makes dreams."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store = store
+        self._limits = limits
+        self._ids = IdMaker()
+
+    async def start(self) -> None:
+        """Go on where the ids of earlier dreams end."""
+        self._ids = IdMaker(await rows.last_id(self._store))
+
+    async def write(self, order: Order) -> list[Dream]:
+        """Make an order's dreams. Once this returns they survive a power cut.
+
+        Raises:
+            LimitError: the person, or everybody together, has too many waiting.
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        at_ms = now_ms()
+        dreams = self._dreams(order, at_ms)
+        payload = {"ask_id": dreams[0].ask_id} | ({"note": order.note} if order.note else {})
+        async with self._store.write() as connection:
+            # Counted in the same transaction: many asks at once cannot pass the limit together.
+            everybody, own = await rows.count_unfinished(connection, order.person.id)
+            self._limits.check(len(dreams), own=own, everybody=everybody)
+            await people.upsert(connection, order.person, at_ms)
+            if order.init is not None:
+                await images.insert(connection, order.init, at_ms)
+            await rows.insert(connection, dreams)
+            for dream in dreams:
+                await events.append(
+                    connection,
+                    EventKind.ASKED,
+                    dream.theme_id,
+                    at_ms,
+                    dream_id=dream.id,
+                    person_id=dream.person.id,
+                    payload=payload,
+                )
+        return dreams
+
+    def _dreams(self, order: Order, at_ms: int) -> list[Dream]:
+        ids = [self._ids.next() for _ in order.recipes]
+        return [
+            Dream(
+                id=dream_id,
+                ask_id=ids[0],
+                theme_id=order.theme.id,
+                person=order.person,
+                prompt=order.prompt,
+                recipe=recipe,
+                state=DreamState.WAITING,
+                parent_id=order.parent_id,
+                relation=order.relation,
+                created_ms=at_ms,
+            )
+            for dream_id, recipe in zip(ids, order.recipes, strict=True)
+        ]
