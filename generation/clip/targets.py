@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from generation.prompts import Prompt
+from generation.protocol import Steer
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Glide:
-    """From step `start` on the targets turn into `towards`, and are it `steps` steps later."""
+    """A steer, and the targets that the present ones turn into by it."""
 
-    start: int
-    steps: int
+    steer: Steer
     towards: tuple[Target, ...]
-
-    def part(self, step: int) -> float:
-        """How much of the way lies behind at the step: 0 before it, 1 once it is done."""
-        if step < self.start:
-            return 0.0
-        return min(1.0, (step - self.start + 1) / max(1, self.steps))
 
 
 def targets(prompts: Sequence[Prompt], embeddings: Tensor) -> tuple[Target, ...]:
@@ -45,11 +39,18 @@ def targets(prompts: Sequence[Prompt], embeddings: Tensor) -> tuple[Target, ...]
     )
 
 
+def glide_part(steer: Steer, step: int) -> float:
+    """Say how much of a steer's glide is done in a step: 0 before it, 1 from its end on."""
+    if step < steer.step:
+        return 0.0
+    return min(1.0, (step - steer.step + 1) / max(1, steer.glide_steps))
+
+
 def targets_at(step: int, first: tuple[Target, ...], glides: Sequence[Glide]) -> tuple[Target, ...]:
     """Return what a run is drawn towards in the step of this number (from 0)."""
     present = first
     for glide in glides:
-        part = glide.part(step)
+        part = glide_part(glide.steer, step)
         if part > 0:
             present = blend(present, glide.towards, part)
     return present

@@ -1,0 +1,22 @@
+"""The engines of this machine. Importing this costs nothing; `build_engines` imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from generation.engine import Engine
+
+
+def build_engines(
+    *, device: str, models_dir: Path | None = None, exact: bool = False
+) -> dict[str, Engine[Any]]:
+    """Return every engine that has something to draw with, by name, in order of preference.
+
+    Weights are not loaded yet. `models_dir` is where published models lie (by default what
+    ``$DREAMSTREAM_MODELS`` names). `exact` draws every run alone with deterministic kernels.
+    """
+    from generation.engines.builders import build
+
+    return build(device=device, models_dir=models_dir, exact=exact)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import msgspec
 import torch
 from PIL import Image
 from torch import Tensor
@@ -29,13 +28,13 @@ from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
 from generation.engines.checkpointing import pack, restore, unpack
 from generation.engines.exactness import deterministic_kernels
 from generation.engines.options import check_recipe, complete_settings
+from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
 from generation.prompts import Prompt, parse
 from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Steer
 
 _FORMAT = "clip-steered"
 _VERSION = 1
-_MAX_STEERS = 64
 # Of CLIPDraw: what the negative prompts weigh beside the prompt.
 _NEGATIVE_WEIGHT = 0.3
 
@@ -231,8 +230,10 @@ class ClipSteeredEngine:
 
     def step(self, runs: Sequence[ClipRun]) -> None:
         """Take one iteration of each run. Exact runs are taken one by one."""
+        runs = [run for run in runs if not run.done]
         if not any(self._is_exact(run) for run in runs):
-            self._advance(runs)
+            if runs:
+                self._advance(runs)
             return
         with deterministic_kernels(True):
             for run in runs:
@@ -248,14 +249,9 @@ class ClipSteeredEngine:
 
     def steer(self, run: ClipRun, steer: Steer) -> None:
         """Let the prompts glide from the present step on, and note it in the run's recipe."""
-        if run.done:
-            raise EngineError("This picture is finished; continue it as a new dream.")
-        if len(run.glides) >= _MAX_STEERS:
-            raise EngineError(f"This dream has been steered {_MAX_STEERS} times; let it be.")
-        taken = Steer(run.step, steer.prompt, max(0, min(steer.glide_steps, self._info.max_steps)))
-        glide = _glide(self._judge(run), run.recipe, taken)
-        run.glides = (*run.glides, glide)
-        run.recipe = msgspec.structs.replace(run.recipe, steers=(*run.recipe.steers, taken))
+        taken = steer_taken(run, steer)
+        run.glides = (*run.glides, _glide(self._judge(run), run.recipe, taken))
+        note_steer(run, taken)
 
     def checkpoint(self, run: ClipRun) -> bytes:
         """Return parameters, optimiser state, random streams and the step."""
@@ -476,7 +472,7 @@ def _targets(judge: Perceptor, recipe: Recipe, text: str) -> tuple[Target, ...]:
 
 
 def _glide(judge: Perceptor, recipe: Recipe, steer: Steer) -> Glide:
-    return Glide(steer.step, steer.glide_steps, _targets(judge, recipe, steer.prompt))
+    return Glide(steer, _targets(judge, recipe, steer.prompt))
 
 
 def _state(run: ClipRun) -> Tensors:

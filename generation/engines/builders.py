@@ -1,0 +1,163 @@
+"""What each engine of this machine is made of: its models, sizes and defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from generation.canvases.base import Canvas
+from generation.canvases.fourier import FourierCanvas
+from generation.canvases.vqgan import VQGANCanvas
+from generation.engine import Engine, EngineError
+from generation.engines.clip_steered import ClipSteeredEngine, clip_options
+from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
+from generation.engines.perceptors import SharedPerceptors
+from generation.models.library import Library
+from generation.models.vqgan import VQGAN, config_of_taming
+from generation.protocol import EngineInfo, ModelInfo
+
+
+def build(*, device: str, models_dir: Path | None, exact: bool) -> dict[str, Engine[Any]]:
+    """Build the engines; see `generation.engines.build_engines`."""
+    # CUDA's matrix products are only deterministic with this set before their first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    where = torch.device(device)
+    library = Library(models_dir, shipped_models())
+    perceptors = SharedPerceptors(library, where)
+    engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
+    if perceptors.names:
+        engines.append(_vqgan_clip(library, perceptors, where, exact))
+        engines.append(_fourier_clip(perceptors, where, exact))
+    return {engine.info.name: engine for engine in engines if _can_draw(engine)}
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Return the starter models that this installation has."""
+    from generation import starter
+
+    return tuple(f"starter-{name}" for name in sorted(starter.available()))
+
+
+def _can_draw(engine: Engine[Any]) -> bool:
+    return any(model.available for model in engine.info.models)
+
+
+def _diffusion(
+    library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
+) -> DiffusionEngine:
+    info = EngineInfo(
+        name="diffusion",
+        title="Diffusion",
+        models=library.models("diffusion"),
+        default_width=128,
+        default_height=128,
+        min_side=64,
+        max_side=512,
+        max_pixels=256 * 256,
+        size_multiple=16,
+        default_steps=25,
+        max_steps=200,
+        guidance=4.0,
+        takes_init=True,
+        takes_negative=True,
+        steerable=True,
+        options=diffusion_options(shift=1.5),
+    )
+
+    def load_model(_name: str) -> FlowModel:
+        from generation.engines.starter_flow import StarterFlow
+
+        name = "starter-clip"
+        return StarterFlow(perceptors.acquire(name), lambda: perceptors.release(name), device)
+
+    return DiffusionEngine(info, load_model, device=device, exact=exact)
+
+
+def _vqgan_clip(
+    library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
+) -> ClipSteeredEngine:
+    models = _preferred(library.models("vqgan"), device)
+    large = device.type != "cpu" and any(
+        model.available and model.name != "starter-vqgan" for model in models
+    )
+    info = EngineInfo(
+        name="vqgan-clip",
+        title="VQGAN + CLIP",
+        models=models,
+        default_width=256 if large else 128,
+        default_height=256 if large else 128,
+        min_side=32,
+        max_side=2048,
+        max_pixels=_max_pixels(device),
+        size_multiple=16,
+        default_steps=300 if large else 100,
+        max_steps=2000,
+        takes_init=True,
+        takes_negative=True,
+        steerable=True,
+        options=clip_options(
+            perceptors.names, cutouts=32 if large else 12, kind="augmented", learning_rate=0.1
+        ),
+    )
+
+    def make_canvas(name: str) -> Canvas:
+        return VQGANCanvas(_vqgan(library, name), device)
+
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+
+
+def _vqgan(library: Library, name: str) -> VQGAN:
+    if name != "starter-vqgan":
+        return VQGAN.from_weights(library.weights(name))
+    from generation import starter
+
+    try:
+        weights, config = starter.vqgan_state_dict(), config_of_taming(starter.vqgan_config())
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise EngineError("The starter VQGAN is damaged. Reinstall Dreamstream.") from error
+    return VQGAN.from_weights(weights, config)
+
+
+def _fourier_clip(
+    perceptors: SharedPerceptors, device: torch.device, exact: bool
+) -> ClipSteeredEngine:
+    large = device.type != "cpu"
+    info = EngineInfo(
+        name="fourier-clip",
+        title="Fourier + CLIP",
+        models=(ModelInfo(name="fourier", title="Fourier spectrum", licence="No weights"),),
+        default_width=256 if large else 128,
+        default_height=256 if large else 128,
+        min_side=32,
+        max_side=2048,
+        max_pixels=_max_pixels(device),
+        size_multiple=8,
+        default_steps=200 if large else 120,
+        max_steps=2000,
+        takes_init=True,
+        takes_negative=True,
+        steerable=True,
+        options=clip_options(
+            perceptors.names, cutouts=32 if large else 12, kind="augmented", learning_rate=0.05
+        ),
+    )
+
+    def make_canvas(_name: str) -> Canvas:
+        return FourierCanvas(device)
+
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+
+
+def _preferred(models: tuple[ModelInfo, ...], device: torch.device) -> tuple[ModelInfo, ...]:
+    """Put shipped models last where published ones are fast enough."""
+    if device.type == "cpu":
+        return models
+    return tuple(sorted(models, key=lambda model: model.name.startswith("starter-")))
+
+
+def _max_pixels(device: torch.device) -> int:
+    return 512 * 512 if device.type == "cpu" else 1024 * 1024

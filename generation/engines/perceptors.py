@@ -1,0 +1,73 @@
+"""The perceptors on this machine, loaded once however many engines use them."""
+
+from __future__ import annotations
+
+import torch
+from safetensors import SafetensorError
+
+from generation.clip.perceptor import Perceptor
+from generation.engine import EngineError
+from generation.models.catalogue import catalogue
+from generation.models.library import Library
+
+
+class SharedPerceptors:
+    """Counts who has a perceptor; the last one to release it frees it."""
+
+    def __init__(self, library: Library, device: torch.device) -> None:
+        self._library = library
+        self._device = device
+        self._loaded: dict[str, tuple[Perceptor, int]] = {}
+        here = [model.name for model in library.models("clip") if model.available]
+        # Published models judge better and cost more than a CPU has.
+        self.names = tuple(
+            sorted(here, key=lambda name: _is_shipped(name) == (device.type != "cpu"))
+        )
+
+    def acquire(self, name: str) -> Perceptor:
+        """Return a perceptor, loading it if nobody has it.
+
+        Raises:
+            EngineError: it is not here, or damaged.
+        """
+        if not name:
+            raise EngineError("There is no CLIP model on this machine, so nothing can judge.")
+        perceptor, holders = self._loaded.get(name) or (self._load(name), 0)
+        self._loaded[name] = (perceptor, holders + 1)
+        return perceptor
+
+    def release(self, name: str) -> None:
+        """Let go of a perceptor."""
+        perceptor, holders = self._loaded.pop(name)
+        if holders > 1:
+            self._loaded[name] = (perceptor, holders - 1)
+
+    def _load(self, name: str) -> Perceptor:
+        try:
+            if _is_shipped(name):
+                return self._load_starter()
+            path = self._library.path(name)
+            return Perceptor.from_open_clip(catalogue()[name].architecture, str(path), self._device)
+        except torch.OutOfMemoryError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise EngineError(
+                f"The weights of {name} are damaged or of another model. Fetch them again."
+            ) from error
+
+    def _load_starter(self) -> Perceptor:
+        from generation import starter
+
+        model, tokenizer, wants = starter.load_clip(self._device)
+        return Perceptor(
+            model,
+            tokenizer,
+            size=wants.image_size,
+            mean=wants.mean,
+            std=wants.std,
+            device=self._device,
+        )
+
+
+def _is_shipped(name: str) -> bool:
+    return name in catalogue() and catalogue()[name].shipped

@@ -1,0 +1,95 @@
+"""What this machine offers: honest about what is here, and the starter models draw."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from generation import starter
+from generation.engine import EngineError, Run
+from generation.engines import build_engines
+from generation.engines.options import complete_settings
+from generation.engines.perceptors import SharedPerceptors
+from generation.models.library import Library
+from generation.protocol import Job, Recipe, Steer
+
+complete = pytest.mark.skipif(
+    starter.available() != {"clip", "vqgan", "diffusion"},
+    reason="the starter models are not in this checkout",
+)
+
+
+def test_importing_the_engines_costs_nothing() -> None:
+    code = "import sys, generation.engines; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@complete
+def test_engines_come_in_order_of_preference_with_sound_infos(tmp_path: Path) -> None:
+    engines = build_engines(device="cpu", models_dir=tmp_path)
+    assert list(engines) == ["diffusion", "vqgan-clip", "fourier-clip"]
+    for name, engine in engines.items():
+        info = engine.info
+        assert info.name == name and info.title
+        assert any(model.available for model in info.models)
+        assert all(model.available or model.missing for model in info.models)
+        assert info.min_side <= info.default_width <= info.max_side
+        assert info.default_width * info.default_height <= info.max_pixels
+        assert info.default_width % info.size_multiple == 0
+        assert info.default_steps <= info.max_steps
+        assert complete_settings({}, info.options) == {
+            option.name: option.default for option in info.options
+        }
+
+
+def test_without_any_model_there_is_no_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starter, "available", set)
+    assert build_engines(device="cpu", models_dir=tmp_path) == {}
+    perceptors = SharedPerceptors(Library(tmp_path), torch.device("cpu"))
+    with pytest.raises(EngineError, match="no CLIP"):
+        perceptors.acquire("")
+
+
+@complete
+def test_a_perceptor_is_loaded_once_and_freed_by_the_last(tmp_path: Path) -> None:
+    perceptors = SharedPerceptors(Library(tmp_path, ["starter-clip"]), torch.device("cpu"))
+    first, second = perceptors.acquire("starter-clip"), perceptors.acquire("starter-clip")
+    assert first is second
+    perceptors.release("starter-clip")
+    assert perceptors.acquire("starter-clip") is first
+    perceptors.release("starter-clip")
+    perceptors.release("starter-clip")
+    assert perceptors.acquire("starter-clip") is not first
+
+
+@complete
+@pytest.mark.parametrize("name", ["diffusion", "vqgan-clip", "fourier-clip"])
+def test_the_starter_models_draw_steer_and_resume(name: str, tmp_path: Path) -> None:
+    engine = build_engines(device="cpu", models_dir=tmp_path)[name]
+    model = next(model.name for model in engine.info.models if model.available)
+    recipe = Recipe(
+        engine=name, model=model, prompt="a red fox", width=64, height=64, steps=4, seed=1
+    )
+    job = Job(id="1", recipe=recipe, stream="s", person="p")
+    engine.load(str(engine.batch_key(recipe)[0]))
+    run: Run = engine.begin(job, None)
+    other: Run = engine.begin(job, None)
+    engine.step([run, other])
+    engine.steer(run, Steer(1, "a blue whale", 2))
+    saved = engine.checkpoint(run)
+    while not run.done:
+        engine.step([run])
+    assert run.error is None and run.score is not None
+    assert engine.preview(run).width > 0 and engine.image(run).size == (64, 64)
+    again = engine.begin(Job(id="1", recipe=run.recipe, stream="s", person="p"), saved)
+    while not again.done:
+        engine.step([again])
+    assert engine.image(again).tobytes() == engine.image(run).tobytes()
+    assert engine.predict_bytes(recipe, 2) > engine.predict_bytes(recipe, 1) > 0
+    engine.unload(str(engine.batch_key(recipe)[0]))

@@ -1,0 +1,376 @@
+"""The diffusion engine: samplers against formulas, runs that share a call and stay their own."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from generation.engine import BadCheckpointError, EngineError
+from generation.engines.diffusion import DiffusionEngine, DiffusionRun, diffusion_options
+from generation.engines.samplers import euler, flow_times, heun
+from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Setting, Steer
+from tests.generation import tiny
+
+STRANGERS = itertools.count(100)
+
+
+class TinyFlow:
+    """A network of the right shapes with random weights: attention to text, then convolutions."""
+
+    latent_channels = 4
+    factor = 8
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.words = nn.Embedding(256, 8)
+            self.inward = nn.Conv2d(4, 8, 3, padding=1)
+            self.outward = nn.Conv2d(8, 4, 3, padding=1)
+            self.to_picture = nn.Linear(4, 3)
+            self.to_latents = nn.Linear(3, 4)
+        self.calls: list[int] = []
+        self.closed = False
+
+    def encode_prompt(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        tokens = [torch.tensor([0, *text.encode()[:30]]) for text in texts]
+        longest = max(len(each) for each in tokens)
+        padded = torch.stack([F.pad(each, (0, longest - len(each))) for each in tokens])
+        mask = torch.stack([torch.arange(longest) < len(each) for each in tokens])
+        return self.words(padded), mask
+
+    def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        self.calls.append(len(latents))
+        weight = mask[..., None].float()
+        text = (states * weight).sum(dim=1) / weight.sum(dim=1)
+        inner = self.inward(latents) + text[:, :, None, None] + t.view(-1, 1, 1, 1)
+        return self.outward(inner.sin())  # type: ignore[no-any-return]
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        small = F.avg_pool2d(pictures, 8).permute(0, 2, 3, 1)
+        return self.to_latents(small).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return F.interpolate(self.preview(latents), scale_factor=8)
+
+    def preview(self, latents: Tensor) -> Tensor:
+        return self.to_picture(latents.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).sigmoid()  # type: ignore[no-any-return]
+
+    def score(self, picture: Tensor, text: str) -> float | None:
+        return float(picture.mean())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def engine(*, exact: bool = False) -> DiffusionEngine:
+    info = EngineInfo(
+        name="tiny-diffusion",
+        title="Tiny diffusion",
+        models=(ModelInfo(name="tiny", title="tiny", licence="MIT"),),
+        default_width=32,
+        default_height=32,
+        min_side=16,
+        max_side=512,
+        max_pixels=512 * 512,
+        size_multiple=16,
+        default_steps=10,
+        max_steps=50,
+        guidance=4.0,
+        takes_init=True,
+        takes_negative=True,
+        steerable=True,
+        options=diffusion_options(),
+    )
+    return DiffusionEngine(info, lambda _: TinyFlow(), device=tiny.CPU, exact=exact)
+
+
+def job(
+    *,
+    seed: int = 1,
+    prompt: str = "a red fox",
+    steps: int = 10,
+    init: bytes | None = None,
+    settings: dict[str, Setting] | None = None,
+    **recipe: Any,
+) -> Job:
+    return Job(
+        id=str(seed),
+        recipe=Recipe(
+            engine="tiny-diffusion",
+            model="tiny",
+            prompt=prompt,
+            width=recipe.pop("width", 32),
+            height=recipe.pop("height", 32),
+            steps=steps,
+            seed=seed,
+            settings=settings or {},
+            **recipe,
+        ),
+        stream="s",
+        person="p",
+        init=init,
+    )
+
+
+def finish(drawing: DiffusionEngine, run: DiffusionRun) -> bytes:
+    while not run.done:
+        drawing.step([run])
+    assert run.error is None
+    return drawing.image(run).tobytes()
+
+
+def stranger(drawing: DiffusionEngine, **changes: Any) -> DiffusionRun:
+    seed = next(STRANGERS)
+    prompt = f"stranger number {seed} | at night:2 | fog:-1"
+    guidance = 1.0 + seed % 5
+    return drawing.begin(
+        job(seed=seed, prompt=prompt, steps=20 + seed % 7, guidance=guidance, **changes), None
+    )
+
+
+# --- samplers --------------------------------------------------------------------------------
+
+
+def test_times_go_from_the_start_to_zero() -> None:
+    assert flow_times(4).tolist() == [1.0, 0.75, 0.5, 0.25, 0.0]
+    shifted = flow_times(10, start=0.6, shift=3.0)
+    assert float(shifted[0]) == pytest.approx(0.6) and float(shifted[-1]) == 0
+    even = torch.linspace(1, 0, 11)
+    assert torch.allclose(shifted, 0.6 * 3 * even / (1 + 2 * even), atol=1e-6)
+    assert (shifted.diff() < 0).all()
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])
+def test_samplers_converge_with_their_order(sampler: Any, order: int) -> None:
+    """On dx/dt = −x·sin(3t)·3, whose solution is known, halving the step divides the error."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return -3 * x * torch.sin(3 * t).view(-1, 1, 1, 1)
+
+    start = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    exact = torch.exp(1 - torch.cos(torch.tensor(3.0, dtype=torch.float64)))
+    errors = []
+    for steps in (64, 128):
+        x, times = start, torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        for now, then in itertools.pairwise(times):
+            x, _ = sampler(velocity, x, now.view(1), then.view(1))
+        errors.append(float((x - start * exact).abs()))
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
+
+
+def test_the_denoised_estimate_is_the_picture_of_a_straight_flow() -> None:
+    picture, noise = torch.randn(2, 2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    for sampler in (euler, heun):
+        t, then = torch.tensor([0.8, 0.3]), torch.tensor([0.5, 0.0])
+        wide = t.view(-1, 1, 1, 1)
+        x, denoised = sampler(
+            lambda *_: noise - picture, (1 - wide) * picture + wide * noise, t, then
+        )
+        assert torch.allclose(denoised, picture, atol=1e-5)
+        wide = then.view(-1, 1, 1, 1)
+        assert torch.allclose(x, (1 - wide) * picture + wide * noise, atol=1e-5)
+
+
+# --- the engine ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_a_dream_is_drawn_to_its_end(sampler: str) -> None:
+    drawing = engine()
+    run = drawing.begin(job(steps=4, width=48, settings={"sampler": sampler}), None)
+    assert drawing.preview(run).size == (48, 32)
+    finish(drawing, run)
+    assert run.step == 4 and run.score is not None
+    assert drawing.image(run).size == (48, 32)
+    # The last denoised estimate is the last latents: nothing is left to remove.
+    assert torch.allclose(run.latents, run.denoised, atol=1e-6)
+
+
+def test_a_step_of_a_plain_prompt_is_classifier_free_guidance() -> None:
+    drawing = engine()
+    run = drawing.begin(job(guidance=3.0), None)
+    before, t, then = run.latents.clone(), run.times[:1], run.times[1:2]
+    drawing.step([run])
+    network = TinyFlow()
+    with torch.no_grad():
+        towards = network.velocity(before[None], t, *network.encode_prompt(["a red fox"]))
+        away = network.velocity(before[None], t, *network.encode_prompt([""]))
+    expected = before + (then - t) * (away + 3.0 * (towards - away))[0]
+    assert torch.allclose(run.latents, expected, atol=1e-5)
+
+
+def test_weights_negatives_and_guidance_one() -> None:
+    drawing = engine()
+    network = TinyFlow()
+    run = drawing.begin(job(prompt="fox:3 | owl | fog:-1", negative="text", guidance=2.0), None)
+    before, t, then = run.latents.clone(), run.times[:1], run.times[1:2]
+    drawing.step([run])
+    with torch.no_grad():
+        fox, owl, fog, text = (
+            network.velocity(before[None], t, *network.encode_prompt([word]))[0]
+            for word in ("fox", "owl", "fog", "text")
+        )
+    away = (fog + text) / 2
+    expected = away + 2.0 * (0.75 * fox + 0.25 * owl - away)
+    assert torch.allclose(run.latents, before + (then - t) * expected, atol=1e-5)
+    plain = drawing.begin(job(guidance=1.0), None)
+    model = drawing._models["tiny"]
+    assert isinstance(model, TinyFlow)
+    model.calls.clear()
+    drawing.step([plain])
+    assert model.calls == [1]
+
+
+def test_runs_at_different_steps_share_one_call() -> None:
+    drawing = engine()
+    early, late = drawing.begin(job(), None), drawing.begin(job(prompt="a | b", seed=2), None)
+    drawing.step([late])
+    model = drawing._models["tiny"]
+    assert isinstance(model, TinyFlow)
+    model.calls.clear()
+    drawing.step([early, late])
+    assert model.calls == [5]
+
+
+def test_company_changes_no_more_than_the_last_digits() -> None:
+    drawing = engine()
+    alone, among = (drawing.begin(job(steps=20), None) for _ in range(2))
+    strangers = [stranger(drawing) for _ in range(2)]
+    for step in range(20):
+        drawing.step([alone])
+        if step in (3, 6):
+            strangers.append(stranger(drawing))
+        if step == 5:
+            del strangers[0]
+        drawing.step([*strangers[:1], among, *strangers[1:]])
+    assert tiny.difference(alone.latents, among.latents) < 1e-4
+
+
+def test_in_exact_mode_company_changes_nothing() -> None:
+    drawing = engine()
+    alone, among = (drawing.begin(job(exact=True), None) for _ in range(2))
+    strangers = [stranger(drawing, exact=True) for _ in range(3)]
+    drawing.steer(strangers[0], Steer(0, "a blue whale", 3))
+    while not alone.done:
+        drawing.step([alone])
+        drawing.step([*strangers, among])
+    assert torch.equal(alone.latents, among.latents)
+    assert drawing.batch_key(job().recipe) != drawing.batch_key(job(exact=True).recipe)
+
+
+def test_the_same_recipe_gives_the_same_pixels_and_the_seed_matters() -> None:
+    first, second = engine(), engine()
+    pixels = finish(first, first.begin(job(), None))
+    assert finish(second, second.begin(job(), None)) == pixels
+    assert finish(second, second.begin(job(seed=2), None)) != pixels
+
+
+def test_a_checkpoint_goes_on_to_the_same_picture() -> None:
+    drawing = engine()
+    given = job(steers=(Steer(2, "a blue whale", 4),))
+    run = drawing.begin(given, None)
+    for _ in range(4):
+        drawing.step([run])
+    saved = drawing.checkpoint(run)
+    expected = finish(drawing, run)
+    other = engine()
+    resumed = other.begin(given, saved)
+    assert resumed.step == 4
+    assert finish(other, resumed) == expected
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.95])
+def test_a_damaged_checkpoint_is_refused(keep: float) -> None:
+    drawing = engine()
+    saved = drawing.checkpoint(drawing.begin(job(), None))
+    with pytest.raises(BadCheckpointError):
+        drawing.begin(job(), saved[: int(len(saved) * keep)])
+    with pytest.raises(BadCheckpointError, match="width"):
+        drawing.begin(job(width=64), saved)
+
+
+@pytest.mark.parametrize("glide_steps", [0, 4])
+def test_a_steer_changes_the_picture_and_its_recipe_repeats_it(glide_steps: int) -> None:
+    drawing = engine()
+    unsteered = finish(drawing, drawing.begin(job(), None))
+    run = drawing.begin(job(), None)
+    for _ in range(3):
+        drawing.step([run])
+    drawing.steer(run, Steer(0, "a blue whale", glide_steps))
+    steered = finish(drawing, run)
+    assert steered != unsteered
+    repeated = job(steers=run.recipe.steers)
+    assert finish(drawing, drawing.begin(repeated, None)) == steered
+    with pytest.raises(EngineError, match="finished"):
+        drawing.steer(run, Steer(0, "more"))
+
+
+def test_a_run_that_falls_apart_takes_nobody_with_it() -> None:
+    drawing = engine()
+    runs = [drawing.begin(job(seed=seed), None) for seed in (1, 2, 3)]
+    healthy = [drawing.begin(job(seed=seed), None) for seed in (1, 2, 3)]
+    runs[1].latents = torch.full_like(runs[1].latents, float("nan"))
+    for _ in range(3):
+        drawing.step(runs)
+        drawing.step(healthy)
+    assert runs[1].error is not None and runs[1].step == 0
+    for row in (0, 2):
+        assert tiny.difference(runs[row].latents, healthy[row].latents) < 1e-5
+
+
+def test_strength_says_how_much_of_a_picture_is_left() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), "teal").save(file, "PNG")
+    drawing = engine()
+    away = []
+    with torch.no_grad():
+        start = TinyFlow().encode(
+            torch.tensor([0, 128 / 255, 128 / 255]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+        )
+    for strength in (0.1, 0.5, 1.0):
+        run = drawing.begin(job(init=file.getvalue(), strength=strength), None)
+        assert float(run.times[0]) == pytest.approx(strength)
+        away.append(float((run.latents - start[0]).abs().mean()))
+    assert away == sorted(away)
+    assert torch.equal(run.latents, drawing.begin(job(), None).latents)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"prompt": "fog:-1"}, "nothing to draw"),
+        ({"width": 40}, "multiples"),
+        ({"steps": 51}, "steps"),
+        ({"settings": {"sampler": "magic"}}, "one of euler, heun"),
+        ({"init": b"GIF89a"}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(EngineError, match=sentence):
+        engine().begin(job(**changes), None)
+
+
+def test_large_previews_are_one_pixel_a_latent() -> None:
+    drawing = engine()
+    run = drawing.begin(job(width=512, height=256), None)
+    assert drawing.preview(run).size == (64, 32)
+    assert drawing.image(run).size == (512, 256)
+
+
+def test_unloading_closes_the_model() -> None:
+    drawing = engine()
+    drawing.load("tiny")
+    drawing.load("tiny")
+    model = drawing._models["tiny"]
+    assert isinstance(model, TinyFlow)
+    drawing.unload("tiny")
+    drawing.unload("tiny")
+    assert model.closed
