@@ -75,6 +75,11 @@ class Dreams:
         await self._unfinished.stop()
         await self._disk.stop()
 
+    @property
+    def refusing(self) -> str | None:
+        """Why no new dreams are taken at present, as a sentence; or None."""
+        return self._drawer.paused or self._disk.trouble
+
     # --- asking ------------------------------------------------------------------------------
 
     async def ask(self, request: DreamRequest) -> list[Dream]:

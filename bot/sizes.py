@@ -20,6 +20,7 @@ def fit(
     Raises:
         InvalidRequestError: the size is outside of what the engine can draw.
     """
+    width, height = _sane(width), _sane(height)
     if width is None and height is None:
         return *nearest(
             engine, theme.width or engine.default_width, theme.height or engine.default_height
@@ -69,6 +70,11 @@ def nearest(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
         else:
             fitted = (fitted[0], fitted[1] - unit)
     return fitted
+
+
+def _sane(side: int | None) -> int | None:
+    """Return the side, cut to a length that arithmetic and a sentence can bear."""
+    return None if side is None else max(-1, min(side, 10**9))
 
 
 def _bounds(engine: EngineInfo) -> tuple[int, int]:

@@ -14,6 +14,7 @@ _REMOVED = re.compile(
 )
 _SPACE = re.compile(r"\s+")
 _VISIBLE = ("L", "N", "P", "S")
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
 
 
 def clean(text: str) -> str:
@@ -23,7 +24,7 @@ def clean(text: str) -> str:
 
 def visible(text: str) -> bool:
     """Say whether there is anything to be seen in the text."""
-    return any(unicodedata.category(sign)[0] in _VISIBLE for sign in text)
+    return any(unicodedata.category(sign)[0] in _VISIBLE and sign not in _BLANK for sign in text)
 
 
 def shorten(text: str, length: int) -> str:

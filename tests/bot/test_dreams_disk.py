@@ -62,12 +62,14 @@ async def test_a_finished_picture_waits_for_the_disk(
         with pytest.raises(DiskError, match=words) as caught:
             await s.dreams.ask(request())
         assert "no new dreams are taken" in str(caught.value)
+        assert str(caught.value).startswith(s.dreams.refusing or "nothing")
         await asyncio.sleep(0.2)  # a few probes fail
         assert not (await s.dreams.get(dream.id)).state.final
         disk.well = True
         done = await s.dreams.wait(dream.id)
         assert done.image is not None
         assert read_recipe(s.library.path(done.image.sha256).read_bytes()) == job.recipe
+        assert s.dreams.refusing is None
         await s.dreams.ask(request())
 
 

@@ -40,7 +40,7 @@ def refusal(theme: Theme = THEME, engines: Any = ENGINES, **changes: Any) -> tup
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", " \n\t", "\x00\x07", "\u200b\u202e", "| |", " : ", "\ufe0f"]
+    "prompt", ["", " \n\t", "\x00\x07", "\u200b\u202e", "| |", " : ", "\ufe0f", "\u2800\u3164"]
 )
 def test_an_empty_prompt_is_refused(prompt: str) -> None:
     assert refusal(prompt=prompt) == (
@@ -144,6 +144,7 @@ def test_a_size_far_outside_is_told_the_bounds_and_the_nearest() -> None:
     assert refusal(width=512, height=512)[1].endswith("is 432×432.")
     assert refusal(width=0, height=64)[0] == "size"
     assert refusal(width=-5)[0] == "size"
+    assert refusal(width=10**400, height=-(10**400))[0] == "size"
 
 
 def test_sizes_are_rounded_with_a_note() -> None:
