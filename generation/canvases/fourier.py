@@ -56,10 +56,11 @@ class FourierCanvas:
         picture = picture.to(self._device)
         plain = torch.einsum("ij,jhw->ihw", torch.linalg.inv(self._colours), picture.logit(1e-3))
         contrast = plain.std().clamp(min=0.1)
-        # The drawing divides by the deviation, so a factor on the spectrum changes nothing; this
-        # one gives it the size that a start by chance has, which is what the step size suits.
         waves = torch.fft.rfft2(plain, norm="ortho") / self._scale(height, width)
-        spectrum = torch.view_as_real(waves * (0.01 * 2**0.5 / waves.abs().square().mean().sqrt()))
+        spectrum = torch.view_as_real(waves)
+        # The drawing divides by the deviation, so a factor on the spectrum changes nothing but
+        # how much of it a step is. At .3 or less the first ten steps wash the picture away.
+        spectrum = spectrum / spectrum.square().mean().sqrt()
         return Start(
             {"spectrum": spectrum.contiguous()},
             {"contrast": contrast},

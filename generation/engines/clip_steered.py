@@ -507,4 +507,5 @@ def _part(state: Tensors, group: str) -> Tensors:
 
 
 def _row(tensors: Tensors, row: int) -> Tensors:
-    return {name: tensor[row] for name, tensor in tensors.items()}
+    # A view would keep the whole batch's memory alive while the run waits.
+    return {name: tensor[row].clone() for name, tensor in tensors.items()}
