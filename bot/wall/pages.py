@@ -29,6 +29,8 @@ class Pages:
         self._settings = settings
         self._services = services
         self._renderer = renderer
+        # What guests in the room type to get here; empty where nobody but this machine can.
+        self.address = ""
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -97,9 +99,8 @@ class Pages:
         """Show a stream on the big screen."""
         theme = await self._services.visible_theme(request.match_info["slug"])
         context = await self._stream(theme, WATCHED, None)
-        address = self._settings.public_url or f"http://{request.host}"
         return self._renderer.page(
-            request, "watch.html", themes=[theme], address=address.partition("://")[2], **context
+            request, "watch.html", themes=[theme], address=self.address, **context
         )
 
     async def more(self, request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from contextlib import suppress
 
@@ -42,7 +43,7 @@ class Wall:
         services = Services(themes, dreams, feed, library, drawer)
         renderer = Renderer(settings)
         self._events = EventStreams(settings, services, renderer)
-        pages = Pages(settings, services, renderer)
+        self._pages = pages = Pages(settings, services, renderer)
         self.app = web.Application(
             middlewares=[
                 remember(settings.secure),
@@ -89,9 +90,12 @@ class Wall:
             await runner.cleanup()
             raise ConfigError([_refusal(settings, error)]) from error
         self._runner = runner
+        url = URL.build(scheme="http", host=_spoken(settings.host), port=self.addresses[0][1])
         if settings.public_url:
-            return URL(settings.public_url)
-        return URL.build(scheme="http", host=_spoken(settings.host), port=self.addresses[0][1])
+            url = URL(settings.public_url)
+        if not _is_loopback(url):
+            self._pages.address = str(url).partition("://")[2].rstrip("/")
+        return url
 
     async def stop(self) -> None:
         """Let the watchers go and close; does nothing if it has not been started."""
@@ -127,3 +131,10 @@ def _spoken(host: str) -> str:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
     return "127.0.0.1"
+
+
+def _is_loopback(url: URL) -> bool:
+    try:
+        return ipaddress.ip_address(url.host or "").is_loopback
+    except ValueError:
+        return url.host == "localhost"

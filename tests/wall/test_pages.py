@@ -110,7 +110,21 @@ async def test_the_big_screen_shows_the_newest_large(scene: Scene, visitor: Clie
     text = await read(visitor, "/s/planets/watch")
     assert dream.image is not None
     assert f'<img src="/i/{dream.image.sha256}.png?d={dream.id}" alt="two moons"' in text
-    assert f"Dream along at <strong>{scene.url.host}:{scene.url.port}" in text
+    # Nobody else can reach this machine's own address.
+    assert "Dream along" not in text
+
+
+async def test_the_big_screen_says_where_to_type(scene: Scene) -> None:
+    wall = scene.make(WallSettings(port=0, public_url="http://wall.local:8642/"))
+    await wall.start()
+    try:
+        [(host, port)] = wall.addresses
+        async with ClientSession(base_url=f"http://{host}:{port}") as visitor:
+            text = await read(visitor, "/s/planets/watch")
+    finally:
+        await wall.stop()
+    assert "Dream along at <strong>wall.local:8642</strong>" in text
+    assert "Type one at wall.local:8642" in text
 
 
 async def test_a_dream_shows_its_recipe_and_its_family(
