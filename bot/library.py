@@ -48,9 +48,12 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
+        # One of its own, so that strangers' uploads never hold up what is finished.
+        self._upload_thread = ThreadPoolExecutor(1, thread_name_prefix="library-upload")
 
     def close(self) -> None:
         """Finish what is being written and end the threads."""
+        self._upload_thread.shutdown()
         self._threads.shutdown()
 
     async def keep(
@@ -71,7 +74,8 @@ class Library:
             InvalidRequestError: it is not a still picture of a known kind, or too large.
             DiskError: the disk is full, or may not be written. Nothing was kept.
         """
-        return await self.run(self._keep_upload, data)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._upload_thread, self._keep_upload, data)
 
     async def read(self, sha256: str) -> bytes:
         """Return a kept picture's bytes.
