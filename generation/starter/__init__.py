@@ -1,0 +1,137 @@
+"""The models that ship with the project, and how to load them.
+
+Importing this costs nothing: torch, open_clip and diffusers are imported by what needs them.
+Which pictures and texts the models learnt from, and what they cannot do: ``docs/starter.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from open_clip.model import CLIP
+    from open_clip.tokenizer import SimpleTokenizer
+
+    from generation.starter.pipeline import StarterPipeline
+
+STARTER_DIR = Path(__file__).resolve().parent
+CLIP_WEIGHTS = STARTER_DIR / "clip" / "open_clip_model.safetensors"
+VQGAN_WEIGHTS = STARTER_DIR / "vqgan" / "model.safetensors"
+DIFFUSION_DIR = STARTER_DIR / "diffusion"
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How starter-clip wants its pictures."""
+
+    image_size: int
+    """Side in pixels."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def available() -> set[str]:
+    """Return which of ``clip``, ``vqgan`` and ``diffusion`` are complete on this machine."""
+    from generation.starter.transformer import WEIGHTS_NAME
+
+    found = {
+        "clip": CLIP_WEIGHTS.exists(),
+        "vqgan": VQGAN_WEIGHTS.exists(),
+        "diffusion": (DIFFUSION_DIR / "transformer" / WEIGHTS_NAME).exists(),
+    }
+    if not (found["clip"] and found["vqgan"]):
+        found["diffusion"] = False
+    return {name for name, there in found.items() if there}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def clip_config() -> dict[str, Any]:
+    """Return open_clip's configuration: ``model_cfg`` and ``preprocess_cfg``."""
+    return _read(STARTER_DIR / "clip" / "open_clip_config.json")
+
+
+def clip_tokenizer() -> SimpleTokenizer:
+    """Return open_clip's tokenizer with starter-clip's context length."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=clip_config()["model_cfg"]["text_cfg"]["context_length"])
+
+
+def load_clip(device: torch.device | str = "cpu") -> tuple[CLIP, SimpleTokenizer, Preprocess]:
+    """Load starter-clip as an open_clip model in float32, ready to use.
+
+    Raises:
+        FileNotFoundError: the weights are not there.
+        CompactFormatError: the weights are not of this program's format.
+    """
+    import torch
+    from open_clip.model import CLIP
+
+    from generation.models.compact import expand
+
+    config = clip_config()
+    with torch.device("meta"):
+        model = CLIP(**config["model_cfg"])
+    model.load_state_dict(expand(CLIP_WEIGHTS), assign=True)
+    # The causal mask is no part of a state dict, so it has to be made outside of "meta".
+    length = config["model_cfg"]["text_cfg"]["context_length"]
+    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
+    model = model.eval().requires_grad_(False).to(device)
+    preprocess = config["preprocess_cfg"]
+    return (
+        model,
+        clip_tokenizer(),
+        Preprocess(
+            config["model_cfg"]["vision_cfg"]["image_size"],
+            tuple(preprocess["mean"]),
+            tuple(preprocess["std"]),
+        ),
+    )
+
+
+def vqgan_config() -> dict[str, Any]:
+    """Return taming's configuration: ``embed_dim``, ``n_embed``, ``ddconfig``.
+
+    ``ddconfig.norm_groups`` is ours: how many groups every GroupNorm has (taming fixes 32).
+    """
+    return _read(STARTER_DIR / "vqgan" / "config.json")
+
+
+def vqgan_state_dict() -> dict[str, torch.Tensor]:
+    """Return starter-vqgan's weights as float32, in taming-transformers' layout.
+
+    Raises:
+        FileNotFoundError: the weights are not there.
+    """
+    from generation.models.compact import expand
+
+    return expand(VQGAN_WEIGHTS)
+
+
+def load_vqgan(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Return ``{"config": ..., "state_dict": ...}`` of starter-vqgan, tensors on a device."""
+    state = {name: tensor.to(device) for name, tensor in vqgan_state_dict().items()}
+    return {"config": vqgan_config(), "state_dict": state}
+
+
+def load_diffusion(device: torch.device | str = "cpu") -> StarterPipeline:
+    """Load starter-diffusion with its text tower and autoencoder.
+
+    Raises:
+        FileNotFoundError: the weights are not there.
+    """
+    from generation.starter.pipeline import StarterPipeline
+    from generation.starter.transformer import StarterTransformer
+
+    # The same as StarterPipeline.from_pretrained(DIFFUSION_DIR), without its progress bar.
+    pipeline = StarterPipeline(StarterTransformer.from_pretrained(DIFFUSION_DIR / "transformer"))
+    moved: StarterPipeline = pipeline.to(device)
+    return moved

@@ -1,0 +1,114 @@
+"""Sources, captions and composed scenes: pinned, worded, and the same twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.captions import Words, caption, slug, with_article
+from training.compose import Pictures, example, plural, recolour
+from training.filters import FILTERS
+from training.packs import pack, unpack
+from training.places import PAINTERS, paint
+from training.render import render_svg, svg_document
+from training.shards import Shards, make_shard, shard_path
+from training.sources import ICON_SETS, PACKAGES
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_notice_names_every_author_who_asks_for_it() -> None:
+    notice = (_ROOT / "NOTICE").read_text()
+    for icon_set in ICON_SETS:
+        if icon_set.licence.startswith("CC-BY"):
+            assert icon_set.source in notice, icon_set.prefix
+    for package in PACKAGES:
+        assert len(package.sha256) == 64
+
+
+def test_no_share_alike_or_noncommercial_set_is_used() -> None:
+    assert {icon_set.licence for icon_set in ICON_SETS} <= {"MIT", "Apache-2.0", "CC-BY-4.0"}
+
+
+def test_captions_read_as_english() -> None:
+    assert with_article("apple") == "an apple"
+    assert with_article("glasses") == "glasses"
+    assert [plural(n) for n in ("cat", "fish", "cherry", "fox")] == [
+        "cats",
+        "fish",
+        "cherries",
+        "foxes",
+    ]
+    assert slug("Piñata: the “big” one") == "pinata-the-big-one"
+    words = Words("cat", ("pet",), 1.0)
+    made = {caption(words, ("3d render of",), np.random.default_rng(seed)) for seed in range(60)}
+    assert {"cat", "a cat"} <= made
+    assert any("3d render of" in text for text in made)
+
+
+def test_every_painter_and_filter_works_at_every_shape() -> None:
+    for width, height in ((128, 128), (160, 96), (96, 160)):
+        rng = np.random.default_rng(1)
+        for painter in PAINTERS:
+            scenery = painter(rng, width, height)
+            assert scenery.picture.shape == (height, width, 3)
+            assert scenery.phrase
+        picture = np.clip(paint(rng, width, height).picture, 0, 1).astype(np.float32)
+        for name, (function, _, _) in FILTERS.items():
+            assert function(picture, rng).shape == picture.shape, name
+
+
+def test_a_seed_is_a_scene(cache: Path) -> None:
+    def draw(seed: int) -> list[object]:
+        pictures, rng = Pictures(), np.random.default_rng(seed)
+        made = [example(pictures, rng) for _ in range(5)]
+        return [(one.caption, one.picture.tobytes()) for one in made]
+
+    assert draw(4) == draw(4)
+    assert draw(4) != draw(5)
+
+
+def test_recolouring_keeps_the_outline(cache: Path) -> None:
+    image = Pictures().rgba(0)
+    for name in ("red", "blue", "black", "white", "grey"):
+        changed = recolour(image, name)
+        assert np.array_equal(changed[..., 3], image[..., 3])
+    blue = recolour(image, "blue")[64, 64]
+    assert blue[2] > blue[0]
+
+
+def test_shards_are_written_once_and_read_by_index(cache: Path) -> None:
+    make_shard("square", 0, 4)
+    make_shard("square", 1, 3)
+    before = shard_path("square", 0).stat().st_mtime_ns
+    make_shard("square", 0, 4)
+    assert shard_path("square", 0).stat().st_mtime_ns == before
+    shards = Shards("square")
+    assert len(shards) == 7
+    assert shards.batch([0, 6]).shape == (2, 128, 128, 3)
+    assert np.array_equal(shards.picture(5), Shards("square", [1]).picture(1))
+
+
+def test_packs_carry_the_pictures(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(str(tmp_path / "packs"))
+    before = Pictures()
+    monkeypatch.setenv("DREAMSTREAM_TRAINING", str(tmp_path / "elsewhere"))
+    unpack(str(tmp_path / "packs"))
+    after = Pictures()
+    assert after.words == before.words
+    visible = before.rgba(2)[..., 3] > 0
+    difference = after.rgba(2)[visible].astype(int) - before.rgba(2)[visible]
+    assert np.abs(difference).mean() < 6
+
+
+def test_an_svg_body_becomes_a_picture() -> None:
+    pytest.importorskip("resvg_py", reason="resvg-py (extra `training`) draws SVG")
+    icon = {"body": '<circle cx="8" cy="8" r="6" fill="#f00"/>'}
+    image = render_svg(svg_document(icon, {"width": 16, "height": 16}))
+    assert image.shape == (128, 128, 4)
+    assert image[64, 64].tolist() == [255, 0, 0, 255]
+    assert image[0, 0, 3] == 0

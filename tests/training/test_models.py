@@ -1,0 +1,209 @@
+"""One step of each training learns, a resumed training is the same training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from generation.models.compact import is_compact, pack
+from generation.starter.pipeline import StarterPipeline, times
+from generation.starter.text import token_states, tokenize
+from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from training import clip as clip_training
+from training import diffusion, vqgan
+from training.optim import optimiser_for, orthogonalised
+from training.state import Average, Stretch, schedule
+
+_CPU = torch.device("cpu")
+_TINY: dict[str, Any] = {"width": 32, "depth": 4, "heads": 2, "hidden": 48, "stem_width": 8}
+_TINY_VQGAN = {
+    "embed_dim": 8, "n_embed": 32,
+    "ddconfig": {
+        "double_z": False, "z_channels": 8, "resolution": 32, "in_channels": 3, "out_ch": 3,
+        "ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [],
+        "dropout": 0.0, "norm_groups": 8,
+    },
+}  # fmt: skip
+
+
+class _NoDifference(nn.Module):
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (images - targets).square().mean((1, 2, 3))
+
+
+def test_muon_updates_are_orthogonal() -> None:
+    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(0))
+    singular = torch.linalg.svdvals(orthogonalised(matrix).float())
+    assert singular.min() > 0.5
+    assert singular.max() < 1.5
+
+
+def test_the_optimiser_fits_a_small_network() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4))
+    optimiser = optimiser_for(model, 3e-3)
+    x, y = torch.randn(64, 8), torch.randn(64, 4)
+    first = last = 0.0
+    for step in range(60):
+        loss = (model(x) - y).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        first, last = (loss.item() if step == 0 else first), loss.item()
+    assert last < 0.7 * first
+
+
+def test_vqgan_steps_lower_the_loss_before_and_after_quantisation() -> None:
+    trainer = vqgan.Trainer(_TINY_VQGAN, 0, _CPU, _NoDifference())
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    images = nn.functional.avg_pool2d(images, 5, 1, 2)
+    losses = [trainer.step(images, 0.1)["pixel"] for _ in range(12)]
+    assert min(losses[-3:]) < losses[0]
+    trainer.seed_codebook(images)
+    later = trainer.step(images, 0.9)
+    assert {"alive", "adversarial", "critic"} <= later.keys()
+    assert all(math.isfinite(value) for value in later.values())
+
+
+def _flow_batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    # Far from the trainers' seeds: the same seed would make the noise equal the picture.
+    generator = torch.Generator().manual_seed(1000 + seed)
+    return (
+        torch.randn(4, 8, 4, 6, generator=generator),
+        torch.randn(4, 5, 256, generator=generator),
+        torch.ones(4, 5, dtype=torch.bool),
+    )
+
+
+def test_diffusion_learns_and_resumes_to_the_same_weights() -> None:
+    whole = diffusion.Trainer(_TINY, 0, _CPU)
+    losses = [whole.step(*_flow_batch(step % 2), 0.3)["loss"] for step in range(20)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+    halves = diffusion.Trainer(_TINY, 0, _CPU)
+    for step in range(10):
+        halves.step(*_flow_batch(step % 2), 0.3)
+    resumed = diffusion.Trainer(_TINY, 9, _CPU)
+    resumed.load(halves.state())
+    for step in range(10, 20):
+        resumed.step(*_flow_batch(step % 2), 0.3)
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_picture_does_not_depend_on_who_shares_its_batch() -> None:
+    model = StarterTransformer(**_TINY).eval()
+    nn.init.normal_(model.head.weight, std=0.1)
+    latents, states, mask = _flow_batch(0)
+    mask[0, 3:] = False
+    t = torch.tensor([0.1, 0.4, 0.7, 0.9])
+    with torch.no_grad():
+        together = model(latents, t, states, mask)
+        alone = model(latents[:1], t[:1], states[:1, :3], mask[:1, :3])
+    assert torch.allclose(together[:1], alone, atol=1e-5)
+
+
+def test_the_network_refuses_odd_latents() -> None:
+    model = StarterTransformer(**_TINY)
+    latents, states, mask = _flow_batch(0)
+    with pytest.raises(ValueError, match="multiples of 16 px"):
+        model(latents[..., :5], torch.zeros(4), states, mask)
+
+
+def test_pipeline_saves_and_loads_plain_and_compact(tmp_path: Path) -> None:
+    model = StarterTransformer(**_TINY, latent_mean=[0.5] * 8).eval()
+    nn.init.normal_(model.head.weight, std=0.1)
+    StarterPipeline(model).save_pretrained(tmp_path / "plain")
+    plain = StarterPipeline.from_pretrained(tmp_path / "plain")
+    assert list(plain.transformer.config["latent_mean"]) == [0.5] * 8
+    latents, states, mask = _flow_batch(3)
+    t = torch.full((4,), 0.5)
+    wanted = StarterPipeline(model).velocity(latents, t, states, mask)
+    assert torch.equal(plain.velocity(latents, t, states, mask), wanted)
+
+    weights = tmp_path / "plain" / "transformer" / WEIGHTS_NAME
+    pack(model.state_dict(), weights)
+    assert is_compact(weights)
+    compact = StarterPipeline.from_pretrained(tmp_path / "plain")
+    found = compact.velocity(latents, t, states, mask)
+    assert (found - wanted).abs().mean() < 0.05 * wanted.abs().mean() + 1e-3
+
+
+def test_times_run_from_noise_to_picture() -> None:
+    schedule_times = times(5, shift=2.0)
+    assert schedule_times[0] == 1.0
+    assert schedule_times[-1] == 0.0
+    assert schedule_times == sorted(schedule_times, reverse=True)
+    assert times(4, strength=0.5)[0] == 0.5
+
+
+def test_views_keep_size_and_range() -> None:
+    images = torch.rand(6, 3, 128, 128)
+    mirror = torch.tensor([True, False] * 3)
+    views = clip_training.augment(images, np.random.default_rng(0), mirror)
+    assert views.shape == (6, 3, 64, 64)
+    assert views.min() >= 0
+    assert views.max() <= 1
+
+
+def test_captions_that_mean_the_same_are_not_negatives() -> None:
+    meaning = nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), dim=1)
+    targets = clip_training.soft_targets(meaning)
+    assert torch.allclose(targets.sum(1), torch.ones(3))
+    assert targets[0, 1] > 10 * targets[0, 2]
+
+
+def test_token_states_are_open_clips_own() -> None:
+    from open_clip.model import CLIP
+
+    from generation.starter import clip_config, clip_tokenizer
+
+    torch.manual_seed(0)
+    config = clip_config()["model_cfg"]
+    clip = CLIP(**config).eval()
+    texts = ["a cat", "a red dragon above a very small castle"]
+    tokens, mask = tokenize(clip_tokenizer(), texts)
+    with torch.no_grad():
+        states = token_states(clip, tokens)
+        ends = states[torch.arange(2), mask.sum(1) - 1] @ clip.text_projection
+        wanted = clip.encode_text(clip_tokenizer()(texts))
+    assert torch.allclose(ends, wanted, atol=1e-4)
+
+
+def test_a_stretch_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAMSTREAM_TRAINING", str(tmp_path))
+    first = Stretch("toy", minutes=1, planned_minutes=2)
+    assert first.resume() is None
+    first.advance(32)
+    first.before_s = 60.0
+    first.save({"weights": torch.ones(2)})
+    second = Stretch("toy", minutes=1, planned_minutes=2)
+    saved = second.resume()
+    assert saved is not None
+    assert torch.equal(saved["weights"], torch.ones(2))
+    assert (second.step, second.samples) == (1, 32)
+    assert 0.5 <= second.fraction < 0.6
+
+
+def test_rates_warm_up_and_decay() -> None:
+    assert schedule(0.0) < 0.1
+    assert schedule(0.3) == 1.0
+    assert schedule(1.0) == pytest.approx(0.01)
+
+
+def test_averages_follow_the_model() -> None:
+    model = nn.Linear(2, 2)
+    average = Average(model, 0.99)
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    for _ in range(200):
+        average.update(model)
+    assert torch.allclose(average.values["weight"], model.weight, atol=0.15)

@@ -1,0 +1,119 @@
+"""``python -m training``: one command per step, each of which goes on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+_EPILOG = "Downloads, pictures and unfinished models lie in $DREAMSTREAM_TRAINING."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m training", description=__doc__, epilog=_EPILOG)
+    parser.add_argument("--threads", type=int, help="CPU threads to use")
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("fetch", help="download the pinned packages")
+    steps.add_parser("render", help="draw the picture sets at 128 px")
+    carry = steps.add_parser("pack", help="pack pictures for a machine without a network")
+    carry.add_argument("--into", required=True, help="folder for the packs")
+    unpack = steps.add_parser("unpack", help="read packs instead of fetching and rendering")
+    unpack.add_argument("--from", dest="source", required=True, help="folder with the packs")
+    compose = steps.add_parser("compose", help="compose seeded examples")
+    compose.add_argument("--square", type=int, default=48, help="shards of 128 x 128 px")
+    compose.add_argument(
+        "--oblong", type=int, default=4, help="shards each of 160 x 96 and 96 x 160"
+    )
+    compose.add_argument("--count", type=int, default=1000, help="examples a shard")
+    compose.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    train = steps.add_parser("train", help="train one model for a stretch")
+    train.add_argument("model", choices=["text", "clip", "judge", "vqgan", "diffusion"])
+    train.add_argument("--minutes", type=float, default=10, help="this stretch")
+    train.add_argument("--plan", type=float, default=60, help="all stretches together, minutes")
+    train.add_argument("--batch", type=int, help="examples a step")
+    train.add_argument("--seed", type=int, default=0)
+    encode = steps.add_parser(
+        "encode", help="encode the examples as latents for the diffusion model"
+    )
+    encode.add_argument("--small", type=int, default=48, help="how many square shards at 96 px")
+    encode.add_argument("--square", type=int, default=24, help="how many at 128 px")
+    encode.add_argument("--oblong", type=int, default=4)
+    evaluate = steps.add_parser("evaluate", help="draw the fixed prompts and measure")
+    evaluate.add_argument("--count", type=int, default=200, help="prompts to draw, from the first")
+    evaluate.add_argument("--into", default=None, help="folder for contact sheets and figures")
+    export = steps.add_parser("export", help="write trained models into the repository")
+    export.add_argument("models", nargs="*", default=["clip", "vqgan", "diffusion"])
+    return parser
+
+
+def main() -> None:
+    """Run one step."""
+    options = _parser().parse_args()
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    match options.step:
+        case "fetch":
+            from training.fetch import fetch
+
+            fetch()
+        case "render":
+            from training.render import render
+
+            render()
+        case "pack" | "unpack":
+            from training import packs
+
+            packs.pack(options.into) if options.step == "pack" else packs.unpack(options.source)
+        case "compose":
+            from training.shards import compose
+
+            shapes = {"square": options.square, "wide": options.oblong, "tall": options.oblong}
+            compose(shapes, options.count, options.workers)
+        case "train":
+            _train(options)
+        case "encode":
+            from training.latents import encode
+            from training.state import device
+
+            counts = {"small": options.small, "square": options.square,
+                      "wide": options.oblong, "tall": options.oblong}  # fmt: skip
+            for size, count in counts.items():
+                encode(size, list(range(count)), device())
+        case "evaluate":
+            from training.evaluate import evaluate
+
+            evaluate(options.count, options.into)
+        case "export":
+            from training.export import export
+
+            export(options.models)
+
+
+def _train(options: argparse.Namespace) -> None:
+    extra = {"batch": options.batch} if options.batch else {}
+    match options.model:
+        case "text":
+            from training import text_tower
+
+            text_tower.train(options.minutes, options.plan, options.seed, **extra)
+        case "clip":
+            from training import clip
+
+            clip.train(options.minutes, options.plan, options.seed, **extra)
+        case "judge":
+            from training import clip
+
+            clip.train(options.minutes, options.plan, options.seed + 1000, name="judge", **extra)
+        case "vqgan":
+            from training import vqgan
+
+            vqgan.train(options.minutes, options.plan, options.seed, **extra)
+        case "diffusion":
+            from training import diffusion
+
+            diffusion.train(options.minutes, options.plan, options.seed, **extra)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Put pictures onto surroundings: one thing, several, beside and above each other, recoloured.
+
+Everything is a function of a numpy generator, so a scene is known by its seed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from training.captions import Words, caption, with_article
+from training.filters import apply_filter
+from training.lists import word_list
+from training.places import paint, pattern
+from training.render import Rgba, set_paths
+from training.scenery import COLOURS, Picture, Rng, rgb
+from training.sources import ICON_SETS, IconSet
+
+COMMON = word_list("common_nouns")
+_COUNTS = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",), 5: ("five",)}
+_SPOTS = {
+    2: [(0.27, 0.5), (0.73, 0.5)],
+    3: [(0.22, 0.5), (0.5, 0.5), (0.78, 0.5)],
+    4: [(0.28, 0.28), (0.72, 0.28), (0.28, 0.72), (0.72, 0.72)],
+    5: [(0.25, 0.25), (0.75, 0.25), (0.5, 0.5), (0.25, 0.75), (0.75, 0.75)],
+}
+"""Where the things of a counted group stand, as (x, y) in 0..1."""
+_HUES = {"red": 0, "orange": 22, "yellow": 38, "green": 90, "turquoise": 125, "blue": 155,
+         "purple": 195, "pink": 230}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """A finished training picture."""
+
+    picture: npt.NDArray[np.uint8]
+    """[H, W, 3]"""
+    caption: str
+
+
+class Pictures:
+    """Every rendered set, side by side, with the odds that each picture is drawn."""
+
+    def __init__(self, sets: tuple[IconSet, ...] = ICON_SETS) -> None:
+        self.pixels: list[npt.NDArray[np.uint8]] = []
+        self.words: list[Words] = []
+        self.where: list[tuple[int, int]] = []
+        self.sets: list[IconSet] = []
+        weights = []
+        for icon_set in sets:
+            pixel_path, word_path = set_paths(icon_set)
+            if not word_path.exists():
+                continue
+            number = len(self.sets)
+            self.sets.append(icon_set)
+            self.pixels.append(np.load(pixel_path, mmap_mode="r"))
+            for row, entry in enumerate(json.loads(word_path.read_text())):
+                found = Words(entry["label"], tuple(entry["tags"]), entry["weight"])
+                self.words.append(found)
+                self.where.append((number, row))
+                weights.append(icon_set.weight * found.weight * (3.0 if _is_common(found) else 1.0))
+        if not self.words:
+            raise FileNotFoundError("no pictures yet; run: python -m training render")
+        self.odds = np.cumsum(weights) / np.sum(weights)
+
+    @cached_property
+    def things(self) -> npt.NDArray[np.int64]:
+        """Indices of pictures with a short name, fit to be one of several in a scene."""
+        return np.array(
+            [
+                i
+                for i, words in enumerate(self.words)
+                if _is_thing(words) and self.sets[self.where[i][0]].weight >= 0.5
+            ]
+        )
+
+    @cached_property
+    def common_things(self) -> npt.NDArray[np.int64]:
+        """Indices of pictures of the commonest nouns."""
+        return np.array([i for i in self.things if _is_common(self.words[i])])
+
+    def pick(self, rng: Rng) -> int:
+        """Return a picture's index, by its odds."""
+        return int(np.searchsorted(self.odds, rng.random()))
+
+    def pick_thing(self, rng: Rng) -> int:
+        """Return a picture fit for a scene, mostly of a common noun."""
+        pool = self.common_things if rng.random() < 0.6 else self.things
+        return int(pool[rng.integers(len(pool))])
+
+    def rgba(self, index: int) -> Rgba:
+        """Return [128, 128, 4] uint8."""
+        number, row = self.where[index]
+        return np.asarray(self.pixels[number][row])
+
+    def styles(self, index: int) -> tuple[str, ...]:
+        """Return the style words of the picture's set."""
+        return self.sets[self.where[index][0]].styles
+
+
+def _is_common(words: Words) -> bool:
+    return words.label in COMMON or words.label.removesuffix(" face") in COMMON
+
+
+def _is_thing(words: Words) -> bool:
+    parts = words.label.split()
+    return len(parts) <= 2 and words.weight >= 0.7 and not {"face", "hand", "finger"} & set(parts)
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a plain English noun."""
+    if noun.endswith(("s", "fish", "sheep", "glasses")):
+        return noun
+    if noun.endswith(("x", "ch", "sh")):
+        return noun + "es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    if noun == "mouse":
+        return "mice"
+    return noun + "s"
+
+
+def recolour(image: Rgba, name: str) -> Rgba:
+    """Return the picture with its colours turned to a named one; alpha and shading stay."""
+    out = image.copy()
+    hsv = np.asarray(Image.fromarray(image[..., :3]).convert("HSV")).astype(np.float32)
+    if name in _HUES:
+        grey = (hsv[..., 1] * (image[..., 3] > 128)).mean() < 25
+        change = np.ones(hsv.shape[:2], bool) if grey else hsv[..., 1] > 40
+        hsv[..., 0] = np.where(change, _HUES[name], hsv[..., 0])
+        hsv[..., 1] = np.where(change, np.clip(hsv[..., 1], 130, 235), hsv[..., 1])
+        hsv[..., 2] = np.where(change, np.clip(hsv[..., 2], 60, 255), hsv[..., 2])
+    elif name == "black":
+        hsv[..., 1] *= 0.2
+        hsv[..., 2] *= 0.3
+    elif name == "white":
+        hsv[..., 1] *= 0.12
+        hsv[..., 2] = 165 + hsv[..., 2] * 0.35
+    else:
+        hsv[..., 1] *= 0.05
+    out[..., :3] = np.asarray(Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB"))
+    return out
+
+
+_NAMES = (*_HUES, "black", "white", "grey")
+
+
+def paste(
+    picture: Picture, image: Rgba, x: float, y: float, side_px: int, angle: float = 0
+) -> None:
+    """Lay an RGBA picture over a background, centred at (x, y) in 0..1, in place."""
+    small = Image.fromarray(image).resize(
+        (side_px, side_px), Image.Resampling.BOX, reducing_gap=None
+    )
+    if angle:
+        small = small.rotate(angle, Image.Resampling.BILINEAR)
+    piece = np.asarray(small, np.float32) / 255
+    height, width = picture.shape[:2]
+    left, top = int(x * width - side_px / 2), int(y * height - side_px / 2)
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + side_px, width), min(top + side_px, height)
+    if x1 <= x0 or y1 <= y0:
+        return
+    piece = piece[y0 - top : y1 - top, x0 - left : x1 - left]
+    area = picture[y0:y1, x0:x1]
+    area += piece[..., 3:] * (piece[..., :3] - area)
+
+
+def _backdrop(rng: Rng, width: int, height: int) -> tuple[Picture, str, float]:
+    """Return a background for one thing, the words it adds and where the ground is (0: none)."""
+    draw = rng.random()
+    if draw < 0.36:
+        return np.ones((height, width, 3), np.float32), "", 0.0
+    if draw < 0.56:
+        name = str(rng.choice(list(COLOURS)))
+        words = f" on a {name} background" if rng.random() < 0.6 else ""
+        return np.broadcast_to(rgb(COLOURS[name], rng), (height, width, 3)).copy(), words, 0.0
+    if draw < 0.68:
+        return pattern(rng, width, height).picture, "", 0.0
+    scenery = paint(rng, width, height)
+    words = f" {scenery.place}" if rng.random() < 0.85 else ""
+    return scenery.picture.copy(), words, scenery.ground
+
+
+def one_thing(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Picture, str]:
+    """Compose a single picture: large on a plain background, or standing in a scenery."""
+    index = pictures.pick(rng)
+    image, words = pictures.rgba(index), pictures.words[index]
+    styles = pictures.styles(index)
+    if rng.random() < 0.13:
+        colour = str(rng.choice(_NAMES))
+        image = recolour(image, colour)
+        words, styles = Words(f"{colour} {words.label}", (), 1.0), ()
+    canvas, place, ground = _backdrop(rng, width, height)
+    short = min(width, height)
+    if ground:
+        side = int(short * rng.uniform(0.42, 0.8))
+        y = ground - side / height / 2 + rng.uniform(-0.08, 0.02)
+        x = rng.uniform(0.3, 0.7)
+    else:
+        side = int(short * rng.uniform(0.72, 1.0))
+        slack = (short - side) / short / 2
+        x, y = 0.5 + rng.uniform(-slack, slack), 0.5 + rng.uniform(-slack, slack)
+    paste(canvas, image, x, y, side, float(rng.normal(0, 6)) if rng.random() < 0.3 else 0)
+    return canvas, caption(words, styles, rng) + place
+
+
+def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Picture, str]:
+    """Compose a counted group, or two things related in space."""
+    canvas, place, ground = _backdrop(rng, width, height)
+    short = min(width, height)
+    index = pictures.pick_thing(rng)
+    image, noun = pictures.rgba(index), pictures.words[index].label
+    if rng.random() < 0.25:
+        colour = str(rng.choice(_NAMES))
+        image, noun = recolour(image, colour), f"{colour} {noun}"
+    line = min(ground, 0.8) if ground else 0.5
+    if rng.random() < 0.4:
+        count = int(rng.choice([2, 2, 3, 3, 4, 5]))
+        side = int(short * {2: 0.5, 3: 0.42, 4: 0.4, 5: 0.34}[count])
+        spots = _SPOTS[count]
+        if count == 3 and rng.random() < 0.5:
+            spots = [(0.5, 0.27), (0.27, 0.72), (0.73, 0.72)]
+        row = all(y == 0.5 for _, y in spots)
+        for x, y in spots:
+            paste(canvas, image, x + rng.normal(0, 0.015),
+                  (line if row else y) + rng.normal(0, 0.015), side)  # fmt: skip
+        return canvas, f"{rng.choice(_COUNTS[count])} {plural(noun)}{place}"
+    other = pictures.pick_thing(rng)
+    second, name = pictures.rgba(other), pictures.words[other].label
+    side = int(short * rng.uniform(0.44, 0.52))
+    a, b = with_article(noun), with_article(name)
+    if rng.random() < 0.72:
+        at = line - 0.05 if ground else 0.5 + rng.uniform(-0.1, 0.1)
+        paste(canvas, image, 0.26, at, side)
+        paste(canvas, second, 0.74, at, side)
+        texts: tuple[str, ...] = (f"{a} and {b}", f"{a} to the left of {b}", f"{a} next to {b}",
+                 f"{b} to the right of {a}", f"{a} and {b}", f"{a} beside {b}")  # fmt: skip
+    else:
+        paste(canvas, second, 0.5, 0.74, side)
+        paste(canvas, image, 0.5, 0.28, side)
+        texts = (f"{a} above {b}", f"{a} on top of {b}", f"{b} under {a}", f"{b} below {a}")
+    return canvas, str(rng.choice(texts)) + place
+
+
+def example(pictures: Pictures, rng: Rng, width: int = 128, height: int = 128) -> Example:
+    """Compose one seeded training example: 62 % one thing, 16 % several, 22 % scenery alone."""
+    draw = rng.random()
+    if draw < 0.62:
+        canvas, text = one_thing(pictures, rng, width, height)
+        filtered = 0.1
+    elif draw < 0.78:
+        canvas, text = several(pictures, rng, width, height)
+        filtered = 0.08
+    else:
+        scenery = paint(rng, width, height)
+        canvas, text, filtered = scenery.picture, scenery.phrase, 0.3
+    if rng.random() < filtered:
+        canvas, text = apply_filter(canvas, text, rng)
+    return Example((np.clip(canvas, 0, 1) * 255).astype(np.uint8), text)

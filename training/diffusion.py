@@ -1,0 +1,140 @@
+"""Train starter-diffusion: rectified flow on starter-vqgan's latents, told by starter-clip's text.
+
+Times are logit-normal (Esser et al. 2024), one caption in ten is dropped, and the shapes take
+turns: mostly 96 px while the model is coarse, more 128 px and oblong towards the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+from generation.starter import clip_tokenizer
+from generation.starter.text import token_states, tokenize
+from generation.starter.transformer import StarterTransformer
+from training.latents import Latents, constants
+from training.optim import optimiser_for, set_rate
+from training.state import Average, Stretch, autocast, device, latest, schedule
+from training.text_tower import Distiller, new_clip
+
+_LR = 1.5e-3
+_DROPOUT = 0.1
+_ADAMW = ("stem_conv*", "head*", "from_position*", "from_time*", "to_shared*", "to_last*",
+          "*modulation*", "*.scale", "to_patches*")  # fmt: skip
+CPU_MODEL: dict[str, Any] = {"width": 288, "depth": 8, "heads": 6, "hidden": 672, "stem_width": 48}
+GPU_MODEL: dict[str, Any] = {"width": 384, "depth": 8, "heads": 6, "hidden": 896, "stem_width": 64}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How often each size is drawn, as a function of how far training is."""
+
+    fraction: float
+
+    def odds(self) -> dict[str, float]:
+        """Return odds by size name."""
+        late = float(np.clip((self.fraction - 0.45) / 0.3, 0, 1))
+        return {"small": 1.0 - 0.75 * late, "square": 0.05 + 0.6 * late,
+                "wide": 0.02 + 0.06 * late, "tall": 0.02 + 0.06 * late}  # fmt: skip
+
+
+def frozen_text(where: torch.device) -> CLIP:
+    """Return the distilled text tower (inside its CLIP), frozen."""
+    state = torch.load(latest("clip-text"), map_location="cpu", weights_only=True)["average"]
+    distiller = Distiller(new_clip(state["clip.token_embedding.rows"]))
+    distiller.load_state_dict(state)
+    clip: CLIP = distiller.clip.to(where).eval().requires_grad_(False)
+    return clip
+
+
+def flow_loss(model: nn.Module, pictures: Tensor, noise: Tensor, t: Tensor, states: Tensor,
+              mask: Tensor) -> Tensor:  # fmt: skip
+    """Return the velocity's mean squared error at times ``t`` [B] (1 is noise)."""
+    at = t.view(-1, 1, 1, 1)
+    noisy = (1 - at) * pictures + at * noise
+    with autocast(pictures.device):
+        velocity = model(noisy, t, states, mask)
+    loss: Tensor = (velocity.float() - (noise - pictures)).square().mean()
+    return loss
+
+
+class Trainer:
+    """The network, its average, and what a step changes."""
+
+    def __init__(self, config: dict[str, Any], seed: int, where: torch.device) -> None:
+        torch.manual_seed(seed)
+        self.where, self.config = where, config
+        self.model = StarterTransformer(**config).to(where)
+        self.optimiser = optimiser_for(self.model, _LR, adamw=_ADAMW, weight_decay=0.02)
+        self.average = Average(self.model, 0.999)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def step(
+        self, pictures: Tensor, states: Tensor, mask: Tensor, fraction: float
+    ) -> dict[str, float]:
+        """Train on normalised latents [B, C, h, w] with their text states."""
+        set_rate(self.optimiser, schedule(fraction, decay_from=0.55))
+        noise = torch.randn(pictures.shape, generator=self.generator).to(self.where)
+        t = torch.randn(len(pictures), generator=self.generator).add_(0.2).sigmoid_().to(self.where)
+        loss = flow_loss(self.model, pictures, noise, t, states, mask)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
+        self.optimiser.step()
+        self.average.update(self.model)
+        return {"loss": loss.item(), "norm": norm.item()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed training needs."""
+        return {
+            "config": self.config, "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "average": self.average.values,
+            "updates": self.average.updates, "generator": self.generator.get_state(),
+        }  # fmt: skip
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.values = {k: v.to(self.where) for k, v in state["average"].items()}
+        self.average.updates = state["updates"]
+        self.generator.set_state(state["generator"])
+
+
+def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 128,
+          model: dict[str, Any] | None = None) -> None:  # fmt: skip
+    """Train for a stretch; go on from the last one, with the model that it had."""
+    where = device()
+    stretch = Stretch("diffusion", minutes, planned_minutes)
+    saved = stretch.resume()
+    default = CPU_MODEL if where.type == "cpu" else GPU_MODEL
+    config = saved["config"] if saved else (model or default) | constants(where)
+    trainer = Trainer(config, seed, where)
+    if saved:
+        trainer.load(saved)
+    clip, tokenizer = frozen_text(where), clip_tokenizer()
+    mean = torch.tensor(config["latent_mean"]).view(1, -1, 1, 1)
+    std = torch.tensor(config["latent_std"]).view(1, -1, 1, 1)
+    pools = {size: found for size in Mix(0).odds() if (found := Latents.load(size)) is not None}
+    rng = np.random.default_rng(seed + 5 + stretch.step)
+    while stretch.running:
+        odds = {size: p for size, p in Mix(stretch.fraction).odds().items() if size in pools}
+        share = np.array(list(odds.values()))
+        pool = pools[str(rng.choice(list(odds), p=share / share.sum()))]
+        chosen = rng.integers(0, len(pool.captions), batch)
+        texts = ["" if rng.random() < _DROPOUT else pool.captions[i] for i in chosen]
+        tokens, mask = tokenize(tokenizer, texts)
+        with torch.no_grad(), autocast(where):
+            states = token_states(clip, tokens.to(where)).float()
+        pictures = (pool.values[torch.from_numpy(chosen)].float() - mean) / std
+        losses = trainer.step(pictures.to(where), states, mask.to(where), stretch.fraction)
+        stretch.advance(batch)
+        stretch.log(25, **losses)
+        if stretch.due():
+            stretch.save(trainer.state())
+    stretch.save(trainer.state())

@@ -1,0 +1,92 @@
+"""Write trained models into the repository: compact, in the layouts that the engines load."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from open_clip.model import CLIP
+from torch import Tensor
+
+from generation.models.compact import pack
+from generation.starter import CLIP_WEIGHTS, DIFFUSION_DIR, STARTER_DIR, VQGAN_WEIGHTS, clip_config
+from generation.starter.autoencoder import StarterVQGAN
+from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from training import vqgan
+from training.state import latest
+from training.text_tower import RANK
+
+_CLIP_FP16 = ("*ln_*", "*positional_embedding", "*class_embedding", "logit_scale", "visual.conv1*")
+_VQGAN_FP16 = ("quantize.*", "*quant_conv*", "*conv_out*", "*conv_in*", "*norm*")
+_DIFFUSION_FP16 = ("head.*", "stem_conv.*", "from_time.*", "*modulation*", "from_position.*")
+
+
+def whole_embedding(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict of open_clip's layout from one with a factored token embedding."""
+    merged = dict(state)
+    rows, up = merged.pop("token_embedding.rows"), merged.pop("token_embedding.up")
+    merged["token_embedding.weight"] = rows.float() @ up.float()
+    return merged
+
+
+def _saved(name: str) -> dict[str, Any] | None:
+    path = latest(name)
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def export_clip() -> str:
+    """Write starter-clip from the newest of its two trainings."""
+    both, text = _saved("clip"), _saved("clip-text")
+    if both is not None:
+        state = whole_embedding(both["average"])
+    elif text is not None:
+        clip = {
+            k.removeprefix("clip."): v for k, v in text["average"].items() if k.startswith("clip.")
+        }
+        state = whole_embedding(clip)
+    else:
+        state = CLIP(**clip_config()["model_cfg"]).state_dict()
+    size = pack(
+        state, CLIP_WEIGHTS, keep_fp16=_CLIP_FP16, low_rank={"token_embedding.weight": RANK}
+    )
+    return f"clip: {size / 2**20:.1f} MiB"
+
+
+def export_vqgan() -> str:
+    """Write starter-vqgan."""
+    saved = _saved("vqgan")
+    state = saved["average"] if saved else StarterVQGAN(vqgan.CONFIG).state_dict()
+    config = STARTER_DIR / "vqgan" / "config.json"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(json.dumps(vqgan.CONFIG, indent=2) + "\n", encoding="utf-8")
+    return f"vqgan: {pack(state, VQGAN_WEIGHTS, keep_fp16=_VQGAN_FP16) / 2**20:.1f} MiB"
+
+
+def export_diffusion() -> str:
+    """Write starter-diffusion as a diffusers folder with compact weights."""
+    from generation.starter.pipeline import StarterPipeline
+
+    saved = _saved("diffusion")
+    if saved:
+        model = StarterTransformer(**saved["config"])
+        model.load_state_dict(saved["average"])
+    else:
+        model = StarterTransformer()
+    pipeline = StarterPipeline(model)
+    pipeline.save_config(DIFFUSION_DIR)
+    model.save_config(DIFFUSION_DIR / "transformer")
+    size = pack(
+        model.state_dict(), DIFFUSION_DIR / "transformer" / WEIGHTS_NAME, keep_fp16=_DIFFUSION_FP16
+    )
+    return f"diffusion: {size / 2**20:.1f} MiB"
+
+
+def export(names: list[str]) -> None:
+    """Write the named models (``clip``, ``vqgan``, ``diffusion``)."""
+    steps = {"clip": export_clip, "vqgan": export_vqgan, "diffusion": export_diffusion}
+    for name in names:
+        print(steps[name](), flush=True)

@@ -1,0 +1,102 @@
+"""The composed pictures as latents of starter-vqgan: encoded once, read at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from generation.starter.autoencoder import StarterVQGAN
+from training import vqgan
+from training.paths import subdir
+from training.shards import SHAPES, Shards
+from training.state import autocast, latest
+
+SIZES: dict[str, tuple[str, int, int]] = {
+    "small": ("square", 96, 96), "square": ("square", 128, 128),
+    "wide": ("wide", *SHAPES["wide"]), "tall": ("tall", *SHAPES["tall"]),
+}  # fmt: skip
+"""Name: the shards' shape, then width and height in pixels that they are encoded at."""
+
+
+def frozen_vqgan(where: torch.device) -> StarterVQGAN:
+    """Return the averaged autoencoder as it stands."""
+    model = StarterVQGAN(vqgan.CONFIG)
+    saved: dict[str, Any] = torch.load(latest("vqgan"), map_location="cpu", weights_only=True)
+    model.load_state_dict(saved["average"])
+    return model.to(where).eval().requires_grad_(False)
+
+
+def latent_path(size: str, seed: int) -> Path:
+    """Return where the latents of one shard lie."""
+    return subdir("latents") / f"{size}-{seed}.pt"
+
+
+@torch.no_grad()
+def encode(size: str, seeds: list[int], where: torch.device) -> None:
+    """Encode shards at one size, unless that is done."""
+    model = frozen_vqgan(where)
+    shape, width, height = SIZES[size]
+    for seed in seeds:
+        path = latent_path(size, seed)
+        if path.exists():
+            continue
+        shards = Shards(shape, [seed])
+        found = []
+        for start in range(0, len(shards), 50):
+            pixels = torch.from_numpy(shards.batch(range(start, min(start + 50, len(shards)))))
+            images = pixels.permute(0, 3, 1, 2).to(where).float()
+            if images.shape[-2:] != (height, width):
+                images = F.interpolate(
+                    images, (height, width), mode="bilinear", antialias=True, align_corners=False
+                )
+            with autocast(where):
+                found.append(model.encode(images / 127.5 - 1).half().cpu())
+        torch.save({"latents": torch.cat(found), "captions": shards.captions}, path)
+        print(path.name, flush=True)
+
+
+@dataclass
+class Latents:
+    """Latents of one size in memory, with their captions."""
+
+    values: Tensor
+    """[N, C, h, w] float16, as the encoder gives them"""
+    captions: list[str]
+
+    @classmethod
+    def load(cls, size: str) -> Latents | None:
+        """Read every encoded shard of a size; None where there is none."""
+        values, captions = [], []
+        for path in sorted(subdir("latents").glob(f"{size}-*.pt")):
+            saved = torch.load(path, weights_only=True)
+            values.append(saved["latents"])
+            captions += saved["captions"]
+        return cls(torch.cat(values), captions) if values else None
+
+
+@torch.no_grad()
+def constants(where: torch.device) -> dict[str, Any]:
+    """Return the latents' mean and deviation per channel, and the linear preview fitted to them."""
+    model = frozen_vqgan(where)
+    shards = Shards("square")
+    rows = torch.randperm(len(shards), generator=torch.Generator().manual_seed(0))[:256]
+    images = torch.from_numpy(shards.batch(rows.tolist())).permute(0, 3, 1, 2).to(where).float()
+    with autocast(where):
+        latents = torch.cat(
+            [model.encode(part / 127.5 - 1).float() for part in torch.split(images, 32)]
+        )
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    normal = (latents - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+    small = F.interpolate(images / 255, latents.shape[-2:], mode="area")
+    x = normal.permute(0, 2, 3, 1).flatten(0, 2)
+    x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+    y = small.permute(0, 2, 3, 1).flatten(0, 2)
+    preview = torch.linalg.lstsq(x.cpu(), y.cpu()).solution
+    return {
+        "latent_mean": mean.tolist(), "latent_std": std.tolist(), "preview": preview.tolist(),
+    }  # fmt: skip

@@ -1,0 +1,93 @@
+"""Composed examples as arrays on disk: seeded shards that every training reads.
+
+A shard is ``<shape>-<seed>.npy`` [N, H, W, 3] uint8 and a JSON list of its captions. The seed
+fixes every picture; seeds from ``HELD_OUT`` on are never trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from training.compose import Pictures, example
+from training.paths import subdir
+
+HELD_OUT = 1_000_000
+SHAPES: dict[str, tuple[int, int]] = {
+    "square": (128, 128), "wide": (160, 96), "tall": (96, 160),
+}  # fmt: skip
+"""Width and height in pixels."""
+
+
+def shard_path(shape: str, seed: int) -> Path:
+    """Return where a shard's pixels lie."""
+    return subdir("shards") / f"{shape}-{seed}.npy"
+
+
+def make_shard(shape: str, seed: int, count: int) -> Path:
+    """Compose ``count`` examples from one seed, unless they are there."""
+    path = shard_path(shape, seed)
+    words = path.with_suffix(".json")
+    if words.exists():
+        return path
+    pictures, rng = Pictures(), np.random.default_rng(seed)
+    width, height = SHAPES[shape]
+    pixels = np.empty((count, height, width, 3), np.uint8)
+    captions = []
+    for i in range(count):
+        made = example(pictures, rng, width, height)
+        pixels[i] = made.picture
+        captions.append(made.caption)
+    np.save(path, pixels)
+    words.write_text(json.dumps(captions))
+    return path
+
+
+def compose(shapes: dict[str, int], count: int, workers: int) -> None:
+    """Make ``shapes[name]`` shards of ``count`` examples each, and one held-out square shard."""
+    jobs = [("square", HELD_OUT, 1000)]
+    jobs += [(shape, seed, count) for shape, number in shapes.items() for seed in range(number)]
+    with ProcessPoolExecutor(workers) as pool:
+        for path in pool.map(_make, jobs):
+            print(path.name, flush=True)
+
+
+def _make(job: tuple[str, int, int]) -> Path:
+    return make_shard(*job)
+
+
+class Shards:
+    """Examples of one shape, read through memory maps."""
+
+    def __init__(self, shape: str, seeds: Iterable[int] | None = None) -> None:
+        if seeds is None:
+            found = [int(p.stem.split("-")[1]) for p in subdir("shards").glob(f"{shape}-*.json")]
+            seeds = sorted(seed for seed in found if seed < HELD_OUT)
+        self.pixels: list[npt.NDArray[np.uint8]] = []
+        self.captions: list[str] = []
+        starts = [0]
+        for seed in seeds:
+            path = shard_path(shape, seed)
+            self.pixels.append(np.load(path, mmap_mode="r"))
+            self.captions += json.loads(path.with_suffix(".json").read_text())
+            starts.append(len(self.captions))
+        if not self.captions:
+            raise FileNotFoundError(f"no {shape} shards yet; run: python -m training compose")
+        self.starts = np.array(starts)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return one picture [H, W, 3]."""
+        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return np.asarray(self.pixels[shard][index - self.starts[shard]])
+
+    def batch(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
+        """Return pictures [B, H, W, 3]."""
+        return np.stack([self.picture(int(i)) for i in indices])

@@ -1,0 +1,153 @@
+"""Stretches of training: a time budget, states that resume, averaged weights, a log."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.paths import subdir
+
+
+def device() -> torch.device:
+    """Return the accelerator where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(where: torch.device) -> torch.autocast:
+    """Return bf16 autocast for a device."""
+    return torch.autocast(where.type, torch.bfloat16)
+
+
+class Stretch:
+    """One stretch of a resumable training: says when to stop, saves, logs.
+
+    The whole schedule is a function of ``fraction``, the share of the planned samples or minutes
+    that all stretches together have done, so a resumed training follows the same schedule.
+    """
+
+    def __init__(self, name: str, minutes: float, planned_minutes: float, *,
+                 save_every_s: float = 150.0) -> None:  # fmt: skip
+        self.name = name
+        self.path = subdir("states") / f"{name}.pt"
+        self.log_path = subdir("states") / f"{name}.jsonl"
+        self.planned_s = planned_minutes * 60
+        self.save_every_s = save_every_s
+        self.before_s = 0.0
+        self.step = 0
+        self.samples = 0
+        self._limit_s = minutes * 60
+        self._start = time.monotonic()
+        self._saved = self._start
+        self._logged: dict[str, list[float]] = {}
+        self._log_samples, self._log_time = 0, self._start
+        self._stopped = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, _signal: int, _frame: object) -> None:
+        """End the stretch after the step in hand, so that it is saved."""
+        self._stopped = True
+
+    def resume(self) -> dict[str, Any] | None:
+        """Return what the last stretch saved, or None at the very beginning."""
+        if not self.path.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        self.before_s, self.step = state["seconds"], state["step"]
+        self.samples = self._log_samples = state["samples"]
+        return state
+
+    @property
+    def seconds(self) -> float:
+        """Training time of all stretches together."""
+        return self.before_s + time.monotonic() - self._start
+
+    @property
+    def fraction(self) -> float:
+        """Return the share of the plan that is done, 0..1."""
+        return min(1.0, self.seconds / self.planned_s)
+
+    @property
+    def running(self) -> bool:
+        """Whether this stretch has time left and the plan is not fulfilled."""
+        in_time = time.monotonic() - self._start < self._limit_s
+        return in_time and self.seconds < self.planned_s and not self._stopped
+
+    def advance(self, samples: int) -> None:
+        """Count one step."""
+        self.step += 1
+        self.samples += samples
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved > self.save_every_s
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the state; a killed save leaves the one before."""
+        whole = {**state, "seconds": self.seconds, "step": self.step, "samples": self.samples}
+        partial = self.path.with_suffix(".partial")
+        torch.save(whole, partial)
+        partial.replace(self.path)
+        self._saved = time.monotonic()
+
+    def log(self, every: int, **values: float) -> None:
+        """Collect values and write their means every so many steps."""
+        for key, value in values.items():
+            self._logged.setdefault(key, []).append(value)
+        if self.step % every:
+            return
+        now = time.monotonic()
+        line: dict[str, float] = {
+            "step": self.step,
+            "minutes": round(self.seconds / 60, 2),
+            "samples": self.samples,
+            "per_s": round((self.samples - self._log_samples) / (now - self._log_time), 1),
+        }
+        line |= {key: round(sum(v) / len(v), 5) for key, v in self._logged.items()}
+        self._logged, self._log_samples, self._log_time = {}, self.samples, now
+        with self.log_path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(self.name, line, flush=True)
+
+
+class Average:
+    """Exponential moving average of a model's parameters, with a warm-up of its memory."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the model."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.values[key].lerp_(value.float(), 1 - decay)
+            else:
+                self.values[key] = value.clone()
+
+
+def schedule(fraction: float, warmup: float = 0.02, decay_from: float = 0.6) -> float:
+    """Return the learning-rate factor: linear warm-up, flat, cosine to a hundredth."""
+    if fraction < warmup:
+        return max(fraction / warmup, 0.02)
+    if fraction < decay_from:
+        return 1.0
+    t = (fraction - decay_from) / (1 - decay_from)
+    return 0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(t * torch.pi))))
+
+
+def latest(name: str) -> Path:
+    """Return where a training's state lies."""
+    return subdir("states") / f"{name}.pt"

@@ -1,0 +1,259 @@
+"""Train starter-vqgan: L1, perceptual and a late patch discriminator, on random crops.
+
+Besides the published recipe (Esser et al. 2021) the decoder also sees continuous and noised
+latents, and latents that were flipped, turned or shrunk together with their picture (EQ-VAE,
+Kouzelis et al. 2025), which makes the latent space an easier one to diffuse in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from generation.starter.autoencoder import StarterVQGAN
+from training.optim import optimiser_for, set_rate
+from training.perceptual import Perceptual
+from training.shards import Shards
+from training.state import Average, Stretch, autocast, device, schedule
+
+CONFIG: dict[str, Any] = {
+    "embed_dim": 8,
+    "n_embed": 4096,
+    "ddconfig": {
+        "double_z": False, "z_channels": 8, "resolution": 128, "in_channels": 3, "out_ch": 3,
+        "ch": 32, "ch_mult": [1, 2, 2, 4], "num_res_blocks": 1, "attn_resolutions": [],
+        "dropout": 0.0, "norm_groups": 8,
+    },
+}  # fmt: skip
+_QUANTISE_FROM = 0.65
+"""Before this the autoencoder is continuous: quantised from the start, it settles on the few
+directions that its first codes know, and loses colour."""
+_GAN_FROM = 0.7
+_TAIL_FROM = 0.85
+_NOISE = 0.15
+_CALM = 0.003
+"""Weight of the latents' mean square while nothing else bounds them."""
+_LR = 1e-3
+_ADAMW = ("*conv_in*", "*decoder.conv_out*", "quantize*", "*quant_conv*")
+_PERCEPTUAL_SHARE = 0.34
+"""How much of a batch the perceptual loss sees; it costs as much as the autoencoder."""
+
+
+class PatchDiscriminator(nn.Module):
+    """Four convolutions that judge overlapping patches (Isola et al. 2017)."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 4, 2, 1), nn.GroupNorm(8, 4 * width),
+            nn.LeakyReLU(0.2), nn.Conv2d(4 * width, 1, 3, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return patch logits [B, 1, H/8, W/8]."""
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+class Crops:
+    """Seeded random crops of the composed pictures, now and then shrunk first."""
+
+    def __init__(self, shards: Shards, seed: int) -> None:
+        self.shards, self.rng = shards, np.random.default_rng(seed)
+
+    def batch(self, count: int, side: int) -> Tensor:
+        """Return [B, 3, side, side] in -1..1."""
+        whole = self.shards.batch(self.rng.integers(0, len(self.shards), count))
+        images = torch.from_numpy(whole).permute(0, 3, 1, 2)
+        crops = []
+        for image in images:
+            span = min(128, side if self.rng.random() < 0.6 else int(self.rng.integers(side, 129)))
+            top, left = self.rng.integers(0, 129 - span, 2)
+            crop = image[:, top : top + span, left : left + span].float()
+            if span != side:
+                crop = F.interpolate(crop[None], (side, side), mode="bilinear", antialias=True,
+                                     align_corners=False)[0]  # fmt: skip
+            crops.append(crop.flip(-1) if self.rng.random() < 0.5 else crop)
+        return torch.stack(crops) / 127.5 - 1
+
+
+def equivariant(latents: Tensor, images: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Turn, flip or shrink latents and pictures alike."""
+    kind = int(rng.integers(3))
+    if kind == 0:
+        turns = int(rng.integers(1, 4))
+        return latents.rot90(turns, (2, 3)), images.rot90(turns, (2, 3))
+    if kind == 1:
+        axis = int(rng.integers(2, 4))
+        return latents.flip(axis), images.flip(axis)
+    side = latents.shape[-1]
+    small = int(rng.integers(side // 2, side))
+    return (
+        F.interpolate(latents, (small, small), mode="bilinear", align_corners=False),
+        F.interpolate(images, (8 * small, 8 * small), mode="bilinear", align_corners=False,
+                      antialias=True),
+    )  # fmt: skip
+
+
+class Trainer:
+    """Everything that a step changes."""
+
+    def __init__(self, config: dict[str, Any], seed: int, where: torch.device,
+                 perceptual: nn.Module) -> None:  # fmt: skip
+        torch.manual_seed(seed)
+        self.where = where
+        self.model = StarterVQGAN(config).to(where)
+        self.critic = PatchDiscriminator().to(where)
+        self.perceptual = perceptual.to(where).requires_grad_(False)
+        self.optimiser = optimiser_for(self.model, _LR, adamw=_ADAMW)
+        self.critic_optimiser = torch.optim.AdamW(
+            self.critic.parameters(), 2e-4, betas=(0.5, 0.95), weight_decay=0.0
+        )
+        self.average = Average(self.model, 0.998)
+        self.usage = torch.zeros(config["n_embed"], device=where)
+        self.rng = np.random.default_rng(seed + 1)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed training needs."""
+        return {
+            "model": self.model.state_dict(), "critic": self.critic.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "usage": self.usage,
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "average": self.average.values, "updates": self.average.updates,
+        }  # fmt: skip
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.model.load_state_dict(state["model"])
+        self.critic.load_state_dict(state["critic"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        self.average.values = {k: v.to(self.where) for k, v in state["average"].items()}
+        self.average.updates = state["updates"]
+        self.usage = state["usage"].to(self.where)
+
+    @torch.no_grad()
+    def seed_codebook(self, images: Tensor) -> None:
+        """Start the codes at real latents."""
+        with autocast(self.where):
+            latents = self.model.encode(images).float()
+        flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+        pick = torch.from_numpy(self.rng.integers(0, len(flat), len(self.usage))).to(self.where)
+        noise = 0.02 * torch.randn_like(self.model.codebook) * flat.std()
+        self.model.codebook.copy_(flat[pick] + noise)
+        self.usage.fill_(1.0)
+
+    @torch.no_grad()
+    def restart_dead_codes(self, latents: Tensor) -> float:
+        """Move codes that nobody used to random latents of this batch; return the share alive."""
+        dead = (self.usage < 0.03).nonzero()[:, 0]
+        flat = latents.detach().float().permute(0, 2, 3, 1).flatten(0, 2)
+        if len(dead):
+            chosen = dead[: len(flat) // 8]
+            pick = torch.from_numpy(self.rng.integers(0, len(flat), len(chosen))).to(self.where)
+            self.model.codebook[chosen] = flat[pick]
+            self.usage[chosen] = 0.2
+        return 1 - len(dead) / len(self.usage)
+
+    def step(self, images: Tensor, fraction: float) -> dict[str, float]:
+        """Train on one batch [B, 3, H, W] in -1..1; return the losses."""
+        set_rate(self.optimiser, schedule(fraction, decay_from=0.5))
+        with autocast(self.where):
+            latents = self.model.encode(images)
+        latents = latents.float()
+        targets, draw = images, self.rng.random()
+        if fraction < _QUANTISE_FROM:
+            codebook_loss = _CALM * latents.square().mean()
+            commitment = latents.new_zeros(())
+            sent = latents
+        else:
+            sent, codebook_loss, commitment = self.quantised(latents)
+        if draw >= 0.5:
+            scale = float(latents.detach().std())
+            sent = latents + _NOISE * scale * self.rng.random() * torch.randn_like(latents)
+        if draw < 0.75 and draw > 0.4:
+            sent, targets = equivariant(sent, images, self.rng)
+        with autocast(self.where):
+            drawn = self.model.decode(sent)
+            part = max(1, int(len(images) * _PERCEPTUAL_SHARE))
+            likeness = self.perceptual(drawn[:part], targets[:part]).float().mean()
+        drawn = drawn.float()
+        pixel = (drawn - targets).abs().mean()
+        square = (drawn - targets).square().mean()
+        loss = 2 * pixel + 2 * square + 0.7 * likeness + codebook_loss + 0.25 * commitment
+        losses = {"pixel": pixel.item(), "likeness": likeness.item(),
+                  "commitment": commitment.item()}  # fmt: skip
+        if fraction > _GAN_FROM:
+            loss = loss + self._adversarial(drawn, 2 * pixel + likeness, losses)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.update(self.model)
+        if fraction > _GAN_FROM:
+            losses["critic"] = self._train_critic(targets, drawn.detach())
+        if fraction >= _QUANTISE_FROM:
+            losses["alive"] = self.restart_dead_codes(latents)
+        losses["spread"] = latents.detach().std().item()
+        return losses
+
+    def quantised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes with the latents' gradient, the codebook's loss and the commitment."""
+        indices = self.model.nearest_codes(latents)
+        codes = self.model.lookup(indices)
+        counts = torch.bincount(indices.flatten(), minlength=len(self.usage))
+        self.usage.lerp_(counts.float(), 0.02)
+        codebook_loss = F.mse_loss(codes, latents.detach())
+        commitment = F.mse_loss(latents, codes.detach())
+        return latents + (codes - latents).detach(), codebook_loss, commitment
+
+    def _adversarial(self, drawn: Tensor, other: Tensor, losses: dict[str, float]) -> Tensor:
+        """Return the generator's loss, its gradient a third of the other losses'."""
+        last = self.model.decoder.conv_out.weight
+        with autocast(self.where):
+            adversarial = -self.critic(drawn).float().mean()
+        (a,) = torch.autograd.grad(other, last, retain_graph=True)
+        (b,) = torch.autograd.grad(adversarial, last, retain_graph=True)
+        weight = float((a.norm() / (b.norm() + 1e-6)).clamp(0, 100)) * 0.3
+        losses["adversarial"] = adversarial.item()
+        weighted: Tensor = weight * adversarial
+        return weighted
+
+    def _train_critic(self, real: Tensor, fake: Tensor) -> float:
+        with autocast(self.where):
+            on_real, on_fake = self.critic(real).float(), self.critic(fake).float()
+        loss = 0.5 * (F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean())
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.critic_optimiser.step()
+        return loss.item()
+
+
+def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12) -> None:
+    """Train for a stretch; go on from the last one."""
+    where = device()
+    stretch = Stretch("vqgan", minutes, planned_minutes)
+    trainer = Trainer(CONFIG, seed, where, Perceptual(3 if where.type == "cpu" else 5))
+    saved = stretch.resume()
+    if saved:
+        trainer.load(saved)
+    crops = Crops(Shards("square"), seed + stretch.step)
+    quantising = stretch.fraction >= _QUANTISE_FROM
+    while stretch.running:
+        tail = stretch.fraction > _TAIL_FROM and stretch.step % 2 == 0
+        count, side = (max(4, batch // 4), 128) if tail else (batch, 64)
+        if not quantising and stretch.fraction >= _QUANTISE_FROM:
+            quantising = True
+            trainer.seed_codebook(crops.batch(128, 64).to(where))
+        losses = trainer.step(crops.batch(count, side).to(where), stretch.fraction)
+        stretch.advance(count)
+        stretch.log(50, **losses)
+        if stretch.due():
+            stretch.save(trainer.state())
+    stretch.save(trainer.state())
