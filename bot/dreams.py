@@ -178,7 +178,8 @@ class Dreams:
                 await asyncio.wait_for(self._known.wait(), self._first_up_s)
             except TimeoutError:
                 raise SchedulerError(
-                    "The drawing process is still starting. Try again in a moment; if that goes "
+                    self._drawer.paused
+                    or "The drawing process is still starting. Try again in a moment; if that goes "
                     "on, run “dreamstream doctor”."
                 ) from None
         return self._drawer.engines

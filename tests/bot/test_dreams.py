@@ -174,6 +174,12 @@ async def test_before_the_first_start_one_waits_a_while(tmp_path: Path) -> None:
             await s.dreams.ask(request())
         asking = asyncio.create_task(s.dreams.ask(request()))
         await asyncio.sleep(0.01)
+        s.drawer.paused = "The drawing process keeps failing."
+        with pytest.raises(SchedulerError, match="keeps failing"):
+            await asking
+        s.drawer.paused = None
+        asking = asyncio.create_task(s.dreams.ask(request()))
+        await asyncio.sleep(0.01)
         await s.up()
         (dream,) = await asking
         assert (await s.job(dream.id)).id == dream.id
