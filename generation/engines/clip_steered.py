@@ -164,7 +164,7 @@ class ClipSteeredEngine:
             settings["cutout_kind"],
             settings["cutouts"],
         )
-        if self._exact or recipe.exact:
+        if recipe.exact:
             key += ("exact", recipe.seed, recipe.prompt)
         return key
 

@@ -155,7 +155,7 @@ class DiffusionEngine:
         """Runs share a step if model, size and sampler are the same."""
         settings = complete_settings(recipe.settings, self._info.options)
         key: BatchKey = (recipe.model, recipe.width, recipe.height, settings["sampler"])
-        if self._exact or recipe.exact:
+        if recipe.exact:
             key += ("exact", recipe.seed, recipe.prompt)
         return key
 
