@@ -22,6 +22,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bot.errors import SchedulerError
 from generation import protocol
@@ -62,6 +63,7 @@ class SchedulerClient:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._killed = False
         self._log_task = asyncio.create_task(self._forward_log())
 
     @classmethod
@@ -117,8 +119,9 @@ class SchedulerClient:
         try:
             process = await _spawn(command, ["--port", str(port)], secret=secret)
             exited = asyncio.create_task(process.wait())
+            both: set[asyncio.Future[Any]] = {connected, exited}
             await asyncio.wait(
-                {connected, exited},
+                both,
                 timeout=command.connect_limit_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -175,7 +178,9 @@ class SchedulerClient:
 
     def kill(self) -> None:
         """End the process, and whatever it started, at once."""
-        _kill(self._process)
+        if not self._killed:
+            self._killed = True
+            _kill(self._process)
 
     async def wait(self) -> int:
         """Wait until the process has exited; return how."""

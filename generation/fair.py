@@ -44,6 +44,7 @@ class FairQueue(Generic[K]):
         self.virtual_time = 0.0
         self._weights: dict[K, float] = {}
         self._backlogged: dict[K, _Backlog] = {}
+        self._backlogged_weight = 0.0
         self._held_s: dict[K, float] = {}
         # Only of idle flows, and only while it lies ahead of virtual time: what is behind it
         # makes no difference.
@@ -70,6 +71,8 @@ class FairQueue(Generic[K]):
         """
         if not weight > 0:
             raise ValueError(f"a weight must be above zero, not {weight}")
+        if key in self._backlogged:
+            self._backlogged_weight += weight - self.weight(key)
         if weight == 1.0:
             self._weights.pop(key, None)
         else:
@@ -81,8 +84,8 @@ class FairQueue(Generic[K]):
 
     def share(self, key: K) -> float:
         """Return the part of the machine, 0 to 1, that the flow is due among those with work."""
-        total = sum(self.weight(other) for other in self._backlogged if other != key)
-        return self.weight(key) / (total + self.weight(key))
+        total = self._backlogged_weight + (0.0 if key in self._backlogged else self.weight(key))
+        return self.weight(key) / total
 
     def start_tag(self, key: K) -> float:
         """Return when, in virtual time, the flow's next service should begin."""
@@ -112,12 +115,14 @@ class FairQueue(Generic[K]):
         self._finish_tags.pop(key, None)
         self._arrivals += 1
         self._backlogged[key] = _Backlog(start_tag, self._arrivals)
+        self._backlogged_weight += self.weight(key)
 
     def leave(self, key: K) -> None:
         """Note that the flow has no work left."""
         backlog = self._backlogged.pop(key, None)
         if backlog is not None:
             self._finish_tags[key] = backlog.start_tag
+            self._backlogged_weight -= self.weight(key)
             self._forget()
 
     def serve(self) -> None:
@@ -148,6 +153,7 @@ class FairQueue(Generic[K]):
         if not self._backlogged:
             self.virtual_time = max(self.virtual_time, *self._finish_tags.values(), 0.0)
             self._finish_tags.clear()
+            self._backlogged_weight = 0.0  # so that rounding does not add up for ever
         elif len(self._finish_tags) > 64 + 2 * len(self._backlogged):
             self._finish_tags = {
                 key: tag for key, tag in self._finish_tags.items() if tag > self.virtual_time
@@ -167,7 +173,10 @@ class FairTree:
 
     def people(self, stream: str) -> FairQueue[str]:
         """Return the queue that shares the stream among its people."""
-        return self._people.setdefault(stream, FairQueue())
+        people = self._people.get(stream)
+        if people is None:
+            people = self._people[stream] = FairQueue()
+        return people
 
     def __contains__(self, flow: Flow) -> bool:
         """Whether the person has work in the stream."""

@@ -19,38 +19,26 @@ from typing import Any
 
 import msgspec
 
-from generation import device as devices
-from generation.engine import BatchKey, Engine, EngineError
+from generation.device import Device
+from generation.device import find as find_device
+from generation.engine import Engine
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
     Beat,
-    Cancel,
-    Cancelled,
-    Checkpoint,
-    Failed,
-    Finished,
     Hello,
-    Job,
     Place,
     Progress,
     ProtocolError,
     Queue,
-    Recipe,
-    Refused,
     Shutdown,
-    Steer,
-    Steered,
-    SteerJob,
-    Submit,
     ToBot,
-    ToScheduler,
-    Weights,
     Welcome,
     encode,
     read_for_scheduler,
 )
 from generation.scheduler import Scheduler
+from generation.service import Service
 from generation.settings import Settings
 from generation.worker import Worker
 
@@ -63,7 +51,7 @@ EXIT_OK, EXIT_ERROR, EXIT_REFUSED, EXIT_VERSION = 0, 1, 3, 4
 LOCAL = "local"
 """The name of the one worker that is a call away."""
 
-_QUEUE_S, _SOON_S = 2.0, 0.25
+_QUEUE_S, _SOON_S, _LOOK_S = 2.0, 0.25, 1.0
 _CLOGGED_BYTES = 8 * 1024 * 1024
 """With so much unsent, previews are left out until the bot has caught up."""
 
@@ -90,14 +78,11 @@ class SchedulerProcess:
         self._scheduler = Scheduler(settings.limits)
         self._engines: Engines = {}
         self._worker: Worker | None = None
+        self._service: Service | None = None
         self._began = time.monotonic()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._work = asyncio.Event()
         self._stirred = asyncio.Event()
-        self._ends_at: dict[str, float] = {}
-        # A finished picture and what was charged for it come by different ways, either first.
-        self._pictures: dict[str, Finished] = {}
-        self._charged_s: dict[str, float] = {}
 
     async def run(self) -> int:
         """Shake hands, then serve until told to stop, or left alone."""
@@ -126,7 +111,7 @@ class SchedulerProcess:
 
     def stop(self) -> None:
         """Checkpoint all that runs, send it, and end."""
-        self._stopping = True
+        self._stopping.set()
         self._work.set()
         if self._worker is not None:
             self._worker.stop()
@@ -135,53 +120,57 @@ class SchedulerProcess:
 
     async def _serve(self) -> int:
         try:
-            worker = await self._loop.run_in_executor(self._thread, self._make_worker)
+            worker, device = await self._loop.run_in_executor(self._thread, self._make_worker)
         except Exception:
             _log.exception("the engines could not be made")
             return EXIT_ERROR
         self._worker = worker
-        if self._stopping:
-            return EXIT_OK
-        queues = asyncio.create_task(self._queues())
+        self._scheduler.add_worker(LOCAL, self._settings.memory_bytes or device.capacity_bytes)
+        self._service = Service(
+            self._scheduler, self._engines, self._send, worker.post, exact=self._settings.exact
+        )
+        self._welcome(device.name)
+        queues = asyncio.create_task(self._queues(self._service))
         await self._prewarm(worker)
-        while not self._stopping:
+        while not self._stopping.is_set():
             assignment = self._scheduler.choose(LOCAL, time.monotonic())
             if assignment is None:
                 self._work.clear()
-                await self._work.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.wait(), _LOOK_S)
                 continue
             # Before it begins: should it be the process's last, the bot knows what did it.
             self._beat(assignment.job_ids)
             report = await self._loop.run_in_executor(self._thread, worker.advance, assignment)
             ended, failed = self._scheduler.report(LOCAL, report, time.monotonic())
-            for ticket in ended:
-                self._charged_s[ticket.job.id] = ticket.gpu_s
-                self._send_finished(ticket.job.id)
-            for failure in failed:
-                self._send(failure)
+            self._service.account(ended, failed)
             if ended or failed:
                 self._stirred.set()
         queues.cancel()
         await self._loop.run_in_executor(self._thread, worker.checkpoint_all)
         await asyncio.sleep(0)  # what the threads emitted is already on the loop's list
-        await self._writer.drain()
+        with contextlib.suppress(TimeoutError, OSError):
+            await asyncio.wait_for(self._writer.drain(), self._settings.shutdown_s)
         self._writer.close()
-        await self._writer.wait_closed()
+        with contextlib.suppress(TimeoutError, OSError):
+            await asyncio.wait_for(self._writer.wait_closed(), self._settings.shutdown_s)
         return EXIT_OK
 
-    def _make_worker(self) -> Worker:
+    def _make_worker(self) -> tuple[Worker, Device]:
         settings = self._settings
         self._engines = self._build(
             device=settings.device, models_dir=settings.models_dir, exact=settings.exact
         )
-        device = devices.find(settings.device, settings.threads)
-        self._scheduler.add_worker(LOCAL, settings.memory_bytes or device.capacity_bytes)
+        device = find_device(settings.device, settings.threads)
 
         def emit(message: ToBot) -> None:
             self._loop.call_soon_threadsafe(self._from_worker, message)
 
-        self._loop.call_soon_threadsafe(self._welcome, device.name)
-        return Worker(self._engines, device, emit, settings)
+        return Worker(self._engines, device, emit, settings), device
+
+    def _from_worker(self, message: ToBot) -> None:
+        if self._service is not None:
+            self._service.tell(message)
 
     async def _prewarm(self, worker: Worker) -> None:
         """Load the model that is wanted first, unless something is wanted already."""
@@ -199,58 +188,11 @@ class SchedulerProcess:
         engine, _, model = wanted.partition("/")
         key = (engine, model)
         try:
-            load_s, size = await self._loop.run_in_executor(self._thread, worker.load, key)
+            load_s, size = await self._loop.run_in_executor(self._thread, worker.prewarm, key)
         except Exception:
             _log.exception("%s could not be loaded ahead", wanted)
         else:
             self._scheduler.residency(LOCAL).loaded(key, time.monotonic(), load_s, size)
-
-    def _from_worker(self, message: ToBot) -> None:
-        """Complete a worker's message and pass it on, unless its job is over."""
-        match message:
-            case Finished():
-                self._pictures[message.job_id] = message
-                self._send_finished(message.job_id)
-            case Failed():
-                known = self._scheduler.remove(message.job_id) is not None
-                known |= self._charged_s.pop(message.job_id, None) is not None
-                if known:
-                    self._send(message)
-            case Checkpoint():
-                self._scheduler.checkpointed(message.job_id, message.data)
-                self._send_if_known(message)
-            case Progress():
-                clogged = self._writer.transport.get_write_buffer_size() > _CLOGGED_BYTES
-                self._send_if_known(
-                    Progress(
-                        job_id=message.job_id,
-                        step=message.step,
-                        steps=message.steps,
-                        ends_in_s=self._ends_in_s(message.job_id),
-                        preview=None if clogged else message.preview,
-                        loss=message.loss,
-                    )
-                )
-            case Steered() | Refused():
-                self._send_if_known(message)
-            case _:
-                self._send(message)
-
-    def _send_if_known(self, message: Checkpoint | Progress | Steered | Refused) -> None:
-        job_id = message.job_id
-        if self._scheduler.ticket(job_id) is not None or job_id in self._charged_s:
-            self._send(message)
-
-    def _send_finished(self, job_id: str) -> None:
-        """Send a picture once it is both encoded and charged for."""
-        if job_id in self._pictures and job_id in self._charged_s:
-            picture = self._pictures.pop(job_id)
-            self._send(msgspec.structs.replace(picture, gpu_s=self._charged_s.pop(job_id)))
-        elif job_id in self._pictures and self._scheduler.ticket(job_id) is None:
-            del self._pictures[job_id]  # cancelled while it was being encoded
-
-    def _ends_in_s(self, job_id: str) -> float:
-        return max(0.0, self._ends_at.get(job_id, 0.0) - time.monotonic())
 
     # --- the bot's messages ----------------------------------------------------------------
 
@@ -263,83 +205,24 @@ class SchedulerProcess:
             except ProtocolError as error:
                 _log.error("the bot cannot be understood: %s", error)
                 return
-            try:
-                self._take(message)
-            except Exception:
-                _log.exception("a %s could not be dealt with", type(message).__name__)
-
-    def _take(self, message: ToScheduler) -> None:
-        match message:
-            case Submit():
-                self._submit(message.job)
-            case Cancel():
-                self._cancel(message)
-            case SteerJob():
-                self._steer(message)
-            case Weights():
-                self._scheduler.set_weights(message.streams)
-            case Shutdown():
+            if isinstance(message, Shutdown):
                 self.stop()
-            case Hello():
-                _log.warning("a second greeting")
-        self._work.set()
-        self._stirred.set()
-
-    def _submit(self, job: Job) -> None:
-        if job.id in self._charged_s:
-            return
-        recipe = job.recipe
-        engine = self._engines.get(recipe.engine)
-        if engine is None:
-            reason = f"There is no engine called “{recipe.engine}” here."
-            self._send(Failed(job_id=job.id, reason=reason))
-            return
-        try:
-            key, cost_key = batch_keys(engine, job, exact=self._settings.exact)
-            engine.predict_bytes(recipe, 1)
-        except EngineError as error:
-            self._send(Failed(job_id=job.id, reason=str(error)))
-        except Exception as error:
-            _log.exception("dream %s: its recipe cannot be used", job.id)
-            reason = "This recipe cannot be drawn; the log has the details."
-            self._send(Failed(job_id=job.id, reason=reason, detail=repr(error)))
-        else:
-
-            def predict_bytes(runs: int) -> int:
-                return engine.predict_bytes(recipe, runs)
-
-            self._scheduler.submit(job, key, cost_key, predict_bytes)
-
-    def _cancel(self, cancel: Cancel) -> None:
-        if cancel.job_id in self._charged_s:
-            return  # it is finished; its picture is being encoded
-        ticket = self._scheduler.remove(cancel.job_id)
-        if ticket is not None and ticket.worker is not None and self._worker is not None:
-            self._worker.post(cancel)
-        self._send(Cancelled(cancel.job_id))
-
-    def _steer(self, message: SteerJob) -> None:
-        ticket = self._scheduler.ticket(message.job_id)
-        if ticket is None:
-            self._send(Refused(message.job_id, "This dream is over and can no longer be steered."))
-            return
-        recipe = ticket.job.recipe
-        if not self._engines[recipe.engine].info.steerable:
-            self._send(Refused(message.job_id, "This engine's dreams cannot be steered."))
-        elif ticket.worker is not None and self._worker is not None:
-            self._worker.post(message)
-        elif ticket.shown or ticket.job.checkpoint is not None:
-            ticket.steers.append(message)
-        else:
-            # Not begun: it simply starts with the new prompt.
-            steer = Steer(0, message.prompt, message.glide_steps)
-            changed = msgspec.structs.replace(recipe, steers=(*recipe.steers, steer))
-            ticket.job = msgspec.structs.replace(ticket.job, recipe=changed)
-            self._send(Steered(message.job_id, steer))
+            elif isinstance(message, Hello) or self._service is None:
+                _log.warning("a %s came out of turn", type(message).__name__)
+            else:
+                try:
+                    self._service.take(message)
+                except Exception:
+                    _log.exception("a %s could not be dealt with", type(message).__name__)
+            self._work.set()
+            self._stirred.set()
 
     # --- telling the bot -------------------------------------------------------------------
 
     def _send(self, message: ToBot) -> None:
+        clogged = self._writer.transport.get_write_buffer_size() > _CLOGGED_BYTES
+        if clogged and isinstance(message, Progress):
+            message = msgspec.structs.replace(message, preview=None)
         try:
             self._writer.write(encode(message))
         except ProtocolError as error:
@@ -378,7 +261,7 @@ class SchedulerProcess:
             self._beat()
             await asyncio.sleep(self._settings.beat_s)
 
-    async def _queues(self) -> None:
+    async def _queues(self, service: Service) -> None:
         """Send every waiting job's place when it changed, soon; and its times, now and then."""
         sent: tuple[Place, ...] = ()
         while True:
@@ -386,41 +269,10 @@ class SchedulerProcess:
                 await asyncio.wait_for(self._stirred.wait(), _QUEUE_S)
             await asyncio.sleep(_SOON_S)
             self._stirred.clear()
-            places = self._places()
+            began = time.monotonic()
+            places = service.places()
             if places != sent:
                 self._send(Queue(places))
                 sent = places
-
-    def _places(self) -> tuple[Place, ...]:
-        now = time.monotonic()
-        found = self._scheduler.forecast()
-        self._ends_at = {job_id: now + when.ends_in_s for job_id, when in found.items()}
-        waiting = [ticket.job.id for ticket in self._scheduler.tickets() if not ticket.shown]
-        waiting.sort(key=lambda job_id: found[job_id].starts_in_s)
-        return tuple(
-            Place(
-                job_id,
-                nth,
-                round(found[job_id].starts_in_s, 1),
-                round(found[job_id].ends_in_s, 1),
-            )
-            for nth, job_id in enumerate(waiting, 1)
-        )
-
-
-def batch_keys(engine: Engine[Any], job: Job, *, exact: bool) -> tuple[BatchKey, BatchKey]:
-    """Return with whom a job may share a step, and with what its steps' cost compares.
-
-    An exact job shares with nobody, and yet costs what others of its kind do.
-    """
-    recipe: Recipe = job.recipe
-    exact = exact or recipe.exact
-    cost_key = (
-        recipe.engine,
-        recipe.model,
-        exact,
-        *engine.batch_key(msgspec.structs.replace(recipe, exact=False)),
-    )
-    if exact:
-        return (*cost_key, job.id), cost_key
-    return cost_key, cost_key
+            # With thousands waiting, looking ahead must not take the machine from drawing.
+            await asyncio.sleep(20 * (time.monotonic() - began))

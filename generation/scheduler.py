@@ -9,10 +9,8 @@ An assignment is made in three steps.
 1. *Who leads.* The fair queue's next person (`generation.fair`), but for two things: somebody who
    has nothing on show yet goes first, unless well ahead of their share (it is charged all the
    same); and a model that must stay a while keeps the room (`generation.residency`).
-2. *Who shares the step.* Those whom the fair queue would serve next anyway, for as long as their
-   runs are compatible: they are *due*. After them, compatible runs *ride* along while everybody
-   in the batch still advances faster than their share alone would let them (`RIDE_GAIN`); on a
-   GPU that is usually so, on a CPU seldom.
+2. *Who shares the step* (`generation.batching`). The *due*, whom the fair queue would serve next
+   anyway, for as long as their runs are compatible; then *riders*, where batching pays.
 3. *For how long.* As many steps as fit in the quantum, by what steps were measured to take.
 
 The measured seconds are charged: the due split what the batch would have cost without riders,
@@ -21,28 +19,25 @@ the riders split what they added. So riding is cheap, and costs nobody outside t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
 
 from generation.assignment import Assignment, Report
+from generation.batching import RIDE_GAIN, find_due, find_riders
 from generation.costs import CostKey, Costs
 from generation.engine import BatchKey
 from generation.eta import Forecast, Piece, forecast
 from generation.fair import FairTree, Flow
-from generation.protocol import Failed, Job, SteerJob
+from generation.protocol import Failed, Job
 from generation.residency import ModelKey, Residency
+from generation.ticket import Ticket
 
-RIDE_GAIN = 1.2
-"""Riders join while everybody's pace in the batch is so many times their fair share's."""
 MIN_WEIGHT, MAX_WEIGHT = 0.01, 100.0
 CAP_S = 600.0
 """How long a batch stays small after the device's memory ran out."""
-
-Rank = tuple[bool, float, int, float, int]
 
 
 @dataclass(frozen=True)
@@ -55,45 +50,6 @@ class Limits:
     early_s: float = 5.0
     step_limit_s: float = 30.0
     first_step_limit_s: float = 120.0
-
-
-@dataclass(eq=False)
-class Ticket:
-    """A job in the scheduler. `job` carries its newest checkpoint.
-
-    `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether it has
-    been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one that
-    failed; `cleared` says that it needs the whole device.
-    """
-
-    job: Job
-    key: BatchKey
-    cost_key: CostKey
-    predict_bytes: Callable[[int], int]
-    step: int = 0
-    gpu_s: float = 0.0
-    worker: str | None = None
-    busy: bool = False
-    shown: bool = False
-    used: float = 0.0
-    alone_until: int = -1
-    cleared: bool = False
-    steers: list[SteerJob] = field(default_factory=list)
-
-    @property
-    def flow(self) -> Flow:
-        """Who is charged."""
-        return self.job.stream, self.job.person
-
-    @property
-    def model(self) -> ModelKey:
-        """What must be loaded for it."""
-        return self.job.recipe.engine, self.job.recipe.model
-
-    @property
-    def alone(self) -> bool:
-        """Whether it may share no batch."""
-        return self.cleared or self.step <= self.alone_until
 
 
 @dataclass(frozen=True)
@@ -200,20 +156,24 @@ class Scheduler:
         """Decide what a free worker does next; None where there is nothing for it."""
         ready = self._ready(worker)
         ranks = {flow: (not self._early(flow), *self.tree.rank(flow)) for flow in ready}
-        wanted = {ticket.model for tickets in ready.values() for ticket in tickets}
+        # Only first runs: what stands behind another of the same person's is not wanted yet.
+        # So whenever a model must stay, some run of it can lead, and the device is not idle.
+        wanted = {tickets[0].model for tickets in ready.values()}
         residency = self._workers[worker].residency
-        for flow in sorted(ranks, key=ranks.__getitem__):
+        while ranks:
+            flow = min(ranks, key=ranks.__getitem__)
             lead = ready[flow][0]
             unload: tuple[ModelKey, ...] | None = residency.others(lead.model)
             if not lead.cleared:
                 need_bytes = self.costs.peak_bytes(lead.cost_key, lead.predict_bytes(1))
                 unload = residency.make_room(lead.model, need_bytes, wanted, now)
             if unload is None:
-                del ranks[flow]
+                del ranks[flow]  # not now: a loaded model has not stayed its time
                 continue
             most = self._most(lead, residency.room_bytes(lead.model, unload), now)
-            due = self._due(lead, ready, ranks, most)
-            riders = self._riders(due, ready, ranks, most)
+            self.tree.serve(flow)
+            due = find_due(lead, ready, ranks, self.tree, most, self.limits.quantum_s)
+            riders = find_riders(due, ready, ranks, self.tree, self.costs, most)
             return self._assign(worker, due, riders, unload, now)
         return None
 
@@ -243,64 +203,6 @@ class Scheduler:
         ):
             most -= 1
         return most
-
-    def _due(
-        self, lead: Ticket, ready: dict[Flow, list[Ticket]], ranks: dict[Flow, Rank], most: int
-    ) -> list[Ticket]:
-        """Return the lead, and whoever would be served next anyway and is compatible."""
-        due: list[Ticket] = []
-        self.tree.serve(lead.flow)
-        head = lead
-        while head not in due and head.key == lead.key and not (due and head.alone):
-            due.append(head)
-            if len(due) == most:
-                break
-            self.tree.hold(head.flow, self.limits.quantum_s)
-            for flow, rank in ranks.items():
-                if flow[0] == head.flow[0]:
-                    ranks[flow] = (rank[0] or flow == head.flow, *self.tree.rank(flow))
-            head = ready[min(ranks, key=ranks.__getitem__)][0]
-        for ticket in due[: most - 1]:
-            self.tree.hold(ticket.flow, -self.limits.quantum_s)
-        return due
-
-    def _riders(
-        self,
-        due: list[Ticket],
-        ready: dict[Flow, list[Ticket]],
-        ranks: dict[Flow, Rank],
-        most: int,
-    ) -> list[Ticket]:
-        """Return further runs for the step, that leave everybody in it a pace above their share."""
-        key, cost_key = due[0].key, due[0].cost_key
-        one_s = self.costs.step_s(cost_key, 1)
-        if one_s is None or len(due) >= most:
-            return []
-        # Everybody's first run before anybody's second.
-        candidates = sorted(
-            (
-                (nth, ranks[flow], ticket)
-                for flow in ranks
-                for nth, ticket in enumerate(ready[flow])
-                if ticket.key == key and not ticket.alone and ticket not in due
-            ),
-            key=lambda candidate: candidate[:2],
-        )
-        runs = Counter(ticket.flow for ticket in due)
-        share = {
-            flow: self.tree.share(flow)
-            for flow in [*runs, *(ticket.flow for _, _, ticket in candidates)]
-        }
-        riders: list[Ticket] = []
-        for _, _, ticket in candidates:
-            if len(due) + len(riders) == most:
-                break
-            batch_s = self.costs.guess_s(cost_key, len(due) + len(riders) + 1)
-            with_it = runs + Counter([ticket.flow])
-            if all(n * one_s >= RIDE_GAIN * share[flow] * batch_s for flow, n in with_it.items()):
-                runs = with_it
-                riders.append(ticket)
-        return riders
 
     def _assign(
         self,

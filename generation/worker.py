@@ -152,17 +152,17 @@ class Worker:
         self._at(Activity.IDLE, 0.0)
         return report
 
-    def load(self, model: ModelKey) -> tuple[float, int]:
-        """Have a model on the device; return the seconds and bytes it took.
+    def prewarm(self, model: ModelKey) -> tuple[float, int]:
+        """Load a model ahead; return the seconds and bytes it took.
 
         Raises:
             EngineError: it cannot be had.
         """
-        before_bytes, began = self._device.used_bytes(), self._clock()
-        self._engines[model[0]].load(model[1])
-        self._device.synchronize()
-        self._loaded.add(model)
-        return self._clock() - began, max(0, self._device.used_bytes() - before_bytes)
+        self._at(Activity.LOAD, self._settings.load_limit_s)
+        try:
+            return self._load(model)
+        finally:
+            self._at(Activity.IDLE, 0.0)
 
     def checkpoint_all(self) -> None:
         """Save every run, and wait until all that was to be sent has been."""
@@ -188,7 +188,7 @@ class Worker:
         if assignment.model not in self._loaded:
             self._at(Activity.LOAD, self._settings.load_limit_s, assignment.job_ids)
             try:
-                turn.load_s, turn.model_bytes = self.load(assignment.model)
+                turn.load_s, turn.model_bytes = self._load(assignment.model)
             except EngineError as error:
                 for job_id in assignment.job_ids:
                     self._fail(turn, job_id, str(error))
@@ -198,6 +198,13 @@ class Worker:
             self._begin(turn, job)
         for steer in assignment.steers:
             self.post(steer)
+
+    def _load(self, model: ModelKey) -> tuple[float, int]:
+        before_bytes, began = self._device.used_bytes(), self._clock()
+        self._engines[model[0]].load(model[1])
+        self._device.synchronize()
+        self._loaded.add(model)
+        return self._clock() - began, max(0, self._device.used_bytes() - before_bytes)
 
     def _begin(self, turn: _Turn, job: Job) -> None:
         engine = self._engines[job.recipe.engine]

@@ -1,0 +1,51 @@
+"""A job as the scheduler knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from generation.costs import CostKey
+from generation.engine import BatchKey
+from generation.fair import Flow
+from generation.protocol import Job, SteerJob
+from generation.residency import ModelKey
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A job in the scheduler. `job` carries its newest checkpoint.
+
+    `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether it has
+    been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one that
+    failed; `cleared` says that it needs the whole device.
+    """
+
+    job: Job
+    key: BatchKey
+    cost_key: CostKey
+    predict_bytes: Callable[[int], int]
+    step: int = 0
+    gpu_s: float = 0.0
+    worker: str | None = None
+    busy: bool = False
+    shown: bool = False
+    used: float = 0.0
+    alone_until: int = -1
+    cleared: bool = False
+    steers: list[SteerJob] = field(default_factory=list)
+
+    @property
+    def flow(self) -> Flow:
+        """Who is charged."""
+        return self.job.stream, self.job.person
+
+    @property
+    def model(self) -> ModelKey:
+        """What must be loaded for it."""
+        return self.job.recipe.engine, self.job.recipe.model
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may share no batch."""
+        return self.cleared or self.step <= self.alone_until

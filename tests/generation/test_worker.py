@@ -1,0 +1,304 @@
+"""A worker by itself, with a clock that moves only in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from generation.assignment import Assignment, Report
+from generation.device import is_out_of_memory
+from generation.previews import Encoder, Pace, png, webp
+from generation.protocol import (
+    Activity,
+    Cancel,
+    Checkpoint,
+    Failed,
+    Finished,
+    Job,
+    Progress,
+    Refused,
+    Started,
+    Steered,
+    SteerJob,
+    ToBot,
+)
+from generation.settings import Settings, parse
+from generation.worker import Worker
+from tests.fakes.engine import FakeEngine, job, recipe
+
+MODEL = ("fake", "plain")
+
+
+class FakeDevice:
+    """A device that measures nothing."""
+
+    name = "fake"
+    capacity_bytes: int | None = None
+    freed = 0
+
+    def synchronize(self) -> None: ...
+
+    def used_bytes(self) -> int:
+        return 0
+
+    def peak_bytes(self) -> int:
+        return 0
+
+    def free(self) -> None:
+        self.freed += 1
+
+
+class Bench:
+    """A worker, what it said, and the clock."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now = 0.0
+        self.engine = FakeEngine(sleep=self.sleep)
+        self.device = FakeDevice()
+        self.said: list[ToBot] = []
+        self.worker = Worker(
+            {"fake": self.engine},
+            self.device,
+            self.said.append,
+            Settings(**settings),
+            clock=lambda: self.now,
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def advance(
+        self, *jobs: Job, steps: int = 1, held: tuple[str, ...] = (), **changes: Any
+    ) -> Report:
+        assignment = Assignment(
+            model=MODEL,
+            job_ids=(*held, *(one.id for one in jobs)),
+            jobs=jobs,
+            steps=steps,
+            quantum_s=0.5,
+            step_limit_s=30.0,
+        )
+        report = self.worker.advance(replace(assignment, **changes))
+        self.worker._encoder.flush()
+        return report
+
+    def heard(self, kind: type[ToBot]) -> list[Any]:
+        return [message for message in self.said if isinstance(message, kind)]
+
+
+def timed(step_s: float = 0.1, **settings: Any) -> dict[str, Any]:
+    return {"step_s": step_s, **settings}
+
+
+def test_it_loads_begins_steps_and_reports() -> None:
+    bench = Bench()
+    report = bench.advance(job("d1", settings=timed()), job("d2", settings=timed()), steps=3)
+    assert report.steps == {"d1": 3, "d2": 3}
+    assert [runs for runs, _ in report.step_times] == [2, 2, 2]
+    assert report.seconds == pytest.approx(0.3)
+    assert report.load_s == 0.0
+    assert report.ended == ()
+    assert [m.job_id for m in bench.heard(Started)] == ["d1", "d2"]
+    assert bench.advance(held=("d1",)).load_s is None, "it is loaded once"
+
+
+def test_a_run_that_ends_leaves_the_batch() -> None:
+    bench = Bench()
+    report = bench.advance(job("d1", steps=2), job("d2", steps=5), steps=4)
+    assert report.ended == ("d1",)
+    assert [runs for runs, _ in report.step_times] == [2, 2, 1, 1]
+    [finished] = bench.heard(Finished)
+    assert finished.job_id == "d1"
+    assert finished.score == 0.5
+
+
+def test_it_stops_when_steps_take_far_longer_than_thought() -> None:
+    bench = Bench()
+    report = bench.advance(job("d1", settings=timed(0.4)), steps=100)
+    assert len(report.step_times) == 3
+
+
+def test_the_first_preview_comes_with_the_first_step_and_then_at_a_bounded_rate() -> None:
+    bench = Bench(preview_s=1.0)
+    bench.advance(job("d1", steps=40, settings=timed(0.125)), steps=10, quantum_s=5.0)
+    for _ in range(2):
+        bench.advance(held=("d1",), steps=10, quantum_s=5.0)
+    shown = [m.step for m in bench.heard(Progress) if m.preview is not None]
+    assert shown == [1, 9, 17, 25]
+    told = [m.step for m in bench.heard(Progress)]
+    assert told == sorted(told), "progress never goes back"
+
+
+def test_a_turn_without_a_preview_still_tells_how_far_it_is() -> None:
+    bench = Bench(preview_s=100.0)
+    bench.advance(job("d1", steps=40), steps=2)
+    bench.advance(held=("d1",), steps=2)
+    assert [(m.step, m.preview is None) for m in bench.heard(Progress)] == [(1, False), (4, True)]
+
+
+def test_what_is_costly_is_done_less_often() -> None:
+    pace = Pace(1.0, eager=True)
+    assert pace.due("d1", 5.0)
+    pace.done("d1", 5.0, took_s=0.5)
+    assert not pace.due("d1", 9.9)
+    assert pace.due("d1", 10.0)
+    assert not Pace(1.0, eager=False).due("d1", 0.0)
+
+
+def test_checkpoints_come_every_few_seconds_and_when_suspended() -> None:
+    bench = Bench(checkpoint_s=1.0)
+    bench.advance(job("d1", steps=100, settings=timed(0.125)), steps=8, quantum_s=5.0)
+    bench.advance(held=("d1",), steps=4)
+    assert [m.step for m in bench.heard(Checkpoint)] == [9]
+    bench.advance(job("d2"), suspend=("d1",))
+    assert [(m.job_id, m.step) for m in bench.heard(Checkpoint)] == [("d1", 9), ("d1", 12)]
+    assert bench.advance(held=("d1",)).steps == {}, "what was let go is not held"
+
+
+def test_everything_running_is_saved_at_the_end() -> None:
+    bench = Bench()
+    bench.advance(job("d1"), job("d2"))
+    bench.worker.checkpoint_all()
+    assert {m.job_id for m in bench.heard(Checkpoint)} == {"d1", "d2"}
+
+
+def test_told_to_stop_it_takes_no_further_step() -> None:
+    bench = Bench()
+    bench.engine.sleep = lambda seconds: bench.worker.stop()
+    assert bench.advance(job("d1", settings=timed()), steps=5).steps == {"d1": 1}
+
+
+def test_it_says_what_it_is_at_and_for_how_long_it_may() -> None:
+    bench = Bench(load_limit_s=77.0)
+    seen = []
+    bench.engine.sleep = lambda seconds: seen.append(bench.worker.doing)
+    load = bench.engine.load
+
+    def loading(model: str) -> None:
+        seen.append(bench.worker.doing)
+        load(model)
+
+    bench.engine.load = loading  # type: ignore[method-assign]
+    assert bench.worker.doing.activity is Activity.IDLE
+    bench.advance(job("d1", settings=timed()))
+    assert [(doing.activity, doing.limit_s, doing.job_ids) for doing in seen] == [
+        (Activity.LOAD, 77.0, ("d1",)),
+        (Activity.STEP, 30.0, ("d1",)),
+    ]
+    assert bench.worker.doing.activity is Activity.IDLE
+
+
+def test_cancels_and_steers_are_met_between_steps() -> None:
+    bench = Bench()
+    posts: list[Callable[[], None]] = [
+        lambda: bench.worker.post(SteerJob("d1", "a blue whale", 2)),
+        lambda: bench.worker.post(Cancel("d2")),
+        lambda: bench.worker.post(SteerJob("d2", "too late")),
+        lambda: bench.worker.post(SteerJob("d1", " ")),
+    ]
+    bench.engine.sleep = lambda seconds: posts.pop(0)() if posts else None
+    jobs = job("d1", settings=timed()), job("d2", settings=timed())
+    report = bench.advance(*jobs, steps=6)
+    assert report.steps == {"d1": 6}
+    assert report.ended == ("d2",)
+    [steered] = bench.heard(Steered)
+    assert (steered.steer.step, steered.steer.glide_steps) == (1, 2)
+    assert [m.job_id for m in bench.heard(Refused)] == ["d2", "d1"]
+
+
+def test_steers_that_waited_are_taken_at_the_beginning() -> None:
+    bench = Bench()
+    bench.advance(job("d1"), steers=(SteerJob("d1", "a blue whale"),))
+    [steered] = bench.heard(Steered)
+    assert steered.steer.step == 0
+
+
+def test_one_runs_error_is_its_own() -> None:
+    bench = Bench()
+    jobs = job("d1"), job("d2", settings={"error_at": 1}), job("d3", settings={"show": "raise"})
+    report = bench.advance(*jobs, steps=30)
+    assert report.fault is None
+    assert set(report.ended) == {"d1", "d2", "d3"}
+    reasons = {m.job_id: m.reason for m in bench.heard(Failed)}
+    assert reasons["d2"] == "The loss is not a number."
+    assert "log" in reasons["d3"]
+    assert [m.job_id for m in bench.heard(Finished)] == ["d1"]
+
+
+@pytest.mark.parametrize(("mood", "memory"), [({"oom_over": 1}, True), ({"raise_at": 0}, False)])
+def test_a_fault_in_the_step_gives_all_its_runs_back(mood: dict[str, Any], memory: bool) -> None:
+    bench = Bench()
+    report = bench.advance(job("d1", settings=mood), job("d2"))
+    assert report.fault is not None
+    assert report.fault.out_of_memory is memory
+    assert report.steps == {"d1": 0, "d2": 0}
+    assert bench.device.freed == 1
+    assert bench.worker._runs == {}
+
+
+def test_memory_running_out_at_the_very_end_is_worth_another_try() -> None:
+    bench = Bench()
+    bench.advance(job("d1", steps=1, settings={"show": "oom"}))
+    [failed] = bench.heard(Failed)
+    assert failed.retry
+
+
+def test_a_model_that_is_not_here_fails_its_jobs_with_the_reason() -> None:
+    bench = Bench()
+    report = bench.advance(job("d1", model="absent"), model=("fake", "absent"))
+    assert report.fault is None
+    assert report.ended == ("d1",)
+    assert bench.heard(Failed)[0].reason == "The weights of absent are not here."
+
+
+def test_a_damaged_checkpoint_begins_anew() -> None:
+    bench = Bench()
+    bench.advance(job("d1", checkpoint=b"\x00"))
+    assert bench.heard(Started)[0].step == 0
+
+
+def test_models_are_let_go() -> None:
+    bench = Bench()
+    bench.advance(job("d1"))
+    bench.advance(
+        job("d2", model="other"), model=("fake", "other"), suspend=("d1",), unload=(MODEL,)
+    )
+    assert bench.engine.loaded == ["other"]
+
+
+def test_a_finished_picture_carries_no_metadata() -> None:
+    picture = Image.new("RGBA", (8, 8))
+    picture.info["secret"] = "hush"
+    assert b"hush" not in png(picture)
+
+
+def test_previews_are_small() -> None:
+    assert Image.open(BytesIO(webp(Image.new("RGB", (1000, 500)), 100))).size == (100, 50)
+
+
+def test_a_picture_that_cannot_be_encoded_fails_its_job() -> None:
+    said: list[ToBot] = []
+    encoder = Encoder(said.append, 64)
+    encoder.finished("d1", recipe(), None, Image.new("RGB", (0, 0)))
+    encoder.flush()
+    assert isinstance(said[0], Failed)
+
+
+def test_running_out_of_memory_is_known_by_name() -> None:
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    assert is_out_of_memory(OutOfMemoryError())
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("out of memory"))
+
+
+def test_settings_that_are_wrong_say_which() -> None:
+    assert parse('{"max_batch": 3}').limits.max_batch == 3
+    with pytest.raises(ValueError, match="quantum"):
+        parse('{"quantum": 1}')
