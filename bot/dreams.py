@@ -170,19 +170,22 @@ class Dreams:
 
     async def _engines(self) -> tuple[EngineInfo, ...]:
         """Return what can be drawn with; wait for it at the first start."""
-        if self._drawer.paused is not None:
-            raise SchedulerError(self._drawer.paused)
+        self._check_not_paused()
         self._disk.check()
         if not self._drawer.engines:
             try:
                 await asyncio.wait_for(self._known.wait(), self._first_up_s)
             except TimeoutError:
+                self._check_not_paused()
                 raise SchedulerError(
-                    self._drawer.paused
-                    or "The drawing process is still starting. Try again in a moment; if that goes "
+                    "The drawing process is still starting. Try again in a moment; if that goes "
                     "on, run “dreamstream doctor”."
                 ) from None
         return self._drawer.engines
+
+    def _check_not_paused(self) -> None:
+        if self._drawer.paused is not None:
+            raise SchedulerError(self._drawer.paused)
 
     async def _keep_upload(self, data: bytes) -> Image:
         try:
