@@ -6,6 +6,7 @@ import asyncio
 import math
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiDictProxy
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
@@ -130,7 +131,7 @@ class Asking:
 async def _form(request: web.Request) -> Form:
     try:
         return await request.post()
-    except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+    except (HttpProcessingError, ValueError, LookupError, AssertionError, RuntimeError) as error:
         # What aiohttp raises for a body that is not what its type says.
         raise InvalidRequestError("form", "What was sent could not be read.") from error
 

@@ -47,11 +47,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         f"style-src 'self' 'nonce-{nonce_of(request)}'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
-    if request.path.startswith("/static/"):
-        kept = "max-age=31536000, immutable" if "v" in request.query else "no-cache"
-        response.headers["Cache-Control"] = f"public, {kept}"
-    else:
-        response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 def check_origin(settings: WallSettings) -> Middleware:

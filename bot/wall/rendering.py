@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bot.model import Dream, EventKind, Live, Theme
 from bot.wall import words
+from bot.wall.files import Files
 from bot.wall.guard import nonce_of
 from bot.wall.guests import guest_of
 from bot.wall.settings import WallSettings
 
-HERE = Path(__file__).parent
-STATIC = HERE / "static"
+TEMPLATES = Path(__file__).parent / "templates"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _DEFAULT_COLOUR = "#7c6cff"
 
@@ -26,23 +25,18 @@ _DEFAULT_COLOUR = "#7c6cff"
 class Renderer:
     """Holds the templates, and what all of them know."""
 
-    def __init__(self, settings: WallSettings) -> None:
+    def __init__(self, settings: WallSettings, files: Files) -> None:
         self._settings = settings
         self._environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
+            loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        versions = {
-            path.relative_to(STATIC).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:10]
-            for path in STATIC.rglob("*")
-            if path.is_file()
-        }
         self._environment.globals.update(
             settings=settings,
-            static=lambda name: f"/static/{name}?v={versions[name]}",
+            static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,
         )

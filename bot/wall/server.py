@@ -15,11 +15,12 @@ from bot.errors import ConfigError
 from bot.wall.asking import Asking
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
+from bot.wall.files import Files
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
 from bot.wall.pages import Pages
 from bot.wall.pictures import Pictures
-from bot.wall.rendering import STATIC, Renderer
+from bot.wall.rendering import Renderer
 from bot.wall.services import Dreams, Feed, Library, Services, Themes
 from bot.wall.settings import WallSettings
 
@@ -41,7 +42,8 @@ class Wall:
     ) -> None:
         self._settings = settings
         services = Services(themes, dreams, feed, library, drawer)
-        renderer = Renderer(settings)
+        files = Files()
+        renderer = Renderer(settings, files)
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
         self.app = web.Application(
@@ -56,7 +58,7 @@ class Wall:
         self.app.add_routes(Asking(settings, services, renderer, pages).routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
-        self.app.router.add_static("/static", STATIC)
+        self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_shutdown.append(self._end_streams)
         self._runner: web.AppRunner | None = None
