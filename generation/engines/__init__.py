@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 
 def build_engines(
-    *, device: str, models_dir: Path | None = None, exact: bool = False
+    *, device: str = "auto", models_dir: Path | str | None = None, exact: bool = False
 ) -> dict[str, Engine[Any]]:
     """Return every engine that has something to draw with, by name, in order of preference.
 
-    Weights are not loaded yet. `models_dir` is where published models lie (by default what
-    ``$DREAMSTREAM_MODELS`` names). `exact` draws every run alone with deterministic kernels.
+    Weights are not loaded yet. `device` is torch's name for it, or ``auto``: the GPU if there is
+    one. `models_dir` is where published models lie; None or empty means what
+    ``$DREAMSTREAM_MODELS`` names. `exact` draws every run alone with deterministic kernels.
+
+    Raises:
+        EngineError: there is no such device.
     """
     from generation.engines.builders import build
 

@@ -21,18 +21,34 @@ from generation.models.vqgan import VQGAN, config_of_taming
 from generation.protocol import EngineInfo, ModelInfo
 
 
-def build(*, device: str, models_dir: Path | None, exact: bool) -> dict[str, Engine[Any]]:
+def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[str, Engine[Any]]:
     """Build the engines; see `generation.engines.build_engines`."""
     # CUDA's matrix products are only deterministic with this set before their first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    where = torch.device(device)
-    library = Library(models_dir, shipped_models())
+    where = find_device(device)
+    library = Library(Path(models_dir) if models_dir else None, shipped_models())
     perceptors = SharedPerceptors(library, where)
     engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
     if perceptors.names:
         engines.append(_vqgan_clip(library, perceptors, where, exact))
         engines.append(_fourier_clip(perceptors, where, exact))
     return {engine.info.name: engine for engine in engines if _can_draw(engine)}
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is the GPU if there is one.
+
+    Raises:
+        EngineError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise EngineError(f"There is no device called {name} on this machine.") from error
+    return device
 
 
 def shipped_models() -> tuple[str, ...]:

@@ -158,7 +158,7 @@ class ClipSteeredEngine:
         """Runs share a step if their pictures and crops have the same shapes."""
         settings = complete_settings(recipe.settings, self._info.options)
         key: BatchKey = (
-            _model_key(recipe.model, str(settings["perceptor"])),
+            self._model_key(recipe.model, str(settings["perceptor"])),
             recipe.width,
             recipe.height,
             settings["cutout_kind"],
@@ -171,7 +171,7 @@ class ClipSteeredEngine:
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
         """Estimate the canvas's and the perceptor's activations, with a quarter to spare."""
         settings = complete_settings(recipe.settings, self._info.options)
-        key = _model_key(recipe.model, str(settings["perceptor"]))
+        key = self._model_key(recipe.model, str(settings["perceptor"]))
         canvas, judge = self._canvases.get(key), self._judges.get(key)
         pixels = recipe.width * recipe.height
         drawing = canvas.predict_bytes(recipe.width, recipe.height) if canvas else 30_000 * pixels
@@ -179,10 +179,13 @@ class ClipSteeredEngine:
         return int(1.25 * runs * (drawing + per_cutout * int(settings["cutouts"])))
 
     def load(self, model: str) -> None:
-        """Have a canvas and a perceptor ready, named by the first item of a batch key."""
+        """Have a canvas and a perceptor ready, named by the first item of a batch key.
+
+        A model's plain name means: with the default perceptor.
+        """
         if model in self._canvases:
             return
-        name, _, judge = model.partition("+")
+        name, judge = self._model_and_judge(model)
         canvas = self._make_canvas(name)
         self._judges[model] = self._perceptors.acquire(judge)
         self._canvases[model] = canvas
@@ -191,7 +194,7 @@ class ClipSteeredEngine:
         """Let go of both."""
         if self._canvases.pop(model, None) is not None:
             del self._judges[model]
-            self._perceptors.release(model.partition("+")[2])
+            self._perceptors.release(self._model_and_judge(model)[1])
 
     # --- a run's life ----------------------------------------------------------------------
 
@@ -200,7 +203,7 @@ class ClipSteeredEngine:
         recipe = job.recipe
         check_recipe(recipe, self._info)
         settings = complete_settings(recipe.settings, self._info.options)
-        key = _model_key(recipe.model, str(settings["perceptor"]))
+        key = self._model_key(recipe.model, str(settings["perceptor"]))
         self.load(key)
         canvas, judge = self._canvases[key], self._judges[key]
         if recipe.width % canvas.multiple or recipe.height % canvas.multiple:
@@ -394,6 +397,16 @@ class ClipSteeredEngine:
     def _key(self, run: ClipRun) -> str:
         return str(self.batch_key(run.recipe)[0])
 
+    def _default_judge(self) -> str:
+        return next(str(each.default) for each in self._info.options if each.name == "perceptor")
+
+    def _model_key(self, model: str, judge: str) -> str:
+        return model if judge == self._default_judge() else f"{model}+{judge}"
+
+    def _model_and_judge(self, key: str) -> tuple[str, str]:
+        model, _, judge = key.partition("+")
+        return model, judge or self._default_judge()
+
     def _judge(self, run: ClipRun) -> Perceptor:
         return self._judges[self._key(run)]
 
@@ -448,10 +461,6 @@ class ClipSteeredEngine:
             run.streams.noise.set_state(saved["random.noise"])
         except RuntimeError as error:
             raise BadCheckpointError("The saved state of this dream is damaged.") from error
-
-
-def _model_key(model: str, perceptor: str) -> str:
-    return f"{model}+{perceptor}"
 
 
 def _targets(judge: Perceptor, recipe: Recipe, text: str) -> tuple[Target, ...]:

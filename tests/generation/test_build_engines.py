@@ -30,12 +30,14 @@ def test_importing_the_engines_costs_nothing() -> None:
 
 @complete
 def test_engines_come_in_order_of_preference_with_sound_infos(tmp_path: Path) -> None:
-    engines = build_engines(device="cpu", models_dir=tmp_path)
+    engines = build_engines(models_dir=str(tmp_path))
     assert list(engines) == ["diffusion", "vqgan-clip", "fourier-clip"]
     for name, engine in engines.items():
         info = engine.info
         assert info.name == name and info.title
-        assert any(model.available for model in info.models)
+        first = next(model.name for model in info.models if model.available)
+        recipe = Recipe(engine=name, model=first, prompt="x", width=64, height=64, steps=1, seed=1)
+        assert engine.batch_key(recipe)[0] == first
         assert all(model.available or model.missing for model in info.models)
         assert info.min_side <= info.default_width <= info.max_side
         assert info.default_width * info.default_height <= info.max_pixels
@@ -44,6 +46,12 @@ def test_engines_come_in_order_of_preference_with_sound_infos(tmp_path: Path) ->
         assert complete_settings({}, info.options) == {
             option.name: option.default for option in info.options
         }
+
+
+def test_an_unknown_device_is_said_in_a_sentence() -> None:
+    for device in ("banana", "cuda:99"):
+        with pytest.raises(EngineError, match=f"no device called {device}"):
+            build_engines(device=device)
 
 
 def test_without_any_model_there_is_no_engine(

@@ -277,6 +277,7 @@ def test_negative_words_push_away() -> None:
 def test_loading_twice_and_unloading_is_harmless() -> None:
     engine = tiny.engine()
     key = str(engine.batch_key(tiny.job().recipe)[0])
+    assert key == "vqgan"
     engine.unload(key)
     engine.load(key)
     engine.load(key)
