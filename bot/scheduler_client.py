@@ -34,6 +34,7 @@ _SECRET_VARIABLE = "DREAMSTREAM_SCHEDULER_SECRET"  # noqa: S105 - its name, not 
 _READ_LIMIT_BYTES = 1024 * 1024
 _ROOT = str(Path(protocol.__file__).resolve().parent.parent)
 _CLOGGED_BYTES = 512 * 1024 * 1024
+_OURS = re.compile(r"(DREAMSTREAM|DISCORD)_\w*(TOKEN|SECRET|KEY|PASSWORD)")
 _LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)")
 
 
@@ -227,11 +228,7 @@ async def _spawn(
     command: SchedulerCommand, where: list[str], fd: int | None = None, secret: str = ""
 ) -> asyncio.subprocess.Process:
     # The bot's own secrets are none of its business.
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("DREAMSTREAM_", "DISCORD_"))
-    }
+    environment = {key: value for key, value in os.environ.items() if not _OURS.match(key)}
     paths = [_ROOT, *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     if secret:

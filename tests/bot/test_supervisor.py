@@ -400,14 +400,18 @@ async def test_its_log_becomes_the_bots(caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def test_the_bots_secrets_stay_with_the_bot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DREAMSTREAM_TOKEN", "hush")
+    monkeypatch.setenv("DREAMSTREAM_DISCORD_TOKEN", "hush")
+    monkeypatch.setenv("DISCORD_TOKEN", "hush")
+    monkeypatch.setenv("DREAMSTREAM_MODELS", "/where/models/lie")
     client = await SchedulerClient.start(
         SchedulerCommand(engines="tests.fakes.engine:build_engines", transport="tcp")
     )
     try:
         while not isinstance(await client.read(), Welcome):
             pass
-        assert b"hush" not in environment_of(client.pid)
+        environment = environment_of(client.pid)
+        assert b"hush" not in environment
+        assert b"DREAMSTREAM_MODELS=/where/models/lie" in environment
     finally:
         await client.close()
 
