@@ -129,7 +129,7 @@ class Scheduler:
         for stream in self.tree.streams.weighted():
             self.tree.set_weight(stream, 1.0)
         for stream, weight in streams.items():
-            self.tree.set_weight(stream, min(max(weight, MIN_WEIGHT), MAX_WEIGHT))
+            self.tree.set_weight(stream, min(max(MIN_WEIGHT, weight), MAX_WEIGHT))
 
     # --- workers ---------------------------------------------------------------------------
 
