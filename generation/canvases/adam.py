@@ -9,8 +9,8 @@ from torch import Tensor
 def adam_step(
     parameter: Tensor,
     gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
     *,
     step: Tensor,
     learning_rate: Tensor,
@@ -29,6 +29,6 @@ def adam_step(
     correction1 = (1 - beta1**counted).to(parameter.dtype).view(across)
     correction2 = (1 - beta2**counted).to(parameter.dtype).view(across)
     rate = learning_rate.to(parameter.dtype).view(across)
-    mean.lerp_(gradient, 1 - beta1)
-    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    parameter.sub_(rate * (mean / correction1) / ((square / correction2).sqrt() + eps))
+    exp_avg.lerp_(gradient, 1 - beta1)
+    exp_avg_sq.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    parameter.sub_(rate * (exp_avg / correction1) / ((exp_avg_sq / correction2).sqrt() + eps))

@@ -13,7 +13,8 @@ from generation.canvases.base import Canvas
 from generation.canvases.fourier import FourierCanvas
 from generation.canvases.vqgan import VQGANCanvas
 from generation.engine import Engine, EngineError
-from generation.engines.clip_steered import ClipSteeredEngine, clip_options
+from generation.engines.clip_options import clip_options
+from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
 from generation.engines.perceptors import SharedPerceptors
 from generation.models.library import Library

@@ -11,8 +11,21 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from generation.engine import BadCheckpointError
+from generation.protocol import Recipe
 
 _DAMAGED = "The saved state of this dream is damaged."
+
+
+def identity(kind: str, version: int, recipe: Recipe) -> dict[str, int | str]:
+    """Return what a checkpoint must agree in with the job that goes on from it."""
+    return {
+        "format": kind,
+        "version": version,
+        "engine": recipe.engine,
+        "model": recipe.model,
+        "width": recipe.width,
+        "height": recipe.height,
+    }
 
 
 def pack(tensors: Mapping[str, Tensor], **fields: int | str) -> bytes:
@@ -55,3 +68,15 @@ def restore(saved: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[st
         if saved[name].shape != tensor.shape or saved[name].dtype != tensor.dtype:
             raise BadCheckpointError(_DAMAGED)
     return {name: saved[name].to(tensor.device) for name, tensor in fresh.items()}
+
+
+def saved_step(fields: Mapping[str, Any]) -> int:
+    """Return the step of a checkpoint's fields.
+
+    Raises:
+        BadCheckpointError: there is none.
+    """
+    step = fields.get("step")
+    if not isinstance(step, int) or step < 0:
+        raise BadCheckpointError(_DAMAGED)
+    return step

@@ -20,18 +20,19 @@ from torch import Tensor
 
 from generation.canvases.adam import adam_step
 from generation.canvases.base import Canvas, Start, Tensors
-from generation.clip.cutouts import KINDS, Streams, cut, plan
+from generation.clip.cutouts import Streams, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.targets import Glide, Target, stack_targets, targets, targets_at
 from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
-from generation.engines.checkpointing import pack, restore, unpack
+from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
+from generation.engines.clip_options import ClipSettings
 from generation.engines.exactness import deterministic_kernels
-from generation.engines.options import check_recipe, complete_settings
+from generation.engines.options import check_recipe
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
 from generation.prompts import Prompt, parse
-from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Steer
+from generation.protocol import EngineInfo, Job, Recipe, Steer
 
 _FORMAT = "clip-steered"
 _VERSION = 1
@@ -61,67 +62,15 @@ class ClipRun(Run):
     """A picture that is being optimised. Tensors have no axis of runs."""
 
     start: Start
-    mean: Tensors
-    square: Tensors
+    exp_avg: Tensors
+    exp_avg_sq: Tensors
     streams: Streams
     first: tuple[Target, ...]
     glides: tuple[Glide, ...]
-    learning_rate: float
-    cut_pow: float
-    pull: float
+    settings: ClipSettings
     # The last picture that was drawn, and before which step.
     shown: Tensor | None = None
     shown_step: int = -1
-
-
-def clip_options(
-    perceptors: tuple[str, ...], *, cutouts: int, kind: str, learning_rate: float
-) -> tuple[OptionInfo, ...]:
-    """Return the settings that every canvas has, with defaults that suit one of them."""
-    return (
-        OptionInfo(
-            name="perceptor",
-            help="The CLIP model that judges the picture.",
-            default=perceptors[0] if perceptors else "",
-            choices=perceptors,
-        ),
-        OptionInfo(
-            name="cutouts",
-            help="How many random crops CLIP is shown in each step. More is steadier and slower.",
-            default=cutouts,
-            minimum=1,
-            maximum=256,
-        ),
-        OptionInfo(
-            name="cutout_kind",
-            help="How crops are made: plain squares, squares turned and recoloured, or the whole "
-            "picture pooled and distorted.",
-            default=kind,
-            choices=KINDS,
-        ),
-        OptionInfo(
-            name="cut_pow",
-            help="Above 1 favours small crops (detail), below 1 large ones (composition).",
-            default=1.0,
-            minimum=0.05,
-            maximum=10.0,
-        ),
-        OptionInfo(
-            name="learning_rate",
-            help="How far each step goes. Large is wild, small is gentle.",
-            default=learning_rate,
-            minimum=0.0001,
-            maximum=2.0,
-        ),
-        OptionInfo(
-            name="init_weight",
-            help="How strongly the picture it starts from holds on, most at first. "
-            "The less strength, the more of it counts.",
-            default=1.0,
-            minimum=0.0,
-            maximum=100.0,
-        ),
-    )
 
 
 class ClipSteeredEngine:
@@ -156,13 +105,13 @@ class ClipSteeredEngine:
 
     def batch_key(self, recipe: Recipe) -> BatchKey:
         """Runs share a step if their pictures and crops have the same shapes."""
-        settings = complete_settings(recipe.settings, self._info.options)
+        settings = ClipSettings.of(recipe, self._info)
         key: BatchKey = (
-            self._model_key(recipe.model, str(settings["perceptor"])),
+            self._model_key(recipe.model, settings),
             recipe.width,
             recipe.height,
-            settings["cutout_kind"],
-            settings["cutouts"],
+            settings.cutout_kind,
+            settings.cutouts,
         )
         if recipe.exact:
             key += ("exact", recipe.seed, recipe.prompt)
@@ -170,13 +119,13 @@ class ClipSteeredEngine:
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
         """Estimate the canvas's and the perceptor's activations, with a quarter to spare."""
-        settings = complete_settings(recipe.settings, self._info.options)
-        key = self._model_key(recipe.model, str(settings["perceptor"]))
+        settings = ClipSettings.of(recipe, self._info)
+        key = self._model_key(recipe.model, settings)
         canvas, judge = self._canvases.get(key), self._judges.get(key)
         pixels = recipe.width * recipe.height
         drawing = canvas.predict_bytes(recipe.width, recipe.height) if canvas else 30_000 * pixels
         per_cutout = judge.predict_bytes() if judge else 60 << 20
-        return int(1.25 * runs * (drawing + per_cutout * int(settings["cutouts"])))
+        return int(1.25 * runs * (drawing + per_cutout * settings.cutouts))
 
     def load(self, model: str) -> None:
         """Have a canvas and a perceptor ready, named by the first item of a batch key.
@@ -202,8 +151,8 @@ class ClipSteeredEngine:
         """Make a run: seeded parameters, or those of a picture, or those of a checkpoint."""
         recipe = job.recipe
         check_recipe(recipe, self._info)
-        settings = complete_settings(recipe.settings, self._info.options)
-        key = self._model_key(recipe.model, str(settings["perceptor"]))
+        settings = ClipSettings.of(recipe, self._info)
+        key = self._model_key(recipe.model, settings)
         self.load(key)
         canvas, judge = self._canvases[key], self._judges[key]
         if recipe.width % canvas.multiple or recipe.height % canvas.multiple:
@@ -218,14 +167,12 @@ class ClipSteeredEngine:
             job=job,
             recipe=recipe,
             start=start,
-            mean={name: torch.zeros_like(value) for name, value in start.parameters.items()},
-            square={name: torch.zeros_like(value) for name, value in start.parameters.items()},
+            exp_avg=_zeros(start.parameters),
+            exp_avg_sq=_zeros(start.parameters),
             streams=streams,
             first=first,
             glides=tuple(_glide(judge, recipe, steer) for steer in recipe.steers),
-            learning_rate=float(settings["learning_rate"]),
-            cut_pow=float(settings["cut_pow"]),
-            pull=float(settings["init_weight"]) * (1 - recipe.strength),
+            settings=settings,
         )
         if checkpoint is not None:
             self._resume(run, checkpoint)
@@ -258,7 +205,7 @@ class ClipSteeredEngine:
 
     def checkpoint(self, run: ClipRun) -> bytes:
         """Return parameters, optimiser state, random streams and the step."""
-        return pack(_state(run), step=run.step, **self._identity(run.recipe))
+        return pack(_state(run), step=run.step, **identity(_FORMAT, _VERSION, run.recipe))
 
     # --- one step --------------------------------------------------------------------------
 
@@ -272,47 +219,44 @@ class ClipSteeredEngine:
                 run.streams.geometry.set_state(state[0])
                 run.streams.noise.set_state(state[1])
             raise
+        for run in runs:
+            if run.done and run.error is None:
+                run.score = self._score(run)
 
     def _iterate(self, runs: Sequence[ClipRun]) -> None:
+        """Compute all runs' next states, then hand them out: nothing fails half-way."""
         recipe = runs[0].recipe
         canvas = self._canvases[self._key(runs[0])]
         parameters = {
-            name: torch.stack([run.start.parameters[name] for run in runs]).requires_grad_()
-            for name in runs[0].start.parameters
+            name: value.requires_grad_()
+            for name, value in _stack([run.start.parameters for run in runs]).items()
         }
-        constants = {
-            name: torch.stack([run.start.constants[name] for run in runs])
-            for name in runs[0].start.constants
-        }
+        constants = _stack([run.start.constants for run in runs])
         pictures = canvas.draw(parameters, constants, recipe.width, recipe.height)
         loss = self._prompt_loss(runs, pictures) + self._pull(runs, canvas, parameters, pictures)
-        gradients = dict(
-            zip(parameters, torch.autograd.grad(loss.sum(), list(parameters.values())), strict=True)
-        )
+        values = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        gradients = dict(zip(parameters, values, strict=True))
         with torch.no_grad():
             sound = loss.isfinite()
             for gradient in gradients.values():
                 sound &= gradient.flatten(1).isfinite().all(dim=1)
-            self._apply(runs, canvas, parameters, gradients, sound)
-        for run, picture, value, is_sound in zip(
-            runs, pictures.detach(), loss.tolist(), sound.tolist(), strict=True
-        ):
+            states = _adam(runs, canvas, parameters, gradients)
+        rows = zip(runs, states, pictures.detach(), loss.tolist(), sound.tolist(), strict=True)
+        for run, state, picture, value, is_sound in rows:
             if not is_sound:
                 run.error = EngineError(
                     f"The picture fell apart at step {run.step}: its loss is not a number. "
                     "Try a lower learning rate or another seed."
                 )
                 continue
+            run.start, run.exp_avg, run.exp_avg_sq = state
             run.shown, run.shown_step = picture, run.step
             run.loss = value
             run.step += 1
-            if run.step >= run.recipe.steps:
-                run.score = self._score(run)
 
     def _prompt_loss(self, runs: Sequence[ClipRun], pictures: Tensor) -> Tensor:
         judge = self._judge(runs[0])
-        settings = complete_settings(runs[0].recipe.settings, self._info.options)
-        kind, count = str(settings["cutout_kind"]), int(settings["cutouts"])
+        kind, count = runs[0].settings.cutout_kind, runs[0].settings.cutouts
         height, width = pictures.shape[2:]
         plans = [
             plan(
@@ -322,7 +266,7 @@ class ClipSteeredEngine:
                 size=judge.size,
                 width=width,
                 height=height,
-                cut_pow=run.cut_pow,
+                cut_pow=run.settings.cut_pow,
             )
             for run in runs
         ]
@@ -345,62 +289,28 @@ class ClipSteeredEngine:
         parameters: Tensors,
         pictures: Tensor,
     ) -> Tensor:
-        """Hold runs to the pictures they started from: weight · distance / (2·step + 1)."""
-        pulled = [row for row, run in enumerate(runs) if run.start.anchor and run.pull > 0]
+        """Hold runs to the pictures they started from, less and less."""
+        pulled = [row for row, run in enumerate(runs) if run.start.anchor]
         total = pictures.new_zeros(len(runs))
         if not pulled:
             return total
         rows = torch.tensor(pulled, device=pictures.device)
-        anchors = {
-            name: torch.stack([runs[row].start.anchor[name] for row in pulled])
-            for name in runs[pulled[0]].start.anchor
-        }
-        weights = pictures.new_tensor([runs[row].pull / (2 * runs[row].step + 1) for row in pulled])
+        anchors = _stack([runs[row].start.anchor for row in pulled])
+        weights = pictures.new_tensor([_pull_weight(runs[row]) for row in pulled])
         chosen = {name: value[rows] for name, value in parameters.items()}
         distance = canvas.pull(chosen, pictures[rows], anchors)
         return total.index_add(0, rows, weights * distance)
 
-    def _apply(
-        self,
-        runs: Sequence[ClipRun],
-        canvas: Canvas,
-        parameters: Tensors,
-        gradients: Tensors,
-        sound: Tensor,
-    ) -> None:
-        """Take Adam's step, and give every sound run its new tensors."""
-        settings = canvas.optimiser
-        rates = torch.tensor([run.learning_rate for run in runs], device=sound.device)
-        steps = torch.tensor([run.step + 1 for run in runs], device=sound.device)
-        values = {name: value.detach().clone() for name, value in parameters.items()}
-        means = {name: torch.stack([run.mean[name] for run in runs]) for name in values}
-        squares = {name: torch.stack([run.square[name] for run in runs]) for name in values}
-        for name, value in values.items():
-            adam_step(
-                value,
-                gradients[name],
-                means[name],
-                squares[name],
-                step=steps,
-                learning_rate=rates,
-                betas=settings.betas,
-                eps=settings.eps,
-            )
-        canvas.clamp(values)
-        for row, (run, is_sound) in enumerate(zip(runs, sound.tolist(), strict=True)):
-            if is_sound:
-                run.start = replace(run.start, parameters=_row(values, row))
-                run.mean, run.square = _row(means, row), _row(squares, row)
-
     # --- smaller parts ---------------------------------------------------------------------
 
     def _key(self, run: ClipRun) -> str:
-        return str(self.batch_key(run.recipe)[0])
+        return self._model_key(run.recipe.model, run.settings)
 
     def _default_judge(self) -> str:
         return next(str(each.default) for each in self._info.options if each.name == "perceptor")
 
-    def _model_key(self, model: str, judge: str) -> str:
+    def _model_key(self, model: str, settings: ClipSettings) -> str:
+        judge = settings.perceptor
         return model if judge == self._default_judge() else f"{model}+{judge}"
 
     def _model_and_judge(self, key: str) -> tuple[str, str]:
@@ -435,32 +345,55 @@ class ClipSteeredEngine:
         weights = torch.tensor([prompt.weight for prompt in wanted], device=cosines.device)
         return float((cosines * weights).sum() / weights.sum())
 
-    def _identity(self, recipe: Recipe) -> dict[str, int | str]:
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "engine": recipe.engine,
-            "model": recipe.model,
-            "width": recipe.width,
-            "height": recipe.height,
-        }
-
     def _resume(self, run: ClipRun, checkpoint: bytes) -> None:
-        saved, fields = unpack(checkpoint, **self._identity(run.recipe))
+        saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, run.recipe))
         state = restore(saved, _state(run))
-        step = fields.get("step")
-        if not isinstance(step, int) or step < 0:
-            raise BadCheckpointError("The saved state of this dream does not tell its step.")
-        run.step = step
+        run.step = saved_step(fields)
         run.start = Start(
             _part(state, "parameters"), _part(state, "constants"), _part(state, "anchor")
         )
-        run.mean, run.square = _part(state, "mean"), _part(state, "square")
+        run.exp_avg, run.exp_avg_sq = _part(state, "exp_avg"), _part(state, "exp_avg_sq")
         try:
             run.streams.geometry.set_state(saved["random.geometry"])
             run.streams.noise.set_state(saved["random.noise"])
         except RuntimeError as error:
             raise BadCheckpointError("The saved state of this dream is damaged.") from error
+
+
+def _adam(
+    runs: Sequence[ClipRun], canvas: Canvas, parameters: Tensors, gradients: Tensors
+) -> list[tuple[Start, Tensors, Tensors]]:
+    """Take Adam's step for all runs; return each one's new start and moments."""
+    device = next(iter(parameters.values())).device
+    rates = torch.tensor([run.settings.learning_rate for run in runs], device=device)
+    steps = torch.tensor([run.step + 1 for run in runs], device=device)
+    values = {name: value.detach().clone() for name, value in parameters.items()}
+    exp_avg = _stack([run.exp_avg for run in runs])
+    exp_avg_sq = _stack([run.exp_avg_sq for run in runs])
+    for name, value in values.items():
+        adam_step(
+            value,
+            gradients[name],
+            exp_avg[name],
+            exp_avg_sq[name],
+            step=steps,
+            learning_rate=rates,
+            betas=canvas.optimiser.betas,
+            eps=canvas.optimiser.eps,
+        )
+    canvas.clamp(values)
+    return [
+        (
+            replace(run.start, parameters=_row(values, row)),
+            _row(exp_avg, row),
+            _row(exp_avg_sq, row),
+        )
+        for row, run in enumerate(runs)
+    ]
+
+
+def _pull_weight(run: ClipRun) -> float:
+    return run.settings.init_weight * (1 - run.recipe.strength) / (2 * run.step + 1)
 
 
 def _targets(judge: Perceptor, recipe: Recipe, text: str) -> tuple[Target, ...]:
@@ -491,8 +424,8 @@ def _state(run: ClipRun) -> Tensors:
         "parameters": run.start.parameters,
         "constants": run.start.constants,
         "anchor": run.start.anchor,
-        "mean": run.mean,
-        "square": run.square,
+        "exp_avg": run.exp_avg,
+        "exp_avg_sq": run.exp_avg_sq,
         "random": {"geometry": geometry, "noise": noise},
     }
     return {
@@ -513,6 +446,14 @@ def _part(state: Tensors, group: str) -> Tensors:
         for name, tensor in state.items()
         if name.startswith(prefix)
     }
+
+
+def _zeros(tensors: Tensors) -> Tensors:
+    return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+
+
+def _stack(runs: Sequence[Tensors]) -> Tensors:
+    return {name: torch.stack([tensors[name] for tensors in runs]) for name in runs[0]}
 
 
 def _row(tensors: Tensors, row: int) -> Tensors:

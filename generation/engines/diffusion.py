@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from generation.clip.targets import glide_part
-from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
-from generation.engines.checkpointing import pack, restore, unpack
+from generation.engine import BatchKey, EngineError, Run
+from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.exactness import deterministic_kernels
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.samplers import SAMPLERS, flow_times
@@ -243,7 +243,7 @@ class DiffusionEngine:
 
     def checkpoint(self, run: DiffusionRun) -> bytes:
         """Return latents and the step; chance has no part after the first noise."""
-        return pack(_state(run), step=run.step, **self._identity(run.recipe))
+        return pack(_state(run), step=run.step, **identity(_FORMAT, _VERSION, run.recipe))
 
     # --- one step --------------------------------------------------------------------------
 
@@ -333,23 +333,10 @@ class DiffusionEngine:
         asked = run.recipe.steers[-1].prompt if run.recipe.steers else run.recipe.prompt
         return self._models[run.recipe.model].score(self._drawn(run), plain_text(asked))
 
-    def _identity(self, recipe: Recipe) -> dict[str, int | str]:
-        return {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "engine": recipe.engine,
-            "model": recipe.model,
-            "width": recipe.width,
-            "height": recipe.height,
-        }
-
     def _resume(self, run: DiffusionRun, checkpoint: bytes) -> None:
-        saved, fields = unpack(checkpoint, **self._identity(run.recipe))
+        saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, run.recipe))
         state = restore(saved, _state(run))
-        step = fields.get("step")
-        if not isinstance(step, int) or not 0 <= step <= run.recipe.steps:
-            raise BadCheckpointError("The saved state of this dream does not tell its step.")
-        run.step = step
+        run.step = saved_step(fields)
         run.latents, run.denoised = state["latents"], state["denoised"]
 
 

@@ -13,7 +13,8 @@ from generation.canvases.base import Canvas
 from generation.canvases.fourier import FourierCanvas
 from generation.canvases.vqgan import VQGANCanvas
 from generation.clip.perceptor import Perceptor
-from generation.engines.clip_steered import ClipSteeredEngine, clip_options
+from generation.engines.clip_options import clip_options
+from generation.engines.clip_steered import ClipSteeredEngine
 from generation.models.vqgan import VQGAN, VQGANConfig
 from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Setting
 

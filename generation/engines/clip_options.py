@@ -1,0 +1,88 @@
+"""The settings of the CLIP-steered engines: what people may change, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from generation.clip.cutouts import KINDS
+from generation.engines.options import complete_settings
+from generation.protocol import EngineInfo, OptionInfo, Recipe
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """A recipe's settings, complete and checked; `clip_options` explains each."""
+
+    perceptor: str
+    cutouts: int
+    cutout_kind: str
+    cut_pow: float
+    learning_rate: float
+    init_weight: float
+
+    @classmethod
+    def of(cls, recipe: Recipe, info: EngineInfo) -> ClipSettings:
+        """Read a recipe's settings, with the engine's defaults for those it does not have.
+
+        Raises:
+            EngineError: one is unknown or out of bounds.
+        """
+        values = complete_settings(recipe.settings, info.options)
+        return cls(
+            perceptor=str(values["perceptor"]),
+            cutouts=int(values["cutouts"]),
+            cutout_kind=str(values["cutout_kind"]),
+            cut_pow=float(values["cut_pow"]),
+            learning_rate=float(values["learning_rate"]),
+            init_weight=float(values["init_weight"]),
+        )
+
+
+def clip_options(
+    perceptors: tuple[str, ...], *, cutouts: int, kind: str, learning_rate: float
+) -> tuple[OptionInfo, ...]:
+    """Return the settings that every canvas has, with defaults that suit one of them."""
+    return (
+        OptionInfo(
+            name="perceptor",
+            help="The CLIP model that judges the picture.",
+            default=perceptors[0] if perceptors else "",
+            choices=perceptors,
+        ),
+        OptionInfo(
+            name="cutouts",
+            help="How many random crops CLIP is shown in each step. More is steadier and slower.",
+            default=cutouts,
+            minimum=1,
+            maximum=256,
+        ),
+        OptionInfo(
+            name="cutout_kind",
+            help="How crops are made: plain squares, squares turned and recoloured, or the whole "
+            "picture pooled and distorted.",
+            default=kind,
+            choices=KINDS,
+        ),
+        OptionInfo(
+            name="cut_pow",
+            help="Above 1 favours small crops (detail), below 1 large ones (composition).",
+            default=1.0,
+            minimum=0.05,
+            maximum=10.0,
+        ),
+        OptionInfo(
+            name="learning_rate",
+            help="How far each step goes. Large is wild, small is gentle.",
+            default=learning_rate,
+            minimum=0.0001,
+            maximum=2.0,
+        ),
+        OptionInfo(
+            name="init_weight",
+            help="How strongly the picture it starts from holds on, most at first. "
+            "The less strength, the more of it counts.",
+            default=1.0,
+            minimum=0.0,
+            maximum=100.0,
+        ),
+    )
