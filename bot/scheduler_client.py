@@ -89,14 +89,13 @@ class SchedulerClient:
     @classmethod
     async def _over_socketpair(cls, command: SchedulerCommand) -> SchedulerClient:
         ours, theirs = socket.socketpair()
-        try:
-            process = await _spawn(command, ["--fd", str(theirs.fileno())], theirs.fileno())
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=_READ_LIMIT_BYTES)
+        with contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
+                process = await _spawn(command, ["--fd", str(theirs.fileno())], theirs.fileno())
+            undo.callback(_kill, process)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=_READ_LIMIT_BYTES)
+            undo.pop_all()
         return cls(process, reader, writer)
 
     @classmethod
@@ -117,21 +116,19 @@ class SchedulerClient:
 
         server = await asyncio.start_server(welcome, "127.0.0.1", 0, limit=_READ_LIMIT_BYTES)
         port = server.sockets[0].getsockname()[1]
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(server.close)
             process = await _spawn(command, ["--port", str(port)], secret=secret)
+            undo.callback(_kill, process)
             exited = asyncio.create_task(process.wait())
             both: set[asyncio.Future[Any]] = {connected, exited}
             await asyncio.wait(
-                both,
-                timeout=command.connect_limit_s,
-                return_when=asyncio.FIRST_COMPLETED,
+                both, timeout=command.connect_limit_s, return_when=asyncio.FIRST_COMPLETED
             )
             exited.cancel()
             if not connected.done():
-                _kill(process)
-                await process.wait()
                 raise SchedulerError("The drawing process did not connect.")
-        finally:
+            undo.pop_all()
             server.close()
         return cls(process, *connected.result()), secret
 
@@ -190,7 +187,10 @@ class SchedulerClient:
     async def close(self) -> None:
         """End the process if it still runs, and let go of everything."""
         self.kill()
-        await self._process.wait()
+        try:
+            await asyncio.wait_for(self._process.wait(), 10.0)
+        except TimeoutError:
+            _log.error("process %d cannot be ended: the device may be hung", self.pid)
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

@@ -248,7 +248,7 @@ class Supervisor:
             client.kill()
             # What it had said before it ended still counts.
             await asyncio.wait({reads}, timeout=5.0)
-            await exits
+            await asyncio.wait({exits}, timeout=10.0)
         finally:
             self._up = False
             self._life = None

@@ -119,8 +119,15 @@ class SchedulerProcess:
     # --- drawing ---------------------------------------------------------------------------
 
     async def _serve(self) -> int:
+        making = self._loop.run_in_executor(self._thread, self._make_worker)
+        stopped = asyncio.create_task(self._stopping.wait())
+        either: set[asyncio.Future[Any]] = {making, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not making.done():
+            return EXIT_OK  # there is nothing to save yet
+        stopped.cancel()
         try:
-            worker, device = await self._loop.run_in_executor(self._thread, self._make_worker)
+            worker, device = await making
         except Exception:
             _log.exception("the engines could not be made")
             return EXIT_ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -138,6 +139,13 @@ def gone(pid: int) -> bool:
     except FileNotFoundError:
         return True
     return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def children() -> set[int]:
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(pid) for pid in (task / "children").read_text(encoding="ascii").split()}
+    return {pid for pid in found if not gone(pid)}
 
 
 def environment_of(pid: int) -> bytes:
@@ -321,9 +329,9 @@ async def test_a_running_job_is_steered() -> None:
 
 async def test_two_peoples_jobs_advance_at_the_same_time() -> None:
     async with supervised() as (_, listener):
-        listener.ask(job("d1", "ann", steps=100, settings=slow()))
+        listener.ask(job("d1", "ann", steps=60, settings=slow()))
         await listener.hear(Progress, "d1")
-        listener.ask(job("d2", "bob", steps=100, settings=slow()))
+        listener.ask(job("d2", "bob", steps=60, settings=slow()))
         await listener.hear(Finished, "d2")
         await listener.hear(Finished, "d1")
     order = [m for m in listener.heard if isinstance(m, Progress)]
@@ -387,6 +395,21 @@ async def test_stopping_before_it_is_up_leaves_nothing() -> None:
     await supervisor.start(Listener())
     await supervisor.stop(drain_s=20.0)
     assert supervisor.pid is None
+
+
+async def test_giving_up_in_the_middle_of_the_start_leaves_nothing() -> None:
+    command = SchedulerCommand(engines="tests.fakes.engine:build_engines", transport="tcp")
+    before = children()
+    start = asyncio.create_task(SchedulerClient.start(command))
+    while children() == before:  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0.001)
+    start.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        client = await start
+        await client.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while children() != before:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.01)
 
 
 async def test_its_log_becomes_the_bots(caplog: pytest.LogCaptureFixture) -> None:

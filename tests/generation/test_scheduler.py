@@ -124,6 +124,20 @@ def test_riding_costs_nobody_outside_the_batch() -> None:
     assert other_s / 300 == pytest.approx(1 / 3, abs=0.05)
 
 
+def test_the_due_pay_for_the_step_and_riders_for_what_they_add() -> None:
+    world = World(cost=line(0.1, 0.02))
+    learn(world, (0.1, 0.02))
+    world.submit("due", "light", steps=1000)
+    for nth in range(3):
+        world.submit(f"rider{nth}", "heavy", steps=1000)
+    assignment = world.turn()
+    assert assignment is not None
+    assert assignment.job_ids == ("due", "rider0", "rider1", "rider2")
+    charged = [ticket.gpu_s / assignment.steps for ticket in world.scheduler.tickets()]
+    # Due are the two people's first runs: 0.12 s. Two riders more: 0.16 s.
+    assert charged == pytest.approx([0.06, 0.06, 0.02, 0.02], rel=0.01)
+
+
 def test_weights_are_shares_of_the_machine() -> None:
     world = World()
     world.scheduler.set_weights({"party": 3.0, "dull": 1.0})
