@@ -48,7 +48,7 @@ PROMPTS = (
 )
 FORMING = ("a whale under the moon", "a lighthouse at night", "a dog with a hat", "a strawberry")
 SCREENS = {
-    "wall": ("/s/{slug}", ViewportSize(width=1440, height=900), 1.0),
+    "wall": ("/s/{slug}", ViewportSize(width=1440, height=1080), 1.0),
     "watch": ("/s/{slug}/watch", ViewportSize(width=1920, height=1080), 0.75),
     "phone": ("/s/{slug}", ViewportSize(width=360, height=740), 2.0),
     "dream": ("/d/{dream}", ViewportSize(width=1440, height=900), 1.0),
@@ -69,13 +69,7 @@ async def main() -> int:
         print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        config = Config.model_validate(
-            {
-                "wall": {"port": 0},
-                "scheduler": {"device": "cpu"},
-                "limits": {"waiting_per_person": 200},
-            }
-        )
+        config = Config.model_validate({"wall": {"port": 0}, "limits": {"waiting_per_person": 200}})
         async with services(config, Path(folder)) as parts, async_playwright() as playwright:
             wall = make_wall(config, parts)
             assert wall is not None
@@ -162,17 +156,18 @@ async def until_half(parts: Services, dream: Dream) -> None:
 
 
 def save(data: bytes, path: Path, scale: float) -> None:
-    """Write a screenshot as a PNG of moderate size: of 256 colours, smaller where need be."""
+    """Write a screenshot as a PNG of moderate size: smaller where need be, then of 256 colours."""
     with Image.open(io.BytesIO(data)) as shot:
         picture = shot.convert("RGB")
-    while True:
-        size = (round(picture.width * scale), round(picture.height * scale))
+    for colours, shrink in ((0, 1.0), (0, 0.85), (0, 0.7), (256, 0.85), (256, 0.6)):
+        size = (round(picture.width * scale * shrink), round(picture.height * scale * shrink))
         small = picture.resize(size, Image.Resampling.LANCZOS)
+        if colours:
+            small = small.quantize(colours, dither=Image.Dither.FLOYDSTEINBERG)
         out = io.BytesIO()
-        small.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(out, "PNG", optimize=True)
+        small.save(out, "PNG", optimize=True)
         if out.tell() <= MAX_BYTES:
             break
-        scale *= 0.9
     path.write_bytes(out.getvalue())
     print(f"{path}: {size[0]} × {size[1]}, {out.tell() // 1000} kB")
 
