@@ -1,0 +1,126 @@
+"""The ``dreamstream`` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bot.config import Config, find_config, load_config, read_token
+from bot.errors import ConfigError, DreamstreamError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0 well, 1 not, 2 wrongly called, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        return 1
+    except DreamstreamError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dreamstream", description="Make pictures together: a Discord bot and a live wall."
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run", parents=[shared], help="start the wall, the bot, the scheduler"
+    )
+    run.set_defaults(run=_run)
+
+    dream = commands.add_parser("dream", parents=[shared], help="draw a prompt into a file")
+    _dream_arguments(dream)
+    dream.set_defaults(run=_dream)
+
+    doctor = commands.add_parser("doctor", parents=[shared], help="say what is wrong, and the mend")
+    doctor.set_defaults(run=_doctor)
+
+    config = commands.add_parser("config", help="about the settings").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    check = config.add_parser("check", parents=[shared], help="report every mistake at once")
+    check.set_defaults(run=_config_check)
+    return parser
+
+
+def _dream_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", nargs="?", help="what to draw")
+    parser.add_argument("--engine", metavar="NAME")
+    parser.add_argument("--model", metavar="NAME")
+    parser.add_argument("--size", metavar="N or WxH", help="in pixels: 128, or 160x96")
+    parser.add_argument("--steps", type=int, metavar="N")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--guidance", type=float, metavar="X")
+    parser.add_argument("--negative", metavar="TEXT", help="what not to draw")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="a picture to start from")
+    parser.add_argument("--strength", type=float, metavar="X", help="how far to leave it: 0 to 1")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an engine's own setting"
+    )
+    parser.add_argument(
+        "--count", type=int, default=1, metavar="K", help="pictures, seeds one apart"
+    )
+    parser.add_argument("--exact", action="store_true", help="the same pixels in any company")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="PNG", help="draw again what this picture's recipe says"
+    )
+    parser.add_argument("--out", type=Path, default=Path("dream.png"), metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="one line of JSON a picture, on stdout")
+
+
+def _load(arguments: argparse.Namespace) -> Config:
+    config = load_config(find_config(arguments.config))
+    logging.basicConfig(
+        level=config.log.level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    return config
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bot.app import run
+
+    config = _load(arguments)
+    return asyncio.run(run(config, read_token(config)))
+
+
+def _dream(arguments: argparse.Namespace) -> int:
+    from bot.headless import draw
+
+    return asyncio.run(draw(arguments, load_config(find_config(arguments.config))))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from bot.doctor import examine
+
+    return asyncio.run(examine(find_config(arguments.config)))
+
+
+def _config_check(arguments: argparse.Namespace) -> int:
+    path = find_config(arguments.config)
+    config = load_config(path)
+    token = read_token(config)
+    print(f"{path}: all is well." if path else "No config.toml here: the defaults hold.")
+    print(
+        "A Discord token is configured." if token else "No Discord token: only the wall will run."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Start everything in order, keep it running, and stop it in the opposite order.
+
+The order matters at both ends: the data folder is locked before the database opens, the dreams
+are read before the scheduler process starts (it is told of them at once), and the wall opens last,
+when there is something to show; at the end the fronts close first, so that nobody is promised
+anything any more, and the scheduler process hands over its last checkpoints before the database
+closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bot.config import Config
+from bot.dreams import Dreams
+from bot.errors import ConfigError, DiskError
+from bot.feed import Feed
+from bot.library import Library
+from bot.limits import Limits
+from bot.scheduler_client import SchedulerCommand
+from bot.store import Store
+from bot.supervisor import Supervisor
+from bot.themes import Themes
+from bot.wall import Wall, WallSettings
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """What both fronts work with."""
+
+    store: Store
+    library: Library
+    feed: Feed
+    themes: Themes
+    dreams: Dreams
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def services(config: Config, data_dir: Path) -> AsyncIterator[Services]:
+    """Open the data folder and start the scheduler process; close both in the end.
+
+    Raises:
+        ConfigError: another Dreamstream is at work on the folder.
+        DiskError: the folder cannot be made or written.
+        StoreError: its database cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        lock = await asyncio.to_thread(_lock_folder, data_dir)
+        stack.callback(lock.release)
+        store = await Store.open(data_dir / "dreamstream.db")
+        stack.push_async_callback(store.close)
+        library = Library(data_dir / "library")
+        stack.callback(library.close)
+        feed = Feed(store)
+        themes = Themes(store)
+        await themes.ensure_default()
+        supervisor = Supervisor(scheduler_command(config, data_dir))
+        dreams = Dreams(store, library, feed, themes, supervisor, limits(config))
+        await dreams.start()
+        stack.push_async_callback(dreams.stop)
+        await supervisor.start(dreams)
+        stack.push_async_callback(supervisor.stop, DRAIN_S)
+        yield Services(store, library, feed, themes, dreams, supervisor)
+
+
+async def run(config: Config, token: str | None) -> int:
+    """Run the product until it is told to stop; return the exit status."""
+    stop = asyncio.Event()
+    with _signals(stop):
+        async with services(config, config.storage.data_dir) as parts:
+            wall = make_wall(config, parts)
+            if wall is None:
+                log.info("the wall is off")
+            else:
+                url = await wall.start()
+                print(f"The wall is at {url}", flush=True)
+            try:
+                if token is not None:
+                    log.warning("a Discord token is configured, and this version has no Discord")
+                await stop.wait()
+                print("Stopping: dreams that are forming are kept and go on next time.", flush=True)
+            finally:
+                if wall is not None:
+                    await wall.stop()
+    return 0
+
+
+def make_wall(config: Config, parts: Services) -> Wall | None:
+    """Build the wall the settings ask for, or None where it is off."""
+    if config.wall.mode == "off":
+        return None
+    settings = WallSettings(
+        mode=config.wall.mode,
+        host=config.wall.host,
+        port=config.wall.port,
+        title=config.wall.title,
+        public_url=config.wall.public_url,
+        max_upload_bytes=(config.limits.upload_mib + 2) * 1024 * 1024,
+    )
+    return Wall(
+        settings,
+        themes=parts.themes,
+        dreams=parts.dreams,
+        feed=parts.feed,
+        library=parts.library,
+        drawer=parts.supervisor,
+    )
+
+
+def limits(config: Config) -> Limits:
+    """Return the settings' limits as the services take them."""
+    return Limits(
+        per_person=config.limits.waiting_per_person,
+        everybody=config.limits.waiting_total,
+        per_ask=config.limits.pictures_per_ask,
+        prompt_length=config.limits.prompt_characters,
+    )
+
+
+def scheduler_command(config: Config, data_dir: Path) -> SchedulerCommand:
+    """Return how to start the scheduler process as the settings want it."""
+    scheduler = config.scheduler
+    return SchedulerCommand(
+        settings={
+            "device": scheduler.device,
+            "models_dir": str(scheduler.models_dir or data_dir / "models"),
+            "exact": scheduler.exact,
+            "threads": scheduler.threads,
+            "max_batch": scheduler.max_batch,
+            "quantum_s": scheduler.quantum_s,
+            "preview_s": scheduler.preview_interval_s,
+            "checkpoint_s": scheduler.checkpoint_interval_s,
+            "step_limit_s": scheduler.step_limit_s,
+            "load_limit_s": scheduler.load_limit_s,
+            "log_level": config.log.level.upper(),
+        }
+    )
+
+
+def _lock_folder(data_dir: Path) -> FileLock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(data_dir / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            [
+                f"storage.data_dir: another Dreamstream is at work on {data_dir}. Stop it, or give "
+                "this one a folder of its own."
+            ]
+        ) from None
+    except OSError as error:
+        raise DiskError(
+            f"storage.data_dir: {data_dir} cannot be written ({error.strerror}). Make it writable, "
+            "or name another folder."
+        ) from error
+    return lock
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` at the first SIGINT or SIGTERM; at the second, leave at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(130)  # everything accepted is on disk already
+        stop.set()
+
+    handled = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Windows' event loop has none of this; there KeyboardInterrupt does.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, on_signal)
+            handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
