@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ def build_engines(
     Raises:
         EngineError: there is no such device.
     """
+    # Read once, when torch is first imported. Threads that wait for each other in a busy loop
+    # starve whoever shares the cores, and then themselves.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from generation.engines.builders import build
 
     return build(device=device, models_dir=models_dir, exact=exact)

@@ -71,7 +71,7 @@ class StarterFlow:
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is the device's own: half the time there, and many times it elsewhere."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
