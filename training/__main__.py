@@ -79,7 +79,7 @@ def main() -> None:
             counts = {"small": options.small, "square": options.square,
                       "wide": options.oblong, "tall": options.oblong}  # fmt: skip
             for size, count in counts.items():
-                encode(size, list(range(count)), device())
+                encode(size, count, device())
         case "evaluate":
             from training.evaluate import evaluate
 

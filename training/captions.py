@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from training.fetch import package_dir
-from training.lists import word_list
+from training.lists import lines, word_list
 
 _SMILEYS, _PEOPLE, _COMPONENTS, _SYMBOLS, _FLAGS = 0, 1, 2, 8, 9
 _DROP = re.compile(
@@ -92,6 +92,19 @@ def emoji_words() -> dict[str, Words]:
 
 
 @cache
+def _synonyms() -> dict[str, tuple[str, ...]]:
+    pairs = [line.split(":", 1) for line in lines("synonyms")]
+    return {
+        label.strip(): tuple(name.strip() for name in names.split(",")) for label, names in pairs
+    }
+
+
+def names(label: str) -> tuple[str, ...]:
+    """Return a label and what people call it otherwise."""
+    return (label, *_synonyms().get(label, ()))
+
+
+@cache
 def _nouns() -> frozenset[str]:
     nouns = set()
     for words in emoji_words().values():
@@ -130,7 +143,7 @@ def with_article(noun: str) -> str:
 
 def caption(words: Words, styles: Sequence[str], rng: np.random.Generator) -> str:
     """Return one seeded caption: the label or a tag, sometimes a style word (one in three)."""
-    noun = words.label
+    noun = str(rng.choice(names(words.label)))
     draw = rng.random()
     if words.tags and draw < 0.12:
         noun = str(rng.choice(words.tags))

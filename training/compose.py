@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.captions import Words, caption, with_article
+from training.captions import Words, caption, names, with_article
 from training.filters import apply_filter
 from training.lists import word_list
 from training.places import paint, pattern
@@ -63,7 +63,8 @@ class Pictures:
                 found = Words(entry["label"], tuple(entry["tags"]), entry["weight"])
                 self.words.append(found)
                 self.where.append((number, row))
-                weights.append(icon_set.weight * found.weight * (3.0 if _is_common(found) else 1.0))
+                factor = max(found.weight, 1.3) * 3 if _is_common(found) else found.weight
+                weights.append(icon_set.weight * factor)
         if not self.words:
             raise FileNotFoundError("no pictures yet; run: python -m training render")
         self.odds = np.cumsum(weights) / np.sum(weights)
@@ -98,18 +99,26 @@ class Pictures:
         number, row = self.where[index]
         return np.asarray(self.pixels[number][row])
 
+    def name(self, index: int, rng: Rng) -> str:
+        """Return what to call a picture: its label or a synonym."""
+        return str(rng.choice(names(self.words[index].label)))
+
     def styles(self, index: int) -> tuple[str, ...]:
         """Return the style words of the picture's set."""
         return self.sets[self.where[index][0]].styles
 
 
 def _is_common(words: Words) -> bool:
-    return words.label in COMMON or words.label.removesuffix(" face") in COMMON
+    return any(
+        name.split()[-1] in COMMON
+        for name in (*names(words.label), words.label.removesuffix(" face"))
+    )
 
 
 def _is_thing(words: Words) -> bool:
     parts = words.label.split()
-    return len(parts) <= 2 and words.weight >= 0.7 and not {"face", "hand", "finger"} & set(parts)
+    drawn_often = words.weight >= 0.7 or _is_common(words)
+    return len(parts) <= 2 and drawn_often and not {"face", "hand", "finger"} & set(parts)
 
 
 def plural(noun: str) -> str:
@@ -215,7 +224,7 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
     canvas, place, ground = _backdrop(rng, width, height)
     short = min(width, height)
     index = pictures.pick_thing(rng)
-    image, noun = pictures.rgba(index), pictures.words[index].label
+    image, noun = pictures.rgba(index), pictures.name(index, rng)
     if rng.random() < 0.25:
         colour = str(rng.choice(_NAMES))
         image, noun = recolour(image, colour), f"{colour} {noun}"
@@ -232,7 +241,7 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
                   (line if row else y) + rng.normal(0, 0.015), side)  # fmt: skip
         return canvas, f"{rng.choice(_COUNTS[count])} {plural(noun)}{place}"
     other = pictures.pick_thing(rng)
-    second, name = pictures.rgba(other), pictures.words[other].label
+    second, name = pictures.rgba(other), pictures.name(other, rng)
     side = int(short * rng.uniform(0.44, 0.52))
     a, b = with_article(noun), with_article(name)
     if rng.random() < 0.72:

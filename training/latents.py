@@ -13,7 +13,7 @@ from torch import Tensor
 from generation.starter.autoencoder import StarterVQGAN
 from training import vqgan
 from training.paths import subdir
-from training.shards import SHAPES, Shards
+from training.shards import SHAPES, Shards, seeds
 from training.state import autocast, latest
 
 SIZES: dict[str, tuple[str, int, int]] = {
@@ -37,11 +37,11 @@ def latent_path(size: str, seed: int) -> Path:
 
 
 @torch.no_grad()
-def encode(size: str, seeds: list[int], where: torch.device) -> None:
-    """Encode shards at one size, unless that is done."""
+def encode(size: str, count: int, where: torch.device) -> None:
+    """Encode the newest ``count`` shards at one size, unless that is done."""
     model = frozen_vqgan(where)
     shape, width, height = SIZES[size]
-    for seed in seeds:
+    for seed in seeds(shape)[::-1][:count]:
         path = latent_path(size, seed)
         if path.exists():
             continue

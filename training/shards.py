@@ -48,6 +48,12 @@ def make_shard(shape: str, seed: int, count: int) -> Path:
     return path
 
 
+def seeds(shape: str) -> list[int]:
+    """Return the seeds of the shards to train on that are there, in order."""
+    found = [int(path.stem.split("-")[1]) for path in subdir("shards").glob(f"{shape}-*.json")]
+    return sorted(seed for seed in found if seed < HELD_OUT)
+
+
 def compose(shapes: dict[str, int], count: int, workers: int) -> None:
     """Make ``shapes[name]`` shards of ``count`` examples each, and one held-out square shard."""
     jobs = [("square", HELD_OUT, 1000)]
@@ -64,14 +70,11 @@ def _make(job: tuple[str, int, int]) -> Path:
 class Shards:
     """Examples of one shape, read through memory maps."""
 
-    def __init__(self, shape: str, seeds: Iterable[int] | None = None) -> None:
-        if seeds is None:
-            found = [int(p.stem.split("-")[1]) for p in subdir("shards").glob(f"{shape}-*.json")]
-            seeds = sorted(seed for seed in found if seed < HELD_OUT)
+    def __init__(self, shape: str, chosen: Iterable[int] | None = None) -> None:
         self.pixels: list[npt.NDArray[np.uint8]] = []
         self.captions: list[str] = []
         starts = [0]
-        for seed in seeds:
+        for seed in seeds(shape) if chosen is None else chosen:
             path = shard_path(shape, seed)
             self.pixels.append(np.load(path, mmap_mode="r"))
             self.captions += json.loads(path.with_suffix(".json").read_text())

@@ -7,6 +7,7 @@ Kouzelis et al. 2025), which makes the latent space an easier one to diffuse in.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from training.state import Average, Stretch, autocast, device, schedule
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 8,
-    "n_embed": 4096,
+    "n_embed": 8192,
     "ddconfig": {
         "double_z": False, "z_channels": 8, "resolution": 128, "in_channels": 3, "out_ch": 3,
         "ch": 32, "ch_mult": [1, 2, 2, 4], "num_res_blocks": 1, "attn_resolutions": [],
@@ -31,7 +32,9 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 _QUANTISE_FROM = 0.65
 """Before this the autoencoder is continuous: quantised from the start, it settles on the few
-directions that its first codes know, and loses colour."""
+directions that its first codes know, and loses colour. After it the encoder is frozen, so that a
+diffusion model can train on its latents while codes and decoder still improve."""
+_CODEBOOK = "quantize.embedding.weight"
 _GAN_FROM = 0.7
 _TAIL_FROM = 0.85
 _NOISE = 0.15
@@ -139,14 +142,32 @@ class Trainer:
         self.usage = state["usage"].to(self.where)
 
     @torch.no_grad()
-    def seed_codebook(self, images: Tensor) -> None:
-        """Start the codes at real latents."""
-        with autocast(self.where):
-            latents = self.model.encode(images).float()
-        flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
-        pick = torch.from_numpy(self.rng.integers(0, len(flat), len(self.usage))).to(self.where)
-        noise = 0.02 * torch.randn_like(self.model.codebook) * flat.std()
-        self.model.codebook.copy_(flat[pick] + noise)
+    def freeze_encoder(self) -> None:
+        """Settle on the averaged encoder: from here on only codes and decoder learn."""
+        self.model.load_state_dict(self.average.values)
+        self.model.encoder.requires_grad_(False)
+        self.model.quant_conv.requires_grad_(False)
+
+    @torch.no_grad()
+    def seed_codebook(self, batches: Iterable[Tensor], rounds: int = 6) -> None:
+        """Start the codes at the clusters of real latents (Lloyd's rounds)."""
+        found = []
+        for images in batches:
+            with autocast(self.where):
+                found.append(self.model.encode(images).float().permute(0, 2, 3, 1).flatten(0, 2))
+        flat = torch.cat(found)
+        codes = self.model.codebook
+        pick = torch.from_numpy(self.rng.integers(0, len(flat), len(codes))).to(self.where)
+        codes.copy_(flat[pick] + 0.02 * flat.std() * torch.randn_like(codes))
+        for _ in range(rounds):
+            nearest = torch.cat(
+                [self.model.nearest_codes(part.T[None, :, :, None]).flatten()
+                 for part in torch.split(flat, 8192)]
+            )  # fmt: skip
+            sums = torch.zeros_like(codes).index_add_(0, nearest, flat)
+            counts = torch.bincount(nearest, minlength=len(codes))
+            used = counts > 0
+            codes[used] = sums[used] / counts[used, None]
         self.usage.fill_(1.0)
 
     @torch.no_grad()
@@ -163,17 +184,16 @@ class Trainer:
 
     def step(self, images: Tensor, fraction: float) -> dict[str, float]:
         """Train on one batch [B, 3, H, W] in -1..1; return the losses."""
-        set_rate(self.optimiser, schedule(fraction, decay_from=0.5))
-        with autocast(self.where):
+        set_rate(self.optimiser, schedule(fraction, decay_from=0.4))
+        with autocast(self.where), torch.set_grad_enabled(fraction < _QUANTISE_FROM):
             latents = self.model.encode(images)
         latents = latents.float()
         targets, draw = images, self.rng.random()
         if fraction < _QUANTISE_FROM:
             codebook_loss = _CALM * latents.square().mean()
-            commitment = latents.new_zeros(())
             sent = latents
         else:
-            sent, codebook_loss, commitment = self.quantised(latents)
+            sent, codebook_loss = self.quantised(latents)
         if draw >= 0.5:
             scale = float(latents.detach().std())
             sent = latents + _NOISE * scale * self.rng.random() * torch.randn_like(latents)
@@ -186,9 +206,8 @@ class Trainer:
         drawn = drawn.float()
         pixel = (drawn - targets).abs().mean()
         square = (drawn - targets).square().mean()
-        loss = 2 * pixel + 2 * square + 0.7 * likeness + codebook_loss + 0.25 * commitment
-        losses = {"pixel": pixel.item(), "likeness": likeness.item(),
-                  "commitment": commitment.item()}  # fmt: skip
+        loss = 2 * pixel + 2 * square + 0.7 * likeness + codebook_loss
+        losses = {"pixel": pixel.item(), "likeness": likeness.item()}
         if fraction > _GAN_FROM:
             loss = loss + self._adversarial(drawn, 2 * pixel + likeness, losses)
         self.optimiser.zero_grad(set_to_none=True)
@@ -196,6 +215,8 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.average.update(self.model)
+        # Codes jump when they restart; their average would lie between places.
+        self.average.values[_CODEBOOK] = self.model.codebook.detach().clone()
         if fraction > _GAN_FROM:
             losses["critic"] = self._train_critic(targets, drawn.detach())
         if fraction >= _QUANTISE_FROM:
@@ -203,15 +224,13 @@ class Trainer:
         losses["spread"] = latents.detach().std().item()
         return losses
 
-    def quantised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return codes with the latents' gradient, the codebook's loss and the commitment."""
+    def quantised(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latents' codes and the loss that moves codes to their latents."""
         indices = self.model.nearest_codes(latents)
         codes = self.model.lookup(indices)
         counts = torch.bincount(indices.flatten(), minlength=len(self.usage))
         self.usage.lerp_(counts.float(), 0.02)
-        codebook_loss = F.mse_loss(codes, latents.detach())
-        commitment = F.mse_loss(latents, codes.detach())
-        return latents + (codes - latents).detach(), codebook_loss, commitment
+        return codes.detach(), F.mse_loss(codes, latents)
 
     def _adversarial(self, drawn: Tensor, other: Tensor, losses: dict[str, float]) -> Tensor:
         """Return the generator's loss, its gradient a third of the other losses'."""
@@ -250,7 +269,8 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12
         count, side = (max(4, batch // 4), 128) if tail else (batch, 64)
         if not quantising and stretch.fraction >= _QUANTISE_FROM:
             quantising = True
-            trainer.seed_codebook(crops.batch(128, 64).to(where))
+            trainer.freeze_encoder()
+            trainer.seed_codebook(crops.batch(32, 64).to(where) for _ in range(24))
         losses = trainer.step(crops.batch(count, side).to(where), stretch.fraction)
         stretch.advance(count)
         stretch.log(50, **losses)

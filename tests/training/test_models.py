@@ -65,7 +65,7 @@ def test_vqgan_steps_lower_the_loss_before_and_after_quantisation() -> None:
     images = nn.functional.avg_pool2d(images, 5, 1, 2)
     losses = [trainer.step(images, 0.1)["pixel"] for _ in range(12)]
     assert min(losses[-3:]) < losses[0]
-    trainer.seed_codebook(images)
+    trainer.seed_codebook([images])
     later = trainer.step(images, 0.9)
     assert {"alive", "adversarial", "critic"} <= later.keys()
     assert all(math.isfinite(value) for value in later.values())
