@@ -189,6 +189,28 @@ async def test_what_happened_while_the_wall_was_down_is_shown(
     ada.complaints = [said for said in ada.complaints if not BREAKS.search(said)]
 
 
+async def test_a_page_in_the_background_gives_its_connection_up_and_misses_nothing(
+    scene: Scene, people: list[Visitor]
+) -> None:
+    ada = people[0]
+    page = await ada.open()
+    await eventually(lambda: len(scene.feed.listeners) == 1)
+    await page.clock.install()
+    hide = (
+        "hidden => { Object.defineProperty(document, 'hidden', { get: () => hidden,"
+        " configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    await page.evaluate(hide, True)
+    await page.clock.run_for(31_000)
+    await eventually(lambda: not scene.feed.listeners)
+    dream = await scene.ask("asked meanwhile")
+    await page.evaluate(hide, False)
+    await page.clock.run_for(1_000)
+    await expect(page.locator(f"#forming #dream-{dream.id}")).to_have_count(1)
+    await eventually(lambda: len(scene.feed.listeners) == 1)
+    ada.complaints = [said for said in ada.complaints if not BREAKS.search(said)]
+
+
 async def test_a_mistake_is_said_and_what_was_typed_is_kept(
     scene: Scene, people: list[Visitor]
 ) -> None:
