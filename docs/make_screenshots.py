@@ -108,7 +108,7 @@ async def photograph(
         await ask(parts, theme, prompt, number, chosen, slowly=True)
         for number, prompt in enumerate(FORMING)
     ]
-    await until_half(parts, forming[0])
+    await until_seen(parts, forming[0])
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name, page in pages.items():
         await page.wait_for_function(
@@ -131,7 +131,7 @@ async def ask(
     steps = chosen.steps
     if slowly:
         info = parts.supervisor.engines[0]
-        steps = min(info.max_steps, 3 * (steps or info.default_steps))
+        steps = min(info.max_steps, 2 * (steps or info.default_steps))
     [dream] = await parts.dreams.ask(
         DreamRequest(
             theme=theme.slug,
@@ -145,12 +145,12 @@ async def ask(
     return dream
 
 
-async def until_half(parts: Services, dream: Dream) -> None:
-    """Wait until a dream is half done, so that there is something to see of it."""
-    async with asyncio.timeout(300):
+async def until_seen(parts: Services, dream: Dream) -> None:
+    """Wait until there is something to see of a dream."""
+    async with asyncio.timeout(1200):
         while True:
             live = parts.dreams.live(dream.id)
-            if live is None or (live.preview_version and 2 * live.step >= live.steps):
+            if live is None or (live.preview_version and 3 * live.step >= live.steps):
                 break
             await asyncio.sleep(0.1)
 
