@@ -117,7 +117,11 @@ def _vqgan_clip(
         takes_negative=True,
         steerable=True,
         options=clip_options(
-            perceptors.names, cutouts=32 if large else 12, kind="augmented", learning_rate=0.1
+            perceptors.names,
+            cutouts=32 if large else 8,
+            kind="augmented",
+            learning_rate=0.1 if large else 0.2,
+            start="chance" if large else "clouds",
         ),
     )
 
@@ -159,7 +163,11 @@ def _fourier_clip(
         takes_negative=True,
         steerable=True,
         options=clip_options(
-            perceptors.names, cutouts=32 if large else 12, kind="augmented", learning_rate=0.05
+            perceptors.names,
+            cutouts=32 if large else 8,
+            kind="augmented",
+            learning_rate=0.05,
+            start="chance",
         ),
     )
 

@@ -8,6 +8,8 @@ from generation.clip.cutouts import KINDS
 from generation.engines.options import complete_settings
 from generation.protocol import EngineInfo, OptionInfo, Recipe
 
+STARTS = ("chance", "clouds")
+
 
 @dataclass(frozen=True)
 class ClipSettings:
@@ -19,6 +21,7 @@ class ClipSettings:
     cut_pow: float
     learning_rate: float
     init_weight: float
+    start: str
 
     @classmethod
     def of(cls, recipe: Recipe, info: EngineInfo) -> ClipSettings:
@@ -35,11 +38,12 @@ class ClipSettings:
             cut_pow=float(values["cut_pow"]),
             learning_rate=float(values["learning_rate"]),
             init_weight=float(values["init_weight"]),
+            start=str(values["start"]),
         )
 
 
 def clip_options(
-    perceptors: tuple[str, ...], *, cutouts: int, kind: str, learning_rate: float
+    perceptors: tuple[str, ...], *, cutouts: int, kind: str, learning_rate: float, start: str
 ) -> tuple[OptionInfo, ...]:
     """Return the settings that every canvas has, with defaults that suit one of them."""
     return (
@@ -79,10 +83,17 @@ def clip_options(
         ),
         OptionInfo(
             name="init_weight",
-            help="How strongly the picture it starts from holds on, most at first. "
+            help="How strongly a given start picture holds on, most at first. "
             "The less strength, the more of it counts.",
             default=1.0,
             minimum=0.0,
             maximum=100.0,
+        ),
+        OptionInfo(
+            name="start",
+            help="What it starts from where no picture is given: chance alone, or soft clouds "
+            "of colour, which make for larger shapes.",
+            default=start,
+            choices=STARTS,
         ),
     )

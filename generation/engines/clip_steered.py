@@ -20,6 +20,7 @@ from torch import Tensor
 
 from generation.canvases.adam import adam_step
 from generation.canvases.base import Canvas, Start, Tensors
+from generation.canvases.clouds import clouds
 from generation.clip.cutouts import Streams, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
@@ -160,9 +161,8 @@ class ClipSteeredEngine:
                 f"{recipe.model} draws sides that are multiples of {canvas.multiple} pixels."
             )
         first = _targets(judge, recipe, recipe.prompt)
-        picture = decode_picture(job.init, recipe.width, recipe.height) if job.init else None
         streams = Streams.seeded(recipe.seed, self._device)
-        start = canvas.start(recipe.width, recipe.height, streams.geometry, picture)
+        start = _start(job, settings, canvas, streams.geometry)
         run = ClipRun(
             job=job,
             recipe=recipe,
@@ -390,6 +390,17 @@ def _adam(
         )
         for row, run in enumerate(runs)
     ]
+
+
+def _start(job: Job, settings: ClipSettings, canvas: Canvas, random: torch.Generator) -> Start:
+    """Start from the job's picture, or from clouds without holding on to them, or by chance."""
+    width, height = job.recipe.width, job.recipe.height
+    if job.init:
+        return canvas.start(width, height, random, decode_picture(job.init, width, height))
+    if settings.start == "clouds":
+        begun = canvas.start(width, height, random, clouds(width, height, random))
+        return replace(begun, anchor={})
+    return canvas.start(width, height, random, None)
 
 
 def _pull_weight(run: ClipRun) -> float:

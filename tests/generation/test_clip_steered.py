@@ -226,6 +226,21 @@ def test_a_start_picture_is_where_it_starts(model: str) -> None:
     assert tiny.difference(pixels(engine, run), pixels(engine, plain)) > 0.05
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_clouds_are_another_seeded_start_and_do_not_hold_on(model: str) -> None:
+    engine = tiny.engine(model)
+    cloudy, again, other, plain = (
+        engine.begin(tiny.job(model, seed=seed, settings={"start": start}), None)
+        for seed, start in ((1, "clouds"), (1, "clouds"), (2, "clouds"), (1, "chance"))
+    )
+    assert not cloudy.start.anchor
+    assert torch.equal(pixels(engine, cloudy), pixels(engine, again))
+    for run in (other, plain):
+        assert tiny.difference(pixels(engine, cloudy), pixels(engine, run)) > 0.01
+    engine.step([cloudy, plain, other])
+    assert [run.step for run in (cloudy, plain, other)] == [1, 1, 1]
+
+
 def test_a_strong_pull_keeps_the_start_picture() -> None:
     engine = tiny.engine("fourier")
     away = {}

@@ -94,7 +94,9 @@ def engine(model: str = "vqgan", *, exact: bool = False) -> ClipSteeredEngine:
         takes_init=True,
         takes_negative=True,
         steerable=True,
-        options=clip_options(Perceptors.names, cutouts=4, kind="classic", learning_rate=0.3),
+        options=clip_options(
+            Perceptors.names, cutouts=4, kind="classic", learning_rate=0.3, start="chance"
+        ),
     )
     return ClipSteeredEngine(info, make_canvas, Perceptors(), device=CPU, exact=exact)
 
