@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 _EPILOG = "Downloads, pictures and unfinished models lie in $DREAMSTREAM_TRAINING."
 
@@ -40,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = steps.add_parser("evaluate", help="draw the fixed prompts and measure")
     evaluate.add_argument("--count", type=int, default=200, help="prompts to draw, from the first")
     evaluate.add_argument("--into", default=None, help="folder for contact sheets and figures")
+    steer = steps.add_parser("steer", help="look at what starter-clip's gradients draw")
+    steer.add_argument("--steps", type=int, default=100)
+    steer.add_argument("--into", required=True, help="the contact sheet's file")
     export = steps.add_parser("export", help="write trained models into the repository")
     export.add_argument("models", nargs="*", default=["clip", "vqgan", "diffusion"])
     return parser
@@ -84,6 +88,10 @@ def main() -> None:
             from training.evaluate import evaluate
 
             evaluate(options.count, options.into)
+        case "steer":
+            from training.steering import sheet
+
+            sheet(Path(options.into), options.steps)
         case "export":
             from training.export import export
 

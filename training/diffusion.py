@@ -26,7 +26,7 @@ _LR = 1.5e-3
 _DROPOUT = 0.1
 _ADAMW = ("stem_conv*", "head*", "from_position*", "from_time*", "to_shared*", "to_last*",
           "*modulation*", "*.scale", "to_patches*")  # fmt: skip
-CPU_MODEL: dict[str, Any] = {"width": 288, "depth": 8, "heads": 6, "hidden": 672, "stem_width": 48}
+CPU_MODEL: dict[str, Any] = {"width": 224, "depth": 6, "heads": 4, "hidden": 512, "stem_width": 40}
 GPU_MODEL: dict[str, Any] = {"width": 384, "depth": 8, "heads": 6, "hidden": 896, "stem_width": 64}
 
 

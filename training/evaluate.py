@@ -135,8 +135,8 @@ def autoencoder_figures(count: int = 200) -> dict[str, float]:
     for start in range(0, count, _BATCH):
         images = torch.from_numpy(shards.batch(range(start, start + _BATCH))).permute(0, 3, 1, 2)
         wanted = images.float() / 127.5 - 1
-        latents = model.encode(wanted)
-        indices = model.nearest_codes(latents)
+        latents = model.continuous(wanted)
+        indices = model.nearest(latents)
         codes |= set(indices.flatten().tolist())
         for values, into in ((latents, errors), (model.lookup(indices), quantised_errors)):
             drawn = model.decode(values).clamp(-1, 1)
@@ -195,6 +195,8 @@ def evaluate(count: int = 200, into: str | None = None) -> dict[str, Any]:
     views = torch.from_numpy(held_out.batch(range(500))).permute(0, 3, 1, 2).float() / 255
     views = F.interpolate(views, (64, 64), mode="bilinear", antialias=True, align_corners=False)
     figures["clip_held_out_500"] = retrieval(own_image(views), own_text(held_out.captions[:500]))
+    # Its image tower took no part in drawing, but shares text tower and pictures with what did.
+    figures["clip_on_drawn"] = retrieval(own_image(pixels(images)), own_text(texts))
     found = judge()
     if found is not None:
         image, text = found

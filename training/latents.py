@@ -55,7 +55,7 @@ def encode(size: str, count: int, where: torch.device) -> None:
                     images, (height, width), mode="bilinear", antialias=True, align_corners=False
                 )
             with autocast(where):
-                found.append(model.encode(images / 127.5 - 1).half().cpu())
+                found.append(model.continuous(images / 127.5 - 1).half().cpu())
         torch.save({"latents": torch.cat(found), "captions": shards.captions}, path)
         print(path.name, flush=True)
 
@@ -88,7 +88,7 @@ def constants(where: torch.device) -> dict[str, Any]:
     images = torch.from_numpy(shards.batch(rows.tolist())).permute(0, 3, 1, 2).to(where).float()
     with autocast(where):
         latents = torch.cat(
-            [model.encode(part / 127.5 - 1).float() for part in torch.split(images, 32)]
+            [model.continuous(part / 127.5 - 1).float() for part in torch.split(images, 32)]
         )
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     normal = (latents - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)

@@ -43,7 +43,7 @@ def steer(texts: Sequence[str], steps: int, cutouts: int = 10, seed: int = 0) ->
     optimiser = torch.optim.Adam([z], 0.1)
 
     def picture() -> Tensor:
-        quantised = model.lookup(model.nearest_codes(z))
+        quantised = model.lookup(model.nearest(z))
         through = z + (quantised - z).detach()
         return (model.decode(through) + 1) / 2
 
@@ -56,7 +56,7 @@ def steer(texts: Sequence[str], steps: int, cutouts: int = 10, seed: int = 0) ->
         gap = (found - wanted.repeat_interleave(cutouts, 0)).norm(dim=-1) / 2
         loss = (2 * gap.clamp(max=0.999).arcsin().square()).mean() * len(texts)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         with torch.no_grad():
             z.copy_(z.clamp(low, high))

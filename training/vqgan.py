@@ -154,14 +154,15 @@ class Trainer:
         found = []
         for images in batches:
             with autocast(self.where):
-                found.append(self.model.encode(images).float().permute(0, 2, 3, 1).flatten(0, 2))
+                latents = self.model.continuous(images).float()
+            found.append(latents.permute(0, 2, 3, 1).flatten(0, 2))
         flat = torch.cat(found)
         codes = self.model.codebook
         pick = torch.from_numpy(self.rng.integers(0, len(flat), len(codes))).to(self.where)
         codes.copy_(flat[pick] + 0.02 * flat.std() * torch.randn_like(codes))
         for _ in range(rounds):
             nearest = torch.cat(
-                [self.model.nearest_codes(part.T[None, :, :, None]).flatten()
+                [self.model.nearest(part.T[None, :, :, None]).flatten()
                  for part in torch.split(flat, 8192)]
             )  # fmt: skip
             sums = torch.zeros_like(codes).index_add_(0, nearest, flat)
@@ -186,7 +187,7 @@ class Trainer:
         """Train on one batch [B, 3, H, W] in -1..1; return the losses."""
         set_rate(self.optimiser, schedule(fraction, decay_from=0.4))
         with autocast(self.where), torch.set_grad_enabled(fraction < _QUANTISE_FROM):
-            latents = self.model.encode(images)
+            latents = self.model.continuous(images)
         latents = latents.float()
         targets, draw = images, self.rng.random()
         if fraction < _QUANTISE_FROM:
@@ -226,7 +227,7 @@ class Trainer:
 
     def quantised(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Return the latents' codes and the loss that moves codes to their latents."""
-        indices = self.model.nearest_codes(latents)
+        indices = self.model.nearest(latents)
         codes = self.model.lookup(indices)
         counts = torch.bincount(indices.flatten(), minlength=len(self.usage))
         self.usage.lerp_(counts.float(), 0.02)

@@ -105,7 +105,7 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Return normalised latents [B, 8, H/8, W/8] of pictures [B, 3, H, W] in -1..1."""
-        latents = self.vqgan.encode(images.to(self.device))
+        latents = self.vqgan.continuous(images.to(self.device))
         mean, std = self._constant("latent_mean"), self._constant("latent_std")
         return (latents - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
 
