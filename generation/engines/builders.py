@@ -167,7 +167,7 @@ def _fourier_clip(
             cutouts=32 if large else 8,
             kind="augmented",
             learning_rate=0.05,
-            start="chance",
+            start="chance" if large else "clouds",
         ),
     )
 
