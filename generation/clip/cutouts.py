@@ -118,7 +118,7 @@ def cut(
     device = pictures.device
     pooled = kind == "pooled"
     if pooled:
-        pictures = (_pool(pictures, size, "avg") + _pool(pictures, size, "max")) / 2
+        pictures = (_average_pool(pictures, size) + _maximum_pool(pictures, size)) / 2
     views = torch.stack([each.views for each in plans]).to(device)
     crops = sample_views(pictures, views, size, zero_outside=pooled, deterministic=deterministic)
     if (colour := _stack([each.colour for each in plans], device)) is not None:
@@ -274,11 +274,29 @@ def _by_chance(views: Tensor, u: Tensor, chance: float) -> Tensor:
 # --- drawing ---------------------------------------------------------------------------------
 
 
-def _pool(pictures: Tensor, size: int, how: str) -> Tensor:
-    """Pool to `size`; a picture smaller than that is enlarged by repeating pixels."""
-    pool = F.adaptive_avg_pool2d if how == "avg" else F.adaptive_max_pool2d
-    pooled: Tensor = pool(pictures, size)
-    return pooled
+# Torch's own adaptive pooling has no deterministic gradient on CUDA; products and `gather` have.
+
+
+def _average_pool(pictures: Tensor, size: int) -> Tensor:
+    """Pool to `size` × `size` by the mean; a smaller picture is enlarged by repeating pixels."""
+    rows = _windows(pictures.shape[2], size).to(pictures)
+    columns = _windows(pictures.shape[3], size).to(pictures)
+    return rows @ pictures @ columns.T
+
+
+def _maximum_pool(pictures: Tensor, size: int) -> Tensor:
+    """Pool as `_average_pool` does, by the maximum."""
+    places = F.adaptive_max_pool2d(pictures.detach(), size, return_indices=True)[1]
+    return pictures.flatten(2).gather(2, places.flatten(2)).view_as(places)
+
+
+def _windows(length: int, size: int) -> Tensor:
+    """Return [size, length]: row i averages from ⌊i·length/size⌋ to ⌈(i+1)·length/size⌉."""
+    matrix = torch.zeros(size, length)
+    for row in range(size):
+        first, end = row * length // size, -(-(row + 1) * length // size)
+        matrix[row, first:end] = 1 / (end - first)
+    return matrix
 
 
 def _kept(boxes: Tensor, size: int) -> Tensor:

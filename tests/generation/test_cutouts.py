@@ -191,14 +191,15 @@ def test_gradients_reach_the_whole_picture(kind: str) -> None:
     assert float((gradient != 0).float().mean()) > (0.2 if kind == "pooled" else 0.9)
 
 
-def test_pooling_is_the_mean_of_average_and_maximum() -> None:
-    picture = torch.rand(1, 3, 32, 32, generator=seeded())
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (37, 50), (12, 9)])
+def test_pooling_is_the_mean_of_average_and_maximum(height: int, width: int) -> None:
+    picture = torch.rand(1, 3, height, width, generator=seeded())
     streams = [Streams.seeded(0, CPU)]
     plain = [
         type(plan("classic", streams[0], count=1, size=16, width=32, height=32))(torch.eye(3)[None])
     ]
     seen = cut("pooled", picture, plain, streams, 16)
-    expected = (F.avg_pool2d(picture, 2) + F.max_pool2d(picture, 2)) / 2
+    expected = (F.adaptive_avg_pool2d(picture, 16) + F.adaptive_max_pool2d(picture, 16)) / 2
     assert torch.allclose(seen[0, 0], expected[0], atol=1e-5)
 
 
