@@ -67,6 +67,11 @@ def _prepare(settings: Settings) -> None:
         faulthandler.register(signal.SIGUSR1)
     # A Ctrl-C at the terminal goes to the whole group; the bot decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if settings.niceness and hasattr(os, "nice"):
+        # Where both processes share the cores, a person's click goes before a step.
+        os.nice(settings.niceness)
+    # Threads that wait in a busy loop would starve whatever else wants the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if settings.threads > 0:
         # Before torch is imported, which reads them once.
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

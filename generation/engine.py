@@ -6,7 +6,7 @@ longer than a step, so progress, cancel, steer, pause, checkpoint and fairness n
 an engine: they happen between steps.
 
 To add an engine, write a module in ``generation/engines`` with a class that has the methods of
-`Engine`, and name it in ``generation/engines/__init__.py``. Three promises are asked of it:
+`Engine`, and name it in ``generation/engines/builders.py``. Three promises are asked of it:
 
 1. A run depends on its own job only. Random numbers come from the run's own generator (seeded
    before the first draw), and nothing is shared between the runs of a batch but arithmetic.

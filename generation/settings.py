@@ -17,6 +17,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models_dir: str = ""
     exact: bool = False
     threads: int = 0
+    niceness: int = 5
     memory_bytes: int = 0
     prewarm: str = "default"
     log_level: str = "INFO"
