@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+
+import aiosqlite
 
 from bot.ids import IdMaker, now_ms
 from bot.limits import Limits
@@ -12,10 +14,15 @@ from bot.store import Store, events, images, people
 from bot.store import dreams as rows
 from generation.protocol import Recipe
 
+Also = Callable[[aiosqlite.Connection, Sequence[Dream]], Awaitable[None]]
+
 
 @dataclass(frozen=True)
 class Order:
-    """Recipes to be drawn together, and whose and whence they are. `note` is for the person."""
+    """Recipes to be drawn together, and whose and whence they are. `note` is for the person.
+
+    `also` writes what a front must not lose either, in the same transaction.
+    """
 
     prompt: str
     theme: Theme
@@ -25,6 +32,7 @@ class Order:
     parent_id: str | None = None
     relation: Relation | None = None
     note: str = ""
+    also: Also | None = None
 
 
 class Acceptance:
@@ -67,6 +75,8 @@ class Acceptance:
                     person_id=dream.person.id,
                     payload=payload,
                 )
+            if order.also is not None:
+                await order.also(connection, dreams)
         return dreams
 
     def _dreams(self, order: Order, at_ms: int) -> list[Dream]:

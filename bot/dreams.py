@@ -12,7 +12,7 @@ import asyncio
 import msgspec
 
 from bot import requests
-from bot.acceptance import Acceptance, Order
+from bot.acceptance import Acceptance, Also, Order
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError, SchedulerError
@@ -82,8 +82,10 @@ class Dreams:
 
     # --- asking ------------------------------------------------------------------------------
 
-    async def ask(self, request: DreamRequest) -> list[Dream]:
+    async def ask(self, request: DreamRequest, also: Also | None = None) -> list[Dream]:
         """Accept what a person asks for. Once this returns, it survives every crash.
+
+        `also` is called within the transaction that accepts it, to write what belongs to it.
 
         Raises:
             InvalidRequestError: a value is wrong.
@@ -111,10 +113,13 @@ class Dreams:
                 request.parent_id,
                 request.relation,
                 plan.note,
+                also,
             )
         )
 
-    async def redo(self, dream_id: str, person: Person, *, same_seed: bool) -> Dream:
+    async def redo(
+        self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
+    ) -> Dream:
         """Draw a dream again: the same picture, or with another seed as if asked for today.
 
         Raises:
@@ -136,6 +141,7 @@ class Dreams:
                 [recipe],
                 parent_id=dream.id,
                 relation=Relation.REROLL,
+                also=also,
             )
         )
         return again

@@ -1,0 +1,41 @@
+"""Which theme a Discord channel carries; one that carries none has the default theme."""
+
+from __future__ import annotations
+
+from bot.ids import now_ms
+from bot.model import Theme
+from bot.store import Store
+from bot.store import channels as rows
+from bot.themes import DEFAULT_SLUG, Themes
+
+
+class Channels:
+    """The channels, each with its theme."""
+
+    def __init__(self, store: Store, themes: Themes) -> None:
+        self._store = store
+        self._themes = themes
+
+    async def theme_of(self, channel_id: int, parent_id: int | None = None) -> Theme:
+        """Return the theme of a channel; a thread without one has that of its channel."""
+        for place in (channel_id, parent_id):
+            theme = None if place is None else await rows.theme_of(self._store, place)
+            if theme is not None:
+                return theme
+        return await self._themes.get(DEFAULT_SLUG)
+
+    async def bind(self, channel_id: int, guild_id: int, slug: str) -> Theme:
+        """Hang a theme on a channel. What was asked there before stays in its own stream.
+
+        Raises:
+            NotFoundError: there is no such theme.
+        """
+        theme = await self._themes.get(slug)
+        async with self._store.write() as connection:
+            await rows.bind(connection, channel_id, guild_id, theme.id, now_ms())
+        return theme
+
+    async def unbind(self, channel_id: int) -> bool:
+        """Take the theme off a channel; say whether there was one."""
+        async with self._store.write() as connection:
+            return await rows.unbind(connection, channel_id)
