@@ -1,0 +1,1 @@
+"""What Discord shows of dreams: cards that form, and the buttons on them."""

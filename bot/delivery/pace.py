@@ -1,0 +1,129 @@
+"""Decide which card of a channel is sent next, and when, so that Discord's limits are kept.
+
+Pure: it is told the time and tells what may be sent. A channel takes `BURST` new messages and as
+many edits in `WINDOW_S`; a card is edited `FORMING_S` apart at the least, and one that only waits
+in the queue less often. What shows an end goes first, then what was never shown, then what forms:
+of those the one that has gone without for longest, so that nobody's dream holds up another's. It
+does not know what a card shows: whatever is newest when its turn comes is sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+FORMING_S = 3.0
+WAITING_S = 15.0
+BURST = 5
+WINDOW_S = 5.5
+_LONG_AGO = float("-inf")
+
+
+class Urgency(IntEnum):
+    """What a card has to show: less is sooner."""
+
+    END = 0
+    NEW = 1
+    FORMING = 2
+    WAITING = 3
+
+
+@dataclass
+class _Card:
+    """One message: what it has to show (None: nothing new), and when it was last shown."""
+
+    urgency: Urgency | None = None
+    posted: bool = False
+    wanted_s: float = 0.0
+    shown_s: float = _LONG_AGO
+    not_before_s: float = _LONG_AGO
+
+    @property
+    def gap_s(self) -> float:
+        return WAITING_S if self.urgency is Urgency.WAITING else FORMING_S
+
+    def due_s(self) -> float:
+        """Return when its turn comes, whatever the channel takes."""
+        return max(self.wanted_s, self.not_before_s, self.shown_s + self.gap_s)
+
+    def rank(self, now_s: float) -> tuple[int, float]:
+        """Return what to sort by: less goes first."""
+        assert self.urgency is not None
+        if self.urgency < Urgency.FORMING:
+            return self.urgency, self.wanted_s
+        # By how many of its gaps it has gone without: what only waits gets a smaller share.
+        last_s = max(self.shown_s, self.wanted_s - self.gap_s)
+        return Urgency.FORMING, -(now_s - last_s) / self.gap_s
+
+
+class _Window:
+    """The times at which things were sent lately."""
+
+    def __init__(self) -> None:
+        self._sent_s: deque[float] = deque(maxlen=BURST)
+
+    def add(self, now_s: float) -> None:
+        self._sent_s.append(now_s)
+
+    def free_s(self) -> float:
+        return self._sent_s[0] + WINDOW_S if len(self._sent_s) == BURST else _LONG_AGO
+
+
+class Pace:
+    """The cards of one channel."""
+
+    def __init__(self) -> None:
+        self._cards: dict[int, _Card] = {}
+        self._posts = _Window()
+        self._edits = _Window()
+
+    def want(self, key: int, urgency: Urgency, now_s: float, *, posted: bool) -> None:
+        """Note that a card has something new to show, as an edit where it has been posted."""
+        card = self._cards.setdefault(key, _Card())
+        card.posted = posted
+        if card.urgency is None:
+            card.urgency, card.wanted_s = urgency, now_s
+        else:
+            card.urgency = min(card.urgency, urgency)
+
+    def begin(self, key: int) -> None:
+        """Note that a card is being sent: what is wanted from here on is sent again."""
+        self._cards[key].urgency = None
+
+    def sent(self, key: int, now_s: float, *, posted: bool) -> None:
+        """Note that a card has been sent, by an edit where it had been posted before."""
+        (self._edits if posted else self._posts).add(now_s)
+        if key in self._cards:
+            self._cards[key].shown_s = now_s
+            self._cards[key].posted = True
+
+    def later(self, key: int, urgency: Urgency, now_s: float, delay_s: float) -> None:
+        """Note that a card could not be sent, and when to try again."""
+        if key in self._cards:
+            self.want(key, urgency, now_s, posted=self._cards[key].posted)
+            self._cards[key].not_before_s = now_s + delay_s
+
+    def drop(self, key: int) -> None:
+        """Forget a card."""
+        self._cards.pop(key, None)
+
+    def next(self, now_s: float) -> tuple[int | None, float | None]:
+        """Return the card to be sent now, or else in how many seconds to ask again.
+
+        Neither means that nothing is wanted.
+        """
+        best: int | None = None
+        soonest_s: float | None = None
+        for key, card in self._cards.items():
+            if card.urgency is None:
+                continue
+            window = self._edits if card.posted else self._posts
+            due_s = max(card.due_s(), window.free_s())
+            if due_s > now_s:
+                soonest_s = due_s if soonest_s is None else min(soonest_s, due_s)
+            elif best is None or card.rank(now_s) < self._cards[best].rank(now_s):
+                best = key
+        if best is not None:
+            return best, None
+        return None, None if soonest_s is None else soonest_s - now_s
