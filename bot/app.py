@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bot.config import Config
+from bot.channels import Channels
+from bot.config import TOKEN_VARIABLE, Config
 from bot.dreams import Dreams
 from bot.errors import ConfigError, DiskError
 from bot.feed import Feed
@@ -36,6 +38,11 @@ from bot.wall import Wall, WallSettings
 log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+STOPPING = "Stopping: dreams that are forming are kept and go on next time."
+NO_FRONT = (
+    "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
+    f"Turn the wall on, or put a bot token into {TOKEN_VARIABLE}."
+)
 
 
 @dataclass(frozen=True)
@@ -90,14 +97,52 @@ async def run(config: Config, token: str | None) -> int:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
             try:
-                if token is not None:
-                    log.warning("a Discord token is configured, and this version has no Discord")
-                await stop.wait()
-                print("Stopping: dreams that are forming are kept and go on next time.", flush=True)
+                if wall is None and token is None:
+                    raise ConfigError([NO_FRONT])
+                async with in_discord(parts, token) as lost:
+
+                    def on_lost(lost: asyncio.Future[str]) -> None:
+                        print(lost.result(), file=sys.stderr, flush=True)
+                        if wall is None:  # else people go on there
+                            stop.set()
+
+                    lost.add_done_callback(on_lost)
+                    await stop.wait()
+                    print(STOPPING, flush=True)
+                    return 1 if lost.done() and wall is None else 0
             finally:
                 if wall is not None:
                     await wall.stop()
-    return 0
+
+
+@asynccontextmanager
+async def in_discord(parts: Services, token: str | None) -> AsyncIterator[asyncio.Future[str]]:
+    """Be in Discord, where there is a token; give what will be why it can be no more.
+
+    Raises:
+        ConfigError: Discord does not accept the token.
+    """
+    if token is None:
+        yield asyncio.get_running_loop().create_future()
+        return
+    from bot.client import DiscordFront  # not needed without a token, and slow to load
+    from bot.front import Front
+
+    front = Front(
+        store=parts.store,
+        library=parts.library,
+        feed=parts.feed,
+        themes=parts.themes,
+        channels=Channels(parts.store, parts.themes),
+        dreams=parts.dreams,
+        drawer=parts.supervisor,
+    )
+    discord = DiscordFront(front, token)
+    await discord.start()
+    try:
+        yield discord.failed
+    finally:
+        await discord.stop()
 
 
 def make_wall(config: Config, parts: Services) -> Wall | None:

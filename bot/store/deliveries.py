@@ -15,6 +15,7 @@ import msgspec
 from bot.model import Dream
 from bot.store import Row, Store
 
+BY_ID = "SELECT * FROM delivery WHERE id = ?"
 OPEN = "SELECT * FROM delivery WHERE state = 'open' ORDER BY id"
 OPEN_OF_DREAM = "SELECT * FROM delivery WHERE dream_id = ? AND state = 'open' ORDER BY id"
 OF_DREAM = "SELECT * FROM delivery WHERE dream_id = ? ORDER BY id"
@@ -68,12 +69,15 @@ async def order(
 
 
 async def begin_send(connection: aiosqlite.Connection, delivery_id: int, now_ms: int) -> None:
-    """Record that a new message is about to be sent; one that is known is to be replaced."""
+    """Record that a new message is about to be sent; one that is known is to be replaced.
+
+    Trying again what may have been sent before does not count as another message.
+    """
     await connection.execute(
         """
         UPDATE delivery
-        SET sends = sends + 1, replaced_id = coalesce(message_id, replaced_id), message_id = NULL,
-            changed_ms = ?
+        SET sends = sends + (sends = 0 OR message_id IS NOT NULL),
+            replaced_id = coalesce(message_id, replaced_id), message_id = NULL, changed_ms = ?
         WHERE id = ? AND state = 'open'
         """,
         (now_ms, delivery_id),
@@ -119,6 +123,13 @@ async def open_rows(store: Store, dream_id: str | None = None) -> list[DeliveryR
     if dream_id is None:
         return [from_row(row) for row in await store.read(OPEN)]
     return [from_row(row) for row in await store.read(OPEN_OF_DREAM, (dream_id,))]
+
+
+async def by_id(store: Store, delivery_id: int) -> DeliveryRow:
+    """Return a delivery that is known to be there."""
+    row = await store.read_one(BY_ID, (delivery_id,))
+    assert row is not None
+    return from_row(row)
 
 
 async def of_dream(store: Store, dream_id: str) -> list[DeliveryRow]:

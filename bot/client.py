@@ -1,0 +1,183 @@
+"""The Discord client: joins, keeps joined, and hands what people do to cogs and buttons.
+
+It asks for no privileged intent and calls nobody (`AllowedMentions.none()`). Cogs are loaded by
+name, since ``bot`` does not know them. What goes wrong for good is a sentence in `DiscordFront`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.command_sync import try_to_sync
+from bot.config import TOKEN_VARIABLE
+from bot.delivery import actions
+from bot.delivery.buttons import DreamButton
+from bot.delivery.interactions import PERMISSIONS, TooLateError, tell
+from bot.delivery.sender import DiscordSender
+from bot.delivery.service import Delivery
+from bot.errors import ConfigError, DreamstreamError
+from bot.front import Front
+
+log = logging.getLogger(__name__)
+
+COGS = ("cogs.dream",)
+START_S = 15.0
+RETRY_S = (5.0, 15.0, 60.0)
+
+WRONG_TOKEN = (
+    "Discord does not accept the bot token. Copy it anew from the developer portal (page “Bot”, "
+    f"“Reset Token”) into {TOKEN_VARIABLE}, or into the file that discord.token_file names."
+)
+REVOKED = (
+    "Discord has closed the connection: the bot token is no longer valid. Copy the new one from "
+    "the developer portal and start Dreamstream again; nothing that was asked for is lost."
+)
+DISALLOWED_INTENTS = (
+    "Discord does not allow the intents that were asked for. Dreamstream needs no privileged "
+    "intent; look at the bot's page in the developer portal, or create a new application."
+)
+
+
+class Client(commands.AutoShardedBot):
+    """A connection to Discord. Make a new one for each login."""
+
+    def __init__(self, front: Front) -> None:
+        super().__init__(
+            command_prefix=commands.when_mentioned,
+            help_command=None,
+            intents=discord.Intents(guilds=True),
+            allowed_mentions=discord.AllowedMentions.none(),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=None,
+        )
+        self.front = front
+        self.delivery = Delivery(front, DiscordSender(self, front.store))
+        self.tree.on_error = _on_command_error  # type: ignore[method-assign]
+
+    async def setup_hook(self) -> None:
+        """Get ready for people, before the gateway is opened."""
+        for name in COGS:
+            await self.load_extension(name)
+        self.add_dynamic_items(DreamButton)
+        await try_to_sync(self.tree, self.front.store)
+        await self.delivery.start()
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Take forms: they are not remembered by the library, so they survive a restart."""
+        if interaction.type is discord.InteractionType.modal_submit:
+            with suppress(TooLateError):
+                await actions.submitted(interaction)
+
+    async def close(self) -> None:
+        """Let what is being sent arrive, and leave."""
+        await self.delivery.stop()
+        await super().close()
+
+
+async def _on_command_error(
+    interaction: discord.Interaction, error: app_commands.AppCommandError
+) -> None:
+    cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+    if isinstance(cause, TooLateError):
+        log.info("A command could not be acknowledged in time; nothing was done")
+    elif isinstance(cause, DreamstreamError):
+        await tell(interaction, str(cause))
+    elif isinstance(cause, app_commands.CheckFailure):
+        await tell(interaction, "You may not use this command here.")
+    else:
+        log.error("A command failed", exc_info=cause)
+        await tell(interaction, "Something went wrong here, and has been written down.")
+
+
+class DiscordFront:
+    """Keeps the product in Discord, from `start` to `stop`.
+
+    `failed` is done with a sentence when it cannot be there any more.
+    """
+
+    def __init__(
+        self, front: Front, token: str, make: Callable[[Front], Client] | None = None
+    ) -> None:
+        self._front = front
+        self._token = token
+        self._make = make or Client
+        self._client: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Log in. Where Discord cannot be reached, it goes on trying by itself.
+
+        Raises:
+            ConfigError: Discord does not accept the token.
+        """
+        self._task = asyncio.create_task(self._run(), name="discord")
+        self.failed.add_done_callback(lambda _: self._settled.set())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), START_S)
+        if self.failed.done():
+            await self.stop()
+            raise ConfigError([self.failed.result()])
+
+    async def stop(self) -> None:
+        """Leave Discord; what is being sent still arrives, within reason."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        attempt = 0
+        while not self.failed.done():
+            sentence = await self._once()
+            if sentence is not None:
+                self.failed.set_result(sentence)
+                return
+            self._settled.set()  # the start waits no longer: it may take hours
+            delay_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
+            attempt += 1
+            await asyncio.sleep(delay_s)
+
+    async def _once(self) -> str | None:
+        """Be in Discord for as long as it lasts; return a sentence where that is for good."""
+        client = self._client = self._make(self._front)
+        try:
+            await client.login(self._token)
+            print(f"Invite the bot to a server with {invite(client)}", flush=True)
+            self._settled.set()
+            await client.connect(reconnect=True)
+        except discord.LoginFailure:
+            return WRONG_TOKEN
+        except discord.PrivilegedIntentsRequired:
+            return DISALLOWED_INTENTS
+        except discord.ConnectionClosed as error:
+            if error.code == 4004:
+                return REVOKED
+            if error.code in (4013, 4014):
+                return DISALLOWED_INTENTS
+            log.warning("Discord closed the connection (%s); trying again", error.code)
+        except (discord.HTTPException, discord.GatewayNotFound, OSError, TimeoutError) as error:
+            log.warning("Discord cannot be reached (%s); trying again", error)
+        finally:
+            await client.close()
+        return None
+
+
+def invite(client: commands.AutoShardedBot) -> str:
+    """Return the address at which the bot is invited, with exactly the permissions it uses."""
+    assert client.application_id is not None, "the client has not logged in"
+    return discord.utils.oauth_url(
+        client.application_id, permissions=PERMISSIONS, scopes=("bot", "applications.commands")
+    )

@@ -1,0 +1,144 @@
+"""What every command and button does: who asks, where, may we post there, and how to answer.
+
+An interaction must be acknowledged within 3 s, so `acknowledged` comes before anything that may
+wait. Answers are seen by the asker alone and call nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+
+import aiosqlite
+import discord
+
+from bot.acceptance import Also
+from bot.errors import DreamstreamError, ForbiddenError
+from bot.front import Front
+from bot.ids import now_ms
+from bot.model import Dream, Person, Theme
+from bot.store import deliveries
+from bot.text import shorten
+
+log = logging.getLogger(__name__)
+
+ACKNOWLEDGE_S = 2.5
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    attach_files=True,
+    read_message_history=True,
+)
+"""What the bot asks for when it is invited; each is used."""
+
+Interaction = discord.Interaction[Any]
+
+
+class _HasFront(Protocol):
+    front: Front
+
+
+class TooLateError(Exception):
+    """The interaction could not be acknowledged: nobody would learn what came of it."""
+
+
+def front_of(interaction: Interaction) -> Front:
+    """Return the services of the client that got the interaction."""
+    return cast(_HasFront, interaction.client).front
+
+
+def person_of(interaction: Interaction) -> Person:
+    """Return who asks."""
+    return Person(f"discord:{interaction.user.id}", interaction.user.display_name)
+
+
+async def theme_of(interaction: Interaction) -> Theme:
+    """Return the theme of the channel in which something is asked."""
+    parent_id = getattr(interaction.channel, "parent_id", None)
+    return await front_of(interaction).channels.theme_of(_channel_id(interaction), parent_id)
+
+
+def posting_here(interaction: Interaction) -> Also:
+    """Return what orders a card in this channel, along with the dream it is to show.
+
+    Raises:
+        ForbiddenError: the bot may not post pictures here.
+    """
+    _check_may_post(interaction)
+    guild_id, channel_id = interaction.guild_id, _channel_id(interaction)
+    assert guild_id is not None  # as `_check_may_post` has seen
+
+    async def order(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
+        await deliveries.order(connection, dreams, guild_id, channel_id, now_ms())
+
+    return order
+
+
+@asynccontextmanager
+async def acknowledged(interaction: Interaction) -> AsyncIterator[None]:
+    """Acknowledge first; then answer with a sentence whatever goes wrong inside."""
+    try:
+        async with asyncio.timeout(ACKNOWLEDGE_S):
+            await interaction.response.defer(ephemeral=True, thinking=True)
+    except (discord.HTTPException, OSError, TimeoutError) as error:
+        raise TooLateError from error
+    with_sentence = answered(interaction)
+    async with with_sentence:
+        yield
+
+
+@asynccontextmanager
+async def answered(interaction: Interaction) -> AsyncIterator[None]:
+    """Answer with a sentence whatever goes wrong inside."""
+    try:
+        yield
+    except TooLateError:
+        raise
+    except DreamstreamError as error:
+        await tell(interaction, str(error))
+    except Exception:
+        log.exception("An interaction failed: %s", interaction.data)
+        await tell(interaction, "Something went wrong here, and has been written down.")
+
+
+async def tell(interaction: Interaction, text: str, **more: Any) -> None:
+    """Answer the asker alone. An answer that does not arrive is only logged."""
+    text = shorten(text, 1900)
+    try:
+        if interaction.response.is_done():
+            await interaction.edit_original_response(content=text, **more)
+        else:
+            await interaction.response.send_message(text, ephemeral=True)
+    except (discord.HTTPException, OSError) as error:
+        log.info("An answer did not arrive: %s", error)
+
+
+def _channel_id(interaction: Interaction) -> int:
+    if interaction.channel_id is None:
+        raise ForbiddenError("Dreams are asked for in a channel of a server.")
+    return interaction.channel_id
+
+
+def _check_may_post(interaction: Interaction) -> None:
+    by_user_only = interaction.is_user_integration() and not interaction.is_guild_integration()
+    if interaction.guild_id is None or by_user_only:
+        raise ForbiddenError(
+            "I can only post where I have been invited as a bot. Ask in a server that has me."
+        )
+    has = interaction.app_permissions
+    in_thread = isinstance(interaction.channel, discord.Thread)
+    needed = {
+        "View Channel": has.view_channel,
+        "Send Messages": has.send_messages_in_threads if in_thread else has.send_messages,
+        "Attach Files": has.attach_files,
+    }
+    missing = [name for name, granted in needed.items() if not granted]
+    if missing:
+        raise ForbiddenError(
+            "I may not post pictures here, so nothing was drawn. Somebody who manages this channel "
+            f"can give me: {', '.join(missing)}."
+        )

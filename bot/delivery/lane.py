@@ -1,0 +1,77 @@
+"""One channel's cards on their way: sends one after the other, as fast as `Pace` allows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from bot.delivery.pace import Pace, Urgency
+
+Show = Callable[["Lane", int], Awaitable[None]]
+
+
+class Lane:
+    """Works while there is something to show, and rests otherwise."""
+
+    def __init__(self, show: Show, clock: Callable[[], float] = time.monotonic) -> None:
+        self._show = show
+        self._clock = clock
+        self._pace = Pace()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._sending = False
+
+    def want(self, key: int, urgency: Urgency, *, posted: bool) -> None:
+        """Have a card shown, in its turn."""
+        self._pace.want(key, urgency, self._clock(), posted=posted)
+        self._wake.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="discord-lane")
+
+    def sent(self, key: int, *, posted: bool) -> None:
+        """Note that a card has been sent."""
+        self._pace.sent(key, self._clock(), posted=posted)
+
+    def later(self, key: int, urgency: Urgency, delay_s: float) -> None:
+        """Have a card tried again."""
+        self._pace.later(key, urgency, self._clock(), delay_s)
+
+    def drop(self, key: int) -> None:
+        """Forget a card."""
+        self._pace.drop(key)
+
+    async def stop(self, limit_s: float) -> None:
+        """Let what is being sent arrive, within reason, and send no more."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        if self._sending:
+            self._pace = Pace()
+            self._wake.set()
+            await asyncio.wait([task], timeout=limit_s)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                key, wait_s = self._pace.next(self._clock())
+                if key is not None:
+                    self._pace.begin(key)
+                    self._sending = True
+                    try:
+                        await self._show(self, key)
+                    finally:
+                        self._sending = False
+                elif wait_s is None:
+                    return
+                else:
+                    self._wake.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), wait_s)
+        finally:
+            if self._task is asyncio.current_task():
+                self._task = None

@@ -1,0 +1,173 @@
+"""Bring one card to Discord: send it, edit it, or find the one that is there already.
+
+Safe to be interrupted anywhere: that a message is about to be sent is written down before, and
+where one may have been sent that is not known, it is looked for. Sending twice within minutes
+under one nonce gives one message. This module does not know when a card is to be sent, nor why.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+import discord
+
+from bot.delivery.buttons import dream_of
+from bot.delivery.card import Face
+from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
+from bot.ids import now_ms
+from bot.store import Store, deliveries
+from bot.store.deliveries import DeliveryRow
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 55 * 60
+_UNKNOWN_MESSAGE = 10008
+_TOO_LARGE = 40005
+_EDITED_TOO_OFTEN = 30046
+_LOOK_BACK_MS = 60_000
+_LOOK_AT = 200
+
+
+class TryLaterError(Exception):
+    """It cannot be shown at present; it may be later."""
+
+
+class NeverError(Exception):
+    """It can never be shown. The text says why."""
+
+
+class TooLargeError(Exception):
+    """The picture is larger than what may be uploaded there."""
+
+
+class Sender(Protocol):
+    """Brings cards to Discord; tests put another in its place."""
+
+    async def show(self, row: DeliveryRow, face: Face) -> DeliveryRow:
+        """Have the row's message show a face; return the row as it is then.
+
+        Raises:
+            TryLaterError, NeverError, TooLargeError: it does not show it.
+        """
+        ...
+
+    def limit_bytes(self, guild_id: int) -> int:
+        """Return how large an upload may be in a guild."""
+        ...
+
+
+class DiscordSender:
+    """The `Sender` that does it."""
+
+    def __init__(self, client: discord.Client, store: Store) -> None:
+        self._client = client
+        self._store = store
+
+    def limit_bytes(self, guild_id: int) -> int:
+        """Return how large an upload may be in a guild."""
+        guild = self._client.get_guild(guild_id)
+        return DEFAULT_LIMIT_BYTES if guild is None else guild.filesize_limit
+
+    async def show(self, row: DeliveryRow, face: Face) -> DeliveryRow:
+        """Have the row's message show a face; return the row as it is then.
+
+        Raises:
+            TryLaterError, NeverError, TooLargeError: it does not show it.
+        """
+        try:
+            if row.message_id is None and row.sends:
+                row = await self._found(row)
+            if row.message_id is None or _stale(row.message_id):
+                return await self._send(row, face)
+            try:
+                await self._edit(row, row.message_id, face)
+            except discord.HTTPException as error:
+                if error.code != _EDITED_TOO_OFTEN:
+                    raise
+                return await self._send(row, face)
+            return await self._without_older(row)
+        except discord.HTTPException as error:
+            raise _meaning(error) from error
+        except (OSError, TimeoutError) as error:
+            raise TryLaterError(f"Discord cannot be reached ({error})") from error
+
+    async def _send(self, row: DeliveryRow, face: Face) -> DeliveryRow:
+        async with self._store.write() as connection:
+            await deliveries.begin_send(connection, row.id, now_ms())
+        row = await self._again(row)
+        message = await self._channel(row).send(
+            view=face.view(), files=face.files(), nonce=f"{row.dream_id}-{row.sends}"
+        )
+        return await self._without_older(await self._known(row, message.id))
+
+    async def _edit(self, row: DeliveryRow, message_id: int, face: Face) -> None:
+        message = self._channel(row).get_partial_message(message_id)
+        await message.edit(view=face.view(), attachments=face.files())
+
+    async def _found(self, row: DeliveryRow) -> DeliveryRow:
+        """Look for the message that an earlier attempt may have sent."""
+        after = discord.Object(_snowflake(row.created_ms - _LOOK_BACK_MS))
+        try:
+            async for message in self._channel(row).history(
+                limit=_LOOK_AT, after=after, oldest_first=True
+            ):
+                ours = self._client.user is not None and message.author.id == self._client.user.id
+                if (
+                    ours
+                    and message.id != row.replaced_id
+                    and dream_of(list(message.components)) == row.dream_id
+                ):
+                    return await self._known(row, message.id)
+        except discord.Forbidden:
+            log.info("The history of channel %s may not be read", row.channel_id)
+        return row
+
+    async def _known(self, row: DeliveryRow, message_id: int) -> DeliveryRow:
+        async with self._store.write() as connection:
+            await deliveries.sent(connection, row.id, message_id, now_ms())
+        return await self._again(row)
+
+    async def _again(self, row: DeliveryRow) -> DeliveryRow:
+        return await deliveries.by_id(self._store, row.id)
+
+    async def _without_older(self, row: DeliveryRow) -> DeliveryRow:
+        """Take away the message that the present one has replaced."""
+        if row.replaced_id is None:
+            return row
+        try:
+            await self._channel(row).get_partial_message(row.replaced_id).delete()
+        except discord.NotFound:
+            pass
+        except discord.HTTPException as error:
+            log.info("An older message of dream %s stays: %s", row.dream_id, error)
+        async with self._store.write() as connection:
+            await deliveries.replaced(connection, row.id)
+        return await self._again(row)
+
+    def _channel(self, row: DeliveryRow) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
+
+
+def _meaning(error: discord.HTTPException) -> Exception:
+    """Tell whether something can ever be shown from what Discord answered."""
+    if error.status == 413 or error.code == _TOO_LARGE:
+        return TooLargeError(str(error))
+    if isinstance(error, discord.NotFound):
+        if error.code == _UNKNOWN_MESSAGE:
+            return NeverError("The message was deleted.")
+        return NeverError("The channel is gone.")
+    if error.status in (401, 403, 408, 429) or error.status >= 500:
+        return TryLaterError(str(error))
+    return NeverError(f"Discord refuses the message: {error}")
+
+
+def _stale(message_id: int) -> bool:
+    """Say whether a message is so old that Discord lets it be edited but slowly."""
+    made_s = discord.utils.snowflake_time(message_id).timestamp()
+    return time.time() - made_s > FRESH_S
+
+
+def _snowflake(at_ms: int) -> int:
+    return (at_ms - discord.utils.DISCORD_EPOCH) << 22

@@ -1,0 +1,195 @@
+"""Judge the bot's REST requests by Discord's own description, and by the rules it leaves out.
+
+The description (OpenAPI) lies beside the checkout, in ``shared/discord``; where it is not there
+only the hand-written rules are applied. Two of its statements are known to be wrong about what
+Discord takes, and are excused: whole numbers as `attachments[].id`, and text as
+`default_member_permissions`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "discord"
+needs_description = pytest.mark.skipif(
+    not (FOLDER / "openapi.json").is_file(),
+    reason="Discord's OpenAPI description is not beside the checkout (shared/discord)",
+)
+
+_IS_V2 = 1 << 15
+_EXCUSED = (re.compile(r"attachments\.\d+\.id"), re.compile(r"(.*\.)?default_member_permissions"))
+
+
+def check_requests(requests: Iterable[tuple[str, str, Any]]) -> None:
+    """Fail if any request (method, path below /api/v10, JSON body or None) is not as it must be."""
+    found = [
+        f"{method} {path}: {fault}"
+        for method, path, body in requests
+        for fault in faults(method, path, body)
+    ]
+    assert not found, "\n".join(found)
+
+
+def faults(method: str, path: str, body: Any) -> Iterator[str]:
+    """Yield what is wrong about a request."""
+    if body is not None:
+        yield from _rules(method, path, body)
+    if not (FOLDER / "openapi.json").is_file():
+        return
+    operation = _operation(method, path)
+    if operation is None:
+        yield "there is no such route"
+        return
+    content = operation.get("requestBody", {}).get("content", {})
+    if body is None:
+        if operation.get("requestBody", {}).get("required"):
+            yield "the body is missing"
+        return
+    if "application/json" not in content:
+        yield "no body is taken"
+        return
+    schema = content["application/json"]["schema"]
+    for error in _validator(json.dumps(schema)).iter_errors(body):
+        yield from _told(error, "")
+    known = _properties(schema)
+    if isinstance(body, dict) and known:
+        # discord.py sends `tts` along with every edit; Discord takes no notice of it.
+        unknown = set(body) - known - ({"tts"} if method == "PATCH" else set())
+        if unknown:
+            yield f"unknown keys {sorted(unknown)}"
+
+
+def _told(error: jsonschema.ValidationError, base: str) -> Iterator[str]:
+    place = ".".join(str(part) for part in error.absolute_path)
+    if any(excused.fullmatch(place) for excused in _EXCUSED):
+        return
+    if error.context:
+        # Of several forms that would do, the one that comes nearest says what is wrong.
+        best = jsonschema.exceptions.best_match([error])
+        inner = ".".join(str(part) for part in best.absolute_path) if best else place
+        if any(excused.fullmatch(inner) for excused in _EXCUSED):
+            return
+        error, place = (best, inner) if best else (error, place)
+    yield f"{place or 'body'}: {error.message[:300]}"
+
+
+@cache
+def _description() -> dict[str, Any]:
+    description: dict[str, Any] = json.loads((FOLDER / "openapi.json").read_text(encoding="utf-8"))
+    return description
+
+
+@cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    whole = json.loads(schema) | {"components": _description()["components"]}
+    return jsonschema.Draft202012Validator(whole)
+
+
+@cache
+def _operation(method: str, path: str) -> dict[str, Any] | None:
+    best: tuple[int, dict[str, Any]] | None = None
+    parts = path.strip("/").split("/")
+    for template, operations in _description()["paths"].items():
+        wanted = template.strip("/").split("/")
+        pairs = list(zip(wanted, parts, strict=False))
+        fits = len(wanted) == len(parts) and all(w[0] == "{" or w == p for w, p in pairs)
+        literal = sum(w == p for w, p in pairs)
+        if fits and method.lower() in operations and (best is None or literal > best[0]):
+            best = (literal, operations[method.lower()])
+    return None if best is None else best[1]
+
+
+def _properties(schema: dict[str, Any]) -> set[str]:
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return _properties(_description()["components"]["schemas"][name])
+    found = set(schema.get("properties", ()))
+    for kind in ("allOf", "anyOf", "oneOf"):
+        for one in schema.get(kind, ()):
+            found |= _properties(one)
+    return found
+
+
+# --- what the description leaves out ---------------------------------------------------------
+
+
+def _rules(method: str, path: str, body: Any) -> Iterator[str]:
+    if method == "PUT" and path.endswith("/commands"):
+        yield from _command_rules(body)
+        return
+    message = body
+    if path.endswith("/callback"):
+        if body.get("type") == 9:
+            yield from _modal_rules(body["data"])
+            return
+        message = body.get("data") or {}
+    if not isinstance(message, dict):
+        return
+    if len(message.get("content") or "") > 2000:
+        yield "more than 2,000 characters"
+    components = list(_walk(message.get("components") or []))
+    ids = [one["custom_id"] for one in components if "custom_id" in one]
+    if len(ids) != len(set(ids)):
+        yield "a custom_id twice"
+    if any(len(one) > 100 for one in ids):
+        yield "a custom_id of more than 100 characters"
+    if len(components) > 40:
+        yield "more than 40 components"
+    if sum(len(one.get("content", "")) for one in components) > 4000:
+        yield "more than 4,000 characters in components"
+    if any(len(one.get("label") or "") > 80 for one in components):
+        yield "a label of more than 80 characters"
+    if any(one["type"] == 1 and len(one["components"]) > 5 for one in components):
+        yield "more than five buttons in a row"
+    if (message.get("flags") or 0) & _IS_V2 and (message.get("content") or message.get("embeds")):
+        yield "content or embeds beside components V2"
+    has_v2 = any(one["type"] in (9, 10, 11, 12, 13, 14, 17) for one in components)
+    if has_v2 and not (message.get("flags") or 0) & _IS_V2:
+        yield "components V2 without their flag"
+    if method == "POST" and path.endswith("/messages"):
+        if not message.get("components") and not message.get("content"):
+            yield "an empty message"
+        if "allowed_mentions" not in message:
+            yield "mentions are not held back"
+
+
+def _modal_rules(modal: dict[str, Any]) -> Iterator[str]:
+    if not 1 <= len(modal["components"]) <= 5:
+        yield "a form has one to five fields"
+    if len(modal["title"]) > 45:
+        yield "a title of more than 45 characters"
+    if len(modal["custom_id"]) > 100:
+        yield "a custom_id of more than 100 characters"
+
+
+def _command_rules(tree: list[dict[str, Any]]) -> Iterator[str]:
+    for command in tree:
+        for named in [command, *command.get("options", [])]:
+            if (
+                not re.fullmatch(r"[-_\w]{1,32}", named["name"])
+                or named["name"].lower() != (named["name"])
+            ):
+                yield f"the name {named['name']}"
+            if not 1 <= len(named["description"]) <= 100:
+                yield f"the description of {named['name']}"
+        required = [option.get("required", False) for option in command.get("options", [])]
+        if required != sorted(required, reverse=True):
+            yield "options that are required come first"
+        if len(required) > 25:
+            yield "more than 25 options"
+
+
+def _walk(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for component in components:
+        yield component
+        yield from _walk(component.get("components", []))
+        if component.get("accessory"):
+            yield from _walk([component["accessory"]])
