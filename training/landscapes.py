@@ -178,7 +178,7 @@ def island(rng: Rng, width: int, height: int) -> Scenery:
         cone = np.clip(1.05 - np.abs(x) * 1.6, 0, 0.8) ** 1.2
         line = horizon + 0.04 - 0.5 * cone
         fill_below(picture, line, rgb("#5b4238", rng) * dim)
-        top = float(line.min())
+        top = float(np.min(line))
         disc(picture, 0.5, top, 0.09 * height, rgb("#ff7a1f"), 0.8)
         flow = np.abs(x - 0.06 * np.sin(np.linspace(0, 9, height))[:, None]) < 0.05
         flow &= np.arange(height)[:, None] > top * height
