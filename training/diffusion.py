@@ -38,7 +38,7 @@ class Mix:
 
     def odds(self) -> dict[str, float]:
         """Return odds by size name."""
-        late = float(np.clip((self.fraction - 0.45) / 0.3, 0, 1))
+        late = float(np.clip((self.fraction - 0.6) / 0.25, 0, 1))
         return {"small": 1.0 - 0.75 * late, "square": 0.05 + 0.6 * late,
                 "wide": 0.02 + 0.06 * late, "tall": 0.02 + 0.06 * late}  # fmt: skip
 
@@ -78,7 +78,7 @@ class Trainer:
         self, pictures: Tensor, states: Tensor, mask: Tensor, fraction: float
     ) -> dict[str, float]:
         """Train on normalised latents [B, C, h, w] with their text states."""
-        set_rate(self.optimiser, schedule(fraction, decay_from=0.55))
+        set_rate(self.optimiser, schedule(fraction, decay_from=0.45))
         noise = torch.randn(pictures.shape, generator=self.generator).to(self.where)
         t = torch.randn(len(pictures), generator=self.generator).add_(0.2).sigmoid_().to(self.where)
         loss = flow_loss(self.model, pictures, noise, t, states, mask)
@@ -121,12 +121,14 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12
     mean = torch.tensor(config["latent_mean"]).view(1, -1, 1, 1)
     std = torch.tensor(config["latent_std"]).view(1, -1, 1, 1)
     pools = {size: found for size in Mix(0).odds() if (found := Latents.load(size)) is not None}
+    odds_within = {size: pool.odds() for size, pool in pools.items()}
     rng = np.random.default_rng(seed + 5 + stretch.step)
     while stretch.running:
         odds = {size: p for size, p in Mix(stretch.fraction).odds().items() if size in pools}
         share = np.array(list(odds.values()))
-        pool = pools[str(rng.choice(list(odds), p=share / share.sum()))]
-        chosen = rng.integers(0, len(pool.captions), batch)
+        size = str(rng.choice(list(odds), p=share / share.sum()))
+        pool = pools[size]
+        chosen = np.searchsorted(odds_within[size], rng.random(batch))
         texts = ["" if rng.random() < _DROPOUT else pool.captions[i] for i in chosen]
         tokens, mask = tokenize(tokenizer, texts)
         with torch.no_grad(), autocast(where):

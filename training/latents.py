@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from generation.starter.autoencoder import StarterVQGAN
 from training import vqgan
+from training.lists import word_list
 from training.paths import subdir
 from training.shards import SHAPES, Shards, seeds
 from training.state import autocast, latest
@@ -21,6 +24,10 @@ SIZES: dict[str, tuple[str, int, int]] = {
     "wide": ("wide", *SHAPES["wide"]), "tall": ("tall", *SHAPES["tall"]),
 }  # fmt: skip
 """Name: the shards' shape, then width and height in pixels that they are encoded at."""
+
+
+_SCENERY = {"orange", "volcano", "island", "sun", "moon", "rainbow", "mountain", "cloud", "star"}
+_COMMON_WEIGHT = 2.5
 
 
 def frozen_vqgan(where: torch.device) -> StarterVQGAN:
@@ -60,6 +67,12 @@ def encode(size: str, count: int, where: torch.device) -> None:
         print(path.name, flush=True)
 
 
+def shows_common_thing(caption: str) -> bool:
+    """Whether a caption names a common noun that is not a piece of scenery or a colour."""
+    words = set(caption.replace(",", " ").split())
+    return bool((word_list("common_nouns") - _SCENERY) & words)
+
+
 @dataclass
 class Latents:
     """Latents of one size in memory, with their captions."""
@@ -67,6 +80,12 @@ class Latents:
     values: Tensor
     """[N, C, h, w] float16, as the encoder gives them"""
     captions: list[str]
+
+    def odds(self) -> npt.NDArray[np.float64]:
+        """Return cumulative odds: common things, which are hard, are drawn more than scenery."""
+        weights = [_COMMON_WEIGHT if shows_common_thing(text) else 1.0 for text in self.captions]
+        shares: npt.NDArray[np.float64] = np.cumsum(weights) / np.sum(weights)
+        return shares
 
     @classmethod
     def load(cls, size: str) -> Latents | None:

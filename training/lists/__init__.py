@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parent
@@ -13,6 +14,7 @@ def lines(name: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
+@cache
 def word_list(name: str) -> frozenset[str]:
     """Return a list's words."""
     return frozenset(word for line in lines(name) for word in line.split())

@@ -1,0 +1,99 @@
+"""The weights in the repository: within their budgets, loadable, and about what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from generation.starter import (
+    CLIP_WEIGHTS,
+    DIFFUSION_DIR,
+    VQGAN_WEIGHTS,
+    available,
+    load_clip,
+    load_diffusion,
+    load_vqgan,
+)
+from generation.starter.pipeline import StarterPipeline
+from generation.starter.transformer import WEIGHTS_NAME
+
+_MB = 1_000_000
+
+
+def test_weights_stay_light_to_clone() -> None:
+    sizes = {
+        "clip": CLIP_WEIGHTS.stat().st_size,
+        "vqgan": VQGAN_WEIGHTS.stat().st_size,
+        "diffusion": (DIFFUSION_DIR / "transformer" / WEIGHTS_NAME).stat().st_size,
+    }
+    assert sizes["clip"] <= 16 * _MB
+    assert sizes["vqgan"] <= 5 * _MB
+    assert sizes["diffusion"] <= 18 * _MB
+    assert available() == {"clip", "vqgan", "diffusion"}
+
+
+def test_words_lie_near_their_neighbours() -> None:
+    clip, tokenizer, preprocess = load_clip()
+    assert preprocess.image_size == 64
+    words = ["a cat", "a kitten", "a pizza", "sadness", "loneliness"]
+    with torch.no_grad():
+        vectors = F.normalize(clip.encode_text(tokenizer(words)), dim=-1)
+    alike = vectors @ vectors.T
+    assert alike[0, 1] > alike[0, 2] + 0.2
+    assert alike[3, 4] > alike[2, 4] + 0.1
+
+
+def test_the_autoencoder_keeps_colours() -> None:
+    from generation.starter.autoencoder import StarterVQGAN
+
+    found = load_vqgan()
+    model = StarterVQGAN(found["config"]).eval()
+    model.load_state_dict(found["state_dict"])
+    colours = torch.tensor([[0.76, -0.6, -0.6], [-0.78, 0.0, 0.68], [1.0, 0.6, -0.6]])
+    images = colours.view(3, 3, 1, 1).expand(3, 3, 64, 64)
+    with torch.no_grad():
+        latents = model.continuous(images)
+        drawn = model.decode(model.lookup(model.nearest(latents)))
+    assert (drawn - images).abs().mean() < 0.25
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> StarterPipeline:
+    """The shipped pipeline."""
+    return load_diffusion()
+
+
+def test_a_seed_is_a_picture_whoever_shares_the_batch(pipeline: StarterPipeline) -> None:
+    def draw(prompts: list[str]) -> list[Image.Image]:
+        seeds = [torch.Generator().manual_seed(i) for i in range(len(prompts))]
+        return pipeline(prompts, num_inference_steps=3, width=96, height=64, generator=seeds).images
+
+    together, alone = draw(["a red car", "the sea"]), draw(["a red car"])
+    assert together[0].size == (96, 64)
+    difference = np.asarray(together[0], float) - np.asarray(alone[0], float)
+    assert np.abs(difference).mean() < 3
+
+
+def test_image_to_image_and_inpainting_keep_what_they_should(pipeline: StarterPipeline) -> None:
+    start = Image.new("RGB", (96, 96), (40, 90, 200))
+    mask = Image.new("L", (96, 96), 0)
+    mask.paste(255, (0, 0, 48, 96))
+    generator = torch.Generator().manual_seed(0)
+    little = pipeline("the sea", image=start, strength=0.2, num_inference_steps=3,
+                      generator=generator).images[0]  # fmt: skip
+    assert np.abs(np.asarray(little, float) - np.asarray(start, float)).mean() < 40
+    half = pipeline("a red apple", image=start, mask_image=mask, strength=1.0,
+                    num_inference_steps=3, generator=generator).images[0]  # fmt: skip
+    kept = np.asarray(half, float)[:, 64:] - np.asarray(start, float)[:, 64:]
+    assert np.abs(kept).mean() < 25
+
+
+def test_the_preview_resembles_the_picture(pipeline: StarterPipeline) -> None:
+    images = torch.full((1, 3, 64, 64), -1.0)
+    images[:, 0] = 1.0  # red
+    shown = pipeline.preview(pipeline.encode(images))
+    assert shown.shape == (1, 3, 8, 8)
+    assert shown[0, 0].mean() > shown[0, 2].mean() + 0.5
