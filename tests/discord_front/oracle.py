@@ -58,7 +58,7 @@ def faults(method: str, path: str, body: Any) -> Iterator[str]:
         return
     schema = content["application/json"]["schema"]
     for error in _validator(json.dumps(schema)).iter_errors(body):
-        yield from _told(error, "")
+        yield from _told(error)
     known = _properties(schema)
     if isinstance(body, dict) and known:
         # discord.py sends `tts` along with every edit; Discord takes no notice of it.
@@ -67,7 +67,32 @@ def faults(method: str, path: str, body: Any) -> Iterator[str]:
             yield f"unknown keys {sorted(unknown)}"
 
 
-def _told(error: jsonschema.ValidationError, base: str) -> Iterator[str]:
+def answer_faults(method: str, path: str, status: int, body: Any) -> Iterator[str]:
+    """Yield what is wrong about an answer of ours to a request."""
+    if not (FOLDER / "openapi.json").is_file() or status >= 400:
+        return
+    operation = _operation(method, path)
+    assert operation is not None
+    answer = operation["responses"].get(str(status))
+    if answer is None:
+        yield f"there is no answer {status}"
+    elif "content" in answer:
+        schema = answer["content"]["application/json"]["schema"]
+        for error in _validator(json.dumps(schema)).iter_errors(body):
+            yield from _told(error)
+
+
+def event_faults(name: str, data: Any) -> Iterator[str]:
+    """Yield what is wrong about an event of ours, where its form is described."""
+    if name == "INTERACTION_CREATE":
+        name = {2: "SLASH", 3: "COMPONENT", 5: "MODAL"}[data["type"]]
+    path = FOLDER / "gateway-schemas" / f"{name}.schema.json"
+    if path.is_file():
+        for error in _event_validator(path).iter_errors(data):
+            yield from _told(error)
+
+
+def _told(error: jsonschema.ValidationError) -> Iterator[str]:
     place = ".".join(str(part) for part in error.absolute_path)
     if any(excused.fullmatch(place) for excused in _EXCUSED):
         return
@@ -91,6 +116,16 @@ def _description() -> dict[str, Any]:
 def _validator(schema: str) -> jsonschema.Draft202012Validator:
     whole = json.loads(schema) | {"components": _description()["components"]}
     return jsonschema.Draft202012Validator(whole)
+
+
+@cache
+def _event_validator(path: Path) -> jsonschema.Draft7Validator:
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    for name, definition in schema["definitions"].items():
+        # Sets of bits, of which only those with a single bit are listed.
+        if name.endswith("Flags") and definition.get("type") == "number":
+            schema["definitions"][name] = {"type": "integer", "minimum": 0}
+    return jsonschema.Draft7Validator(schema)
 
 
 @cache

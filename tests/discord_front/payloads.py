@@ -1,0 +1,265 @@
+"""What Discord says, in the forms of API v10, as far as one guild with one channel needs it."""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from typing import Any
+
+Json = dict[str, Any]
+
+EPOCH_MS = 1_420_070_400_000
+APPLICATION = 1_000_000_000_000_000_001
+BOT = 1_000_000_000_000_000_002
+GUILD = 1_000_000_000_000_000_003
+CHANNEL = 1_000_000_000_000_000_004
+ROLE = GUILD
+ANN = 1_000_000_000_000_000_005
+_sequence = count()
+ALL_PERMISSIONS = "2251799813685247"
+
+
+def snowflake() -> int:
+    """Return a new id of this moment."""
+    return ((time.time_ns() // 1_000_000 - EPOCH_MS) << 22) | (next(_sequence) & 0xFFF)
+
+
+def user(user_id: int, name: str, *, is_bot: bool = False) -> Json:
+    """Return a person, or the bot."""
+    return {
+        "id": str(user_id),
+        "username": name,
+        "discriminator": "0",
+        "global_name": name.title(),
+        "avatar": None,
+        "bot": is_bot,
+        "public_flags": 0,
+        "flags": 0,
+        "primary_guild": None,
+    }
+
+
+def bot_user() -> Json:
+    """Return the bot as `GET /users/@me` does."""
+    return user(BOT, "dreamstream", is_bot=True) | {
+        "mfa_enabled": False,
+        "locale": "en-US",
+        "verified": True,
+        "email": None,
+    }
+
+
+def application() -> Json:
+    """Return the application."""
+    return {
+        "id": str(APPLICATION),
+        "name": "dreamstream",
+        "icon": None,
+        "description": "",
+        "type": None,
+        "bot_public": True,
+        "bot_require_code_grant": False,
+        "verify_key": "0" * 64,
+        "flags": 0,
+        "owner": user(ANN, "ann"),
+        "team": None,
+        "summary": "",
+        "hook": True,
+        "rpc_origins": [],
+        "flags_new": "0",
+        "approximate_guild_count": 1,
+        "approximate_user_install_count": 0,
+        "approximate_user_authorization_count": 0,
+        "eligible_oauth2_scopes": [],
+        "explicit_content_filter": 0,
+        "interactions_endpoint_url": None,
+        "redirect_uris": [],
+        "role_connections_verification_url": None,
+    }
+
+
+def member(user_id: int, name: str) -> Json:
+    """Return a member of the guild."""
+    return {
+        "user": user(user_id, name),
+        "roles": [],
+        "joined_at": "2026-01-01T00:00:00+00:00",
+        "deaf": False,
+        "mute": False,
+        "flags": 0,
+        "permissions": ALL_PERMISSIONS,
+        "nick": None,
+        "avatar": None,
+        "banner": None,
+        "pending": False,
+        "premium_since": None,
+        "communication_disabled_until": None,
+    }
+
+
+def channel() -> Json:
+    """Return the guild's only channel."""
+    return {
+        "id": str(CHANNEL),
+        "type": 0,
+        "guild_id": str(GUILD),
+        "name": "dreams",
+        "position": 0,
+        "permission_overwrites": [],
+        "topic": None,
+        "nsfw": False,
+        "last_message_id": None,
+        "parent_id": None,
+        "rate_limit_per_user": 0,
+        "flags": 0,
+    }
+
+
+def guild() -> Json:
+    """Return the guild as GUILD_CREATE does."""
+    return {
+        "id": str(GUILD),
+        "name": "Dreamers",
+        "icon": None,
+        "splash": None,
+        "discovery_splash": None,
+        "banner": None,
+        "description": None,
+        "owner_id": str(ANN),
+        "region": "",
+        "afk_channel_id": None,
+        "afk_timeout": 300,
+        "verification_level": 0,
+        "default_message_notifications": 0,
+        "explicit_content_filter": 0,
+        "roles": [
+            {
+                "id": str(ROLE),
+                "name": "@everyone",
+                "color": 0,
+                "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
+                "hoist": False,
+                "icon": None,
+                "unicode_emoji": None,
+                "position": 0,
+                "permissions": ALL_PERMISSIONS,
+                "managed": False,
+                "mentionable": False,
+                "flags": 0,
+            }
+        ],
+        "emojis": [],
+        "stickers": [],
+        "features": [],
+        "mfa_level": 0,
+        "application_id": None,
+        "system_channel_id": None,
+        "system_channel_flags": 0,
+        "rules_channel_id": None,
+        "vanity_url_code": None,
+        "premium_tier": 0,
+        "premium_subscription_count": 0,
+        "preferred_locale": "en-US",
+        "public_updates_channel_id": None,
+        "safety_alerts_channel_id": None,
+        "nsfw_level": 0,
+        "nsfw": False,
+        "premium_progress_bar_enabled": False,
+        "hub_type": None,
+        "incidents_data": None,
+        "joined_at": "2026-01-01T00:00:00+00:00",
+        "large": False,
+        "unavailable": False,
+        "member_count": 2,
+        "voice_states": [],
+        "members": [member(BOT, "dreamstream")],
+        "channels": [channel()],
+        "threads": [],
+        "presences": [],
+        "stage_instances": [],
+        "guild_scheduled_events": [],
+        "soundboard_sounds": [],
+    }
+
+
+def ready(address: str) -> Json:
+    """Return the first event of a session."""
+    return {
+        "v": 10,
+        "user": bot_user(),
+        "guilds": [{"id": str(GUILD), "unavailable": True}],
+        "session_id": "s" + str(snowflake()),
+        "session_type": "normal",
+        "resume_gateway_url": f"ws://{address}/gateway",
+        "shard": [0, 1],
+        "application": {"id": str(APPLICATION), "flags": 0, "flags_new": "0"},
+    }
+
+
+def message(message_id: int, channel_id: int, body: Json, attachments: list[Json]) -> Json:
+    """Return a message of the bot as it was asked for."""
+    return {
+        "id": str(message_id),
+        "channel_id": str(channel_id),
+        "author": user(BOT, "dreamstream", is_bot=True),
+        "content": body.get("content") or "",
+        "timestamp": "2026-01-01T00:00:00.000000+00:00",
+        "edited_timestamp": None,
+        "tts": False,
+        "mention_everyone": False,
+        "mentions": [],
+        "mention_roles": [],
+        "attachments": attachments,
+        "embeds": [],
+        "pinned": False,
+        "type": 0,
+        "flags": body.get("flags") or 0,
+        "components": [_resolved(one, attachments) for one in body.get("components") or []],
+    }
+
+
+def _resolved(component: Json, attachments: list[Json]) -> Json:
+    """Return a component with its id, and the address of what was uploaded."""
+    made: Json = {"id": next(_sequence) + 1} | component
+    if "components" in made:
+        made["components"] = [_resolved(one, attachments) for one in made["components"]]
+    if "items" in made:
+        urls = {f"attachment://{one['filename']}": one["url"] for one in attachments}
+        made["items"] = [
+            item
+            | {
+                "media": {
+                    "id": str(snowflake()),
+                    "url": urls[item["media"]["url"]],
+                    "proxy_url": urls[item["media"]["url"]],
+                }
+            }
+            for item in made["items"]
+        ]
+    return made
+
+
+def interaction(kind: int, data: Json, **more: Any) -> Json:
+    """Return what a member of the guild does."""
+    return {
+        "id": str(snowflake()),
+        "application_id": str(APPLICATION),
+        "type": kind,
+        "token": f"token-{snowflake()}",
+        "version": 1,
+        "guild_id": str(GUILD),
+        "guild": {"id": str(GUILD), "locale": "en-US", "features": []},
+        "guild_locale": "en-US",
+        "channel_id": str(CHANNEL),
+        "channel": channel() | {"permissions": ALL_PERMISSIONS},
+        "member": member(ANN, "ann"),
+        "locale": "en-US",
+        "app_permissions": ALL_PERMISSIONS,
+        "entitlements": [],
+        "entitlement_sku_ids": [],
+        "authorizing_integration_owners": {"0": str(GUILD)},
+        "context": 0,
+        "attachment_size_limit": 10_485_760,
+        "data": data,
+        **more,
+    }

@@ -1,0 +1,34 @@
+"""The `dreamstream` command with Discord's addresses leading to a loopback server.
+
+All else is what is shipped, but for the engine: the fake one, which needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import discord
+import yarl
+
+import bot.app
+from bot.__main__ import main
+from bot.config import Config
+from bot.scheduler_client import SchedulerCommand
+
+_shipped_command = bot.app.scheduler_command
+
+
+def _fake_command(config: Config, data_dir: Path) -> SchedulerCommand:
+    return replace(_shipped_command(config, data_dir), engines="tests.fakes.engine:build_engines")
+
+
+if __name__ == "__main__":
+    address = os.environ["LOOPBACK_DISCORD"]
+    discord.http.Route.BASE = f"http://{address}/api/v10"
+    discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://{address}/gateway")
+    discord.asset.Asset.BASE = f"http://{address}"
+    bot.app.scheduler_command = _fake_command
+    sys.exit(main())

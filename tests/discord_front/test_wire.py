@@ -1,0 +1,195 @@
+"""The shipped program, as a process of its own, against a Discord on loopback.
+
+These few start two processes each and go over real sockets; what people see in every case is
+looked at in ``test_behaviour``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.discord_front.loopback import Discord, picture_url, text_of
+from tests.discord_front.payloads import Json
+from tests.program import PATIENCE_S, environment
+
+TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAwMQ.Gloop.back-and-forth"  # the form of one, of nobody
+SETTINGS = "[wall]\nport = 0\n[scheduler]\npreview_interval_s = 0.1\n"
+
+
+class Bot:
+    """`dreamstream run` on a folder, led to a loopback Discord."""
+
+    def __init__(self, folder: Path, discord: Discord, settings: str = SETTINGS) -> None:
+        self.folder = folder
+        self.discord = discord
+        (folder / "config.toml").write_text(settings, encoding="utf-8")
+        self.log = folder / "log.txt"
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, token: str = TOKEN) -> None:
+        """Start it."""
+        script = Path(__file__).with_name("redirected.py")
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(script),
+                "run",
+                cwd=self.folder,
+                env=environment()
+                | {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token},
+                stdout=log,
+                stderr=log,
+            )
+
+    async def joined(self) -> None:
+        """Start it and wait until it is there and has told its commands."""
+        identifies = self.discord.identifies
+        await self.start()
+        await self.discord.until(
+            lambda: self.discord.identifies > identifies and self.discord.commands, "the bot"
+        )
+
+    async def ended(self) -> int:
+        """Return its exit status once it has ended."""
+        assert self.process is not None
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+
+    async def stop(self) -> int:
+        """Ask it to end."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    def said(self) -> str:
+        """Return what it has written."""
+        return self.log.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[Discord]:
+    made = Discord(TOKEN)
+    await made.start()
+    yield made
+    await made.stop()
+    assert not made.mistakes, "\n".join(dict.fromkeys(made.mistakes))
+
+
+@pytest.fixture
+async def bot(tmp_path: Path, discord: Discord) -> AsyncIterator[Bot]:
+    made = Bot(tmp_path, discord)
+    yield made
+    await made.kill()
+
+
+async def finished(discord: Discord, number: int = 0) -> Json:
+    """Wait until a card shows its picture for good; return it."""
+
+    def shown() -> Json | None:
+        cards = discord.cards()
+        return cards[number] if len(cards) > number and "seed" in text_of(cards[number]) else None
+
+    card: Json = await discord.until(shown, "the final card")
+    return card
+
+
+async def fetched(url: str | None) -> bytes:
+    assert url is not None
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
+async def test_from_login_to_the_picture(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    names = {command["name"] for command in discord.commands}
+    assert {"dream", "queue", "cancel", "show", "recipe"} <= names
+    asked = await discord.slash("dream", prompt="a red fox", steps=5, seed=7)
+    assert (await discord.callback(asked))["type"] == 5
+    assert "this channel" in await discord.answer(asked)
+    card = await finished(discord)
+    assert "a red fox" in text_of(card)
+    [kept] = (bot.folder / "data" / "library" / "images").rglob("*.png")
+    assert await fetched(picture_url(card)) == kept.read_bytes()
+    assert len(discord.sent("POST", "/channels/.*/messages")) == 1
+    assert await bot.stop() == 0
+    assert "https://discord.com/oauth2/authorize?client_id=" in bot.said()
+    assert "Traceback" not in bot.said()
+    await bot.joined()  # the commands are known already
+    assert discord.syncs == 1
+    again = await discord.press(card, "Another seed")
+    assert "another seed" in await discord.answer(again)
+    second = await finished(discord, 1)
+    form = (await discord.callback(await discord.press(second, "Remix")))["data"]
+    await bot.kill()  # with the form open
+    await bot.joined()
+    remix = await discord.submit(form, "a blue whale")
+    assert "Remixed" in await discord.answer(remix)
+    assert "a blue whale" in text_of(await finished(discord, 2))
+    assert await bot.stop() == 0
+
+
+async def test_a_dream_asked_during_a_cut_is_not_lost(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    await discord.drop()
+    asked = await discord.slash("dream", prompt="a red fox", steps=5)
+    assert "this channel" in await discord.answer(asked)
+    await finished(discord)
+    assert (discord.identifies, discord.resumes) == (1, 1)
+    assert await bot.stop() == 0
+
+
+async def test_a_kill_in_mid_post_gives_one_final_message(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    # The message is made, but its answer never comes; then the bot dies.
+    discord.fail("POST", "/channels/.*/messages", 502, times=9, after=True)
+    await discord.slash("dream", prompt="a red fox", steps=5)
+    await discord.until(discord.cards, "the message")
+    await bot.kill()
+    discord.faults.clear()
+    discord._nonces.clear()  # Discord remembers them for minutes only
+    await bot.joined()
+    card = await finished(discord)
+    assert "a red fox" in text_of(card)
+    assert len(discord.cards()) == 1
+    assert await bot.stop() == 0
+
+
+async def test_rate_limits_and_errors_delay_but_lose_nothing(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    slow = {"message": "slow down", "retry_after": 0.2, "global": False}
+    discord.fail("POST", "/channels/.*/messages", 429, body=slow)
+    discord.fail("PATCH", "/channels/.*/messages/.*", 503)
+    discord.fail("PATCH", "/channels/.*/messages/.*", 403, body={"message": "", "code": 50013})
+    await discord.slash("dream", prompt="a red fox", steps=5)
+    await finished(discord)
+    assert len(discord.cards()) == 1
+    assert await bot.stop() == 0
+
+
+async def test_a_wrong_token_is_a_sentence(bot: Bot, discord: Discord) -> None:
+    await bot.start("MTIz.wrong.token")
+    assert await bot.ended() == 1
+    assert "does not accept the bot token" in bot.said()
+    assert "Traceback" not in bot.said()
+
+
+async def test_disallowed_intents_are_a_sentence(bot: Bot, discord: Discord) -> None:
+    (bot.folder / "config.toml").write_text('[wall]\nmode = "off"\n', encoding="utf-8")
+    discord.close_code = 4014
+    await bot.start()
+    assert await bot.ended() == 1
+    assert "privileged" in bot.said()
+    assert "Traceback" not in bot.said()
