@@ -9,6 +9,7 @@ fine. Weights and bars mean what docs/prompts.md says; they are read by the engi
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -52,7 +53,11 @@ PALETTES: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
-_WEIGHT = re.compile(r"\s*(?::\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*){1,2}$")
+
+# The same rule as the engines' own (`generation.prompts`), which a test compares. Everything in
+# it is bounded or followed by something else: no prompt makes it try again and again.
+_NUMBER = r"\s*([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?)\s*"
+_WEIGHT = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$", re.ASCII)
 
 
 def choose(text: str, seed: int, palettes: Mapping[str, Sequence[str]] = PALETTES) -> str:
@@ -72,13 +77,13 @@ def wrap(text: str, theme: Theme) -> str:
     ``a fox, oil:2 | fog``.
     """
     first, rest = _split_first(text)
-    weight = _WEIGHT.search(first)
-    tail = ""
-    if weight and not first[: weight.start()].endswith("\\"):
-        first, tail = first[: weight.start()], weight[0].strip()
+    begins = _weight_begins(first)
+    first, tail = first[:begins].strip(), first[begins:].strip()
     if PLACE in theme.template:
-        first = theme.template.replace(PLACE, first.strip(), 1)
-    parts = [first.strip() + tail, *([rest.strip()] if rest.strip() else [])]
+        first = theme.template.replace(PLACE, first, 1).strip()
+    if tail and _protects(first):
+        first += " "
+    parts = [first + tail, *([rest.strip()] if rest.strip() else [])]
     if theme.modifiers:
         parts.append(theme.modifiers)
     return " | ".join(parts)
@@ -89,6 +94,22 @@ def expand(
 ) -> str:
     """Return the prompt that is drawn for what a person typed in a theme, with this seed."""
     return clean(choose(wrap(text, theme), seed, palettes))
+
+
+def _weight_begins(part: str) -> int:
+    """Return where ``:weight`` or ``:weight:stop`` begins at the end, its length without one."""
+    position = 0
+    while found := _WEIGHT.search(part, position):
+        finite = all(math.isfinite(float(number)) for number in found.groups() if number)
+        if finite and not _protects(part[: found.start()]):
+            return found.start()
+        position = found.start() + 1
+    return len(part)
+
+
+def _protects(before: str) -> bool:
+    """Say whether the text ends in a backslash that makes the next sign plain."""
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
 def _split_first(text: str) -> tuple[str, str]:

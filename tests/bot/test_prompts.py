@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from bot.model import Theme
 from bot.prompts import PALETTES, choose, expand, has_choices, wrap
 from bot.text import clean, visible
+from generation.prompts import parse
 
 PLAIN = Theme(id=1, slug="open", title="Open")
 prompts = st.text(st.sampled_from("ab {}|\\_:2-é🦊"), max_size=60) | st.text(max_size=60)
@@ -105,6 +108,12 @@ def test_palettes_hold_plain_words() -> None:
         ("a fox", "a fox, oil"),
         ("a fox:2", "a fox, oil:2"),
         ("a fox : 2 : 0.5 | fog:-1", "a fox, oil: 2 : 0.5 | fog:-1"),
+        ("a fox:1e1", "a fox, oil:1e1"),
+        ("a fox:1e999:2", "a fox:1e999, oil:2"),
+        (r"a fox\:3:2", r"a fox\:3, oil:2"),
+        (r"a fox\\:2", r"a fox\\, oil:2"),
+        ("a fox:" + "1" * 31, "a fox:" + "1" * 31 + ", oil"),
+        ("a fox:\u0662", "a fox:\u0662, oil"),
         ("Dune: the planet", "Dune: the planet, oil"),
         (r"half past 10\:30", r"half past 10\:30, oil"),
         ("{a|b} | c", "{a|b}, oil | c"),
@@ -114,6 +123,32 @@ def test_palettes_hold_plain_words() -> None:
 )
 def test_a_template_goes_around_the_words_of_the_first_prompt(typed: str, drawn: str) -> None:
     assert wrap(typed, theme("{prompt}, oil")) == drawn
+
+
+weights = st.text(st.sampled_from("::::1209.+-eE\\ \u0662\u2003"), max_size=14)
+
+
+@given(st.text(st.sampled_from("ab\\: "), max_size=6), weights)
+def test_weights_are_what_the_engines_take_for_them(words: str, weight: str) -> None:
+    """Both sides read them by rules of their own, since the bot does not import the engines'."""
+    typed = f"a{words}{weight}"
+    (before,) = parse(typed)
+    (around,) = parse(wrap(typed, theme("{prompt}, oil")))
+    assert around.text == f"{before.text}, oil"
+    assert (around.weight, around.stop) == (before.weight, before.stop)
+    assert parse(wrap(typed, theme("{prompt}"))) == (before,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(':' + '1' * 498) * 2 + 'x'", "':1' * 40_000 + 'x'", "(':1' + ' ' * 40_000) * 2 + 'x'"],
+)
+def test_no_prompt_holds_up_everybody(text: str) -> None:
+    program = (
+        "from bot.model import Theme; from bot.prompts import expand; "
+        f"expand({text}, Theme(id=1, slug='t', title='T'), 1)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 
 def test_modifiers_follow() -> None:
