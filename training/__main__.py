@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 _EPILOG = "Downloads, pictures and unfinished models lie in $DREAMSTREAM_TRAINING."
 
@@ -32,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--plan", type=float, default=60, help="all stretches together, minutes")
     train.add_argument("--batch", type=int, help="examples a step")
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument(
+        "--shipped", action="store_true", help="start from the weights in the repository"
+    )
     encode = steps.add_parser(
         "encode", help="encode the examples as latents for the diffusion model"
     )
@@ -99,7 +103,9 @@ def main() -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    extra = {"batch": options.batch} if options.batch else {}
+    extra: dict[str, Any] = {"batch": options.batch} if options.batch else {}
+    if options.shipped and options.model in ("clip", "vqgan", "diffusion"):
+        extra["shipped"] = True
     match options.model:
         case "text":
             from training import text_tower

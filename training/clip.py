@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from generation.starter import clip_tokenizer
+from generation.starter import clip_config, clip_tokenizer
 from generation.starter.text import token_states, tokenize
 from training.optim import optimiser_for, set_rate
 from training.shards import HELD_OUT, Shards
-from training.state import Average, Stretch, autocast, device, latest, schedule
-from training.text_tower import Distiller, new_clip
+from training.shipped import distilled, shipped_distiller
+from training.state import Average, Stretch, autocast, device, schedule
+from training.text_tower import Distiller
 
 _LR = 1.2e-3
 _ROBUST_FROM = 0.5
@@ -194,20 +195,22 @@ def retrieval(
 
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 256,
-          name: str = "clip") -> None:  # fmt: skip
-    """Train for a stretch; go on from the last one. Another name and seed make a judge."""
+          name: str = "clip", shipped: bool = False) -> None:  # fmt: skip
+    """Train for a stretch; go on from the last one. Another name and seed make a judge.
+
+    ``shipped`` starts the image tower from the weights in the repository.
+    """
     where = device()
     torch.manual_seed(seed)
-    text_state = torch.load(latest("clip-text"), map_location="cpu", weights_only=True)["average"]
-    distiller = Distiller(new_clip(text_state["clip.token_embedding.rows"]))
-    distiller.load_state_dict(text_state)
-    nn.init.orthogonal_(distiller.clip.text_projection)
-    distiller.clip.logit_scale.data.fill_(math.log(14))
-    distiller.to(where).eval()
-    _drop_patches(distiller.clip, _PATCH_DROPOUT)
+    distiller = shipped_distiller().to(where).eval() if shipped else distilled(where)
     shards, held_out = Shards("square"), Shards("square", [HELD_OUT])
     states, meanings = caption_states(distiller, shards.captions, where)
     held_out_states, _ = caption_states(distiller, held_out.captions[:500], where)
+    if not shipped:
+        distiller.clip.visual = CLIP(**clip_config()["model_cfg"]).visual.to(where)
+        nn.init.orthogonal_(distiller.clip.text_projection)
+        distiller.clip.logit_scale.data.fill_(math.log(14))
+    _drop_patches(distiller.clip, _PATCH_DROPOUT)
     mirror = torch.tensor([" left " not in c and " right " not in c for c in shards.captions])
     trainer = Trainer(distiller.clip, seed, where)
     stretch = Stretch(name, minutes, planned_minutes)

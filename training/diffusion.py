@@ -19,8 +19,8 @@ from generation.starter.text import token_states, tokenize
 from generation.starter.transformer import StarterTransformer
 from training.latents import Latents, constants
 from training.optim import optimiser_for, set_rate
-from training.state import Average, Stretch, autocast, device, latest, schedule
-from training.text_tower import Distiller, new_clip
+from training.shipped import adopt, distilled, shipped_diffusion
+from training.state import Average, Stretch, autocast, device, schedule
 
 _LR = 1.5e-3
 _DROPOUT = 0.1
@@ -45,9 +45,7 @@ class Mix:
 
 def frozen_text(where: torch.device) -> CLIP:
     """Return the distilled text tower (inside its CLIP), frozen."""
-    state = torch.load(latest("clip-text"), map_location="cpu", weights_only=True)["average"]
-    distiller = Distiller(new_clip(state["clip.token_embedding.rows"]))
-    distiller.load_state_dict(state)
+    distiller = distilled(where)
     clip: CLIP = distiller.clip.to(where).eval().requires_grad_(False)
     return clip
 
@@ -107,16 +105,26 @@ class Trainer:
 
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 128,
-          model: dict[str, Any] | None = None) -> None:  # fmt: skip
-    """Train for a stretch; go on from the last one, with the model that it had."""
+          model: dict[str, Any] | None = None, shipped: bool = False) -> None:  # fmt: skip
+    """Train for a stretch; go on from the last one, with the model that it had.
+
+    ``shipped`` starts from the weights in the repository.
+    """
     where = device()
     stretch = Stretch("diffusion", minutes, planned_minutes)
     saved = stretch.resume()
     default = CPU_MODEL if where.type == "cpu" else GPU_MODEL
-    config = saved["config"] if saved else (model or default) | constants(where)
+    if saved:
+        config = saved["config"]
+    elif shipped:
+        config, weights = shipped_diffusion()
+    else:
+        config = (model or default) | constants(where)
     trainer = Trainer(config, seed, where)
     if saved:
         trainer.load(saved)
+    elif shipped:
+        adopt(trainer.model, trainer.average, weights)
     clip, tokenizer = frozen_text(where), clip_tokenizer()
     mean = torch.tensor(config["latent_mean"]).view(1, -1, 1, 1)
     std = torch.tensor(config["latent_std"]).view(1, -1, 1, 1)

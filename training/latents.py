@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.starter import vqgan_config, vqgan_state_dict
 from generation.starter.autoencoder import StarterVQGAN
 from training import vqgan
 from training.lists import word_list
@@ -31,10 +32,14 @@ _COMMON_WEIGHT = 2.5
 
 
 def frozen_vqgan(where: torch.device) -> StarterVQGAN:
-    """Return the averaged autoencoder as it stands."""
-    model = StarterVQGAN(vqgan.CONFIG)
-    saved: dict[str, Any] = torch.load(latest("vqgan"), map_location="cpu", weights_only=True)
-    model.load_state_dict(saved["average"])
+    """Return the averaged autoencoder of the training at hand, else the shipped one."""
+    if latest("vqgan").exists():
+        model = StarterVQGAN(vqgan.CONFIG)
+        saved: dict[str, Any] = torch.load(latest("vqgan"), map_location="cpu", weights_only=True)
+        model.load_state_dict(saved["average"])
+    else:
+        model = StarterVQGAN(vqgan_config())
+        model.load_state_dict(vqgan_state_dict())
     return model.to(where).eval().requires_grad_(False)
 
 

@@ -1,7 +1,8 @@
 """Carry the rendered pictures to a machine without a network, in files of at most 20 MB.
 
-A pack is a plain tar of one WebP sheet per picture set part and the sets' word lists. With it,
-composing and training need neither the registries nor an SVG renderer.
+A pack is a plain tar of WebP sheets, the sets' word lists, and the perceptual loss's first slices.
+With it, composing and training need neither the registries nor an SVG renderer; the text tower is
+the shipped one.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from safetensors.torch import save
 
+from training.fetch import package_dir
 from training.paths import subdir
+from training.perceptual import carried_weights, perceptual_weights
 from training.render import SIZE_PX, set_paths
 from training.sources import ICON_SETS
 
 LIMIT_BYTES = 20_000_000
 _COLUMNS, _ROWS = 16, 16
-_QUALITY = 88
+_QUALITY = 82
+_LEAST_WEIGHT = 0.15
+"""Sets that are hardly ever drawn stay at home."""
+_SLICES = 3
 
 
 def to_sheet(pictures: npt.NDArray[np.uint8]) -> bytes:
@@ -44,12 +51,23 @@ def from_sheet(data: bytes, count: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(grid.reshape(-1, SIZE_PX, SIZE_PX, 4)[:count])
 
 
+def _perceptual_is_fetched() -> bool:
+    try:
+        package_dir("stlpips-pytorch")
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _members() -> list[tuple[str, bytes]]:
     """Return every set's word list and sheets, as names and contents."""
     members = []
+    if _perceptual_is_fetched():
+        weights = {name: value.half() for name, value in perceptual_weights(_SLICES).items()}
+        members.append((carried_weights().name, save(weights)))
     for icon_set in ICON_SETS:
         pixel_path, word_path = set_paths(icon_set)
-        if not word_path.exists():
+        if not word_path.exists() or icon_set.weight < _LEAST_WEIGHT:
             continue
         members.append((word_path.name, word_path.read_bytes()))
         pixels = np.load(pixel_path, mmap_mode="r")
@@ -91,7 +109,9 @@ def unpack(source: str) -> None:
                 file = tar.extractfile(entry)
                 assert file is not None
                 data = file.read()
-                if entry.name.endswith(".json"):
+                if entry.name == carried_weights().name:
+                    carried_weights().write_bytes(data)
+                elif entry.name.endswith(".json"):
                     words[entry.name.removesuffix(".json")] = data
                 else:
                     prefix, start, _ = entry.name.rsplit(".", 2)

@@ -7,11 +7,15 @@ Source: Ghildyal & Liu 2022, *Shift-tolerant Perceptual Similarity Metric*.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.fetch import package_dir
+from training.paths import subdir
 
 _CONVOLUTIONS = (
     ("slice1.0", "slice1.2"),
@@ -23,13 +27,40 @@ _CONVOLUTIONS = (
 _FILTERS = ("", "slice2.5", "slice3.11", "slice4.19", "slice5.27")
 
 
+def carried_weights() -> Path:
+    """Return where packs leave the first slices' weights, for machines without the package."""
+    return subdir("pictures") / "perceptual.safetensors"
+
+
+def perceptual_weights(slices: int) -> dict[str, Tensor]:
+    """Return the weights of the first slices, from the package or else from a pack.
+
+    Raises:
+        FileNotFoundError: neither is there, or the pack holds fewer slices.
+    """
+    try:
+        folder = package_dir("stlpips-pytorch") / "stlpips_pytorch/weights/vST0.0"
+        state = torch.load(folder / "vgg_shift_tolerant.pth", map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        if not carried_weights().exists():
+            raise
+        state = {name: value.float() for name, value in load_file(carried_weights()).items()}
+    wanted = [f"net.{name}.{part}" for names in _CONVOLUTIONS[:slices] for name in names
+              for part in ("weight", "bias")]  # fmt: skip
+    wanted += [f"net.{name}.filt" for name in _FILTERS[1:slices]]
+    wanted += [f"lin{i}.model.1.weight" for i in range(slices)]
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise FileNotFoundError(f"the pack has no weights for {slices} perceptual slices")
+    return {name: state[name] for name in (*wanted, "scaling_layer.shift", "scaling_layer.scale")}
+
+
 class Perceptual(nn.Module):
     """LPIPS over the first ``slices`` of five VGG16 slices (three are enough to train with)."""
 
     def __init__(self, slices: int = 3) -> None:
         super().__init__()
-        path = package_dir("stlpips-pytorch") / "stlpips_pytorch/weights/vST0.0"
-        state = torch.load(path / "vgg_shift_tolerant.pth", map_location="cpu", weights_only=True)
+        state = perceptual_weights(slices)
         self.slices = slices
         for key, value in state.items():
             self.register_buffer(key.replace(".", "_"), value)

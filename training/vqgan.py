@@ -19,6 +19,7 @@ from generation.starter.autoencoder import StarterVQGAN
 from training.optim import optimiser_for, set_rate
 from training.perceptual import Perceptual
 from training.shards import Shards
+from training.shipped import adopt, shipped_vqgan
 from training.state import Average, Stretch, autocast, device, schedule
 
 CONFIG: dict[str, Any] = {
@@ -34,6 +35,7 @@ _QUANTISE_FROM = 0.65
 """Before this the autoencoder is continuous: quantised from the start, it settles on the few
 directions that its first codes know, and loses colour. After it the encoder is frozen, so that a
 diffusion model can train on its latents while codes and decoder still improve."""
+_SLICES = 3
 _CODEBOOK = "quantize.embedding.weight"
 _GAN_FROM = 0.7
 _TAIL_FROM = 0.85
@@ -255,14 +257,20 @@ class Trainer:
         return loss.item()
 
 
-def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12) -> None:
-    """Train for a stretch; go on from the last one."""
+def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12,
+          shipped: bool = False) -> None:  # fmt: skip
+    """Train for a stretch; go on from the last one.
+
+    ``shipped`` starts from the weights in the repository.
+    """
     where = device()
     stretch = Stretch("vqgan", minutes, planned_minutes)
-    trainer = Trainer(CONFIG, seed, where, Perceptual(3 if where.type == "cpu" else 5))
+    trainer = Trainer(CONFIG, seed, where, Perceptual(_SLICES))
     saved = stretch.resume()
     if saved:
         trainer.load(saved)
+    elif shipped:
+        adopt(trainer.model, trainer.average, shipped_vqgan())
     crops = Crops(Shards("square"), seed + stretch.step)
     quantising = stretch.fraction >= _QUANTISE_FROM
     while stretch.running:

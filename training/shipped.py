@@ -1,0 +1,74 @@
+"""Go on from the weights in the repository, where no unfinished training is at hand.
+
+What a resumed training has besides (optimiser, log, noise) is lost; what the models know is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from generation.models.compact import expand
+from generation.starter import CLIP_WEIGHTS, DIFFUSION_DIR, vqgan_state_dict
+from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from training.state import Average, latest
+from training.text_tower import RANK, Distiller, new_clip
+
+
+def adopt(model: nn.Module, average: Average, state: dict[str, torch.Tensor]) -> None:
+    """Give a model and its average new weights."""
+    model.load_state_dict(state)
+    for name, value in model.state_dict().items():
+        average.values[name] = value.detach().clone()
+
+
+def shipped_distiller() -> Distiller:
+    """Return the shipped CLIP with its embedding factored again.
+
+    The heads of distillation are not shipped; meaning is what the projection says instead.
+    """
+    state = expand(CLIP_WEIGHTS)
+    u, s, v = torch.linalg.svd(state.pop("token_embedding.weight"), full_matrices=False)
+    state["token_embedding.rows"] = u[:, :RANK] * s[:RANK]
+    state["token_embedding.up"] = v[:RANK].contiguous()
+    distiller = Distiller(new_clip(state["token_embedding.rows"]))
+    distiller.clip.load_state_dict(state)
+    with torch.no_grad():
+        width = distiller.clip.text_projection.shape[1]
+        distiller.pooled_head.weight.zero_()
+        distiller.pooled_head.weight[:width] = distiller.clip.text_projection.T
+        distiller.pooled_head.bias.zero_()
+    return distiller
+
+
+def distilled(where: torch.device) -> Distiller:
+    """Return the text tower of the training at hand, else the shipped one, frozen."""
+    if latest("clip-text").exists():
+        saved: dict[str, Any] = torch.load(
+            latest("clip-text"), map_location="cpu", weights_only=True
+        )
+        distiller = Distiller(new_clip(saved["average"]["clip.token_embedding.rows"]))
+        distiller.load_state_dict(saved["average"])
+    else:
+        print("no text tower was trained here: taking the shipped one", flush=True)
+        distiller = shipped_distiller()
+    distiller.to(where).eval()
+    return distiller
+
+
+def shipped_vqgan() -> dict[str, torch.Tensor]:
+    """Return starter-vqgan's shipped weights."""
+    return vqgan_state_dict()
+
+
+def shipped_diffusion() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return starter-diffusion's shipped configuration and weights."""
+    folder = DIFFUSION_DIR / "transformer"
+    config = {
+        name: value
+        for name, value in StarterTransformer.load_config(folder).items()
+        if not name.startswith("_")
+    }
+    return config, expand(folder / WEIGHTS_NAME)
