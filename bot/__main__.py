@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bot.config import Config, find_config, load_config, read_token
+from bot.config import Config, find_config, find_mistakes, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError
 
 
@@ -113,8 +113,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _config_check(arguments: argparse.Namespace) -> int:
     path = find_config(arguments.config)
-    config = load_config(path)
-    token = read_token(config)
+    mistakes = find_mistakes(path)
+    if mistakes:
+        raise ConfigError(mistakes)
+    token = read_token(load_config(path))
     print(f"{path}: all is well." if path else "No config.toml here: the defaults hold.")
     print(
         "A Discord token is configured." if token else "No Discord token: only the wall will run."

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from bot.channels import Channels
 from bot.config import TOKEN_VARIABLE, Config
-from bot.dreams import Dreams
+from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError, DiskError
 from bot.feed import Feed
 from bot.library import Library
@@ -38,6 +38,7 @@ from bot.wall import Wall, WallSettings
 log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+MODELS_VARIABLE = "DREAMSTREAM_MODELS"
 STOPPING = "Stopping: dreams that are forming are kept and go on next time."
 NO_FRONT = (
     "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
@@ -58,8 +59,12 @@ class Services:
 
 
 @asynccontextmanager
-async def services(config: Config, data_dir: Path) -> AsyncIterator[Services]:
+async def services(
+    config: Config, data_dir: Path, *, first_up_s: float = FIRST_UP_S
+) -> AsyncIterator[Services]:
     """Open the data folder and start the scheduler process; close both in the end.
+
+    An ask waits up to `first_up_s` for that process to come up for the first time.
 
     Raises:
         ConfigError: another Dreamstream is at work on the folder.
@@ -76,8 +81,10 @@ async def services(config: Config, data_dir: Path) -> AsyncIterator[Services]:
         feed = Feed(store)
         themes = Themes(store)
         await themes.ensure_default()
-        supervisor = Supervisor(scheduler_command(config, data_dir))
-        dreams = Dreams(store, library, feed, themes, supervisor, limits(config))
+        supervisor = Supervisor(scheduler_command(config))
+        dreams = Dreams(
+            store, library, feed, themes, supervisor, limits(config), first_up_s=first_up_s
+        )
         await dreams.start()
         stack.push_async_callback(dreams.stop)
         await supervisor.start(dreams)
@@ -177,13 +184,13 @@ def limits(config: Config) -> Limits:
     )
 
 
-def scheduler_command(config: Config, data_dir: Path) -> SchedulerCommand:
+def scheduler_command(config: Config) -> SchedulerCommand:
     """Return how to start the scheduler process as the settings want it."""
     scheduler = config.scheduler
     return SchedulerCommand(
         settings={
             "device": scheduler.device,
-            "models_dir": str(scheduler.models_dir or data_dir / "models"),
+            "models_dir": str(models_dir(config)),
             "exact": scheduler.exact,
             "threads": scheduler.threads,
             "max_batch": scheduler.max_batch,
@@ -195,6 +202,13 @@ def scheduler_command(config: Config, data_dir: Path) -> SchedulerCommand:
             "log_level": config.log.level.upper(),
         }
     )
+
+
+def models_dir(config: Config) -> Path:
+    """Return where further models' weights lie: as set, or as the environment has it."""
+    named = os.environ.get(MODELS_VARIABLE)
+    default = Path(named) if named else config.storage.data_dir / "models"
+    return (config.scheduler.models_dir or default).absolute()
 
 
 def _lock_folder(data_dir: Path) -> FileLock:

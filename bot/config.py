@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from bot.errors import ConfigError
+
+
+def _as_path(value: Any) -> Any:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("should be a path, in quotes")
+    return Path(value)
+
+
+FilePath = Annotated[Path, BeforeValidator(_as_path)]
 
 CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
 TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
@@ -32,7 +43,7 @@ class Section(BaseModel):
 class Storage(Section):
     """Where the durable truth lies."""
 
-    data_dir: Annotated[Path, Field(strict=False)] = Path("data")
+    data_dir: FilePath = Path("data")
 
 
 class Wall(Section):
@@ -47,23 +58,30 @@ class Wall(Section):
     @field_validator("public_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if not value:
+            return value
+        try:
+            url = urlsplit(value)
+            whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError("should be a whole address, like https://dreams.example.org")
         return value.rstrip("/")
 
 
 class Discord(Section):
     """The Discord front; it is on when a token is found."""
 
-    token_file: Annotated[Path | None, Field(strict=False)] = None
+    token_file: FilePath | None = None
 
 
 class Scheduler(Section):
     """The scheduler process, which owns the device."""
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = "auto"
     threads: int = Field(default=0, ge=0, le=1024)
-    models_dir: Annotated[Path | None, Field(strict=False)] = None
+    models_dir: FilePath | None = None
     exact: bool = False
     max_batch: int = Field(default=8, ge=1, le=256)
     quantum_s: float = Field(default=0.5, gt=0, le=30)
@@ -71,6 +89,13 @@ class Scheduler(Section):
     checkpoint_interval_s: float = Field(default=5.0, ge=0.5, le=600)
     step_limit_s: float = Field(default=30.0, ge=1, le=3600)
     load_limit_s: float = Field(default=600.0, ge=10, le=7200)
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
+            raise ValueError('should be "auto", "cpu", "cuda", "cuda:1" or the like, or "mps"')
+        return value
 
 
 class Limits(Section):
@@ -124,9 +149,34 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
+    table = _read_table(path)
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        sentences = [_sentence(detail) for detail in error.errors()]
+        raise ConfigError([f"{path}: {sentence}" for sentence in sentences]) from error
+    return _anchored(config, path.resolve().parent)
+
+
+def find_mistakes(path: Path | None) -> tuple[str, ...]:
+    """Return a sentence for every mistake in the settings and with the token they lead to."""
+    mistakes: list[str] = []
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        mistakes += error.mistakes
+        config = _discord_alone(path)
+    try:
+        read_token(config)
+    except ConfigError as error:
+        mistakes += error.mistakes
+    return tuple(mistakes)
+
+
+def _read_table(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            table = tomllib.load(file)
+            return tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(
             [f"{path}: there is no such file. Copy config.example.toml there, or name another."]
@@ -135,12 +185,16 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: this is not TOML: {error}."]) from error
+
+
+def _discord_alone(path: Path | None) -> Config:
+    """Return the settings' part for Discord where the rest is wrong; the defaults if it is too."""
     try:
-        config = Config.model_validate(table)
-    except ValidationError as error:
-        sentences = [_sentence(detail, table) for detail in error.errors()]
-        raise ConfigError([f"{path}: {sentence}" for sentence in sentences]) from error
-    return _anchored(config, path.resolve().parent)
+        assert path is not None, "without a file there are no mistakes"
+        discord = _read_table(path).get("discord", {})
+        return _anchored(Config.model_validate({"discord": discord}), path.resolve().parent)
+    except (ConfigError, ValidationError):
+        return Config()
 
 
 def read_token(config: Config) -> str | None:
@@ -182,7 +236,7 @@ def _anchored(config: Config, folder: Path) -> Config:
     )
 
 
-def _sentence(detail: ErrorDetails, table: dict[str, Any]) -> str:
+def _sentence(detail: ErrorDetails) -> str:
     place = [str(part) for part in detail["loc"]]
     key = ".".join(place)
     if detail["type"] == "extra_forbidden":

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from bot.app import scheduler_command
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
-from bot.errors import ConfigError, DreamstreamError
+from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.store.check import check_file
 from bot.supervisor import Supervisor
-from generation.protocol import ToBot, Welcome
+from generation.protocol import EngineInfo, Failed, Finished, Job, Recipe, ToBot, Welcome
 
 _START_S = 120.0
+_DRAW_S = 180.0
+_STOP_S = 5.0
 _LOW_BYTES = 2 * 1024**3
 _EMPTY_BYTES = 200 * 1024**2
 
@@ -73,7 +75,7 @@ async def _findings(path: Path | None) -> AsyncIterator[Finding]:
     for finding in await asyncio.to_thread(lambda: list(_data(config.storage.data_dir))):
         yield finding
     yield await asyncio.to_thread(_port, config)
-    for finding in await _drawing(config):
+    async for finding in _drawing(config):
         yield finding
 
 
@@ -177,53 +179,75 @@ def _port(config: Config) -> Finding:
     return Finding(Mark.WELL, "wall", f"{wall.host}:{wall.port} is free.")
 
 
-class _Waiting:
-    """A listener that only waits for the process to be ready."""
+class _Trial:
+    """Listens to a scheduler process that is started only to be looked at."""
 
     def __init__(self) -> None:
-        self.up: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
-        self.reason = ""
+        loop = asyncio.get_running_loop()
+        self.up: asyncio.Future[Welcome] = loop.create_future()
+        self.ends: dict[str, asyncio.Future[Finished | Failed]] = {}
 
     async def on_up(self, welcome: Welcome) -> None:
         if not self.up.done():
             self.up.set_result(welcome)
 
     async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
-        self.reason = reason
+        if not self.up.done():
+            self.up.set_exception(SchedulerError(reason))
+        for name, end in self.ends.items():
+            if not end.done():
+                end.set_result(Failed(job_id=name, reason=reason))
 
     async def on_message(self, message: ToBot) -> None:
-        pass
+        if isinstance(message, Finished | Failed):
+            end = self.ends.get(message.job_id)
+            if end is not None and not end.done():
+                end.set_result(message)
 
 
-async def _drawing(config: Config) -> list[Finding]:
-    """Start the scheduler process as a run would and ask it what it can do."""
-    supervisor = Supervisor(scheduler_command(config, config.storage.data_dir))
-    listener = _Waiting()
-    await supervisor.start(listener)
+async def _drawing(config: Config) -> AsyncIterator[Finding]:
+    """Start the scheduler process as a run would, and have each engine draw a small picture."""
+    supervisor = Supervisor(scheduler_command(config))
+    trial = _Trial()
+    await supervisor.start(trial)
     try:
-        welcome = await asyncio.wait_for(listener.up, _START_S)
-    except TimeoutError:
-        why = listener.reason or f"it did not answer within {_START_S:.0f} s"
-        return [
-            Finding(
-                Mark.BAD,
-                "drawing",
-                f"The scheduler process cannot be started: {why}. Install again with “make run”; "
-                'with scheduler.device = "cpu" a faulty GPU driver is left out.',
-            )
-        ]
+        welcome = await asyncio.wait_for(trial.up, _START_S)
+        yield Finding(Mark.WELL, "device", welcome.device)
+        for engine in welcome.engines:
+            yield await _engine(supervisor, trial, engine)
+        if not welcome.engines:
+            yield Finding(Mark.BAD, "engine", "There is nothing to draw with. Install again.")
+    except (TimeoutError, SchedulerError) as error:
+        why = str(error) or f"It did not answer within {_START_S:.0f} s."
+        yield Finding(Mark.BAD, "drawing", f"The drawing process cannot be started. {why}")
     finally:
-        await supervisor.stop(0)
-    findings = [Finding(Mark.WELL, "device", welcome.device)]
-    for engine in welcome.engines:
-        here = [model.name for model in engine.models if model.available]
-        if here:
-            findings.append(Finding(Mark.WELL, "engine", f"{engine.name}: {', '.join(here)}"))
-        else:
-            missing = "; ".join(model.missing for model in engine.models) or "no model"
-            findings.append(Finding(Mark.NOTE, "engine", f"{engine.name}: {missing}"))
-    if not any(model.available for engine in welcome.engines for model in engine.models):
-        findings.append(
-            Finding(Mark.BAD, "weights", "No model is here to draw with. Install again.")
-        )
-    return findings
+        await supervisor.stop(_STOP_S)
+
+
+async def _engine(supervisor: Supervisor, trial: _Trial, engine: EngineInfo) -> Finding:
+    here = [model for model in engine.models if model.available]
+    if not here:
+        missing = "; ".join(model.missing for model in engine.models) or "It has no model."
+        return Finding(Mark.NOTE, "engine", f"{engine.name}: {missing}")
+    recipe = Recipe(
+        engine=engine.name,
+        model=here[0].name,
+        prompt="a red apple",
+        width=max(engine.min_side, engine.size_multiple),
+        height=max(engine.min_side, engine.size_multiple),
+        steps=1,
+        seed=1,
+        guidance=engine.guidance,
+        settings={option.name: option.default for option in engine.options},
+    )
+    end = trial.ends[engine.name] = asyncio.get_running_loop().create_future()
+    supervisor.submit(Job(id=engine.name, recipe=recipe, stream="doctor", person="local:doctor"))
+    try:
+        outcome = await asyncio.wait_for(end, _DRAW_S)
+    except TimeoutError:
+        text = f"{engine.name} drew nothing within {_DRAW_S:.0f} s. Look at the log of a run."
+        return Finding(Mark.BAD, "engine", text)
+    names = ", ".join(model.name for model in here)
+    if isinstance(outcome, Failed):
+        return Finding(Mark.BAD, "engine", f"{engine.name} ({names}): {outcome.reason}")
+    return Finding(Mark.WELL, "engine", f"{engine.name} draws ({names}).")

@@ -45,7 +45,9 @@ async def draw(arguments: argparse.Namespace, config: Config) -> int:
     request = await asyncio.to_thread(_request, arguments, person, recipe is not None)
     outs = _outs(arguments.out, 1 if recipe else arguments.count)
     with tempfile.TemporaryDirectory(prefix="dreamstream-") as folder:
-        async with services(config, Path(folder)) as parts:
+        async with services(
+            config, Path(folder), first_up_s=config.scheduler.load_limit_s
+        ) as parts:
             begun = time.monotonic()
             if recipe is not None:
                 dreams = [

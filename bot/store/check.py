@@ -15,7 +15,7 @@ def check_file(path: Path) -> int:
 
     Raises:
         NewerDatabaseError: a newer version of Dreamstream wrote it.
-        StoreError: it is damaged or cannot be read.
+        StoreError: it is damaged, or cannot be read.
     """
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
@@ -23,9 +23,14 @@ def check_file(path: Path) -> int:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}). It need not be damaged: check that it and its "
+            "folder may be read and written by this user."
+        ) from error
     except sqlite3.Error as error:
         raise StoreError(
-            f"{path} is damaged or cannot be read ({error}). Put a backup in its place, or move it "
+            f"{path} is damaged ({error}). Put a backup in its place, or move it "
             "away to start with an empty one; the pictures are kept elsewhere."
         ) from error
     if verdict != "ok":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bot.config import TOKEN_VARIABLE, Config, find_config, load_config, read_token
+from bot.config import TOKEN_VARIABLE, Config, find_config, find_mistakes, load_config, read_token
 from bot.errors import ConfigError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
@@ -67,7 +67,11 @@ def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
     [
         ("[wall\n", "not TOML"),
         ("wall = 3\n", "[wall] should be a table"),
-        ('[wall]\npublic_url = "dreams.example.org"\n', "must begin with http"),
+        ('[wall]\npublic_url = "dreams.example.org"\n', "should be a whole address"),
+        ('[wall]\npublic_url = "https://"\n', "should be a whole address"),
+        ('[storage]\ndata_dir = "x\\u0000y"\n', "should be a path"),
+        ("[storage]\ndata_dir = 3\n", "storage.data_dir = 3: should be a path, in quotes"),
+        ('[scheduler]\ndevice = "gpu"\n', 'should be "auto", "cpu", "cuda"'),
         ("[scheduler]\nquantum_s = 0\n", "greater than 0"),
     ],
 )
@@ -114,6 +118,14 @@ def test_a_useless_token_file_is_named(tmp_path: Path, content: str | None) -> N
     config = load_config(write(tmp_path, '[discord]\ntoken_file = "token.txt"\n'))
     with pytest.raises(ConfigError, match=r"discord\.token_file"):
         read_token(config)
+
+
+def test_a_missing_token_file_is_reported_with_the_rest(tmp_path: Path) -> None:
+    path = write(tmp_path, '[discord]\ntoken_file = "absent.txt"\n[wall]\nport = -1\n')
+    first, second = find_mistakes(path)
+    assert "wall.port" in first
+    assert "discord.token_file" in second and "absent.txt" in second
+    assert find_mistakes(None) == ()
 
 
 def test_the_example_holds_every_setting_with_its_default() -> None:

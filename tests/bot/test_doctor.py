@@ -1,0 +1,101 @@
+"""The doctor: each thing that can be wrong gets a line that names the mend, and exit status 1."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from bot import app, doctor
+from bot.config import TOKEN_VARIABLE, Config
+from bot.scheduler_client import SchedulerCommand
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own, no token around, and an engine that needs no weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.setattr(
+        doctor,
+        "scheduler_command",
+        lambda config: SchedulerCommand(engines="tests.fakes.engine:build_engines"),
+    )
+
+
+def config_file(folder: Path, text: str = "") -> Path:
+    path = folder / "config.toml"
+    path.write_text("[wall]\nport = 0\n" + text, encoding="utf-8")
+    return path
+
+
+async def lines(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
+    status = await doctor.examine(path)
+    found: dict[str, str] = {}
+    for line in capsys.readouterr().out.splitlines()[:-1]:
+        mark, what, text = line.split(maxsplit=2)
+        found[what] = f"{found.get(what, '')}{mark} {text}\n"
+    return status, found
+
+
+async def test_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = await lines(config_file(tmp_path), capsys)
+    assert status == 0, found
+    assert "note No Discord token" in found["token"]
+    assert "ok fake draws" in found["engine"]
+    assert not (tmp_path / "data").exists(), "looking must not make anything"
+
+
+async def test_what_is_wrong_is_named_with_its_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dreamstream.db").write_bytes(b"not a database" * 100)
+    (tmp_path / "token.txt").write_text("abc", encoding="utf-8")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        path = tmp_path / "config.toml"
+        path.write_text(
+            f'[wall]\nport = {port}\n[discord]\ntoken_file = "token.txt"\n', encoding="utf-8"
+        )
+        status, found = await lines(path, capsys)
+    assert status == 1
+    assert "BAD" in found["database"] and "backup" in found["database"]
+    assert "BAD" in found["token"] and "developer portal" in found["token"]
+    assert "is in use" in found["wall"]
+    assert "abc" not in found["token"]
+
+
+async def test_wrong_settings_do_not_keep_it_from_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found = await lines(config_file(tmp_path, "[nonsense]\n"), capsys)
+    assert status == 1
+    assert "nonsense" in found["config"]
+    assert "ok fake draws" in found["engine"]
+
+
+async def test_a_drawing_process_that_cannot_start_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        doctor,
+        "scheduler_command",
+        lambda config: SchedulerCommand(engines="tests.fakes.engine:no_such_function"),
+    )
+    monkeypatch.setattr(doctor, "_START_S", 20.0)
+    status, found = await lines(config_file(tmp_path), capsys)
+    assert status == 1
+    assert "cannot be started" in found["drawing"]
+
+
+def test_models_lie_in_the_data_folder_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(app.MODELS_VARIABLE, raising=False)
+    assert app.models_dir(Config()) == tmp_path / "data" / "models"
+    monkeypatch.setenv(app.MODELS_VARIABLE, "/srv/models")
+    assert app.models_dir(Config()) == Path("/srv/models")
