@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
-from bot.model import Dream, DreamState, Live, Person
-from generation.protocol import Checkpoint
-
-MAX_STEERS_WAITING = 100
+from bot.model import Dream, DreamState, Live, PendingSteer
+from generation.protocol import Checkpoint, Steer
 
 
 class Active:
@@ -17,6 +14,7 @@ class Active:
     `epoch` is the scheduler process that has it, None where none has. `ending` says that its end
     is being written down: nothing else may happen to it. `resumable` says that there may be a
     checkpoint, `anew` that it is not to be used again. `note` is the notice while all is well.
+    `steers` wait for an answer, oldest first; they are in the database too.
     """
 
     def __init__(self, dream: Dream, stream: str, note: str = "", *, resumed: bool = False) -> None:
@@ -41,16 +39,16 @@ class Active:
         self.anew = False
         self.unsaved: Checkpoint | None = None
         self.saving: asyncio.Task[None] | None = None
-        self._steers: deque[tuple[str, Person]] = deque(maxlen=MAX_STEERS_WAITING)
+        self.steers: list[PendingSteer] = []
 
-    def steer_asked(self, prompt: str, person: Person) -> None:
-        """Remember who asked for a steer that the scheduler has not answered."""
-        self._steers.append((prompt, person))
+    def steer_taken(self, steer: Steer) -> PendingSteer | None:
+        """Let go of the oldest steer that this one answers, and return it."""
+        for asked in self.steers:
+            if (asked.prompt, asked.glide_steps) == (steer.prompt, steer.glide_steps):
+                self.steers.remove(asked)
+                return asked
+        return None
 
-    def steer_taken(self, prompt: str) -> Person:
-        """Return who asked for this steer: its author where that is not known."""
-        for asked in self._steers:
-            if asked[0] == prompt:
-                self._steers.remove(asked)
-                return asked[1]
-        return self.dream.person
+    def steer_refused(self) -> PendingSteer | None:
+        """Let go of the oldest steer, and return it: they are answered in order."""
+        return self.steers.pop(0) if self.steers else None

@@ -307,11 +307,15 @@ class Dreams:
     ) -> None:
         """Let an unfinished dream glide to another prompt. It is done when the feed says so.
 
+        Once this returns, it is asked of whatever draws until it is answered, whatever dies.
+
         Raises:
             NotFoundError: there is no such dream.
             ForbiddenError: it is somebody else's.
             InvalidRequestError: it is over, its engine cannot be steered, or a value is wrong.
+            LimitError: too many steers of it wait for an answer.
             SchedulerError: nothing can be drawn at present.
+            DiskError, StoreError: nothing can be kept at present.
         """
         dream = await self.get(dream_id)
         _may_change(dream, person)
@@ -333,8 +337,12 @@ class Dreams:
         if not self._drawer.up:
             raise SchedulerError("Drawing is just starting again. Try to steer in a moment.")
         expanded = expand(prompt, theme, recipe.seed)
-        active.steer_asked(expanded, requests.check_person(person))
-        self._drawer.steer(dream_id, expanded, glide_steps)
+        if not await asyncio.shield(
+            self._tasks.spawn(
+                self._unfinished.steer(active, requests.check_person(person), expanded, glide_steps)
+            )
+        ):
+            raise InvalidRequestError("dream", "This dream is over already.")
 
     # --- the drawer's reports ----------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Hand dreams to the drawer with all that they need, and keep what it will need again.
 
-A dream is handed to each scheduler process once, with its newest checkpoint; which process that
-was is its `epoch`. This module does not know why a dream is handed over, nor how it ends.
+A dream is handed to each scheduler process once, with its newest checkpoint and the steers that
+no process has answered; which process that was is its `epoch`. This module does not know why a
+dream is handed over, nor how it ends.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bot.checkpoints import Checkpoints
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.library import Library
+from bot.model import PendingSteer
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import dreams as rows
@@ -78,6 +80,14 @@ class Handover:
                     attempt=active.dream.attempt,
                 )
             )
+            for steer in active.steers:
+                self._drawer.steer(steer.dream_id, steer.prompt, steer.glide_steps)
+
+    def steer(self, active: Active, steer: PendingSteer) -> None:
+        """Hand over a steer that has been kept: now, or after its dream."""
+        active.steers.append(steer)
+        if active.epoch == self._epoch and self._wanted(active):
+            self._drawer.steer(steer.dream_id, steer.prompt, steer.glide_steps)
 
     def keep(self, active: Active, checkpoint: Checkpoint) -> None:
         """Write down a checkpoint, on the side; of several that come meanwhile, the last."""

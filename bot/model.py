@@ -120,6 +120,16 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None = None
 
 
+class PendingSteer(msgspec.Struct, frozen=True, kw_only=True):
+    """A steer that was accepted and that whatever draws has not answered yet."""
+
+    id: int
+    dream_id: str
+    person: Person
+    prompt: str
+    glide_steps: int
+
+
 class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for, as either front hands it in: unchecked, None where not said.
 

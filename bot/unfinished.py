@@ -24,14 +24,14 @@ from bot.active import Active
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.endings import Endings
-from bot.errors import NotFoundError
+from bot.errors import LimitError, NotFoundError
 from bot.feed import Feed
 from bot.handover import Handover
 from bot.ids import now_ms
 from bot.library import BadPictureError, Library
 from bot.model import Dream, DreamState, EventKind, Person, Theme
 from bot.side_tasks import SideTasks
-from bot.store import Store, events, people
+from bot.store import Store, events, people, steers
 from bot.store import dreams as rows
 from generation import protocol
 from generation.protocol import Recipe
@@ -39,6 +39,7 @@ from generation.protocol import Recipe
 log = logging.getLogger(__name__)
 
 MAX_CRASHES = 2
+MAX_STEERS_WAITING = 100
 RETRY_DELAYS_S = (2.0, 10.0, 30.0)
 STOP_S = 10.0
 
@@ -90,6 +91,9 @@ class Unfinished:
         await self._note(rows.to_waiting)
         for dream in await rows.unfinished(self._store):
             self._active[dream.id] = Active(dream, streams[dream.theme_id], resumed=True)
+        for steer in await steers.pending(self._store):
+            if steer.dream_id in self._active:
+                self._active[steer.dream_id].steers.append(steer)
         await self._handover.sweep(self._active)
         if self._drawer.up:
             await self._submit_all()
@@ -195,7 +199,7 @@ class Unfinished:
             case protocol.Steered():
                 await self._steered(active, message)
             case protocol.Refused():
-                self._show(active, notice=message.reason)
+                await self._refused(active, message)
             case protocol.Finished():
                 active.ending = True
                 self._finishing.spawn(self._finish(active, message))
@@ -218,17 +222,54 @@ class Unfinished:
             lambda connection: rows.to_drawing(connection, active.dream.id, message.step, now_ms())
         )
 
+    async def steer(self, active: Active, person: Person, prompt: str, glide_steps: int) -> bool:
+        """Keep a steer and hand it over; say whether the dream was unfinished.
+
+        Once this returns the steer is sent to every scheduler process until one has answered it.
+
+        Raises:
+            LimitError: too many of this dream wait for an answer.
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        at_ms = now_ms()
+        try:
+            async with self._store.write() as connection:
+                if len(active.steers) >= MAX_STEERS_WAITING:
+                    raise LimitError("This dream has many steers waiting. Try again in a moment.")
+                await people.upsert(connection, person, at_ms)
+                steer = await steers.insert(
+                    connection, active.dream.id, person, prompt, glide_steps, at_ms
+                )
+        except TROUBLE as error:
+            self._disk.report(error)
+            raise
+        if steer is None:
+            return False
+        self._handover.steer(active, steer)
+        return True
+
+    async def _refused(self, active: Active, message: protocol.Refused) -> None:
+        asked = active.steer_refused()
+        self._show(active, notice=message.reason)
+        if asked is not None:
+            steer_id = asked.id
+            await self._note(lambda connection: steers.delete(connection, steer_id))
+
     async def _steered(self, active: Active, message: protocol.Steered) -> None:
         recipe = active.dream.recipe
-        if message.steer in recipe.steers:
+        asked = active.steer_taken(message.steer)
+        if message.steer in recipe.steers and asked is None:
             return
-        recipe = msgspec.structs.replace(recipe, steers=(*recipe.steers, message.steer))
+        if message.steer not in recipe.steers:
+            recipe = msgspec.structs.replace(recipe, steers=(*recipe.steers, message.steer))
         active.dream = msgspec.structs.replace(active.dream, recipe=recipe)
-        person = active.steer_taken(message.steer.prompt)
+        person = active.dream.person if asked is None else asked.person
         self._show(active, notice=active.note)
 
         async def write(connection: aiosqlite.Connection) -> None:
             at_ms = now_ms()
+            if asked is not None:
+                await steers.delete(connection, asked.id)
             await people.upsert(connection, person, at_ms)
             if await rows.set_recipe(connection, active.dream.id, recipe):
                 await events.append(

@@ -105,6 +105,7 @@ class FakeDrawer:
         self.submitted: list[Job] = []
         self.cancelled: list[str] = []
         self.steers: list[tuple[str, str, int]] = []
+        self.steers_unknown: list[str] = []  # of jobs that this process had not been given
         self.shares: dict[str, float] = {}
 
     def submit(self, job: Job) -> None:
@@ -116,6 +117,8 @@ class FakeDrawer:
 
     def steer(self, job_id: str, prompt: str, glide_steps: int) -> None:
         self.steers.append((job_id, prompt, glide_steps))
+        if job_id not in self.jobs:
+            self.steers_unknown.append(job_id)
 
     def weights(self, streams: dict[str, float]) -> None:
         self.shares = streams

@@ -20,6 +20,8 @@ from bot.limits import Limits
 from bot.model import DreamState, EventKind, Live, Person, Relation, StreamEvent
 from bot.recipes import read_document
 from bot.requests import SEEDS
+from bot.store import steers
+from bot.unfinished import MAX_STEERS_WAITING
 from generation.protocol import (
     Cancelled,
     Checkpoint,
@@ -43,6 +45,8 @@ from tests.bot.drawer import (
     services,
     until,
 )
+
+LOCAL = Person("local:root", "root")
 
 
 async def kinds(s: Services, dream_id: str) -> list[str]:
@@ -280,6 +284,72 @@ async def test_a_steer_becomes_part_of_the_recipe(tmp_path: Path) -> None:
         await s.down()
         await s.up()
         assert (await s.job(dream.id)).recipe.steers == (steer,)
+
+
+async def test_a_steer_is_asked_again_of_every_process_until_it_is_answered(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as s:
+        made = await s.dreams.ask(request(count=2))
+        for dream in made:
+            await s.begin(dream.id, step=20)
+        await s.dreams.steer(made[0].id, ANN, "an owl", glide_steps=5)
+        await s.dreams.steer(made[0].id, LOCAL, "an owl", glide_steps=0)
+        await s.dreams.steer(made[1].id, ANN, "a bear")
+        asked = list(s.drawer.steers)
+        assert asked == [
+            (made[0].id, "an owl", 5),
+            (made[0].id, "an owl", 0),
+            (made[1].id, "a bear", 10),
+        ]
+        await s.down()
+        assert s.drawer.steers == asked
+        s.drawer.steers.clear()
+        await s.up()
+        assert s.drawer.steers == asked
+        assert s.drawer.steers_unknown == []
+        await s.dreams.on_message(Steered(made[0].id, Steer(21, "an owl", 0)))
+    async with services(tmp_path) as s:
+        assert s.drawer.steers == [(made[0].id, "an owl", 5), (made[1].id, "a bear", 10)]
+        await s.dreams.on_message(Steered(made[0].id, Steer(30, "an owl", 5)))
+        await s.dreams.on_message(Refused(made[1].id, "It cannot be steered."))
+        s.drawer.steers.clear()
+        await s.down()
+        await s.up()
+        assert s.drawer.steers == []
+        assert [steer.step for steer in (await s.job(made[0].id)).recipe.steers] == [21, 30]
+        log = await s.feed.replay(theme_id=None, after=0, limit=100)
+        steered = [event.person for event in log if event.kind is EventKind.STEERED]
+        assert steered == [LOCAL, ANN]
+
+
+async def test_a_steer_that_waits_goes_with_its_dream(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        drawn, cancelled = await s.dreams.ask(request(count=2))
+        for dream in (drawn, cancelled):
+            await s.begin(dream.id)
+            await s.dreams.steer(dream.id, ANN, "an owl")
+        assert len(await steers.pending(s.store)) == 2
+        await s.draw(drawn.id)
+        await s.dreams.wait(drawn.id)
+        await s.dreams.cancel(cancelled.id, ANN)
+        assert await steers.pending(s.store) == []
+        assert await kinds(s, drawn.id) == ["asked", "done"]
+    async with services(tmp_path) as s:
+        assert s.drawer.steers == []
+
+
+async def test_steers_without_an_answer_are_bounded(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        await s.begin(dream.id)
+        results = await asyncio.gather(
+            *(s.dreams.steer(dream.id, ANN, "an owl") for _ in range(MAX_STEERS_WAITING + 3)),
+            return_exceptions=True,
+        )
+        refused = [result for result in results if result is not None]
+        assert [type(error) for error in refused] == [LimitError] * 3
+        assert len(await steers.pending(s.store)) == MAX_STEERS_WAITING
 
 
 async def test_steers_that_cannot_be_are_refused(tmp_path: Path) -> None:
