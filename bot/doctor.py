@@ -191,7 +191,7 @@ class _Trial:
         if not self.up.done():
             self.up.set_result(welcome)
 
-    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
+    async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         if not self.up.done():
             self.up.set_exception(SchedulerError(reason))
         for name, end in self.ends.items():

@@ -21,8 +21,11 @@ class DrawingListener(Protocol):
         """A scheduler process is ready and knows of no job yet."""
         ...
 
-    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
-        """It died. `suspects` are the jobs that were in the step (or load) it died in."""
+    async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
+        """It died. `suspects` are the jobs that were in the step (or load) it died in.
+
+        `outside` says that it was killed, and not by the drawer.
+        """
         ...
 
     async def on_message(self, message: ToBot) -> None:

@@ -352,9 +352,9 @@ class Dreams:
         self._themes_changed()
         await self._unfinished.on_up()
 
-    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
+    async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         """Note that the scheduler process died, and who was in the step it died in."""
-        await self._unfinished.on_down(suspects, reason)
+        await self._unfinished.on_down(suspects, reason, outside)
 
     async def on_message(self, message: ToBot) -> None:
         """Note what the scheduler process says of a dream."""

@@ -16,6 +16,7 @@ from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.library import Library
 from bot.model import PendingSteer
+from bot.quarantine import Quarantine
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import dreams as rows
@@ -27,11 +28,19 @@ STOP_S = 5.0
 class Handover:
     """Between the unfinished dreams and the drawer."""
 
-    def __init__(self, store: Store, library: Library, drawer: Drawer, disk: DiskWatch) -> None:
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        drawer: Drawer,
+        disk: DiskWatch,
+        quarantine: Quarantine,
+    ) -> None:
         self._store = store
         self._library = library
         self._drawer = drawer
         self._disk = disk
+        self._quarantine = quarantine
         self._checkpoints = Checkpoints(library.root / "checkpoints")
         self._tasks = SideTasks()
         self._epoch = 0
@@ -69,6 +78,7 @@ class Handover:
             if not self._wanted(active):
                 return
             active.epoch = self._epoch
+            standing = self._quarantine.standing(active.dream)
             self._drawer.submit(
                 Job(
                     id=active.dream.id,
@@ -77,7 +87,8 @@ class Handover:
                     person=active.dream.person.id,
                     init=init,
                     checkpoint=checkpoint,
-                    attempt=active.dream.attempt,
+                    attempt=max(standing.attempt, int(standing.suspect)),
+                    fell_at=standing.step if standing.suspect else 0,
                 )
             )
             for steer in active.steers:

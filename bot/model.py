@@ -97,7 +97,7 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
 
     `prompt` is what the person typed; the recipe's has the theme's words around it. Dreams asked
     for together share `ask_id`. `reason` is the sentence shown when it failed. `attempt` counts
-    the crashes it was in the middle of.
+    the crashes that are held against it (`bot.quarantine`).
     """
 
     id: str

@@ -65,6 +65,7 @@ class SchedulerClient:
         self._reader = reader
         self._writer = writer
         self._killed = False
+        self._ended_by_us = False
         self._log_task = asyncio.create_task(self._forward_log())
 
     @classmethod
@@ -142,6 +143,11 @@ class SchedulerClient:
         """How it exited (below zero: by which signal); None while it runs."""
         return self._process.returncode
 
+    @property
+    def ended_by_us(self) -> bool:
+        """Whether it still ran when `kill` was called."""
+        return self._ended_by_us
+
     def send(self, message: ToScheduler) -> None:
         """Hand a message over; returns at once. What a dead process is told is lost.
 
@@ -178,6 +184,7 @@ class SchedulerClient:
         """End the process, and whatever it started, at once."""
         if not self._killed:
             self._killed = True
+            self._ended_by_us = self.returncode is None
             _kill(self._process)
 
     async def wait(self) -> int:

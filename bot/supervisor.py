@@ -43,6 +43,8 @@ _Call = Callable[[DrawingListener], Awaitable[None]]
 
 _BACKLOG = 1000
 _WATCH_S = 0.25
+_KILLS = (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM))
+"""What no fault of the process's own raises; the kernel does, for want of memory."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,15 @@ class _Life:
 
 @dataclass(frozen=True)
 class _End:
-    """How a process ended. `crash` is false where it went in good order."""
+    """How a process ended.
+
+    `crash` is false where it went in good order, `outside` true where somebody else killed it.
+    """
 
     reason: str
     suspects: tuple[str, ...] = ()
     crash: bool = True
+    outside: bool = False
     listener_knew: bool = False
 
 
@@ -259,6 +265,7 @@ class Supervisor:
 
     def _end_of(self, life: _Life) -> _End:
         code = life.client.returncode
+        outside = False
         knew = life.welcomed is not None
         if life.verdict:
             reason = life.verdict
@@ -266,12 +273,13 @@ class Supervisor:
             reason = "The drawing process was told to end."
             return _End(reason, crash=False, listener_knew=knew)
         elif code is not None and code < 0:
+            outside = -code in _KILLS and not life.client.ended_by_us
             reason = f"The drawing process was ended by {_signal_name(-code)}."
         else:
             reason = f"The drawing process ended with an error (status {code})."
         busy = life.beat is not None and life.beat.activity is not Activity.IDLE
         suspects = life.beat.job_ids if life.beat is not None and busy else ()
-        return _End(reason, suspects, listener_knew=knew)
+        return _End(reason, suspects, outside=outside, listener_knew=knew)
 
     async def _read(self, life: _Life) -> None:
         """Take in what the process says, until it is gone."""
@@ -359,7 +367,7 @@ def _said(message: ToBot) -> _Call:
 
 
 def _down(end: _End) -> _Call:
-    return lambda listener: listener.on_down(end.suspects, end.reason)
+    return lambda listener: listener.on_down(end.suspects, end.reason, end.outside)
 
 
 def _signal_name(number: int) -> str:

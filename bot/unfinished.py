@@ -30,6 +30,7 @@ from bot.handover import Handover
 from bot.ids import now_ms
 from bot.library import BadPictureError, Library
 from bot.model import Dream, DreamState, EventKind, Person, Theme
+from bot.quarantine import Quarantine
 from bot.side_tasks import SideTasks
 from bot.store import Store, events, people, steers
 from bot.store import dreams as rows
@@ -38,15 +39,9 @@ from generation.protocol import Recipe
 
 log = logging.getLogger(__name__)
 
-MAX_CRASHES = 2
 MAX_STEERS_WAITING = 100
 RETRY_DELAYS_S = (2.0, 10.0, 30.0)
 STOP_S = 10.0
-
-CRASHED = (
-    "Stopped: this dream was being drawn at two crashes in a row, so it is not tried again. "
-    "Other settings, or a smaller size, may work."
-)
 
 
 class Unfinished:
@@ -66,7 +61,8 @@ class Unfinished:
         self._drawer = drawer
         self._disk = disk
         self._retry_delays_s = retry_delays_s
-        self._handover = Handover(store, library, drawer, disk)
+        self._quarantine = Quarantine()
+        self._handover = Handover(store, library, drawer, disk, self._quarantine)
         self._endings = Endings(store, library, disk)
         self._active: dict[str, Active] = {}
         self._tasks = SideTasks()
@@ -142,29 +138,39 @@ class Unfinished:
 
     # --- from the drawer ---------------------------------------------------------------------
 
-    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
+    async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         """Note that the scheduler process died, and who was in the step it died in."""
         log.warning("The scheduler process is gone: %s; in its last step: %s", reason, suspects)
-        guilty = []
+        suspected: list[Active] = []
+        given_up: list[tuple[Active, str]] = []
         for active in self._active.values():
             active.epoch = None
             if active.ending:
                 continue
             self._show(active, state=DreamState.WAITING, place=None, eta_s=None)
             if active.dream.id in suspects:
-                guilty.append(active)
-                attempt = active.dream.attempt + 1
+                attempt, verdict = self._quarantine.fell(
+                    active.dream, active.live.step, alone=len(suspects) == 1, outside=outside
+                )
                 active.dream = msgspec.structs.replace(active.dream, attempt=attempt)
+                suspected.append(active)
+                if verdict:
+                    given_up.append((active, verdict))
 
         async def write(connection: aiosqlite.Connection) -> None:
             await rows.to_waiting(connection)
-            for active in guilty:
+            for active in suspected:
                 await rows.set_attempt(connection, active.dream.id, active.dream.attempt)
 
         await self._note(write)
-        for active in guilty:
-            if active.dream.attempt >= MAX_CRASHES:
-                self._end(active, DreamState.FAILED, CRASHED)
+        for active, verdict in given_up:
+            self._end(active, DreamState.FAILED, verdict)
+
+    async def _absolve(self, active: Active, step: int) -> None:
+        """Hold no crash against a dream that got past where it fell."""
+        if self._quarantine.cleared(active.dream, step):
+            active.dream = msgspec.structs.replace(active.dream, attempt=0)
+            await self._note(lambda connection: rows.set_attempt(connection, active.dream.id, 0))
 
     async def on_message(self, message: protocol.ToBot) -> None:
         """Note what the scheduler process says of a dream."""
@@ -196,6 +202,7 @@ class Unfinished:
                 )
             case protocol.Checkpoint():
                 self._handover.keep(active, message)
+                await self._absolve(active, message.step)
             case protocol.Steered():
                 await self._steered(active, message)
             case protocol.Refused():
@@ -370,6 +377,7 @@ class Unfinished:
         """Let go of a dream whose end has been committed."""
         active.ending = True
         self._active.pop(active.dream.id, None)
+        self._quarantine.forget(active.dream.id)
         active.ended.set()
         self._tasks.spawn(self._handover.clean(active))
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 
@@ -65,7 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A recipe to be drawn, for whom, and where it left off.
 
     `init` is the encoded picture named by the recipe. `checkpoint` is what an earlier
-    `Checkpoint` of this job carried. `attempt` counts from 0 and rises after each crash.
+    `Checkpoint` of this job carried. `attempt` is above 0 where the process died while it drew this
+    job and no later checkpoint has come; `fell_at` is the furthest step at which it then stood.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     init: bytes | None = None
     checkpoint: bytes | None = None
     attempt: int = 0
+    fell_at: int = 0
 
 
 # --- what the engines offer ----------------------------------------------------------------

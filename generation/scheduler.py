@@ -35,6 +35,9 @@ from generation.protocol import Failed, Job
 from generation.residency import ModelKey, Residency
 from generation.ticket import Ticket
 
+ALONE_STEPS = 100
+"""A job that was in a crash shares no batch until so many steps past where it was last seen to
+be: more than an assignment takes, so that the next crash in that place finds it alone."""
 MIN_WEIGHT, MAX_WEIGHT = 0.01, 100.0
 CAP_S = 600.0
 """How long a batch stays small after the device's memory ran out."""
@@ -103,6 +106,8 @@ class Scheduler:
         if job.id in self._tickets:
             return
         ticket = Ticket(job, key, cost_key, predict_bytes)
+        if job.attempt > 0:
+            ticket.alone_until = job.fell_at + ALONE_STEPS
         self._tickets[job.id] = ticket
         self._flows.setdefault(ticket.flow, {})[job.id] = ticket
         self.tree.arrive(ticket.flow)

@@ -18,7 +18,7 @@ class Ticket:
 
     `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether it has
     been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one that
-    failed; `cleared` says that it needs the whole device.
+    failed, or in a crash; `cleared` says that it needs the whole device.
     """
 
     job: Job

@@ -478,7 +478,7 @@ async def test_two_crashes_are_enough(tmp_path: Path) -> None:
         (innocent,) = await s.dreams.ask(request())
         for _ in range(2):
             await s.begin(poison.id)
-            await s.down(poison.id, "unknown")
+            await s.down(poison.id)
             await s.up()
         failed = await s.dreams.wait(poison.id)
         assert failed.state is DreamState.FAILED
@@ -487,6 +487,48 @@ async def test_two_crashes_are_enough(tmp_path: Path) -> None:
         await until(lambda: set(s.drawer.jobs) == {innocent.id})
         await s.draw(innocent.id)
         assert (await s.dreams.wait(innocent.id)).attempt == 0
+
+
+async def test_what_is_in_company_at_crashes_is_only_set_apart(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        one, other = [(await s.dreams.ask(request()))[0] for _ in range(2)]
+        for _ in range(3):
+            await s.begin(one.id, step=40)
+            await s.begin(other.id, step=7)
+            await s.down(one.id, other.id)
+            await s.up()
+        jobs = [await s.job(dream.id) for dream in (one, other)]
+        assert [(job.attempt, job.fell_at) for job in jobs] == [(1, 40), (1, 7)]
+
+
+async def test_a_checkpoint_past_where_it_fell_clears_a_dream(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        for step in (10, 30, 50):
+            await s.begin(dream.id, step)
+            await s.down(dream.id)
+            await s.up()
+            job = await s.job(dream.id)
+            assert (job.attempt, job.fell_at) == (1, step)
+            await s.dreams.on_message(Checkpoint(dream.id, step, b"no further"))
+            assert (await s.dreams.get(dream.id)).attempt == 1
+            await s.dreams.on_message(Checkpoint(dream.id, step + 1, b"further"))
+            assert (await s.dreams.get(dream.id)).attempt == 0
+
+
+async def test_kills_from_outside_set_apart_and_in_the_end_give_up(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        for nth in range(4):
+            job = await s.begin(dream.id, 20)
+            assert job.attempt == min(nth, 1)
+            s.drawer.up = False
+            s.drawer.jobs.clear()
+            await s.dreams.on_down((dream.id,), "killed", outside=True)
+            await s.up()
+        failed = await s.dreams.wait(dream.id)
+        assert failed.state is DreamState.FAILED
+        assert "killed again and again" in failed.reason
 
 
 async def test_crashes_are_counted_across_a_restart_of_the_bot(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from bot.drawing import Drawer
+from bot.quarantine import Standing
 from bot.scheduler_client import SchedulerClient, SchedulerCommand
 from bot.supervisor import Supervisor, SupervisorOptions
 from generation import protocol
@@ -53,6 +54,8 @@ class Listener:
         self.heard: list[ToBot] = []
         self.ups: list[Welcome] = []
         self.downs: list[tuple[tuple[str, ...], str]] = []
+        self.standings: dict[str, Standing] = {}
+        self.steps: dict[str, int] = {}
         self.quarantined: set[str] = set()
         self.news = asyncio.Event()
 
@@ -63,22 +66,33 @@ class Listener:
             self.drawer.submit(waiting)
         self.news.set()
 
-    async def on_down(self, suspects: tuple[str, ...], reason: str) -> None:
+    async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         self.downs.append((suspects, reason))
         for job_id in suspects:
             if job_id in self.jobs:
-                suspect = self.jobs[job_id]
-                self.jobs[job_id] = msgspec.structs.replace(suspect, attempt=suspect.attempt + 1)
-                if suspect.attempt + 1 == 2:
+                standing = self.standings.setdefault(job_id, Standing())
+                step = self.steps.get(job_id, 0)
+                if standing.fell(step, alone=len(suspects) == 1, outside=outside):
                     self.quarantined.add(job_id)
                     del self.jobs[job_id]
+                else:
+                    self.jobs[job_id] = msgspec.structs.replace(
+                        self.jobs[job_id],
+                        attempt=max(1, standing.attempt),
+                        fell_at=standing.step,
+                    )
         self.news.set()
 
     async def on_message(self, message: ToBot) -> None:
         self.heard.append(message)
         match message:
+            case Started() | Progress():
+                self.steps[message.job_id] = message.step
             case Checkpoint() if message.job_id in self.jobs:
                 known = self.jobs[message.job_id]
+                if self.standings.get(message.job_id, Standing()).passed(message.step):
+                    del self.standings[message.job_id]
+                    known = msgspec.structs.replace(known, attempt=0, fell_at=0)
                 self.jobs[message.job_id] = msgspec.structs.replace(known, checkpoint=message.data)
             case Finished() | Failed() | Cancelled():
                 self.jobs.pop(message.job_id, None)
@@ -250,14 +264,39 @@ async def test_a_step_that_hangs_is_ended_at_its_deadline() -> None:
 
 
 async def test_a_poison_job_is_found_out_and_the_others_are_drawn() -> None:
+    people = ["ann", "bob", "cyd", "dan", "fay", "gus"]
     async with supervised(checkpoint_s=0.05) as (_, listener):
         listener.ask(
-            job("poison", "eve", width=128, settings=slow(0.01, crash_at=5)),
-            job("good", "ann", steps=60, settings=slow(0.01)),
+            *(job(f"{name}'s", name, steps=40, settings=slow(0.01)) for name in people),
+            job("poison", "eve", steps=40, settings=slow(0.01, crash_at=20)),
         )
-        await listener.hear(Finished, "good")
-        await listener.until(lambda: listener.quarantined)
+        await listener.until(lambda: not listener.jobs)
         assert listener.quarantined == {"poison"}
+        drawn = {m.job_id for m in listener.heard if isinstance(m, Finished)}
+        assert drawn == {f"{name}'s" for name in people}
+    assert len(listener.downs[0][0]) > 1, "it had company at first"
+    assert listener.downs[-1][0] == ("poison",)
+
+
+async def test_a_long_dream_outlives_three_kills(caplog: pytest.LogCaptureFixture) -> None:
+    async with supervised(checkpoint_s=0.1) as (supervisor, listener):
+        listener.ask(job("long", steps=120, settings=slow(0.02)))
+        for nth in range(3):
+            await listener.until(lambda nth=nth: len(listener.ups) == nth + 1)  # type: ignore[misc]
+            before = len(listener.heard)
+            fell_at = listener.jobs["long"].fell_at
+
+            def further(before: int = before, fell_at: int = fell_at) -> bool:
+                return any(
+                    isinstance(m, Checkpoint) and m.step > fell_at for m in listener.heard[before:]
+                )
+
+            await listener.until(further)
+            os.kill(pid_of(supervisor), signal.SIGKILL)
+        finished = await listener.hear(Finished, "long")
+    assert pixel(finished) == expected_colour(recipe(steps=120))
+    assert [suspects for suspects, _ in listener.downs] == [("long",)] * 3
+    assert not listener.quarantined
 
 
 async def test_three_crashes_pause_the_intake_until_it_stays_up() -> None:

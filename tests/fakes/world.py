@@ -73,6 +73,8 @@ class World:
         stream: str = "s",
         steps: int = 20,
         kind: Kind = ("plain", 64),
+        attempt: int = 0,
+        fell_at: int = 0,
     ) -> None:
         """Ask for a picture."""
         recipe = Recipe(
@@ -84,7 +86,14 @@ class World:
             steps=steps,
             seed=0,
         )
-        job = Job(id=job_id, recipe=recipe, stream=stream, person=person)
+        job = Job(
+            id=job_id,
+            recipe=recipe,
+            stream=stream,
+            person=person,
+            attempt=attempt,
+            fell_at=fell_at,
+        )
         self.kind[job_id] = kind
         self.scheduler.submit(
             job,

@@ -252,6 +252,20 @@ def test_an_unknown_error_fails_its_culprit_only() -> None:
     assert together, "the innocent go on together"
 
 
+def test_what_was_in_a_crash_is_alone_until_well_past_it() -> None:
+    world = World(cost=line(0.1, 0.01), load_s=0.0)
+    learn(world, (0.1, 0.01))
+    world.submit("suspect", "ann", steps=400, attempt=1, fell_at=50)
+    for nth in range(3):
+        world.submit(f"d{nth}", "bob", steps=400)
+    world.run()
+    batches = [a.job_ids for a in world.assignments]
+    first = next(nth for nth, ids in enumerate(batches) if "suspect" in ids and len(ids) > 1)
+    steps = sum(a.steps for a in world.assignments[:first] if a.job_ids == ("suspect",))
+    assert steps > 100 + 50
+    assert not [ids for ids in batches[:first] if "suspect" in ids and len(ids) > 1]
+
+
 def test_memory_bounds_the_batch() -> None:
     world = World(cost=line(0.1, 0.01), capacity_bytes=1600)
     learn(world, (0.1, 0.01))
