@@ -86,8 +86,7 @@ async def acknowledged(interaction: Interaction) -> AsyncIterator[None]:
             await interaction.response.defer(ephemeral=True, thinking=True)
     except (discord.HTTPException, OSError, TimeoutError) as error:
         raise TooLateError from error
-    with_sentence = answered(interaction)
-    async with with_sentence:
+    async with answered(interaction):
         yield
 
 

@@ -56,6 +56,7 @@ class Discord:
         self.commands: list[Json] = []
         self.syncs = 0
         self.requests: list[tuple[float, str, str, Any]] = []
+        self.asked: dict[str, float] = {}
         self.callbacks: dict[str, tuple[float, Json]] = {}
         self.answers: dict[str, Json] = {}
         self.mistakes: list[str] = []
@@ -102,13 +103,13 @@ class Discord:
 
     # --- what people do ----------------------------------------------------------------------
 
-    async def slash(self, name: str, **options: Any) -> Json:
+    async def slash(self, name: str, *, by: int = payloads.ANN, **options: Any) -> Json:
         """Send a command; return the interaction."""
         command = next(one for one in self.commands if one["name"] == name)
         kinds = {one["name"]: one["type"] for one in command["options"]}
         given = [{"name": k, "type": kinds[k], "value": v} for k, v in options.items()]
         data = {"id": command["id"], "name": name, "type": 1, "options": given}
-        return await self._interact(payloads.interaction(2, data))
+        return await self._interact(payloads.interaction(2, data, by=by))
 
     async def press(self, message: Json, label: str) -> Json:
         """Press a button of a message; return the interaction."""
@@ -162,6 +163,7 @@ class Discord:
         return [at for at, m, p, _ in self.requests if m == method and re.fullmatch(path, p)]
 
     async def _interact(self, interaction: Json) -> Json:
+        self.asked[interaction["id"]] = time.monotonic()
         await self.dispatch("INTERACTION_CREATE", interaction)
         return interaction
 

@@ -239,7 +239,7 @@ def _resolved(component: Json, attachments: list[Json]) -> Json:
     return made
 
 
-def interaction(kind: int, data: Json, **more: Any) -> Json:
+def interaction(kind: int, data: Json, *, by: int = ANN, **more: Any) -> Json:
     """Return what a member of the guild does."""
     return {
         "id": str(snowflake()),
@@ -252,7 +252,7 @@ def interaction(kind: int, data: Json, **more: Any) -> Json:
         "guild_locale": "en-US",
         "channel_id": str(CHANNEL),
         "channel": channel() | {"permissions": ALL_PERMISSIONS},
-        "member": member(ANN, "ann"),
+        "member": member(by, "ann" if by == ANN else f"guest{by}"),
         "locale": "en-US",
         "app_permissions": ALL_PERMISSIONS,
         "entitlements": [],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import discord
 import yarl
@@ -21,8 +20,8 @@ from bot.scheduler_client import SchedulerCommand
 _shipped_command = bot.app.scheduler_command
 
 
-def _fake_command(config: Config, data_dir: Path) -> SchedulerCommand:
-    return replace(_shipped_command(config, data_dir), engines="tests.fakes.engine:build_engines")
+def _fake_command(config: Config) -> SchedulerCommand:
+    return replace(_shipped_command(config), engines="tests.fakes.engine:build_engines")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.discord_front import payloads
 from tests.discord_front.loopback import Discord, picture_url, text_of
 from tests.discord_front.payloads import Json
 from tests.program import PATIENCE_S, environment
@@ -52,9 +53,15 @@ class Bot:
         """Start it and wait until it is there and has told its commands."""
         identifies = self.discord.identifies
         await self.start()
-        await self.discord.until(
-            lambda: self.discord.identifies > identifies and self.discord.commands, "the bot"
+        assert self.process is not None
+        there = asyncio.create_task(
+            self.discord.until(lambda: self.discord.identifies > identifies, "the bot")
         )
+        gone = asyncio.create_task(self.process.wait())
+        await asyncio.wait({there, gone}, return_when=asyncio.FIRST_COMPLETED)
+        assert self.process.returncode is None, self.said()
+        gone.cancel()
+        await there
 
     async def ended(self) -> int:
         """Return its exit status once it has ended."""
@@ -149,6 +156,7 @@ async def test_a_dream_asked_during_a_cut_is_not_lost(bot: Bot, discord: Discord
     await finished(discord)
     assert (discord.identifies, discord.resumes) == (1, 1)
     assert await bot.stop() == 0
+    assert "Traceback" not in bot.said()
 
 
 async def test_a_kill_in_mid_post_gives_one_final_message(bot: Bot, discord: Discord) -> None:
@@ -177,6 +185,40 @@ async def test_rate_limits_and_errors_delay_but_lose_nothing(bot: Bot, discord: 
     await finished(discord)
     assert len(discord.cards()) == 1
     assert await bot.stop() == 0
+
+
+async def test_many_at_once_are_all_answered_and_shown_within_the_limits(
+    bot: Bot, discord: Discord
+) -> None:
+    await bot.joined()
+    people = [payloads.ANN + number for number in range(12)]
+    asks = (discord.slash("dream", prompt="a red fox", steps=5, by=by) for by in people)
+    await asyncio.gather(*asks)
+    await discord.until(lambda: len(discord.callbacks) == len(people), "every acknowledgement")
+    await discord.until(
+        lambda: sum("seed" in text_of(card) for card in discord.cards()) == len(people),
+        "every final card",
+    )
+    assert len(discord.cards()) == len(people)
+    for method, path in (("POST", "/channels/.*/messages"), ("PATCH", "/channels/.*")):
+        times = discord.sent(method, path)
+        assert all(sixth - first >= 5.0 for first, sixth in zip(times, times[5:], strict=False))
+    assert await bot.stop() == 0
+
+
+async def test_what_cannot_be_acknowledged_is_not_drawn(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    expired = {"message": "Unknown interaction", "code": 10062}
+    discord.fail("POST", "/interactions/.*/callback", 404, body=expired)
+    await discord.slash("dream", prompt="a red fox", steps=5)
+    await discord.until(lambda: discord.sent("POST", "/interactions/.*"), "the attempt")
+    discord.fail("POST", "/interactions/.*/callback", 500)  # and once more is well
+    asked = await discord.slash("dream", prompt="a blue whale", steps=5)
+    await discord.answer(asked)
+    assert "a blue whale" in text_of(await finished(discord))
+    assert len(discord.cards()) == 1
+    assert await bot.stop() == 0
+    assert "Traceback" not in bot.said()
 
 
 async def test_a_wrong_token_is_a_sentence(bot: Bot, discord: Discord) -> None:
