@@ -47,6 +47,15 @@ class Acceptance:
         """Go on where the ids of earlier dreams end."""
         self._ids = IdMaker(await rows.last_id(self._store))
 
+    async def check(self, person: Person, count: int) -> None:
+        """Refuse early what `write` would most likely refuse.
+
+        Raises:
+            LimitError: the person, or everybody together, has too many waiting.
+        """
+        everybody, own = await rows.unfinished_now(self._store, person.id)
+        self._limits.check(count, own=own, everybody=everybody)
+
     async def write(self, order: Order) -> list[Dream]:
         """Make an order's dreams. Once this returns they survive a power cut.
 

@@ -8,6 +8,9 @@ Discord nor the wall, and not how anything is drawn.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -18,7 +21,8 @@ from bot.drawing import Drawer
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError, SchedulerError
 from bot.feed import Feed
 from bot.ids import is_id
-from bot.library import Library, described
+from bot.inits import Inits
+from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Image, Live, Person, Relation
 from bot.prompts import expand
@@ -59,12 +63,14 @@ class Dreams:
         self._disk = DiskWatch(library.probe, disk_delay_s)
         self._unfinished = Unfinished(store, library, feed, drawer, self._disk, retry_delays_s)
         self._acceptance = Acceptance(store, self._limits)
+        self._inits = Inits(store, library, self._disk)
         self._tasks = SideTasks()
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
 
     async def start(self) -> None:
         """Take up what an earlier process left unfinished. Call it before the drawer starts."""
+        await self._library.sweep()
         await self._acceptance.start()
         await self._unfinished.start(await self._themes.list())
 
@@ -99,12 +105,10 @@ class Dreams:
         plan = requests.check(request, theme, engines, self._limits)
         if request.parent_id is not None:
             await self.get(request.parent_id)
-        init = None
-        if request.init is not None:
-            init = await self._keep_upload(request.init)
-        sha256 = None if init is None else init.sha256
-        return await self._accept(
-            Order(
+
+        def order(init: Image | None) -> Order:
+            sha256 = None if init is None else init.sha256
+            return Order(
                 plan.prompt,
                 theme,
                 plan.person,
@@ -115,7 +119,11 @@ class Dreams:
                 plan.note,
                 also,
             )
-        )
+
+        if request.init is None:
+            return await self._accept(self._write(order(None)))
+        await self._acceptance.check(plan.person, plan.count)
+        return await self._accept(self._write_held(order, request.init))
 
     async def redo(
         self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
@@ -133,17 +141,16 @@ class Dreams:
             seed = requests.check_seed(None)
             prompt = expand(dream.prompt, theme, seed)
             recipe = msgspec.structs.replace(recipe, seed=seed, prompt=prompt, steers=())
-        (again,) = await self._accept(
-            Order(
-                dream.prompt,
-                theme,
-                requests.check_person(person),
-                [recipe],
-                parent_id=dream.id,
-                relation=Relation.REROLL,
-                also=also,
-            )
+        order = Order(
+            dream.prompt,
+            theme,
+            requests.check_person(person),
+            [recipe],
+            parent_id=dream.id,
+            relation=Relation.REROLL,
+            also=also,
         )
+        (again,) = await self._accept(self._write(order))
         return again
 
     async def draw_recipe(
@@ -159,19 +166,21 @@ class Dreams:
         engines = await self._engines()
         theme = await self._themes.get(slug)
         recipe = requests.check_recipe(recipe, theme, engines, self._limits)
-        kept = None if init is None else await self._keep_upload(init)
-        if recipe.init_sha256 is not None and (kept is None or kept.sha256 != recipe.init_sha256):
-            try:
-                kept = await self._library.image(recipe.init_sha256)
-            except NotFoundError:
-                raise InvalidRequestError(
-                    "init",
-                    "This recipe starts from a picture that is not here. Give that same picture "
-                    "along with it.",
-                ) from None
-        (dream,) = await self._accept(
-            Order(recipe.prompt, theme, requests.check_person(person), [recipe], init=kept)
-        )
+        order = Order(recipe.prompt, theme, requests.check_person(person), [recipe])
+        if recipe.init_sha256 is None:
+            (dream,) = await self._accept(self._write(order))
+            return dream
+        await self._acceptance.check(order.person, 1)
+        try:
+            (dream,) = await self._accept(
+                self._write_held(lambda kept: replace(order, init=kept), init, recipe.init_sha256)
+            )
+        except NotFoundError:
+            raise InvalidRequestError(
+                "init",
+                "This recipe starts from a picture that is not here. Give that same picture "
+                "along with it.",
+            ) from None
         return dream
 
     async def _engines(self) -> tuple[EngineInfo, ...]:
@@ -193,17 +202,16 @@ class Dreams:
         if self._drawer.paused is not None:
             raise SchedulerError(self._drawer.paused)
 
-    async def _keep_upload(self, data: bytes) -> Image:
-        try:
-            sha256, png = await self._library.keep_upload(data)
-        except TROUBLE as error:
-            self._disk.report(error)
-            raise
-        return described(sha256, png)
+    async def _accept(self, work: Coroutine[Any, Any, list[Dream]]) -> list[Dream]:
+        # A caller who goes away in the middle must not leave dreams that nobody draws, nor
+        # pictures that nobody names.
+        return await asyncio.shield(self._tasks.spawn(work))
 
-    async def _accept(self, order: Order) -> list[Dream]:
-        # A caller who goes away in the middle must not leave dreams that nobody draws.
-        return await asyncio.shield(self._tasks.spawn(self._write(order)))
+    async def _write_held(
+        self, order: Callable[[Image | None], Order], data: bytes | None, sha256: str | None = None
+    ) -> list[Dream]:
+        async with self._inits.held(data, sha256) as init:
+            return await self._write(order(init))
 
     async def _write(self, order: Order) -> list[Dream]:
         try:

@@ -14,9 +14,11 @@ import io
 import re
 import secrets
 import struct
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -42,6 +44,14 @@ class BadPictureError(ValueError):
     """Bytes that were to be kept are not a whole PNG picture."""
 
 
+@dataclass
+class _Hold:
+    """By how many a picture is held, and whether it stays when nobody holds it any more."""
+
+    count: int
+    stays: bool
+
+
 class Library:
     """The folder with the pictures. `close` it when nothing uses it any more."""
 
@@ -50,6 +60,8 @@ class Library:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
         # One of its own, so that strangers' uploads never hold up what is finished.
         self._upload_thread = ThreadPoolExecutor(1, thread_name_prefix="library-upload")
+        self._holding = threading.Lock()
+        self._holds: dict[str, _Hold] = {}
 
     def close(self) -> None:
         """Finish what is being written and end the threads."""
@@ -70,12 +82,33 @@ class Library:
     async def keep_upload(self, data: bytes) -> tuple[str, bytes]:
         """Keep an uploaded picture as a plain PNG and return its name and its bytes.
 
+        It is held until `let_go`.
+
         Raises:
             InvalidRequestError: it is not a still picture of a known kind, or too large.
             DiskError: the disk is full, or may not be written. Nothing was kept.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._upload_thread, self._keep_upload, data)
+
+    async def hold(self, sha256: str) -> bytes:
+        """Return a kept picture's bytes and see that it stays until `let_go`.
+
+        Raises:
+            NotFoundError: it is not here.
+        """
+        return await self.run(self._hold_kept, sha256)
+
+    async def let_go(self, sha256: str, *, named: bool) -> None:
+        """Hold a picture no more. `named` says that something refers to it.
+
+        An upload that nothing refers to is removed once nobody holds it.
+        """
+        await self.run(self._let_go, sha256, named)
+
+    async def sweep(self) -> None:
+        """Remove what was being written when an earlier process died."""
+        await self.run(self._sweep)
 
     async def read(self, sha256: str) -> bytes:
         """Return a kept picture's bytes.
@@ -157,7 +190,42 @@ class Library:
 
     def _keep_upload(self, data: bytes) -> tuple[str, bytes]:
         png = uploads.to_png(data)
-        return self._write(png).sha256, png
+        sha256 = hashlib.sha256(png).hexdigest()
+        with self._holding:
+            present = self.path(sha256).exists()
+            self._write(png)
+            self._hold(sha256, present)
+        return sha256, png
+
+    def _hold_kept(self, sha256: str) -> bytes:
+        with self._holding:
+            try:
+                data = self.path(sha256).read_bytes()
+            except OSError as error:
+                raise NotFoundError("This picture is not in the library.") from error
+            self._hold(sha256, present=True)
+        return data
+
+    def _hold(self, sha256: str, present: bool) -> None:
+        # A picture that was here before the first who holds it is not ours to remove.
+        self._holds.setdefault(sha256, _Hold(0, present)).count += 1
+
+    def _let_go(self, sha256: str, named: bool) -> None:
+        with self._holding:
+            hold = self._holds[sha256]
+            hold.count -= 1
+            hold.stays = hold.stays or named
+            if hold.count == 0:
+                del self._holds[sha256]
+                if not hold.stays:
+                    with suppress(OSError):
+                        self.path(sha256).unlink()
+
+    def _sweep(self) -> None:
+        for folder in ("images", "thumbnails"):
+            for path in (self.root / folder).rglob(f"{TEMPORARY_PREFIX}*"):
+                with suppress(OSError):
+                    path.unlink()
 
     def _write(self, data: bytes) -> Image:
         sha256 = hashlib.sha256(data).hexdigest()

@@ -85,6 +85,13 @@ async def count_unfinished(connection: aiosqlite.Connection, person_id: str) -> 
     return int(row["everybody"]), int(row["own"])
 
 
+async def unfinished_now(store: Store, person_id: str) -> tuple[int, int]:
+    """Return the same as `count_unfinished` of what has been committed."""
+    row = await store.read_one(COUNT_UNFINISHED, (person_id,))
+    assert row is not None
+    return int(row["everybody"]), int(row["own"])
+
+
 async def to_drawing(
     connection: aiosqlite.Connection, dream_id: str, step: int, now_ms: int
 ) -> bool:

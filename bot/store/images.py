@@ -5,7 +5,9 @@ from __future__ import annotations
 import aiosqlite
 
 from bot.model import Image
-from bot.store import Row
+from bot.store import Row, Store
+
+KNOWN = "SELECT 1 FROM image WHERE sha256 = ?"
 
 
 async def insert(connection: aiosqlite.Connection, image: Image, now_ms: int) -> None:
@@ -17,6 +19,11 @@ async def insert(connection: aiosqlite.Connection, image: Image, now_ms: int) ->
         """,
         (image.sha256, image.width, image.height, image.size_bytes, now_ms),
     )
+
+
+async def known(store: Store, sha256: str) -> bool:
+    """Say whether a picture is recorded."""
+    return await store.read_one(KNOWN, (sha256,)) is not None
 
 
 def from_row(row: Row) -> Image:

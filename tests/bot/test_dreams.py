@@ -163,6 +163,84 @@ async def test_what_cannot_be_done_is_refused_and_leaves_no_trace(tmp_path: Path
             await s.dreams.ask(request(person=BOB))
 
 
+def pictures(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "library" / "images").rglob("*.*"))
+
+
+async def test_uploads_that_are_refused_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path, limits=Limits(per_person=2)) as s:
+        decoded = []
+        real = s.library.keep_upload
+
+        async def keep_upload(data: bytes) -> tuple[str, bytes]:
+            decoded.append(data)
+            return await real(data)
+
+        monkeypatch.setattr(s.library, "keep_upload", keep_upload)
+        # All are decoded before the first is accepted; only two may be.
+        asked = await asyncio.gather(
+            *(
+                s.dreams.ask(request(init=png(8, 8, colour)))
+                for colour in ("red", "lime", "blue", "black", "white")
+            ),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(answer, LimitError) for answer in asked) == 3
+        assert len(decoded) == 5
+        kept = {f"{dream.recipe.init_sha256}.png" for dream in await s.dreams.unfinished(None)}
+        assert set(pictures(tmp_path)) == kept
+        assert len(kept) == 2
+        with pytest.raises(LimitError):
+            await s.dreams.ask(request(init=png(8, 8, "navy")))
+        assert len(decoded) == 5  # it was refused before it was looked at
+        recipe = (await s.dreams.unfinished(None))[0].recipe
+        with pytest.raises(InvalidRequestError, match="not here"):
+            await s.dreams.draw_recipe(
+                "open",
+                BOB,
+                msgspec.structs.replace(recipe, init_sha256="0" * 64),
+                png(8, 8, "navy"),
+            )
+        assert set(pictures(tmp_path)) == kept
+
+
+async def test_an_upload_stays_while_anybody_asks_with_it(tmp_path: Path) -> None:
+    people = [Person(f"guest:{number}", "Guest") for number in range(12)]
+    async with services(tmp_path, limits=Limits(everybody=3)) as s:
+        for colour in ("red", "blue"):
+            asked = await asyncio.gather(
+                *(s.dreams.ask(request(init=png(8, 8, colour), person=one)) for one in people),
+                return_exceptions=True,
+            )
+            taken = [answer[0] for answer in asked if isinstance(answer, list)]
+            assert len(taken) == 3
+            for dream in taken:
+                assert (await s.job(dream.id)).init is not None
+                await s.dreams.cancel(dream.id, dream.person)
+        await s.dreams.ask(request(count=3))
+        with pytest.raises(LimitError):
+            await s.dreams.ask(request(init=png(8, 8, "red"), person=BOB))
+        assert len(pictures(tmp_path)) == 2
+
+
+async def test_what_was_half_written_is_swept_away(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        await s.draw(dream.id)
+        done = await s.dreams.wait(dream.id)
+        assert done.image is not None
+        path = s.library.path(done.image.sha256)
+        small = s.library.thumbnail(done.image.sha256)
+    for folder in (path.parent, path.parent.parent, small.parent):
+        (folder / ".part-0123456789abcdef").write_bytes(b"half")
+    async with services(tmp_path):
+        assert list((tmp_path / "library").rglob(".part-*")) == []
+        assert path.exists()
+        assert small.exists()
+
+
 async def test_limits_hold_when_all_ask_at_once(tmp_path: Path) -> None:
     async with services(tmp_path, limits=Limits(per_person=5)) as s:
         asked = await asyncio.gather(
