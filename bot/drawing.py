@@ -24,12 +24,13 @@ class DrawingListener(Protocol):
     async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         """It died. `suspects` are the jobs that were in the step (or load) it died in.
 
-        `outside` says that it was killed, and not by the drawer.
+        `outside` says that it was killed, and not by the drawer. Also told of one that could not
+        start, and so never came up.
         """
         ...
 
     async def on_message(self, message: ToBot) -> None:
-        """It said something (anything but `Welcome` and `Beat`)."""
+        """It said something (anything but `Welcome`, `CannotStart` and `Beat`)."""
         ...
 
 
@@ -43,7 +44,7 @@ class Drawer(Protocol):
 
     @property
     def paused(self) -> str | None:
-        """Why no new dreams are taken (it crashed again and again), as a sentence; or None."""
+        """Why no new dreams are taken (it cannot start, or keeps crashing), a sentence; or None."""
         ...
 
     @property

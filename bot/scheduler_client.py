@@ -35,6 +35,10 @@ _READ_LIMIT_BYTES = 1024 * 1024
 _ROOT = str(Path(protocol.__file__).resolve().parent.parent)
 _CLOGGED_BYTES = 512 * 1024 * 1024
 _OURS = re.compile(r"(DREAMSTREAM|DISCORD)_\w*(TOKEN|SECRET|KEY|PASSWORD)")
+_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\)|^(Fatal Python error|Current thread 0x|Thread 0x)"
+    r"|^(During handling of the above|The above exception was the direct cause)"
+)
 _LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)")
 
 
@@ -209,26 +213,47 @@ class SchedulerClient:
         stream = self._process.stderr
         assert stream is not None
         rest = b""
+        log = _Log()
         while chunk := await stream.read(65536):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                _forward(line)
+                log.forward(line)
             if len(rest) > _READ_LIMIT_BYTES:
-                _forward(rest)
+                log.forward(rest)
                 rest = b""
-        _forward(rest)
+        log.forward(rest)
 
 
-def _forward(line: bytes) -> None:
-    text = line.decode("utf-8", "replace").rstrip()
-    if not text:
-        return
-    found = _LINE.fullmatch(text)
-    if found is None:
-        logging.getLogger("generation").info("%s", text)
-    else:
-        level, name, message = found.groups()
-        logging.getLogger(name).log(getattr(logging, level), "%s", message)
+class _Log:
+    """What a scheduler process writes, line by line, on its way into the bot's own log.
+
+    A traceback is as serious as the record to which it belongs, or an error if it has none; other
+    lines without a level are what libraries print.
+    """
+
+    def __init__(self) -> None:
+        self._level = logging.INFO
+        self._name = "generation"
+        self._in_traceback = False
+
+    def forward(self, line: bytes) -> None:
+        """Pass a line on."""
+        text = line.decode("utf-8", "replace").rstrip()
+        if not text:
+            return
+        found = _LINE.fullmatch(text)
+        begins = _TRACEBACK.search(text) is not None
+        if found is not None:
+            level, self._name, text = found.groups()
+            self._level = getattr(logging, level)
+        elif begins and not self._in_traceback and self._level < logging.WARNING:
+            self._level, self._name = logging.ERROR, "generation"
+        if found is not None or begins or self._in_traceback:
+            logging.getLogger(self._name).log(self._level, "%s", text)
+        else:
+            logging.getLogger("generation").info("%s", text)
+        # It ends with the first line that is not indented: the exception itself.
+        self._in_traceback = begins or (self._in_traceback and found is None and text[0].isspace())
 
 
 async def _spawn(

@@ -3,7 +3,8 @@
 The process beats about once a second and says with each beat what it is at and how long that may
 take. No beat for `silence_s`, or an activity past its limit: it is ended. However it ended, the
 listener is told, and another is started after a pause that grows with each crash. Three crashes
-in five minutes pause the intake of new dreams, and say so, until one has stayed up for a while.
+in five minutes pause the intake of new dreams, and say so, until one has stayed up for a while;
+one that cannot start does so at once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from generation.protocol import (
     Activity,
     Beat,
     Cancel,
+    CannotStart,
     EngineInfo,
     Failed,
     Job,
@@ -72,20 +74,23 @@ class _Life:
     beat: Beat | None = None
     # Why it must be, or was, ended by us; a sentence.
     verdict: str = ""
+    # Why it says that it cannot start; a sentence.
+    cannot_start: str = ""
 
 
 @dataclass(frozen=True)
 class _End:
     """How a process ended.
 
-    `crash` is false where it went in good order, `outside` true where somebody else killed it.
+    `crash` is false where it went in good order, `outside` true where somebody else killed it,
+    `hopeless` true where the next is likely to end the same way: it cannot start.
     """
 
     reason: str
     suspects: tuple[str, ...] = ()
     crash: bool = True
     outside: bool = False
-    listener_knew: bool = False
+    hopeless: bool = False
 
 
 class Supervisor:
@@ -106,6 +111,8 @@ class Supervisor:
         self._welcome: Welcome | None = None
         self._up = False
         self._paused: str | None = None
+        # Whether the pause ends with the next `Welcome`: only that was the matter.
+        self._until_up = False
         self._stopping = asyncio.Event()
         self._crashes: deque[float] = deque()
         self._weights: dict[str, float] = {}
@@ -208,7 +215,7 @@ class Supervisor:
             try:
                 end = await self._live()
             except SchedulerError as error:
-                end = _End(str(error))
+                end = _End(str(error), hopeless=True)
             except Exception as error:
                 _log.exception("the supervisor stumbled")
                 end = _End(f"The drawing process could not be kept: {error!r}.")
@@ -223,14 +230,16 @@ class Supervisor:
                     self._crashes.popleft()
                 nth = min(len(self._crashes), len(self._options.back_off_s))
                 pause_s = self._options.back_off_s[nth - 1]
-                if len(self._crashes) >= self._options.crashes_to_pause:
+                often = len(self._crashes) >= self._options.crashes_to_pause
+                self._until_up = end.hopeless
+                if end.hopeless or often:
+                    what = "cannot start" if end.hopeless else "keeps failing"
                     self._paused = (
-                        "No new dreams are taken for now: the drawing process keeps failing. "
+                        f"No new dreams are taken for now: the drawing process {what}. "
                         f"{end.reason} It is tried again by itself."
                     )
                     _log.error("%s", self._paused)
-            if end.listener_knew:
-                self._calls.put_nowait(_down(end))
+            self._calls.put_nowait(_down(end))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 
@@ -266,12 +275,13 @@ class Supervisor:
     def _end_of(self, life: _Life) -> _End:
         code = life.client.returncode
         outside = False
-        knew = life.welcomed is not None
         if life.verdict:
             reason = life.verdict
+        elif life.cannot_start:
+            return _End(life.cannot_start, hopeless=True)
         elif code == 0:
             reason = "The drawing process was told to end."
-            return _End(reason, crash=False, listener_knew=knew)
+            return _End(reason, crash=False)
         elif code is not None and code < 0:
             outside = -code in _KILLS and not life.client.ended_by_us
             reason = f"The drawing process was ended by {_signal_name(-code)}."
@@ -279,7 +289,7 @@ class Supervisor:
             reason = f"The drawing process ended with an error (status {code})."
         busy = life.beat is not None and life.beat.activity is not Activity.IDLE
         suspects = life.beat.job_ids if life.beat is not None and busy else ()
-        return _End(reason, suspects, outside=outside, listener_knew=knew)
+        return _End(reason, suspects, outside=outside)
 
     async def _read(self, life: _Life) -> None:
         """Take in what the process says, until it is gone."""
@@ -307,6 +317,8 @@ class Supervisor:
                         )
                         return
                     self._rise(life, message)
+                case CannotStart():
+                    life.cannot_start = message.reason
                 case _:
                     self._calls.put_nowait(_said(message))
             while self._calls.qsize() > _BACKLOG:
@@ -318,6 +330,9 @@ class Supervisor:
         life.welcomed = life.seen
         self._welcome = welcome
         self._up = not self._stopping.is_set()
+        if self._until_up:
+            self._until_up, self._paused = False, None
+            self._crashes.clear()
         if self._weights:
             self._send(Weights(self._weights))
         self._calls.put_nowait(lambda listener: listener.on_up(welcome))

@@ -180,7 +180,7 @@ class Unfinished:
                 if waiting is not None and waiting.live.state is DreamState.WAITING:
                     self._show(waiting, place=place.place, eta_s=place.ends_in_s)
             return
-        if isinstance(message, protocol.Welcome | protocol.Beat):
+        if isinstance(message, protocol.Welcome | protocol.CannotStart | protocol.Beat):
             return
         active = self._active.get(message.job_id)
         if active is None or active.ending:

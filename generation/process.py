@@ -21,11 +21,12 @@ import msgspec
 
 from generation.device import Device
 from generation.device import find as find_device
-from generation.engine import Engine
+from generation.engine import Engine, EngineError
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
     Beat,
+    CannotStart,
     Hello,
     Place,
     Progress,
@@ -52,6 +53,7 @@ LOCAL = "local"
 """The name of the one worker that is a call away."""
 
 _QUEUE_S, _SOON_S, _LOOK_S = 2.0, 0.25, 1.0
+_CANNOT_START = "What draws could not be started; the log has the details."
 _CLOGGED_BYTES = 8 * 1024 * 1024
 """With so much unsent, previews are left out until the bot has caught up."""
 
@@ -128,8 +130,11 @@ class SchedulerProcess:
         stopped.cancel()
         try:
             worker, device = await making
-        except Exception:
+        except Exception as error:
             _log.exception("the engines could not be made")
+            known = isinstance(error, EngineError)
+            self._send(CannotStart(str(error) if known else _CANNOT_START))
+            await self._close()
             return EXIT_ERROR
         self._worker = worker
         self._scheduler.add_worker(LOCAL, self._settings.memory_bytes or device.capacity_bytes)
@@ -156,12 +161,16 @@ class SchedulerProcess:
         queues.cancel()
         await self._loop.run_in_executor(self._thread, worker.checkpoint_all)
         await asyncio.sleep(0)  # what the threads emitted is already on the loop's list
+        await self._close()
+        return EXIT_OK
+
+    async def _close(self) -> None:
+        """Have what was said sent, within reason."""
         with contextlib.suppress(TimeoutError, OSError):
             await asyncio.wait_for(self._writer.drain(), self._settings.shutdown_s)
         self._writer.close()
         with contextlib.suppress(TimeoutError, OSError):
             await asyncio.wait_for(self._writer.wait_closed(), self._settings.shutdown_s)
-        return EXIT_OK
 
     def _make_worker(self) -> tuple[Worker, Device]:
         settings = self._settings

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 
@@ -184,6 +184,15 @@ class Welcome(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     engines: tuple[EngineInfo, ...]
 
 
+class CannotStart(msgspec.Struct, frozen=True, tag=True):
+    """In place of `Welcome`: the engines could not be made, and the process exits.
+
+    `reason` is a sentence that says what to do.
+    """
+
+    reason: str
+
+
 class Activity(StrEnum):
     """What the worker is at; each kind has its own deadline."""
 
@@ -295,6 +304,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 ToScheduler = Hello | Submit | Cancel | SteerJob | Weights | Shutdown
 ToBot = (
     Welcome
+    | CannotStart
     | Beat
     | Queue
     | Started

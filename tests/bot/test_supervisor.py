@@ -21,7 +21,7 @@ from PIL import Image
 
 from bot.drawing import Drawer
 from bot.quarantine import Standing
-from bot.scheduler_client import SchedulerClient, SchedulerCommand
+from bot.scheduler_client import SchedulerClient, SchedulerCommand, _Log
 from bot.supervisor import Supervisor, SupervisorOptions
 from generation import protocol
 from generation.protocol import (
@@ -314,14 +314,59 @@ async def test_three_crashes_pause_the_intake_until_it_stays_up() -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_engines_that_cannot_be_made_pause_with_a_sentence() -> None:
-    options = SupervisorOptions(back_off_s=(0.01,))
-    async with supervised(options, engines="tests.fakes.engine:nothing", wait=False) as (s, _):
-        async with asyncio.timeout(PATIENCE_S):
-            while s.paused is None:  # noqa: ASYNC110 - nobody is told of it
-                await asyncio.sleep(0.05)
+@pytest.mark.parametrize(
+    ("engines", "sentence"),
+    [
+        ("no_device", "There is no device called cuda on this machine."),
+        ("broken", "What draws could not be started; the log has the details."),
+    ],
+)
+async def test_why_the_engines_cannot_be_made_is_said_at_once(
+    engines: str, sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = SupervisorOptions(back_off_s=(60.0,))
+    name = f"tests.fakes.engine:{engines}"
+    async with supervised(options, engines=name, wait=False, device="cuda") as (s, listener):
+        await listener.until(lambda: listener.downs)
+        assert listener.downs == [((), sentence)]
+        assert s.paused is not None
+        assert sentence in s.paused
         assert not s.up
         assert s.engines == ()
+    records = [r for r in caplog.records if "Error: " in r.getMessage()]
+    assert records, "the exception itself is in the log"
+    assert {record.levelname for record in records} == {"ERROR"}
+
+
+async def test_new_dreams_are_taken_as_soon_as_it_can_start(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    late = "tests.fakes.engine:late"
+    options = SupervisorOptions(back_off_s=(0.05,), stable_s=600.0)
+    async with supervised(options, engines=late, wait=False, models_dir=str(models)) as (s, heard):
+        await heard.until(lambda: heard.downs)
+        assert s.paused is not None
+        models.mkdir()
+        await heard.until(lambda: heard.ups)
+        assert s.paused is None
+
+
+def test_a_traceback_is_as_serious_as_its_record(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    log = _Log()
+    lines = """\
+WARNING generation.worker: dreams d1: Traceback (most recent call last):
+  File "here.py", line 1, in step
+ValueError: a bug
+ 10%|# | a bar
+INFO generation.worker: all is well
+Traceback (most recent call last):
+  File "there.py", line 2, in main
+KeyError: 'x'
+hello"""
+    for line in lines.split("\n"):
+        log.forward(line.encode())
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["WARNING"] * 3 + ["INFO"] * 2 + ["ERROR"] * 3 + ["INFO"]
 
 
 async def test_another_version_pauses_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

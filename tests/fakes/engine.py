@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -228,6 +229,23 @@ def expected_colour(recipe: Recipe) -> tuple[int, int, int]:
 
 def build_engines(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
     """Return the fake engine, as the scheduler process asks for it."""
+    return {"fake": FakeEngine()}
+
+
+def no_device(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+    """Fail to make engines, in a way that can be told."""
+    raise EngineError(f"There is no device called {device} on this machine.")
+
+
+def broken(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+    """Fail to make engines, in a way that nobody foresaw."""
+    raise RuntimeError("the driver is of last year")
+
+
+def late(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+    """Fail to make engines until the folder of models is there."""
+    if not Path(models_dir).is_dir():
+        raise EngineError("The disk with the models is not mounted.")
     return {"fake": FakeEngine()}
 
 
