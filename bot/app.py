@@ -33,6 +33,7 @@ from bot.scheduler_client import SchedulerCommand
 from bot.store import Store
 from bot.supervisor import Supervisor
 from bot.themes import Themes
+from bot.uploads import UploadLimits
 from bot.wall import Wall, WallSettings
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ async def services(
         stack.callback(lock.release)
         store = await Store.open(data_dir / "dreamstream.db")
         stack.push_async_callback(store.close)
-        library = Library(data_dir / "library")
+        library = Library(data_dir / "library", upload_limits(config))
         stack.callback(library.close)
         feed = Feed(store)
         themes = Themes(store)
@@ -181,6 +182,14 @@ def limits(config: Config) -> Limits:
         everybody=config.limits.waiting_total,
         per_ask=config.limits.pictures_per_ask,
         prompt_length=config.limits.prompt_characters,
+    )
+
+
+def upload_limits(config: Config) -> UploadLimits:
+    """Return the settings' limits of what is uploaded."""
+    return UploadLimits(
+        max_bytes=config.limits.upload_mib * 1024 * 1024,
+        max_pixels=config.limits.upload_megapixels * 1_000_000,
     )
 
 

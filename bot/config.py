@@ -106,7 +106,7 @@ class Limits(Section):
     prompt_characters: int = Field(default=1000, ge=10, le=100_000)
     pictures_per_ask: int = Field(default=16, ge=1, le=100)
     upload_mib: int = Field(default=10, ge=1, le=100)
-    upload_megapixels: int = Field(default=40, ge=1, le=400)
+    upload_megapixels: int = Field(default=40, ge=1, le=170)  # Pillow itself takes 178
 
 
 class Log(Section):

@@ -24,10 +24,11 @@ from typing import ParamSpec, TypeVar
 
 from PIL import Image as Pillow
 
-from bot import recipes, uploads
+from bot import recipes
 from bot.errors import DiskError, NotFoundError
 from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
 from bot.model import Image
+from bot.uploads import UploadLimits, to_png
 from generation.protocol import Recipe
 
 THUMBNAIL_SIDES = (192, 384, 768)
@@ -53,10 +54,14 @@ class _Hold:
 
 
 class Library:
-    """The folder with the pictures. `close` it when nothing uses it any more."""
+    """The folder with the pictures, and what may be uploaded into it.
 
-    def __init__(self, root: Path) -> None:
+    `close` it when nothing uses it any more.
+    """
+
+    def __init__(self, root: Path, uploads: UploadLimits | None = None) -> None:
         self.root = root
+        self.uploads = uploads or UploadLimits()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
         # One of its own, so that strangers' uploads never hold up what is finished.
         self._upload_thread = ThreadPoolExecutor(1, thread_name_prefix="library-upload")
@@ -121,14 +126,6 @@ class Library:
         except OSError as error:
             raise NotFoundError("This picture is not in the library.") from error
 
-    async def image(self, sha256: str) -> Image:
-        """Return what is to be known of a kept picture.
-
-        Raises:
-            NotFoundError: it is not here.
-        """
-        return described(sha256, await self.read(sha256))
-
     def path(self, sha256: str) -> Path:
         """Return where a picture is, or would be.
 
@@ -189,7 +186,7 @@ class Library:
         return image
 
     def _keep_upload(self, data: bytes) -> tuple[str, bytes]:
-        png = uploads.to_png(data)
+        png = to_png(data, self.uploads)
         sha256 = hashlib.sha256(png).hexdigest()
         with self._holding:
             present = self.path(sha256).exists()

@@ -8,20 +8,41 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 
 from PIL import Image as Pillow
 from PIL import ImageOps
 
 from bot.errors import InvalidRequestError
 
-MAX_BYTES = 20 * 1024 * 1024
-MAX_PIXELS = 50_000_000
 MAX_SIDE_PX = 16_384
 KEPT_SIDE_PX = 2048  # no engine draws larger than this from an upload; more would only cost time
 FORMATS = ("PNG", "JPEG", "WEBP")
+_MIB = 1024 * 1024
 
 
-def to_png(data: bytes, *, field: str = "init") -> bytes:
+@dataclass(frozen=True)
+class UploadLimits:
+    """Bounds on an uploaded picture."""
+
+    max_bytes: int = 10 * _MIB
+    max_pixels: int = 40_000_000
+
+    def check_bytes(self, count: int, field: str = "init") -> None:
+        """Refuse a file that is too large; its size may be known before the file is.
+
+        Raises:
+            InvalidRequestError: it has more bytes than are taken.
+        """
+        if count > self.max_bytes:
+            raise InvalidRequestError(
+                field,
+                f"The uploaded picture has {count / _MIB:.1f} MiB; at most "
+                f"{self.max_bytes / _MIB:g} MiB are taken. Make it smaller.",
+            )
+
+
+def to_png(data: bytes, limits: UploadLimits | None = None, *, field: str = "init") -> bytes:
     """Return the uploaded picture as a plain RGB PNG, upright, at most `KEPT_SIDE_PX` a side.
 
     Raises:
@@ -29,22 +50,18 @@ def to_png(data: bytes, *, field: str = "init") -> bytes:
     """
     if not data:
         raise InvalidRequestError(field, "The uploaded picture is empty. Choose another file.")
-    if len(data) > MAX_BYTES:
-        raise InvalidRequestError(
-            field,
-            f"The uploaded picture has {len(data) / 1e6:.0f} MB; at most "
-            f"{MAX_BYTES / 1e6:.0f} MB are taken. Make it smaller.",
-        )
+    limits = limits or UploadLimits()
+    limits.check_bytes(len(data), field)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bounds of our own are checked below
             with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
-                _check(picture, field)
+                _check(picture, limits, field)
                 return _encode(_upright(picture))
     except InvalidRequestError:
         raise
     except Pillow.DecompressionBombError as error:
-        raise _too_large(field) from error
+        raise _too_large(limits, field) from error
     except Exception as error:
         # A damaged file makes decoders raise anything at all.
         raise InvalidRequestError(
@@ -53,22 +70,24 @@ def to_png(data: bytes, *, field: str = "init") -> bytes:
         ) from error
 
 
-def _check(picture: Pillow.Image, field: str) -> None:
+def _check(picture: Pillow.Image, limits: UploadLimits, field: str) -> None:
     """Refuse by what the header says, before any pixel is decoded."""
-    if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_SIDE_PX:
-        raise _too_large(field, picture.size)
+    if picture.width * picture.height > limits.max_pixels or max(picture.size) > MAX_SIDE_PX:
+        raise _too_large(limits, field, picture.size)
     if getattr(picture, "is_animated", False):
         raise InvalidRequestError(
             field, "The uploaded picture is animated. Send a still picture (PNG, JPEG or WebP)."
         )
 
 
-def _too_large(field: str, size: tuple[int, int] | None = None) -> InvalidRequestError:
+def _too_large(
+    limits: UploadLimits, field: str, size: tuple[int, int] | None = None
+) -> InvalidRequestError:
     measured = f" ({size[0]}×{size[1]})" if size else ""
     return InvalidRequestError(
         field,
         f"The uploaded picture has too many pixels{measured}; at most "
-        f"{MAX_PIXELS // 1_000_000} million are taken, and {MAX_SIDE_PX} along a side. "
+        f"{limits.max_pixels / 1e6:g} million are taken, and {MAX_SIDE_PX} along a side. "
         "Make it smaller.",
     )
 

@@ -29,7 +29,7 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import is_id
 from bot.model import Dream, DreamRequest
 from bot.text import shorten
-from bot.uploads import MAX_BYTES
+from bot.uploads import UploadLimits
 
 _MAX_CHOICES = 25
 _MAX_LISTED = 15
@@ -88,7 +88,9 @@ class DreamCog(commands.Cog):
                 strength=strength,
                 guidance=guidance,
                 negative=negative,
-                init=None if init is None else await _upload(init),
+                init=None
+                if init is None
+                else await _upload(init, front_of(interaction).library.uploads),
                 count=count,
             )
             dreams = await front_of(interaction).dreams.ask(request, also)
@@ -231,11 +233,8 @@ def _size(text: str | None) -> tuple[int | None, int | None]:
     return int(found[1]), int(found[2] or found[1])
 
 
-async def _upload(attachment: discord.Attachment) -> bytes:
-    if attachment.size > MAX_BYTES:
-        raise InvalidRequestError(
-            "init", f"The picture is too large; at most {MAX_BYTES / 1e6:.0f} MB are taken."
-        )
+async def _upload(attachment: discord.Attachment, limits: UploadLimits) -> bytes:
+    limits.check_bytes(attachment.size)
     try:
         return await attachment.read()
     except (discord.HTTPException, OSError) as error:

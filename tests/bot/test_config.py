@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from pydantic import BaseModel
 from bot.config import TOKEN_VARIABLE, Config, find_config, find_mistakes, load_config, read_token
 from bot.errors import ConfigError
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "config.example.toml"
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +142,33 @@ def test_the_example_holds_every_setting_with_its_default() -> None:
         for key in section.annotation.model_fields:
             match = re.search(rf"^(# .+\n)+(.+\n)?{key} = ", body, flags=re.MULTILINE)
             assert match, f"config.example.toml should explain {name}.{key}"
+
+
+def read_settings(path: Path) -> set[tuple[str, str]]:
+    """Return what code reads as ``section.key``, of a name or of an attribute."""
+    tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
+    if path.name == "config.py":  # of the module itself, only what uses a setting counts
+        (tree,) = (
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name == "read_token"
+        )
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            if isinstance(node.value, ast.Attribute):
+                found.add((node.value.attr, node.attr))
+            elif isinstance(node.value, ast.Name):
+                found.add((node.value.id, node.attr))
+    return found
+
+
+def test_every_setting_is_used() -> None:
+    used = {pair for path in (ROOT / "bot").rglob("*.py") for pair in read_settings(path)}
+    settings = {
+        (section, key)
+        for section, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for key in field.annotation.model_fields
+    }
+    assert settings - used == set()

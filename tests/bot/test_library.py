@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from bot import uploads
+from bot.app import upload_limits
 from bot.checkpoints import Checkpoints
+from bot.config import load_config
 from bot.errors import DiskError, InvalidRequestError, NotFoundError
 from bot.files import write_atomic
 from bot.library import BadPictureError, Library
@@ -233,8 +235,23 @@ def test_other_files_are_refused_with_a_sentence() -> None:
             uploads.to_png(data)
     with pytest.raises(InvalidRequestError, match="empty"):
         uploads.to_png(b"")
-    with pytest.raises(InvalidRequestError, match="at most 21 MB"):
-        uploads.to_png(bytes(uploads.MAX_BYTES + 1))
+    with pytest.raises(InvalidRequestError, match="at most 10 MiB"):
+        uploads.to_png(bytes(uploads.UploadLimits().max_bytes + 1))
+
+
+async def test_the_bounds_of_uploads_are_the_settings(tmp_path: Path) -> None:
+    written = tmp_path / "config.toml"
+    written.write_text("[limits]\nupload_mib = 1\nupload_megapixels = 2\n")
+    library = Library(tmp_path / "library", upload_limits(load_config(written)))
+    with pytest.raises(InvalidRequestError, match="at most 1 MiB"):
+        await library.keep_upload(bytes(1024 * 1024 + 1))
+    with pytest.raises(InvalidRequestError, match="at most 2 million"):
+        await library.keep_upload(encoded(Pillow.new("1", (2000, 1001)), "PNG"))
+    await library.keep_upload(encoded(Pillow.new("1", (2000, 1000)), "PNG"))
+    library.close()
+    written.write_text("[limits]\nupload_mib = 100\nupload_megapixels = 170\n")
+    roomy = upload_limits(load_config(written))
+    uploads.to_png(encoded(Pillow.new("1", (16_000, 10_000)), "PNG"), roomy)
 
 
 SAMPLES = [
