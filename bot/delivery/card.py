@@ -15,6 +15,8 @@ from bot.delivery import words
 from bot.delivery.buttons import buttons_for
 from bot.model import Dream, DreamState, Live, Theme
 
+_MAX_STEERS = 3
+
 
 @dataclass(frozen=True)
 class Face:
@@ -74,7 +76,8 @@ class Face:
         return box
 
     def _texts(self) -> list[str]:
-        texts = []
+        steers = self.dream.recipe.steers[-_MAX_STEERS:]
+        texts = [f"→ {words.plain(steer.prompt, words.MAX_STEER)}" for steer in steers]
         match self.dream.state:
             case DreamState.WAITING | DreamState.DRAWING:
                 texts.append(words.standing(self.dream, self.live))

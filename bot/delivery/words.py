@@ -8,6 +8,7 @@ from bot.model import Dream, DreamState, Live
 from bot.text import shorten
 
 MAX_PROMPT = 600
+MAX_STEER = 200
 MAX_ALT = 1000
 _BAR = 12
 
@@ -74,4 +75,5 @@ def details(dream: Dream, theme_title: str) -> str:
         parts.append(f"{recipe.width}×{recipe.height}")
         parts.append(f"{recipe.steps} step{'' if recipe.steps == 1 else 's'}")
         parts.append(f"seed {recipe.seed}")
+        parts.append(f"`{dream.id}`")
     return " · ".join(parts)

@@ -201,7 +201,7 @@ class Discord:
         match payload["op"]:
             case 1:
                 await self._send(session, {"op": 11})
-            case 2 if self.close_code is not None:
+            case 2 | 6 if self.close_code is not None:
                 assert session.socket is not None
                 await session.socket.close(code=self.close_code)
             case 2:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bot.store import deliveries
-from generation.protocol import Failed
+from generation.protocol import Failed, Steer, Steered
 from tests.bot.drawer import png, until
 from tests.discord_front.oracle import check_requests, faults, needs_description
 from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
@@ -182,7 +182,12 @@ async def test_buttons_do_what_they_say(tmp_path: Path) -> None:
         assert form.modal is not None
         await there.ann.submit_modal(form, {"prompt": "a blue whale"})
         assert [steer[:2] for steer in there.parts.drawer.steers] == [(dream_id, "a blue whale")]
+        await there.parts.begin(dream_id)
+        steer = Steer(5, "a blue whale", 10)
+        await there.parts.dreams.on_message(Steered(dream_id, steer))
+        await there.shows(0, "→ a blue whale")
         card = await finish(there, dream_id)
+        assert dream_id in text_of(card)  # for /show and /recipe
         await there.bob.click(card, label="Another seed")
         await until(lambda: len(there.cards()) == 2)
         form = await there.bob.click(card, label="Remix")

@@ -7,6 +7,7 @@ looked at in ``test_behaviour``.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -226,6 +227,19 @@ async def test_a_wrong_token_is_a_sentence(bot: Bot, discord: Discord) -> None:
     assert await bot.ended() == 1
     assert "does not accept the bot token" in bot.said()
     assert "Traceback" not in bot.said()
+
+
+async def test_a_token_that_is_revoked_leaves_the_wall(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    discord.close_code = 4004
+    await discord.drop()
+    async with asyncio.timeout(PATIENCE_S):
+        while "no longer valid" not in bot.said():  # noqa: ASYNC110 (a file tells nobody)
+            await asyncio.sleep(0.1)
+    address = re.search(r"The wall is at (\S+)", bot.said())
+    assert address is not None
+    assert b"Open canvas" in await fetched(address[1])
+    assert await bot.stop() == 0
 
 
 async def test_disallowed_intents_are_a_sentence(bot: Bot, discord: Discord) -> None:
