@@ -82,13 +82,12 @@ class _Life:
 class _End:
     """How a process ended.
 
-    `crash` is false where it went in good order, `outside` true where somebody else killed it,
-    `hopeless` true where the next is likely to end the same way: it cannot start.
+    `outside` says that somebody else killed it, `hopeless` that the next is likely to end the same
+    way: it cannot start.
     """
 
     reason: str
     suspects: tuple[str, ...] = ()
-    crash: bool = True
     outside: bool = False
     hopeless: bool = False
 
@@ -222,26 +221,26 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             _log.warning("%s Suspects: %s.", end.reason, ", ".join(end.suspects) or "none")
-            pause_s = self._options.back_off_s[0]
-            if end.crash:
-                now = loop.time()
-                self._crashes.append(now)
-                while self._crashes[0] < now - self._options.window_s:
-                    self._crashes.popleft()
-                nth = min(len(self._crashes), len(self._options.back_off_s))
-                pause_s = self._options.back_off_s[nth - 1]
-                often = len(self._crashes) >= self._options.crashes_to_pause
-                self._until_up = end.hopeless
-                if end.hopeless or often:
-                    what = "cannot start" if end.hopeless else "keeps failing"
-                    self._paused = (
-                        f"No new dreams are taken for now: the drawing process {what}. "
-                        f"{end.reason} It is tried again by itself."
-                    )
-                    _log.error("%s", self._paused)
+            pause_s = self._count(end, loop.time())
             self._calls.put_nowait(_down(end))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    def _count(self, end: _End, now: float) -> float:
+        """Pause the intake if it is time to; return how long to wait before the next process."""
+        self._crashes.append(now)
+        while self._crashes[0] < now - self._options.window_s:
+            self._crashes.popleft()
+        self._until_up = end.hopeless
+        if end.hopeless or len(self._crashes) >= self._options.crashes_to_pause:
+            what = "cannot start" if end.hopeless else "keeps failing"
+            self._paused = (
+                f"No new dreams are taken for now: the drawing process {what}. "
+                f"{end.reason} It is tried again by itself."
+            )
+            _log.error("%s", self._paused)
+        nth = min(len(self._crashes), len(self._options.back_off_s))
+        return self._options.back_off_s[nth - 1]
 
     async def _live(self) -> _End:
         """Start a process and see it through to its end."""
@@ -280,8 +279,8 @@ class Supervisor:
         elif life.cannot_start:
             return _End(life.cannot_start, hopeless=True)
         elif code == 0:
-            reason = "The drawing process was told to end."
-            return _End(reason, crash=False)
+            # In good order, with all saved: no dream is to blame.
+            return _End("The drawing process ended, though nothing here had asked it to.")
         elif code is not None and code < 0:
             outside = -code in _KILLS and not life.client.ended_by_us
             reason = f"The drawing process was ended by {_signal_name(-code)}."

@@ -314,6 +314,18 @@ async def test_three_crashes_pause_the_intake_until_it_stays_up() -> None:
                 await asyncio.sleep(0.05)
 
 
+async def test_an_end_in_good_order_that_nobody_asked_for_is_backed_off_from() -> None:
+    options = SupervisorOptions(back_off_s=(0.05, 600.0))
+    async with supervised(options) as (supervisor, listener):
+        for nth in range(2):
+            await listener.until(lambda nth=nth: len(listener.ups) == nth + 1)  # type: ignore[misc]
+            os.kill(pid_of(supervisor), signal.SIGTERM)
+        await listener.until(lambda: len(listener.downs) == 2)
+        await asyncio.sleep(1.0)
+        assert supervisor.pid is None, "the next is not started yet"
+        assert len(listener.ups) == 2
+
+
 @pytest.mark.parametrize(
     ("engines", "sentence"),
     [
