@@ -205,7 +205,7 @@ class Dreams:
     async def _accept(self, work: Coroutine[Any, Any, list[Dream]]) -> list[Dream]:
         # A caller who goes away in the middle must not leave dreams that nobody draws, nor
         # pictures that nobody names.
-        return await asyncio.shield(self._tasks.spawn(work))
+        return await self._tasks.finish(work)
 
     async def _write_held(
         self, order: Callable[[Image | None], Order], data: bytes | None, sha256: str | None = None
@@ -305,8 +305,8 @@ class Dreams:
         dream = await self.get(dream_id)
         _may_change(dream, person)
         active = self._unfinished.get(dream_id)
-        if active is None or not await asyncio.shield(
-            self._tasks.spawn(self._unfinished.cancel(active, requests.check_person(person)))
+        if active is None or not await self._tasks.finish(
+            self._unfinished.cancel(active, requests.check_person(person))
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 
@@ -345,10 +345,8 @@ class Dreams:
         if not self._drawer.up:
             raise SchedulerError("Drawing is just starting again. Try to steer in a moment.")
         expanded = expand(prompt, theme, recipe.seed)
-        if not await asyncio.shield(
-            self._tasks.spawn(
-                self._unfinished.steer(active, requests.check_person(person), expanded, glide_steps)
-            )
+        if not await self._tasks.finish(
+            self._unfinished.steer(active, requests.check_person(person), expanded, glide_steps)
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from bot.errors import RequestError
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -19,11 +21,22 @@ class SideTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin something; an error of it is logged."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        """Begin something that nobody waits for; an error of it is logged."""
+        task = self._begin(work)
+        task.add_done_callback(_log)
         return task
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something to its end, even if the caller goes away meanwhile.
+
+        The caller gets its result or its error; what nobody gets is logged.
+        """
+        task = self._begin(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log)
+            raise
 
     async def wait(self, timeout_s: float) -> None:
         """Wait until all are done, or the time is over."""
@@ -37,7 +50,15 @@ class SideTasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Something on the side failed", exc_info=error)
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _log(task: asyncio.Task[Any]) -> None:
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if not isinstance(error, RequestError):  # somebody's mistake, not ours
+        log.error("Something on the side failed", exc_info=error)
