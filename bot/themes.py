@@ -53,10 +53,7 @@ class Themes:
         Raises:
             NotFoundError: there is none.
         """
-        theme = await rows.by_slug(self._store, slug)
-        if theme is None:
-            raise NotFoundError(f"There is no stream called “{shorten(clean(slug), 40)}”.")
-        return theme
+        return _found(await rows.by_slug(self._store, slug), slug)
 
     async def by_id(self, theme_id: int) -> Theme:
         """Return the theme with this id.
@@ -105,8 +102,9 @@ class Themes:
             NotFoundError: there is no such theme.
             InvalidRequestError: a field is wrong.
         """
-        theme = checked(await self.get(slug), details)
         async with self._store.write() as connection:
+            # Read within the transaction: of two changes at once neither undoes the other.
+            theme = checked(_found(await rows.newest(connection, slug), slug), details)
             await rows.update(connection, theme)
             await self._record(connection, theme, person, "changed")
         self._changed()
@@ -130,6 +128,12 @@ class Themes:
     def _changed(self) -> None:
         for watcher in self._watchers:
             watcher()
+
+
+def _found(theme: Theme | None, slug: str) -> Theme:
+    if theme is None:
+        raise NotFoundError(f"There is no stream called “{shorten(clean(slug), 40)}”.")
+    return theme
 
 
 def checked(theme: Theme, details: dict[str, Any]) -> Theme:

@@ -39,6 +39,13 @@ async def update(connection: aiosqlite.Connection, theme: Theme) -> None:
     )
 
 
+async def newest(connection: aiosqlite.Connection, slug: str) -> Theme | None:
+    """Return the theme with this slug as it is within the transaction, if there is one."""
+    for row in await connection.execute_fetchall(BY_SLUG, (slug,)):
+        return from_row(row)
+    return None
+
+
 async def listing(store: Store) -> list[Theme]:
     """Return all themes, oldest first."""
     return [from_row(row) for row in await store.read(ALL)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,23 @@ async def test_a_theme_is_made_changed_and_used(tmp_path: Path) -> None:
         kinds = [event.kind for event in await s.feed.replay(theme_id=changed.id, after=0)]
         assert kinds == [EventKind.THEME, EventKind.THEME, EventKind.ASKED]
         assert (await s.job(dream.id)).stream == "castles"
+
+
+async def test_changes_at_once_are_all_kept(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        wanted: dict[str, Any] = {
+            "title": "Fog",
+            "topic": "Only fog.",
+            "template": "{prompt} in fog",
+            "modifiers": "grey",
+            "steps": 12,
+            "weight": 2.0,
+        }
+        await asyncio.gather(
+            *(s.themes.change("open", **{name: value}) for name, value in wanted.items())
+        )
+        theme = await s.themes.get("open")
+        assert {name: getattr(theme, name) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize(
