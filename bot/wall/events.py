@@ -2,24 +2,27 @@
 
 An entry of the log is sent with its id, as the HTML that it changes; a browser that comes back
 names the last id it had and is sent what it missed first. How a dream stands in between is sent
-without an id, at most every `LIVE_EVERY_S`, the latest only. Nothing is kept for a browser that
-does not read: it is let go, and comes back.
+without an id, at most every `LIVE_EVERY_S`, the latest only, and only where the page has a card
+for it (`forming`). Whatever is sent is rendered once for all who watch. Nothing is kept for a
+browser that does not read: it is let go, and comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
 from bot.errors import LimitError, RequestError
-from bot.model import EventKind, Live, StreamEvent, Theme
+from bot.model import DreamState, EventKind, Live, StreamEvent, Theme
+from bot.wall.forming import Forming
 from bot.wall.guard import address_of
+from bot.wall.guests import guest_of
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -33,7 +36,10 @@ RETRY_MS = 1500
 # Someone further behind is better served by the page as it is now.
 MAX_REPLAY = 500
 _LOOK_S = 1.0
-_REMEMBERED = 256
+_REMEMBERED = 2048  # more than a replay, and than all pages' cards together change at once
+_AHEAD = 200
+_SLICE_S = 0.002
+_ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
 
 
 class EventStreams:
@@ -45,9 +51,14 @@ class EventStreams:
         self._renderer = renderer
         self._open: Counter[str] = Counter()
         self._closing = asyncio.Event()
-        # Rendered once for all who watch: entries of the log by their id, standings by themselves.
-        self._entries: OrderedDict[int, asyncio.Task[bytes]] = OrderedDict()
-        self._live_message = lru_cache(_REMEMBERED)(self._make_live_message)
+        self._watchers: set[_Watcher] = set()
+        # Rendered once for all who watch: entries of the log by their id, cards and standings by
+        # the standing that they show.
+        self._made: OrderedDict[Hashable, asyncio.Task[bytes]] = OrderedDict()
+        self._standings: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
+        # One at a time: else every watcher's slice comes in the same round of the event loop.
+        self._rendering = asyncio.Lock()
+        self._pace = _Pace()
 
     @property
     def open(self) -> int:
@@ -57,6 +68,8 @@ class EventStreams:
     def close(self) -> None:
         """End every connection; the browsers come back by themselves."""
         self._closing.set()
+        for watcher in self._watchers:
+            watcher.ready.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/s/{slug}/events``; ``?dream=`` keeps to one dream."""
@@ -87,7 +100,16 @@ class EventStreams:
             await connection.send(_message("reload", "reload", newest))
             return
         async with self._services.feed.listen(theme.id, after=after) as updates:
-            await self._follow(connection, updates, theme.slug)
+            # Read after listening began: what changes meanwhile comes as an event as well.
+            dreams = [] if connection.only else await self._services.dreams.unfinished(theme.id)
+            watcher = _Watcher(connection.only, Forming(connection.person_id, dreams))
+            if connection.again:
+                watcher.send_all_cards()
+            self._watchers.add(watcher)
+            try:
+                await self._follow(connection, updates, watcher, theme.slug)
+            finally:
+                self._watchers.discard(watcher)
 
     @contextmanager
     def _place_for(self, address: str) -> Iterator[None]:
@@ -112,45 +134,37 @@ class EventStreams:
         self,
         connection: _Connection,
         updates: AsyncIterator[StreamEvent | Live],
+        watcher: _Watcher,
         slug: str,
     ) -> None:
         """Pass on updates until the browser, the feed or the wall ends it."""
-        only = connection.only
         loop = asyncio.get_running_loop()
-        standing: dict[str, Live] = {}
-        shown: dict[str, int] = {}
+        pace = _Pace()
         live_at = loop.time()
         heartbeat_at = loop.time() + HEARTBEAT_S
-        closing = asyncio.ensure_future(self._closing.wait())
-        coming = asyncio.ensure_future(anext(updates, None))
+        reading = asyncio.create_task(watcher.read(updates))
+        reading.add_done_callback(lambda _: watcher.ready.set())
         try:
-            while not closing.done() and not connection.gone:
-                wake_at = min(heartbeat_at, live_at) if standing else heartbeat_at
-                await asyncio.wait(
-                    (coming, closing),
-                    timeout=max(0.0, min(wake_at - loop.time(), _LOOK_S)),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if coming.done():
-                    update = coming.result()
-                    if update is None:
-                        return
-                    coming = asyncio.ensure_future(anext(updates, None))
-                    if only is not None and update.dream_id not in (only, None):
-                        continue
-                    if isinstance(update, Live):
-                        standing[update.dream_id] = update
-                    else:
-                        standing.pop(update.dream_id or "", None)
-                        if update.kind is EventKind.THEME:
-                            # Raises, and so ends this, where the theme may be seen no more.
-                            await self._services.visible_theme(slug)
-                        await connection.send(await self._render(update))
-                        heartbeat_at = loop.time() + HEARTBEAT_S
+            while not self._closing.is_set() and not connection.gone:
+                wake_at = min(heartbeat_at, live_at) if watcher.restless else heartbeat_at
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(min(wake_at, loop.time() + _LOOK_S)):
+                        await watcher.ready.wait()
+                watcher.ready.clear()
+                while (coming := watcher.take()) is not None:
+                    if isinstance(coming, StreamEvent) and coming.kind is EventKind.THEME:
+                        # Raises, and so ends this, where the theme may be seen no more.
+                        await self._services.visible_theme(slug)
+                    if message := await self._render(coming):
+                        await connection.send(message)
+                    heartbeat_at = loop.time() + HEARTBEAT_S
+                    await pace.rest()
+                if reading.done():
+                    await reading
+                    return
                 now = loop.time()
-                if standing and now >= live_at:
-                    await connection.send(self._render_live(standing, shown))
-                    standing.clear()
+                if watcher.restless and now >= live_at:
+                    await connection.send(await self._render_standing(watcher, pace))
                     live_at = now + LIVE_EVERY_S
                     heartbeat_at = now + HEARTBEAT_S
                 elif now >= heartbeat_at:
@@ -159,18 +173,26 @@ class EventStreams:
         except RequestError:
             log.debug("a stream was closed to its watchers: %s", slug)
         finally:
-            coming.cancel()
-            closing.cancel()
-            await asyncio.gather(coming, closing, return_exceptions=True)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
-    async def _render(self, event: StreamEvent) -> bytes:
-        """Return an entry of the log as a message."""
-        task = self._entries.get(event.id)
+    async def _render(self, coming: StreamEvent | _Passed | str) -> bytes:
+        """Return an entry of the log, or the card of a dream, as a message."""
+        if isinstance(coming, _Passed):
+            return _message(EventKind.ASKED.value, "", coming.event_id)
+        if isinstance(coming, StreamEvent):
+            event = coming
+            return await self._once(event.id, lambda: self._make_message(event))
+        dream_id, live = coming, self._services.dreams.live(coming)
+        return await self._once((dream_id, live), lambda: self._make_card(dream_id, live))
+
+    async def _once(self, key: Hashable, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
+        task = self._made.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = asyncio.ensure_future(self._make_message(event))
-            self._entries[event.id] = task
-            while len(self._entries) > _REMEMBERED:
-                self._entries.popitem(last=False)
+            task = asyncio.create_task(make())
+            self._made[key] = task
+            while len(self._made) > _REMEMBERED:
+                self._made.popitem(last=False)
         # One watcher's end must not end it for the others.
         return await asyncio.shield(task)
 
@@ -179,24 +201,154 @@ class EventStreams:
         if event.dream_id is not None:
             try:
                 dream = await self._services.dreams.get(event.dream_id)
-                html = self._renderer.event(
-                    event.kind, dream, self._services.dreams.live(event.dream_id)
-                )
+                async with self._rendering:
+                    live = self._services.dreams.live(event.dream_id)
+                    html = self._renderer.event(event.kind, dream, live)
+                    await self._pace.rest()
             except RequestError:
                 log.warning("event %d names a dream that is gone: %s", event.id, event.dream_id)
         return _message(event.kind.value, html, event.id)
 
-    def _render_live(self, standing: dict[str, Live], shown: dict[str, int]) -> bytes:
-        """Return messages for each dream; a preview is named only where it is a new one."""
+    async def _make_card(self, dream_id: str, live: Live | None) -> bytes:
+        try:
+            dream = await self._services.dreams.get(dream_id)
+        except RequestError:
+            return b""
+        # It may be over by now: its end is on the way, and must not find a card made after it.
+        if dream.state.final:
+            return b""
+        async with self._rendering:
+            html = self._renderer.card(dream, live)
+            await self._pace.rest()
+        return _message(EventKind.ASKED.value, html)
+
+    async def _render_standing(self, watcher: _Watcher, pace: _Pace) -> bytes:
+        """Return how a page's dreams stand; a preview is named only where it is a new one."""
         messages = []
-        for dream_id, live in standing.items():
-            fresh = live.preview_version != shown.get(dream_id, 0)
-            shown[dream_id] = live.preview_version
-            messages.append(self._live_message(live, fresh))
+        hidden = watcher.hidden_if_changed()
+        if hidden is not None:
+            messages.append(_message("live", self._renderer.hidden(hidden)))
+        for live, fresh in watcher.take_standing():
+            messages.append(await self._standing(live, fresh))
+            await pace.rest()
         return b"".join(messages)
 
-    def _make_live_message(self, live: Live, fresh: bool) -> bytes:
-        return _message("live", self._renderer.live(live, fresh))
+    async def _standing(self, live: Live, fresh: bool) -> bytes:
+        message = self._standings.get((live, fresh))
+        if message is not None:
+            return message
+        async with self._rendering:
+            message = self._standings.get((live, fresh))
+            if message is None:
+                message = _message("live", self._renderer.live(live, fresh))
+                self._standings[live, fresh] = message
+                while len(self._standings) > _REMEMBERED:
+                    self._standings.popitem(last=False)
+                await self._pace.rest()
+        return message
+
+
+class _Passed:
+    """An entry of the log that changes nothing on this page but the last id it has."""
+
+    def __init__(self, event_id: int) -> None:
+        self.event_id = event_id
+
+
+class _Watcher:
+    """What is to be sent to one page, and which cards it has."""
+
+    def __init__(self, only: str | None, forming: Forming) -> None:
+        self.ready = asyncio.Event()
+        self._only = only
+        self._forming = forming
+        self._coming: deque[StreamEvent | _Passed | str] = deque()
+        self._room = asyncio.Event()
+        self._standing: dict[str, Live] = {}
+        self._versions: dict[str, int] = {}
+        self._hidden = 0
+
+    @property
+    def restless(self) -> bool:
+        """Whether something stands otherwise than the page shows it."""
+        return bool(self._standing) or self._forming.hidden != self._hidden
+
+    def send_all_cards(self) -> None:
+        """Send every card: the page may lack those that came into view while it was away."""
+        self._coming.extend(self._forming.cards)
+        self._hidden = -1
+        self.ready.set()
+
+    async def read(self, updates: AsyncIterator[StreamEvent | Live]) -> None:
+        """Sort what comes, until it ends; waits where the browser does not keep up."""
+        async for update in updates:
+            if self._only is not None and update.dream_id not in (self._only, None):
+                continue
+            if isinstance(update, Live):
+                self._note(update)
+            else:
+                self._coming.append(self._follow(update))
+                if update.kind in _ENDINGS and update.dream_id is not None:
+                    following = self._forming.end(update.dream_id)
+                    if following is not None:
+                        self._coming.append(following)
+            self.ready.set()
+            while len(self._coming) >= _AHEAD:
+                self._room.clear()
+                await self._room.wait()
+
+    def take(self) -> StreamEvent | _Passed | str | None:
+        """Return the next entry of the log, or dream whose card is to be sent."""
+        if not self._coming:
+            return None
+        self._room.set()
+        return self._coming.popleft()
+
+    def take_standing(self) -> Iterator[tuple[Live, bool]]:
+        """Return how dreams stand, and whether each has a new preview."""
+        standing, self._standing = self._standing, {}
+        for dream_id, live in standing.items():
+            yield live, live.preview_version != self._versions.get(dream_id, 0)
+            self._versions[dream_id] = live.preview_version
+
+    def hidden_if_changed(self) -> int | None:
+        """Return how many dreams have no card, where the page says another number."""
+        if self._forming.hidden == self._hidden:
+            return None
+        self._hidden = self._forming.hidden
+        return self._hidden
+
+    def _note(self, live: Live) -> None:
+        if self._only is None and live.dream_id not in self._forming.cards:
+            if live.state is not DreamState.DRAWING or not self._forming.begin(live.dream_id):
+                return
+            self._coming.append(live.dream_id)
+        self._standing[live.dream_id] = live
+
+    def _follow(self, event: StreamEvent) -> StreamEvent | _Passed:
+        if event.dream_id is None:
+            return event
+        if event.kind in _ENDINGS:
+            self._standing.pop(event.dream_id, None)
+            self._versions.pop(event.dream_id, None)
+        elif event.kind is EventKind.ASKED and self._only is None:
+            person_id = "" if event.person is None else event.person.id
+            if not self._forming.add(event.dream_id, person_id):
+                return _Passed(event.id)
+        return event
+
+
+class _Pace:
+    """Lets others have the event loop whenever one has had it for a while."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def rest(self) -> None:
+        """Step aside for a moment, if it is time."""
+        if time.monotonic() - self._since > _SLICE_S:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()
 
 
 class _Connection:
@@ -206,6 +358,9 @@ class _Connection:
         self._request = request
         self._response = response
         self.only = request.query.get("dream")
+        self.person_id = guest_of(request).person.id
+        # Whether the page was there before, or has not room for all: it may lack cards.
+        self.again = "Last-Event-ID" in request.headers or "again" in request.query
 
     @property
     def gone(self) -> bool:

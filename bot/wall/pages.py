@@ -10,6 +10,7 @@ from bot.errors import DreamstreamError, NotFoundError
 from bot.model import Dream, Theme, Visibility
 from bot.recipes import parameters
 from bot.wall.choices import COUNTS, choices_for
+from bot.wall.forming import Forming
 from bot.wall.guests import guest_of
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
@@ -18,7 +19,6 @@ from bot.wall.words import RELATIONS
 
 PAGE = 48
 WATCHED = 36
-MAX_CARDS = 60
 SHOWN_OF_A_STREAM = 5
 
 
@@ -82,7 +82,7 @@ class Pages:
         status: int = 200,
     ) -> web.Response:
         """Return a stream's page with what a person typed, and what was wrong with it."""
-        context = await self._stream(theme, PAGE, request.query.get("before"))
+        context = await self._stream(request, theme, PAGE, request.query.get("before"))
         return self._renderer.page(
             request,
             "stream.html",
@@ -98,7 +98,7 @@ class Pages:
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """Show a stream on the big screen."""
         theme = await self._services.visible_theme(request.match_info["slug"])
-        context = await self._stream(theme, WATCHED, None)
+        context = await self._stream(request, theme, WATCHED, None)
         return self._renderer.page(
             request, "watch.html", themes=[theme], address=self.address, **context
         )
@@ -168,7 +168,9 @@ class Pages:
             return web.Response(text="ready\n")
         return web.Response(text=f"{drawer.paused or 'nothing draws yet'}\n", status=503)
 
-    async def _stream(self, theme: Theme, limit: int, before: str | None) -> dict[str, Any]:
+    async def _stream(
+        self, request: web.Request, theme: Theme, limit: int, before: str | None
+    ) -> dict[str, Any]:
         # In this order: an event that is written meanwhile is sent again and changes nothing,
         # and a dream that ends meanwhile is found in at least one of the lists.
         after = await self._services.feed.last_id()
@@ -176,10 +178,12 @@ class Pages:
         finished = await self._services.dreams.recent(theme.id, before=before, limit=limit)
         done = {dream.id for dream in finished}
         unfinished = [dream for dream in unfinished if dream.id not in done]
+        forming = Forming(guest_of(request).person.id, unfinished)
         return {
             "theme": theme,
             "after": after,
-            "cards": [self._card(dream) for dream in unfinished[:MAX_CARDS]],
+            "cards": [self._card(dream) for dream in unfinished if dream.id in forming.cards],
+            "hidden": forming.hidden,
             "finished": finished,
             "more": len(finished) == limit,
             "paged": before is not None,

@@ -33,6 +33,7 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._environment.globals.update(
             settings=settings,
@@ -82,6 +83,14 @@ class Renderer:
         return self._environment.get_template("event.html").render(
             kind=kind.value, said=words.said(kind, dream), **self.standing(dream, live)
         )
+
+    def card(self, dream: Dream, live: Live | None) -> str:
+        """Return the card of an unfinished dream."""
+        return self._environment.get_template("card.html").render(self.standing(dream, live))
+
+    def hidden(self, count: int) -> str:
+        """Return what says on a page how many dreams wait that have no card there."""
+        return self._environment.get_template("hidden.html").render(hidden=count)
 
     def live(self, live: Live, with_preview: bool) -> str:
         """Return what a dream's standing changes on a page."""

@@ -12,7 +12,10 @@
   const sources = new Set();
   htmx.createEventSource = (url) => {
     const address = new URL(url, location.href);
-    if (lastId !== null) address.searchParams.set("after", lastId);
+    if (lastId !== null) {
+      address.searchParams.set("after", lastId);
+      address.searchParams.set("again", "1");
+    }
     const source = new EventSource(address);
     const remember = (event) => { if (event.lastEventId) lastId = event.lastEventId; };
     for (const kind of ["asked", "steered", "done", "failed", "cancelled", "theme"]) {
