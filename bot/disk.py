@@ -35,7 +35,8 @@ class DiskWatch:
     def report(self, error: DiskError | StoreError) -> None:
         """Something could not be kept: from now on `trouble` says why, until a probe succeeds."""
         if self.trouble is None:
-            log.error("%s Trying again until it works.", error)
+            where = error.where if isinstance(error, DiskError) else ""
+            log.error("%s%s Trying again until it works.", error, where and f" ({where})")
         self.trouble = str(error)
         self._well.clear()
         if self._task is None or self._task.done():

@@ -43,7 +43,14 @@ class NewerDatabaseError(StoreError):
 
 
 class DiskError(DreamstreamError):
-    """A file could not be kept: the disk is full, or may not be written."""
+    """A file could not be kept: the disk is full, or may not be written.
+
+    `where` is for the log alone: strangers need not know how the server is laid out.
+    """
+
+    def __init__(self, message: str, where: str = "") -> None:
+        self.where = where
+        super().__init__(message)
 
 
 class SchedulerError(DreamstreamError):

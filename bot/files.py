@@ -21,17 +21,18 @@ TEMPORARY_PREFIX = ".part-"
 
 @contextmanager
 def disk_sentences(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a `DiskError`."""
+    """Turn the operating system's refusal to write `path` into a `DiskError` that hides it."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            sentence = f"The disk is full: nothing more can be kept in {path}. Free some space."
+            sentence = "The disk is full: nothing more can be kept. Free some space."
         elif error.errno in _REFUSED:
-            sentence = f"The folder {path} may not be written. Make it writable."
+            sentence = "The library's folder may not be written. Make it writable."
         else:
-            sentence = f"The disk does not keep files in {path}: {error.strerror or error}."
-        raise DiskError(sentence) from error
+            reason = error.strerror or type(error).__name__
+            sentence = f"The disk does not keep files: {reason}."
+        raise DiskError(sentence, str(path)) from error
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:

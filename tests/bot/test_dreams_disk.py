@@ -47,7 +47,11 @@ async def noticed(s: Services, dream: Dream) -> str:
     [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "may not be written")],
 )
 async def test_a_finished_picture_waits_for_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    words: str,
 ) -> None:
     disk = Disk(monkeypatch, number)
     async with services(tmp_path) as s:
@@ -58,6 +62,9 @@ async def test_a_finished_picture_waits_for_the_disk(
         notice = await noticed(s, dream)
         assert notice.startswith("Drawn, but not kept yet.")
         assert words in notice
+        # The folder's name is for whoever reads the log, not for whoever watches.
+        assert str(tmp_path) not in notice
+        assert str(tmp_path) in caplog.text
         assert not (await s.dreams.get(dream.id)).state.final
         with pytest.raises(DiskError, match=words) as caught:
             await s.dreams.ask(request())

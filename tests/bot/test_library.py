@@ -120,8 +120,10 @@ async def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing(
 
     monkeypatch.setattr(os, "write", refuse)
     for work in (library.keep(png(), RECIPE), library.keep_upload(png()), library.probe()):
-        with pytest.raises(DiskError, match=words):
+        with pytest.raises(DiskError, match=words) as caught:
             await work
+        assert str(tmp_path) not in str(caught.value)
+        assert str(tmp_path) in caught.value.where
     assert files_under(tmp_path) == []
     monkeypatch.undo()
     await library.keep(png(), RECIPE)
