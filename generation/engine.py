@@ -84,7 +84,7 @@ class Engine(Protocol[R]):
         ...
 
     def load(self, model: str) -> None:
-        """Have the model's weights on the device. A second call costs nothing.
+        """Have on the device what a model key names. A second call costs nothing.
 
         Raises:
             EngineError: they are not here, or damaged; the sentence says what to do.
@@ -92,7 +92,7 @@ class Engine(Protocol[R]):
         ...
 
     def unload(self, model: str) -> None:
-        """Let go of the model's weights."""
+        """Let go of what a model key names."""
         ...
 
     def begin(self, job: Job, checkpoint: bytes | None) -> R:

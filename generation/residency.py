@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 ModelKey = tuple[str, str]
-"""An engine's name and a model's."""
+"""An engine's name, and what it calls a model: the first item of its batch keys."""
 
 STAY_FACTOR = 10.0
 """A loaded model stays so many times its load time while somebody waits for it."""

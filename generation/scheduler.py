@@ -100,12 +100,21 @@ class Scheduler:
         return self._tickets.values()
 
     def submit(
-        self, job: Job, key: BatchKey, cost_key: CostKey, predict_bytes: Callable[[int], int]
+        self,
+        job: Job,
+        model: ModelKey,
+        key: BatchKey,
+        cost_key: CostKey,
+        predict_bytes: Callable[[int], int],
     ) -> None:
-        """Take a job. `key` says with whom it may share a step, `cost_key` what a step costs."""
+        """Take a job.
+
+        `model` says what must be loaded for it, `key` with whom it may share a step, `cost_key`
+        what a step costs.
+        """
         if job.id in self._tickets:
             return
-        ticket = Ticket(job, key, cost_key, predict_bytes)
+        ticket = Ticket(job, model, key, cost_key, predict_bytes)
         if job.attempt > 0:
             ticket.alone_until = job.fell_at + ALONE_STEPS
         self._tickets[job.id] = ticket

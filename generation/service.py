@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from generation.costs import CostKey
 from generation.engine import BatchKey, Engine, EngineError
 from generation.protocol import (
     Cancel,
@@ -31,6 +32,7 @@ from generation.protocol import (
     ToBot,
     Weights,
 )
+from generation.residency import ModelKey
 from generation.scheduler import Scheduler
 from generation.ticket import Ticket
 
@@ -88,7 +90,7 @@ class Service:
             self._send(Failed(job_id=job.id, reason=reason))
             return
         try:
-            key, cost_key = batch_keys(engine, job, exact=self._exact)
+            model, key, cost_key = keys(engine, job, exact=self._exact)
             engine.predict_bytes(recipe, 1)
         except EngineError as error:
             self._send(Failed(job_id=job.id, reason=str(error)))
@@ -101,7 +103,7 @@ class Service:
             def predict_bytes(runs: int) -> int:
                 return engine.predict_bytes(recipe, runs)
 
-            self._scheduler.submit(job, key, cost_key, predict_bytes)
+            self._scheduler.submit(job, model, key, cost_key, predict_bytes)
 
     def _cancel(self, cancel: Cancel) -> None:
         if cancel.job_id in self._charged_s:
@@ -211,13 +213,14 @@ class Service:
         )
 
 
-def batch_keys(engine: Engine[Any], job: Job, *, exact: bool) -> tuple[BatchKey, BatchKey]:
-    """Return with whom a job may share a step, and with what its steps' cost compares.
+def keys(engine: Engine[Any], job: Job, *, exact: bool) -> tuple[ModelKey, BatchKey, CostKey]:
+    """Return what must be loaded for a job, who may share its steps, and whose cost as much.
 
     An exact job shares with nobody, and yet costs what others of its kind do.
     """
     recipe = job.recipe
     exact = exact or recipe.exact
     shape = engine.batch_key(msgspec.structs.replace(recipe, exact=False))
-    cost_key = (recipe.engine, recipe.model, exact, *shape)
-    return ((*cost_key, job.id) if exact else cost_key), cost_key
+    cost_key = (recipe.engine, exact, *shape)
+    model = (recipe.engine, str(shape[0]))
+    return model, ((*cost_key, job.id) if exact else cost_key), cost_key

@@ -16,12 +16,14 @@ from generation.residency import ModelKey
 class Ticket:
     """A job in the scheduler. `job` carries its newest checkpoint.
 
-    `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether it has
-    been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one that
-    failed, or in a crash; `cleared` says that it needs the whole device.
+    `model` is what must be loaded for it. `worker` is who holds its run, `busy` whether that worker
+    is at it now, `shown` whether it has been drawn at all. Until past `alone_until` steps it shares
+    no batch, since it was in one that failed, or in a crash; `cleared` says that it needs the whole
+    device.
     """
 
     job: Job
+    model: ModelKey
     key: BatchKey
     cost_key: CostKey
     predict_bytes: Callable[[int], int]
@@ -39,11 +41,6 @@ class Ticket:
     def flow(self) -> Flow:
         """Who is charged."""
         return self.job.stream, self.job.person
-
-    @property
-    def model(self) -> ModelKey:
-        """What must be loaded for it."""
-        return self.job.recipe.engine, self.job.recipe.model
 
     @property
     def alone(self) -> bool:

@@ -57,6 +57,7 @@ def _options() -> tuple[OptionInfo, ...]:
         OptionInfo(name="raise_at", help="The step in which the whole batch fails.", default=-1),
         OptionInfo(name="error_at", help="The step in which this run fails.", default=-1),
         OptionInfo(name="oom_over", help="More runs than these do not fit.", default=1_000_000),
+        OptionInfo(name="judge", help="What is loaded beside the model, if anything.", default=""),
         OptionInfo(name="begin", help="How beginning fails: error, raise, or not.", default=""),
         OptionInfo(name="show", help="How showing fails: raise, oom, or not.", default=""),
         OptionInfo(name="score", help="The score it ends with.", default=0.5),
@@ -100,8 +101,12 @@ class FakeEngine:
         )
 
     def batch_key(self, recipe: Recipe) -> BatchKey:
-        """Runs of one model and size share a step."""
-        return (recipe.model, recipe.width, recipe.height)
+        """Runs of one model, judge and size share a step."""
+        return (self._model_key(recipe), recipe.width, recipe.height)
+
+    def _model_key(self, recipe: Recipe) -> str:
+        judge = recipe.settings.get("judge", "")
+        return f"{recipe.model}+{judge}" if judge else recipe.model
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
         """Count 100 bytes a pixel."""
@@ -141,7 +146,7 @@ class FakeEngine:
     def step(self, runs: Sequence[FakeRun]) -> None:
         """Advance each run, in the moods that their settings order."""
         assert len({self.batch_key(run.recipe) for run in runs}) == 1
-        assert all(run.recipe.model in self.loaded for run in runs)
+        assert all(self._model_key(run.recipe) in self.loaded for run in runs)
         self.batches.append(tuple(run.job.id for run in runs))
         moods = [run.recipe.settings for run in runs]
         for run, mood in zip(runs, moods, strict=True):

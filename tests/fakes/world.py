@@ -97,6 +97,7 @@ class World:
         self.kind[job_id] = kind
         self.scheduler.submit(
             job,
+            ("fake", kind[0]),
             ("fake", *kind),
             ("fake", *kind),
             lambda runs: self.model_bytes + self.run_bytes * runs,

@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 import torch
+from msgspec.structs import replace
 from PIL import Image
 
 from generation.engine import BadCheckpointError, EngineError
@@ -299,6 +300,28 @@ def test_loading_twice_and_unloading_is_harmless() -> None:
     assert engine.predict_bytes(tiny.job().recipe, 2) > engine.predict_bytes(tiny.job().recipe, 1)
     engine.unload(key)
     engine.unload(key)
+
+
+def test_a_model_with_each_perceptor_is_loaded_and_unloaded_by_its_key() -> None:
+    engine = tiny.engine()
+    engine._info = replace(
+        engine.info,
+        options=tuple(
+            replace(option, choices=("tiny", "other")) if option.name == "perceptor" else option
+            for option in engine.info.options
+        ),
+    )
+    plain = tiny.job()
+    other = tiny.job(settings={"perceptor": "other"})
+    keys = [str(engine.batch_key(job.recipe)[0]) for job in (plain, other)]
+    assert keys == ["vqgan", "vqgan+other"]
+    engine.load(keys[1])
+    before = dict(engine._canvases)
+    engine.begin(other, None)
+    assert engine._canvases == before, "all that it needs was loaded by its key"
+    engine.unload(keys[1])
+    assert not engine._canvases
+    assert not engine._judges
 
 
 def stranger(engine: ClipSteeredEngine, model: str, *, exact: bool = False) -> ClipRun:

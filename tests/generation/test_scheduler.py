@@ -12,7 +12,8 @@ from tests.fakes.world import World, line
 
 def submit(scheduler: Scheduler, job_id: str, person: str = "ann", stream: str = "s") -> None:
     job = Job(id=job_id, recipe=recipe(), stream=stream, person=person)
-    scheduler.submit(job, ("fake", "plain"), ("fake", "plain"), lambda runs: 0)
+    kind = ("fake", "plain")
+    scheduler.submit(job, kind, kind, kind, lambda runs: 0)
 
 
 def learn(world: World, seconds: tuple[float, float]) -> None:
