@@ -117,9 +117,16 @@ class Scheduler:
         ticket = Ticket(job, model, key, cost_key, predict_bytes)
         if job.attempt > 0:
             ticket.alone_until = job.fell_at + ALONE_STEPS
+        if job.init is not None:
+            ticket.job = msgspec.structs.replace(job, init=self._shared(job.init))
         self._tickets[job.id] = ticket
         self._flows.setdefault(ticket.flow, {})[job.id] = ticket
         self.tree.arrive(ticket.flow)
+
+    def _shared(self, init: bytes) -> bytes:
+        """Return a picture to start from as another job already holds it, if one does."""
+        held = (ticket.job.init for ticket in self._tickets.values())
+        return next((other for other in held if other == init), init)
 
     def remove(self, job_id: str) -> Ticket | None:
         """Forget a job: cancelled, failed or finished. What is under way is still charged."""

@@ -43,6 +43,18 @@ def test_the_same_job_twice_is_one() -> None:
     assert len(scheduler.tickets()) == 1
 
 
+def test_jobs_that_start_from_one_picture_hold_it_once() -> None:
+    scheduler = Scheduler()
+    kind = ("fake", "plain")
+    for nth in range(3):
+        picture = bytes(bytearray(b"a picture" if nth < 2 else b"another"))
+        wanted = Job(id=f"d{nth}", recipe=recipe(), stream="s", person="ann", init=picture)
+        scheduler.submit(wanted, kind, kind, kind, lambda runs: 0)
+    first, second, third = (ticket.job.init for ticket in scheduler.tickets())
+    assert first is second
+    assert third == b"another"
+
+
 def test_a_turn_is_about_a_quantum_long() -> None:
     world = World(limits=Limits(quantum_s=0.5))
     world.submit("d1", steps=1000)
