@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
+import msgspec
+
 from bot.active import Active
 from bot.checkpoints import Checkpoints
 from bot.disk import TROUBLE, DiskWatch
@@ -89,6 +91,7 @@ class Handover:
                     checkpoint=checkpoint,
                     attempt=max(standing.attempt, int(standing.suspect)),
                     fell_at=standing.step if standing.suspect else 0,
+                    gpu_s=active.dream.gpu_s,
                 )
             )
             for steer in active.steers:
@@ -103,6 +106,7 @@ class Handover:
     def keep(self, active: Active, checkpoint: Checkpoint) -> None:
         """Write down a checkpoint, on the side; of several that come meanwhile, the last."""
         active.unsaved = checkpoint
+        active.dream = msgspec.structs.replace(active.dream, gpu_s=checkpoint.gpu_s)
         active.resumable = True
         if active.saving is None or active.saving.done():
             active.saving = self._tasks.spawn(self._save(active))
@@ -124,6 +128,6 @@ class Handover:
                     self._checkpoints.write, active.dream.id, message.step, message.data
                 )
                 async with self._store.write() as connection:
-                    await rows.set_step(connection, active.dream.id, message.step)
+                    await rows.set_step(connection, active.dream.id, message.step, message.gpu_s)
             except TROUBLE as error:
                 self._disk.report(error)  # the checkpoint before it still stands

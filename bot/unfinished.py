@@ -209,6 +209,8 @@ class Unfinished:
                 await self._refused(active, message)
             case protocol.Finished():
                 active.ending = True
+                # It counts even if the picture cannot be kept and is drawn again.
+                active.dream = msgspec.structs.replace(active.dream, gpu_s=message.gpu_s)
                 self._finishing.spawn(self._finish(active, message))
             case protocol.Cancelled():
                 # A cancelled dream has ended before the drawer is asked: nobody wanted this.

@@ -67,6 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `init` is the encoded picture named by the recipe. `checkpoint` is what an earlier
     `Checkpoint` of this job carried. `attempt` is above 0 where the process died while it drew this
     job and no later checkpoint has come; `fell_at` is the furthest step at which it then stood.
+    `gpu_s` is what was charged for it before, in other processes.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: bytes | None = None
     attempt: int = 0
     fell_at: int = 0
+    gpu_s: float = 0.0
 
 
 # --- what the engines offer ----------------------------------------------------------------
@@ -249,11 +251,15 @@ class Progress(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag=True):
-    """Enough to go on from `step` in another process: safetensors, opaque to the bot."""
+    """Enough to go on from `step` in another process: safetensors, opaque to the bot.
+
+    `gpu_s` is what has been charged for the job.
+    """
 
     job_id: str
     step: int
     data: bytes
+    gpu_s: float = 0.0
 
 
 class Steered(msgspec.Struct, frozen=True, tag=True):

@@ -114,7 +114,7 @@ class Scheduler:
         """
         if job.id in self._tickets:
             return
-        ticket = Ticket(job, model, key, cost_key, predict_bytes)
+        ticket = Ticket(job, model, key, cost_key, predict_bytes, gpu_s=job.gpu_s)
         if job.attempt > 0:
             ticket.alone_until = job.fell_at + ALONE_STEPS
         if job.init is not None:

@@ -149,7 +149,8 @@ class Service:
             case Checkpoint():
                 self._scheduler.checkpointed(message.job_id, message.data)
                 if self._known(message.job_id):
-                    self._send(message)
+                    charged_s = self._charged(message.job_id)
+                    self._send(msgspec.structs.replace(message, gpu_s=charged_s))
             case Progress():
                 if self._known(message.job_id):
                     ends_in_s = self._ends_at.get(message.job_id, 0.0) - self._clock()
@@ -174,6 +175,10 @@ class Service:
 
     def _known(self, job_id: str) -> bool:
         return self._scheduler.ticket(job_id) is not None or job_id in self._charged_s
+
+    def _charged(self, job_id: str) -> float:
+        ticket = self._scheduler.ticket(job_id)
+        return self._charged_s.get(job_id, 0.0) if ticket is None else ticket.gpu_s
 
     def _finish(self, job_id: str) -> None:
         """Send a picture once it is both encoded and charged for."""

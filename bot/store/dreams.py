@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 import aiosqlite
 import msgspec
 
+from bot.ids import first_at
 from bot.model import Dream, DreamState, Image, Person, Relation
 from bot.store import Row, Store
 from generation.protocol import Recipe
@@ -28,6 +29,13 @@ UNFINISHED_IN_THEME = f"{_SELECT} WHERE +dream.theme_id = ? AND {_UNFINISHED} OR
 FINISHED = f"{_SELECT} WHERE dream.state = 'done' AND dream.id < ? ORDER BY dream.id DESC LIMIT ?"
 FINISHED_IN_THEME = f"""
     {_SELECT} WHERE dream.theme_id = ? AND dream.state = 'done' AND dream.id < ?
+    ORDER BY dream.id DESC LIMIT ?
+"""
+# The plus keeps to the person's own dreams; those asked for since a time are a part of its index.
+FAILED = f"""
+    {_SELECT} WHERE dream.person_id = ? AND dream.id >= ? AND +dream.theme_id = ?
+    AND dream.state = 'failed' AND dream.ended_ms >= ?
+    AND NOT EXISTS (SELECT 1 FROM dream AS again WHERE again.parent_id = dream.id)
     ORDER BY dream.id DESC LIMIT ?
 """
 CHILDREN = f"{_SELECT} WHERE dream.parent_id = ? ORDER BY dream.id LIMIT ?"
@@ -112,11 +120,13 @@ async def to_waiting(connection: aiosqlite.Connection) -> None:
     await connection.execute("UPDATE dream SET state = 'waiting' WHERE state = 'drawing'")
 
 
-async def set_step(connection: aiosqlite.Connection, dream_id: str, step: int) -> None:
-    """Record the step up to which an unfinished dream is safe."""
+async def set_step(
+    connection: aiosqlite.Connection, dream_id: str, step: int, gpu_s: float
+) -> None:
+    """Record the step up to which an unfinished dream is safe, and what was charged for it."""
     await connection.execute(
-        "UPDATE dream SET step = ? WHERE id = ? AND state IN ('waiting', 'drawing')",
-        (step, dream_id),
+        "UPDATE dream SET step = ?, gpu_s = ? WHERE id = ? AND state IN ('waiting', 'drawing')",
+        (step, gpu_s, dream_id),
     )
 
 
@@ -218,6 +228,17 @@ async def finished(
     else:
         rows = await store.read(FINISHED_IN_THEME, (theme_id, before, limit))
     return [from_row(row) for row in rows]
+
+
+async def failed(
+    store: Store, theme_id: int, person_id: str, *, asked_ms: int, ended_ms: int, limit: int
+) -> list[Dream]:
+    """Return a person's dreams that failed since a time and have no child, newest first.
+
+    Those that were asked for before `asked_ms` are left out.
+    """
+    values = (person_id, first_at(asked_ms), theme_id, ended_ms, limit)
+    return [from_row(row) for row in await store.read(FAILED, values)]
 
 
 async def ancestors(store: Store, dream_id: str, limit: int = 100) -> list[Dream]:

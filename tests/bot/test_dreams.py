@@ -699,6 +699,26 @@ async def test_a_new_bot_process_takes_up_what_was_unfinished(tmp_path: Path) ->
         assert s.drawer.jobs[made[0].id].checkpoint == b"forty"
 
 
+async def test_what_was_charged_before_a_restart_counts(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        drawn, cancelled = await s.dreams.ask(request(count=2))
+        for dream in (drawn, cancelled):
+            job = await s.begin(dream.id)
+            assert job.gpu_s == 0.0
+            await s.dreams.on_message(Checkpoint(dream.id, 40, b"forty", gpu_s=2.5))
+        await s.down()
+        await s.up()
+        assert (await s.job(drawn.id)).gpu_s == 2.5
+    async with services(tmp_path) as s:
+        job = await s.job(drawn.id)
+        assert job.gpu_s == 2.5
+        damaged = Finished(job_id=drawn.id, recipe=job.recipe, png=png()[:50], gpu_s=4.0)
+        await s.dreams.on_message(damaged)
+        await until(lambda: s.drawer.jobs[drawn.id].gpu_s == 4.0)
+        await s.dreams.cancel(cancelled.id, ANN)
+        assert (await s.dreams.get(cancelled.id)).gpu_s == 2.5
+
+
 async def test_stopping_waits_for_pictures_that_are_being_kept(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         made = await s.dreams.ask(request(count=6))

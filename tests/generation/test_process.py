@@ -175,6 +175,14 @@ async def test_a_job_is_drawn_with_previews_on_the_way() -> None:
         assert finished.recipe == recipe(settings=slow())
 
 
+async def test_what_was_charged_in_an_earlier_process_is_carried_on() -> None:
+    async with scheduler(checkpoint_s=0.05) as peer:
+        before = job("d1", settings=slow())
+        peer.send(Submit(msgspec.structs.replace(before, gpu_s=100.0)))
+        assert (await peer.until(Checkpoint, "d1")).gpu_s >= 100.0
+        assert (await peer.until(Finished, "d1")).gpu_s > 100.0
+
+
 async def test_the_parents_end_is_its_own_even_in_mid_step() -> None:
     async with scheduler() as peer:
         peer.send(Submit(job("d1", settings={"hang_at": 1})))
