@@ -35,7 +35,7 @@ class DrawingListener(Protocol):
 
 
 class Drawer(Protocol):
-    """Takes jobs. Calls return at once."""
+    """Takes jobs. Calls return at once, but for `handed_over`."""
 
     @property
     def up(self) -> bool:
@@ -59,6 +59,13 @@ class Drawer(Protocol):
 
     def submit(self, job: Job) -> None:
         """Hand over a job."""
+        ...
+
+    async def handed_over(self) -> None:
+        """Wait until there is room for more: most of what was handed over has left this process.
+
+        Returns too when the process that was to have it is gone.
+        """
         ...
 
     def cancel(self, job_id: str) -> None:

@@ -96,6 +96,8 @@ class Handover:
             )
             for steer in active.steers:
                 self._drawer.steer(steer.dream_id, steer.prompt, steer.glide_steps)
+        # With pictures to start from, hundreds of dreams would not fit into memory at once.
+        await self._drawer.handed_over()
 
     def steer(self, active: Active, steer: PendingSteer) -> None:
         """Hand over a steer that has been kept: now, or after its dream."""

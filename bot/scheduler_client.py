@@ -167,6 +167,11 @@ class SchedulerClient:
             return
         self._writer.write(data)
 
+    async def sent(self) -> None:
+        """Wait until most of what was sent has left, or the process is gone."""
+        with contextlib.suppress(OSError):
+            await self._writer.drain()
+
     async def read(self) -> ToBot | None:
         """Return the next message, or None when the process is gone.
 

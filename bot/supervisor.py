@@ -157,6 +157,11 @@ class Supervisor:
             )
             self._calls.put_nowait(_said(failed))
 
+    async def handed_over(self) -> None:
+        """Wait until most of what was handed over has left this process."""
+        if self._life is not None:
+            await self._life.client.sent()
+
     def cancel(self, job_id: str) -> None:
         """Ask for a job's end."""
         self._send(Cancel(job_id))

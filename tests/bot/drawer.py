@@ -103,6 +103,8 @@ class FakeDrawer:
         self.engines: tuple[EngineInfo, ...] = ()
         self.jobs: dict[str, Job] = {}
         self.submitted: list[Job] = []
+        self.room = asyncio.Event()
+        self.room.set()
         self.cancelled: list[str] = []
         self.steers: list[tuple[str, str, int]] = []
         self.steers_unknown: list[str] = []  # of jobs that this process had not been given
@@ -111,6 +113,9 @@ class FakeDrawer:
     def submit(self, job: Job) -> None:
         self.jobs[job.id] = job
         self.submitted.append(job)
+
+    async def handed_over(self) -> None:
+        await self.room.wait()
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)

@@ -609,6 +609,22 @@ async def test_kills_from_outside_set_apart_and_in_the_end_give_up(tmp_path: Pat
         assert "killed again and again" in failed.reason
 
 
+async def test_a_new_process_is_given_no_more_than_it_takes(tmp_path: Path) -> None:
+    async with services(tmp_path, up=False) as s:
+        s.drawer.engines = WELCOME.engines
+        s.dreams._known.set()
+        for _ in range(3):
+            await s.dreams.ask(request())
+        s.drawer.room.clear()
+        coming_up = asyncio.create_task(s.up())
+        await until(lambda: s.drawer.submitted)
+        await asyncio.sleep(0.05)
+        assert len(s.drawer.submitted) == 1
+        s.drawer.room.set()
+        await coming_up
+        assert len(s.drawer.submitted) == 3
+
+
 async def test_crashes_are_counted_across_a_restart_of_the_bot(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         (dream,) = await s.dreams.ask(request())

@@ -456,6 +456,19 @@ async def test_large_pictures_to_start_from_do_not_hold_up_the_loop() -> None:
             await listener.hear(Finished, f"d{nth}")
 
 
+async def test_a_process_that_takes_nothing_is_given_no_more() -> None:
+    async with supervised() as (supervisor, listener):
+        await supervisor.handed_over()
+        pid = pid_of(supervisor)
+        os.kill(pid, signal.SIGSTOP)
+        listener.ask(job("d1", init=bytes(32 * 1024 * 1024)))
+        waiting = asyncio.create_task(supervisor.handed_over())
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.wait_for(waiting, PATIENCE_S)
+
+
 async def test_a_picture_too_large_to_send_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async with supervised() as (_, listener):
         monkeypatch.setattr(protocol, "MAX_MESSAGE_BYTES", 1000)
