@@ -1,10 +1,10 @@
 """Start everything in order, keep it running, and stop it in the opposite order.
 
 The order matters at both ends: the data folder is locked before the database opens, the dreams
-are read before the scheduler process starts (it is told of them at once), and the wall opens last,
-when there is something to show; at the end the fronts close first, so that nobody is promised
-anything any more, and the scheduler process hands over its last checkpoints before the database
-closes.
+are read before the scheduler process starts (it is told of them at once), and the fronts open
+last, the wall and then Discord, when there is something to show; at the end the fronts close
+first, so that nobody is promised anything any more, and the scheduler process hands over its last
+checkpoints before the database closes.
 """
 
 from __future__ import annotations
@@ -94,7 +94,13 @@ async def services(
 
 
 async def run(config: Config, token: str | None) -> int:
-    """Run the product until it is told to stop; return the exit status."""
+    """Run the product until it is told to stop; return the exit status.
+
+    Raises:
+        ConfigError: there is no front at all, or Discord does not accept the token.
+    """
+    if config.wall.mode == "off" and token is None:
+        raise ConfigError([NO_FRONT])
     stop = asyncio.Event()
     with _signals(stop):
         async with services(config, config.storage.data_dir) as parts:
@@ -105,8 +111,6 @@ async def run(config: Config, token: str | None) -> int:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
             try:
-                if wall is None and token is None:
-                    raise ConfigError([NO_FRONT])
                 async with in_discord(parts, token) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:

@@ -222,6 +222,13 @@ async def test_what_cannot_be_acknowledged_is_not_drawn(bot: Bot, discord: Disco
     assert "Traceback" not in bot.said()
 
 
+async def test_without_any_front_it_says_so(bot: Bot) -> None:
+    (bot.folder / "config.toml").write_text('[wall]\nmode = "off"\n', encoding="utf-8")
+    await bot.start(token="")
+    assert await bot.ended() == 1
+    assert "Nobody could ask for anything" in bot.said()
+
+
 async def test_a_wrong_token_is_a_sentence(bot: Bot, discord: Discord) -> None:
     await bot.start("MTIz.wrong.token")
     assert await bot.ended() == 1
