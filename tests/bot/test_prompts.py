@@ -141,7 +141,7 @@ def test_weights_are_what_the_engines_take_for_them(words: str, weight: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["(':' + '1' * 498) * 2 + 'x'", "':1' * 40_000 + 'x'", "(':1' + ' ' * 40_000) * 2 + 'x'"],
+    ["(':' + '1' * 20_000) * 2 + 'x'", "':1' * 40_000 + 'x'", "(':1' + ' ' * 40_000) * 2 + 'x'"],
 )
 def test_no_prompt_holds_up_everybody(text: str) -> None:
     program = (
