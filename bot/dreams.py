@@ -35,6 +35,7 @@ from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
 
 FIRST_UP_S = 20.0
 MAX_PAGE = 200
+LONGEST_WAIT_MS = 7 * 24 * 3600 * 1000
 STOP_S = 5.0
 
 
@@ -245,6 +246,22 @@ class Dreams:
         """Return the dreams that are waiting or being drawn, oldest first."""
         found = await rows.unfinished(self._store, theme_id)
         return [self._unfinished.present(dream) for dream in found]
+
+    async def failures(
+        self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
+    ) -> list[Dream]:
+        """Return a person's dreams that failed since a time, newest first.
+
+        Without those that were tried again, or had waited for longer than a week.
+        """
+        return await rows.failed(
+            self._store,
+            theme_id,
+            person_id,
+            asked_ms=since_ms - LONGEST_WAIT_MS,
+            ended_ms=since_ms,
+            limit=max(1, min(limit, MAX_PAGE)),
+        )
 
     async def together(self, ask_id: str) -> list[Dream]:
         """Return the dreams that were asked for together."""

@@ -38,6 +38,11 @@ def time_of(dream_id: str) -> int:
     return value
 
 
+def first_at(at_ms: int) -> str:
+    """Return what sorts before every id that was made at this time or later."""
+    return _digits(max(0, at_ms), TIME_LENGTH)
+
+
 def is_id(text: str) -> bool:
     """Say whether a text has the form of an id."""
     return len(text) == LENGTH and all(sign in ALPHABET for sign in text)

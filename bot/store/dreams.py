@@ -37,7 +37,7 @@ FAILED = f"""
     AND dream.state = 'failed' AND dream.ended_ms >= ?
     AND NOT EXISTS (SELECT 1 FROM dream AS again WHERE again.parent_id = dream.id)
     ORDER BY dream.id DESC LIMIT ?
-"""
+"""  # noqa: S608 (own text)
 CHILDREN = f"{_SELECT} WHERE dream.parent_id = ? ORDER BY dream.id LIMIT ?"
 ANCESTORS = f"""
     WITH RECURSIVE line (id, parent_id, distance) AS (

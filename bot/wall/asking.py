@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiDictProxy
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
-from bot.model import DreamRequest, Relation, Theme
+from bot.model import Dream, DreamRequest, Relation, Theme
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
 from bot.wall.guests import guest_of, rename
@@ -60,7 +60,7 @@ class Asking:
                 request, theme, typed, error=error, status=status_of(error)
             )
         if is_htmx(request):
-            return self._renderer.fragment("asked.html", dreams=dreams, guest=guest_of(request))
+            return self._asked(request, dreams)
         raise web.HTTPSeeOther(f"/s/{theme.slug}")
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
@@ -78,16 +78,28 @@ class Asking:
         return self._done(request, f"/d/{dream.id}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:
-        """Ask for a dream again, with its seed or with another."""
+        """Ask for a dream again, with its seed or with another; `stay` leads back to the stream."""
         self._check_may_ask()
-        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        same_seed = _text(await _form(request), "same_seed") == "1"
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        form = await _form(request)
+        same_seed = _text(form, "same_seed") == "1"
         again = await self._services.dreams.redo(
             dream.id, guest_of(request).person, same_seed=same_seed
         )
+        if _text(form, "stay") == "1":
+            if is_htmx(request):
+                return self._asked(request, [again], instead_of=dream.id)
+            raise web.HTTPSeeOther(f"/s/{theme.slug}")
         if is_htmx(request):
             return web.Response(headers={"HX-Redirect": f"/d/{again.id}"})
         raise web.HTTPSeeOther(f"/d/{again.id}")
+
+    def _asked(
+        self, request: web.Request, dreams: list[Dream], instead_of: str = ""
+    ) -> web.StreamResponse:
+        return self._renderer.fragment(
+            "asked.html", dreams=dreams, guest=guest_of(request), instead_of=instead_of
+        )
 
     def _done(self, request: web.Request, back_to: str) -> web.StreamResponse:
         # What changed comes to the page as an event.

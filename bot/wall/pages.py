@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.errors import DreamstreamError, NotFoundError
+from bot.ids import now_ms
 from bot.model import Dream, Theme, Visibility
 from bot.recipes import parameters
 from bot.wall.choices import COUNTS, choices_for
@@ -20,6 +21,8 @@ from bot.wall.words import RELATIONS
 PAGE = 48
 WATCHED = 36
 SHOWN_OF_A_STREAM = 5
+FAILURES_MS = 24 * 3600 * 1000
+SHOWN_FAILURES = 6
 
 
 class Pages:
@@ -176,7 +179,8 @@ class Pages:
         after = await self._services.feed.last_id()
         unfinished = [] if before else await self._services.dreams.unfinished(theme.id)
         finished = await self._services.dreams.recent(theme.id, before=before, limit=limit)
-        done = {dream.id for dream in finished}
+        failures = [] if before else await self._failures(request, theme)
+        done = {dream.id for dream in (*finished, *failures)}
         unfinished = [dream for dream in unfinished if dream.id not in done]
         forming = Forming(guest_of(request).person.id, unfinished)
         return {
@@ -184,10 +188,21 @@ class Pages:
             "after": after,
             "cards": [self._card(dream) for dream in unfinished if dream.id in forming.cards],
             "hidden": forming.hidden,
+            "failures": failures,
             "finished": finished,
             "more": len(finished) == limit,
             "paged": before is not None,
         }
+
+    async def _failures(self, request: web.Request, theme: Theme) -> list[Dream]:
+        """Return the visitor's own dreams that failed of late: who was away is to learn why."""
+        guest = guest_of(request)
+        if guest.new:
+            return []
+        since_ms = now_ms() - FAILURES_MS
+        return await self._services.dreams.failures(
+            theme.id, guest.person.id, since_ms=since_ms, limit=SHOWN_FAILURES
+        )
 
     def _card(self, dream: Dream) -> dict[str, Any]:
         return self._renderer.standing(dream, self._services.dreams.live(dream.id))

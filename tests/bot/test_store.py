@@ -318,6 +318,7 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (dreams.UNFINISHED_IN_THEME, (1,), "dream_unfinished"),
         (dreams.FINISHED, ("a", 9), "PRIMARY KEY"),
         (dreams.FINISHED_IN_THEME, (1, "a", 9), "dream_finished"),
+        (dreams.FAILED, ("a", "a", 1, 0, 9), "dream_by_person"),
         (dreams.CHILDREN, ("a", 9), "dream_by_parent"),
         (dreams.COUNT_UNFINISHED, ("a",), "dream_unfinished"),
         (events.AFTER, (1, 9), "PRIMARY KEY"),
@@ -330,7 +331,8 @@ async def test_hot_queries_use_an_index(
     store = await Store.open(tmp_path / "a.db")
     plan = [row["detail"] for row in await store.read(f"EXPLAIN QUERY PLAN {sql}", parameters)]
     await store.close()
-    assert index in plan[0], plan
+    outermost = next(line for line in plan if line.split()[1] != "person")
+    assert index in outermost, plan
     assert not any(line.startswith("SCAN") and "USING" not in line for line in plan), plan
     assert not any("TEMP B-TREE" in line for line in plan), plan
 

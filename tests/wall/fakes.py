@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFilter
 
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.ids import now_ms
 from bot.model import (
     Dream,
     DreamRequest,
@@ -275,6 +276,20 @@ class FakeDreams:
             if dream.theme_id == theme_id and not dream.state.final
         ]
 
+    async def failures(
+        self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
+    ) -> list[Dream]:
+        tried = {dream.parent_id for dream in self.dreams.values()}
+        found = [
+            dream
+            for dream in self.dreams.values()
+            if (dream.theme_id, dream.person.id, dream.state)
+            == (theme_id, person_id, DreamState.FAILED)
+            and dream.id not in tried
+            and (dream.ended_ms or 0) >= since_ms
+        ]
+        return sorted(found, key=lambda dream: dream.id, reverse=True)[:limit]
+
     async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]:
         ancestors: list[Dream] = []
         parent_id = self.dreams[dream_id].parent_id
@@ -342,7 +357,9 @@ class FakeDreams:
     def fail(self, dream_id: str, reason: str) -> Dream:
         """End a dream without one."""
         dream = self.dreams[dream_id]
-        return self._end(dream, EventKind.FAILED, state=DreamState.FAILED, reason=reason)
+        return self._end(
+            dream, EventKind.FAILED, state=DreamState.FAILED, reason=reason, ended_ms=now_ms()
+        )
 
     def _end(self, dream: Dream, kind: EventKind, **changes: object) -> Dream:
         self._live.pop(dream.id, None)

@@ -280,7 +280,16 @@ async def test_a_cancelled_dream_leaves_and_a_failed_one_says_why(
     dream_id = await ask(page, scene, "nor this")
     await expect(page.locator(f"#dream-{dream_id}")).to_be_visible()
     scene.dreams.fail(dream_id, "It did not fit into memory.")
-    await expect(page.locator(f"#dream-{dream_id}")).to_contain_text("did not fit into memory")
+    other = await people[1].open()
+    for _ in range(2):
+        card = page.locator(f"#dream-{dream_id}")
+        await expect(card).to_contain_text("did not fit into memory")
+        await expect(card.get_by_role("button", name="Try again")).to_be_visible()
+        await page.reload()
+    await expect(other.get_by_role("button", name="Try again")).to_have_count(0)
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.locator(f"#dream-{dream_id}")).to_have_count(0)
+    await expect(page.locator(".card")).to_contain_text("next in line")
 
 
 async def test_the_big_screen_turns_to_what_is_new(scene: Scene, people: list[Visitor]) -> None:

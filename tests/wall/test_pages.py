@@ -160,6 +160,42 @@ async def test_a_failed_dream_says_why(scene: Scene, visitor: ClientSession) -> 
     assert "memory was not enough" in await read(visitor, f"/d/{dream.id}")
 
 
+async def test_who_was_away_learns_what_failed_and_why(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    async with visitor.post("/s/planets/dreams", data={"prompt": "a castle"}):
+        [dream] = scene.dreams.dreams.values()
+    somebodys = await scene.ask("somebody else's")
+    for failed in (dream, somebodys):
+        scene.dreams.fail(failed.id, "The machine's memory was not enough for it.")
+    text = await read(visitor, "/s/planets")
+    assert f'id="dream-{dream.id}" class="card failed"' in text
+    assert "memory was not enough" in text
+    assert "Try again" in text
+    assert "somebody else" not in text
+    assert "Try again" in await read(visitor, f"/d/{dream.id}")
+    # Tried again, it is told no more.
+    again = {"same_seed": "1", "stay": "1"}
+    async with visitor.post(f"/d/{dream.id}/redo", data=again) as response:
+        assert response.url.path == "/s/planets"
+        text = await response.text()
+    assert "memory was not enough" not in text
+    assert text.count('class="card ') == 1
+    [_, _, retried] = scene.dreams.dreams.values()
+    assert (retried.prompt, retried.parent_id) == ("a castle", dream.id)
+
+
+async def test_a_failure_of_the_day_before_yesterday_is_told_no_more(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    async with visitor.post("/s/planets/dreams", data={"prompt": "a castle"}):
+        [dream] = scene.dreams.dreams.values()
+    scene.dreams.fail(dream.id, "It did not fit.")
+    old = msgspec.structs.replace(scene.dreams.dreams[dream.id], ended_ms=1)
+    scene.dreams.dreams[dream.id] = old
+    assert "did not fit" not in await read(visitor, "/s/planets")
+
+
 async def test_the_painter_is_waited_for(scene: Scene, visitor: ClientSession) -> None:
     scene.drawer.up = False
     scene.drawer.engines = ()

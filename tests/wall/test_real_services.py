@@ -11,8 +11,10 @@ from pathlib import Path
 from aiohttp import ClientSession, CookieJar, FormData
 from PIL import Image
 
+from bot.ids import now_ms
 from bot.model import Visibility
 from bot.wall import Wall, WallSettings
+from generation.protocol import Failed
 from tests.bot.drawer import Services, finished, png, services
 from tests.wall.test_events import Reader, watching
 
@@ -90,6 +92,26 @@ async def test_from_the_prompt_to_the_kept_picture(tmp_path: Path) -> None:
         assert "<dd>7</dd>" in text
         assert "Seed: 7" in text
         assert f'id="dream-{dream_id}" class="tile' in await page(visitor, "/s/open")
+
+
+async def test_a_failure_is_told_after_a_restart_and_can_be_tried_again(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        await ask(visitor, "a fox")
+        [dream] = await parts.dreams.unfinished(None)
+        await parts.dreams.on_message(Failed(job_id=dream.id, reason="No words."))
+        assert (await parts.dreams.wait(dream.id)).reason == "No words."
+        cookies = visitor.cookie_jar
+        assert await parts.dreams.failures(1, "guest:other", since_ms=0) == []
+        assert await parts.dreams.failures(1, dream.person.id, since_ms=now_ms() + 1000) == []
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        visitor.cookie_jar.update_cookies((cookie.key, cookie) for cookie in cookies)
+        assert "No words." in await page(visitor, "/s/open")
+        form = {"same_seed": "1", "stay": "1"}
+        async with visitor.post(
+            f"/d/{dream.id}/redo", data=form, headers={"HX-Request": "true"}
+        ) as response:
+            assert f'id="dream-{dream.id}" hx-swap-oob="delete"' in await response.text()
+        assert "No words." not in await page(visitor, "/s/open")
 
 
 async def test_a_restart_of_the_whole_bot_loses_nothing(tmp_path: Path) -> None:
