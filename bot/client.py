@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Dreamstream has no voice; the library would warn of that at every start.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
-COGS = ("cogs.dream",)
+COGS = ("cogs.dream", "cogs.theme")
 START_S = 15.0
 RETRY_S = (5.0, 15.0, 60.0)
 

@@ -59,7 +59,19 @@ def person_of(interaction: Interaction) -> Person:
 async def theme_of(interaction: Interaction) -> Theme:
     """Return the theme of the channel in which something is asked."""
     parent_id = getattr(interaction.channel, "parent_id", None)
-    return await front_of(interaction).channels.theme_of(_channel_id(interaction), parent_id)
+    _, channel_id = channel_of(interaction)
+    return await front_of(interaction).channels.theme_of(channel_id, parent_id)
+
+
+def channel_of(interaction: Interaction) -> tuple[int, int]:
+    """Return the ids of the guild and the channel in which something is asked.
+
+    Raises:
+        ForbiddenError: it is asked in no channel of a server.
+    """
+    if interaction.guild_id is None or interaction.channel_id is None:
+        raise ForbiddenError("This is asked for in a channel of a server.")
+    return interaction.guild_id, interaction.channel_id
 
 
 def posting_here(interaction: Interaction) -> Also:
@@ -69,8 +81,7 @@ def posting_here(interaction: Interaction) -> Also:
         ForbiddenError: the bot may not post pictures here.
     """
     _check_may_post(interaction)
-    guild_id, channel_id = interaction.guild_id, _channel_id(interaction)
-    assert guild_id is not None  # as `_check_may_post` has seen
+    guild_id, channel_id = channel_of(interaction)
 
     async def order(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
         await deliveries.order(connection, dreams, guild_id, channel_id, now_ms())
@@ -116,15 +127,8 @@ async def tell(interaction: Interaction, text: str, **more: Any) -> None:
         log.info("An answer did not arrive: %s", error)
 
 
-def _channel_id(interaction: Interaction) -> int:
-    if interaction.channel_id is None:
-        raise ForbiddenError("Dreams are asked for in a channel of a server.")
-    return interaction.channel_id
-
-
 def _check_may_post(interaction: Interaction) -> None:
-    by_user_only = interaction.is_user_integration() and not interaction.is_guild_integration()
-    if interaction.guild_id is None or by_user_only:
+    if interaction.is_user_integration() and not interaction.is_guild_integration():
         raise ForbiddenError(
             "I can only post where I have been invited as a bot. Ask in a server that has me."
         )
