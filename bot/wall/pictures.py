@@ -1,7 +1,9 @@
 """Pictures, small pictures and previews.
 
 A picture is reached through a dream (``?d=``) whose theme may be seen: knowing the hash of a
-picture in a private stream is not enough to see it.
+picture in a private stream is not enough to see it. It never changes, but may be seen no more at
+any time: so a browser keeps it and asks each time whether it still may, and no cache that several
+share keeps it at all.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import re
 from aiohttp import web
 
 from bot.errors import NotFoundError
-from bot.model import Theme, Visibility
+from bot.model import Theme
+from bot.wall.guard import mark
 from bot.wall.rendering import thumbnail_url
 from bot.wall.services import Services
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CACHED = {"Cache-Control": "private, no-cache"}
 _NOT_HERE = "There is no such picture here."
 
 
@@ -36,20 +40,24 @@ class Pictures:
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """Send the PNG; ``?download`` has the browser keep it as a file."""
         sha256, theme = await self._allowed(request)
-        headers = _kept(theme)
-        headers["Content-Type"] = "image/png"
+        if _has(request, sha256):
+            return _not_modified(sha256)
+        headers = {**_CACHED, "Content-Type": "image/png"}
         if "download" in request.query:
             name = f"{theme.slug}-{sha256[:8]}.png"
             headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        mark(request, sha256)
         return web.FileResponse(self._services.library.path(sha256), headers=headers)
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
         """Send the small WebP."""
-        sha256, theme = await self._allowed(request)
+        sha256, _ = await self._allowed(request)
+        tag = f"{sha256}.webp"
+        if _has(request, tag):
+            return _not_modified(tag)
         path = await self._services.library.make_thumbnail(sha256)
-        headers = _kept(theme)
-        headers["Content-Type"] = "image/webp"
-        return web.FileResponse(path, headers=headers)
+        mark(request, tag)
+        return web.FileResponse(path, headers={**_CACHED, "Content-Type": "image/webp"})
 
     async def preview(self, request: web.Request) -> web.StreamResponse:
         """Send what a dream looks like now; a finished one is sent on to its picture."""
@@ -79,7 +87,10 @@ class Pictures:
         return sha256, theme
 
 
-def _kept(theme: Theme) -> dict[str, str]:
-    # Named by content, so it never changes; but only a public stream's may lie in a shared cache.
-    who = "public" if theme.visibility is Visibility.PUBLIC else "private"
-    return {"Cache-Control": f"{who}, max-age=31536000, immutable"}
+def _has(request: web.Request, tag: str) -> bool:
+    """Say whether the browser has this already."""
+    return any(kept.value in (tag, "*") for kept in request.if_none_match or ())
+
+
+def _not_modified(tag: str) -> web.Response:
+    return web.Response(status=304, headers={**_CACHED, "ETag": f'"{tag}"'})

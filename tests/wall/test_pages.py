@@ -212,6 +212,7 @@ async def test_the_painter_is_waited_for(scene: Scene, visitor: ClientSession) -
 async def test_the_choices_follow_the_painter(scene: Scene, visitor: ClientSession) -> None:
     text = await read(visitor, "/s/planets/choices?engine=clip&steps=77")
     assert 'name="option.cutouts"' in text
+    assert "Whoever sees the dream can see this picture too." in await read(visitor, "/s/planets")
     assert 'value="77"' in text
     assert 'name="negative"' not in text
     assert '<option value="clip" selected' in text
