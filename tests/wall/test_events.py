@@ -137,7 +137,10 @@ async def test_every_kind_of_end_and_change_is_told(scene: Scene, visitor: Clien
             message = await reader.next()
             assert message is not None
             html[message.event] = "\n".join(message.data)
-    assert f'id="prompt-{steered.id}" hx-swap-oob="innerHTML">a sun<' in html["steered"]
+    wish = 'moon 0 <span class="steered">→ a sun</span></p>'
+    assert f'id="prompt-{steered.id}" hx-swap-oob="innerHTML">{wish}' in html["steered"]
+    async with visitor.get("/s/planets") as response:
+        assert f'id="prompt-{steered.id}">{wish}' in await response.text()
     assert "It did not fit into memory." in html["failed"]
     assert f'id="dream-{cancelled.id}" hx-swap-oob="delete"' in html["cancelled"]
     assert "Cancelled: moon 2" in html["cancelled"]
