@@ -99,7 +99,11 @@ async def photograph(
     await parts.dreams.wait(again.id)
     pages = {}
     for name, (path, size, scale) in SCREENS.items():
-        page = await browser.new_page(viewport=size, device_scale_factor=max(1.0, scale))
+        page = await browser.new_page(
+            viewport=size,
+            device_scale_factor=max(1.0, scale),
+            bypass_csp=True,  # `wait_for_function` evaluates text in the page
+        )
         address = str(url.join(URL(path.format(slug=theme.slug, dream=again.id))))
         # Open event streams never let the network fall idle: the pictures are waited for below.
         await page.goto(address)
