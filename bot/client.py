@@ -173,6 +173,10 @@ class DiscordFront:
             log.warning("Discord closed the connection (%s); trying again", error.code)
         except (discord.HTTPException, discord.GatewayNotFound, OSError, TimeoutError) as error:
             log.warning("Discord cannot be reached (%s); trying again", error)
+        except DreamstreamError as error:
+            log.warning("Discord has to wait: %s", error)
+        except Exception:  # a mistake of ours must not be the end of it
+            log.exception("The connection to Discord failed; trying again")
         finally:
             await client.close()
         return None
