@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from playwright.async_api import (
     expect,
 )
 
+from bot.errors import SchedulerError
+from bot.model import Dream, DreamRequest
 from tests.wall.conftest import Scene, eventually, standing_scene
 
 # One browser for all: they live in one event loop, and so does the wall they look at.
@@ -290,6 +293,47 @@ async def test_a_cancelled_dream_leaves_and_a_failed_one_says_why(
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator(f"#dream-{dream_id}")).to_have_count(0)
     await expect(page.locator(".card")).to_contain_text("next in line")
+
+
+async def test_while_the_painter_wakes_an_ask_says_so_and_nothing_typed_is_lost(
+    scene: Scene, people: list[Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake = asyncio.Event()
+    ask_awake = scene.dreams.ask
+
+    async def refuse(request: DreamRequest) -> list[Dream]:
+        await awake.wait()
+        raise SchedulerError("The drawing process is still starting. Try again in a moment.")
+
+    async def take(request: DreamRequest) -> list[Dream]:
+        await awake.wait()
+        return await ask_awake(request)
+
+    scene.drawer.up, scene.drawer.engines = False, ()
+    monkeypatch.setattr(scene.dreams, "ask", refuse)
+    visitor = people[1]
+    page = await visitor.open()
+    prompt = page.get_by_label("What shall be dreamt?")
+    waiting = page.get_by_text("Waiting for the painter to wake up")
+    await expect(waiting).to_be_hidden()
+    await prompt.fill("two moons")
+    await page.get_by_role("button", name="Dream", exact=True).click()
+    await expect(waiting).to_be_visible()
+    awake.set()
+    await expect(page.locator("#notice")).to_contain_text("still starting")
+    await expect(waiting).to_be_hidden()
+    await expect(prompt).to_have_value("two moons")
+    # Typed on while it waits: what was not sent stays.
+    awake.clear()
+    monkeypatch.setattr(scene.dreams, "ask", take)
+    await page.get_by_role("button", name="Dream", exact=True).click()
+    await expect(waiting).to_be_visible()
+    await prompt.fill("two moons, and a third")
+    awake.set()
+    await expect(page.locator(".card")).to_contain_text("two moons")
+    await expect(prompt).to_have_value("two moons, and a third")
+    # What Chromium itself says of an answer that is an error.
+    visitor.complaints = [said for said in visitor.complaints if not BREAKS.search(said)]
 
 
 async def test_the_big_screen_turns_to_what_is_new(scene: Scene, people: list[Visitor]) -> None:

@@ -93,10 +93,15 @@
       prompt.form.requestSubmit();
     }
   });
+  // It may take a while, and be typed on meanwhile: only what was sent is taken away.
+  let sent = "";
+  byId("ask")?.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.detail.elt === prompt.form) sent = prompt.value;
+  });
   byId("ask")?.addEventListener("htmx:afterRequest", (event) => {
     if (event.detail.elt !== prompt.form || event.detail.xhr.status === 0) return;
     if (event.detail.xhr.status < 400) {
-      prompt.value = "";
+      if (prompt.value === sent) prompt.value = "";
       const start = prompt.form.elements.namedItem("init");
       if (start) start.value = "";
       prompt.form.elements.namedItem("parent")?.remove();
