@@ -161,21 +161,27 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
     """Build the wall the settings ask for, or None where it is off."""
     if config.wall.mode == "off":
         return None
-    settings = WallSettings(
-        mode=config.wall.mode,
-        host=config.wall.host,
-        port=config.wall.port,
-        title=config.wall.title,
-        public_url=config.wall.public_url,
-        max_upload_bytes=(config.limits.upload_mib + 2) * 1024 * 1024,
-    )
     return Wall(
-        settings,
+        wall_settings(config),
         themes=parts.themes,
         dreams=parts.dreams,
         feed=parts.feed,
         library=parts.library,
         drawer=parts.supervisor,
+    )
+
+
+def wall_settings(config: Config) -> WallSettings:
+    """Return the settings as the wall takes them."""
+    return WallSettings(
+        mode=config.wall.mode,
+        host=config.wall.host,
+        port=config.wall.port,
+        title=config.wall.title,
+        public_url=config.wall.public_url,
+        guests_may_ask=config.wall.guests_may_ask,
+        streams_per_address=config.wall.streams_per_address,
+        max_upload_bytes=(config.limits.upload_mib + 2) * 1024 * 1024,
     )
 
 

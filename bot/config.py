@@ -54,6 +54,8 @@ class Wall(Section):
     port: int = Field(default=8642, ge=0, le=65535)
     title: str = Field(default="Dreamstream", min_length=1, max_length=60)
     public_url: str = ""
+    guests_may_ask: bool | None = None
+    streams_per_address: int = Field(default=64, ge=1, le=100_000)
 
     @field_validator("public_url")
     @classmethod

@@ -22,7 +22,7 @@ class WallSettings:
     public_url: str = ""
     guests_may_ask: bool | None = None
     max_upload_bytes: int = 12 * 1024 * 1024
-    streams_per_address: int = 32
+    streams_per_address: int = 64
 
     @property
     def asking(self) -> bool:

@@ -82,6 +82,12 @@ async def test_a_name_that_was_made_to_point_here_is_turned_away(
         assert await status_of(visitor, "GET", "/s/planets", Host=host) == 200, host
 
 
+async def test_health_is_told_to_any_name(scene: Scene, visitor: ClientSession) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert await status_of(visitor, "GET", path, Host="dreamstream.default.svc:8642") == 200
+    assert await status_of(visitor, "GET", "/healthz/", Host="evil.example") == 421
+
+
 async def test_behind_a_proxy_the_public_name_counts(scene: Scene) -> None:
     wall = scene.make(
         WallSettings(mode="proxy", port=0, public_url="https://wall.example", guests_may_ask=True)

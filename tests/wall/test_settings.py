@@ -1,0 +1,35 @@
+"""What the file of settings says of the wall reaches it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.app import wall_settings
+from bot.config import load_config
+from bot.wall import WallSettings
+
+
+def settings(folder: Path, text: str) -> WallSettings:
+    path = folder / "config.toml"
+    path.write_text(f"[wall]\n{text}\n", encoding="utf-8")
+    return wall_settings(load_config(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "asking"),
+    [
+        ("", True),
+        ('mode = "proxy"', False),
+        ('mode = "proxy"\nguests_may_ask = true', True),
+        ("guests_may_ask = false", False),
+    ],
+)
+def test_whether_guests_may_ask(tmp_path: Path, text: str, asking: bool) -> None:
+    assert settings(tmp_path, text).asking is asking
+
+
+def test_how_many_pages_an_address_may_have(tmp_path: Path) -> None:
+    assert settings(tmp_path, "").streams_per_address == 64
+    assert settings(tmp_path, "streams_per_address = 200").streams_per_address == 200
