@@ -39,6 +39,7 @@ from bot.wall import Wall, WallSettings
 log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+PEOPLE_PER_ADDRESS = 4  # whose share of waiting dreams one address may have at the wall
 MODELS_VARIABLE = "DREAMSTREAM_MODELS"
 STOPPING = "Stopping: dreams that are forming are kept and go on next time."
 NO_FRONT = (
@@ -181,6 +182,7 @@ def wall_settings(config: Config) -> WallSettings:
         public_url=config.wall.public_url,
         guests_may_ask=config.wall.guests_may_ask,
         streams_per_address=config.wall.streams_per_address,
+        dreams_per_address=PEOPLE_PER_ADDRESS * config.limits.waiting_per_person,
         max_upload_bytes=(config.limits.upload_mib + 2) * 1024 * 1024,
     )
 

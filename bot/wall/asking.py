@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -11,8 +13,10 @@ from multidict import MultiDictProxy
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
 from bot.model import Dream, DreamRequest, Relation, Theme
+from bot.wall.addresses import Addresses
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
+from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
 from bot.wall.pages import Pages
 from bot.wall.rendering import Renderer, is_htmx
@@ -34,6 +38,10 @@ class Asking:
         self._services = services
         self._renderer = renderer
         self._pages = pages
+        self._addresses = Addresses(
+            settings.dreams_per_address,
+            unfinished=lambda dream_id: services.dreams.live(dream_id) is not None,
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -52,7 +60,10 @@ class Asking:
         typed = {name: value for name, value in form.items() if isinstance(value, str)}
         rename(request, typed.get("name", ""))
         try:
-            dreams = await self._services.dreams.ask(await self._read(request, theme, form))
+            asked = await self._read(request, theme, form)
+            with self._room_for(request, asked.count) as took:
+                dreams = await self._services.dreams.ask(asked)
+                took(dream.id for dream in dreams)
         except DreamstreamError as error:
             if is_htmx(request):
                 raise
@@ -83,9 +94,11 @@ class Asking:
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         form = await _form(request)
         same_seed = _text(form, "same_seed") == "1"
-        again = await self._services.dreams.redo(
-            dream.id, guest_of(request).person, same_seed=same_seed
-        )
+        with self._room_for(request, 1) as took:
+            again = await self._services.dreams.redo(
+                dream.id, guest_of(request).person, same_seed=same_seed
+            )
+            took([again.id])
         if _text(form, "stay") == "1":
             if is_htmx(request):
                 return self._asked(request, [again], instead_of=dream.id)
@@ -106,6 +119,12 @@ class Asking:
         if is_htmx(request):
             return web.Response(status=204)
         raise web.HTTPSeeOther(back_to)
+
+    def _room_for(
+        self, request: web.Request, count: int
+    ) -> AbstractContextManager[Callable[[Iterable[str]], None]]:
+        # A count that is none, or too large, is refused by the dreams service in its own words.
+        return self._addresses.room_for(max(1, count), address_of(request, self._settings))
 
     def _check_may_ask(self) -> None:
         if not self._settings.asking:

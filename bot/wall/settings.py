@@ -23,6 +23,7 @@ class WallSettings:
     guests_may_ask: bool | None = None
     max_upload_bytes: int = 12 * 1024 * 1024
     streams_per_address: int = 64
+    dreams_per_address: int = 80
 
     @property
     def asking(self) -> bool:

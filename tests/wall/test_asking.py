@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, FormData
+from aiohttp import ClientSession, DummyCookieJar, FormData
 
 from bot.errors import LimitError
 from bot.model import Dream, DreamRequest, DreamState, Relation
+from bot.wall import WallSettings
 from tests.wall.conftest import Scene
 
 
@@ -155,6 +157,55 @@ async def test_a_limit_says_when_to_try_again(
         assert response.status == 429
         assert response.headers["Retry-After"] == "13"
         assert "eight dreams in line" in await response.text()
+
+
+async def test_dropping_the_cookie_gives_no_more_dreams(scene: Scene) -> None:
+    wall = scene.make(WallSettings(port=0, dreams_per_address=3))
+    url = await wall.start()
+    try:
+        # Nobody here keeps a cookie: everyone is new.
+        async with ClientSession(base_url=url, cookie_jar=DummyCookieJar()) as visitor:
+            await post(visitor, "/s/planets/dreams", {"prompt": "moons", "count": "2"})
+            await post(visitor, "/s/planets/dreams", {"prompt": ""}, status=422)
+            await post(visitor, "/s/planets/dreams", {"prompt": "moons"})
+            one, *_, last = scene.dreams.dreams
+            for path, form in (
+                ("/s/planets/dreams", {"prompt": "moons"}),
+                (f"/d/{last}/redo", {"same_seed": "0"}),
+            ):
+                text = await post(visitor, path, form, status=429)
+                assert "3 dreams are waiting, and 3 is the most at once" in text
+            assert len({dream.person.id for dream in scene.dreams.dreams.values()}) == 2
+            scene.dreams.finish(one)
+            await post(visitor, f"/d/{one}/redo", {"same_seed": "0"})
+            await post(visitor, "/s/planets/dreams", {"prompt": "moons"}, status=429)
+    finally:
+        await wall.stop()
+
+
+async def test_all_at_once_from_one_address_get_no_more_either(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = scene.dreams.ask
+
+    async def slowly(request: DreamRequest) -> list[Dream]:
+        await asyncio.sleep(0.1)
+        return await ask(request)
+
+    monkeypatch.setattr(scene.dreams, "ask", slowly)
+    wall = scene.make(WallSettings(port=0, dreams_per_address=3))
+    url = await wall.start()
+
+    async def status(visitor: ClientSession) -> int:
+        async with visitor.post("/s/planets/dreams", data={"prompt": "moons"}) as response:
+            return response.status
+
+    try:
+        async with ClientSession(base_url=url, cookie_jar=DummyCookieJar()) as visitor:
+            statuses = await asyncio.gather(*(status(visitor) for _ in range(8)))
+    finally:
+        await wall.stop()
+    assert sorted(statuses) == [200] * 3 + [429] * 5
 
 
 async def asked_by(visitor: ClientSession, scene: Scene) -> Dream:

@@ -30,6 +30,12 @@ def test_whether_guests_may_ask(tmp_path: Path, text: str, asking: bool) -> None
     assert settings(tmp_path, text).asking is asking
 
 
+def test_an_address_may_have_what_four_people_may(tmp_path: Path) -> None:
+    assert settings(tmp_path, "").dreams_per_address == 80
+    limited = settings(tmp_path, "\n[limits]\nwaiting_per_person = 5")
+    assert limited.dreams_per_address == 20
+
+
 def test_how_many_pages_an_address_may_have(tmp_path: Path) -> None:
     assert settings(tmp_path, "").streams_per_address == 64
     assert settings(tmp_path, "streams_per_address = 200").streams_per_address == 200
