@@ -197,6 +197,7 @@ class Dreams:
                     "The drawing process is still starting. Try again in a moment; if that goes "
                     "on, run “dreamstream doctor”."
                 ) from None
+            self._check_not_paused()
         return self._drawer.engines
 
     def _check_not_paused(self) -> None:
@@ -377,6 +378,10 @@ class Dreams:
 
     async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         """Note that the scheduler process died, and who was in the step it died in."""
+        if self._drawer.paused is not None and not self._drawer.engines:
+            # Whoever waits for the first start need not wait any longer for the sentence.
+            self._known.set()
+            self._known.clear()
         await self._unfinished.on_down(suspects, reason, outside)
 
     async def on_message(self, message: ToBot) -> None:

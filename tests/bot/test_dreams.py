@@ -250,6 +250,19 @@ async def test_limits_hold_when_all_ask_at_once(tmp_path: Path) -> None:
         assert len(await s.dreams.unfinished(None)) == 4
 
 
+async def test_who_waits_for_the_first_start_is_told_at_once_why_there_is_none(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path, up=False, first_up_s=60.0) as s:
+        asking = asyncio.create_task(s.dreams.ask(request()))
+        await asyncio.sleep(0.05)
+        s.drawer.paused = "There is no device called cuda on this machine."
+        await s.dreams.on_down((), s.drawer.paused)
+        async with asyncio.timeout(20):
+            with pytest.raises(SchedulerError, match="no device called cuda"):
+                await asking
+
+
 async def test_before_the_first_start_one_waits_a_while(tmp_path: Path) -> None:
     async with services(tmp_path, up=False) as s:
         with pytest.raises(SchedulerError, match="still starting"):
