@@ -84,6 +84,8 @@ def _dream_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(find_config(arguments.config))
+    # A statement a line, each with its parameters, is no use to anybody who looks for our own.
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)
     logging.basicConfig(
         level=config.log.level.upper(),
         stream=sys.stderr,
@@ -102,13 +104,21 @@ def _run(arguments: argparse.Namespace) -> int:
 def _dream(arguments: argparse.Namespace) -> int:
     from bot.headless import draw
 
-    return asyncio.run(draw(arguments, load_config(find_config(arguments.config))))
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(draw(arguments, config))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from bot.doctor import examine
 
+    _say_it_once()
     return asyncio.run(examine(find_config(arguments.config)))
+
+
+def _say_it_once() -> None:
+    """Keep the log quiet where the command itself says what went wrong."""
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def _config_check(arguments: argparse.Namespace) -> int:

@@ -130,12 +130,11 @@ class SchedulerProcess:
         stopped.cancel()
         try:
             worker, device = await making
-        except Exception as error:
+        except EngineError as error:
+            return await self._cannot_start(str(error))
+        except Exception:
             _log.exception("the engines could not be made")
-            known = isinstance(error, EngineError)
-            self._send(CannotStart(str(error) if known else _CANNOT_START))
-            await self._close()
-            return EXIT_ERROR
+            return await self._cannot_start(_CANNOT_START)
         self._worker = worker
         self._scheduler.add_worker(LOCAL, self._settings.memory_bytes or device.capacity_bytes)
         self._service = Service(
@@ -171,6 +170,11 @@ class SchedulerProcess:
         self._writer.close()
         with contextlib.suppress(TimeoutError, OSError):
             await asyncio.wait_for(self._writer.wait_closed(), self._settings.shutdown_s)
+
+    async def _cannot_start(self, reason: str) -> int:
+        self._send(CannotStart(reason))
+        await self._close()
+        return EXIT_ERROR
 
     def _make_worker(self) -> tuple[Worker, Device]:
         settings = self._settings
