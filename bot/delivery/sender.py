@@ -31,7 +31,14 @@ _LOOK_AT = 200
 
 
 class TryLaterError(Exception):
-    """It cannot be shown at present; it may be later."""
+    """It cannot be shown at present; it may be later.
+
+    `outage` says that it is Discord as a whole, which comes back sooner than a permission does.
+    """
+
+    def __init__(self, reason: str, *, outage: bool) -> None:
+        self.outage = outage
+        super().__init__(reason)
 
 
 class NeverError(Exception):
@@ -91,7 +98,7 @@ class DiscordSender:
         except discord.HTTPException as error:
             raise _meaning(error) from error
         except (OSError, TimeoutError) as error:
-            raise TryLaterError(f"Discord cannot be reached ({error})") from error
+            raise TryLaterError(f"Discord cannot be reached ({error})", outage=True) from error
 
     async def _send(self, row: DeliveryRow, face: Face) -> DeliveryRow:
         async with self._store.write() as connection:
@@ -159,7 +166,7 @@ def _meaning(error: discord.HTTPException) -> Exception:
             return NeverError("The message was deleted.")
         return NeverError("The channel is gone.")
     if error.status in (401, 403, 408, 429) or error.status >= 500:
-        return TryLaterError(str(error))
+        return TryLaterError(str(error), outage=error.status >= 500)
     return NeverError(f"Discord refuses the message: {error}")
 
 

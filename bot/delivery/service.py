@@ -35,6 +35,7 @@ STOP_S = 5.0
 RETRY_S = 1.0
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
+MAX_OUTAGE_DELAY_S = 15.0
 PATIENCE_MS = 24 * 3600 * 1000
 _MAX_AT_ONCE = 16
 _MIN_LIMIT_BYTES = 64 * 1024
@@ -154,10 +155,11 @@ class Delivery:
             lane.later(key, Urgency.END, 0.0)
         except (TryLaterError, DreamstreamError) as error:
             log.warning("Dream %s cannot be shown yet: %s", card.row.dream_id, error)
-            self._try_later(lane, card)
+            outage = isinstance(error, TryLaterError) and error.outage
+            self._try_later(lane, card, MAX_OUTAGE_DELAY_S if outage else MAX_DELAY_S)
         except Exception:  # a mistake of ours
             log.exception("The card of dream %s cannot be shown", card.row.dream_id)
-            self._try_later(lane, card)
+            self._try_later(lane, card, MAX_DELAY_S)
 
     async def _attempt(self, lane: Lane, card: _Card) -> None:
         face = await self._face(card)
@@ -216,8 +218,8 @@ class Delivery:
         limit_bytes = card.limit_bytes or self._sender.limit_bytes(card.row.guild_id)
         card.limit_bytes = max(limit_bytes // 2, _MIN_LIMIT_BYTES)
 
-    def _try_later(self, lane: Lane, card: _Card) -> None:
-        delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(card.failures, 10))
+    def _try_later(self, lane: Lane, card: _Card, longest_s: float) -> None:
+        delay_s = min(longest_s, FIRST_DELAY_S * 2 ** min(card.failures, 10))
         card.failures += 1
         urgency = Urgency.NEW if card.row.message_id is None else Urgency.FORMING
         lane.later(card.row.id, urgency, delay_s)
