@@ -56,7 +56,7 @@ class EventStreams:
         # the standing that they show.
         self._made: OrderedDict[Hashable, asyncio.Task[bytes]] = OrderedDict()
         self._standings: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
-        # One at a time: else every watcher's slice comes in the same round of the event loop.
+        # For all watchers: else each one's slice comes in the same round of the event loop.
         self._rendering = asyncio.Lock()
         self._pace = _Pace()
 
@@ -139,10 +139,9 @@ class EventStreams:
     ) -> None:
         """Pass on updates until the browser, the feed or the wall ends it."""
         loop = asyncio.get_running_loop()
-        pace = _Pace()
         live_at = loop.time()
         heartbeat_at = loop.time() + HEARTBEAT_S
-        reading = asyncio.create_task(watcher.read(updates))
+        reading = asyncio.create_task(watcher.read(updates, self._pace))
         reading.add_done_callback(lambda _: watcher.ready.set())
         try:
             while not self._closing.is_set() and not connection.gone:
@@ -158,13 +157,13 @@ class EventStreams:
                     if message := await self._render(coming):
                         await connection.send(message)
                     heartbeat_at = loop.time() + HEARTBEAT_S
-                    await pace.rest()
+                    await self._pace.rest()
                 if reading.done():
                     await reading
                     return
                 now = loop.time()
                 if watcher.restless and now >= live_at:
-                    await connection.send(await self._render_standing(watcher, pace))
+                    await connection.send(await self._render_standing(watcher))
                     live_at = now + LIVE_EVERY_S
                     heartbeat_at = now + HEARTBEAT_S
                 elif now >= heartbeat_at:
@@ -222,7 +221,7 @@ class EventStreams:
             await self._pace.rest()
         return _message(EventKind.ASKED.value, html)
 
-    async def _render_standing(self, watcher: _Watcher, pace: _Pace) -> bytes:
+    async def _render_standing(self, watcher: _Watcher) -> bytes:
         """Return how a page's dreams stand; a preview is named only where it is a new one."""
         messages = []
         hidden = watcher.hidden_if_changed()
@@ -230,7 +229,7 @@ class EventStreams:
             messages.append(_message("live", self._renderer.hidden(hidden)))
         for live, fresh in watcher.take_standing():
             messages.append(await self._standing(live, fresh))
-            await pace.rest()
+            await self._pace.rest()
         return b"".join(messages)
 
     async def _standing(self, live: Live, fresh: bool) -> bytes:
@@ -279,9 +278,10 @@ class _Watcher:
         self._hidden = -1
         self.ready.set()
 
-    async def read(self, updates: AsyncIterator[StreamEvent | Live]) -> None:
+    async def read(self, updates: AsyncIterator[StreamEvent | Live], pace: _Pace) -> None:
         """Sort what comes, until it ends; waits where the browser does not keep up."""
         async for update in updates:
+            await pace.rest()
             if self._only is not None and update.dream_id not in (self._only, None):
                 continue
             if isinstance(update, Live):
@@ -339,16 +339,24 @@ class _Watcher:
 
 
 class _Pace:
-    """Lets others have the event loop whenever one has had it for a while."""
+    """Lets others have the event loop whenever those who share this have had it for a while."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
+        self._over = False
 
     async def rest(self) -> None:
-        """Step aside for a moment, if it is time."""
-        if time.monotonic() - self._since > _SLICE_S:
+        """Step aside, if it is time, until there is time again."""
+        while time.monotonic() - self._since > _SLICE_S:
+            if not self._over:
+                self._over = True
+                # Ahead of all who step aside now: the next slice is one for them together.
+                asyncio.get_running_loop().call_soon(self._begin)
             await asyncio.sleep(0)
-            self._since = time.monotonic()
+
+    def _begin(self) -> None:
+        self._since = time.monotonic()
+        self._over = False
 
 
 class _Connection:

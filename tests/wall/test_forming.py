@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from bot.model import DreamRequest, Live
-from bot.wall import forming
+from bot.wall import events, forming
 from bot.wall.rendering import Renderer
 from tests.wall.conftest import ADA, Scene, eventually
 from tests.wall.test_events import Reader, until_listening, watching
@@ -82,6 +82,30 @@ async def test_a_standing_is_rendered_once_for_all_and_only_where_it_is_shown(
         rest.cancel()
     assert len(rendered) == len(set(rendered)) == forming.SHOWN
     assert most_in_a_row <= 5
+
+
+async def test_those_who_share_a_pace_share_each_slice() -> None:
+    pace = events._Pace()
+    in_a_row: list[int] = [0]
+
+    def busy() -> None:
+        time.sleep(0.0005)
+
+    async def work() -> None:
+        for _ in range(20):
+            await pace.rest()
+            in_a_row[-1] += 1
+            busy()
+
+    async def others() -> None:
+        while True:
+            in_a_row.append(0)
+            await asyncio.sleep(0)
+
+    rest = asyncio.create_task(others())
+    await asyncio.gather(*(work() for _ in range(WATCHERS)))
+    rest.cancel()
+    assert max(in_a_row) <= 5
 
 
 async def test_beyond_a_pages_cards_there_is_a_number(scene: Scene, visitor: ClientSession) -> None:
