@@ -23,6 +23,7 @@ from playwright.async_api import (
 
 from bot.errors import SchedulerError
 from bot.model import Dream, DreamRequest
+from bot.wall import forming
 from tests.wall.conftest import Scene, eventually, standing_scene
 
 # One browser for all: they live in one event loop, and so does the wall they look at.
@@ -293,6 +294,29 @@ async def test_a_cancelled_dream_leaves_and_a_failed_one_says_why(
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator(f"#dream-{dream_id}")).to_have_count(0)
     await expect(page.locator(".card")).to_contain_text("next in line")
+
+
+async def test_where_more_wait_than_a_page_holds_cards_come_up_as_others_end(
+    scene: Scene, people: list[Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forming, "SHOWN", 2)
+    one, two, three, four, five = [(await scene.ask(f"moon {n}")).id for n in range(5)]
+    page = await people[1].open()
+    cards, hidden = page.locator("#forming .card"), page.locator("#hidden")
+    await expect(cards).to_have_count(2)
+    await expect(hidden).to_have_text("and 3 more are waiting")
+    scene.dreams.finish(one)
+    await expect(page.locator(f"#dream-{three}.card")).to_be_visible()
+    await expect(hidden).to_have_text("and 2 more are waiting")
+    own = await ask(page, scene, "a moon of my own")
+    await expect(page.locator(f"#dream-{own}.card")).to_contain_text("a moon of my own")
+    await page.reload()
+    await expect(cards).to_have_count(3)
+    for dream_id in (two, three, four, five):
+        scene.dreams.finish(dream_id)
+    await expect(cards).to_have_count(1)
+    await expect(hidden).to_be_hidden()
+    await expect(page.locator("#finished .tile")).to_have_count(5)
 
 
 async def test_while_the_painter_wakes_an_ask_says_so_and_nothing_typed_is_lost(
