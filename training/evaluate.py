@@ -119,7 +119,7 @@ def retrieval(image: Tensor, text: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def autoencoder_figures(count: int = 200) -> dict[str, float]:
+def autoencoder_figures(count: int = 100) -> dict[str, float]:
     """Return PSNR in dB (0..1 scale) and perceptual distance on held-out pictures."""
     from training.perceptual import Perceptual
 
