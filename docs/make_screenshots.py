@@ -29,24 +29,29 @@ from bot.model import Dream, DreamRequest, Person, Theme
 MAX_BYTES = 400_000
 PEOPLE = [Person(f"local:{name.lower()}", name) for name in ("Ada", "Lin", "Mbali", "José", "Noor")]
 PROMPTS = (
-    "a red fox",
-    "a birthday cake",
-    "a green dragon",
-    "a house on a hill",
-    "an orange cat",
-    "a tree in autumn",
-    "a happy face",
-    "a blue car",
-    "a rose",
-    "mountains at sunset",
-    "a rocket",
-    "a purple octopus",
-    "a pineapple",
-    "a castle",
-    "a yellow bird",
-    "a pizza",
+    "the sea at sunset",
+    "snowy mountains under a blue sky",
+    "a forest in autumn",
+    "a red apple",
+    "a beach on a sunny day",
+    "green hills at sunrise",
+    "an erupting volcano at night",
+    "an octopus under the sea",
+    "northern lights over mountains",
+    "a flower meadow in the morning",
+    "a city skyline at night",
+    "two red balloons",
+    "mountains behind a lake at sunset",
+    "sand dunes under a pink sky",
+    "a snowy forest at dusk",
+    "a sailboat on the sea at sunset",
 )
-FORMING = ("a whale under the moon", "a lighthouse at night", "a dog with a hat", "a strawberry")
+FORMING = (
+    "a beach under a pink sky",
+    "a forest in autumn, watercolour",
+    "snowy mountains at sunrise",
+    "a strawberry",
+)
 SCREENS = {
     "wall": ("/s/{slug}", ViewportSize(width=1440, height=1080), 1.0),
     "watch": ("/s/{slug}/watch", ViewportSize(width=1920, height=1080), 0.75),
