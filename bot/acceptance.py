@@ -21,6 +21,8 @@ Also = Callable[[aiosqlite.Connection, Sequence[Dream]], Awaitable[None]]
 class Order:
     """Recipes to be drawn together, and whose and whence they are. `note` is for the person.
 
+    `images` are the kept pictures that they name.
+
     `also` writes what a front must not lose either, in the same transaction.
     """
 
@@ -28,7 +30,10 @@ class Order:
     theme: Theme
     person: Person
     recipes: Sequence[Recipe]
-    init: Image | None = None
+    images: Sequence[Image] = ()
+    background: bool = False
+    guild_id: int | None = None
+    channel_id: int | None = None
     parent_id: str | None = None
     relation: Relation | None = None
     note: str = ""
@@ -71,8 +76,8 @@ class Acceptance:
             everybody, own = await rows.count_unfinished(connection, order.person.id)
             self._limits.check(len(dreams), own=own, everybody=everybody)
             await people.upsert(connection, order.person, at_ms)
-            if order.init is not None:
-                await images.insert(connection, order.init, at_ms)
+            for image in order.images:
+                await images.insert(connection, image, at_ms)
             await rows.insert(connection, dreams)
             for dream in dreams:
                 await events.append(
@@ -101,6 +106,9 @@ class Acceptance:
                 state=DreamState.WAITING,
                 parent_id=order.parent_id,
                 relation=order.relation,
+                background=order.background,
+                guild_id=order.guild_id,
+                channel_id=order.channel_id,
                 created_ms=at_ms,
             )
             for dream_id, recipe in zip(ids, order.recipes, strict=True)

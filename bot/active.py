@@ -27,7 +27,7 @@ class Active:
             theme_id=dream.theme_id,
             state=DreamState.WAITING,
             step=dream.step,
-            steps=dream.recipe.steps,
+            steps=dream.recipe.last_step,
             notice=note,
         )
         self.preview: bytes | None = None

@@ -8,7 +8,7 @@ Discord nor the wall, and not how anything is drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +18,15 @@ from bot import requests
 from bot.acceptance import Acceptance, Also, Order
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
-from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError, SchedulerError
+from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
 from bot.feed import Feed
 from bot.ids import is_id
-from bot.inits import Inits
+from bot.inits import DrawnFrom, Inits
 from bot.library import Library
 from bot.limits import Limits
-from bot.model import Dream, DreamRequest, Image, Live, Person, Relation
+from bot.model import Dream, DreamRequest, Live, Person, Relation
 from bot.prompts import expand
+from bot.rights import Actor, check_may_change
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import dreams as rows
@@ -107,24 +108,26 @@ class Dreams:
         if request.parent_id is not None:
             await self.get(request.parent_id)
 
-        def order(init: Image | None) -> Order:
-            sha256 = None if init is None else init.sha256
+        def order(drawn_from: DrawnFrom) -> Order:
             return Order(
                 plan.prompt,
                 theme,
                 plan.person,
-                [plan.recipe(index, sha256) for index in range(plan.count)],
-                init,
-                request.parent_id,
-                request.relation,
-                plan.note,
-                also,
+                [plan.recipe(index, drawn_from) for index in range(plan.count)],
+                drawn_from.images,
+                background=request.background,
+                guild_id=request.guild_id,
+                channel_id=request.channel_id,
+                parent_id=request.parent_id,
+                relation=request.relation,
+                note=plan.note,
+                also=also,
             )
 
-        if request.init is None:
-            return await self._accept(self._write(order(None)))
+        if not requests.uploads(request):
+            return await self._accept(self._write(order(DrawnFrom())))
         await self._acceptance.check(plan.person, plan.count)
-        return await self._accept(self._write_held(order, request.init))
+        return await self._accept(self._write_uploads(order, request))
 
     async def redo(
         self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
@@ -155,11 +158,11 @@ class Dreams:
         return again
 
     async def draw_recipe(
-        self, slug: str, person: Person, recipe: Recipe, init: bytes | None = None
+        self, slug: str, person: Person, recipe: Recipe, pictures: Sequence[bytes] = ()
     ) -> Dream:
         """Draw what a recipe says, such as one read from a picture's file.
 
-        `init` is the picture it starts from, needed where the library has not got it.
+        `pictures` are those it is drawn from, as far as the library has not got them.
 
         Raises:
             As `ask` does.
@@ -168,18 +171,16 @@ class Dreams:
         theme = await self._themes.get(slug)
         recipe = requests.check_recipe(recipe, theme, engines, self._limits)
         order = Order(recipe.prompt, theme, requests.check_person(person), [recipe])
-        if recipe.init_sha256 is None:
+        if not recipe.named_pictures:
             (dream,) = await self._accept(self._write(order))
             return dream
         await self._acceptance.check(order.person, 1)
         try:
-            (dream,) = await self._accept(
-                self._write_held(lambda kept: replace(order, init=kept), init, recipe.init_sha256)
-            )
+            (dream,) = await self._accept(self._write_named(order, recipe.named_pictures, pictures))
         except NotFoundError:
             raise InvalidRequestError(
                 "init",
-                "This recipe starts from a picture that is not here. Give that same picture "
+                "This recipe is drawn from a picture that is not here. Give that same picture "
                 "along with it.",
             ) from None
         return dream
@@ -209,11 +210,17 @@ class Dreams:
         # pictures that nobody names.
         return await self._tasks.finish(work)
 
-    async def _write_held(
-        self, order: Callable[[Image | None], Order], data: bytes | None, sha256: str | None = None
+    async def _write_uploads(
+        self, order: Callable[[DrawnFrom], Order], request: DreamRequest
     ) -> list[Dream]:
-        async with self._inits.held(data, sha256) as init:
-            return await self._write(order(init))
+        async with self._inits.uploaded(request) as drawn_from:
+            return await self._write(order(drawn_from))
+
+    async def _write_named(
+        self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]
+    ) -> list[Dream]:
+        async with self._inits.named(sha256s, given) as images:
+            return await self._write(replace(order, images=images))
 
     async def _write(self, order: Order) -> list[Dream]:
         try:
@@ -311,45 +318,43 @@ class Dreams:
 
     # --- changing ----------------------------------------------------------------------------
 
-    async def cancel(self, dream_id: str, person: Person) -> None:
+    async def cancel(self, dream_id: str, actor: Actor) -> None:
         """End an unfinished dream.
 
         Raises:
             NotFoundError: there is no such dream.
-            ForbiddenError: it is somebody else's.
+            ForbiddenError: it is neither theirs nor theirs to moderate.
             InvalidRequestError: it is over already.
             DiskError, StoreError: nothing can be kept at present.
         """
         dream = await self.get(dream_id)
-        _may_change(dream, person)
+        check_may_change(dream, actor)
         active = self._unfinished.get(dream_id)
         if active is None or not await self._tasks.finish(
-            self._unfinished.cancel(active, requests.check_person(person))
+            self._unfinished.cancel(active, requests.check_person(actor.person))
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 
-    async def steer(
-        self, dream_id: str, person: Person, prompt: str, glide_steps: int = 10
-    ) -> None:
+    async def steer(self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10) -> None:
         """Let an unfinished dream glide to another prompt. It is done when the feed says so.
 
         Once this returns, it is asked of whatever draws until it is answered, whatever dies.
 
         Raises:
             NotFoundError: there is no such dream.
-            ForbiddenError: it is somebody else's.
+            ForbiddenError: it is neither theirs nor theirs to moderate.
             InvalidRequestError: it is over, its engine cannot be steered, or a value is wrong.
             LimitError: too many steers of it wait for an answer.
             SchedulerError: nothing can be drawn at present.
             DiskError, StoreError: nothing can be kept at present.
         """
         dream = await self.get(dream_id)
-        _may_change(dream, person)
+        check_may_change(dream, actor)
         prompt = requests.check_prompt(prompt, self._limits)
         recipe = dream.recipe
-        if not 0 <= glide_steps <= recipe.steps:
+        if not 0 <= glide_steps <= recipe.last_step:
             raise InvalidRequestError(
-                "glide", f"The glide takes 0 to {recipe.steps} steps, not {glide_steps}."
+                "glide", f"The glide takes 0 to {recipe.last_step} steps, not {glide_steps}."
             )
         engine = next((e for e in self._drawer.engines if e.name == recipe.engine), None)
         if engine is not None and not engine.steerable:
@@ -364,7 +369,9 @@ class Dreams:
             raise SchedulerError("Drawing is just starting again. Try to steer in a moment.")
         expanded = expand(prompt, theme, recipe.seed)
         if not await self._tasks.finish(
-            self._unfinished.steer(active, requests.check_person(person), expanded, glide_steps)
+            self._unfinished.steer(
+                active, requests.check_person(actor.person), expanded, glide_steps
+            )
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 
@@ -395,13 +402,3 @@ class Dreams:
         """Tell the drawer each stream's share of the machine."""
         if self._drawer.up:
             self._drawer.weights({theme.slug: theme.weight for theme in await self._themes.list()})
-
-
-def _may_change(dream: Dream, person: Person) -> None:
-    """Refuse what only a dream's author may do, or whoever sits at the machine itself.
-
-    Raises:
-        ForbiddenError: the person is neither.
-    """
-    if person.id != dream.person.id and not person.id.startswith("local:"):
-        raise ForbiddenError(f"Only {dream.person.name}, who asked for this dream, can do that.")

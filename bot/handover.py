@@ -64,14 +64,16 @@ class Handover:
         """Hand a dream to the present process, unless it has it or the dream is ending.
 
         Raises:
-            NotFoundError: the picture that it starts from is not in the library.
+            NotFoundError: a picture that it is drawn from is not in the library.
         """
         async with active.submitting:
             if active.epoch == self._epoch or not self._wanted(active):
                 return
-            init = checkpoint = None
-            if active.dream.recipe.init_sha256 is not None:
-                init = await self._library.read(active.dream.recipe.init_sha256)
+            checkpoint = None
+            pictures = {
+                sha256: await self._library.read(sha256)
+                for sha256 in active.dream.recipe.named_pictures
+            }
             if active.saving is not None:
                 await asyncio.wait([active.saving])
             if active.resumable and not active.anew:
@@ -87,7 +89,7 @@ class Handover:
                     recipe=active.dream.recipe,
                     stream=active.stream,
                     person=active.dream.person.id,
-                    init=init,
+                    pictures=pictures,
                     checkpoint=checkpoint,
                     attempt=max(standing.attempt, int(standing.suspect)),
                     fell_at=standing.step if standing.suspect else 0,
@@ -96,7 +98,7 @@ class Handover:
             )
             for steer in active.steers:
                 self._drawer.steer(steer.dream_id, steer.prompt, steer.glide_steps)
-        # With pictures to start from, hundreds of dreams would not fit into memory at once.
+        # With their pictures, hundreds of dreams would not fit into memory at once.
         await self._drawer.handed_over()
 
     def steer(self, active: Active, steer: PendingSteer) -> None:

@@ -50,9 +50,8 @@ async def draw(arguments: argparse.Namespace, config: Config) -> int:
         ) as parts:
             begun = time.monotonic()
             if recipe is not None:
-                dreams = [
-                    await parts.dreams.draw_recipe(DEFAULT_SLUG, person, recipe, request.init)
-                ]
+                pictures = [] if request.init is None else [request.init]
+                dreams = [await parts.dreams.draw_recipe(DEFAULT_SLUG, person, recipe, pictures)]
             else:
                 dreams = await parts.dreams.ask(request)
             await _watch(parts, dreams)
@@ -67,7 +66,7 @@ async def draw(arguments: argparse.Namespace, config: Config) -> int:
 async def _watch(parts: Services, dreams: Sequence[Dream]) -> None:
     """Show one bar over the steps of all pictures until each is over."""
     steps = {dream.id: 0 for dream in dreams}
-    total = sum(dream.recipe.steps for dream in dreams)
+    total = sum(dream.recipe.last_step for dream in dreams)
     over: set[str] = set()
     with tqdm(total=total, unit="step", file=sys.stderr, disable=None) as bar:
         async with parts.feed.listen(None, after=0) as happenings:

@@ -1,4 +1,4 @@
-"""The pictures that dreams start from, between their upload and the acceptance of the dream.
+"""The pictures that dreams are drawn from, between their upload and the acceptance of the dream.
 
 An uploaded picture is on disk before the database speaks of it. Until it does, the picture is
 held; when nobody holds it any more and nothing names it, it is thrown away.
@@ -6,13 +6,28 @@ held; when nobody holds it any more and nothing names it, it is thrown away.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from bot.disk import TROUBLE, DiskWatch
 from bot.library import Library, described
-from bot.model import Image
+from bot.model import DreamRequest, Image
 from bot.store import Store, images
+
+
+@dataclass(frozen=True)
+class DrawnFrom:
+    """The kept pictures that a dream is drawn from, by the part they play."""
+
+    init: Image | None = None
+    mask: Image | None = None
+    pictures: tuple[Image, ...] = ()
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All of them."""
+        return tuple(image for image in (self.init, self.mask, *self.pictures) if image)
 
 
 class Inits:
@@ -24,32 +39,49 @@ class Inits:
         self._disk = disk
 
     @asynccontextmanager
-    async def held(
-        self, data: bytes | None, sha256: str | None = None
-    ) -> AsyncIterator[Image | None]:
-        """Give the picture that was uploaded, or the kept one that `sha256` names.
+    async def uploaded(self, request: DreamRequest) -> AsyncIterator[DrawnFrom]:
+        """Keep and give what was uploaded with a request.
 
         Raises:
-            InvalidRequestError: what was uploaded is not a picture that is taken.
-            NotFoundError: neither is the picture that `sha256` names.
+            InvalidRequestError: something of it is not a picture that is taken.
             DiskError: the disk is full, or may not be written.
         """
         async with AsyncExitStack() as stack:
-            image = None
-            if data is not None:
-                image = await self._keep(data)
-                stack.push_async_callback(self._let_go, image.sha256)
-            if sha256 is not None and (image is None or image.sha256 != sha256):
-                image = described(sha256, await self._library.hold(sha256))
-                stack.push_async_callback(self._let_go, sha256)
-            yield image
+            init = mask = None
+            if request.init is not None:
+                init = await self._keep(request.init, stack)
+            if request.mask is not None:
+                mask = await self._keep(request.mask, stack)
+            pictures = [await self._keep(picture, stack) for picture in request.pictures]
+            yield DrawnFrom(init, mask, tuple(pictures))
 
-    async def _keep(self, data: bytes) -> Image:
+    @asynccontextmanager
+    async def named(
+        self, sha256s: Sequence[str], given: Sequence[bytes] = ()
+    ) -> AsyncIterator[tuple[Image, ...]]:
+        """Give the pictures with these names: from those `given`, or kept before.
+
+        Raises:
+            InvalidRequestError: what was given is not a picture that is taken.
+            NotFoundError: one of the named is nowhere.
+            DiskError: the disk is full, or may not be written.
+        """
+        async with AsyncExitStack() as stack:
+            uploads = [await self._keep(picture, stack) for picture in given]
+            found = {image.sha256: image for image in uploads}
+            for sha256 in sha256s:
+                if sha256 not in found:
+                    found[sha256] = described(sha256, await self._library.hold(sha256))
+                    stack.push_async_callback(self._let_go, sha256)
+            yield tuple(found[sha256] for sha256 in sha256s)
+
+    async def _keep(self, data: bytes, stack: AsyncExitStack) -> Image:
         try:
             sha256, png = await self._library.keep_upload(data)
         except TROUBLE as error:
             self._disk.report(error)
             raise
+        stack.push_async_callback(self._let_go, sha256)
         return described(sha256, png)
 
     async def _let_go(self, sha256: str) -> None:

@@ -81,6 +81,8 @@ class Relation(StrEnum):
     UPSCALE = "upscale"
     INPAINT = "inpaint"
     BLEND = "blend"
+    EXPLORE = "explore"
+    ANIMATE = "animate"
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,12 +94,23 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """What was made besides a picture (a film, an SVG), kept in the library by its content."""
+
+    name: str
+    media_type: str
+    sha256: str
+    size_bytes: int
+
+
 class Dream(msgspec.Struct, frozen=True, kw_only=True):
     """One picture asked for: by whom, where, how (`recipe`), and what became of it.
 
     `prompt` is what the person typed; the recipe's has the theme's words around it. Dreams asked
     for together share `ask_id`. `reason` is the sentence shown when it failed. `attempt` counts
-    the crashes that are held against it (`bot.quarantine`).
+    the crashes that are held against it (`bot.quarantine`). `guild_id` and `channel_id` say where
+    in Discord it was asked for, if it was. One that is not `published` is shown nowhere else. With
+    `deleted_ms` it is a tombstone: its words, recipe and picture are gone.
     """
 
     id: str
@@ -115,6 +128,11 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     image: Image | None = None
     gpu_s: float = 0.0
     score: float | None = None
+    background: bool = False
+    guild_id: int | None = None
+    channel_id: int | None = None
+    published: bool = True
+    deleted_ms: int | None = None
     created_ms: int = 0
     started_ms: int | None = None
     ended_ms: int | None = None
@@ -133,8 +151,9 @@ class PendingSteer(msgspec.Struct, frozen=True, kw_only=True):
 class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for, as either front hands it in: unchecked, None where not said.
 
-    `init` is an encoded picture as it was uploaded. `count` dreams are made, with seeds one
-    apart.
+    `init`, `mask` and `pictures` are encoded pictures as they were uploaded. `count` dreams are
+    made, with seeds one apart; with `until_step` they are first looks, which can be continued.
+    `guild_id` and `channel_id` are where in Discord it is asked for.
     """
 
     theme: str
@@ -150,11 +169,18 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     negative: str | None = None
     strength: float | None = None
     init: bytes | None = None
+    mask: bytes | None = None
+    pictures: tuple[bytes, ...] = ()
     settings: dict[str, Setting] = {}
+    until_step: int | None = None
+    film: bool = False
+    background: bool = False
     exact: bool | None = None
     count: int = 1
     parent_id: str | None = None
     relation: Relation | None = None
+    guild_id: int | None = None
+    channel_id: int | None = None
 
 
 class EventKind(StrEnum):
@@ -166,6 +192,7 @@ class EventKind(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     THEME = "theme"
+    DELETED = "deleted"
 
 
 class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,11 +17,12 @@ from typing import TypeVar
 import msgspec
 
 from bot.errors import InvalidRequestError
+from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.options import complete
 from bot.prompts import expand
-from bot.sizes import fit
+from bot.sizes import fit, scaled
 from bot.text import clean, shorten, visible
 from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
 
@@ -51,25 +52,39 @@ class Plan:
     guidance: float | None
     strength: float
     settings: dict[str, Setting]
+    until_step: int | None
+    film: bool
     exact: bool
     note: str = ""
 
-    def recipe(self, index: int, init_sha256: str | None) -> Recipe:
-        """Return the recipe of the dream with this place among those asked for together."""
+    def recipe(self, index: int, drawn_from: DrawnFrom) -> Recipe:
+        """Return the recipe of the dream with this place among those asked for together.
+
+        Raises:
+            InvalidRequestError: the picture it starts from is too large.
+        """
         seed = self.seed + index
+        init, mask = drawn_from.init, drawn_from.mask
+        width, height = self.width, self.height
+        if self.engine.scale is not None and init is not None:
+            width, height = scaled(self.engine, init.width, init.height)
         return Recipe(
             engine=self.engine.name,
             model=self.model.name,
             prompt=expand(self.prompt, self.theme, seed),
-            width=self.width,
-            height=self.height,
+            width=width,
+            height=height,
             steps=self.steps,
             seed=seed,
             negative=self.negative,
             guidance=self.guidance,
             strength=self.strength,
-            init_sha256=init_sha256,
+            init_sha256=None if init is None else init.sha256,
+            mask_sha256=None if mask is None else mask.sha256,
+            picture_sha256s=tuple(picture.sha256 for picture in drawn_from.pictures),
             settings=self.settings,
+            until_step=self.until_step,
+            film=self.film,
             exact=self.exact,
         )
 
@@ -82,20 +97,18 @@ def check(
     Raises:
         InvalidRequestError: a value is wrong; the sentence says what would be right.
     """
-    prompt = check_prompt(request.prompt, limits)
     count = _whole("count", request.count, 1, limits.per_ask)
     seed = check_seed(request.seed, count)
     engine, model = choose_model(
         engines, request.engine, request.model, theme, takes_init=request.init is not None
     )
-    if request.init is not None and not engine.takes_init:
-        others = [other.title for other in engines if other.takes_init]
-        raise InvalidRequestError(
-            "init",
-            f"{engine.title} does not start from a picture."
-            + (f" {_list(others)} can." if others else " Leave the picture out."),
-        )
-    width, height, note = fit(engine, request.width, request.height, theme)
+    prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
+    _check_uploads(request, engine, engines)
+    if engine.scale is None:
+        width, height, note = fit(engine, request.width, request.height, theme)
+    else:
+        width, height, note = 0, 0, ""
+    steps = _steps(request.steps, theme, engine)
     return Plan(
         prompt=prompt,
         theme=theme,
@@ -104,16 +117,58 @@ def check(
         model=model,
         width=width,
         height=height,
-        steps=_steps(request.steps, theme, engine),
+        steps=steps,
         seed=seed,
         count=count,
         negative=_negative(request.negative, theme, engine, limits),
         guidance=_guidance(request.guidance, engine),
         strength=_number("strength", request.strength, 0.0, 1.0, default=0.7),
         settings=complete(request.settings, engine),
+        until_step=_until(request.until_step, steps),
+        film=request.film,
         exact=bool(request.exact),
         note=note,
     )
+
+
+def uploads(request: DreamRequest) -> bool:
+    """Say whether pictures come with a request."""
+    return request.init is not None or request.mask is not None or bool(request.pictures)
+
+
+def _check_uploads(
+    request: DreamRequest, engine: EngineInfo, engines: Sequence[EngineInfo]
+) -> None:
+    if request.init is not None and not engine.takes_init:
+        others = [other.title for other in engines if other.takes_init]
+        raise InvalidRequestError(
+            "init",
+            f"{engine.title} does not start from a picture."
+            + (f" {_list(others)} can." if others else " Leave the picture out."),
+        )
+    if request.init is None and engine.needs_init:
+        raise InvalidRequestError(
+            "init", f"{engine.title} works on a picture. Give one to start from."
+        )
+    if request.mask is not None:
+        if not engine.takes_mask:
+            others = [other.title for other in engines if other.takes_mask]
+            raise InvalidRequestError(
+                "mask",
+                f"{engine.title} cannot redraw a part of a picture."
+                + (f" {_list(others)} can." if others else " Leave the mask out."),
+            )
+        if request.init is None:
+            raise InvalidRequestError(
+                "mask", "A mask says where a picture is redrawn. Give that picture too."
+            )
+    if len(request.pictures) > engine.max_pictures:
+        raise InvalidRequestError(
+            "pictures",
+            f"{engine.title} draws from no further pictures. Leave them out."
+            if not engine.max_pictures
+            else f"{engine.title} takes at most {engine.max_pictures} further pictures.",
+        )
 
 
 def check_recipe(
@@ -127,7 +182,12 @@ def check_recipe(
         InvalidRequestError: something in it cannot be drawn here.
     """
     engine, model = choose_model(engines, recipe.engine, recipe.model, theme)
-    width, height, note = fit(engine, recipe.width, recipe.height, theme)
+    if engine.needs_init and recipe.init_sha256 is None:
+        raise InvalidRequestError("recipe", f"{engine.title} works on a picture; none is named.")
+    if engine.scale is None:
+        width, height, note = fit(engine, recipe.width, recipe.height, theme)
+    else:
+        width, height, note = recipe.width, recipe.height, ""
     if note:
         raise InvalidRequestError("size", f"This recipe cannot be drawn as it is. {note}")
     # A theme's words may have made the prompt longer than what may be typed.
@@ -140,7 +200,7 @@ def check_recipe(
         recipe,
         engine=engine.name,
         model=model.name,
-        prompt=check_prompt(recipe.prompt, roomy),
+        prompt=check_prompt(recipe.prompt, roomy) if engine.takes_prompt else "",
         width=width,
         height=height,
         steps=_whole("steps", recipe.steps, 1, engine.max_steps),
@@ -149,6 +209,7 @@ def check_recipe(
         guidance=_guidance(recipe.guidance, engine),
         strength=_number("strength", recipe.strength, 0.0, 1.0, default=0.7),
         settings=complete(recipe.settings, engine),
+        until_step=_until(recipe.until_step, recipe.steps),
     )
 
 
@@ -262,6 +323,13 @@ def _steps(steps: int | None, theme: Theme, engine: EngineInfo) -> int:
     if steps is None:
         return min(theme.steps or engine.default_steps, engine.max_steps)
     return _whole("steps", steps, 1, engine.max_steps)
+
+
+def _until(until_step: int | None, steps: int) -> int | None:
+    """Return the step to end early at; None where that is the last one anyway."""
+    if until_step is None or until_step >= steps:
+        return None
+    return _whole("until", until_step, 1, steps)
 
 
 def _negative(negative: str | None, theme: Theme, engine: EngineInfo, limits: Limits) -> str:

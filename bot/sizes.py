@@ -51,6 +51,24 @@ def fit(
     )
 
 
+def scaled(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
+    """Return what a picture of this size becomes in an engine that makes it larger.
+
+    Raises:
+        InvalidRequestError: that is larger than what the engine can draw.
+    """
+    scale = engine.scale or 1
+    size = scale * width, scale * height
+    if max(size) > engine.max_side or math.prod(size) > engine.max_pixels:
+        most = math.isqrt(engine.max_pixels) // scale
+        raise InvalidRequestError(
+            "init",
+            f"A picture of {_show((width, height))} becomes {_show(size)}, which is more than "
+            f"{engine.title} can do. Give one of about {_show((most, most))} at most.",
+        )
+    return size
+
+
 def nearest(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
     """Return the allowed size closest to the one given, of like proportions where possible."""
     unit = engine.size_multiple

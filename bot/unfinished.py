@@ -44,6 +44,9 @@ RETRY_DELAYS_S = (2.0, 10.0, 30.0)
 STOP_S = 10.0
 
 
+_NOT_OF_A_DREAM = protocol.Welcome | protocol.CannotStart | protocol.Beat | protocol.Embedded
+
+
 class Unfinished:
     """What is being drawn or waits for it. The drawer's reports go to `on_message`."""
 
@@ -180,7 +183,7 @@ class Unfinished:
                 if waiting is not None and waiting.live.state is DreamState.WAITING:
                     self._show(waiting, place=place.place, eta_s=place.ends_in_s)
             return
-        if isinstance(message, protocol.Welcome | protocol.CannotStart | protocol.Beat):
+        if isinstance(message, _NOT_OF_A_DREAM):
             return
         active = self._active.get(message.job_id)
         if active is None or active.ending:

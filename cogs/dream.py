@@ -18,6 +18,7 @@ from bot.delivery.card import Face
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
+    actor_of,
     front_of,
     person_of,
     posting_here,
@@ -92,6 +93,8 @@ class DreamCog(commands.Cog):
                 if init is None
                 else await _upload(init, front_of(interaction).library.uploads),
                 count=count,
+                guild_id=interaction.guild_id,
+                channel_id=interaction.channel_id,
             )
             dreams = await front_of(interaction).dreams.ask(request, also)
             many = f"{len(dreams)} dreams are on their way. They appear in this channel."
@@ -141,7 +144,7 @@ class DreamCog(commands.Cog):
                     raise NotFoundError("You have no dream that is not over.")
                 dream = own[-1].id
             found = await dreams.get(_id(dream))
-            await dreams.cancel(found.id, person)
+            await dreams.cancel(found.id, actor_of(interaction))
             await tell(interaction, f"Cancelled: {words.plain(found.prompt, 200)}")
 
     @cancel.autocomplete("dream")

@@ -58,7 +58,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether no step is left to take."""
-        return self.error is not None or self.step >= self.recipe.steps
+        return self.error is not None or self.step >= self.recipe.last_step
 
 
 R = TypeVar("R", bound=Run)

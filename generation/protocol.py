@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 
@@ -40,9 +40,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides a picture: the same recipe gives the same picture.
 
     `prompt` is in the grammar of docs/prompts.md with its alternatives already chosen.
-    `init_sha256` names the picture it starts from, by content. `settings` holds the engine's own
-    options, complete (defaults filled in), so that a later change of a default cannot change an
-    old recipe. `exact` asks for the same pixels whoever shares the machine.
+    Pictures are named by content: `init_sha256` is what it starts from, `mask_sha256` is white
+    where that may be redrawn, `picture_sha256s` are further ones that the engine draws from, in
+    order. `settings` holds the engine's own options, complete (defaults filled in), so that a
+    later change of a default cannot change an old recipe. `until_step` ends it early, as a first
+    look; the same recipe without it goes on to the picture this would have become. `film` asks
+    for a film of how it formed besides. `exact` asks for the same pixels whoever shares the
+    machine.
     """
 
     engine: str
@@ -56,29 +60,59 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     guidance: float | None = None
     strength: float = 0.7
     init_sha256: str | None = None
+    mask_sha256: str | None = None
+    picture_sha256s: tuple[str, ...] = ()
     steers: tuple[Steer, ...] = ()
     settings: dict[str, Setting] = {}
+    until_step: int | None = None
+    film: bool = False
     exact: bool = False
+
+    @property
+    def last_step(self) -> int:
+        """The step at which it is over."""
+        return self.steps if self.until_step is None else min(self.until_step, self.steps)
+
+    @property
+    def named_pictures(self) -> tuple[str, ...]:
+        """The pictures it is drawn from, by content, each once."""
+        named = (self.init_sha256, self.mask_sha256, *self.picture_sha256s)
+        return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A recipe to be drawn, for whom, and where it left off.
 
-    `init` is the encoded picture named by the recipe. `checkpoint` is what an earlier
-    `Checkpoint` of this job carried. `attempt` is above 0 where the process died while it drew this
-    job and no later checkpoint has come; `fell_at` is the furthest step at which it then stood.
-    `gpu_s` is what was charged for it before, in other processes.
+    `pictures` holds the encoded pictures that the recipe names, by their names. `checkpoint` is
+    what an earlier `Checkpoint` carried, of this job or of one whose recipe begins alike. A
+    `background` job is drawn when nobody waits for anything else. `attempt` is above 0 where the
+    process died while it drew this job and no later checkpoint has come; `fell_at` is the furthest
+    step at which it then stood. `gpu_s` is what was charged for it before, in other processes.
     """
 
     id: str
     recipe: Recipe
     stream: str
     person: str
-    init: bytes | None = None
+    pictures: dict[str, bytes] = {}
     checkpoint: bytes | None = None
+    background: bool = False
     attempt: int = 0
     fell_at: int = 0
     gpu_s: float = 0.0
+
+    @property
+    def init(self) -> bytes | None:
+        """The encoded picture that it starts from."""
+        return self._picture(self.recipe.init_sha256)
+
+    @property
+    def mask(self) -> bytes | None:
+        """The encoded mask: white where its start may be redrawn."""
+        return self._picture(self.recipe.mask_sha256)
+
+    def _picture(self, sha256: str | None) -> bytes | None:
+        return None if sha256 is None else self.pictures.get(sha256)
 
 
 # --- what the engines offer ----------------------------------------------------------------
@@ -113,6 +147,12 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Sizes are in pixels and multiples of `size_multiple`. `guidance` is None where the engine has
     no such thing. `models` is in order of preference: the first available one is the default.
+
+    What it draws from: `takes_prompt` is false for a mere tool; it may start from a picture
+    (`takes_init`), must (`needs_init`), redraw only a part of it (`takes_mask`), and use so many
+    further pictures (`max_pictures`). With a `scale` the picture is so many times as large as its
+    start, and no size is asked for. Where it `continues`, a step does not depend on how many there
+    are to be, so that more can be added to a finished picture.
     """
 
     name: str
@@ -128,7 +168,13 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_steps: int
     guidance: float | None = None
     max_guidance: float = 30.0
+    takes_prompt: bool = True
     takes_init: bool = False
+    needs_init: bool = False
+    takes_mask: bool = False
+    max_pictures: int = 0
+    scale: int | None = None
+    continues: bool = False
     takes_negative: bool = False
     steerable: bool = False
     options: tuple[OptionInfo, ...] = ()
@@ -164,6 +210,18 @@ class SteerJob(msgspec.Struct, frozen=True, tag=True):
     glide_steps: int = 0
 
 
+class Embed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Say where pictures and texts lie in a perceptor's space. Answered by `Embedded`.
+
+    `perceptor` is one of `Welcome.perceptors`. Pictures are encoded files.
+    """
+
+    id: str
+    perceptor: str
+    pictures: tuple[bytes, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
 class Weights(msgspec.Struct, frozen=True, tag=True):
     """Each stream's share of the machine; a stream not named has weight 1."""
 
@@ -184,6 +242,7 @@ class Welcome(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     pid: int
     device: str
     engines: tuple[EngineInfo, ...]
+    perceptors: tuple[str, ...] = ()
 
 
 class CannotStart(msgspec.Struct, frozen=True, tag=True):
@@ -276,6 +335,17 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+    """What was made besides the picture: a film, a drawing as SVG.
+
+    `name` is a file's name with its ending, `media_type` such as ``video/mp4``.
+    """
+
+    name: str
+    media_type: str
+    data: bytes
+
+
 class Finished(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The picture, as PNG without metadata. `gpu_s` is what was charged for it.
 
@@ -287,6 +357,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     png: bytes
     gpu_s: float
     score: float | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True):
@@ -307,7 +378,19 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     retry: bool = False
 
 
-ToScheduler = Hello | Submit | Cancel | SteerJob | Weights | Shutdown
+class Embedded(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The answer to `Embed`: unit vectors as little-endian float16, in the order of the asking.
+
+    A picture that cannot be read has empty bytes. With a `reason` nothing could be embedded.
+    """
+
+    id: str
+    pictures: tuple[bytes, ...] = ()
+    texts: tuple[bytes, ...] = ()
+    reason: str = ""
+
+
+ToScheduler = Hello | Submit | Cancel | SteerJob | Embed | Weights | Shutdown
 ToBot = (
     Welcome
     | CannotStart
@@ -321,6 +404,7 @@ ToBot = (
     | Finished
     | Cancelled
     | Failed
+    | Embedded
 )
 
 

@@ -117,16 +117,19 @@ class Scheduler:
         ticket = Ticket(job, model, key, cost_key, predict_bytes, gpu_s=job.gpu_s)
         if job.attempt > 0:
             ticket.alone_until = job.fell_at + ALONE_STEPS
-        if job.init is not None:
-            ticket.job = msgspec.structs.replace(job, init=self._shared(job.init))
+        if job.pictures:
+            pictures = {name: self._shared(name, data) for name, data in job.pictures.items()}
+            ticket.job = msgspec.structs.replace(job, pictures=pictures)
         self._tickets[job.id] = ticket
         self._flows.setdefault(ticket.flow, {})[job.id] = ticket
         self.tree.arrive(ticket.flow)
 
-    def _shared(self, init: bytes) -> bytes:
-        """Return a picture to start from as another job already holds it, if one does."""
-        held = (ticket.job.init for ticket in self._tickets.values())
-        return next((other for other in held if other == init), init)
+    def _shared(self, sha256: str, picture: bytes) -> bytes:
+        """Return a picture as another job already holds it, if one does."""
+        for ticket in self._tickets.values():
+            if sha256 in ticket.job.pictures:
+                return ticket.job.pictures[sha256]
+        return picture
 
     def remove(self, job_id: str) -> Ticket | None:
         """Forget a job: cancelled, failed or finished. What is under way is still charged."""
@@ -375,7 +378,7 @@ class Scheduler:
                 ticket.job.id,
                 ticket.flow,
                 ticket.cost_key,
-                ticket.job.recipe.steps - ticket.step,
+                ticket.job.recipe.last_step - ticket.step,
                 ticket.shown,
                 residency.load_s(ticket.model),
             )

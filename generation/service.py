@@ -19,6 +19,8 @@ from generation.protocol import (
     Cancel,
     Cancelled,
     Checkpoint,
+    Embed,
+    Embedded,
     Failed,
     Finished,
     Job,
@@ -68,7 +70,7 @@ class Service:
 
     # --- from the bot ----------------------------------------------------------------------
 
-    def take(self, message: Submit | Cancel | SteerJob | Weights) -> None:
+    def take(self, message: Submit | Cancel | SteerJob | Embed | Weights) -> None:
         """Do what the bot wishes."""
         match message:
             case Submit():
@@ -77,6 +79,9 @@ class Service:
                 self._cancel(message)
             case SteerJob():
                 self._steer(message)
+            case Embed():
+                reason = f"There is no perceptor called “{message.perceptor}” here."
+                self._send(Embedded(id=message.id, reason=reason))
             case Weights():
                 self._scheduler.set_weights(message.streams)
 

@@ -268,7 +268,11 @@ class Worker:
     def _tell(self, turn: _Turn, run: Run, picture: Image.Image | None = None) -> None:
         turn.told.add(run.job.id)
         progress = Progress(
-            job_id=run.job.id, step=run.step, steps=run.recipe.steps, ends_in_s=0.0, loss=run.loss
+            job_id=run.job.id,
+            step=run.step,
+            steps=run.recipe.last_step,
+            ends_in_s=0.0,
+            loss=run.loss,
         )
         self._encoder.progress(progress, picture)
 

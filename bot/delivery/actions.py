@@ -16,6 +16,7 @@ from discord import ui
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
+    actor_of,
     answered,
     front_of,
     person_of,
@@ -62,7 +63,7 @@ async def reroll(interaction: Interaction, dream_id: str) -> None:
 async def cancel(interaction: Interaction, dream_id: str) -> None:
     """End a dream of one's own."""
     async with acknowledged(interaction):
-        await front_of(interaction).dreams.cancel(dream_id, person_of(interaction))
+        await front_of(interaction).dreams.cancel(dream_id, actor_of(interaction))
         await tell(interaction, "Cancelled.")
 
 
@@ -100,7 +101,7 @@ async def submitted(interaction: Interaction) -> None:
 
 async def _steer(interaction: Interaction, dream_id: str, prompt: str) -> None:
     async with acknowledged(interaction):
-        await front_of(interaction).dreams.steer(dream_id, person_of(interaction), prompt)
+        await front_of(interaction).dreams.steer(dream_id, actor_of(interaction), prompt)
         await tell(interaction, "It glides there from its next step on.")
 
 
@@ -128,6 +129,8 @@ async def _remix(interaction: Interaction, dream_id: str, prompt: str) -> None:
             settings=recipe.settings,
             parent_id=dream.id,
             relation=Relation.REMIX,
+            guild_id=interaction.guild_id,
+            channel_id=interaction.channel_id,
         )
         await front.dreams.ask(request, also)
         await tell(interaction, f"Remixed. {COMING}")

@@ -20,6 +20,7 @@ from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
 from bot.ids import now_ms
 from bot.model import Dream, Person, Theme
+from bot.rights import Actor
 from bot.store import deliveries
 from bot.text import shorten
 
@@ -54,6 +55,16 @@ def front_of(interaction: Interaction) -> Front:
 def person_of(interaction: Interaction) -> Person:
     """Return who asks."""
     return Person(f"discord:{interaction.user.id}", interaction.user.display_name)
+
+
+def actor_of(interaction: Interaction) -> Actor:
+    """Return who acts, and whether they moderate: who may manage messages in the channel."""
+    permissions = interaction.permissions
+    return Actor(
+        person_of(interaction),
+        guild_id=interaction.guild_id,
+        moderates=interaction.guild_id is not None and permissions.manage_messages,
+    )
 
 
 async def theme_of(interaction: Interaction) -> Theme:

@@ -73,7 +73,7 @@ def details(dream: Dream, theme_title: str) -> str:
     if dream.state is DreamState.DONE:
         parts.append(f"{recipe.engine} · {recipe.model}")
         parts.append(f"{recipe.width}×{recipe.height}")
-        parts.append(f"{recipe.steps} step{'' if recipe.steps == 1 else 's'}")
+        parts.append(f"{recipe.last_step} step{'' if recipe.last_step == 1 else 's'}")
         parts.append(f"seed {recipe.seed}")
         parts.append(f"`{dream.id}`")
     return " · ".join(parts)

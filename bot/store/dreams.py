@@ -65,8 +65,8 @@ async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> N
         """
         INSERT INTO dream (
             id, ask_id, theme_id, person_id, prompt, recipe, state, parent_id, relation,
-            init_sha256, created_ms
-        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            init_sha256, background, guild_id, channel_id, published, created_ms
+        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         [
             (
@@ -80,9 +80,22 @@ async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> N
                 dream.parent_id,
                 dream.relation,
                 dream.recipe.init_sha256,
+                dream.background,
+                dream.guild_id,
+                dream.channel_id,
+                dream.published,
                 dream.created_ms,
             )
             for dream in dreams
+        ],
+    )
+    await connection.executemany(
+        "INSERT INTO dream_picture (dream_id, sha256) VALUES (?, ?)",
+        [
+            (dream.id, sha256)
+            for dream in dreams
+            for sha256 in dream.recipe.named_pictures
+            if sha256 != dream.recipe.init_sha256
         ],
     )
 
@@ -167,7 +180,7 @@ async def to_done(
         """,
         (
             _json(recipe),
-            recipe.steps,
+            recipe.last_step,
             image.sha256,
             gpu_s,
             score,
@@ -284,6 +297,11 @@ def from_row(row: Row) -> Dream:
         image=image,
         gpu_s=row["gpu_s"],
         score=row["score"],
+        background=bool(row["background"]),
+        guild_id=row["guild_id"],
+        channel_id=row["channel_id"],
+        published=bool(row["published"]),
+        deleted_ms=row["deleted_ms"],
         created_ms=row["created_ms"],
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],

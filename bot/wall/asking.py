@@ -13,6 +13,7 @@ from multidict import MultiDictProxy
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
 from bot.model import Dream, DreamRequest, Relation, Theme
+from bot.rights import Actor
 from bot.wall.addresses import Addresses
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
@@ -77,7 +78,7 @@ class Asking:
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """End an unfinished dream of one's own."""
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        await self._services.dreams.cancel(dream.id, guest_of(request).person)
+        await self._services.dreams.cancel(dream.id, Actor(guest_of(request).person))
         return self._done(request, f"/d/{dream.id}")
 
     async def steer(self, request: web.Request) -> web.StreamResponse:
@@ -85,7 +86,7 @@ class Asking:
         self._check_may_ask()
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
         prompt = _text(await _form(request), "prompt")
-        await self._services.dreams.steer(dream.id, guest_of(request).person, prompt)
+        await self._services.dreams.steer(dream.id, Actor(guest_of(request).person), prompt)
         return self._done(request, f"/d/{dream.id}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from typing import Protocol
 from bot.drawing import Drawer
 from bot.errors import NotFoundError
 from bot.model import Dream, DreamRequest, Live, Person, StreamEvent, Theme, Visibility
+from bot.rights import Actor
 
 
 class Library(Protocol):
@@ -83,10 +84,10 @@ class Dreams(Protocol):
 
     async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]: ...
 
-    async def cancel(self, dream_id: str, person: Person) -> None: ...
+    async def cancel(self, dream_id: str, actor: Actor) -> None: ...
 
     async def steer(
-        self, dream_id: str, person: Person, prompt: str, glide_steps: int = 10
+        self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10
     ) -> None: ...
 
     async def redo(self, dream_id: str, person: Person, *, same_seed: bool) -> Dream: ...

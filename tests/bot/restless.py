@@ -14,6 +14,7 @@ from pathlib import Path
 from bot.errors import DreamstreamError
 from bot.limits import Limits
 from bot.model import EventKind, StreamEvent
+from bot.rights import Actor
 from generation.protocol import Checkpoint, Failed, Job, Started
 from tests.bot.drawer import ANN, Services, finished, png, request, services
 
@@ -65,7 +66,7 @@ async def ask(s: Services, chance: random.Random) -> None:
                 say("accepted", dream.id)
             if chance.random() < 0.3:
                 await asyncio.sleep(chance.random() * 0.03)
-                await s.dreams.cancel(made[0].id, ANN)
+                await s.dreams.cancel(made[0].id, Actor(ANN))
         except DreamstreamError:
             await asyncio.sleep(0.01)
         if chance.random() < 0.1:

@@ -20,6 +20,7 @@ from bot.limits import Limits
 from bot.model import DreamState, EventKind, Live, Person, Relation, StreamEvent
 from bot.recipes import read_document
 from bot.requests import SEEDS
+from bot.rights import Actor
 from bot.store import steers
 from bot.unfinished import MAX_STEERS_WAITING
 from generation.protocol import (
@@ -201,7 +202,7 @@ async def test_uploads_that_are_refused_are_not_kept(
                 "open",
                 BOB,
                 msgspec.structs.replace(recipe, init_sha256="0" * 64),
-                png(8, 8, "navy"),
+                [png(8, 8, "navy")],
             )
         assert set(pictures(tmp_path)) == kept
 
@@ -218,7 +219,7 @@ async def test_an_upload_stays_while_anybody_asks_with_it(tmp_path: Path) -> Non
             assert len(taken) == 3
             for dream in taken:
                 assert (await s.job(dream.id)).init is not None
-                await s.dreams.cancel(dream.id, dream.person)
+                await s.dreams.cancel(dream.id, Actor(dream.person))
         await s.dreams.ask(request(count=3))
         with pytest.raises(LimitError):
             await s.dreams.ask(request(init=png(8, 8, "red"), person=BOB))
@@ -313,7 +314,7 @@ async def test_unknown_dreams_are_not_found(tmp_path: Path) -> None:
             with pytest.raises(NotFoundError):
                 await s.dreams.get(bad)
             with pytest.raises(NotFoundError):
-                await s.dreams.cancel(bad, ANN)
+                await s.dreams.cancel(bad, Actor(ANN))
             assert s.dreams.live(bad) is None
             assert s.dreams.preview(bad) is None
 
@@ -327,15 +328,15 @@ async def test_only_the_author_or_the_machines_owner_cancels(tmp_path: Path) -> 
         (second,) = await s.dreams.ask(request())
         await s.begin(second.id)
         with pytest.raises(ForbiddenError, match="Only Ann"):
-            await s.dreams.cancel(first.id, BOB)
-        await s.dreams.cancel(first.id, ANN)
-        await s.dreams.cancel(second.id, Person("local:root", "root"))
+            await s.dreams.cancel(first.id, Actor(BOB))
+        await s.dreams.cancel(first.id, Actor(ANN))
+        await s.dreams.cancel(second.id, Actor(Person("local:root", "root"), at_machine=True))
         assert s.drawer.cancelled == [first.id, second.id]
         for dream in (first, second):
             assert (await s.dreams.wait(dream.id)).state is DreamState.CANCELLED
             assert await kinds(s, dream.id) == ["asked", "cancelled"]
             with pytest.raises(InvalidRequestError, match="over already"):
-                await s.dreams.cancel(dream.id, ANN)
+                await s.dreams.cancel(dream.id, Actor(ANN))
         # What the scheduler answers, whichever it is, changes nothing.
         await s.dreams.on_message(Cancelled(first.id))
         job = s.drawer.jobs[second.id]
@@ -352,7 +353,7 @@ async def test_cancelling_while_it_finishes_gives_one_end(tmp_path: Path) -> Non
             job = await s.begin(dream.id)
             await s.dreams.on_message(finished(job, f"rgb({moment},0,0)"))
             await asyncio.sleep(0.0008 * moment)
-            await asyncio.gather(s.dreams.cancel(dream.id, ANN), return_exceptions=True)
+            await asyncio.gather(s.dreams.cancel(dream.id, Actor(ANN)), return_exceptions=True)
             ended = await s.dreams.wait(dream.id)
             log = await kinds(s, dream.id)
             assert log == ["asked", ended.state.value]
@@ -364,7 +365,7 @@ async def test_a_steer_becomes_part_of_the_recipe(tmp_path: Path) -> None:
         await s.themes.change("open", template="{prompt}, oil")
         (dream,) = await s.dreams.ask(request())
         await s.begin(dream.id, step=20)
-        await s.dreams.steer(dream.id, ANN, " an owl ", glide_steps=5)
+        await s.dreams.steer(dream.id, Actor(ANN), " an owl ", glide_steps=5)
         assert s.drawer.steers == [(dream.id, "an owl, oil", 5)]
         steer = Steer(21, "an owl, oil", 5)
         for _ in range(2):
@@ -384,9 +385,9 @@ async def test_a_steer_is_asked_again_of_every_process_until_it_is_answered(
         made = await s.dreams.ask(request(count=2))
         for dream in made:
             await s.begin(dream.id, step=20)
-        await s.dreams.steer(made[0].id, ANN, "an owl", glide_steps=5)
-        await s.dreams.steer(made[0].id, LOCAL, "an owl", glide_steps=0)
-        await s.dreams.steer(made[1].id, ANN, "a bear")
+        await s.dreams.steer(made[0].id, Actor(ANN), "an owl", glide_steps=5)
+        await s.dreams.steer(made[0].id, Actor(LOCAL, at_machine=True), "an owl", glide_steps=0)
+        await s.dreams.steer(made[1].id, Actor(ANN), "a bear")
         asked = list(s.drawer.steers)
         assert asked == [
             (made[0].id, "an owl", 5),
@@ -419,11 +420,11 @@ async def test_a_steer_that_waits_goes_with_its_dream(tmp_path: Path) -> None:
         drawn, cancelled = await s.dreams.ask(request(count=2))
         for dream in (drawn, cancelled):
             await s.begin(dream.id)
-            await s.dreams.steer(dream.id, ANN, "an owl")
+            await s.dreams.steer(dream.id, Actor(ANN), "an owl")
         assert len(await steers.pending(s.store)) == 2
         await s.draw(drawn.id)
         await s.dreams.wait(drawn.id)
-        await s.dreams.cancel(cancelled.id, ANN)
+        await s.dreams.cancel(cancelled.id, Actor(ANN))
         assert await steers.pending(s.store) == []
         assert await kinds(s, drawn.id) == ["asked", "done"]
     async with services(tmp_path) as s:
@@ -435,7 +436,10 @@ async def test_steers_without_an_answer_are_bounded(tmp_path: Path) -> None:
         (dream,) = await s.dreams.ask(request())
         await s.begin(dream.id)
         results = await asyncio.gather(
-            *(s.dreams.steer(dream.id, ANN, "an owl") for _ in range(MAX_STEERS_WAITING + 3)),
+            *(
+                s.dreams.steer(dream.id, Actor(ANN), "an owl")
+                for _ in range(MAX_STEERS_WAITING + 3)
+            ),
             return_exceptions=True,
         )
         refused = [result for result in results if result is not None]
@@ -449,22 +453,22 @@ async def test_steers_that_cannot_be_are_refused(tmp_path: Path) -> None:
         (still,) = await s.dreams.ask(request(engine="diffusion"))
         await s.job(dream.id)
         with pytest.raises(ForbiddenError):
-            await s.dreams.steer(dream.id, BOB, "an owl")
+            await s.dreams.steer(dream.id, Actor(BOB), "an owl")
         for prompt, glide in (("", 5), ("a" * 2000, 5), ("an owl", -1), ("an owl", 101)):
             with pytest.raises(InvalidRequestError):
-                await s.dreams.steer(dream.id, ANN, prompt, glide)
+                await s.dreams.steer(dream.id, Actor(ANN), prompt, glide)
         with pytest.raises(InvalidRequestError, match="cannot be steered"):
-            await s.dreams.steer(still.id, ANN, "an owl")
+            await s.dreams.steer(still.id, Actor(ANN), "an owl")
         await s.dreams.on_message(Refused(dream.id, "Too late."))
         live = s.dreams.live(dream.id)
         assert live is not None
         assert live.notice == "Too late."
         await s.down()
         with pytest.raises(SchedulerError):
-            await s.dreams.steer(dream.id, ANN, "an owl")
-        await s.dreams.cancel(dream.id, ANN)
+            await s.dreams.steer(dream.id, Actor(ANN), "an owl")
+        await s.dreams.cancel(dream.id, Actor(ANN))
         with pytest.raises(InvalidRequestError, match="over already"):
-            await s.dreams.steer(dream.id, ANN, "an owl")
+            await s.dreams.steer(dream.id, Actor(ANN), "an owl")
 
 
 async def test_redoing_keeps_the_recipe_or_takes_another_seed(tmp_path: Path) -> None:
@@ -501,10 +505,10 @@ async def test_a_recipe_from_a_file_is_drawn_as_it_is(tmp_path: Path) -> None:
         assert again.recipe == steered
         assert (await s.job(again.id)).init == await s.library.read(steered.init_sha256 or "")
     async with services(tmp_path / "two") as s:
-        for init in (None, png(31, 20)):
-            with pytest.raises(InvalidRequestError, match="starts from a picture"):
-                await s.dreams.draw_recipe("open", BOB, steered, init)
-        assert (await s.dreams.draw_recipe("open", BOB, steered, png(30, 20))).recipe == steered
+        for given in ([], [png(31, 20)]):
+            with pytest.raises(InvalidRequestError, match="drawn from a picture"):
+                await s.dreams.draw_recipe("open", BOB, steered, given)
+        assert (await s.dreams.draw_recipe("open", BOB, steered, [png(30, 20)])).recipe == steered
         assert (await s.dreams.draw_recipe("open", BOB, start.recipe)).recipe == start.recipe
         changes: list[dict[str, Any]] = [
             {"engine": "gone"},
@@ -744,7 +748,7 @@ async def test_what_was_charged_before_a_restart_counts(tmp_path: Path) -> None:
         damaged = Finished(job_id=drawn.id, recipe=job.recipe, png=png()[:50], gpu_s=4.0)
         await s.dreams.on_message(damaged)
         await until(lambda: s.drawer.jobs[drawn.id].gpu_s == 4.0)
-        await s.dreams.cancel(cancelled.id, ANN)
+        await s.dreams.cancel(cancelled.id, Actor(ANN))
         assert (await s.dreams.get(cancelled.id)).gpu_s == 2.5
 
 

@@ -16,6 +16,7 @@ from bot.errors import DiskError
 from bot.library import Library
 from bot.model import Dream, DreamState
 from bot.recipes import read_recipe
+from bot.rights import Actor
 from generation.protocol import Checkpoint
 from tests.bot.drawer import ANN, Services, finished, png, request, services, until
 
@@ -131,7 +132,7 @@ async def test_a_dream_may_be_cancelled_while_it_waits_for_the_disk(
         disk.well = False
         await s.dreams.on_message(finished(job))
         await noticed(s, dream)
-        await s.dreams.cancel(dream.id, ANN)
+        await s.dreams.cancel(dream.id, Actor(ANN))
         disk.well = True
         await asyncio.sleep(0.3)
         assert (await s.dreams.wait(dream.id)).state is DreamState.CANCELLED
@@ -188,7 +189,7 @@ async def test_a_full_database_delays_every_kind_of_end(
             await s.dreams.ask(request())
         await s.dreams.on_message(finished(s.drawer.jobs[made[0].id]))
         with pytest.raises(DiskError):
-            await s.dreams.cancel(made[1].id, ANN)
+            await s.dreams.cancel(made[1].id, Actor(ANN))
         for _ in range(2):
             await s.down(made[2].id)
             await s.up()
@@ -197,7 +198,7 @@ async def test_a_full_database_delays_every_kind_of_end(
         database.full = False
         assert (await s.dreams.wait(made[0].id)).state is DreamState.DONE
         assert (await s.dreams.wait(made[2].id)).state is DreamState.FAILED
-        await s.dreams.cancel(made[1].id, ANN)
+        await s.dreams.cancel(made[1].id, Actor(ANN))
         await s.draw(made[3].id)
         assert (await s.dreams.wait(made[3].id)).state is DreamState.DONE
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.errors import InvalidRequestError, LimitError
+from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import Person, Theme
 from bot.requests import SEEDS, Plan, check
@@ -59,7 +60,7 @@ def test_a_long_prompt_is_told_how_long_it_is(length: int) -> None:
 def test_prompts_are_cleaned_and_kept_as_typed() -> None:
     made = plan(prompt=" a\x00 {red|red}\u202e\n fox e\u0301 " + "🦊" * 40)
     assert made.prompt == "a {red|red} fox é " + "🦊" * 40
-    assert made.recipe(0, None).prompt == "a red fox é " + "🦊" * 40
+    assert made.recipe(0, DrawnFrom()).prompt == "a red fox é " + "🦊" * 40
     assert plan(prompt="a" * 1000).prompt == "a" * 1000
 
 
@@ -70,7 +71,7 @@ def test_any_prompt_is_taken_or_refused_with_a_sentence(prompt: str) -> None:
     except InvalidRequestError as error:
         assert error.field == "prompt"
     else:
-        msgspec.json.encode(made.recipe(0, None))
+        msgspec.json.encode(made.recipe(0, DrawnFrom()))
 
 
 def test_negatives_go_where_they_are_taken() -> None:
@@ -227,9 +228,9 @@ def test_guidance_only_where_there_is_such_a_thing() -> None:
 
 def test_seeds_of_one_ask_follow_each_other() -> None:
     made = plan(seed=40, count=3, prompt="{a|b|c|d|e|f|g}")
-    assert [made.recipe(i, None).seed for i in range(3)] == [40, 41, 42]
+    assert [made.recipe(i, DrawnFrom()).seed for i in range(3)] == [40, 41, 42]
     assert refusal(seed=SEEDS - 2, count=3)[0] == "seed"
-    assert plan(seed=SEEDS - 3, count=3).recipe(2, None).seed == SEEDS - 1
+    assert plan(seed=SEEDS - 3, count=3).recipe(2, DrawnFrom()).seed == SEEDS - 1
     assert len({plan().seed for _ in range(20)}) == 20
 
 

@@ -9,6 +9,7 @@ import discord
 import pytest
 from PIL import Image
 
+from bot.rights import Actor
 from bot.store import deliveries
 from generation.protocol import Failed, Steer, Steered
 from tests.bot.drawer import png, until
@@ -203,7 +204,9 @@ async def test_buttons_do_what_they_say(tmp_path: Path) -> None:
 async def test_a_button_of_a_card_that_is_out_of_date_is_answered(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         dream_id, card = await there.ask()
-        await there.parts.dreams.cancel(dream_id, (await there.parts.dreams.get(dream_id)).person)
+        await there.parts.dreams.cancel(
+            dream_id, Actor((await there.parts.dreams.get(dream_id)).person)
+        )
         form = await there.ann.click(card, label="Steer")
         answer = await there.ann.submit_modal(form, {"prompt": "late"})
         assert "over already" in answer.response.content

@@ -14,6 +14,7 @@ from bot.channels import Channels
 from bot.errors import LimitError, NotFoundError
 from bot.limits import Limits
 from bot.model import Dream
+from bot.rights import Actor
 from bot.store import Store, deliveries, facts, migrate
 from bot.store.deliveries import DeliveryState
 from tests.bot.drawer import request, services
@@ -49,7 +50,7 @@ async def test_a_delivery_is_ordered_with_its_dream_or_not_at_all(tmp_path: Path
         async def fails(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
             raise RuntimeError("no")
 
-        await parts.dreams.cancel(dreams[0].id, dreams[0].person)
+        await parts.dreams.cancel(dreams[0].id, Actor(dreams[0].person))
         with pytest.raises(RuntimeError):
             await parts.dreams.ask(request(), fails)
         assert [dream.id for dream in await parts.dreams.unfinished(None)] == [dreams[1].id]

@@ -7,6 +7,7 @@ each step draws from the run's own random stream and mixes in the prompt of that
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import time
@@ -271,4 +272,7 @@ def recipe(prompt: str = "a red fox", **changes: Any) -> Recipe:
 def job(job_id: str = "d1", person: str = "ann", stream: str = "s", **changes: Any) -> Job:
     """Return a job for the fake engine; what is not the job's own goes into its recipe."""
     own = {key: changes.pop(key) for key in ("checkpoint", "attempt", "init") if key in changes}
+    if (init := own.pop("init", None)) is not None:
+        changes["init_sha256"] = hashlib.sha256(init).hexdigest()
+        own["pictures"] = {changes["init_sha256"]: init}
     return Job(id=job_id, recipe=recipe(**changes), stream=stream, person=person, **own)

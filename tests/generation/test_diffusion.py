@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 from collections.abc import Sequence
@@ -101,6 +102,7 @@ def job(
     settings: dict[str, Setting] | None = None,
     **recipe: Any,
 ) -> Job:
+    sha256 = None if init is None else hashlib.sha256(init).hexdigest()
     return Job(
         id=str(seed),
         recipe=Recipe(
@@ -112,11 +114,12 @@ def job(
             steps=steps,
             seed=seed,
             settings=settings or {},
+            init_sha256=sha256,
             **recipe,
         ),
         stream="s",
         person="p",
-        init=init,
+        pictures={} if sha256 is None or init is None else {sha256: init},
     )
 
 

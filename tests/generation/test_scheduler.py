@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from generation.protocol import Job
@@ -48,7 +49,14 @@ def test_jobs_that_start_from_one_picture_hold_it_once() -> None:
     kind = ("fake", "plain")
     for nth in range(3):
         picture = bytes(bytearray(b"a picture" if nth < 2 else b"another"))
-        wanted = Job(id=f"d{nth}", recipe=recipe(), stream="s", person="ann", init=picture)
+        name = "one" if nth < 2 else "other"
+        wanted = Job(
+            id=f"d{nth}",
+            recipe=msgspec.structs.replace(recipe(), init_sha256=name),
+            stream="s",
+            person="ann",
+            pictures={name: picture},
+        )
         scheduler.submit(wanted, kind, kind, kind, lambda runs: 0)
     first, second, third = (ticket.job.init for ticket in scheduler.tickets())
     assert first is second

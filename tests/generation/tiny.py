@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from typing import Any
 
 import open_clip
@@ -111,6 +112,7 @@ def job(
     settings: dict[str, Setting] | None = None,
     **recipe: Any,
 ) -> Job:
+    sha256 = None if init is None else hashlib.sha256(init).hexdigest()
     return Job(
         id=f"{model}-{seed}",
         recipe=Recipe(
@@ -122,11 +124,12 @@ def job(
             steps=steps,
             seed=seed,
             settings=settings or {},
+            init_sha256=sha256,
             **recipe,
         ),
         stream="s",
         person="p",
-        init=init,
+        pictures={} if sha256 is None or init is None else {sha256: init},
     )
 
 

@@ -28,6 +28,7 @@ from bot.model import (
     StreamEvent,
     Theme,
 )
+from bot.rights import Actor
 from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Recipe, Steer
 
 ENGINES = (
@@ -298,15 +299,13 @@ class FakeDreams:
             parent_id = self.dreams[parent_id].parent_id
         return ancestors, [d for d in self.dreams.values() if d.parent_id == dream_id]
 
-    async def cancel(self, dream_id: str, person: Person) -> None:
+    async def cancel(self, dream_id: str, actor: Actor) -> None:
         dream = await self.get(dream_id)
-        if dream.person.id != person.id:
+        if dream.person.id != actor.person.id:
             raise ForbiddenError("Only who asked for a dream can cancel it.")
         self._end(dream, EventKind.CANCELLED, state=DreamState.CANCELLED)
 
-    async def steer(
-        self, dream_id: str, person: Person, prompt: str, glide_steps: int = 10
-    ) -> None:
+    async def steer(self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10) -> None:
         dream = await self.get(dream_id)
         steer = Steer(step=dream.step, prompt=prompt, glide_steps=glide_steps)
         recipe = msgspec.structs.replace(dream.recipe, steers=(*dream.recipe.steers, steer))

@@ -11,6 +11,7 @@ from aiohttp import ClientResponse, ClientSession
 
 from bot.errors import StoreError
 from bot.model import Dream, DreamState, EventKind, Live, StreamEvent, Visibility
+from bot.rights import Actor
 from bot.wall import WallSettings, events
 from tests.wall.conftest import Scene, eventually
 
@@ -129,9 +130,9 @@ async def test_every_kind_of_end_and_change_is_told(scene: Scene, visitor: Clien
     steered, failed, cancelled = [await scene.ask(f"moon {number}") for number in range(3)]
     async with watching(visitor) as reader:
         await until_listening(scene)
-        await scene.dreams.steer(steered.id, steered.person, "a sun")
+        await scene.dreams.steer(steered.id, Actor(steered.person), "a sun")
         scene.dreams.fail(failed.id, "It did not fit into memory.")
-        await scene.dreams.cancel(cancelled.id, cancelled.person)
+        await scene.dreams.cancel(cancelled.id, Actor(cancelled.person))
         html = {}
         for _ in range(3):
             message = await reader.next()

@@ -1,0 +1,38 @@
+"""Who acts, and what they may do to a dream. The fronts say who it is; here it is decided."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bot.errors import ForbiddenError
+from bot.model import Dream, Person
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """A person where they act.
+
+    `guild_id` is the server they act in. `moderates` says that they may end and delete other
+    people's dreams there; whoever sits at the machine itself may do so everywhere (`at_machine`).
+    """
+
+    person: Person
+    guild_id: int | None = None
+    moderates: bool = False
+    at_machine: bool = False
+
+
+def may_change(dream: Dream, actor: Actor) -> bool:
+    """Whether somebody may end, steer or delete a dream: its author, or who moderates there."""
+    if actor.at_machine or actor.person.id == dream.person.id:
+        return True
+    return actor.moderates and actor.guild_id is not None and actor.guild_id == dream.guild_id
+
+
+def check_may_change(dream: Dream, actor: Actor) -> None:
+    """Refuse what only a dream's author or a moderator may do.
+
+    Raises:
+        ForbiddenError: the actor is neither.
+    """
+    if not may_change(dream, actor):
+        raise ForbiddenError(f"Only {dream.person.name}, who asked for this dream, can do that.")
