@@ -21,12 +21,42 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Rate:
+    """A parameter's own learning rate, as a factor on that of its canvas.
+
+    `later` holds pairs of a part of the run (0..1) and the factor from there on, in order.
+    """
+
+    factor: float = 1.0
+    later: tuple[tuple[float, float], ...] = ()
+
+    def at(self, part: float) -> float:
+        """Return the factor when this part of the run is over."""
+        factor = self.factor
+        for since, other in self.later:
+            if part >= since:
+                factor = other
+        return factor
+
+
+@dataclass(frozen=True)
 class Optimiser:
-    """How a canvas's parameters are to be optimised: Adam's settings."""
+    """How a canvas's parameters are to be optimised: AdamW's settings.
+
+    `rates` are for parameters whose learning rate is not the canvas's. `average` above 0 is the
+    decay of an exponential moving average of the parameters; pictures are then drawn from that.
+    """
 
     learning_rate: float
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    weight_decay: float = 0.0
+    rates: Mapping[str, Rate] = field(default_factory=dict)
+    average: float = 0.0
+
+    def factor(self, name: str, part: float) -> float:
+        """Return a parameter's factor on the learning rate when this part of a run is over."""
+        return self.rates[name].at(part) if name in self.rates else 1.0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class ClipSettings:
     learning_rate: float
     init_weight: float
     start: str
+    tries: int = 1
 
     @classmethod
     def of(cls, recipe: Recipe, info: EngineInfo) -> ClipSettings:
@@ -39,14 +40,27 @@ class ClipSettings:
             learning_rate=float(values["learning_rate"]),
             init_weight=float(values["init_weight"]),
             start=str(values["start"]),
+            tries=int(values.get("tries", 1)),
         )
 
 
 def clip_options(
-    perceptors: tuple[str, ...], *, cutouts: int, kind: str, learning_rate: float, start: str
+    perceptors: tuple[str, ...],
+    *,
+    cutouts: int,
+    kind: str,
+    learning_rate: float,
+    start: str,
+    cut_pow: float = 1.0,
+    starts: tuple[str, ...] = STARTS,
+    tries: int = 1,
 ) -> tuple[OptionInfo, ...]:
-    """Return the settings that every canvas has, with defaults that suit one of them."""
-    return (
+    """Return the settings that every canvas has, with defaults that suit one of them.
+
+    `starts` are those that the canvas can make. With more than one of `tries` there is a setting
+    for it.
+    """
+    options = (
         OptionInfo(
             name="perceptor",
             help="The CLIP model that judges the picture.",
@@ -70,7 +84,7 @@ def clip_options(
         OptionInfo(
             name="cut_pow",
             help="Above 1 favours small crops (detail), below 1 large ones (composition).",
-            default=1.0,
+            default=cut_pow,
             minimum=0.05,
             maximum=10.0,
         ),
@@ -94,6 +108,18 @@ def clip_options(
             help="What it starts from where no picture is given: chance alone, or soft clouds "
             "of colour, which make for larger shapes.",
             default=start,
-            choices=STARTS,
+            choices=starts,
+        ),
+    )
+    if tries == 1:
+        return options
+    return (
+        *options,
+        OptionInfo(
+            name="tries",
+            help="How many random starts it looks at, to go on with the one nearest the prompt.",
+            default=tries,
+            minimum=1,
+            maximum=256,
         ),
     )

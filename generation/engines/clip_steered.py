@@ -39,6 +39,8 @@ _FORMAT = "clip-steered"
 _VERSION = 1
 # Of CLIPDraw: what the negative prompts weigh beside the prompt.
 _NEGATIVE_WEIGHT = 0.3
+# How many of a run's tries are looked at together; fixed, so that their rounding is.
+_TRIES_TOGETHER = 4
 
 
 class PerceptorSource(Protocol):
@@ -60,11 +62,15 @@ class PerceptorSource(Protocol):
 
 @dataclass(kw_only=True)
 class ClipRun(Run):
-    """A picture that is being optimised. Tensors have no axis of runs."""
+    """A picture that is being optimised. Tensors have no axis of runs.
+
+    `average` is the moving average of the parameters where the canvas wants one, else empty.
+    """
 
     start: Start
     exp_avg: Tensors
     exp_avg_sq: Tensors
+    average: Tensors
     streams: Streams
     first: tuple[Target, ...]
     glides: tuple[Glide, ...]
@@ -169,11 +175,16 @@ class ClipSteeredEngine:
             start=start,
             exp_avg=_zeros(start.parameters),
             exp_avg_sq=_zeros(start.parameters),
+            average={},
             streams=streams,
             first=first,
             glides=tuple(_glide(judge, recipe, steer) for steer in recipe.steers),
             settings=settings,
         )
+        if settings.tries > 1 and not job.init and checkpoint is None:
+            self._choose_start(run, canvas)
+        if canvas.optimiser.average:
+            run.average = {name: value.clone() for name, value in run.start.parameters.items()}
         if checkpoint is not None:
             self._resume(run, checkpoint)
         return run
@@ -249,7 +260,7 @@ class ClipSteeredEngine:
                     "Try a lower learning rate or another seed."
                 )
                 continue
-            run.start, run.exp_avg, run.exp_avg_sq = state
+            run.start, run.exp_avg, run.exp_avg_sq, run.average = state
             run.shown, run.shown_step = picture, run.step
             run.loss = value
             run.step += 1
@@ -324,11 +335,32 @@ class ClipSteeredEngine:
         return self._exact or run.recipe.exact
 
     @torch.no_grad()
+    def _choose_start(self, run: ClipRun, canvas: Canvas) -> None:
+        """Make as many random starts as the run has tries, and keep the one of least loss.
+
+        Source: nshepperd's StyleGAN+CLIP notebook.
+        """
+        recipe = run.recipe
+        starts = [run.start]
+        while len(starts) < run.settings.tries:
+            starts.append(_start(run.job, run.settings, canvas, run.streams.geometry))
+        losses: list[float] = []
+        with deterministic_kernels(self._is_exact(run)):
+            for first in range(0, len(starts), _TRIES_TOGETHER):
+                some = starts[first : first + _TRIES_TOGETHER]
+                parameters = _stack([start.parameters for start in some])
+                constants = _stack([start.constants for start in some])
+                pictures = canvas.draw(parameters, constants, recipe.width, recipe.height)
+                losses += self._prompt_loss([run] * len(some), pictures).tolist()
+        run.start = starts[losses.index(min(losses))]
+
+    @torch.no_grad()
     def _drawn(self, run: ClipRun) -> Tensor:
         if run.shown is None or run.shown_step != run.step:
             with deterministic_kernels(self._is_exact(run)):
                 canvas = self._canvases[self._key(run)]
-                parameters = {name: value[None] for name, value in run.start.parameters.items()}
+                latest = run.average or run.start.parameters
+                parameters = {name: value[None] for name, value in latest.items()}
                 constants = {name: value[None] for name, value in run.start.constants.items()}
                 recipe = run.recipe
                 (run.shown,) = canvas.draw(parameters, constants, recipe.width, recipe.height)
@@ -353,6 +385,7 @@ class ClipSteeredEngine:
             _part(state, "parameters"), _part(state, "constants"), _part(state, "anchor")
         )
         run.exp_avg, run.exp_avg_sq = _part(state, "exp_avg"), _part(state, "exp_avg_sq")
+        run.average = _part(state, "average")
         try:
             run.streams.geometry.set_state(saved["random.geometry"])
             run.streams.noise.set_state(saved["random.noise"])
@@ -362,31 +395,40 @@ class ClipSteeredEngine:
 
 def _adam(
     runs: Sequence[ClipRun], canvas: Canvas, parameters: Tensors, gradients: Tensors
-) -> list[tuple[Start, Tensors, Tensors]]:
-    """Take Adam's step for all runs; return each one's new start and moments."""
+) -> list[tuple[Start, Tensors, Tensors, Tensors]]:
+    """Take Adam's step for all runs; return each one's new start, moments and average."""
     device = next(iter(parameters.values())).device
-    rates = torch.tensor([run.settings.learning_rate for run in runs], device=device)
+    optimiser = canvas.optimiser
     steps = torch.tensor([run.step + 1 for run in runs], device=device)
     values = {name: value.detach().clone() for name, value in parameters.items()}
     exp_avg = _stack([run.exp_avg for run in runs])
     exp_avg_sq = _stack([run.exp_avg_sq for run in runs])
     for name, value in values.items():
+        rates = [
+            run.settings.learning_rate * optimiser.factor(name, run.step / run.recipe.steps)
+            for run in runs
+        ]
         adam_step(
             value,
             gradients[name],
             exp_avg[name],
             exp_avg_sq[name],
             step=steps,
-            learning_rate=rates,
-            betas=canvas.optimiser.betas,
-            eps=canvas.optimiser.eps,
+            learning_rate=torch.tensor(rates, device=device),
+            betas=optimiser.betas,
+            eps=optimiser.eps,
+            weight_decay=optimiser.weight_decay,
         )
     canvas.clamp(values)
+    average = _stack([run.average for run in runs])
+    for name, value in average.items():
+        value.lerp_(values[name], 1 - optimiser.average)
     return [
         (
             replace(run.start, parameters=_row(values, row)),
             _row(exp_avg, row),
             _row(exp_avg_sq, row),
+            _row(average, row),
         )
         for row, run in enumerate(runs)
     ]
@@ -437,6 +479,7 @@ def _state(run: ClipRun) -> Tensors:
         "anchor": run.start.anchor,
         "exp_avg": run.exp_avg,
         "exp_avg_sq": run.exp_avg_sq,
+        "average": run.average,
         "random": {"geometry": geometry, "noise": noise},
     }
     return {
