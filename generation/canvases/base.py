@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from generation.protocol import Setting
+
 Tensors = dict[str, Tensor]
+NO_SETTINGS: Mapping[str, Setting] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Optimiser:
 
     `rates` are for parameters whose learning rate is not the canvas's. `average` above 0 is the
     decay of an exponential moving average of the parameters; pictures are then drawn from that.
+    It begins at the start, which wears off with the decay, or (`unbiased`) weighs as all else.
     """
 
     learning_rate: float
@@ -53,6 +58,7 @@ class Optimiser:
     weight_decay: float = 0.0
     rates: Mapping[str, Rate] = field(default_factory=dict)
     average: float = 0.0
+    unbiased: bool = False
 
     def factor(self, name: str, part: float) -> float:
         """Return a parameter's factor on the learning rate when this part of a run is over."""
@@ -86,11 +92,28 @@ class Canvas(Protocol):
         ...
 
     def start(
-        self, width: int, height: int, random: torch.Generator, picture: Tensor | None
+        self,
+        width: int,
+        height: int,
+        random: torch.Generator,
+        picture: Tensor | None,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
     ) -> Start:
         """Make one run's tensors (no axis of runs): by chance, or from a picture [3, h, w].
 
-        `random` is a CPU generator, so that every device starts alike.
+        `random` is a CPU generator, so that every device starts alike. `settings` are the
+        engine's options beyond those that all canvases have; runs of one batch have the same.
+
+        Raises:
+            EngineError: it cannot begin like this; the sentence says what to do.
+        """
+        ...
+
+    def chance(self, width: int, height: int, random: torch.Generator) -> Tensors:
+        """Draw what one run's next step leaves to chance; `draw` finds it among the constants.
+
+        `random` lives where the pictures are. A picture that is shown, not judged, is drawn
+        without: what a run looks like does not depend on chance.
         """
         ...
 
@@ -113,10 +136,29 @@ class Canvas(Protocol):
         """Say how far runs [runs] have come from the pictures they started from."""
         ...
 
+    def penalty(self, parameters: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> Tensor:
+        """Say how implausible each run's parameters are [runs]: that is added to the loss."""
+        ...
+
     def clamp(self, parameters: Mapping[str, Tensor]) -> None:
         """Bring parameters back into bounds, in place, after a step."""
         ...
 
-    def predict_bytes(self, width: int, height: int) -> int:
+    def predict_bytes(
+        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+    ) -> int:
         """Estimate what one run's drawing keeps in memory for its gradient, in bytes."""
         ...
+
+
+class CanvasDefaults:
+    """What most canvases have no use for."""
+
+    def chance(self, width: int, height: int, random: torch.Generator) -> Tensors:
+        """Leave nothing to chance once a run has begun."""
+        return {}
+
+    def penalty(self, parameters: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> Tensor:
+        """Find all parameters equally plausible."""
+        some = next(iter(parameters.values()))
+        return some.new_zeros(len(some))

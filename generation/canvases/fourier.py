@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from generation.canvases.base import Optimiser, Start
+from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start
+from generation.protocol import Setting
 
 _CONTRAST = 1.1
 _DECAY = 1.5
@@ -28,7 +29,7 @@ def spectrum_scale(height: int, width: int) -> Tensor:
     return scale
 
 
-class FourierCanvas:
+class FourierCanvas(CanvasDefaults):
     """Draws ``sigmoid(colours(contrast · x / std(x)))`` with x the inverse transform.
 
     The parameter ``spectrum`` is [3, h, w//2+1, 2]; the constant ``contrast`` [] is 1.1 for a
@@ -45,7 +46,12 @@ class FourierCanvas:
         self._scales: dict[tuple[int, int], Tensor] = {}
 
     def start(
-        self, width: int, height: int, random: torch.Generator, picture: Tensor | None
+        self,
+        width: int,
+        height: int,
+        random: torch.Generator,
+        picture: Tensor | None,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
     ) -> Start:
         """Make a faint random spectrum, or invert the drawing of a picture."""
         if picture is None:
@@ -94,7 +100,9 @@ class FourierCanvas:
     def clamp(self, parameters: Mapping[str, Tensor]) -> None:
         """Leave them: every spectrum is a picture."""
 
-    def predict_bytes(self, width: int, height: int) -> int:
+    def predict_bytes(
+        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+    ) -> int:
         """Estimate about a dozen copies of the picture."""
         return 12 * 3 * 4 * width * height
 

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from generation.canvases.base import Optimiser, Start
+from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start
 from generation.clip.losses import clamp_with_grad
 from generation.models.vqgan import VQGAN
+from generation.protocol import Setting
 
 
-class VQGANCanvas:
+class VQGANCanvas(CanvasDefaults):
     """Draws ``(decode(nearest codes of z) + 1) / 2``, clamped."""
 
     optimiser = Optimiser(learning_rate=0.1)
@@ -37,7 +38,12 @@ class VQGANCanvas:
 
     @torch.no_grad()
     def start(
-        self, width: int, height: int, random: torch.Generator, picture: Tensor | None
+        self,
+        width: int,
+        height: int,
+        random: torch.Generator,
+        picture: Tensor | None,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
     ) -> Start:
         """Begin with codes by chance, or with those of a picture."""
         if picture is not None:
@@ -72,7 +78,9 @@ class VQGANCanvas:
         """Keep each channel of z between the codebook's least and greatest value."""
         parameters["z"].clamp_(self._low, self._high)
 
-    def predict_bytes(self, width: int, height: int) -> int:
+    def predict_bytes(
+        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+    ) -> int:
         """Estimate the decoder's activations: about 20 full-size maps a level, in float32."""
         config = self._model.config
         per_pixel = sum(

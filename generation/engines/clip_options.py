@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 from generation.clip.cutouts import KINDS
 from generation.engines.options import complete_settings
-from generation.protocol import EngineInfo, OptionInfo, Recipe
+from generation.protocol import EngineInfo, OptionInfo, Recipe, Setting
 
 STARTS = ("chance", "clouds")
 
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """A recipe's settings, complete and checked; `clip_options` explains each."""
+    """A recipe's settings, complete and checked; `clip_options` explains each.
+
+    `own` are those of the canvas alone.
+    """
 
     perceptor: str
     cutouts: int
@@ -23,6 +27,7 @@ class ClipSettings:
     init_weight: float
     start: str
     tries: int = 1
+    own: Mapping[str, Setting] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipe: Recipe, info: EngineInfo) -> ClipSettings:
@@ -32,15 +37,17 @@ class ClipSettings:
             EngineError: one is unknown or out of bounds.
         """
         values = complete_settings(recipe.settings, info.options)
+        shared = {each.name for each in fields(cls)}
         return cls(
             perceptor=str(values["perceptor"]),
             cutouts=int(values["cutouts"]),
             cutout_kind=str(values["cutout_kind"]),
             cut_pow=float(values["cut_pow"]),
             learning_rate=float(values["learning_rate"]),
-            init_weight=float(values["init_weight"]),
-            start=str(values["start"]),
+            init_weight=float(values.get("init_weight", 0.0)),
+            start=str(values.get("start", "chance")),
             tries=int(values.get("tries", 1)),
+            own={name: value for name, value in values.items() if name not in shared},
         )
 
 

@@ -119,6 +119,7 @@ class ClipSteeredEngine:
             recipe.height,
             settings.cutout_kind,
             settings.cutouts,
+            *settings.own.items(),
         )
         if recipe.exact:
             key += ("exact", recipe.seed, recipe.prompt)
@@ -129,8 +130,10 @@ class ClipSteeredEngine:
         settings = ClipSettings.of(recipe, self._info)
         key = self._model_key(recipe.model, settings)
         canvas, judge = self._canvases.get(key), self._judges.get(key)
-        pixels = recipe.width * recipe.height
-        drawing = canvas.predict_bytes(recipe.width, recipe.height) if canvas else 30_000 * pixels
+        width, height = recipe.width, recipe.height
+        drawing = 30_000 * width * height
+        if canvas:
+            drawing = canvas.predict_bytes(width, height, settings.own)
         per_cutout = judge.predict_bytes() if judge else 60 << 20
         return int(1.25 * runs * (drawing + per_cutout * settings.cutouts))
 
@@ -242,9 +245,15 @@ class ClipSteeredEngine:
             name: value.requires_grad_()
             for name, value in _stack([run.start.parameters for run in runs]).items()
         }
-        constants = _stack([run.start.constants for run in runs])
+        constants = _stack(
+            [
+                run.start.constants | canvas.chance(recipe.width, recipe.height, run.streams.noise)
+                for run in runs
+            ]
+        )
         pictures = canvas.draw(parameters, constants, recipe.width, recipe.height)
         loss = self._prompt_loss(runs, pictures) + self._pull(runs, canvas, parameters, pictures)
+        loss = loss + canvas.penalty(parameters, constants)
         values = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients = dict(zip(parameters, values, strict=True))
         with torch.no_grad():
@@ -421,8 +430,12 @@ def _adam(
         )
     canvas.clamp(values)
     average = _stack([run.average for run in runs])
+    decay = optimiser.average
     for name, value in average.items():
-        value.lerp_(values[name], 1 - optimiser.average)
+        # With the start, as many states as `steps` and one more are in it.
+        all_weights = 1 - decay ** (steps.double() + 1) if optimiser.unbiased else 1.0
+        weight = torch.as_tensor((1 - decay) / all_weights).to(value)
+        value.lerp_(values[name], weight.reshape((-1,) + (1,) * (value.dim() - 1)))
     return [
         (
             replace(run.start, parameters=_row(values, row)),
@@ -438,11 +451,12 @@ def _start(job: Job, settings: ClipSettings, canvas: Canvas, random: torch.Gener
     """Start from the job's picture, or from clouds without holding on to them, or by chance."""
     width, height = job.recipe.width, job.recipe.height
     if job.init:
-        return canvas.start(width, height, random, decode_picture(job.init, width, height))
+        picture = decode_picture(job.init, width, height)
+        return canvas.start(width, height, random, picture, settings.own)
     if settings.start == "clouds":
-        begun = canvas.start(width, height, random, clouds(width, height, random))
+        begun = canvas.start(width, height, random, clouds(width, height, random), settings.own)
         return replace(begun, anchor={})
-    return canvas.start(width, height, random, None)
+    return canvas.start(width, height, random, None, settings.own)
 
 
 def _pull_weight(run: ClipRun) -> float:

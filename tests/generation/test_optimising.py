@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from generation.canvases.adam import adam_step
-from generation.canvases.base import Optimiser, Rate, Start
+from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Rate, Start
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
-from generation.protocol import Job
+from generation.protocol import Job, Setting
 from tests.generation import tiny
 
 
-class Blot:
+class Blot(CanvasDefaults):
     """One colour a run: the least that can be optimised, so that Adam can be followed by hand."""
 
     multiple = 1
@@ -28,7 +28,12 @@ class Blot:
         self.starts: list[Tensor] = []
 
     def start(
-        self, width: int, height: int, random: torch.Generator, picture: Tensor | None
+        self,
+        width: int,
+        height: int,
+        random: torch.Generator,
+        picture: Tensor | None,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
     ) -> Start:
         colour = torch.rand(3, generator=random)
         self.starts.append(colour)
@@ -52,7 +57,9 @@ class Blot:
     def clamp(self, parameters: Mapping[str, Tensor]) -> None:
         pass
 
-    def predict_bytes(self, width: int, height: int) -> int:
+    def predict_bytes(
+        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+    ) -> int:
         return 1
 
 
@@ -137,6 +144,20 @@ def test_pictures_come_from_the_average_and_it_survives_a_checkpoint() -> None:
     resumed = drawing.begin(job(), drawing.checkpoint(run))
     assert resumed.average.keys() == run.average.keys()
     assert all(torch.equal(resumed.average[name], run.average[name]) for name in run.average)
+
+
+def test_an_unbiased_average_weighs_every_state_by_its_age_alone() -> None:
+    """Which is what Big Sleep's is: the sum of the decayed, divided by the sum of the weights."""
+    canvas = Blot(Optimiser(0.5, average=0.9, unbiased=True))
+    drawing = engine(canvas)
+    run, late = drawing.begin(job(), None), drawing.begin(tiny.job(seed=9, steps=8), None)
+    states = [run.start.parameters["colour"]]
+    for step in range(5):
+        drawing.step([run, late] if step > 2 else [run])
+        states.append(run.start.parameters["colour"])
+    weights = [0.9 ** (5 - step) for step in range(6)]
+    summed = sum((w * state for w, state in zip(weights, states, strict=True)), torch.zeros(3))
+    assert tiny.difference(run.average["colour"], summed / sum(weights)) < 1e-6
 
 
 def test_the_best_of_its_tries_is_gone_on_with() -> None:
