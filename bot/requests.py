@@ -22,7 +22,7 @@ from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.options import complete
 from bot.prompts import expand
-from bot.sizes import fit, scaled
+from bot.sizes import fit, scaled, tiles
 from bot.text import clean, shorten, visible
 from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
 
@@ -65,16 +65,17 @@ class Plan:
         """
         seed = self.seed + index
         init, mask = drawn_from.init, drawn_from.mask
-        width, height = self.width, self.height
+        width, height, steps = self.width, self.height, self.steps
         if self.engine.scale is not None and init is not None:
             width, height = scaled(self.engine, init.width, init.height)
+            steps = tiles(self.engine, init.width, init.height)
         return Recipe(
             engine=self.engine.name,
             model=self.model.name,
             prompt=expand(self.prompt, self.theme, seed),
             width=width,
             height=height,
-            steps=self.steps,
+            steps=steps,
             seed=seed,
             negative=self.negative,
             guidance=self.guidance,

@@ -69,6 +69,16 @@ def scaled(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
     return size
 
 
+def tiles(engine: EngineInfo, width: int, height: int) -> int:
+    """Return how many windows cover a picture of this size: the steps of making it larger."""
+    window, stride = engine.tile
+
+    def along(side: int) -> int:
+        return 1 + max(0, math.ceil((side - window) / stride))
+
+    return along(width) * along(height)
+
+
 def nearest(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
     """Return the allowed size closest to the one given, of like proportions where possible."""
     unit = engine.size_multiple

@@ -151,8 +151,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     What it draws from: `takes_prompt` is false for a mere tool; it may start from a picture
     (`takes_init`), must (`needs_init`), redraw only a part of it (`takes_mask`), and use so many
     further pictures (`max_pictures`). With a `scale` the picture is so many times as large as its
-    start, and no size is asked for. Where it `continues`, a step does not depend on how many there
-    are to be, so that more can be added to a finished picture.
+    start, and neither size nor steps are asked for: it takes a step for each window of `tile`, a
+    side and how far apart they lie, in pixels of the start. Where it `continues`, a step does not
+    depend on how many there are to be, so that more can be added to a finished picture.
     """
 
     name: str
@@ -174,6 +175,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     takes_mask: bool = False
     max_pictures: int = 0
     scale: int | None = None
+    tile: tuple[int, int] = (1, 1)
     continues: bool = False
     takes_negative: bool = False
     steerable: bool = False

@@ -39,7 +39,7 @@ def svg_document(icon: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 def render_svg(document: str) -> Rgba:
     """Return [128, 128, 4] uint8 with straight alpha."""
-    import resvg_py  # type: ignore[import-not-found]
+    import resvg_py
 
     png = bytes(
         resvg_py.svg_to_bytes(

@@ -23,7 +23,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A model; catalogue.toml explains the fields. A shipped one has no files to fetch."""
 
     name: str
-    family: Literal["vqgan", "clip", "diffusion"]
+    family: Literal["vqgan", "clip", "diffusion", "upscale"]
     title: str
     licence: str
     engines: tuple[str, ...] = ()

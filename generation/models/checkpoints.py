@@ -25,6 +25,9 @@ from torch import Tensor
 
 from generation.engine import EngineError
 
+_INNER = ("state_dict", "params_ema", "params")
+"""Where files keep their weights: Lightning's, then BasicSR's, averaged or not."""
+
 
 class CheckpointError(EngineError):
     """A file of weights that cannot be used, and why."""
@@ -91,8 +94,10 @@ def file_sha256(path: Path) -> str:
 
 
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for inner in _INNER:
+        if isinstance(content, Mapping) and isinstance(content.get(inner), Mapping):
+            content = content[inner]
+            break
     if isinstance(content, Mapping):
         found = {
             name: value.detach()

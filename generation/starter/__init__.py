@@ -22,6 +22,7 @@ STARTER_DIR = Path(__file__).resolve().parent
 CLIP_WEIGHTS = STARTER_DIR / "clip" / "open_clip_model.safetensors"
 VQGAN_WEIGHTS = STARTER_DIR / "vqgan" / "model.safetensors"
 DIFFUSION_DIR = STARTER_DIR / "diffusion"
+UPSCALER_WEIGHTS = STARTER_DIR / "upscaler" / "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Preprocess:
 
 
 def available() -> set[str]:
-    """Return which of ``clip``, ``vqgan`` and ``diffusion`` are complete on this machine."""
+    """Return which of ``clip``, ``vqgan``, ``diffusion``, ``upscaler`` are on this machine."""
     from generation.starter.transformer import WEIGHTS_NAME
 
     found = {
         "clip": CLIP_WEIGHTS.exists(),
         "vqgan": VQGAN_WEIGHTS.exists(),
         "diffusion": (DIFFUSION_DIR / "transformer" / WEIGHTS_NAME).exists(),
+        "upscaler": UPSCALER_WEIGHTS.exists(),
     }
     if not (found["clip"] and found["vqgan"]):
         found["diffusion"] = False

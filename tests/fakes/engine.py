@@ -271,7 +271,8 @@ def recipe(prompt: str = "a red fox", **changes: Any) -> Recipe:
 
 def job(job_id: str = "d1", person: str = "ann", stream: str = "s", **changes: Any) -> Job:
     """Return a job for the fake engine; what is not the job's own goes into its recipe."""
-    own = {key: changes.pop(key) for key in ("checkpoint", "attempt", "init") if key in changes}
+    mine = ("checkpoint", "attempt", "init", "background")
+    own: dict[str, Any] = {key: changes.pop(key) for key in mine if key in changes}
     if (init := own.pop("init", None)) is not None:
         changes["init_sha256"] = hashlib.sha256(init).hexdigest()
         own["pictures"] = {changes["init_sha256"]: init}

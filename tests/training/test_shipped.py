@@ -32,7 +32,7 @@ def test_weights_stay_light_to_clone() -> None:
     assert sizes["clip"] <= 16 * _MB
     assert sizes["vqgan"] <= 5 * _MB
     assert sizes["diffusion"] <= 18 * _MB
-    assert available() == {"clip", "vqgan", "diffusion"}
+    assert available() == {"clip", "vqgan", "diffusion", "upscaler"}
 
 
 def test_words_lie_near_their_neighbours() -> None:
