@@ -24,6 +24,7 @@ from bot.config import Config
 from bot.errors import DiskError, InvalidRequestError, RequestError
 from bot.model import Dream, DreamRequest, DreamState, EventKind, Live, Person, StreamEvent
 from bot.recipes import read_recipe
+from bot.sizes import parse_size
 from bot.themes import DEFAULT_SLUG
 from generation.protocol import Recipe, Setting
 
@@ -127,7 +128,7 @@ def _outs(out: Path, count: int) -> list[Path]:
 def _request(arguments: argparse.Namespace, person: Person, redrawing: bool) -> DreamRequest:
     if arguments.prompt is None and not redrawing:
         raise InvalidRequestError("prompt", "Say what to draw: dreamstream dream “a red fox”.")
-    width, height = _size(arguments.size)
+    width, height = parse_size(arguments.size, "--size")
     return DreamRequest(
         theme=DEFAULT_SLUG,
         person=person,
@@ -146,15 +147,6 @@ def _request(arguments: argparse.Namespace, person: Person, redrawing: bool) -> 
         exact=True if arguments.exact else None,
         count=arguments.count,
     )
-
-
-def _size(text: str | None) -> tuple[int | None, int | None]:
-    if text is None:
-        return None, None
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
-        raise InvalidRequestError("size", f"--size should be like 128 or 160x96, not {text}.")
-    return int(parts[0]), int(parts[-1])
 
 
 def _setting(text: str) -> tuple[str, Setting]:

@@ -148,11 +148,22 @@ class PendingSteer(msgspec.Struct, frozen=True, kw_only=True):
     glide_steps: int
 
 
+class Shape(StrEnum):
+    """A picture's proportions, where its size in pixels is left to the engine."""
+
+    SQUARE = "square"
+    PORTRAIT = "portrait"
+    LANDSCAPE = "landscape"
+    WIDE = "wide"
+    TALL = "tall"
+
+
 class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for, as either front hands it in: unchecked, None where not said.
 
     `init`, `mask` and `pictures` are encoded pictures as they were uploaded. `count` dreams are
-    made, with seeds one apart; with `until_step` they are first looks, which can be continued.
+    made, with seeds one apart; with `until_step` they are first looks, which can be continued. A
+    `shape` is given in place of `width` and `height`.
     `guild_id` and `channel_id` are where in Discord it is asked for.
     """
 
@@ -163,6 +174,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     width: int | None = None
     height: int | None = None
+    shape: Shape | None = None
     steps: int | None = None
     seed: int | None = None
     guidance: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 
 from bot.errors import InvalidRequestError
@@ -12,6 +13,31 @@ from generation.protocol import EngineInfo, OptionInfo, Setting
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 MAX_TEXT = 500
+# A comma ends a value only where another name follows: values may hold commas.
+_BETWEEN = re.compile(r"\s*,\s*(?=[^,=]*=)|\s*,\s*$")
+
+
+def parse_settings(text: str) -> dict[str, Setting]:
+    """Return the settings in what was typed, such as “cutouts=16, kind=soft”, as text.
+
+    `complete` reads each as its option's own type.
+
+    Raises:
+        InvalidRequestError: it is not written like that, or a name comes twice.
+    """
+    found: dict[str, Setting] = {}
+    for part in _BETWEEN.split(text.strip()):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not part:
+            continue
+        if not (name and equals and value):
+            raise InvalidRequestError(
+                "options", f"Options are written like cutouts=16, kind=soft; not {_show(part)}."
+            )
+        if name in found:
+            raise InvalidRequestError("options", f"The option {_show(name)} is given twice.")
+        found[name] = value
+    return found
 
 
 def complete(settings: Mapping[str, Setting], engine: EngineInfo) -> dict[str, Setting]:

@@ -22,7 +22,7 @@ from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.options import complete
 from bot.prompts import expand
-from bot.sizes import fit, scaled, tiles
+from bot.sizes import fit, scaled, shaped, tiles
 from bot.text import clean, shorten, visible
 from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
 
@@ -105,10 +105,7 @@ def check(
     )
     prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
     _check_uploads(request, engine, engines)
-    if engine.scale is None:
-        width, height, note = fit(engine, request.width, request.height, theme)
-    else:
-        width, height, note = 0, 0, ""
+    width, height, note = _size(request, theme, engine)
     steps = _steps(request.steps, theme, engine)
     return Plan(
         prompt=prompt,
@@ -132,9 +129,32 @@ def check(
     )
 
 
+def usual_steps(request: DreamRequest, theme: Theme, engines: Sequence[EngineInfo]) -> int:
+    """Return how many steps a request would take.
+
+    Raises:
+        InvalidRequestError: what is to draw it does not exist, or it cannot take so many.
+    """
+    engine, _ = choose_model(
+        engines, request.engine, request.model, theme, takes_init=request.init is not None
+    )
+    return _steps(request.steps, theme, engine)
+
+
 def uploads(request: DreamRequest) -> bool:
     """Say whether pictures come with a request."""
     return request.init is not None or request.mask is not None or bool(request.pictures)
+
+
+def _size(request: DreamRequest, theme: Theme, engine: EngineInfo) -> tuple[int, int, str]:
+    """Return width, height and a note as `fit` does; nothing where it follows from the start."""
+    if engine.scale is not None:
+        return 0, 0, ""
+    if request.shape is None:
+        return fit(engine, request.width, request.height, theme)
+    if request.width is not None or request.height is not None:
+        raise InvalidRequestError("shape", "Give either a size or a shape, not both.")
+    return *shaped(engine, request.shape, theme), ""
 
 
 def _check_uploads(

@@ -3,10 +3,57 @@
 from __future__ import annotations
 
 import math
+import re
 
 from bot.errors import InvalidRequestError
-from bot.model import Theme
+from bot.model import Shape, Theme
 from generation.protocol import EngineInfo
+
+_SIZE = re.compile(r"\s*(\d{1,6})\s*(?:[x×*]\s*(\d{1,6}))?\s*(?:px)?\s*", re.ASCII)
+_PROPORTIONS = {
+    Shape.SQUARE: (1, 1),
+    Shape.PORTRAIT: (2, 3),
+    Shape.LANDSCAPE: (3, 2),
+    Shape.WIDE: (2, 1),
+    Shape.TALL: (1, 2),
+}
+_OUT_OF_SHAPE = 1.2  # how far the bounds may squeeze a shape before it is another one
+
+
+def parse_size(text: str | None, field: str = "size") -> tuple[int | None, int | None]:
+    """Return the width and height in what was typed, such as “256” or “384x256”; both are px.
+
+    Nothing, or only spaces, leaves both open.
+
+    Raises:
+        InvalidRequestError: it is not a size; the sentence names `field`.
+    """
+    if text is None or not text.strip():
+        return None, None
+    found = _SIZE.fullmatch(text.lower())
+    if found is None:
+        raise InvalidRequestError(field, f"The {field} is written like 256 or 384x256.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def shaped(engine: EngineInfo, shape: Shape, theme: Theme) -> tuple[int, int]:
+    """Return the width and height of a picture of this shape, with about the usual area.
+
+    Raises:
+        InvalidRequestError: the engine's bounds leave no room for it.
+    """
+    across, down = _PROPORTIONS[shape]
+    area = (theme.width or engine.default_width) * (theme.height or engine.default_height)
+    unit = math.sqrt(area / (across * down))
+    width, height = nearest(engine, round(unit * across), round(unit * down))
+    if not 1 / _OUT_OF_SHAPE <= (width * down) / (height * across) <= _OUT_OF_SHAPE:
+        raise InvalidRequestError(
+            "shape",
+            f"{engine.title} has no room for {shape.value} pictures: its sides have "
+            f"{engine.min_side} to {engine.max_side} pixels. The nearest it can do is "
+            f"{_show((width, height))}.",
+        )
+    return width, height
 
 
 def fit(

@@ -143,7 +143,7 @@ def _is_zombie(pid: int) -> bool:
     ("arguments", "says"),
     [
         (["dream"], "Say what to draw"),
-        (["dream", "x", "--size", "big"], "--size should be like"),
+        (["dream", "x", "--size", "big"], "--size is written like"),
         (["dream", "x", "--set", "cutouts"], "--set should be like"),
         (["dream", "x", "--out", "x.jpg"], ".png"),
         (["dream", "x", "--init", "absent.png"], "cannot be read"),

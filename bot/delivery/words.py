@@ -6,6 +6,7 @@ import discord
 
 from bot.model import Dream, DreamState, Live
 from bot.text import shorten
+from bot.words import duration
 
 MAX_PROMPT = 600
 MAX_STEER = 200
@@ -50,20 +51,6 @@ def standing(dream: Dream, live: Live | None) -> str:
 def place(number: int) -> str:
     """Say a place in the queue; 1 is next."""
     return "next in line" if number <= 1 else f"number {number} in line"
-
-
-def duration(seconds: float) -> str:
-    """Say how long, as roughly as it is known."""
-    if seconds < 2:
-        return "a moment"
-    if seconds < 10:
-        return f"about {round(seconds)} s"
-    if seconds < 57:
-        return f"about {5 * round(seconds / 5)} s"
-    if seconds < 55 * 60:
-        return f"about {max(1, round(seconds / 60))} min"
-    hours = max(1, round(seconds / 3600))
-    return f"about {hours} hour{'s' if hours > 1 else ''}"
 
 
 def details(dream: Dream, theme_title: str) -> str:

@@ -14,6 +14,7 @@ from multidict import MultiDictProxy
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
 from bot.model import Dream, DreamRequest, Relation, Theme
 from bot.rights import Actor
+from bot.sizes import parse_size
 from bot.wall.addresses import Addresses
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
@@ -132,7 +133,7 @@ class Asking:
             raise ForbiddenError("This wall is for watching. Dreams are asked for on Discord.")
 
     async def _read(self, request: web.Request, theme: Theme, form: Form) -> DreamRequest:
-        width, height = _size(_text(form, "size"))
+        width, height = parse_size(_text(form, "size"))
         parent_id = _text(form, "parent") or None
         if parent_id is not None:
             await self._services.visible_dream(parent_id)
@@ -197,15 +198,6 @@ def _number(form: Form, name: str, label: str = "") -> float | None:
     if not math.isfinite(value):
         raise InvalidRequestError(name, f"{(label or name).capitalize()} must be a number.")
     return value
-
-
-def _size(text: str) -> tuple[int | None, int | None]:
-    if not text:
-        return None, None
-    width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.isdecimal() and height.isdecimal() and len(text) <= 20):
-        raise InvalidRequestError("size", "Size must be width and height, such as 512x384.")
-    return int(width), int(height)
 
 
 def _settings(form: Form, options: tuple[OptionInfo, ...]) -> dict[str, Setting]:

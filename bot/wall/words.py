@@ -8,6 +8,7 @@ import unicodedata
 from datetime import UTC, datetime
 
 from bot.model import Dream, DreamState, EventKind, Image, Live, Relation
+from bot.words import duration
 
 MAX_NAME = 40
 RELATIONS = {
@@ -38,20 +39,6 @@ def clean_name(text: str) -> str:
 def mark_of(person_id: str) -> str:
     """Return a short sign for a person, from which the id cannot be had back."""
     return hashlib.blake2s(person_id.encode(), digest_size=6).hexdigest()
-
-
-def duration(seconds: float) -> str:
-    """Say how long, as roughly as it is known."""
-    if seconds < 2:
-        return "a moment"
-    if seconds < 10:
-        return f"about {round(seconds)} s"
-    if seconds < 57:
-        return f"about {5 * round(seconds / 5)} s"
-    if seconds < 55 * 60:
-        return f"about {max(1, round(seconds / 60))} min"
-    hours = max(1, round(seconds / 3600))
-    return f"about {hours} hour{'s' if hours > 1 else ''}"
 
 
 def place(number: int) -> str:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bot.model import Dream, DreamState, Live, Person, Theme
 from bot.wall import words
 from bot.wall.choices import choices_for, sizes_of, usual_engine
+from bot.words import duration
 from generation.protocol import EngineInfo, ModelInfo, Recipe
 from tests.wall.fakes import ENGINES
 
@@ -103,7 +104,7 @@ def test_what_cannot_be_drawn_with_is_shown_but_not_offered() -> None:
     ],
 )
 def test_a_duration_is_said_as_roughly_as_it_is_known(seconds: float, said: str) -> None:
-    assert words.duration(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_places_in_line() -> None:
