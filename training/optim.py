@@ -15,16 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from generation.models.precision import has_bfloat16
+
 _NS = (3.4445, -4.7750, 2.0315)
 _NS_STEPS = 5
 _RMS = 0.2
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return the nearest semi-orthogonal matrix to [m, n], about (Newton-Schulz in bfloat16)."""
+    """Return the nearest semi-orthogonal matrix to [m, n], about.
+
+    Newton-Schulz, in bfloat16 where the device has it: the iteration bears the rounding.
+    """
     a, b, c = _NS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    fast = has_bfloat16(matrix.device)
+    x = (matrix.T if tall else matrix).to(torch.bfloat16 if fast else torch.float32)
     x = x / (x.norm() + 1e-7)
     for _ in range(_NS_STEPS):
         gram = x @ x.T

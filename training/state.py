@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from generation.models.precision import has_bfloat16
 from training.paths import subdir
 
 
@@ -22,8 +23,8 @@ def device() -> torch.device:
 
 
 def autocast(where: torch.device) -> torch.autocast:
-    """Return bf16 autocast for a device."""
-    return torch.autocast(where.type, torch.bfloat16)
+    """Return bf16 autocast where the device has bf16 of its own, else plain float32."""
+    return torch.autocast(where.type, torch.bfloat16, enabled=has_bfloat16(where))
 
 
 class Stretch:

@@ -19,6 +19,7 @@ from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.pipeline import to_images
 from training.clip import augment
 from training.evaluate import contact_sheet, encoders
+from training.state import autocast
 
 PROMPTS = (
     "a cat", "a red apple", "a dog", "sunset over the sea", "a green tree", "a blue butterfly",
@@ -48,7 +49,7 @@ def steer(texts: Sequence[str], steps: int, cutouts: int = 10, seed: int = 0) ->
         return (model.decode(through) + 1) / 2
 
     for _ in range(steps):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(z.device):
             image = picture().float().clamp(0, 1)
             many = image.repeat_interleave(cutouts, 0)
             views = augment(many, rng, torch.ones(len(many), dtype=torch.bool))

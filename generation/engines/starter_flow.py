@@ -11,6 +11,7 @@ from torch import Tensor
 from generation import starter
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
+from generation.models.precision import has_bfloat16
 
 
 class StarterFlow:
@@ -31,7 +32,7 @@ class StarterFlow:
             ) from error
         self._pipeline.use(clip=perceptor.model)
         self._perceptor = perceptor
-        self._bfloat16 = _has_bfloat16(device)
+        self._bfloat16 = has_bfloat16(device)
         self._release = release
         self.factor = FACTOR
         self.latent_channels = int(self._pipeline.transformer.config.latent_channels)
@@ -66,12 +67,3 @@ class StarterFlow:
     def close(self) -> None:
         """Give the perceptor back."""
         self._release()
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is the device's own: half the time there, and many times it elsewhere."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

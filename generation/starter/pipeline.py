@@ -20,6 +20,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from generation.models.precision import has_bfloat16
 from generation.starter import clip_tokenizer, load_clip, vqgan_config, vqgan_state_dict
 from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.text import token_states, tokenize
@@ -128,7 +129,8 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
         self, latents: Tensor, t: Tensor, text_states: Tensor, text_mask: Tensor
     ) -> Tensor:
         """Return noise minus picture [B, 8, h, w] at per-picture times ``t`` [B] in 0..1."""
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        fast = has_bfloat16(latents.device)
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=fast):
             out: Tensor = self.transformer(latents, t, text_states, text_mask)
         return out.float()
 
