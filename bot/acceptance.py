@@ -21,7 +21,8 @@ Also = Callable[[aiosqlite.Connection, Sequence[Dream]], Awaitable[None]]
 class Order:
     """Recipes to be drawn together, and whose and whence they are. `note` is for the person.
 
-    `images` are the kept pictures that they name.
+    `images` are the kept pictures that they name. With `parents` each recipe has its own parent
+    and that one's prompt.
 
     `also` writes what a front must not lose either, in the same transaction.
     """
@@ -35,6 +36,7 @@ class Order:
     guild_id: int | None = None
     channel_id: int | None = None
     parent_id: str | None = None
+    parents: Sequence[Dream] = ()
     relation: Relation | None = None
     note: str = ""
     also: Also | None = None
@@ -95,21 +97,26 @@ class Acceptance:
 
     def _dreams(self, order: Order, at_ms: int) -> list[Dream]:
         ids = [self._ids.next() for _ in order.recipes]
+        origins: list[tuple[str, str | None]]
+        origins = [(parent.prompt, parent.id) for parent in order.parents]
+        origins = origins or [(order.prompt, order.parent_id)] * len(ids)
         return [
             Dream(
                 id=dream_id,
                 ask_id=ids[0],
                 theme_id=order.theme.id,
                 person=order.person,
-                prompt=order.prompt,
+                prompt=prompt,
                 recipe=recipe,
                 state=DreamState.WAITING,
-                parent_id=order.parent_id,
+                parent_id=parent_id,
                 relation=order.relation,
                 background=order.background,
                 guild_id=order.guild_id,
                 channel_id=order.channel_id,
                 created_ms=at_ms,
             )
-            for dream_id, recipe in zip(ids, order.recipes, strict=True)
+            for dream_id, recipe, (prompt, parent_id) in zip(
+                ids, order.recipes, origins, strict=True
+            )
         ]

@@ -29,7 +29,9 @@ from bot.errors import ConfigError, DiskError
 from bot.feed import Feed
 from bot.library import Library
 from bot.limits import Limits
+from bot.offspring import Offspring
 from bot.scheduler_client import SchedulerCommand
+from bot.seeing import Seeing
 from bot.store import Store
 from bot.supervisor import Supervisor
 from bot.themes import Themes
@@ -58,6 +60,8 @@ class Services:
     themes: Themes
     dreams: Dreams
     supervisor: Supervisor
+    offspring: Offspring
+    seeing: Seeing
 
 
 @asynccontextmanager
@@ -91,7 +95,10 @@ async def services(
         stack.push_async_callback(dreams.stop)
         await supervisor.start(dreams)
         stack.push_async_callback(supervisor.stop, DRAIN_S)
-        yield Services(store, library, feed, themes, dreams, supervisor)
+        seeing = Seeing(supervisor, library)
+        stack.push_async_callback(seeing.close)
+        offspring = Offspring(dreams, supervisor)
+        yield Services(store, library, feed, themes, dreams, supervisor, offspring, seeing)
 
 
 async def run(config: Config, token: str | None) -> int:
@@ -149,6 +156,8 @@ async def in_discord(parts: Services, token: str | None) -> AsyncIterator[asynci
         channels=Channels(parts.store, parts.themes),
         dreams=parts.dreams,
         drawer=parts.supervisor,
+        offspring=parts.offspring,
+        seeing=parts.seeing,
     )
     discord = DiscordFront(front, token)
     await discord.start()

@@ -14,7 +14,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from bot.files import write_atomic
+from generation.protocol import EngineInfo, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,25 @@ class Checkpoints:
 
     def _path(self, dream_id: str) -> Path:
         return self._folder / f"{dream_id}{_SUFFIX}"
+
+
+def goes_on(parent: Recipe, child: Recipe, engine: EngineInfo | None) -> bool:
+    """Whether a child's recipe begins as its parent's ended: from that one's last checkpoint.
+
+    Then the picture is the same as if it had been drawn in one go.
+    """
+    if child.last_step <= parent.last_step:
+        return False
+    if child.steps != parent.steps and (engine is None or not engine.continues):
+        return False
+    alike = {"steps": 0, "until_step": None, "film": False, "steers": ()}
+    begun = child.steers[: len(parent.steers)]
+    later = child.steers[len(parent.steers) :]
+    return (
+        msgspec.structs.replace(parent, **alike) == msgspec.structs.replace(child, **alike)
+        and begun == parent.steers
+        and all(steer.step >= parent.last_step for steer in later)
+    )
 
 
 def _digest(step: int, data: bytes) -> bytes:

@@ -24,7 +24,7 @@ from bot.ids import is_id
 from bot.inits import DrawnFrom, Inits
 from bot.library import Library
 from bot.limits import Limits
-from bot.model import Dream, DreamRequest, Live, Person, Relation
+from bot.model import Dream, DreamRequest, Live, Person, Relation, Theme
 from bot.prompts import expand
 from bot.rights import Actor, check_may_change
 from bot.side_tasks import SideTasks
@@ -33,6 +33,9 @@ from bot.store import dreams as rows
 from bot.themes import Themes
 from bot.unfinished import RETRY_DELAYS_S, Unfinished
 from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
+
+Recipes = Callable[[Dream, Theme, Sequence[EngineInfo]], list[Recipe]]
+"""What is to become of a dream, in its theme, with the engines that there are."""
 
 FIRST_UP_S = 20.0
 MAX_PAGE = 200
@@ -156,6 +159,54 @@ class Dreams:
         )
         (again,) = await self._accept(self._write(order))
         return again
+
+    async def derive(
+        self,
+        dream_ids: Sequence[str],
+        recipes: Recipes,
+        actor: Actor,
+        relation: Relation,
+        *,
+        channel_id: int | None = None,
+        also: Also | None = None,
+    ) -> list[Dream]:
+        """Accept children of dreams of one stream, in one ask; `recipes` says what each becomes.
+
+        Every child has its parent's prompt. Pictures that its recipe names are kept already.
+
+        Raises:
+            As `ask` does; NotFoundError: one of the dreams, or a picture of it, is not here.
+        """
+        engines = await self._engines()
+        parents = [await self.get(dream_id) for dream_id in dict.fromkeys(dream_ids)]
+        if not parents:
+            raise InvalidRequestError("dream", "Say which dream.")
+        if len({parent.theme_id for parent in parents}) > 1:
+            raise InvalidRequestError(
+                "dream", "These dreams are of several streams. Choose those of one."
+            )
+        theme = await self._themes.by_id(parents[0].theme_id)
+        children = [
+            (parent, requests.check_recipe(recipe, theme, engines, self._limits))
+            for parent in parents
+            for recipe in recipes(parent, theme, engines)
+        ]
+        order = Order(
+            parents[0].prompt,
+            theme,
+            requests.check_person(actor.person),
+            [recipe for _, recipe in children],
+            guild_id=actor.guild_id,
+            channel_id=channel_id,
+            parents=[parent for parent, _ in children],
+            relation=relation,
+            also=also,
+        )
+        named = dict.fromkeys(name for _, recipe in children for name in recipe.named_pictures)
+        if not named:
+            return await self._accept(self._write(order))
+        await self._acceptance.check(order.person, len(children))
+        return await self._accept(self._write_named(order, tuple(named), ()))
 
     async def draw_recipe(
         self, slug: str, person: Person, recipe: Recipe, pictures: Sequence[bytes] = ()

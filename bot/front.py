@@ -9,6 +9,8 @@ from bot.drawing import Drawer
 from bot.dreams import Dreams
 from bot.feed import Feed
 from bot.library import Library
+from bot.offspring import Offspring
+from bot.seeing import Seeing
 from bot.store import Store
 from bot.themes import Themes
 
@@ -24,6 +26,8 @@ class Front:
     channels: Channels
     dreams: Dreams
     drawer: Drawer
+    offspring: Offspring
+    seeing: Seeing
 
     def steerable(self, engine: str) -> bool:
         """Say whether an engine's dreams can be steered; not where it is not known."""

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bot.drawing import DrawingListener
@@ -26,6 +26,8 @@ from generation.protocol import (
     Beat,
     Cancel,
     CannotStart,
+    Embed,
+    Embedded,
     EngineInfo,
     Failed,
     Job,
@@ -43,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 _Call = Callable[[DrawingListener], Awaitable[None]]
 
+_NOT_UP = "The drawing process is not up at present. Try again in a moment."
 _BACKLOG = 1000
 _WATCH_S = 0.25
 _KILLS = (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -117,6 +120,8 @@ class Supervisor:
         self._weights: dict[str, float] = {}
         self._calls: asyncio.Queue[_Call | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
+        self._embedding: dict[str, asyncio.Future[Embedded]] = {}
+        self._embedded = 0
 
     # --- Drawer ----------------------------------------------------------------------------
 
@@ -174,6 +179,35 @@ class Supervisor:
         """Set the streams' shares. They are kept, and told to each new process."""
         self._weights = dict(streams)
         self._send(Weights(self._weights))
+
+    @property
+    def perceptors(self) -> tuple[str, ...]:
+        """The models that can look at pictures, as the newest `Welcome` has them."""
+        return self._welcome.perceptors if self._welcome else ()
+
+    async def embed(
+        self, perceptor: str, pictures: Sequence[bytes] = (), texts: Sequence[str] = ()
+    ) -> Embedded:
+        """Return the vectors of encoded pictures and of texts; see `bot.seeing.Eyes`.
+
+        Raises:
+            SchedulerError: there is no process, or it ended before it answered.
+        """
+        if not self._up:
+            raise SchedulerError(_NOT_UP)
+        self._embedded += 1
+        name = f"e{self._embedded}"
+        answer: asyncio.Future[Embedded] = asyncio.get_running_loop().create_future()
+        self._embedding[name] = answer
+        try:
+            self._send(
+                Embed(id=name, perceptor=perceptor, pictures=tuple(pictures), texts=tuple(texts))
+            )
+            return await answer
+        except ProtocolError as error:
+            raise SchedulerError("These pictures are too large to be looked at.") from error
+        finally:
+            del self._embedding[name]
 
     def _send(self, message: ToScheduler) -> None:
         if self._up and self._life is not None:
@@ -271,6 +305,9 @@ class Supervisor:
         finally:
             self._up = False
             self._life = None
+            for answer in self._embedding.values():
+                if not answer.done():
+                    answer.set_exception(SchedulerError(_NOT_UP))
             for task in (reads, watch, exits):
                 task.cancel()
             await client.close()
@@ -323,6 +360,10 @@ class Supervisor:
                     self._rise(life, message)
                 case CannotStart():
                     life.cannot_start = message.reason
+                case Embedded():
+                    answer = self._embedding.get(message.id)
+                    if answer is not None and not answer.done():
+                        answer.set_result(message)
                 case _:
                     self._calls.put_nowait(_said(message))
             while self._calls.qsize() > _BACKLOG:

@@ -42,8 +42,14 @@ class UploadLimits:
             )
 
 
-def to_png(data: bytes, limits: UploadLimits | None = None, *, field: str = "init") -> bytes:
-    """Return the uploaded picture as a plain RGB PNG, upright, at most `KEPT_SIDE_PX` a side.
+def to_png(
+    data: bytes,
+    limits: UploadLimits | None = None,
+    *,
+    field: str = "init",
+    side: int = KEPT_SIDE_PX,
+) -> bytes:
+    """Return the uploaded picture as a plain RGB PNG, upright, at most `side` pixels a side.
 
     Raises:
         InvalidRequestError: it is not a still picture of a known kind, is damaged, or too large.
@@ -57,7 +63,7 @@ def to_png(data: bytes, limits: UploadLimits | None = None, *, field: str = "ini
             warnings.simplefilter("ignore")  # bounds of our own are checked below
             with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
                 _check(picture, limits, field)
-                return _encode(_upright(picture))
+                return _encode(_upright(picture, side))
     except InvalidRequestError:
         raise
     except Pillow.DecompressionBombError as error:
@@ -92,10 +98,10 @@ def _too_large(
     )
 
 
-def _upright(picture: Pillow.Image) -> Pillow.Image:
-    picture.draft("RGB", (KEPT_SIDE_PX, KEPT_SIDE_PX))  # lets JPEG decode at a fraction
+def _upright(picture: Pillow.Image, side: int) -> Pillow.Image:
+    picture.draft("RGB", (side, side))  # lets JPEG decode at a fraction
     upright = ImageOps.exif_transpose(picture)
-    upright.thumbnail((KEPT_SIDE_PX, KEPT_SIDE_PX), Pillow.Resampling.LANCZOS, reducing_gap=2.0)
+    upright.thumbnail((side, side), Pillow.Resampling.LANCZOS, reducing_gap=2.0)
     if upright.mode.startswith("I"):  # 16 bits a channel: Pillow would clip instead of scaling
         upright = upright.convert("I").point(lambda value: value / 257).convert("L")
     if "A" in upright.getbands() or "transparency" in upright.info:

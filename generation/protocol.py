@@ -20,6 +20,8 @@ import msgspec
 
 PROTOCOL_VERSION = 4
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
+"""So many fit into one `Embed`: what draws waits for it."""
 _LENGTH = struct.Struct(">I")
 
 Setting = bool | int | float | str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from bot.feed import Feed
 from bot.library import Library
 from bot.limits import Limits
 from bot.model import DreamRequest, Person
+from bot.offspring import Offspring
+from bot.seeing import Seeing
 from bot.store import Store
 from bot.themes import Themes
 from generation.protocol import (
     PROTOCOL_VERSION,
+    Embedded,
     EngineInfo,
     Finished,
     Job,
@@ -101,6 +104,7 @@ class FakeDrawer:
         self.paused: str | None = None
         self.device = ""
         self.engines: tuple[EngineInfo, ...] = ()
+        self.perceptors: tuple[str, ...] = ()
         self.jobs: dict[str, Job] = {}
         self.submitted: list[Job] = []
         self.room = asyncio.Event()
@@ -128,6 +132,11 @@ class FakeDrawer:
     def weights(self, streams: dict[str, float]) -> None:
         self.shares = streams
 
+    async def embed(
+        self, perceptor: str, pictures: Sequence[bytes] = (), texts: Sequence[str] = ()
+    ) -> Embedded:
+        return Embedded(id="", reason="Nothing looks at pictures in this test.")
+
 
 class Services:
     """One bot process's worth of services, over a folder."""
@@ -152,6 +161,8 @@ class Services:
             limits,
             **(quick | settings),
         )
+        self.offspring = Offspring(self.dreams, self.drawer)
+        self.seeing = Seeing(self.drawer, library)
 
     async def up(self, welcome: Welcome = WELCOME) -> None:
         self.drawer.up, self.drawer.engines = True, welcome.engines
@@ -205,6 +216,7 @@ async def services(
     try:
         yield made
     finally:
+        await made.seeing.close()
         await made.dreams.stop()
         await store.close()
         library.close()

@@ -30,6 +30,8 @@ def front_of(parts: Services) -> Front:
         channels=Channels(parts.store, parts.themes),
         dreams=parts.dreams,
         drawer=parts.drawer,
+        offspring=parts.offspring,
+        seeing=parts.seeing,
     )
 
 
