@@ -162,9 +162,9 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for, as either front hands it in: unchecked, None where not said.
 
     `init`, `mask` and `pictures` are encoded pictures as they were uploaded. `count` dreams are
-    made, with seeds one apart; with `until_step` they are first looks, which can be continued. A
-    `shape` is given in place of `width` and `height`.
-    `guild_id` and `channel_id` are where in Discord it is asked for.
+    made, with seeds one apart; with `until_step`, or with `first_look` where that step is left to
+    the engine, they end early and can be continued. A `shape` stands in place of `width` and
+    `height`. `guild_id` and `channel_id` are where in Discord it is asked for.
     """
 
     theme: str
@@ -185,6 +185,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     pictures: tuple[bytes, ...] = ()
     settings: dict[str, Setting] = {}
     until_step: int | None = None
+    first_look: bool = False
     film: bool = False
     background: bool = False
     exact: bool | None = None

@@ -30,6 +30,7 @@ SEEDS = 2**32
 MAX_PERSON_ID = 200
 MAX_PERSON_NAME = 80
 MAX_EXPANDED = 4
+FIRST_LOOK = 0.3  # of the steps: early enough to save time, late enough to tell what it will be
 
 N = TypeVar("N", EngineInfo, ModelInfo)
 
@@ -122,23 +123,11 @@ def check(
         guidance=_guidance(request.guidance, engine),
         strength=_number("strength", request.strength, 0.0, 1.0, default=0.7),
         settings=complete(request.settings, engine),
-        until_step=_until(request.until_step, steps),
+        until_step=_until(_first_look(request, steps), steps),
         film=request.film,
         exact=bool(request.exact),
         note=note,
     )
-
-
-def usual_steps(request: DreamRequest, theme: Theme, engines: Sequence[EngineInfo]) -> int:
-    """Return how many steps a request would take.
-
-    Raises:
-        InvalidRequestError: what is to draw it does not exist, or it cannot take so many.
-    """
-    engine, _ = choose_model(
-        engines, request.engine, request.model, theme, takes_init=request.init is not None
-    )
-    return _steps(request.steps, theme, engine)
 
 
 def uploads(request: DreamRequest) -> bool:
@@ -344,6 +333,12 @@ def _steps(steps: int | None, theme: Theme, engine: EngineInfo) -> int:
     if steps is None:
         return min(theme.steps or engine.default_steps, engine.max_steps)
     return _whole("steps", steps, 1, engine.max_steps)
+
+
+def _first_look(request: DreamRequest, steps: int) -> int | None:
+    if request.until_step is None and request.first_look:
+        return max(1, round(FIRST_LOOK * steps))
+    return request.until_step
 
 
 def _until(until_step: int | None, steps: int) -> int | None:

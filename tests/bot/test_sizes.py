@@ -11,7 +11,7 @@ from bot.errors import InvalidRequestError
 from bot.limits import Limits
 from bot.model import Shape, Theme
 from bot.options import parse_settings
-from bot.requests import check, usual_steps
+from bot.requests import check
 from bot.sizes import parse_size, shaped
 from tests.bot.drawer import DIFFUSION, FOURIER, request
 
@@ -71,7 +71,7 @@ def test_a_shape_keeps_to_the_themes_area() -> None:
 
 def test_a_shape_that_does_not_fit_is_refused() -> None:
     assert shaped(DIFFUSION, Shape.SQUARE, THEME) == (64, 64)
-    with pytest.raises(InvalidRequestError, match="no room for wide pictures.*64×64"):
+    with pytest.raises(InvalidRequestError, match=r"no room for wide pictures.*64×64"):
         shaped(DIFFUSION, Shape.WIDE, THEME)
 
 
@@ -82,11 +82,16 @@ def test_a_request_takes_a_size_or_a_shape() -> None:
         check(request(shape=Shape.WIDE, width=64), THEME, (FOURIER,), Limits())
 
 
-def test_the_usual_steps_are_those_that_would_be_taken() -> None:
-    engines = (FOURIER, DIFFUSION)
-    assert usual_steps(request(), THEME, engines) == 100
-    assert usual_steps(request(engine="diffusion"), THEME, engines) == 20
-    assert usual_steps(request(steps=7), THEME, engines) == 7
+def test_a_first_look_ends_after_a_part_of_the_steps() -> None:
+    def until(**changes: object) -> int | None:
+        plan = check(request(**changes), THEME, (FOURIER,), Limits())  # type: ignore[arg-type]
+        return plan.until_step
+
+    assert until(first_look=True) == 30
+    assert until(first_look=True, steps=2) == 1
+    assert until(first_look=True, steps=1) is None  # that is the whole picture
+    assert until(first_look=True, until_step=7) == 7
+    assert until() is None
 
 
 @pytest.mark.parametrize(
@@ -104,5 +109,5 @@ def test_options_are_read(text: str, settings: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("text", ["cutouts", "=3", "cutouts=", "a=1, a=2"])
 def test_what_are_no_options_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="options|Options|twice"):
+    with pytest.raises(InvalidRequestError, match=r"[Oo]ptions|twice"):
         parse_settings(text)
