@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", parents=[shared], help="say what is wrong, and the mend")
     doctor.set_defaults(run=_doctor)
+
+    models = commands.add_parser(
+        "models",
+        parents=[shared],
+        add_help=False,
+        help="list, pull, verify, convert, remove, add what draws",
+    )
+    models.add_argument("arguments", nargs=argparse.REMAINDER)
+    models.set_defaults(run=_models)
 
     config = commands.add_parser("config", help="about the settings").add_subparsers(
         required=True, metavar="COMMAND"
@@ -114,6 +124,18 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     _say_it_once()
     return asyncio.run(examine(find_config(arguments.config)))
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    """Hand over to a process that may import torch; this one never does."""
+    from bot.app import models_dir
+
+    folder = models_dir(load_config(find_config(arguments.config)))
+    command = [sys.executable, "-m", "generation.models", "--folder", str(folder)]
+    try:
+        return subprocess.run([*command, *arguments.arguments], check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 130
 
 
 def _say_it_once() -> None:
