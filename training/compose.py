@@ -5,23 +5,19 @@ Everything is a function of a numpy generator, so a scene is known by its seed.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.captions import Words, caption, names, with_article
+from training.captions import Words, caption, with_article
 from training.filters import apply_filter
-from training.lists import word_list
+from training.pictures import Pictures
 from training.places import paint, pattern
-from training.render import Rgba, set_paths
+from training.render import Rgba
 from training.scenery import COLOURS, Picture, Rng, rgb
-from training.sources import ICON_SETS, IconSet
 
-COMMON = word_list("common_nouns")
 _COUNTS = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",), 5: ("five",)}
 _SPOTS = {
     2: [(0.27, 0.5), (0.73, 0.5)],
@@ -30,6 +26,8 @@ _SPOTS = {
     5: [(0.25, 0.25), (0.75, 0.25), (0.5, 0.5), (0.25, 0.75), (0.75, 0.75)],
 }
 """Where the things of a counted group stand, as (x, y) in 0..1."""
+_NAMED_SHARE = 0.5
+"""Of the single things, how many are picked by noun and called by it."""
 _HUES = {"red": 0, "orange": 22, "yellow": 38, "green": 90, "turquoise": 125, "blue": 155,
          "purple": 195, "pink": 230}  # fmt: skip
 
@@ -41,84 +39,6 @@ class Example:
     picture: npt.NDArray[np.uint8]
     """[H, W, 3]"""
     caption: str
-
-
-class Pictures:
-    """Every rendered set, side by side, with the odds that each picture is drawn."""
-
-    def __init__(self, sets: tuple[IconSet, ...] = ICON_SETS) -> None:
-        self.pixels: list[npt.NDArray[np.uint8]] = []
-        self.words: list[Words] = []
-        self.where: list[tuple[int, int]] = []
-        self.sets: list[IconSet] = []
-        weights = []
-        for icon_set in sets:
-            pixel_path, word_path = set_paths(icon_set)
-            if not word_path.exists():
-                continue
-            number = len(self.sets)
-            self.sets.append(icon_set)
-            self.pixels.append(np.load(pixel_path, mmap_mode="r"))
-            for row, entry in enumerate(json.loads(word_path.read_text())):
-                found = Words(entry["label"], tuple(entry["tags"]), entry["weight"])
-                self.words.append(found)
-                self.where.append((number, row))
-                factor = max(found.weight, 1.3) * 3 if _is_common(found) else found.weight
-                weights.append(icon_set.weight * factor)
-        if not self.words:
-            raise FileNotFoundError("no pictures yet; run: python -m training render")
-        self.odds = np.cumsum(weights) / np.sum(weights)
-
-    @cached_property
-    def things(self) -> npt.NDArray[np.int64]:
-        """Indices of pictures with a short name, fit to be one of several in a scene."""
-        return np.array(
-            [
-                i
-                for i, words in enumerate(self.words)
-                if _is_thing(words) and self.sets[self.where[i][0]].weight >= 0.5
-            ]
-        )
-
-    @cached_property
-    def common_things(self) -> npt.NDArray[np.int64]:
-        """Indices of pictures of the commonest nouns."""
-        return np.array([i for i in self.things if _is_common(self.words[i])])
-
-    def pick(self, rng: Rng) -> int:
-        """Return a picture's index, by its odds."""
-        return int(np.searchsorted(self.odds, rng.random()))
-
-    def pick_thing(self, rng: Rng) -> int:
-        """Return a picture fit for a scene, mostly of a common noun."""
-        pool = self.common_things if rng.random() < 0.6 else self.things
-        return int(pool[rng.integers(len(pool))])
-
-    def rgba(self, index: int) -> Rgba:
-        """Return [128, 128, 4] uint8."""
-        number, row = self.where[index]
-        return np.asarray(self.pixels[number][row])
-
-    def name(self, index: int, rng: Rng) -> str:
-        """Return what to call a picture: its label or a synonym."""
-        return str(rng.choice(names(self.words[index].label)))
-
-    def styles(self, index: int) -> tuple[str, ...]:
-        """Return the style words of the picture's set."""
-        return self.sets[self.where[index][0]].styles
-
-
-def _is_common(words: Words) -> bool:
-    return any(
-        name.split()[-1] in COMMON
-        for name in (*names(words.label), words.label.removesuffix(" face"))
-    )
-
-
-def _is_thing(words: Words) -> bool:
-    parts = words.label.split()
-    drawn_often = words.weight >= 0.7 or _is_common(words)
-    return len(parts) <= 2 and drawn_often and not {"face", "hand", "finger"} & set(parts)
 
 
 def plural(noun: str) -> str:
@@ -183,13 +103,13 @@ def paste(
 def _backdrop(rng: Rng, width: int, height: int) -> tuple[Picture, str, float]:
     """Return a background for one thing, the words it adds and where the ground is (0: none)."""
     draw = rng.random()
-    if draw < 0.36:
+    if draw < 0.42:
         return np.ones((height, width, 3), np.float32), "", 0.0
-    if draw < 0.56:
+    if draw < 0.62:
         name = str(rng.choice(list(COLOURS)))
         words = f" on a {name} background" if rng.random() < 0.6 else ""
         return np.broadcast_to(rgb(COLOURS[name], rng), (height, width, 3)).copy(), words, 0.0
-    if draw < 0.68:
+    if draw < 0.7:
         return pattern(rng, width, height).picture, "", 0.0
     scenery = paint(rng, width, height)
     words = f" {scenery.place}" if rng.random() < 0.85 else ""
@@ -198,8 +118,13 @@ def _backdrop(rng: Rng, width: int, height: int) -> tuple[Picture, str, float]:
 
 def one_thing(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Picture, str]:
     """Compose a single picture: large on a plain background, or standing in a scenery."""
-    index = pictures.pick(rng)
-    image, words = pictures.rgba(index), pictures.words[index]
+    if rng.random() < _NAMED_SHARE:
+        index, noun = pictures.pick_named(rng)
+        words = Words(noun, (), 1.0)
+    else:
+        index = pictures.pick(rng)
+        words = pictures.words[index]
+    image = pictures.rgba(index)
     styles = pictures.styles(index)
     if rng.random() < 0.13:
         colour = str(rng.choice(_NAMES))
@@ -223,13 +148,13 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
     """Compose a counted group, or two things related in space."""
     canvas, place, ground = _backdrop(rng, width, height)
     short = min(width, height)
-    index = pictures.pick_thing(rng)
-    image, noun = pictures.rgba(index), pictures.name(index, rng)
+    index, noun = pictures.pick_thing(rng)
+    image = pictures.rgba(index)
     if rng.random() < 0.25:
         colour = str(rng.choice(_NAMES))
         image, noun = recolour(image, colour), f"{colour} {noun}"
     line = min(ground, 0.8) if ground else 0.5
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         count = int(rng.choice([2, 2, 3, 3, 4, 5]))
         side = int(short * {2: 0.5, 3: 0.42, 4: 0.4, 5: 0.34}[count])
         spots = _SPOTS[count]
@@ -240,8 +165,8 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
             paste(canvas, image, x + rng.normal(0, 0.015),
                   (line if row else y) + rng.normal(0, 0.015), side)  # fmt: skip
         return canvas, f"{rng.choice(_COUNTS[count])} {plural(noun)}{place}"
-    other = pictures.pick_thing(rng)
-    second, name = pictures.rgba(other), pictures.name(other, rng)
+    other, name = pictures.pick_thing(rng)
+    second = pictures.rgba(other)
     side = int(short * rng.uniform(0.44, 0.52))
     a, b = with_article(noun), with_article(name)
     if rng.random() < 0.72:
@@ -258,12 +183,12 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
 
 
 def example(pictures: Pictures, rng: Rng, width: int = 128, height: int = 128) -> Example:
-    """Compose one seeded training example: 62 % one thing, 16 % several, 22 % scenery alone."""
+    """Compose one seeded training example: 64 % one thing, 20 % several, 16 % scenery alone."""
     draw = rng.random()
-    if draw < 0.62:
+    if draw < 0.64:
         canvas, text = one_thing(pictures, rng, width, height)
         filtered = 0.1
-    elif draw < 0.78:
+    elif draw < 0.84:
         canvas, text = several(pictures, rng, width, height)
         filtered = 0.08
     else:

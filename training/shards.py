@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.compose import Pictures, example
+from training.compose import example
 from training.paths import subdir
+from training.pictures import Pictures
 
 HELD_OUT = 1_000_000
 SHAPES: dict[str, tuple[int, int]] = {

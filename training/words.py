@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.captions import emoji_words, with_article
-from training.compose import COMMON
 from training.fetch import package_dir
 from training.filters import FILTERS
+from training.pictures import COMMON, FURTHER
 from training.scenery import COLOURS, Rng
 
 _GLOSS_WORDS = 14
@@ -66,7 +66,7 @@ def nouns() -> tuple[str, ...]:
     """Return what pictures show: labels, tags, common nouns (repeated: they matter most)."""
     found = [words.label for words in emoji_words().values()]
     found += [tag for words in emoji_words().values() for tag in words.tags]
-    return tuple(found) + tuple(COMMON) * 20
+    return tuple(found) + (*sorted(COMMON), *sorted(FURTHER)) * 20
 
 
 def _noun(rng: Rng) -> str:

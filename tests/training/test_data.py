@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.captions import Words, caption, slug, with_article
-from training.compose import Pictures, example, plural, recolour
+from training.captions import Words, caption, names, slug, with_article
+from training.compose import example, plural, recolour
 from training.filters import FILTERS
 from training.packs import pack, unpack
+from training.pictures import Pictures
 from training.places import PAINTERS, paint
 from training.render import render_svg, svg_document
 from training.shards import Shards, make_shard, shard_path
@@ -68,6 +69,15 @@ def test_a_seed_is_a_scene(cache: Path) -> None:
 
     assert draw(4) == draw(4)
     assert draw(4) != draw(5)
+
+
+def test_every_common_noun_is_as_likely_as_the_others(cache: Path) -> None:
+    pictures, rng = Pictures(), np.random.default_rng(0)
+    picked = [pictures.pick_named(rng) for _ in range(600)]
+    counts = {noun: [n for _, n in picked].count(noun) for _, noun in picked}
+    assert counts.keys() == {"cat", "dog", "heart", "house", "tree"}
+    assert all(85 < count < 155 for count in counts.values()), counts
+    assert all(noun in names(pictures.words[index].label) for index, noun in picked)
 
 
 def test_recolouring_keeps_the_outline(cache: Path) -> None:
