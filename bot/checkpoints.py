@@ -1,15 +1,19 @@
-"""The newest checkpoint of every unfinished dream, one file each.
+"""The newest checkpoint of every unfinished dream, one file each; and of those that can go on.
 
 A checkpoint only saves work: losing one costs steps, not a dream. So the files are whole or
 absent after a crash of the process, but not synced, and carry a checksum that tells one which a
-power cut has torn. Files of dreams that are over are swept away. These functions block.
+power cut has torn. Files of dreams that are over are swept away, but for those that were put by
+(`put_by`): a finished dream that can go on keeps its last one for some days, as far as there is
+room. These functions block.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import struct
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -25,13 +29,24 @@ _MAGIC = b"DSCP0001"
 _DIGEST_BYTES = 16
 _HEADER = struct.Struct(f">{len(_MAGIC)}sQ{_DIGEST_BYTES}s")
 _SUFFIX = ".checkpoint"
+KEPT_S = 5 * 24 * 3600.0
+KEPT_BYTES = 2 * 1024**3
 
 
 class Checkpoints:
-    """A folder of checkpoints, named by dream."""
+    """A folder of checkpoints, named by dream.
 
-    def __init__(self, folder: Path) -> None:
+    What was put by stays for `kept_s` seconds after its last use, the newest of it within
+    `kept_bytes`.
+    """
+
+    def __init__(
+        self, folder: Path, *, kept_s: float = KEPT_S, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         self._folder = folder
+        self._kept = folder / "kept"
+        self._kept_s = kept_s
+        self._kept_bytes = kept_bytes
 
     def write(self, dream_id: str, step: int, data: bytes) -> None:
         """Keep a checkpoint in place of the one before.
@@ -44,31 +59,60 @@ class Checkpoints:
 
     def read(self, dream_id: str) -> bytes | None:
         """Return the newest checkpoint; None if there is none, or only a damaged one."""
-        try:
-            content = self._path(dream_id).read_bytes()
-            magic, step, digest = _HEADER.unpack_from(content)
-        except FileNotFoundError:
-            return None
-        except (OSError, struct.error) as error:
-            log.warning("The checkpoint of dream %s cannot be read: %s", dream_id, error)
-            return None
-        data = content[_HEADER.size :]
-        if magic != _MAGIC or digest != _digest(step, data):
-            log.warning("The checkpoint of dream %s is damaged; it begins anew", dream_id)
-            return None
-        return data
+        return _read(self._path(dream_id))
+
+    def read_put_by(self, dream_id: str) -> bytes | None:
+        """Return what a finished dream can go on from; None as for `read`."""
+        path = self._put_by(dream_id)
+        data = _read(path)
+        if data is not None:
+            with suppress(OSError):
+                os.utime(path)
+            return data
+        return self.read(dream_id)  # it has just ended
+
+    def put_by(self, dream_id: str) -> None:
+        """Keep a finished dream's newest checkpoint, if there is one, and make room for it."""
+        with suppress(OSError):
+            self._kept.mkdir(parents=True, exist_ok=True)
+            self._path(dream_id).replace(self._put_by(dream_id))
+        self.retain()
+
+    def retain(self) -> int:
+        """Remove what was put by too long ago, or is too much; return how many files."""
+        found: list[tuple[float, int, Path]] = []
+        with suppress(OSError):
+            for entry in os.scandir(self._kept):
+                with suppress(OSError):
+                    status = entry.stat()
+                    found.append((status.st_mtime, status.st_size, Path(entry.path)))
+        oldest = time.time() - self._kept_s
+        room, removed = self._kept_bytes, 0
+        for used, size, path in sorted(found, reverse=True):
+            room -= size
+            if used < oldest or room < 0 or path.suffix != _SUFFIX:
+                with suppress(OSError):
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def delete(self, dream_id: str) -> None:
-        """Remove a dream's checkpoint, if there is one."""
-        with suppress(OSError):
-            self._path(dream_id).unlink(missing_ok=True)
+        """Remove a dream's checkpoint, also one that was put by, if there is one."""
+        for path in (self._path(dream_id), self._put_by(dream_id)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def sweep(self, unfinished: Collection[str]) -> int:
-        """Remove what belongs to no unfinished dream, and return how many files those were."""
+        """Remove what belongs to no unfinished dream, and what was put by for too long.
+
+        Returns how many files those were.
+        """
         if not self._folder.is_dir():
             return 0
-        removed = 0
+        removed = self.retain()
         for path in self._folder.iterdir():
+            if path == self._kept:
+                continue
             if path.suffix != _SUFFIX or path.stem not in unfinished:
                 with suppress(OSError):
                     path.unlink()
@@ -77,6 +121,9 @@ class Checkpoints:
 
     def _path(self, dream_id: str) -> Path:
         return self._folder / f"{dream_id}{_SUFFIX}"
+
+    def _put_by(self, dream_id: str) -> Path:
+        return self._kept / f"{dream_id}{_SUFFIX}"
 
 
 def goes_on(parent: Recipe, child: Recipe, engine: EngineInfo | None) -> bool:
@@ -96,6 +143,22 @@ def goes_on(parent: Recipe, child: Recipe, engine: EngineInfo | None) -> bool:
         and begun == parent.steers
         and all(steer.step >= parent.last_step for steer in later)
     )
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+        magic, step, digest = _HEADER.unpack_from(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, struct.error) as error:
+        log.warning("The checkpoint %s cannot be read: %s", path.name, error)
+        return None
+    data = content[_HEADER.size :]
+    if magic != _MAGIC or digest != _digest(step, data):
+        log.warning("The checkpoint %s is damaged, and not used", path.name)
+        return None
+    return data
 
 
 def _digest(step: int, data: bytes) -> bytes:

@@ -13,16 +13,16 @@ from collections.abc import Collection
 import msgspec
 
 from bot.active import Active
-from bot.checkpoints import Checkpoints
+from bot.checkpoints import Checkpoints, goes_on
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.library import Library
-from bot.model import PendingSteer
+from bot.model import Dream, PendingSteer, Relation
 from bot.quarantine import Quarantine
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import dreams as rows
-from generation.protocol import Checkpoint, Job
+from generation.protocol import Checkpoint, EngineInfo, Job
 
 STOP_S = 5.0
 
@@ -74,10 +74,11 @@ class Handover:
                 sha256: await self._library.read(sha256)
                 for sha256 in active.dream.recipe.named_pictures
             }
-            if active.saving is not None:
-                await asyncio.wait([active.saving])
+            await self.saved(active)
             if active.resumable and not active.anew:
                 checkpoint = await self._library.run(self._checkpoints.read, active.dream.id)
+            if checkpoint is None and not active.anew:
+                checkpoint = await self._of_parent(active.dream)
             # The drawer may have gone, and come back, while the files were read.
             if not self._wanted(active):
                 return
@@ -91,6 +92,7 @@ class Handover:
                     person=active.dream.person.id,
                     pictures=pictures,
                     checkpoint=checkpoint,
+                    background=active.dream.background,
                     attempt=max(standing.attempt, int(standing.suspect)),
                     fell_at=standing.step if standing.suspect else 0,
                     gpu_s=active.dream.gpu_s,
@@ -115,11 +117,40 @@ class Handover:
         if active.saving is None or active.saving.done():
             active.saving = self._tasks.spawn(self._save(active))
 
-    async def clean(self, active: Active) -> None:
-        """Remove the checkpoint of a dream that has ended."""
+    async def saved(self, active: Active) -> None:
+        """Wait until the checkpoint that came last is written down, or cannot be."""
         if active.saving is not None:
             await asyncio.wait([active.saving])
-        await self._library.run(self._checkpoints.delete, active.dream.id)
+
+    async def clean(self, active: Active, *, done: bool = False) -> None:
+        """Remove the checkpoint of a dream that has ended; of one that can go on, put it by."""
+        await self.saved(active)
+        recipe = active.dream.recipe
+        engine = self._engine(recipe.engine)
+        if done and (recipe.until_step is not None or (engine is not None and engine.continues)):
+            await self._library.run(self._checkpoints.put_by, active.dream.id)
+        else:
+            await self.forget(active.dream.id)
+
+    async def forget(self, dream_id: str) -> None:
+        """Remove all checkpoints of a dream."""
+        await self._library.run(self._checkpoints.delete, dream_id)
+
+    async def _of_parent(self, dream: Dream) -> bytes | None:
+        """Return the checkpoint to go on from where the dream goes on with its parent."""
+        if dream.relation is not Relation.CONTINUE or dream.parent_id is None:
+            return None
+        try:
+            parent = await rows.by_id(self._store, dream.parent_id)
+        except TROUBLE:
+            return None  # drawn from its beginning it becomes the same picture
+        engine = self._engine(dream.recipe.engine)
+        if parent is None or not goes_on(parent.recipe, dream.recipe, engine):
+            return None
+        return await self._library.run(self._checkpoints.read_put_by, parent.id)
+
+    def _engine(self, name: str) -> EngineInfo | None:
+        return next((engine for engine in self._drawer.engines if engine.name == name), None)
 
     def _wanted(self, active: Active) -> bool:
         return self._drawer.up and not active.ending

@@ -325,6 +325,8 @@ class Unfinished:
 
     async def _finish(self, active: Active, message: protocol.Finished) -> None:
         """Keep the picture and end the dream, or let it be drawn again."""
+        # Whoever lets it go on, once it has ended, finds its last checkpoint.
+        await self._handover.saved(active)
         try:
             kept = await self._endings.done_surely(
                 active,
@@ -340,7 +342,7 @@ class Unfinished:
             self._try_again(active, "The picture could not be kept.")
         else:
             if kept:
-                self._forget(active)
+                self._forget(active, done=True)
             else:
                 self._resume(active)
 
@@ -363,6 +365,10 @@ class Unfinished:
             self._drawer.cancel(active.dream.id)
         return first
 
+    async def forget_checkpoint(self, dream_id: str) -> None:
+        """Remove what is kept of a dream that is over, to go on from."""
+        await self._handover.forget(dream_id)
+
     def _resume(self, active: Active) -> None:
         """Let a dream go on whose end could not be written down; what was reported is lost."""
         if not active.ended.is_set():
@@ -378,13 +384,13 @@ class Unfinished:
         await self._endings.without_picture_surely(active.dream, state, reason)
         self._forget(active)
 
-    def _forget(self, active: Active) -> None:
+    def _forget(self, active: Active, *, done: bool = False) -> None:
         """Let go of a dream whose end has been committed."""
         active.ending = True
         self._active.pop(active.dream.id, None)
         self._quarantine.forget(active.dream.id)
         active.ended.set()
-        self._tasks.spawn(self._handover.clean(active))
+        self._tasks.spawn(self._handover.clean(active, done=done))
 
     # --- small things ------------------------------------------------------------------------
 

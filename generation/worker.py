@@ -297,6 +297,8 @@ class Worker:
             reason = TOO_LARGE if out_of_memory else BROKEN
             self._fail(turn, job_id, reason, detail, retry=out_of_memory)
             return
+        if run.recipe.until_step is not None or engine.info.continues:
+            self._save(run)  # another job may go on from here
         self._encoder.finished(job_id, run.recipe, run.score, picture)
         self._drop(job_id)
         turn.ended.append(job_id)

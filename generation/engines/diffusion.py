@@ -264,7 +264,7 @@ class DiffusionEngine:
                 continue
             run.latents, run.denoised = latents[row].clone(), denoised[row].clone()
             run.step += 1
-            if run.step >= run.recipe.steps:
+            if run.done:
                 run.score = self._score(run)
 
     def _guided(self, runs: Sequence[DiffusionRun]) -> Callable[[Tensor, Tensor], Tensor]:

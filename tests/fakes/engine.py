@@ -98,6 +98,7 @@ class FakeEngine:
             takes_init=True,
             takes_negative=True,
             steerable=True,
+            continues=True,
             options=_options(),
         )
 

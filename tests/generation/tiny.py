@@ -95,6 +95,7 @@ def engine(model: str = "vqgan", *, exact: bool = False) -> ClipSteeredEngine:
         takes_init=True,
         takes_negative=True,
         steerable=True,
+        continues=True,
         options=clip_options(
             Perceptors.names, cutouts=4, kind="classic", learning_rate=0.3, start="chance"
         ),
