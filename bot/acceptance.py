@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import aiosqlite
+import msgspec
 
 from bot.ids import IdMaker, now_ms
 from bot.limits import Limits
@@ -24,7 +25,8 @@ class Order:
     `images` are the kept pictures that they name. With `parents` each recipe has its own parent
     and that one's prompt.
 
-    `also` writes what a front must not lose either, in the same transaction.
+    `also` writes what a front must not lose either, in the same transaction. It may raise what
+    refuses them, and keep them from being published.
     """
 
     prompt: str
@@ -80,7 +82,16 @@ class Acceptance:
             await people.upsert(connection, order.person, at_ms)
             for image in order.images:
                 await images.insert(connection, image, at_ms)
+            if not await people.publishes_now(connection, order.person.id):
+                dreams = [msgspec.structs.replace(dream, published=False) for dream in dreams]
             await rows.insert(connection, dreams)
+            if order.also is not None:
+                await order.also(connection, dreams)
+                published = await rows.published_now(connection, dreams[0].ask_id)
+                dreams = [
+                    msgspec.structs.replace(dream, published=published[dream.id])
+                    for dream in dreams
+                ]
             for dream in dreams:
                 await events.append(
                     connection,
@@ -89,10 +100,8 @@ class Acceptance:
                     at_ms,
                     dream_id=dream.id,
                     person_id=dream.person.id,
-                    payload=payload,
+                    payload=payload if dream.published else payload | {"published": False},
                 )
-            if order.also is not None:
-                await order.also(connection, dreams)
         return dreams
 
     def _dreams(self, order: Order, at_ms: int) -> list[Dream]:

@@ -27,11 +27,14 @@ from bot.config import TOKEN_VARIABLE, Config
 from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError, DiskError
 from bot.feed import Feed
+from bot.gate import Gate
 from bot.library import Library
 from bot.limits import Limits
+from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.scheduler_client import SchedulerCommand
 from bot.seeing import Seeing
+from bot.settings import Settings
 from bot.store import Store
 from bot.supervisor import Supervisor
 from bot.themes import Themes
@@ -62,6 +65,8 @@ class Services:
     supervisor: Supervisor
     offspring: Offspring
     seeing: Seeing
+    settings: Settings
+    moderation: Moderation
 
 
 @asynccontextmanager
@@ -98,7 +103,21 @@ async def services(
         seeing = Seeing(supervisor, library)
         stack.push_async_callback(seeing.close)
         offspring = Offspring(dreams, supervisor)
-        yield Services(store, library, feed, themes, dreams, supervisor, offspring, seeing)
+        settings, moderation = Settings(store), Moderation(store, dreams)
+        await settings.start()
+        await moderation.start()
+        yield Services(
+            store,
+            library,
+            feed,
+            themes,
+            dreams,
+            supervisor,
+            offspring,
+            seeing,
+            settings,
+            moderation,
+        )
 
 
 async def run(config: Config, token: str | None) -> int:
@@ -158,6 +177,9 @@ async def in_discord(parts: Services, token: str | None) -> AsyncIterator[asynci
         drawer=parts.supervisor,
         offspring=parts.offspring,
         seeing=parts.seeing,
+        settings=parts.settings,
+        moderation=parts.moderation,
+        gate=Gate(parts.settings, parts.moderation),
     )
     discord = DiscordFront(front, token)
     await discord.start()

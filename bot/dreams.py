@@ -18,15 +18,16 @@ from bot import requests
 from bot.acceptance import Acceptance, Also, Order
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
-from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
+from bot.errors import GoneError, InvalidRequestError, NotFoundError, SchedulerError
 from bot.feed import Feed
 from bot.ids import is_id
-from bot.inits import DrawnFrom, Inits
+from bot.inits import DrawnFrom, Inits, StartGoneError
 from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Live, Person, Relation, Theme
 from bot.prompts import expand
-from bot.rights import Actor, check_may_change
+from bot.removal import Removal
+from bot.rights import Actor, check_may_change, check_may_see
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import dreams as rows
@@ -69,6 +70,7 @@ class Dreams:
         self._unfinished = Unfinished(store, library, feed, drawer, self._disk, retry_delays_s)
         self._acceptance = Acceptance(store, self._limits)
         self._inits = Inits(store, library, self._disk)
+        self._removal = Removal(store, library)
         self._tasks = SideTasks()
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
@@ -76,6 +78,7 @@ class Dreams:
     async def start(self) -> None:
         """Take up what an earlier process left unfinished. Call it before the drawer starts."""
         await self._library.sweep()
+        await self._removal.remove_files()
         await self._acceptance.start()
         await self._unfinished.start(await self._themes.list())
 
@@ -109,7 +112,9 @@ class Dreams:
         theme = await self._themes.get(request.theme)
         plan = requests.check(request, theme, engines, self._limits)
         if request.parent_id is not None:
-            await self.get(request.parent_id)
+            parent = await self.existing(request.parent_id)
+            parents_theme = await self._themes.by_id(parent.theme_id)
+            check_may_see(parent, parents_theme, theme, request.channel_id)
 
         def order(drawn_from: DrawnFrom) -> Order:
             return Order(
@@ -141,7 +146,7 @@ class Dreams:
             As `ask` does; NotFoundError: there is no such dream.
         """
         engines = await self._engines()
-        dream = await self.get(dream_id)
+        dream = await self.existing(dream_id)
         theme = await self._themes.by_id(dream.theme_id)
         recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
         if not same_seed:
@@ -157,7 +162,7 @@ class Dreams:
             relation=Relation.REROLL,
             also=also,
         )
-        (again,) = await self._accept(self._write(order))
+        (again,) = await self._accept(self._write_named(order, recipe.named_pictures, ()))
         return again
 
     async def derive(
@@ -178,7 +183,7 @@ class Dreams:
             As `ask` does; NotFoundError: one of the dreams, or a picture of it, is not here.
         """
         engines = await self._engines()
-        parents = [await self.get(dream_id) for dream_id in dict.fromkeys(dream_ids)]
+        parents = [await self.existing(dream_id) for dream_id in dict.fromkeys(dream_ids)]
         if not parents:
             raise InvalidRequestError("dream", "Say which dream.")
         if len({parent.theme_id for parent in parents}) > 1:
@@ -228,7 +233,7 @@ class Dreams:
         await self._acceptance.check(order.person, 1)
         try:
             (dream,) = await self._accept(self._write_named(order, recipe.named_pictures, pictures))
-        except NotFoundError:
+        except StartGoneError:
             raise InvalidRequestError(
                 "init",
                 "This recipe is drawn from a picture that is not here. Give that same picture "
@@ -270,6 +275,8 @@ class Dreams:
     async def _write_named(
         self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]
     ) -> list[Dream]:
+        if not sha256s:
+            return await self._write(order)
         async with self._inits.named(sha256s, given) as images:
             return await self._write(replace(order, images=images))
 
@@ -285,7 +292,7 @@ class Dreams:
     # --- looking -----------------------------------------------------------------------------
 
     async def get(self, dream_id: str) -> Dream:
-        """Return a dream as it is at this moment.
+        """Return a dream as it is at this moment; one that was deleted as its tombstone.
 
         Raises:
             NotFoundError: there is none with this id.
@@ -295,10 +302,24 @@ class Dreams:
             raise NotFoundError("There is no such dream.")
         return self._unfinished.present(dream)
 
+    async def existing(self, dream_id: str) -> Dream:
+        """Return a dream that has not been deleted, as it is at this moment.
+
+        Raises:
+            NotFoundError: there is none with this id; a GoneError where it was deleted.
+        """
+        dream = await self.get(dream_id)
+        if dream.deleted_ms is not None:
+            raise GoneError
+        return dream
+
     async def recent(
         self, theme_id: int | None, *, before: str | None = None, limit: int = 48
     ) -> list[Dream]:
-        """Return dreams that have their picture, newest first; `before` is an id to go on from."""
+        """Return dreams that may be shown anywhere and have their picture, newest first.
+
+        `before` is an id to go on from.
+        """
         return await rows.finished(self._store, theme_id, before, max(1, min(limit, MAX_PAGE)))
 
     async def unfinished(self, theme_id: int | None) -> list[Dream]:
@@ -378,7 +399,7 @@ class Dreams:
             InvalidRequestError: it is over already.
             DiskError, StoreError: nothing can be kept at present.
         """
-        dream = await self.get(dream_id)
+        dream = await self.existing(dream_id)
         check_may_change(dream, actor)
         active = self._unfinished.get(dream_id)
         if active is None or not await self._tasks.finish(
@@ -386,10 +407,45 @@ class Dreams:
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 
-    async def steer(self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10) -> None:
+    async def delete(self, dream_id: str, actor: Actor) -> None:
+        """Take a dream away for good: its words, recipe, picture and files. A tombstone stays.
+
+        One that is not over is ended first. Once this returns, it is deleted, whatever dies.
+
+        Raises:
+            NotFoundError: there is no such dream; a GoneError where it was deleted before.
+            ForbiddenError: it is neither theirs nor theirs to moderate.
+            DiskError, StoreError: nothing can be written at present; it is still there.
+        """
+        check_may_change(await self.existing(dream_id), actor)
+        actor = msgspec.structs.replace(actor, person=requests.check_person(actor.person))
+        await self._tasks.finish(self._delete(dream_id, actor))
+
+    async def _delete(self, dream_id: str, actor: Actor) -> None:
+        while not (dream := await self.existing(dream_id)).state.final:
+            active = self._unfinished.get(dream_id)
+            if active is None:  # it is being accepted, or ended, at this very moment
+                await asyncio.sleep(0.05)
+            else:
+                await self._unfinished.cancel(active, actor.person)
+        if not await self._removal.bury(dream, actor):
+            raise GoneError
+        await self._unfinished.forget_checkpoint(dream_id)
+        await self._removal.remove_files()
+
+    async def steer(
+        self,
+        dream_id: str,
+        actor: Actor,
+        prompt: str,
+        glide_steps: int = 10,
+        *,
+        check: Callable[[str, Theme], None] | None = None,
+    ) -> None:
         """Let an unfinished dream glide to another prompt. It is done when the feed says so.
 
         Once this returns, it is asked of whatever draws until it is answered, whatever dies.
+        `check` may refuse the prompt as it is drawn in the dream's theme, by raising.
 
         Raises:
             NotFoundError: there is no such dream.
@@ -399,7 +455,7 @@ class Dreams:
             SchedulerError: nothing can be drawn at present.
             DiskError, StoreError: nothing can be kept at present.
         """
-        dream = await self.get(dream_id)
+        dream = await self.existing(dream_id)
         check_may_change(dream, actor)
         prompt = requests.check_prompt(prompt, self._limits)
         recipe = dream.recipe
@@ -419,6 +475,8 @@ class Dreams:
         if not self._drawer.up:
             raise SchedulerError("Drawing is just starting again. Try to steer in a moment.")
         expanded = expand(prompt, theme, recipe.seed)
+        if check is not None:
+            check(expanded, theme)
         if not await self._tasks.finish(
             self._unfinished.steer(
                 active, requests.check_person(actor.person), expanded, glide_steps

@@ -13,7 +13,7 @@ from bot.active import Active
 from bot.disk import TROUBLE, DiskWatch
 from bot.ids import now_ms
 from bot.library import Library
-from bot.model import Dream, DreamState, EventKind, Person
+from bot.model import Dream, DreamState, EventKind, Image, Person
 from bot.store import Store, events, images, people
 from bot.store import dreams as rows
 from generation.protocol import Finished
@@ -42,6 +42,15 @@ class Endings:
         image = await self._library.keep(
             finished.png, finished.recipe, prompt=dream.prompt, licence=licence
         )
+        first = False
+        try:
+            first = await self._write_done(dream, finished, image)
+        finally:
+            await self._library.let_go(image.sha256, named=first)
+        self._disk.succeeded()
+        return first
+
+    async def _write_done(self, dream: Dream, finished: Finished, image: Image) -> bool:
         at_ms = now_ms()
         async with self._store.write() as connection:
             await images.insert(connection, image, at_ms)
@@ -64,7 +73,8 @@ class Endings:
                     person_id=dream.person.id,
                     payload={"sha256": image.sha256, "width": image.width, "height": image.height},
                 )
-        self._disk.succeeded()
+            else:
+                await images.forget_unnamed(connection, image.sha256)
         return first
 
     async def done_surely(

@@ -11,6 +11,7 @@
     └── RequestError         what was asked cannot be done
         ├── InvalidRequestError   a value is wrong; holds the field's name
         ├── NotFoundError
+        │   └── GoneError         it was deleted
         ├── ForbiddenError
         └── LimitError            too much at once; holds when to try again
 
@@ -71,6 +72,13 @@ class InvalidRequestError(RequestError):
 
 class NotFoundError(RequestError):
     """There is no such thing, or it may not be seen."""
+
+
+class GoneError(NotFoundError):
+    """It was there, and was deleted."""
+
+    def __init__(self, message: str = "This dream was deleted.") -> None:
+        super().__init__(message)
 
 
 class ForbiddenError(RequestError):

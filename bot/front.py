@@ -8,9 +8,13 @@ from bot.channels import Channels
 from bot.drawing import Drawer
 from bot.dreams import Dreams
 from bot.feed import Feed
+from bot.gate import Gate
 from bot.library import Library
+from bot.model import Theme, Visibility
+from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.seeing import Seeing
+from bot.settings import Settings
 from bot.store import Store
 from bot.themes import Themes
 
@@ -28,7 +32,21 @@ class Front:
     drawer: Drawer
     offspring: Offspring
     seeing: Seeing
+    settings: Settings
+    moderation: Moderation
+    gate: Gate
+    wall_url: str = ""
+
+    def page_of(self, theme: Theme) -> str | None:
+        """Return the address of a theme's stream on the wall; None where people cannot open it."""
+        if not self.wall_url or theme.visibility is Visibility.PRIVATE:
+            return None
+        return f"{self.wall_url}/s/{theme.slug}"
 
     def steerable(self, engine: str) -> bool:
         """Say whether an engine's dreams can be steered; not where it is not known."""
         return any(known.steerable for known in self.drawer.engines if known.name == engine)
+
+    def takes_prompt(self, engine: str) -> bool:
+        """Say whether words have a part in an engine's pictures; also where it is not known."""
+        return all(known.takes_prompt for known in self.drawer.engines if known.name == engine)

@@ -11,9 +11,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bot.disk import TROUBLE, DiskWatch
+from bot.errors import NotFoundError
 from bot.library import Library, described
 from bot.model import DreamRequest, Image
 from bot.store import Store, images
+
+
+class StartGoneError(NotFoundError):
+    """A picture that a recipe names is nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__("A picture that this dream starts from is no longer kept.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Inits:
 
         Raises:
             InvalidRequestError: what was given is not a picture that is taken.
-            NotFoundError: one of the named is nowhere.
+            StartGoneError: one of the named is nowhere.
             DiskError: the disk is full, or may not be written.
         """
         async with AsyncExitStack() as stack:
@@ -71,9 +79,15 @@ class Inits:
             found = {image.sha256: image for image in uploads}
             for sha256 in sha256s:
                 if sha256 not in found:
-                    found[sha256] = described(sha256, await self._library.hold(sha256))
+                    found[sha256] = described(sha256, await self._hold(sha256))
                     stack.push_async_callback(self._let_go, sha256)
             yield tuple(found[sha256] for sha256 in sha256s)
+
+    async def _hold(self, sha256: str) -> bytes:
+        try:
+            return await self._library.hold(sha256)
+        except NotFoundError:
+            raise StartGoneError from None
 
     async def _keep(self, data: bytes, stack: AsyncExitStack) -> Image:
         try:
@@ -87,7 +101,7 @@ class Inits:
     async def _let_go(self, sha256: str) -> None:
         # Asked while it is still held: whoever else is about to name it holds it as well.
         try:
-            named = await images.known(self._store, sha256)
+            named = await images.named(self._store, sha256)
         except TROUBLE:
             named = True  # rather a file too many than one too few
         await self._library.let_go(sha256, named=named)

@@ -78,6 +78,8 @@ class Library:
     ) -> Image:
         """Keep a finished picture with its recipe in it; once this returns it is safe on disk.
 
+        It is held until `let_go`.
+
         Raises:
             BadPictureError: `png` is not a whole PNG picture.
             DiskError: the disk is full, or may not be written. Nothing was kept.
@@ -107,9 +109,20 @@ class Library:
     async def let_go(self, sha256: str, *, named: bool) -> None:
         """Hold a picture no more. `named` says that something refers to it.
 
-        An upload that nothing refers to is removed once nobody holds it.
+        What came here to be held, and is referred to by nothing, is removed once nobody holds it.
         """
         await self.run(self._let_go, sha256, named)
+
+    async def discard(self, sha256: str, *, file: bool = False) -> bool:
+        """Remove a picture with its thumbnails, or another file, that nothing refers to.
+
+        Says whether it is gone. It is not while it is held: then it goes when it is let go,
+        unless something refers to it by then.
+
+        Raises:
+            DiskError: it cannot be removed.
+        """
+        return await self.run(self._discard, sha256, file)
 
     async def sweep(self) -> None:
         """Remove what was being written when an earlier process died."""
@@ -146,6 +159,9 @@ class Library:
             try:
                 with Pillow.open(self.path(sha256), formats=("PNG",)) as picture:
                     write_atomic(path, _webp(picture, side), durable=False)
+                # Deleted meanwhile: then this is the one that knows of the thumbnail.
+                if not self.path(sha256).exists():
+                    path.unlink(missing_ok=True)
             except DiskError:
                 raise
             except OSError as error:
@@ -179,20 +195,28 @@ class Library:
             data = recipes.embed(png, recipe, prompt=prompt, licence=licence)
         except (OSError, SyntaxError, ValueError, struct.error) as error:
             raise BadPictureError(f"not a whole PNG picture: {error}") from error
-        image = self._write(data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._write_held(sha256, data)
         # It can be made again; the picture itself is what counts.
         with suppress(DiskError):
-            write_atomic(self._thumbnail_path(image.sha256, THUMBNAIL_SIDE), small, durable=False)
-        return image
+            write_atomic(self._thumbnail_path(sha256, THUMBNAIL_SIDE), small, durable=False)
+        return described(sha256, data)
 
     def _keep_upload(self, data: bytes) -> tuple[str, bytes]:
         png = to_png(data, self.uploads)
         sha256 = hashlib.sha256(png).hexdigest()
-        with self._holding:
-            present = self.path(sha256).exists()
-            self._write(png)
-            self._hold(sha256, present)
+        self._write_held(sha256, png)
         return sha256, png
+
+    def _write_held(self, sha256: str, png: bytes) -> None:
+        # Held before it is written, or it could be discarded between the two.
+        with self._holding:
+            self._hold(sha256, self.path(sha256).exists())
+        try:
+            self._write(sha256, png)
+        except BaseException:
+            self._let_go(sha256, named=False)
+            raise
 
     def _hold_kept(self, sha256: str) -> bytes:
         with self._holding:
@@ -216,7 +240,27 @@ class Library:
                 del self._holds[sha256]
                 if not hold.stays:
                     with suppress(OSError):
-                        self.path(sha256).unlink()
+                        self._unlink(sha256)
+
+    def _discard(self, sha256: str, file: bool) -> bool:
+        with self._holding:
+            if sha256 in self._holds:
+                self._holds[sha256].stays = False
+                return False
+            with disk_sentences(self.root):
+                if file:
+                    folder = self._file("files", sha256, "").parent
+                    for path in folder.glob(f"{sha256}*"):  # whatever it ends in
+                        path.unlink(missing_ok=True)
+                else:
+                    self._unlink(sha256)
+        return True
+
+    def _unlink(self, sha256: str) -> None:
+        # The picture first: no thumbnail is made of one that is not there.
+        self.path(sha256).unlink(missing_ok=True)
+        for side in THUMBNAIL_SIDES:
+            self._thumbnail_path(sha256, side).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         for folder in ("images", "thumbnails"):
@@ -224,8 +268,7 @@ class Library:
                 with suppress(OSError):
                     path.unlink()
 
-    def _write(self, data: bytes) -> Image:
-        sha256 = hashlib.sha256(data).hexdigest()
+    def _write(self, sha256: str, data: bytes) -> None:
         path = self.path(sha256)
         with disk_sentences(self.root):
             present = path.is_file() and path.stat().st_size == len(data)
@@ -233,7 +276,6 @@ class Library:
                 sync_folder(path.parent)
         if not present:
             write_atomic(path, data)
-        return described(sha256, data)
 
     def _probe(self) -> None:
         path = self.root / "images" / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"

@@ -110,7 +110,8 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     for together share `ask_id`. `reason` is the sentence shown when it failed. `attempt` counts
     the crashes that are held against it (`bot.quarantine`). `guild_id` and `channel_id` say where
     in Discord it was asked for, if it was. One that is not `published` is shown nowhere else. With
-    `deleted_ms` it is a tombstone: its words, recipe and picture are gone.
+    `deleted_ms` it is a tombstone: its words, recipe and picture are gone. What it started from
+    may have been deleted since: then it is not `init_kept`.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     guild_id: int | None = None
     channel_id: int | None = None
     published: bool = True
+    init_kept: bool = True
     deleted_ms: int | None = None
     created_ms: int = 0
     started_ms: int | None = None
@@ -218,6 +220,44 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     person: Person | None
     at_ms: int
     payload: dict[str, Any] = {}
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who may not ask for dreams in a server, for good where `until_ms` is None."""
+
+    guild_id: int
+    person: Person
+    by: Person
+    reason: str = ""
+    at_ms: int
+    until_ms: int | None = None
+
+
+class Act(StrEnum):
+    """What a moderator or an administrator did."""
+
+    DELETED = "deleted"
+    CANCELLED = "cancelled"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
+    SETTINGS = "settings"
+
+
+class ModerationEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a server's append-only log: who did what, to whom or to which dream.
+
+    `detail` holds nothing that a person said: of settings, the names of those that changed.
+    """
+
+    id: int
+    guild_id: int
+    act: Act
+    by: Person
+    person: Person | None
+    dream_id: str | None
+    channel_id: int | None
+    at_ms: int
+    detail: dict[str, Any] = {}
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bot.errors import ForbiddenError
-from bot.model import Dream, Person
+from bot.errors import ForbiddenError, NotFoundError
+from bot.model import Dream, Person, Theme, Visibility
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -36,3 +36,24 @@ def check_may_change(dream: Dream, actor: Actor) -> None:
     """
     if not may_change(dream, actor):
         raise ForbiddenError(f"Only {dream.person.name}, who asked for this dream, can do that.")
+
+
+def may_see(dream: Dream, theme: Theme, here: Theme | None, channel_id: int | None) -> bool:
+    """Whether a dream of a theme may be shown in a channel that carries the theme `here`.
+
+    At the wall there is no channel. Dreams that are not published are shown where they were
+    asked for; those of a private theme where that theme is.
+    """
+    if not dream.published and (channel_id is None or channel_id != dream.channel_id):
+        return False
+    return theme.visibility is not Visibility.PRIVATE or (here is not None and here.id == theme.id)
+
+
+def check_may_see(dream: Dream, theme: Theme, here: Theme | None, channel_id: int | None) -> None:
+    """Refuse a dream that may not be shown there.
+
+    Raises:
+        NotFoundError: it may not; that it is there is not told.
+    """
+    if not may_see(dream, theme, here, channel_id):
+        raise NotFoundError("There is no such dream.")

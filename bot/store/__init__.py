@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from bot.errors import DiskError, StoreError
 from bot.store.migrate import BUSY_TIMEOUT_MS, upgrade
 
 Row = sqlite3.Row
-Parameters = Iterable[Any]
+Parameters = Iterable[Any] | Mapping[str, Any]
 
 
 class Store:
@@ -46,7 +46,8 @@ class Store:
         """
         await asyncio.to_thread(upgrade, path)
         with _sentences():
-            writer = await _connect(path, "PRAGMA synchronous = FULL")
+            # What is deleted is written over, not only left out of the tables.
+            writer = await _connect(path, "PRAGMA synchronous = FULL", "PRAGMA secure_delete = ON")
             try:
                 reader = await _connect(path, "PRAGMA query_only = ON")
             except BaseException:
@@ -89,6 +90,16 @@ class Store:
                     # Also after an error: a cancelled caller's commit may still have been done.
                     for watcher in self._watchers:
                         watcher()
+
+    async def scrub(self) -> None:
+        """Empty the journal, which may still hold what was deleted, unless somebody reads it.
+
+        Raises:
+            DiskError, StoreError: the database cannot be written, or is damaged.
+        """
+        async with self._lock:
+            with _sentences():
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def read(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Return all rows of a query over what has been committed.

@@ -26,15 +26,16 @@ BY_ASK = f"{_SELECT} WHERE dream.ask_id = ? ORDER BY dream.id"
 UNFINISHED = f"{_SELECT} WHERE {_UNFINISHED} ORDER BY dream.id"
 # The plus keeps SQLite from walking through everything the theme ever had.
 UNFINISHED_IN_THEME = f"{_SELECT} WHERE +dream.theme_id = ? AND {_UNFINISHED} ORDER BY dream.id"
-FINISHED = f"{_SELECT} WHERE dream.state = 'done' AND dream.id < ? ORDER BY dream.id DESC LIMIT ?"
+_SHOWN = "dream.state = 'done' AND dream.deleted_ms IS NULL AND dream.published"
+FINISHED = f"{_SELECT} WHERE {_SHOWN} AND dream.id < ? ORDER BY dream.id DESC LIMIT ?"
 FINISHED_IN_THEME = f"""
-    {_SELECT} WHERE dream.theme_id = ? AND dream.state = 'done' AND dream.id < ?
+    {_SELECT} WHERE dream.theme_id = ? AND {_SHOWN} AND dream.id < ?
     ORDER BY dream.id DESC LIMIT ?
 """
 # The plus keeps to the person's own dreams; those asked for since a time are a part of its index.
 FAILED = f"""
     {_SELECT} WHERE dream.person_id = ? AND dream.id >= ? AND +dream.theme_id = ?
-    AND dream.state = 'failed' AND dream.ended_ms >= ?
+    AND dream.state = 'failed' AND dream.deleted_ms IS NULL AND dream.ended_ms >= ?
     AND NOT EXISTS (SELECT 1 FROM dream AS again WHERE again.parent_id = dream.id)
     ORDER BY dream.id DESC LIMIT ?
 """  # noqa: S608 (own text)
@@ -54,6 +55,18 @@ COUNT_UNFINISHED = """
     SELECT count(*) AS everybody, coalesce(sum(person_id = ?), 0) AS own
     FROM dream WHERE state IN ('waiting', 'drawing')
 """
+# The plus keeps to the person's dreams of that time, which are a part of its index.
+PLACES_TAKEN = """
+    SELECT
+        (SELECT count(*) FROM dream WHERE state IN ('waiting', 'drawing')
+         AND +person_id = :person_id AND guild_id = :guild_id) AS own,
+        (SELECT count(*) FROM dream WHERE state IN ('waiting', 'drawing')
+         AND channel_id = :channel_id) AS channel,
+        (SELECT count(*) FROM dream WHERE person_id = :person_id AND id >= :since
+         AND guild_id = :guild_id AND state <> 'failed'
+         AND NOT (state = 'cancelled' AND started_ms IS NULL)) AS hour
+"""
+PUBLISHED = "SELECT id, published FROM dream WHERE ask_id = ?"
 LAST_ID = "SELECT max(id) AS id FROM dream"
 
 PAST_EVERY_ID = "~"  # sorts after every dream's id
@@ -111,6 +124,40 @@ async def unfinished_now(store: Store, person_id: str) -> tuple[int, int]:
     row = await store.read_one(COUNT_UNFINISHED, (person_id,))
     assert row is not None
     return int(row["everybody"]), int(row["own"])
+
+
+async def places_taken(
+    connection: aiosqlite.Connection, person_id: str, guild_id: int, channel_id: int, since_ms: int
+) -> tuple[int, int, int]:
+    """Count what limits are set on in a server, with what has just been inserted.
+
+    Returns the dreams that are not over, of the person in the server and of all in the channel;
+    and those that the person asked for in the server since a time, but for what failed, or was
+    cancelled before it was begun.
+    """
+    (row,) = await connection.execute_fetchall(
+        PLACES_TAKEN,
+        {
+            "person_id": person_id,
+            "guild_id": guild_id,
+            "channel_id": channel_id,
+            "since": first_at(since_ms),
+        },
+    )
+    return int(row["own"]), int(row["channel"]), int(row["hour"])
+
+
+async def keep_to_place(connection: aiosqlite.Connection, dream_ids: Iterable[str]) -> None:
+    """Record that dreams are not published."""
+    await connection.executemany(
+        "UPDATE dream SET published = 0 WHERE id = ?", [(dream_id,) for dream_id in dream_ids]
+    )
+
+
+async def published_now(connection: aiosqlite.Connection, ask_id: str) -> dict[str, bool]:
+    """Return which of the dreams that are asked for together are published."""
+    rows = await connection.execute_fetchall(PUBLISHED, (ask_id,))
+    return {row["id"]: bool(row["published"]) for row in rows}
 
 
 async def to_drawing(
@@ -234,7 +281,7 @@ async def unfinished(store: Store, theme_id: int | None = None) -> list[Dream]:
 async def finished(
     store: Store, theme_id: int | None, before: str | None, limit: int
 ) -> list[Dream]:
-    """Return the dreams that have a picture, newest first, asked for before the one named."""
+    """Return the published dreams that have a picture, newest first, before the one named."""
     before = before or PAST_EVERY_ID
     if theme_id is None:
         rows = await store.read(FINISHED, (before, limit))
@@ -272,6 +319,7 @@ async def last_id(store: Store) -> str:
 
 def from_row(row: Row) -> Dream:
     """Read a dream from a row of the queries above."""
+    recipe = msgspec.json.decode(row["recipe"], type=Recipe)
     sha256 = row["image_sha256"]
     image = None
     if sha256 is not None:
@@ -287,7 +335,7 @@ def from_row(row: Row) -> Dream:
         theme_id=row["theme_id"],
         person=Person(row["person_id"], row["person_name"]),
         prompt=row["prompt"],
-        recipe=msgspec.json.decode(row["recipe"], type=Recipe),
+        recipe=recipe,
         state=DreamState(row["state"]),
         step=row["step"],
         attempt=row["attempt"],
@@ -301,6 +349,7 @@ def from_row(row: Row) -> Dream:
         guild_id=row["guild_id"],
         channel_id=row["channel_id"],
         published=bool(row["published"]),
+        init_kept=recipe.init_sha256 is None or row["init_sha256"] is not None,
         deleted_ms=row["deleted_ms"],
         created_ms=row["created_ms"],
         started_ms=row["started_ms"],

@@ -7,7 +7,13 @@ import aiosqlite
 from bot.model import Image
 from bot.store import Row, Store
 
-KNOWN = "SELECT 1 FROM image WHERE sha256 = ?"
+_NAMED = """
+    EXISTS (SELECT 1 FROM dream WHERE image_sha256 = :sha256)
+    OR EXISTS (SELECT 1 FROM dream WHERE init_sha256 = :sha256)
+    OR EXISTS (SELECT 1 FROM dream_picture WHERE sha256 = :sha256)
+"""
+NAMED = f"SELECT {_NAMED} AS named"
+FORGET_UNNAMED = f"DELETE FROM image WHERE sha256 = :sha256 AND NOT ({_NAMED})"  # noqa: S608
 
 
 async def insert(connection: aiosqlite.Connection, image: Image, now_ms: int) -> None:
@@ -21,9 +27,21 @@ async def insert(connection: aiosqlite.Connection, image: Image, now_ms: int) ->
     )
 
 
-async def known(store: Store, sha256: str) -> bool:
-    """Say whether a picture is recorded."""
-    return await store.read_one(KNOWN, (sha256,)) is not None
+async def named(store: Store, sha256: str) -> bool:
+    """Say whether a dream is drawn from a picture, or has come to it."""
+    row = await store.read_one(NAMED, {"sha256": sha256})
+    return row is not None and bool(row["named"])
+
+
+async def named_now(connection: aiosqlite.Connection, sha256: str) -> bool:
+    """Say the same within a transaction."""
+    (row,) = await connection.execute_fetchall(NAMED, {"sha256": sha256})
+    return bool(row["named"])
+
+
+async def forget_unnamed(connection: aiosqlite.Connection, sha256: str) -> None:
+    """Remove the record of a picture, unless a dream names it."""
+    await connection.execute(FORGET_UNNAMED, {"sha256": sha256})
 
 
 def from_row(row: Row) -> Image:

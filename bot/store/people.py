@@ -5,6 +5,9 @@ from __future__ import annotations
 import aiosqlite
 
 from bot.model import Person
+from bot.store import Store
+
+PUBLISHES = "SELECT publishes FROM person WHERE id = ?"
 
 
 async def upsert(connection: aiosqlite.Connection, person: Person, now_ms: int) -> None:
@@ -16,3 +19,22 @@ async def upsert(connection: aiosqlite.Connection, person: Person, now_ms: int) 
         """,
         (person.id, person.name, now_ms),
     )
+
+
+async def publishes(store: Store, person_id: str) -> bool:
+    """Say whether what a person asks for is shown outside the place where they ask."""
+    row = await store.read_one(PUBLISHES, (person_id,))
+    return row is None or bool(row["publishes"])
+
+
+async def publishes_now(connection: aiosqlite.Connection, person_id: str) -> bool:
+    """Say the same within a transaction, of a person who is known."""
+    (row,) = await connection.execute_fetchall(PUBLISHES, (person_id,))
+    return bool(row["publishes"])
+
+
+async def set_publishes(
+    connection: aiosqlite.Connection, person_id: str, *, publishes: bool
+) -> None:
+    """Record what a person who is known wants to become of what they ask for from now on."""
+    await connection.execute("UPDATE person SET publishes = ? WHERE id = ?", (publishes, person_id))

@@ -17,8 +17,10 @@ from bot.feed import Feed
 from bot.library import Library
 from bot.limits import Limits
 from bot.model import DreamRequest, Person
+from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.seeing import Seeing
+from bot.settings import Settings
 from bot.store import Store
 from bot.themes import Themes
 from generation.protocol import (
@@ -163,6 +165,8 @@ class Services:
         )
         self.offspring = Offspring(self.dreams, self.drawer)
         self.seeing = Seeing(self.drawer, library)
+        self.settings = Settings(store)
+        self.moderation = Moderation(store, self.dreams)
 
     async def up(self, welcome: Welcome = WELCOME) -> None:
         self.drawer.up, self.drawer.engines = True, welcome.engines
@@ -211,6 +215,8 @@ async def services(
     made = Services(store, library, limits or Limits(), **settings)
     await made.themes.ensure_default()
     await made.dreams.start()
+    await made.settings.start()
+    await made.moderation.start()
     if up:
         await made.up()
     try:

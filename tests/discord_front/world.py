@@ -16,6 +16,7 @@ from bot.channels import Channels
 from bot.client import Client
 from bot.delivery.buttons import dream_of
 from bot.front import Front
+from bot.gate import Gate
 from tests.bot.drawer import Services, services, until
 from tests.discord_front.oracle import check_requests
 
@@ -32,6 +33,9 @@ def front_of(parts: Services) -> Front:
         drawer=parts.drawer,
         offspring=parts.offspring,
         seeing=parts.seeing,
+        settings=parts.settings,
+        moderation=parts.moderation,
+        gate=Gate(parts.settings, parts.moderation),
     )
 
 

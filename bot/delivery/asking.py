@@ -1,0 +1,108 @@
+"""Whether something may be asked for in a channel: every command and button asks this first.
+
+`permit` judges what is known at once: who asks, where, in which words. What it returns goes along
+with the dreams into the transaction that accepts them, where it judges what they have become and
+counts them, so that many asks at once do not pass a limit together; and orders their card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import aiosqlite
+import discord
+
+from bot.acceptance import Also
+from bot.delivery.interactions import (
+    Interaction,
+    actor_of,
+    channel_of,
+    front_of,
+    posting_here,
+)
+from bot.front import Front
+from bot.gate import HOUR_MS, Asker
+from bot.ids import now_ms
+from bot.model import Dream, Theme
+from bot.store import dreams as rows
+
+
+def asker_of(interaction: Interaction) -> Asker:
+    """Return who asks, with their roles, and where."""
+    actor, channel, user = actor_of(interaction), interaction.channel, interaction.user
+    roles = user.roles if isinstance(user, discord.Member) else ()
+    return Asker(
+        actor.person,
+        guild_id=actor.guild_id,
+        moderates=actor.moderates,
+        at_machine=actor.at_machine,
+        channel_id=interaction.channel_id,
+        parent_id=getattr(channel, "parent_id", None),
+        role_ids=frozenset(role.id for role in roles),
+        age_restricted=_is_age_restricted(channel),
+    )
+
+
+async def permit(
+    interaction: Interaction, *, prompt: str = "", count: int = 1, exploring: bool = False
+) -> Also:
+    """Return what orders a card here, if `count` dreams of these words may be asked for.
+
+    `prompt` is all that was typed, with what is not to be drawn.
+
+    Raises:
+        ForbiddenError: the asker may not ask here, or the bot may not post pictures here.
+        LimitError: these are too many.
+        InvalidRequestError: the words hold a blocked one.
+    """
+    front, asker = front_of(interaction), asker_of(interaction)
+    front.gate.check(asker, prompt=prompt, count=count, exploring=exploring)
+    order = posting_here(interaction)
+    channel_of(interaction)
+
+    async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
+        await _judge(front, asker, connection, dreams)
+        await order(connection, dreams)
+
+    return also
+
+
+async def check_words(interaction: Interaction, text: str) -> Callable[[str, Theme], None]:
+    """Return the check of what a steer's words become (`Dreams.steer`), if these may be said.
+
+    Raises:
+        ForbiddenError: the asker may not ask here.
+        InvalidRequestError: the words hold a blocked one.
+    """
+    gate, asker = front_of(interaction).gate, asker_of(interaction)
+    gate.check(asker, prompt=text)
+
+    def check(expanded: str, theme: Theme) -> None:
+        gate.check_words(asker, [expanded], [theme.template, theme.modifiers])
+
+    return check
+
+
+async def _judge(
+    front: Front, asker: Asker, connection: aiosqlite.Connection, dreams: Sequence[Dream]
+) -> None:
+    """Refuse dreams that have just been inserted, by raising, or keep them to this place."""
+    assert asker.guild_id is not None and asker.channel_id is not None
+    for dream in dreams:
+        front.gate.check_dream(asker, dream, await front.themes.by_id(dream.theme_id))
+    own, channel, hour = await rows.places_taken(
+        connection,
+        asker.person.id,
+        guild_id=asker.guild_id,
+        channel_id=asker.channel_id,
+        since_ms=now_ms() - HOUR_MS,
+    )
+    front.gate.check_waiting(asker, own=own, channel=channel, hour=hour)
+    if asker.age_restricted or not front.gate.here(asker).published:
+        await rows.keep_to_place(connection, [dream.id for dream in dreams])
+
+
+def _is_age_restricted(channel: object) -> bool:
+    if isinstance(channel, discord.Thread) and channel.parent is not None:
+        return channel.parent.is_nsfw()
+    return bool(getattr(channel, "nsfw", False))

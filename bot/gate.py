@@ -1,0 +1,186 @@
+"""Who may ask for what, where: the rules of servers and channels, before any work is done.
+
+Everything here is judged from memory. What is counted, and what finally stands in a dream, is
+judged in the transaction that accepts it (`bot.delivery.asking`). A refusal says what to do, and
+never repeats the words that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bot.errors import ForbiddenError, InvalidRequestError, LimitError
+from bot.ids import now_ms
+from bot.model import Block, Dream, Theme
+from bot.moderation import Moderation
+from bot.rights import Actor
+from bot.settings import Effective, Nsfw, Settings
+from bot.text import clean, shorten
+from bot.wordlist import Words, unsafe_words, words_of
+
+HOUR_MS = 3600 * 1000
+_MAX_REASON = 200
+
+BLOCKED_WORD = (
+    "This prompt has a word that is blocked here. Say it in other words, or ask a moderator."
+)
+UNSAFE_WORD = (
+    "This prompt has a word for adults, which is only for channels that are age-restricted. Say "
+    "it in other words."
+)
+NEVER_UNSAFE = "This prompt has a word for adults, which is blocked here. Say it in other words."
+
+
+class Asker(Actor, frozen=True):
+    """An actor who asks for something in a channel.
+
+    `parent_id` is the channel that a thread belongs to. `role_ids` are the asker's in the server.
+    """
+
+    channel_id: int | None = None
+    parent_id: int | None = None
+    role_ids: frozenset[int] = frozenset()
+    age_restricted: bool = False
+
+
+class Gate:
+    """Judges who asks, by the settings of where they ask."""
+
+    def __init__(self, settings: Settings, moderation: Moderation) -> None:
+        self._settings = settings
+        self._moderation = moderation
+
+    def here(self, asker: Asker) -> Effective:
+        """Return the settings that hold where somebody asks."""
+        return self._settings.effective(asker.guild_id, asker.channel_id, asker.parent_id)
+
+    def is_host(self, asker: Asker) -> bool:
+        """Say whether somebody leads what is done together there."""
+        hosts = self.here(asker).host_role_ids
+        return asker.moderates or asker.at_machine or not asker.role_ids.isdisjoint(hosts)
+
+    def check(
+        self, asker: Asker, *, prompt: str = "", count: int = 1, exploring: bool = False
+    ) -> None:
+        """Refuse what may not be asked for there; `prompt` is all that was typed.
+
+        Raises:
+            ForbiddenError: the asker may not ask there, or not for this.
+            LimitError: these are too many at once.
+            InvalidRequestError: the prompt has a blocked word.
+        """
+        self.check_person(asker)
+        here = self.here(asker)
+        if exploring and not here.explore:
+            raise ForbiddenError("Exploring is off in this channel. Ask for single dreams.")
+        if here.max_count and count > here.max_count:
+            most = "one picture" if here.max_count == 1 else f"{here.max_count} pictures"
+            raise LimitError(f"At most {most} can be asked for at once in this channel.")
+        self.check_words(asker, [prompt])
+
+    def check_person(self, asker: Asker) -> None:
+        """Refuse who may not ask for anything there.
+
+        Raises:
+            ForbiddenError: they are blocked, lack a role, or nobody may.
+        """
+        if asker.guild_id is None or asker.at_machine:
+            return
+        block = self._moderation.block_of(asker.guild_id, asker.person.id)
+        if block is not None:
+            raise ForbiddenError(_blocked(block))
+        here = self.here(asker)
+        if not here.dreaming:
+            raise ForbiddenError("No dreams are asked for in this channel. Try another one.")
+        allowed = here.allowed_role_ids
+        if allowed and asker.role_ids.isdisjoint(allowed) and not self.is_host(asker):
+            raise ForbiddenError(
+                "Only members with certain roles may ask for dreams in this channel. Ask a "
+                "moderator which."
+            )
+
+    def check_words(self, asker: Asker, texts: Iterable[str], brought: Iterable[str] = ()) -> None:
+        """Refuse blocked words; those that a theme has `brought` into the texts are its own.
+
+        Raises:
+            InvalidRequestError: there is one in the texts.
+        """
+        here = self.here(asker)
+        exceptions = (*here.allowed_words, *(word for text in brought for word in words_of(text)))
+        for terms, sentence in (
+            (here.blocked_words, BLOCKED_WORD),
+            (self._unsafe(asker, here), NEVER_UNSAFE if here.nsfw is Nsfw.NEVER else UNSAFE_WORD),
+        ):
+            words = Words.of(terms)
+            if any(words.within(text, exceptions) for text in texts):
+                raise InvalidRequestError("prompt", sentence)
+
+    def check_dream(self, asker: Asker, dream: Dream, theme: Theme) -> None:
+        """Refuse blocked words in whatever somebody's words have become in a dream.
+
+        Raises:
+            InvalidRequestError: there is one.
+        """
+        recipe = dream.recipe
+        texts = [dream.prompt, recipe.prompt, *(steer.prompt for steer in recipe.steers)]
+        texts += [value for value in recipe.settings.values() if isinstance(value, str)]
+        self.check_words(asker, texts, [theme.template, theme.modifiers])
+        # Apart: what a theme keeps out of its pictures may not be asked for by that.
+        self.check_words(asker, [recipe.negative], [theme.negative])
+
+    def _unsafe(self, asker: Asker, here: Effective) -> tuple[str, ...]:
+        if asker.at_machine or asker.guild_id is None:
+            return ()
+        if asker.age_restricted and here.nsfw is Nsfw.CHANNEL:
+            return ()
+        return unsafe_words()
+
+    def check_waiting(self, asker: Asker, *, own: int, channel: int, hour: int) -> None:
+        """Refuse what would be too many; the counts are with what is being asked for.
+
+        `own` are the asker's dreams in the server that are not over, `channel` those of everybody
+        in the channel, `hour` those that the asker has had within an hour.
+
+        Raises:
+            LimitError: they are more than may be.
+        """
+        here = self.here(asker)
+        if here.per_person and own > here.per_person:
+            raise LimitError(
+                f"In this channel a person may have {_dreams(here.per_person)} waiting at once. "
+                "Wait for one to finish, or cancel one."
+            )
+        if here.per_channel and channel > here.per_channel:
+            raise LimitError(
+                f"In this channel {_dreams(here.per_channel)} may be waiting at once. Try again "
+                "when some have finished.",
+                retry_after_s=60.0,
+            )
+        if here.per_hour and hour > here.per_hour:
+            raise LimitError(
+                f"In this channel a person may ask for {_dreams(here.per_hour)} within an hour. "
+                "Try again later; what failed or was cancelled before it began does not count.",
+                retry_after_s=600.0,
+            )
+
+
+def _blocked(block: Block) -> str:
+    until = "."
+    if block.until_ms is not None:
+        minutes = max(1, -(-(block.until_ms - now_ms()) // 60_000))
+        until = f" for another {_span(minutes)}."
+    reason = shorten(clean(block.reason), _MAX_REASON)
+    said = f" A moderator says: {reason}" if reason else " Ask a moderator about it."
+    return f"You may not ask for dreams in this server{until}{said}"
+
+
+def _span(minutes: int) -> str:
+    if minutes < 120:
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+    if minutes < 48 * 60:
+        return f"{round(minutes / 60)} hours"
+    return f"{round(minutes / (24 * 60))} days"
+
+
+def _dreams(count: int) -> str:
+    return "one dream" if count == 1 else f"{count} dreams"

@@ -1,0 +1,83 @@
+"""Delete dreams for good, so that a crash at any moment leaves nothing half deleted.
+
+First one transaction leaves a tombstone of the dream and dooms its files; from then on it is
+deleted, whatever dies. Then the files are removed, each while the database is held, so that
+nothing comes to name a file that is about to go; and what a crash left is removed at the next
+start. This module does not know who may delete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from bot.errors import DreamstreamError
+from bot.ids import now_ms
+from bot.library import Library
+from bot.model import Act, Dream, EventKind
+from bot.rights import Actor
+from bot.store import Store, events, moderation, people, tombstones
+from bot.store.tombstones import Kind
+
+log = logging.getLogger(__name__)
+
+
+class Removal:
+    """The one place that deletes dreams."""
+
+    def __init__(self, store: Store, library: Library) -> None:
+        self._store = store
+        self._library = library
+        self._removing = asyncio.Lock()
+
+    async def bury(self, dream: Dream, actor: Actor) -> bool:
+        """Make a tombstone of a dream that is over; say whether it was not one before.
+
+        Raises:
+            DiskError, StoreError: nothing can be written at present; it is still there.
+        """
+        at_ms = now_ms()
+        async with self._store.write() as connection:
+            await people.upsert(connection, actor.person, at_ms)
+            if not await tombstones.bury(connection, dream.id, actor.person.id, at_ms):
+                return False
+            await events.append(
+                connection,
+                EventKind.DELETED,
+                dream.theme_id,
+                at_ms,
+                dream_id=dream.id,
+                person_id=actor.person.id,
+            )
+            if actor.person.id != dream.person.id and dream.guild_id is not None:
+                await moderation.append(
+                    connection,
+                    Act.DELETED,
+                    dream.guild_id,
+                    actor.person,
+                    at_ms,
+                    person=dream.person,
+                    dream_id=dream.id,
+                    channel_id=dream.channel_id,
+                )
+        return True
+
+    async def remove_files(self) -> None:
+        """Remove the files of what was deleted. What cannot be is left to the next time."""
+        async with self._removing:
+            try:
+                removed = False
+                for kind, sha256 in await tombstones.doomed(self._store):
+                    await self._remove(kind, sha256)
+                    removed = True
+                if removed:
+                    await self._store.scrub()
+            except DreamstreamError as error:
+                log.warning("Deleted files are still there, until the next start: %s", error)
+
+    async def _remove(self, kind: Kind, sha256: str) -> None:
+        async with self._store.write() as connection:
+            if await tombstones.is_named(connection, kind, sha256):
+                await tombstones.spare(connection, kind, sha256)
+            elif await self._library.discard(sha256, file=kind is Kind.FILE):
+                await tombstones.forget(connection, kind, sha256)
