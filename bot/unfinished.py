@@ -369,10 +369,6 @@ class Unfinished:
         """Remove what is kept of a dream that is over, to go on from."""
         await self._handover.forget(dream_id)
 
-    async def forget_checkpoint(self, dream_id: str) -> None:
-        """Remove what is kept of a dream that is over, to go on from."""
-        await self._handover.forget(dream_id)
-
     def _resume(self, active: Active) -> None:
         """Let a dream go on whose end could not be written down; what was reported is lost."""
         if not active.ended.is_set():
