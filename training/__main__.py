@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch", type=int, help="examples a step")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument(
+        "--rate", type=float, default=1.0, help="factor on the learning rate (diffusion)"
+    )
+    train.add_argument(
         "--shipped", action="store_true", help="start from the weights in the repository"
     )
     encode = steps.add_parser(
@@ -126,7 +129,7 @@ def _train(options: argparse.Namespace) -> None:
         case "diffusion":
             from training import diffusion
 
-            diffusion.train(options.minutes, options.plan, options.seed, **extra)
+            diffusion.train(options.minutes, options.plan, options.seed, rate=options.rate, **extra)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from generation.starter import clip_tokenizer
-from generation.starter.text import token_states, tokenize
 from generation.starter.transformer import StarterTransformer
+from training.conditioning import TextStates
 from training.latents import Latents, constants
 from training.optim import optimiser_for, set_rate
 from training.shipped import adopt, distilled, shipped_diffusion
@@ -27,6 +26,7 @@ _DROPOUT = 0.1
 _ADAMW = ("stem_conv*", "head*", "from_position*", "from_time*", "to_shared*", "to_last*",
           "*modulation*", "*.scale", "to_patches*")  # fmt: skip
 CPU_MODEL: dict[str, Any] = {"width": 224, "depth": 6, "heads": 4, "hidden": 512, "stem_width": 40}
+CPU_BATCH, GPU_BATCH = 128, 1024
 GPU_MODEL: dict[str, Any] = {"width": 384, "depth": 8, "heads": 6, "hidden": 896, "stem_width": 64}
 
 
@@ -64,21 +64,24 @@ def flow_loss(model: nn.Module, pictures: Tensor, noise: Tensor, t: Tensor, stat
 class Trainer:
     """The network, its average, and what a step changes."""
 
-    def __init__(self, config: dict[str, Any], seed: int, where: torch.device) -> None:
+    def __init__(
+        self, config: dict[str, Any], seed: int, where: torch.device, rate: float = 1.0
+    ) -> None:
         torch.manual_seed(seed)
         self.where, self.config = where, config
         self.model = StarterTransformer(**config).to(where)
-        self.optimiser = optimiser_for(self.model, _LR, adamw=_ADAMW, weight_decay=0.02)
+        self.optimiser = optimiser_for(self.model, _LR * rate, adamw=_ADAMW, weight_decay=0.02)
         self.average = Average(self.model, 0.999)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(where).manual_seed(seed)
 
     def step(
         self, pictures: Tensor, states: Tensor, mask: Tensor, fraction: float
     ) -> dict[str, float]:
         """Train on normalised latents [B, C, h, w] with their text states."""
         set_rate(self.optimiser, schedule(fraction, decay_from=0.45))
-        noise = torch.randn(pictures.shape, generator=self.generator).to(self.where)
-        t = torch.randn(len(pictures), generator=self.generator).add_(0.2).sigmoid_().to(self.where)
+        noise = torch.randn(pictures.shape, generator=self.generator, device=self.where)
+        t = torch.randn(len(pictures), generator=self.generator, device=self.where)
+        t = (t + 0.2).sigmoid()
         loss = flow_loss(self.model, pictures, noise, t, states, mask)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -93,6 +96,7 @@ class Trainer:
             "config": self.config, "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(), "average": self.average.values,
             "updates": self.average.updates, "generator": self.generator.get_state(),
+            "device": self.where.type,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -101,49 +105,78 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.values = {k: v.to(self.where) for k, v in state["average"].items()}
         self.average.updates = state["updates"]
-        self.generator.set_state(state["generator"])
+        if state["device"] == self.where.type:  # devices' generators have states of their own
+            self.generator.set_state(state["generator"])
 
 
-def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 128,
-          model: dict[str, Any] | None = None, shipped: bool = False) -> None:  # fmt: skip
+class Batches:
+    """Every encoded picture and what the text tower says of it, on the device that trains."""
+
+    def __init__(self, config: dict[str, Any], seed: int, where: torch.device) -> None:
+        self.rng = np.random.default_rng(seed)
+        found = {size: pool for size in Mix(0).odds() if (pool := Latents.load(size)) is not None}
+        if not found:
+            raise FileNotFoundError("no latents yet; run: python -m training encode")
+        captions = [text for pool in found.values() for text in pool.captions]
+        self.texts = TextStates(frozen_text(where), captions, where)
+        mean = torch.tensor(config["latent_mean"]).view(1, -1, 1, 1)
+        std = torch.tensor(config["latent_std"]).view(1, -1, 1, 1)
+        self.pictures = {
+            size: ((pool.values.float() - mean) / std).half().to(where)
+            for size, pool in found.items()
+        }
+        self.rows = {size: self.texts.rows(pool.captions) for size, pool in found.items()}
+        self.odds = {size: pool.odds() for size, pool in found.items()}
+
+    def draw(self, count: int, fraction: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latents [B, C, h, w] of one size, their text states and mask."""
+        odds = {size: p for size, p in Mix(fraction).odds().items() if size in self.pictures}
+        share = np.array(list(odds.values()))
+        size = str(self.rng.choice(list(odds), p=share / share.sum()))
+        chosen = np.searchsorted(self.odds[size], self.rng.random(count))
+        dropped = self.rng.random(count) < _DROPOUT
+        states, mask = self.texts.batch(
+            np.where(dropped, self.texts.empty, self.rows[size][chosen])
+        )
+        pictures = self.pictures[size]
+        return pictures[torch.from_numpy(chosen).to(pictures.device)].float(), states, mask
+
+
+def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
+          model: dict[str, Any] | None = None, shipped: bool = False,
+          rate: float = 1.0) -> None:  # fmt: skip
     """Train for a stretch; go on from the last one, with the model that it had.
 
-    ``shipped`` starts from the weights in the repository.
+    Args:
+        minutes: how long this stretch may take.
+        planned_minutes: how long all stretches together take; the learning rate follows it.
+        seed: of weights, noise and batches.
+        batch: pictures a step; by default what suits the device.
+        model: the network's configuration, for a first stretch.
+        shipped: start from the weights in the repository.
+        rate: a factor on the learning rate; less than 1 to go on from finished weights.
     """
     where = device()
     stretch = Stretch("diffusion", minutes, planned_minutes)
     saved = stretch.resume()
-    default = CPU_MODEL if where.type == "cpu" else GPU_MODEL
+    on_cpu = where.type == "cpu"
+    count = batch or (CPU_BATCH if on_cpu else GPU_BATCH)
     if saved:
         config = saved["config"]
     elif shipped:
         config, weights = shipped_diffusion()
     else:
-        config = (model or default) | constants(where)
-    trainer = Trainer(config, seed, where)
+        config = (model or (CPU_MODEL if on_cpu else GPU_MODEL)) | constants(where)
+    trainer = Trainer(config, seed, where, rate)
     if saved:
         trainer.load(saved)
     elif shipped:
         adopt(trainer.model, trainer.average, weights)
-    clip, tokenizer = frozen_text(where), clip_tokenizer()
-    mean = torch.tensor(config["latent_mean"]).view(1, -1, 1, 1)
-    std = torch.tensor(config["latent_std"]).view(1, -1, 1, 1)
-    pools = {size: found for size in Mix(0).odds() if (found := Latents.load(size)) is not None}
-    odds_within = {size: pool.odds() for size, pool in pools.items()}
-    rng = np.random.default_rng(seed + 5 + stretch.step)
+    batches = Batches(config, seed + 5 + stretch.step, where)
     while stretch.running:
-        odds = {size: p for size, p in Mix(stretch.fraction).odds().items() if size in pools}
-        share = np.array(list(odds.values()))
-        size = str(rng.choice(list(odds), p=share / share.sum()))
-        pool = pools[size]
-        chosen = np.searchsorted(odds_within[size], rng.random(batch))
-        texts = ["" if rng.random() < _DROPOUT else pool.captions[i] for i in chosen]
-        tokens, mask = tokenize(tokenizer, texts)
-        with torch.no_grad(), autocast(where):
-            states = token_states(clip, tokens.to(where)).float()
-        pictures = (pool.values[torch.from_numpy(chosen)].float() - mean) / std
-        losses = trainer.step(pictures.to(where), states, mask.to(where), stretch.fraction)
-        stretch.advance(batch)
+        fraction = stretch.fraction
+        losses = trainer.step(*batches.draw(count, fraction), fraction)
+        stretch.advance(count)
         stretch.log(25, **losses)
         if stretch.due():
             stretch.save(trainer.state())

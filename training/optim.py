@@ -22,20 +22,20 @@ _NS_STEPS = 5
 _RMS = 0.2
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return the nearest semi-orthogonal matrix to [m, n], about.
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Return the nearest semi-orthogonal matrices to [..., m, n], about.
 
     Newton-Schulz, in bfloat16 where the device has it: the iteration bears the rounding.
     """
     a, b, c = _NS
-    tall = matrix.shape[0] > matrix.shape[1]
-    fast = has_bfloat16(matrix.device)
-    x = (matrix.T if tall else matrix).to(torch.bfloat16 if fast else torch.float32)
-    x = x / (x.norm() + 1e-7)
+    fast = has_bfloat16(matrices.device)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = (matrices.mT if tall else matrices).to(torch.bfloat16 if fast else torch.float32)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_NS_STEPS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    update: Tensor = (x.T if tall else x).to(matrix.dtype)
+    update: Tensor = (x.mT if tall else x).to(matrices.dtype)
     return update
 
 
@@ -52,39 +52,47 @@ class MuonAdamW(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             update = self._muon if group["muon"] else self._adamw
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update(parameter, group), alpha=-group["lr"])
+            parameters = [one for one in group["params"] if one.grad is not None]
+            for parameter in parameters:
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            update(parameters, group)
 
-    def _muon(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
+    def _muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        # Matrices of one shape go through the iteration together: a GPU would spend most of the
+        # time starting small products.
+        alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
         momentum: float = group["momentum"]
-        buffer: Tensor = state["momentum"]
-        assert parameter.grad is not None
-        buffer.lerp_(parameter.grad, 1 - momentum)
-        mixed = parameter.grad.lerp(buffer, momentum).flatten(1)
-        scale = _RMS * max(mixed.shape) ** 0.5
-        update: Tensor = orthogonalised(mixed).view_as(parameter) * scale
-        return update
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            buffer: Tensor = state["momentum"]
+            assert parameter.grad is not None
+            buffer.lerp_(parameter.grad, 1 - momentum)
+            mixed = parameter.grad.lerp(buffer, momentum).flatten(1)
+            alike.setdefault(mixed.shape, []).append((parameter, mixed))
+        for shape, pairs in alike.items():
+            updates = orthogonalised(torch.stack([mixed for _, mixed in pairs]))
+            alpha = -group["lr"] * _RMS * max(shape) ** 0.5
+            for (parameter, _), update in zip(pairs, updates, strict=True):
+                parameter.add_(update.view_as(parameter), alpha=alpha)
 
-    def _adamw(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["first"] = torch.zeros_like(parameter)
-            state["second"] = torch.zeros_like(parameter)
+    def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
-        assert parameter.grad is not None
-        state["step"] += 1
-        state["first"].lerp_(parameter.grad, 1 - beta1)
-        state["second"].lerp_(parameter.grad.square(), 1 - beta2)
-        count = float(state["step"])
-        first = state["first"] / (1 - beta1**count)
-        update: Tensor = first / ((state["second"] / (1 - beta2**count)).sqrt() + 1e-8)
-        return update
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["first"] = torch.zeros_like(parameter)
+                state["second"] = torch.zeros_like(parameter)
+            assert parameter.grad is not None
+            state["step"] += 1
+            state["first"].lerp_(parameter.grad, 1 - beta1)
+            state["second"].lerp_(parameter.grad.square(), 1 - beta2)
+            count = float(state["step"])
+            first = state["first"] / (1 - beta1**count)
+            update = first / ((state["second"] / (1 - beta2**count)).sqrt() + 1e-8)
+            parameter.add_(update, alpha=-group["lr"])
 
 
 def optimiser_for(
