@@ -144,6 +144,16 @@ class Canvas(Protocol):
         """Bring parameters back into bounds, in place, after a step."""
         ...
 
+    def svg(
+        self,
+        parameters: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
+        width: int,
+        height: int,
+    ) -> str | None:
+        """Return one run's picture (tensors have no axis of runs) as SVG, if it is of lines."""
+        ...
+
     def predict_bytes(
         self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
     ) -> int:
@@ -162,3 +172,13 @@ class CanvasDefaults:
         """Find all parameters equally plausible."""
         some = next(iter(parameters.values()))
         return some.new_zeros(len(some))
+
+    def svg(
+        self,
+        parameters: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
+        width: int,
+        height: int,
+    ) -> str | None:
+        """Be made of pixels."""
+        return None

@@ -4,12 +4,13 @@ A `Plan` holds what chance decided for one run and one step (a few small CPU ten
 that run's own generators, so that it never depends on who shares the batch. `cut` then draws
 the crops of all runs at once.
 
-Three kinds:
+Four kinds:
 
 - ``classic``: squares of random size and place. Source: Crowson's VQGAN+CLIP notebook.
 - ``augmented``: classic squares, slightly turned and sheared, mirrored, recoloured, with noise.
 - ``pooled``: the whole picture pooled to CLIP's size, then affine, perspective, colour jitter,
   erasing and noise. Source: nerdyrodent/VQGAN-CLIP, ``cut_method latest``.
+- ``drawing``: the whole picture in perspective on white, of which most is kept. Source: CLIPDraw.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from generation.clip.sampling import sample_views
 
-KINDS = ("classic", "augmented", "pooled")
+KINDS = ("classic", "augmented", "pooled", "drawing")
 _GREY = (0.299, 0.587, 0.114)
 
 
@@ -94,6 +95,9 @@ def plan(
         erased = erasing_boxes(random, count, chance=0.7)
         noise = torch.rand(count, generator=random) * 0.1
         return Plan(affine @ perspective, colour, grey, erased, noise)
+    if kind == "drawing":
+        perspective = perspective_views(random, count, distortion=0.5, chance=1.0)
+        return Plan(perspective @ most_views(random, count))
     raise ValueError(f"no kind of cutouts is called {kind!r}")
 
 
@@ -120,7 +124,16 @@ def cut(
     if pooled:
         pictures = (_average_pool(pictures, size) + _maximum_pool(pictures, size)) / 2
     views = torch.stack([each.views for each in plans]).to(device)
-    crops = sample_views(pictures, views, size, zero_outside=pooled, deterministic=deterministic)
+    on_white = kind == "drawing"
+    crops = sample_views(
+        1 - pictures if on_white else pictures,
+        views,
+        size,
+        zero_outside=pooled or on_white,
+        deterministic=deterministic,
+    )
+    if on_white:
+        crops = 1 - crops
     if (colour := _stack([each.colour for each in plans], device)) is not None:
         grey = _stack([each.grey for each in plans], device)
         assert grey is not None
@@ -161,6 +174,21 @@ def crop_views(
     views[:, 0, 2] = (2 * left + side) / width - 1
     views[:, 1, 2] = (2 * top + side) / height - 1
     views[:, 2, 2] = 1
+    return views
+
+
+def most_views(random: torch.Generator, count: int) -> Tensor:
+    """Draw rectangles of .7 to .9 of the area, 3/4 to 4/3 as wide as high.
+
+    Source: torchvision's RandomResizedCrop with ``scale=(.7, .9)``.
+    """
+    u = torch.rand(count, 4, generator=random)
+    area = 0.7 + 0.2 * u[:, 0]
+    ratio = ((u[:, 1] * 2 - 1) * math.log(4 / 3)).exp()
+    side = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp(max=1.0)
+    views = torch.eye(3).repeat(count, 1, 1)
+    views[:, 0, 0], views[:, 1, 1] = side.unbind(dim=1)
+    views[:, :2, 2] = (u[:, 2:] * 2 - 1) * (1 - side)
     return views
 
 

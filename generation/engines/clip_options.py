@@ -83,8 +83,8 @@ def clip_options(
         ),
         OptionInfo(
             name="cutout_kind",
-            help="How crops are made: plain squares, squares turned and recoloured, or the whole "
-            "picture pooled and distorted.",
+            help="How crops are made: plain squares, squares turned and recoloured, the whole "
+            "picture pooled and distorted, or (for drawings) seen askew on white.",
             default=kind,
             choices=KINDS,
         ),

@@ -33,7 +33,7 @@ from generation.engines.options import check_recipe
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
 from generation.prompts import Prompt, parse
-from generation.protocol import EngineInfo, Job, Recipe, Steer
+from generation.protocol import Attachment, EngineInfo, Job, Recipe, Steer
 
 _FORMAT = "clip-steered"
 _VERSION = 1
@@ -210,6 +210,16 @@ class ClipSteeredEngine:
     def preview(self, run: ClipRun) -> Image.Image:
         """Return the picture that the last step drew anyway."""
         return to_pil(run.shown) if run.shown is not None else self.image(run)
+
+    def attachments(self, run: ClipRun) -> tuple[Attachment, ...]:
+        """Return what there is of a run besides its picture: a drawing of lines as SVG."""
+        canvas, recipe = self._canvases[self._key(run)], run.recipe
+        parameters = run.average or run.start.parameters
+        svg = canvas.svg(parameters, run.start.constants, recipe.width, recipe.height)
+        if svg is None:
+            return ()
+        data = svg.encode()
+        return (Attachment(name="drawing.svg", media_type="image/svg+xml", data=data),)
 
     def steer(self, run: ClipRun, steer: Steer) -> None:
         """Let the prompts glide from the present step on, and note it in the run's recipe."""

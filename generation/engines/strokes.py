@@ -1,0 +1,53 @@
+"""Builds the engine that draws with strokes: CLIPDraw."""
+
+from __future__ import annotations
+
+import torch
+
+from generation.canvases.base import Canvas
+from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
+from generation.engines.clip_options import clip_options
+from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
+from generation.protocol import EngineInfo, ModelInfo
+
+
+def build_strokes_clip(
+    perceptors: PerceptorSource, device: torch.device, *, exact: bool
+) -> ClipSteeredEngine:
+    """Build it, with CLIPDraw's own settings where the machine is fast enough for them.
+
+    A processor begins with broad strokes of cloudy colours: thin ones at random take CLIPDraw's
+    thousand steps to become a picture.
+    """
+    large = device.type != "cpu"
+    info = EngineInfo(
+        name="strokes-clip",
+        title="Strokes + CLIP (CLIPDraw)",
+        models=(ModelInfo(name="strokes", title="Strokes of a pen", licence="No weights"),),
+        default_width=224 if large else 128,
+        default_height=224 if large else 128,
+        min_side=32,
+        max_side=2048,
+        max_pixels=1024 * 1024 if large else 512 * 512,
+        size_multiple=8,
+        default_steps=1000 if large else 100,
+        max_steps=2000,
+        takes_init=True,
+        takes_negative=True,
+        steerable=True,
+        options=(
+            *clip_options(
+                perceptors.names,
+                cutouts=4 if large else 8,
+                kind="drawing" if large else "augmented",
+                learning_rate=1.0,
+                start="chance" if large else "clouds",
+            ),
+            STROKES_OPTION,
+        ),
+    )
+
+    def make_canvas(_name: str) -> Canvas:
+        return StrokesCanvas(device)
+
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
