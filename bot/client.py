@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -24,15 +25,20 @@ from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
+from bot.network import UNREACHABLE
+from bot.shards import IdentifyPace, install
 
 log = logging.getLogger(__name__)
 
 # Dreamstream has no voice; the library would warn of that at every start.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+install()
 
 COGS = ("cogs.dream", "cogs.theme")
 START_S = 15.0
-RETRY_S = (5.0, 15.0, 60.0)
+UNREACHED_S = (1.0, 2.0, 5.0)
+LOST_S = (1.0, 5.0, 15.0, 60.0)
+STEADY_S = 600.0
 
 WRONG_TOKEN = (
     "Discord does not accept the bot token. Copy it anew from the developer portal (page “Bot”, "
@@ -64,6 +70,7 @@ class Client(commands.AutoShardedBot):
         self.front = front
         self.delivery = Delivery(front, DiscordSender(self, front.store))
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
+        self._identify_pace = IdentifyPace()
 
     async def setup_hook(self) -> None:
         """Get ready for people, before the gateway is opened."""
@@ -73,11 +80,55 @@ class Client(commands.AutoShardedBot):
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
 
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Keep new sessions as far apart as Discord wants them."""
+        await self._identify_pace.wait()
+
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         """Take forms: they are not remembered by the library, so they survive a restart."""
         if interaction.type is discord.InteractionType.modal_submit:
             with suppress(TooLateError):
                 await actions.submitted(interaction)
+
+    # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
+
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """Show what waited for Discord."""
+        self.delivery.hurry()
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        """Show what waited for Discord."""
+        self.delivery.hurry()
+
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """Show what waited for this guild's servers."""
+        self.delivery.hurry(guild.id)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Show what waited for being invited again."""
+        self.delivery.hurry(guild.id)
+
+    async def on_guild_update(self, before: discord.Guild, after: discord.Guild) -> None:
+        """Show what waited for another limit or owner."""
+        self.delivery.hurry(after.id)
+
+    async def on_guild_role_update(self, before: discord.Role, after: discord.Role) -> None:
+        """Show what waited for a role's permissions."""
+        self.delivery.hurry(after.guild.id)
+
+    async def on_guild_channel_update(
+        self, before: discord.abc.GuildChannel, after: discord.abc.GuildChannel
+    ) -> None:
+        """Show what waited for a channel's permissions."""
+        self.delivery.hurry(after.guild.id)
+
+    async def on_thread_update(self, before: discord.Thread, after: discord.Thread) -> None:
+        """Show what waited for a thread to be opened again."""
+        self.delivery.hurry(after.guild.id)
+
+    async def on_member_update(self, before: discord.Member, after: discord.Member) -> None:
+        """Show what waited for a role: without the members' intent, only the bot's own come."""
+        self.delivery.hurry(after.guild.id)
 
     async def close(self) -> None:
         """Let what is being sent arrive, and leave."""
@@ -115,6 +166,7 @@ class DiscordFront:
         self._client: Client | None = None
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
+        self._joined = False
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
@@ -142,24 +194,31 @@ class DiscordFront:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
-        attempt = 0
+        unreached = lost = 0
         while not self.failed.done():
+            begun_s = time.monotonic()
             sentence = await self._once()
             if sentence is not None:
                 self.failed.set_result(sentence)
                 return
             self._settled.set()  # the start waits no longer: it may take hours
-            delay_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
-            attempt += 1
+            if self._joined:  # each time costs one of the thousand logins a day
+                lost = 0 if time.monotonic() - begun_s > STEADY_S else lost
+                delay_s, lost, unreached = LOST_S[min(lost, len(LOST_S) - 1)], lost + 1, 0
+            else:
+                delay_s = UNREACHED_S[min(unreached, len(UNREACHED_S) - 1)]
+                unreached += 1
             await asyncio.sleep(delay_s)
 
     async def _once(self) -> str | None:
         """Be in Discord for as long as it lasts; return a sentence where that is for good."""
         client = self._client = self._make(self._front)
+        self._joined = False
         try:
             await client.login(self._token)
             print(f"Invite the bot to a server with {invite(client)}", flush=True)
             self._settled.set()
+            self._joined = True
             await client.connect(reconnect=True)
         except discord.LoginFailure:
             return WRONG_TOKEN
@@ -171,7 +230,8 @@ class DiscordFront:
             if error.code in (4013, 4014):
                 return DISALLOWED_INTENTS
             log.warning("Discord closed the connection (%s); trying again", error.code)
-        except (discord.HTTPException, discord.GatewayNotFound, OSError, TimeoutError) as error:
+        except (discord.HTTPException, discord.GatewayNotFound, *UNREACHABLE) as error:
+            self._joined = False
             log.warning("Discord cannot be reached (%s); trying again", error)
         except DreamstreamError as error:
             log.warning("Discord has to wait: %s", error)

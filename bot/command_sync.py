@@ -10,6 +10,7 @@ from typing import Any
 import discord
 from discord import app_commands
 
+from bot.network import UNREACHABLE
 from bot.store import Store, facts
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ async def sync_if_changed(tree: app_commands.CommandTree[Any], store: Store) -> 
     """Register the tree's commands unless Discord has these already; say whether it was done.
 
     Raises:
-        discord.HTTPException, OSError: Discord did not take them; the next start tries again.
+        discord.HTTPException, or one of UNREACHABLE: Discord did not take them; the next start
+            tries again.
     """
     fingerprint = await _fingerprint(tree)
     if await facts.get(store, KNOWN) == fingerprint:
@@ -37,7 +39,7 @@ async def try_to_sync(tree: app_commands.CommandTree[Any], store: Store) -> None
     try:
         if await sync_if_changed(tree, store):
             log.info("Discord has learnt the commands anew")
-    except (discord.HTTPException, OSError) as error:
+    except (discord.HTTPException, *UNREACHABLE) as error:
         log.error(
             "Discord did not take the commands (%s). Those it knew still work; the next start "
             "tries again.",

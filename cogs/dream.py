@@ -29,6 +29,7 @@ from bot.delivery.pictures import DEFAULT_LIMIT_BYTES, fitting
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import is_id
 from bot.model import Dream, DreamRequest
+from bot.network import UNREACHABLE
 from bot.text import shorten
 from bot.uploads import UploadLimits
 
@@ -240,7 +241,7 @@ async def _upload(attachment: discord.Attachment, limits: UploadLimits) -> bytes
     limits.check_bytes(attachment.size)
     try:
         return await attachment.read()
-    except (discord.HTTPException, OSError) as error:
+    except (discord.HTTPException, *UNREACHABLE) as error:
         raise InvalidRequestError(
             "init", "The picture could not be fetched from Discord. Send it again."
         ) from error

@@ -34,9 +34,18 @@ class Lane:
         """Note that a card has been sent."""
         self._pace.sent(key, self._clock(), posted=posted)
 
+    def tried(self, *, posted: bool) -> None:
+        """Note an attempt that failed."""
+        self._pace.tried(self._clock(), posted=posted)
+
     def later(self, key: int, urgency: Urgency, delay_s: float) -> None:
         """Have a card tried again."""
         self._pace.later(key, urgency, self._clock(), delay_s)
+
+    def hurry(self, key: int) -> None:
+        """Have a card that could not be sent tried at once."""
+        self._pace.hurry(key)
+        self._wake.set()
 
     def drop(self, key: int) -> None:
         """Forget a card."""

@@ -98,11 +98,20 @@ class Pace:
             self._cards[key].shown_s = now_s
             self._cards[key].posted = True
 
+    def tried(self, now_s: float, *, posted: bool) -> None:
+        """Note an attempt that failed: it counts for Discord's limits, too."""
+        (self._edits if posted else self._posts).add(now_s)
+
     def later(self, key: int, urgency: Urgency, now_s: float, delay_s: float) -> None:
         """Note that a card could not be sent, and when to try again."""
         if key in self._cards:
             self.want(key, urgency, now_s, posted=self._cards[key].posted)
             self._cards[key].not_before_s = now_s + delay_s
+
+    def hurry(self, key: int) -> None:
+        """Note that a card that could not be sent may be tried at once."""
+        if key in self._cards:
+            self._cards[key].not_before_s = _LONG_AGO
 
     def drop(self, key: int) -> None:
         """Forget a card."""

@@ -17,6 +17,7 @@ from bot.delivery.buttons import dream_of
 from bot.delivery.card import Face
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.ids import now_ms
+from bot.network import UNREACHABLE
 from bot.store import Store, deliveries
 from bot.store.deliveries import DeliveryRow
 
@@ -97,7 +98,7 @@ class DiscordSender:
             return await self._without_older(row)
         except discord.HTTPException as error:
             raise _meaning(error) from error
-        except (OSError, TimeoutError) as error:
+        except UNREACHABLE as error:
             raise TryLaterError(f"Discord cannot be reached ({error})", outage=True) from error
 
     async def _send(self, row: DeliveryRow, face: Face) -> DeliveryRow:

@@ -86,6 +86,13 @@ class Delivery:
             async with self._front.store.write() as connection:
                 await facts.put(connection, POSITION, str(self._position))
 
+    def hurry(self, guild_id: int | None = None) -> None:
+        """Try again at once what could not be shown, in one guild or in all."""
+        for key, card in self._cards.items():
+            if card.failures and guild_id in (None, card.row.guild_id):
+                card.failures = 0
+                self._lane(card.row.channel_id).hurry(key)
+
     @property
     def unsettled(self) -> int:
         """How many cards do not show their dream's end yet."""
@@ -172,6 +179,7 @@ class Delivery:
                 await self._give_up(card, error)
                 return
             except TryLaterError as error:
+                lane.tried(posted=posted)
                 if now_ms() - card.row.created_ms <= PATIENCE_MS:
                     raise
                 await self._give_up(card, error)

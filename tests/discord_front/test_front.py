@@ -34,7 +34,8 @@ class Scripted:
 async def test_what_goes_wrong_for_a_while_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "RETRY_S", (0.0,))
+    monkeypatch.setattr(client, "UNREACHED_S", (0.0,))
+    monkeypatch.setattr(client, "LOST_S", (0.0,))
     errors: list[Exception] = [
         OSError("no network"),
         StoreError("The database is locked."),

@@ -138,3 +138,26 @@ def test_limits_hold_whatever_is_asked(asks: list[tuple[int, Urgency, float]]) -
         else:
             now_s += wait_s + 1e-9
     assert not wanted  # everything that was wanted was shown in the end
+
+
+def test_attempts_that_failed_count_for_the_limits() -> None:
+    asked = Pace()
+    for key in range(BURST + 1):
+        asked.want(key, Urgency.NEW, 0.0, posted=False)
+    for _ in range(BURST):
+        key_, _ = asked.next(0.0)
+        assert key_ is not None
+        asked.begin(key_)
+        asked.tried(0.0, posted=False)
+        asked.later(key_, Urgency.NEW, 0.0, 60.0)
+    assert asked.next(0.0) == (None, pace.WINDOW_S)
+
+
+def test_what_could_not_be_sent_is_tried_at_once_when_there_is_reason_to() -> None:
+    asked = Pace()
+    asked.want(1, Urgency.NEW, 0.0, posted=False)
+    asked.begin(1)
+    asked.later(1, Urgency.NEW, 0.0, 600.0)
+    assert asked.next(1.0) == (None, 599.0)
+    asked.hurry(1)
+    assert asked.next(1.0) == (1, None)

@@ -1,0 +1,139 @@
+"""Keep each shard in Discord: come back soon, and resume whatever can be resumed.
+
+Left to itself, discord.py waits longer and longer between attempts (more than a minute in an
+outage of 90 s) and keeps all other shards waiting meanwhile; and it begins a new session after
+one attempt has failed, which loses what people did in between. `SteadyShard` takes the place of
+its `Shard`, for which the library has no other hook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from typing import Any
+
+import discord
+from discord.gateway import DiscordWebSocket, ReconnectWebSocket
+from discord.shard import EventItem, EventType, Shard
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 0.25
+MAX_DELAY_S = 2.0
+CONNECT_S = 15.0
+IDENTIFY_S = 5.0
+SILENCE_S = 5.0
+_ATTEMPTS_AT_ONE_ADDRESS = 4
+
+
+class SteadyShard(Shard):
+    """A shard that comes back by itself, in a task of its own."""
+
+    _joining: asyncio.Task[None] | None = None
+
+    def launch(self) -> None:
+        """Read what comes, and miss what does not: a beat unanswered means a dead connection."""
+        beat = self.ws._keep_alive
+        if beat is not None and beat.interval is not None:
+            beat.heartbeat_timeout = self.ws._max_heartbeat_timeout = beat.interval + SILENCE_S
+        super().launch()
+
+    async def close(self) -> None:
+        """Leave for good."""
+        if self._joining is not None:
+            self._joining.cancel()
+        await super().close()
+
+    async def reidentify(self, exc: ReconnectWebSocket) -> None:
+        """Come back, in the same session where `exc` says that it goes on."""
+        self._dispatch("disconnect")
+        self._dispatch("shard_disconnect", self.id)
+        self._join(resume=exc.resume)
+
+    async def reconnect(self) -> None:
+        """Come back in a new session."""
+        self._join(resume=False)
+
+    async def _handle_disconnect(self, e: Exception) -> None:
+        """Take a connection's end: what is for good ends the client, all else is tried again."""
+        closed = isinstance(e, discord.ConnectionClosed)
+        if not self._reconnect or (closed and e.code != 1000):  # type: ignore[attr-defined]
+            await super()._handle_disconnect(e)
+        elif not self._client.is_closed():
+            with suppress(Exception):  # it is broken; only its heartbeat has to stop
+                await asyncio.wait_for(self.ws.close(code=4000), SILENCE_S)
+            again = ReconnectWebSocket(self.id, resume=not closed)
+            self._queue_put(EventItem(EventType.resume, self, again))
+
+    def _join(self, *, resume: bool) -> None:
+        self._cancel_task()
+        if self._joining is not None:
+            self._joining.cancel()
+        self._joining = asyncio.create_task(self._come_back(resume), name=f"shard-{self.id}")
+
+    async def _come_back(self, resume: bool) -> None:
+        failures = 0
+        while not self._client.is_closed():
+            try:
+                self.ws = await self._connected(resume, failures)
+            except ReconnectWebSocket as error:
+                resume = resume and error.resume
+            except discord.ConnectionClosed as error:
+                if error.code != 1000:
+                    await super()._handle_disconnect(error)
+                    return
+                resume = False
+            except self._handled_exceptions as error:
+                if failures == 0:
+                    log.warning("Shard %s has lost Discord (%s); trying again", self.id, error)
+            except Exception as error:  # a mistake of ours: the client begins anew
+                self._queue_put(EventItem(EventType.terminate, self, error))
+                return
+            else:
+                self.launch()
+                return
+            delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
+            failures += 1
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+
+    async def _connected(self, resume: bool, failures: int) -> DiscordWebSocket:
+        """Return a new connection that has resumed the session, or begun one."""
+        old = self.ws
+        if not resume or old.session_id is None:
+            made = DiscordWebSocket.from_client(self._client, shard_id=self.id)
+        else:
+            # The address that the session gave may be gone; any of Discord's can resume it.
+            elsewhere = failures % _ATTEMPTS_AT_ONE_ADDRESS == _ATTEMPTS_AT_ONE_ADDRESS - 1
+            made = DiscordWebSocket.from_client(
+                self._client,
+                resume=True,
+                gateway=None if elsewhere else old.gateway,
+                shard_id=self.id,
+                session=old.session_id,
+                sequence=old.sequence,
+            )
+        waiting_s = 0.0 if resume else IDENTIFY_S * (self._client.shard_count or 1)
+        return await asyncio.wait_for(made, CONNECT_S + waiting_s)
+
+
+class IdentifyPace:
+    """Keeps new sessions `IDENTIFY_S` apart, as Discord demands, and waits no longer than that."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._last_s = float("-inf")
+
+    async def wait(self) -> None:
+        """Return when a session may be begun."""
+        async with self._turn:
+            await asyncio.sleep(max(0.0, self._last_s + IDENTIFY_S - time.monotonic()))
+            self._last_s = time.monotonic()
+
+
+def install() -> None:
+    """Have every client of this process use `SteadyShard`."""
+    module: Any = discord.shard
+    module.Shard = SteadyShard
