@@ -20,6 +20,7 @@ from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
 from bot.ids import now_ms
 from bot.model import Dream, Person, Theme
+from bot.network import UNREACHABLE
 from bot.rights import Actor
 from bot.store import deliveries
 from bot.text import shorten
@@ -27,6 +28,9 @@ from bot.text import shorten
 log = logging.getLogger(__name__)
 
 ACKNOWLEDGE_S = 2.5
+ATTEMPT_S = 0.7
+RETRY_S = 0.1
+_ACKNOWLEDGED = 40060
 PERMISSIONS = discord.Permissions(
     view_channel=True,
     send_messages=True,
@@ -105,11 +109,35 @@ async def acknowledged(interaction: Interaction) -> AsyncIterator[None]:
     """Acknowledge first; then answer with a sentence whatever goes wrong inside."""
     try:
         async with asyncio.timeout(ACKNOWLEDGE_S):
-            await interaction.response.defer(ephemeral=True, thinking=True)
-    except (discord.HTTPException, OSError, TimeoutError) as error:
+            await _defer(interaction)
+    except (discord.HTTPException, *UNREACHABLE) as error:
         raise TooLateError from error
     async with answered(interaction):
         yield
+
+
+async def _defer(interaction: Interaction) -> None:
+    """Acknowledge; try again what Discord's or the network's trouble prevented.
+
+    The library would wait for 1, 3, 5 s between its own attempts, which is too long.
+    """
+    tried = False
+    while True:
+        try:
+            async with asyncio.timeout(ATTEMPT_S):
+                await interaction.response.defer(ephemeral=True, thinking=True)
+            return
+        except discord.HTTPException as error:
+            if tried and error.code == _ACKNOWLEDGED:  # an attempt whose answer did not come
+                done = discord.InteractionResponseType.deferred_channel_message
+                interaction.response._response_type = done
+                return
+            if error.status < 500 and error.status != 429:
+                raise
+        except UNREACHABLE:
+            pass
+        tried = True
+        await asyncio.sleep(RETRY_S)
 
 
 @asynccontextmanager
@@ -134,7 +162,7 @@ async def tell(interaction: Interaction, text: str, **more: Any) -> None:
             await interaction.edit_original_response(content=text, **more)
         else:
             await interaction.response.send_message(text, ephemeral=True)
-    except (discord.HTTPException, OSError) as error:
+    except (discord.HTTPException, *UNREACHABLE) as error:
         log.info("An answer did not arrive: %s", error)
 
 
