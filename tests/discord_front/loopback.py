@@ -1,7 +1,9 @@
-"""A Discord on loopback: REST and gateway of API v10, and the CDN; one guild, one channel.
+"""A Discord on loopback: REST and gateway of API v10, the CDN, and the people.
 
-What the bot asks is judged by `oracle`, and so is what it is answered. Faults are ordered with
-`fail`.
+There are two guilds with one channel each; of two shards each has one. What the bot asks is
+judged by `oracle`, and so is all that it is told, but only at the end (`mistakes_made`): judging
+takes longer than answering, and would spread out what people do at once. Faults are ordered with
+`fail`, `gateway` and `out`.
 """
 
 from __future__ import annotations
@@ -9,86 +11,99 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from tests.discord_front import oracle, payloads
-from tests.discord_front.payloads import Json, snowflake
+from tests.discord_front.gateway import Gateway
+from tests.discord_front.payloads import CHANNEL, GUILD, GUILD_B, Json, snowflake
+from tests.discord_front.rest import Asked, Refused, Rest
+from tests.discord_front.traffic import Fault, Limits, as_json
 
 PATIENCE_S = 120.0
+_MAX_REQUEST = 26 * 1024 * 1024
 
 
-@dataclass
-class Fault:
-    """How matching requests fail: with a status before, or after, they were carried out."""
+@dataclass(frozen=True)
+class Request:
+    """A request of the bot's, and how it was answered."""
 
+    at_s: float
     method: str
     path: str
+    body: Any
     status: int
-    times: int
-    after: bool = False
-    body: Json = field(default_factory=lambda: {"message": "ordered", "code": 0})
 
 
-@dataclass
-class Session:
-    """What a gateway session has been told, so that it can be resumed."""
+@dataclass(frozen=True)
+class File:
+    """What somebody attaches to a command."""
 
-    events: list[Json] = field(default_factory=list)
-    socket: web.WebSocketResponse | None = None
-    deflate: Any = None
+    name: str
+    data: bytes
 
 
 class Discord:
-    """The server. `start` it, give the bot its `address`, `stop` it."""
+    """The server. `start` it, give the bot its `address`, `stop` it.
 
-    def __init__(self, token: str) -> None:
+    `host` is what the bot knows it by, where that is not its address.
+    """
+
+    def __init__(self, token: str, *, shards: int = 1, limits: bool = True) -> None:
         self.token = token
         self.address = ""
-        self.messages: dict[int, Json] = {}
-        self.deleted: list[int] = []
-        self.files: dict[str, bytes] = {}
-        self.commands: list[Json] = []
-        self.syncs = 0
-        self.requests: list[tuple[float, str, str, Any]] = []
-        self.asked: dict[str, float] = {}
-        self.callbacks: dict[str, tuple[float, Json]] = {}
-        self.answers: dict[str, Json] = {}
         self.mistakes: list[str] = []
+        self.requests: list[Request] = []
         self.faults: list[Fault] = []
-        self.close_code: int | None = None
-        self.identifies = self.resumes = 0
-        self._nonces: dict[str, int] = {}
-        self._sessions: dict[str, Session] = {}
-        self._news = asyncio.Event()
+        self.limits = Limits() if limits else None
+        self.rest = Rest("", self.mistakes)
+        self.rest.shards = shards
+        self.gateway = Gateway(token, self._first, self.mistakes, self._judge_event)
+        self.gateway.shards = shards
+        self._to_judge: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._runner: web.AppRunner | None = None
+        self._news = self.gateway.news
 
-    async def start(self) -> None:
-        """Listen."""
-        app = web.Application(client_max_size=30 * 1024 * 1024)
-        app.router.add_get("/gateway{rest:/?}", self._gateway)
+    async def start(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        """Listen, on loopback only; with `tls` as Discord's own three hosts."""
+        app = web.Application(client_max_size=_MAX_REQUEST)
+        app.router.add_get("/gateway{rest:/?}", self.gateway.handle)
+        app.router.add_get("/", self.gateway.handle)
         app.router.add_get("/attachments/{path:.+}", self._file)
         app.router.add_route("*", "/api/v10/{path:.+}", self._rest)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=tls).start()
         host, port = self._runner.addresses[0][:2]
         self.address = f"{host}:{port}"
+        if tls is None:
+            self.rest.base = f"http://{self.address}"
+            self.rest.gateway_url = f"ws://{self.address}/gateway"
+        else:
+            self.rest.base = "https://cdn.discordapp.com"
+            self.rest.gateway_url = "wss://gateway.discord.gg"
 
     async def stop(self) -> None:
         """Close everything."""
-        await self.drop()
+        await self.gateway.cut()
         if self._runner is not None:
             await self._runner.cleanup()
 
     def fail(self, method: str, path: str, status: int, times: int = 1, **more: Any) -> None:
         """Have the next requests of this kind fail. `path` is a regular expression."""
         self.faults.append(Fault(method, path, status, times, **more))
+
+    async def out(self, seconds: float) -> None:
+        """Be gone for so long: connections are cut, and new ones refused."""
+        self.gateway.is_out = True
+        await self.gateway.cut()
+        await asyncio.sleep(seconds)
+        self.gateway.is_out = False
 
     async def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Return what the condition gives, as soon as it is true of it."""
@@ -101,150 +116,192 @@ class Discord:
         except TimeoutError:
             raise AssertionError(f"waited in vain for {what}") from None
 
+    def mistakes_made(self) -> list[str]:
+        """Judge all that was said since the last time; return every mistake there was, once."""
+        waiting, self._to_judge = self._to_judge, []
+        for judge, said in waiting:
+            self.mistakes += judge(*said)
+        return list(dict.fromkeys(self.mistakes))
+
     # --- what people do ----------------------------------------------------------------------
 
-    async def slash(self, name: str, *, by: int = payloads.ANN, **options: Any) -> Json:
-        """Send a command; return the interaction."""
-        command = next(one for one in self.commands if one["name"] == name)
-        kinds = {one["name"]: one["type"] for one in command["options"]}
-        given = [{"name": k, "type": kinds[k], "value": v} for k, v in options.items()]
-        data = {"id": command["id"], "name": name, "type": 1, "options": given}
-        return await self._interact(payloads.interaction(2, data, by=by))
+    async def slash(
+        self, name: str, *, by: int = payloads.ANN, place: int = CHANNEL, **options: Any
+    ) -> Asked:
+        """Send a command, `theme which` with a subcommand; return what becomes of it."""
+        data = self._command_data(name, place, options)
+        return await self._interact(2, data, by, place)
 
-    async def press(self, message: Json, label: str) -> Json:
-        """Press a button of a message; return the interaction."""
-        found = [one for one in _walk(message["components"]) if one.get("label") == label]
+    async def type_into(self, name: str, option: str, text: str, **options: Any) -> list[Json]:
+        """Type into an option of a command; return the choices that are offered."""
+        data = self._command_data(name, CHANNEL, options | {option: text})
+        for one in data["options"]:
+            if one["name"] == option:
+                one["focused"] = True
+        asked = await self._interact(4, data, payloads.ANN, CHANNEL)
+        choices: list[Json] = (await self.callback(asked))["data"]["choices"]
+        return choices
+
+    async def press(self, message: Json, label: str, *, by: int = payloads.ANN) -> Asked:
+        """Press a button of a message, as it was when it was looked at."""
+        found = [one for one in walk(message["components"]) if one.get("label") == label]
+        assert found, f"there is no button {label}: {labels_of(message)}"
         data = {"component_type": 2, "custom_id": found[0]["custom_id"], "id": found[0]["id"]}
-        return await self._interact(payloads.interaction(3, data, message=message))
+        place = int(message["channel_id"])
+        return await self._interact(3, data, by, place, message=message)
 
-    async def submit(self, form: Json, value: str) -> Json:
-        """Fill and send a form with one field; return the interaction."""
+    async def submit(self, form: Json, value: str, *, by: int = payloads.ANN) -> Asked:
+        """Fill and send a form with one field."""
         field = form["components"][0]["component"]
         filled = {"type": 4, "id": 2, "custom_id": field["custom_id"], "value": value}
-        data = {
-            "custom_id": form["custom_id"],
-            "components": [{"type": 18, "id": 1, "component": filled}],
-        }
-        return await self._interact(payloads.interaction(5, data))
+        row = {"type": 18, "id": 1, "component": filled}
+        data = {"custom_id": form["custom_id"], "components": [row]}
+        return await self._interact(5, data, by, CHANNEL)
 
-    async def callback(self, interaction: Json) -> Json:
+    async def callback(self, asked: Asked) -> Json:
         """Return how an interaction was acknowledged."""
-        told: tuple[float, Json] = await self.until(
-            lambda: self.callbacks.get(interaction["id"]), "an acknowledgement"
-        )
-        return told[1]
+        found: Json = await self.until(lambda: asked.callback, "an acknowledgement")
+        return found
 
-    async def answer(self, interaction: Json) -> str:
+    async def answer(self, asked: Asked) -> str:
         """Return the sentence that an interaction was answered with."""
-        token = interaction["token"]
-        body: Json = await self.until(lambda: self.answers.get(token), "an answer")
-        return str(body["content"])
+        body: Json = await self.until(lambda: asked.answer, "an answer")
+        return str(body.get("content"))
 
-    async def drop(self) -> None:
-        """Cut every gateway connection, as a bad network does."""
-        for session in self._sessions.values():
-            if session.socket is not None and not session.socket.closed:
-                transport = session.socket._req.transport if session.socket._req else None
-                if transport is not None:
-                    transport.abort()
-                session.socket = None
+    async def permit(self, channel_id: int, denied: int) -> None:
+        """Take permissions from everybody in a channel, and give back all others."""
+        channel = self.rest.channels[channel_id]
+        overwrite = {"id": channel["guild_id"], "type": 0, "allow": "0", "deny": str(denied)}
+        channel = channel | {"permission_overwrites": [overwrite] if denied else []}
+        self.rest.channels[channel_id] = channel
+        await self.tell("CHANNEL_UPDATE", channel)
 
-    @property
-    def connected(self) -> bool:
-        """Whether a session has a socket."""
-        return any(session.socket is not None for session in self._sessions.values())
+    async def tell(self, name: str, data: Json) -> None:
+        """Tell the shard whose guild an event is of."""
+        await self.gateway.dispatch(name, data, self._shard(int(data["guild_id"])))
 
-    def cards(self) -> list[Json]:
-        """Return the messages that are there, oldest first."""
-        return [self.messages[key] for key in sorted(self.messages)]
+    def cards(self, place: int = CHANNEL) -> list[Json]:
+        """Return a channel's messages that are there, oldest first."""
+        found = [self.rest.messages[key] for key in sorted(self.rest.messages)]
+        return [one for one in found if one["channel_id"] == str(place)]
 
-    def sent(self, method: str, path: str) -> list[float]:
-        """Return when requests of a kind were made."""
-        return [at for at, m, p, _ in self.requests if m == method and re.fullmatch(path, p)]
+    def sent(self, method: str, path: str, *, status: int | None = None) -> list[float]:
+        """Return when requests of a kind were made, or those answered with a status."""
+        return [
+            one.at_s
+            for one in self.requests
+            if one.method == method
+            and re.fullmatch(path, one.path)
+            and status in (None, one.status)
+        ]
 
-    async def _interact(self, interaction: Json) -> Json:
-        self.asked[interaction["id"]] = time.monotonic()
-        await self.dispatch("INTERACTION_CREATE", interaction)
-        return interaction
+    def _command_data(self, name: str, place: int, options: Json) -> Json:
+        top, *below = name.split(" ")
+        command = next(one for one in self.rest.commands if one["name"] == top)
+        node = command
+        for part in below:
+            node = next(one for one in node["options"] if one["name"] == part)
+        kinds = {one["name"]: one["type"] for one in node.get("options", [])}
+        files = {
+            str(snowflake()): self.rest.upload(place, value.name, value.data)
+            for value in options.values()
+            if isinstance(value, File)
+        }
+        files = {one["id"]: one for one in files.values()}
+        numbers = iter(files)
+        given: list[Json] = [
+            {"name": k, "type": kinds[k], "value": next(numbers) if isinstance(v, File) else v}
+            for k, v in options.items()
+        ]
+        for part in reversed(below):
+            given = [{"name": part, "type": 1, "options": given}]
+        data = {"id": command["id"], "name": top, "type": 1, "options": given}
+        return data | ({"resolved": {"attachments": files}} if files else {})
 
-    # --- the gateway -------------------------------------------------------------------------
+    async def _interact(self, kind: int, data: Json, by: int, place: int, **more: Any) -> Asked:
+        channel = self.rest.channels[place]
+        permissions = str(self.rest.permissions(place))
+        made = payloads.interaction(
+            kind, data, by=by, place=channel, permissions=permissions, **more
+        )
+        asked = self.rest.asked[made["id"]] = Asked(made, time.monotonic())
+        await self.tell("INTERACTION_CREATE", made)
+        return asked
 
-    async def dispatch(self, name: str, data: Json) -> None:
-        """Tell the newest session of an event; it is kept for who resumes."""
-        self.mistakes += [f"the event {name}: {one}" for one in oracle.event_faults(name, data)]
-        session = list(self._sessions.values())[-1]
-        event = {"op": 0, "t": name, "s": len(session.events) + 1, "d": data}
-        session.events.append(event)
-        await self._send(session, event)
+    # --- the wires ---------------------------------------------------------------------------
 
-    async def _send(self, session: Session, payload: Json) -> None:
-        if session.socket is not None and not session.socket.closed:
-            data = session.deflate.compress(json.dumps(payload).encode())
-            await session.socket.send_bytes(data + session.deflate.flush(zlib.Z_SYNC_FLUSH))
+    def _shard(self, guild_id: int) -> int:
+        return (guild_id >> 22) % self.rest.shards
 
-    async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
-        assert request.query["compress"] == "zlib-stream"
-        assert request.query["v"] == "10"
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        session = Session(socket=socket, deflate=zlib.compressobj())
-        await self._send(session, {"op": 10, "d": {"heartbeat_interval": 41_250}})
-        async for frame in socket:
-            if frame.type is not WSMsgType.TEXT:
-                break
-            session = await self._heard(session, json.loads(frame.data))
-        if session.socket is socket:
-            session.socket = None
-        return socket
+    def _first(self, shard: list[int]) -> list[tuple[str, Json]]:
+        here = [one for one in (GUILD, GUILD_B) if self._shard(one) == shard[0]]
+        events = [("READY", payloads.ready(self.rest.gateway_url, here, shard))]
+        for guild_id in here:
+            channels = [
+                one for one in self.rest.channels.values() if one["guild_id"] == str(guild_id)
+            ]
+            guild = payloads.guild(guild_id, self.rest.roles[guild_id], channels)
+            events.append(("GUILD_CREATE", guild))
+        return events
 
-    async def _heard(self, session: Session, payload: Json) -> Session:
-        match payload["op"]:
-            case 1:
-                await self._send(session, {"op": 11})
-            case 2 | 6 if self.close_code is not None:
-                assert session.socket is not None
-                await session.socket.close(code=self.close_code)
-            case 2:
-                self.identifies += 1
-                if payload["d"]["intents"] & ((1 << 1) | (1 << 8) | (1 << 15)):
-                    self.mistakes.append("a privileged intent was asked for")
-                first = payloads.ready(self.address)
-                self._sessions[first["session_id"]] = session
-                await self.dispatch("READY", first)
-                await self.dispatch("GUILD_CREATE", payloads.guild())
-            case 6:
-                self.resumes += 1
-                known = self._sessions[payload["d"]["session_id"]]
-                known.socket, known.deflate = session.socket, session.deflate
-                for event in known.events[payload["d"]["seq"] :]:
-                    await self._send(known, event)
-                await self._send(known, {"op": 0, "t": "RESUMED", "s": None, "d": {}})
-                session = known
-        self._news.set()
-        return session
+    def _judge_event(self, name: str, data: Json) -> None:
+        self._judge(f"the event {name}", oracle.event_faults, name, json.loads(json.dumps(data)))
 
-    # --- REST --------------------------------------------------------------------------------
+    def _judge(self, what: str, judge: Callable[..., Any], *said: Any) -> None:
+        def named() -> list[str]:
+            return [f"{what}: {one}" for one in judge(*said)]
+
+        self._to_judge.append((named, ()))
 
     async def _rest(self, request: web.Request) -> web.StreamResponse:
         path, method = "/" + request.match_info["path"], request.method
-        body, files = await _body(request)
-        self.requests.append((time.monotonic(), method, path, body))
-        self.mistakes += [f"{method} {path}: {one}" for one in oracle.faults(method, path, body)]
+        if self.gateway.is_out:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response(status=503)
+        at_s = time.monotonic()
+        body, files = await self._body(request)
+        response = self._respond(request, method, path, body, files)
+        self.requests.append(Request(at_s, method, path, body, response.status))
+        self._news.set()
+        return response
+
+    def _respond(
+        self,
+        request: web.Request,
+        method: str,
+        path: str,
+        body: Any,
+        files: dict[int, tuple[str, bytes]],
+    ) -> web.Response:
+        self._judge(f"{method} {path}", oracle.faults, method, path, body)
+        by_token = path.startswith(("/interactions/", "/webhooks/"))
+        agent = request.headers.get("User-Agent", "")
+        # discord.py names itself in all requests but those that an interaction's token opens.
+        if not by_token and not agent.startswith("DiscordBot ("):
+            self.mistakes.append(f"a request of {agent or 'nobody'}")
+        headers: dict[str, str] = {}
+        if self.limits is not None:
+            headers, refused = self.limits.take(method, path)
+            if refused is not None:
+                return refused
         fault = self._fault(method, path)
         if fault is not None and not fault.after:
-            return _json(fault.status, fault.body)
-        by_token = path.startswith(("/interactions/", "/webhooks/"))
+            return fault.response()
         if not by_token and request.headers.get("Authorization") != f"Bot {self.token}":
-            return _json(401, {"message": "401: Unauthorized", "code": 0})
-        status, answer = self._carry_out(method, path, body, files)
-        self._news.set()
+            return as_json(401, {"message": "401: Unauthorized", "code": 0})
+        try:
+            status, answer = self.rest.handle(method, path, dict(request.query), body, files)
+        except Refused as refusal:
+            status, answer = refusal.status, refusal.body
         if fault is not None:
-            return _json(fault.status, fault.body)
-        self.mistakes += [
-            f"the answer to {method} {path}: {one}"
-            for one in oracle.answer_faults(method, path, status, answer)
-        ]
-        return _json(status, answer) if status != 204 else web.Response(status=204)
+            return fault.response()
+        self._judge(
+            f"the answer to {method} {path}", oracle.answer_faults, method, path, status, answer
+        )
+        if status == 204:
+            return web.Response(status=204, headers=headers)
+        return as_json(status, answer, headers)
 
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
@@ -253,84 +310,33 @@ class Discord:
                 return fault
         return None
 
-    def _carry_out(
-        self, method: str, path: str, body: Any, files: dict[int, bytes]
-    ) -> tuple[int, Any]:
-        match method, path.strip("/").split("/"):
-            case "GET", ["users", "@me"]:
-                return 200, payloads.bot_user()
-            case "GET", [*_, "applications", "@me"]:
-                return 200, payloads.application()
-            case "GET", ["gateway", "bot"]:
-                limit = {"total": 1000, "remaining": 999, "reset_after": 1, "max_concurrency": 1}
-                url = f"ws://{self.address}/gateway"
-                return 200, {"url": url, "shards": 1, "session_start_limit": limit}
-            case "PUT", ["applications", _, "commands"]:
-                self.syncs += 1
-                self.commands = [_registered(one) for one in body]
-                return 200, self.commands
-            case "POST", ["interactions", number, token, "callback"]:
-                self.callbacks[number] = (time.monotonic(), body)
-                if body["type"] == 4:
-                    self.answers[token] = body["data"]
-                return 200, {"interaction": {"id": number, "type": 2}}
-            case "PATCH", ["webhooks", _, token, "messages", "@original"]:
-                self.answers[token] = body
-                return 200, payloads.message(
-                    snowflake(), payloads.CHANNEL, body, self._attach(body, files)
-                )
-            case "POST", ["channels", channel, "messages"]:
-                known = self._nonces.get(body["nonce"])
-                if known is not None:
-                    return 200, self.messages[known]
-                number_ = snowflake()
-                self._nonces[body["nonce"]] = number_
-                attachments = self._attach(body, files)
-                self.messages[number_] = payloads.message(number_, int(channel), body, attachments)
-                return 200, self.messages[number_]
-            case "PATCH", ["channels", channel, "messages", number]:
-                if int(number) not in self.messages:
-                    return 404, {"message": "Unknown Message", "code": 10008}
-                attachments = self._attach(body, files)
-                self.messages[int(number)] = payloads.message(
-                    int(number), int(channel), body, attachments
-                ) | {"edited_timestamp": "2026-01-01T00:00:01.000000+00:00"}
-                return 200, self.messages[int(number)]
-            case "GET", ["channels", _, "messages"]:
-                return 200, self.cards()[::-1]
-            case "DELETE", ["channels", _, "messages", number]:
-                self.deleted.append(int(number))
-                self.messages.pop(int(number), None)
-                return 204, None
-        self.mistakes.append(f"nobody knows {method} {path}")
-        return 404, {"message": "404: Not Found", "code": 0}
-
-    def _attach(self, body: Json, files: dict[int, bytes]) -> list[Json]:
-        made = []
-        for one in body.get("attachments") or []:
-            data, name = files[int(one["id"])], one["filename"]
-            number = snowflake()
-            path = f"{payloads.CHANNEL}/{number}/{name}"
-            self.files[path] = data
-            url = f"http://{self.address}/attachments/{path}"
-            made.append(
-                {
-                    "id": str(number),
-                    "filename": name,
-                    "size": len(data),
-                    "url": url,
-                    "proxy_url": url,
-                }
-            )
-        return made
+    async def _body(self, request: web.Request) -> tuple[Any, dict[int, tuple[str, bytes]]]:
+        if not request.can_read_body:
+            return None, {}
+        if not request.content_type.startswith("multipart/"):
+            if request.headers["Content-Type"] != "application/json":
+                self.mistakes.append(f"a body of type {request.headers['Content-Type']}")
+            return await request.json(), {}
+        body, files = None, {}
+        async for part in await request.multipart():
+            data = bytes(await part.read())  # type: ignore[union-attr]
+            name = part.name or ""  # type: ignore[union-attr]
+            if name == "payload_json":
+                body = json.loads(data)
+            elif found := re.fullmatch(r"files\[(\d+)\]", name):
+                files[int(found[1])] = (part.filename or "", data)  # type: ignore[union-attr]
+            else:
+                self.mistakes.append(f"a part called {name}")
+        return body, files
 
     async def _file(self, request: web.Request) -> web.Response:
-        return web.Response(body=self.files[request.match_info["path"]])
+        found = self.rest.files.get(request.match_info["path"])
+        return web.Response(status=404) if found is None else web.Response(body=found)
 
 
 def picture_url(message: Json) -> str | None:
     """Return where a message's picture is to be had."""
-    for component in _walk(message["components"]):
+    for component in walk(message["components"]):
         if "items" in component:
             return str(component["items"][0]["media"]["url"])
     return None
@@ -338,46 +344,19 @@ def picture_url(message: Json) -> str | None:
 
 def text_of(message: Json) -> str:
     """Return all that is written on a message."""
-    return " ".join(one["content"] for one in _walk(message["components"]) if "content" in one)
+    return " ".join(one["content"] for one in walk(message["components"]) if "content" in one)
 
 
-def _walk(components: list[Json]) -> list[Json]:
+def labels_of(message: Json) -> list[str]:
+    """Return what is written on a message's buttons."""
+    return [one["label"] for one in walk(message["components"]) if "label" in one]
+
+
+def walk(components: list[Json]) -> list[Json]:
+    """Return components and all that is inside them."""
     found = []
     for one in components:
-        found += [one, *_walk(one.get("components", []))]
+        found += [one, *walk(one.get("components", []))]
+        if one.get("accessory"):
+            found += walk([one["accessory"]])
     return found
-
-
-def _registered(command: Json) -> Json:
-    return {
-        "id": str(snowflake()),
-        "application_id": str(payloads.APPLICATION),
-        "version": str(snowflake()),
-        "default_member_permissions": None,
-        "description": "",
-        "options": [],
-    } | {key: value for key, value in command.items() if value is not None}
-
-
-async def _body(request: web.Request) -> tuple[Any, dict[int, bytes]]:
-    if not request.can_read_body:
-        return None, {}
-    if not request.content_type.startswith("multipart/"):
-        return await request.json(), {}
-    body, files = None, {}
-    async for part in await request.multipart():
-        data = await part.read()  # type: ignore[union-attr]
-        if part.name == "payload_json":  # type: ignore[union-attr]
-            body = json.loads(data)
-        else:
-            found = re.fullmatch(r"files\[(\d+)\]", part.name or "")  # type: ignore[union-attr]
-            assert found is not None
-            files[int(found[1])] = bytes(data)
-    return body, files
-
-
-def _json(status: int, body: Any) -> web.Response:
-    headers = {"Via": "1.1 loopback"} if status == 429 else {}
-    # Exactly this type: discord.py takes no other for JSON.
-    headers["Content-Type"] = "application/json"
-    return web.Response(status=status, body=json.dumps(body).encode(), headers=headers)

@@ -1,4 +1,4 @@
-"""What Discord says, in the forms of API v10, as far as one guild with one channel needs it."""
+"""What Discord says, in the forms of API v10, as far as guilds with one channel each need it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ APPLICATION = 1_000_000_000_000_000_001
 BOT = 1_000_000_000_000_000_002
 GUILD = 1_000_000_000_000_000_003
 CHANNEL = 1_000_000_000_000_000_004
-ROLE = GUILD
+GUILD_B = GUILD + (1 << 22)  # of two shards it is the other's
+CHANNEL_B = CHANNEL + (1 << 22)
 ANN = 1_000_000_000_000_000_005
 _sequence = count()
 ALL_PERMISSIONS = "2251799813685247"
@@ -97,12 +98,12 @@ def member(user_id: int, name: str) -> Json:
     }
 
 
-def channel() -> Json:
-    """Return the guild's only channel."""
+def channel(channel_id: int = CHANNEL, guild_id: int = GUILD) -> Json:
+    """Return a guild's only channel."""
     return {
-        "id": str(CHANNEL),
+        "id": str(channel_id),
         "type": 0,
-        "guild_id": str(GUILD),
+        "guild_id": str(guild_id),
         "name": "dreams",
         "position": 0,
         "permission_overwrites": [],
@@ -115,10 +116,28 @@ def channel() -> Json:
     }
 
 
-def guild() -> Json:
-    """Return the guild as GUILD_CREATE does."""
+def role(guild_id: int, permissions: int = int(ALL_PERMISSIONS)) -> Json:
+    """Return the role that everybody has."""
     return {
-        "id": str(GUILD),
+        "id": str(guild_id),
+        "name": "@everyone",
+        "color": 0,
+        "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
+        "hoist": False,
+        "icon": None,
+        "unicode_emoji": None,
+        "position": 0,
+        "permissions": str(permissions),
+        "managed": False,
+        "mentionable": False,
+        "flags": 0,
+    }
+
+
+def guild(guild_id: int, everybody: Json, channels: list[Json]) -> Json:
+    """Return a guild as GUILD_CREATE does."""
+    return {
+        "id": str(guild_id),
         "name": "Dreamers",
         "icon": None,
         "splash": None,
@@ -132,22 +151,7 @@ def guild() -> Json:
         "verification_level": 0,
         "default_message_notifications": 0,
         "explicit_content_filter": 0,
-        "roles": [
-            {
-                "id": str(ROLE),
-                "name": "@everyone",
-                "color": 0,
-                "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
-                "hoist": False,
-                "icon": None,
-                "unicode_emoji": None,
-                "position": 0,
-                "permissions": ALL_PERMISSIONS,
-                "managed": False,
-                "mentionable": False,
-                "flags": 0,
-            }
-        ],
+        "roles": [everybody],
         "emojis": [],
         "stickers": [],
         "features": [],
@@ -173,7 +177,7 @@ def guild() -> Json:
         "member_count": 2,
         "voice_states": [],
         "members": [member(BOT, "dreamstream")],
-        "channels": [channel()],
+        "channels": channels,
         "threads": [],
         "presences": [],
         "stage_instances": [],
@@ -182,28 +186,28 @@ def guild() -> Json:
     }
 
 
-def ready(address: str) -> Json:
-    """Return the first event of a session."""
+def ready(address: str, guild_ids: list[int], shard: list[int]) -> Json:
+    """Return the first event of a session. `address` is the gateway's, with its scheme."""
     return {
         "v": 10,
         "user": bot_user(),
-        "guilds": [{"id": str(GUILD), "unavailable": True}],
+        "guilds": [{"id": str(one), "unavailable": True} for one in guild_ids],
         "session_id": "s" + str(snowflake()),
         "session_type": "normal",
-        "resume_gateway_url": f"ws://{address}/gateway",
-        "shard": [0, 1],
+        "resume_gateway_url": address,
+        "shard": shard,
         "application": {"id": str(APPLICATION), "flags": 0, "flags_new": "0"},
     }
 
 
 def message(message_id: int, channel_id: int, body: Json, attachments: list[Json]) -> Json:
     """Return a message of the bot as it was asked for."""
-    return {
+    made = {
         "id": str(message_id),
         "channel_id": str(channel_id),
         "author": user(BOT, "dreamstream", is_bot=True),
         "content": body.get("content") or "",
-        "timestamp": "2026-01-01T00:00:00.000000+00:00",
+        "timestamp": _iso(),
         "edited_timestamp": None,
         "tts": False,
         "mention_everyone": False,
@@ -214,8 +218,47 @@ def message(message_id: int, channel_id: int, body: Json, attachments: list[Json
         "pinned": False,
         "type": 0,
         "flags": body.get("flags") or 0,
-        "components": [_resolved(one, attachments) for one in body.get("components") or []],
+        "components": resolved(body.get("components") or [], attachments),
     }
+    if body.get("nonce") is not None:
+        made["nonce"] = body["nonce"]
+    return made
+
+
+def edited(message: Json, body: Json, attachments: list[Json]) -> Json:
+    """Return a message as it is after an edit: what the edit does not name stays."""
+    changed = message | {"edited_timestamp": _iso(), "attachments": attachments}
+    changed["flags"] = message["flags"] | (body.get("flags") or 0)
+    if "content" in body:
+        changed["content"] = body["content"] or ""
+    if "components" in body:
+        changed["components"] = resolved(body["components"] or [], attachments)
+    return changed
+
+
+def attachment(name: str, data: bytes, url: str) -> Json:
+    """Return a file that was uploaded."""
+    return {
+        "id": url.rsplit("/", 2)[1],
+        "filename": name,
+        "size": len(data),
+        "url": url,
+        "proxy_url": url,
+        "content_type": "image/png" if name.endswith(".png") else "application/octet-stream",
+    }
+
+
+def resolved(components: list[Json], attachments: list[Json]) -> list[Json]:
+    """Return components with their ids, and the addresses of what was uploaded.
+
+    Raises:
+        KeyError: a component names a file that is not there.
+    """
+    return [_resolved(one, attachments) for one in components]
+
+
+def _iso() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000000+00:00", time.gmtime())
 
 
 def _resolved(component: Json, attachments: list[Json]) -> Json:
@@ -239,25 +282,35 @@ def _resolved(component: Json, attachments: list[Json]) -> Json:
     return made
 
 
-def interaction(kind: int, data: Json, *, by: int = ANN, **more: Any) -> Json:
-    """Return what a member of the guild does."""
+def interaction(
+    kind: int,
+    data: Json,
+    *,
+    by: int = ANN,
+    place: Json | None = None,
+    permissions: str = ALL_PERMISSIONS,
+    **more: Any,
+) -> Json:
+    """Return what a member of a guild does in `place`, a channel where the bot may so much."""
+    where = channel() if place is None else place
+    guild_id = where["guild_id"]
     return {
         "id": str(snowflake()),
         "application_id": str(APPLICATION),
         "type": kind,
         "token": f"token-{snowflake()}",
         "version": 1,
-        "guild_id": str(GUILD),
-        "guild": {"id": str(GUILD), "locale": "en-US", "features": []},
+        "guild_id": guild_id,
+        "guild": {"id": guild_id, "locale": "en-US", "features": []},
         "guild_locale": "en-US",
-        "channel_id": str(CHANNEL),
-        "channel": channel() | {"permissions": ALL_PERMISSIONS},
-        "member": member(by, "ann" if by == ANN else f"guest{by}"),
+        "channel_id": where["id"],
+        "channel": where | {"permissions": ALL_PERMISSIONS},
+        "member": member(by, "ann" if by == ANN else f"guest{by - ANN}"),
         "locale": "en-US",
-        "app_permissions": ALL_PERMISSIONS,
+        "app_permissions": permissions,
         "entitlements": [],
         "entitlement_sku_ids": [],
-        "authorizing_integration_owners": {"0": str(GUILD)},
+        "authorizing_integration_owners": {"0": guild_id},
         "context": 0,
         "attachment_size_limit": 10_485_760,
         "data": data,

@@ -1,6 +1,7 @@
 """The `dreamstream` command with Discord's addresses leading to a loopback server.
 
-All else is what is shipped, but for the engine: the fake one, which needs no torch.
+All else is what is shipped, but for the engine: the fake one, which needs no torch, unless the
+shipped ones are asked for. How long the event loop keeps others waiting is written to `lag.json`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import discord
 import yarl
@@ -16,6 +18,7 @@ import bot.app
 from bot.__main__ import main
 from bot.config import Config
 from bot.scheduler_client import SchedulerCommand
+from tests.discord_front.lag import Watch
 
 _shipped_command = bot.app.scheduler_command
 
@@ -29,5 +32,7 @@ if __name__ == "__main__":
     discord.http.Route.BASE = f"http://{address}/api/v10"
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://{address}/gateway")
     discord.asset.Asset.BASE = f"http://{address}"
-    bot.app.scheduler_command = _fake_command
+    if os.environ.get("LOOPBACK_ENGINES") != "shipped":
+        bot.app.scheduler_command = _fake_command
+    Watch(Path("lag.json")).start()
     sys.exit(main())

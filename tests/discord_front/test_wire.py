@@ -8,121 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
-import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import aiohttp
-import pytest
 
 from tests.discord_front import payloads
 from tests.discord_front.loopback import Discord, picture_url, text_of
-from tests.discord_front.payloads import Json
-from tests.program import PATIENCE_S, environment
-
-TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAwMQ.Gloop.back-and-forth"  # the form of one, of nobody
-SETTINGS = "[wall]\nport = 0\n[scheduler]\npreview_interval_s = 0.1\n"
-
-
-class Bot:
-    """`dreamstream run` on a folder, led to a loopback Discord."""
-
-    def __init__(self, folder: Path, discord: Discord, settings: str = SETTINGS) -> None:
-        self.folder = folder
-        self.discord = discord
-        (folder / "config.toml").write_text(settings, encoding="utf-8")
-        self.log = folder / "log.txt"
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self, token: str = TOKEN) -> None:
-        """Start it."""
-        script = Path(__file__).with_name("redirected.py")
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(script),
-                "run",
-                cwd=self.folder,
-                env=environment()
-                | {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token},
-                stdout=log,
-                stderr=log,
-            )
-
-    async def joined(self) -> None:
-        """Start it and wait until it is there and has told its commands."""
-        identifies = self.discord.identifies
-        await self.start()
-        assert self.process is not None
-        there = asyncio.create_task(
-            self.discord.until(lambda: self.discord.identifies > identifies, "the bot")
-        )
-        gone = asyncio.create_task(self.process.wait())
-        await asyncio.wait({there, gone}, return_when=asyncio.FIRST_COMPLETED)
-        assert self.process.returncode is None, self.said()
-        gone.cancel()
-        await there
-
-    async def ended(self) -> int:
-        """Return its exit status once it has ended."""
-        assert self.process is not None
-        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
-
-    async def stop(self) -> int:
-        """Ask it to end."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return await self.ended()
-
-    async def kill(self) -> None:
-        """End it as a power cut would."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-
-    def said(self) -> str:
-        """Return what it has written."""
-        return self.log.read_text(encoding="utf-8")
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[Discord]:
-    made = Discord(TOKEN)
-    await made.start()
-    yield made
-    await made.stop()
-    assert not made.mistakes, "\n".join(dict.fromkeys(made.mistakes))
-
-
-@pytest.fixture
-async def bot(tmp_path: Path, discord: Discord) -> AsyncIterator[Bot]:
-    made = Bot(tmp_path, discord)
-    yield made
-    await made.kill()
-
-
-async def finished(discord: Discord, number: int = 0) -> Json:
-    """Wait until a card shows its picture for good; return it."""
-
-    def shown() -> Json | None:
-        cards = discord.cards()
-        return cards[number] if len(cards) > number and "seed" in text_of(cards[number]) else None
-
-    card: Json = await discord.until(shown, "the final card")
-    return card
-
-
-async def fetched(url: str | None) -> bytes:
-    assert url is not None
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        assert answer.status == 200
-        return await answer.read()
+from tests.discord_front.shipped import Bot, fetched, finished, is_final
+from tests.program import PATIENCE_S
 
 
 async def test_from_login_to_the_picture(bot: Bot, discord: Discord) -> None:
     await bot.joined()
-    names = {command["name"] for command in discord.commands}
+    names = {command["name"] for command in discord.rest.commands}
     assert {"dream", "queue", "cancel", "show", "recipe"} <= names
     asked = await discord.slash("dream", prompt="a red fox", steps=5, seed=7)
     assert (await discord.callback(asked))["type"] == 5
@@ -136,7 +31,7 @@ async def test_from_login_to_the_picture(bot: Bot, discord: Discord) -> None:
     assert "https://discord.com/oauth2/authorize?client_id=" in bot.said()
     assert "Traceback" not in bot.said()
     await bot.joined()  # the commands are known already
-    assert discord.syncs == 1
+    assert discord.rest.syncs == 1
     again = await discord.press(card, "Another seed")
     assert "another seed" in await discord.answer(again)
     second = await finished(discord, 1)
@@ -151,11 +46,11 @@ async def test_from_login_to_the_picture(bot: Bot, discord: Discord) -> None:
 
 async def test_a_dream_asked_during_a_cut_is_not_lost(bot: Bot, discord: Discord) -> None:
     await bot.joined()
-    await discord.drop()
+    await discord.gateway.cut()
     asked = await discord.slash("dream", prompt="a red fox", steps=5)
     assert "this channel" in await discord.answer(asked)
     await finished(discord)
-    assert (discord.identifies, discord.resumes) == (1, 1)
+    assert (len(discord.gateway.identifies), discord.gateway.resumes) == (1, 1)
     assert await bot.stop() == 0
     assert "Traceback" not in bot.said()
 
@@ -168,7 +63,7 @@ async def test_a_kill_in_mid_post_gives_one_final_message(bot: Bot, discord: Dis
     await discord.until(discord.cards, "the message")
     await bot.kill()
     discord.faults.clear()
-    discord._nonces.clear()  # Discord remembers them for minutes only
+    discord.rest.nonces.clear()  # Discord remembers them for minutes only
     await bot.joined()
     card = await finished(discord)
     assert "a red fox" in text_of(card)
@@ -194,10 +89,10 @@ async def test_many_at_once_are_all_answered_and_shown_within_the_limits(
     await bot.joined()
     people = [payloads.ANN + number for number in range(12)]
     asks = (discord.slash("dream", prompt="a red fox", steps=5, by=by) for by in people)
-    await asyncio.gather(*asks)
-    await discord.until(lambda: len(discord.callbacks) == len(people), "every acknowledgement")
+    asked = await asyncio.gather(*asks)
+    await discord.until(lambda: all(one.callback for one in asked), "every acknowledgement")
     await discord.until(
-        lambda: sum("seed" in text_of(card) for card in discord.cards()) == len(people),
+        lambda: sum(is_final(card) for card in discord.cards()) == len(people),
         "every final card",
     )
     assert len(discord.cards()) == len(people)
@@ -238,8 +133,8 @@ async def test_a_wrong_token_is_a_sentence(bot: Bot, discord: Discord) -> None:
 
 async def test_a_token_that_is_revoked_leaves_the_wall(bot: Bot, discord: Discord) -> None:
     await bot.joined()
-    discord.close_code = 4004
-    await discord.drop()
+    discord.gateway.close_code = 4004
+    await discord.gateway.cut()
     async with asyncio.timeout(PATIENCE_S):
         while "no longer valid" not in bot.said():  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(0.1)
@@ -251,7 +146,7 @@ async def test_a_token_that_is_revoked_leaves_the_wall(bot: Bot, discord: Discor
 
 async def test_disallowed_intents_are_a_sentence(bot: Bot, discord: Discord) -> None:
     (bot.folder / "config.toml").write_text('[wall]\nmode = "off"\n', encoding="utf-8")
-    discord.close_code = 4014
+    discord.gateway.close_code = 4014
     await bot.start()
     assert await bot.ended() == 1
     assert "privileged" in bot.said()

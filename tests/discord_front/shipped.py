@@ -1,0 +1,127 @@
+"""The shipped program, as a process of its own, led to a Discord on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.discord_front.loopback import Discord, text_of
+from tests.discord_front.payloads import CHANNEL, Json
+from tests.program import PATIENCE_S, environment
+
+TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAwMQ.Gloop.back-and-forth"  # the form of one, of nobody
+SETTINGS = "[wall]\nport = 0\n[scheduler]\npreview_interval_s = 0.1\n"
+
+
+class Bot:
+    """`dreamstream run` on a folder, led to a loopback Discord."""
+
+    def __init__(self, folder: Path, discord: Discord, settings: str = SETTINGS) -> None:
+        self.folder = folder
+        self.discord = discord
+        (folder / "config.toml").write_text(settings, encoding="utf-8")
+        self.log = folder / "log.txt"
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, token: str = TOKEN, **environ: str) -> None:
+        """Start it, with more in its environment."""
+        self.discord.gateway.identified_s = float("-inf")  # no test waits those 5 s out
+        script = Path(__file__).with_name("redirected.py")
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(script),
+                "run",
+                cwd=self.folder,
+                env=environment()
+                | {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token}
+                | environ,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def joined(self, **environ: str) -> None:
+        """Start it and wait until it is there and has told its commands."""
+        gateway = self.discord.gateway
+        wanted = len(gateway.identifies) + gateway.shards
+        await self.start(**environ)
+        assert self.process is not None
+        there = asyncio.create_task(
+            self.discord.until(lambda: len(gateway.identifies) >= wanted, "the bot")
+        )
+        gone = asyncio.create_task(self.process.wait())
+        await asyncio.wait({there, gone}, return_when=asyncio.FIRST_COMPLETED)
+        assert self.process.returncode is None, self.said()
+        gone.cancel()
+        await there
+
+    async def ended(self) -> int:
+        """Return its exit status once it has ended."""
+        assert self.process is not None
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+
+    async def stop(self) -> int:
+        """Ask it to end."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    def said(self) -> str:
+        """Return what it has written."""
+        return self.log.read_text(encoding="utf-8")
+
+    def lag_s(self) -> float:
+        """Return the longest that its event loop kept others waiting, in processor time."""
+        rounds = json.loads((self.folder / "lag.json").read_text(encoding="utf-8"))
+        return max((float(one["cpu_s"]) for one in rounds), default=0.0)
+
+
+@asynccontextmanager
+async def loopback(**settings: Any) -> AsyncIterator[Discord]:
+    """Give a Discord that in the end has found nothing wrong with what it was asked."""
+    made = Discord(TOKEN, **settings)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+    mistakes = made.mistakes_made()
+    assert not mistakes, "\n".join(mistakes)
+
+
+async def finished(discord: Discord, number: int = 0, place: int = CHANNEL) -> Json:
+    """Wait until a card shows its picture for good; return it."""
+
+    def shown() -> Json | None:
+        cards = discord.cards(place)
+        return cards[number] if len(cards) > number and is_final(cards[number]) else None
+
+    card: Json = await discord.until(shown, "the final card")
+    return card
+
+
+def is_final(card: Json) -> bool:
+    """Say whether a card shows a finished dream: only then is its seed told."""
+    return "seed" in text_of(card)
+
+
+async def fetched(url: str | None) -> bytes:
+    """Return what is at an address."""
+    assert url is not None
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200
+        return await answer.read()
