@@ -14,7 +14,7 @@ import pickle
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from generation.engine import EngineError
 _INNER = ("state_dict", "params_ema", "params")
 """Where files keep their weights: Lightning's, then BasicSR's, averaged or not."""
 
+_DEEPEST = 50
+"""How deep modules lie within each other at most; in a damaged file one may be its own part."""
+
 
 class CheckpointError(EngineError):
     """A file of weights that cannot be used, and why."""
@@ -36,7 +39,8 @@ class CheckpointError(EngineError):
 def read_weights(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by name, of safetensors or of any torch pickle.
 
-    A state dict inside a Lightning checkpoint is found; whatever is not a tensor is left out.
+    A state dict inside a Lightning checkpoint is found, and so are the tensors of a whole module,
+    by the names that its state dict would have; whatever is not a tensor is left out.
 
     Raises:
         CheckpointError: missing, truncated, not a checkpoint, or not the file that was expected.
@@ -94,6 +98,8 @@ def file_sha256(path: Path) -> str:
 
 
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, _Inert):
+        content = dict(_of_module(content))
     for inner in _INNER:
         if isinstance(content, Mapping) and isinstance(content.get(inner), Mapping):
             content = content[inner]
@@ -107,6 +113,18 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
         if found:
             return found
     raise CheckpointError(f"{path.name} holds no weights by name.")
+
+
+def _of_module(module: _Inert, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of what was a `torch.nn.Module` when it was pickled."""
+    state = module.state if isinstance(module.state, Mapping) else {}
+    for group in ("_parameters", "_buffers", "_modules"):
+        held = state.get(group)
+        for name, value in held.items() if isinstance(held, Mapping) else ():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+            elif isinstance(value, _Inert) and depth < _DEEPEST:
+                yield from _of_module(value, f"{prefix}{name}.", depth + 1)
 
 
 def _unpickle(path: Path) -> object:
@@ -149,7 +167,9 @@ _STORAGES = frozenset(
 
 
 class _Inert:
-    """Stands for anything a pickle names: takes all, does nothing."""
+    """Stands for anything a pickle names: takes all, does nothing, keeps its state to be read."""
+
+    state: object = None
 
     def __new__(cls, *_args: object, **_kwargs: object) -> _Inert:
         return super().__new__(cls)
@@ -160,8 +180,8 @@ class _Inert:
     def __call__(self, *_args: object, **_kwargs: object) -> _Inert:
         return self
 
-    def __setstate__(self, _state: object) -> None:
-        pass
+    def __setstate__(self, state: object) -> None:
+        self.state = state
 
     def __setitem__(self, _key: object, _value: object) -> None:
         pass

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from generation.models.checkpoints import CheckpointError, convert, file_sha256, read_weights
 from generation.models.vqgan import VQGAN
@@ -69,6 +70,44 @@ def test_bare_state_dicts_are_read(tmp_path: Path, old_format: bool) -> None:
     weights = read_weights(path)
     assert weights.keys() == {"weight", "half"}
     assert torch.equal(weights["weight"], torch.arange(6.0).view(2, 3))
+
+
+class Published(nn.Module):
+    """A module as OpenAI published its dVAE: pickled whole, with classes of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device, self.size = torch.device("cpu"), torch.Size([2])
+        self.hook: object = None
+        self.blocks = nn.Sequential(
+            OrderedDict(input=nn.Conv2d(2, 3, 1), norm=nn.BatchNorm2d(3), act=nn.ReLU())
+        )
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_the_tensors_of_a_whole_module_are_read(tmp_path: Path, old_format: bool) -> None:
+    path = tmp_path / "encoder.pkl"
+    module = Published()
+    torch.save(module, path, _use_new_zipfile_serialization=not old_format)
+    weights, expected = read_weights(path), module.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_module_that_is_its_own_part_is_read_to_an_end(tmp_path: Path) -> None:
+    path, module = tmp_path / "round.pkl", Published()
+    module._modules["again"] = module
+    torch.save(module, path)
+    weights = read_weights(path)
+    assert torch.equal(weights["again.blocks.input.weight"], weights["blocks.input.weight"])
+
+
+def test_a_module_that_would_run_code_runs_none(tmp_path: Path) -> None:
+    mark, path, module = tmp_path / "was-here", tmp_path / "evil.pkl", Published()
+    module.hook = Touch(mark)
+    torch.save(module, path)
+    assert "blocks.input.weight" in read_weights(path)
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("old_format", [False, True])

@@ -1,0 +1,103 @@
+"""A picture as a grid of DALL·E's codes, each sampled anew in every step.
+
+The parameter ``logits`` [codes, h/8, w/8] says how likely each code is at each place. What CLIP
+judges is drawn from codes that chance picks by these likelihoods, with the gradient passed
+straight through to their softmax; what people see is drawn from the likeliest codes. Source:
+OpenAI's dVAE (see `generation.models.dvae`) under Katherine Crowson's CLIP notebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start, Tensors
+from generation.clip.losses import clamp_with_grad
+from generation.models.dvae import DVAE, FACTOR
+from generation.protocol import Setting
+
+_FLOAT_BYTES = 4
+
+
+class DVAECanvas(CanvasDefaults):
+    """Draws ``decode(codes)`` between 0 and 1, the codes sampled or the likeliest ones."""
+
+    multiple = FACTOR
+    # torch's AdamW as it comes.
+    optimiser = Optimiser(learning_rate=0.05, weight_decay=0.01)
+
+    def __init__(self, model: DVAE, device: torch.device) -> None:
+        self._model = model.to(device).eval().requires_grad_(False)
+        self._device = device
+
+    @torch.no_grad()
+    def start(
+        self,
+        width: int,
+        height: int,
+        random: torch.Generator,
+        picture: Tensor | None,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+    ) -> Start:
+        """Begin with logits by chance, or with what the encoder makes of a picture."""
+        if picture is not None:
+            picture = picture.to(self._device)
+            (logits,) = self._model.encode(picture[None])
+            return Start({"logits": logits.contiguous()}, anchor={"picture": picture})
+        shape = (self._model.config.codes, height // FACTOR, width // FACTOR)
+        return Start({"logits": torch.randn(shape, generator=random).to(self._device)})
+
+    def chance(self, width: int, height: int, random: torch.Generator) -> Tensors:
+        """Draw Gumbel noise: the likeliest code with it added is a sample.
+
+        Source: Maddison et al., A* Sampling (2014).
+        """
+        shape = (self._model.config.codes, height // FACTOR, width // FACTOR)
+        waits = torch.empty(shape, device=self._device).exponential_(generator=random)
+        # Where chance gave 0, the smallest number instead: infinite noise would be no number.
+        return {"gumbel": -waits.clamp(min=torch.finfo(waits.dtype).tiny).log()}
+
+    def draw(
+        self,
+        parameters: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
+        width: int,
+        height: int,
+    ) -> Tensor:
+        """Draw [runs, 3, height, width], from sampled codes where there is noise to sample by."""
+        logits = parameters["logits"]
+        chosen = logits.detach()
+        if "gumbel" in constants:
+            chosen = chosen + constants["gumbel"]
+        pictures = self._model.decode(chosen.argmax(dim=1), logits)
+        return clamp_with_grad(pictures, 0, 1)
+
+    def pull(
+        self,
+        parameters: Mapping[str, Tensor],
+        pictures: Tensor,
+        anchor: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Return the mean squared difference of each picture from the one it started from."""
+        return (pictures - anchor["picture"]).square().flatten(1).mean(dim=1)
+
+    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
+        """Leave them: all logits say something."""
+
+    def predict_bytes(
+        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+    ) -> int:
+        """Estimate six tensors of the logits' size, and the decoder's activations.
+
+        Logits, noise and two more stay for the gradient, which takes a softmax and a product.
+        """
+        config = self._model.config
+        codes = config.codes * width * height // FACTOR**2
+        # A block keeps the inputs of its four convolutions, three of them a quarter as wide, and
+        # the ReLUs' outputs; the groups' widths are 8, 4, 2, 1 at 1/64, 1/16, 1/4, 1 of the area.
+        per_pixel = sum(
+            config.blocks * config.decoder_width * (1 << group) * 5 / 4**group for group in range(4)
+        )
+        return int(_FLOAT_BYTES * (6 * codes + per_pixel * width * height))
