@@ -18,8 +18,9 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import actions
-from bot.delivery.buttons import DreamButton
+from bot.delivery import forms
+from bot.delivery.buttons import DreamButton, DreamMenu
+from bot.delivery.faces import Faces
 from bot.delivery.interactions import PERMISSIONS, TooLateError, tell
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
@@ -68,7 +69,8 @@ class Client(commands.AutoShardedBot):
             max_messages=None,
         )
         self.front = front
-        self.delivery = Delivery(front, DiscordSender(self, front.store))
+        self.faces = Faces(front)
+        self.delivery = Delivery(front, DiscordSender(self, front.store), self.faces)
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         self._identify_pace = IdentifyPace()
 
@@ -76,7 +78,7 @@ class Client(commands.AutoShardedBot):
         """Get ready for people, before the gateway is opened."""
         for name in COGS:
             await self.load_extension(name)
-        self.add_dynamic_items(DreamButton)
+        self.add_dynamic_items(DreamButton, DreamMenu)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
 
@@ -88,7 +90,7 @@ class Client(commands.AutoShardedBot):
         """Take forms: they are not remembered by the library, so they survive a restart."""
         if interaction.type is discord.InteractionType.modal_submit:
             with suppress(TooLateError):
-                await actions.submitted(interaction)
+                await forms.submitted(interaction)
 
     # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
 

@@ -13,8 +13,7 @@ from discord.ext import commands
 from bot import recipes
 from bot.client import Client
 from bot.delivery import words
-from bot.delivery.actions import COMING, visible_dream
-from bot.delivery.card import Face
+from bot.delivery.forms import COMING, MANY_COMING
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -25,7 +24,7 @@ from bot.delivery.interactions import (
     tell,
     theme_of,
 )
-from bot.delivery.pictures import DEFAULT_LIMIT_BYTES, fitting
+from bot.delivery.looking import show, visible_dream
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import is_id
 from bot.model import Dream, DreamRequest
@@ -73,7 +72,7 @@ class DreamCog(commands.Cog):
         init: discord.Attachment | None = None,
         count: app_commands.Range[int, 1, 100] = 1,
     ) -> None:
-        """Ask for pictures; each gets a card in this channel."""
+        """Ask for pictures; they get a card in this channel."""
         async with acknowledged(interaction):
             also = posting_here(interaction)
             width, height = _size(size)
@@ -98,7 +97,7 @@ class DreamCog(commands.Cog):
                 channel_id=interaction.channel_id,
             )
             dreams = await front_of(interaction).dreams.ask(request, also)
-            many = f"{len(dreams)} dreams are on their way. They appear in this channel."
+            many = f"{len(dreams)} dreams are on their way. {MANY_COMING}"
             await tell(interaction, many if len(dreams) > 1 else COMING)
 
     @dream.autocomplete("engine")
@@ -161,8 +160,7 @@ class DreamCog(commands.Cog):
     async def show(self, interaction: Interaction, dream: str) -> None:
         """Show a dream to the asker, with its picture and its buttons."""
         async with acknowledged(interaction):
-            face = await _face(interaction, await visible_dream(interaction, _id(dream)))
-            await interaction.edit_original_response(view=face.view(), attachments=face.files())
+            await show(interaction, _id(dream))
 
     @app_commands.command(name="recipe", description="How a dream was drawn, to the letter")
     @app_commands.describe(dream="Its id, or a link to it")
@@ -181,21 +179,6 @@ class DreamCog(commands.Cog):
 async def setup(bot: Client) -> None:
     """Add the commands to a client that loads them by this module's name."""
     await bot.add_cog(DreamCog())
-
-
-async def _face(interaction: Interaction, dream: Dream) -> Face:
-    front = front_of(interaction)
-    theme = await front.themes.by_id(dream.theme_id)
-    face: dict[str, Any] = {"steerable": front.steerable(dream.recipe.engine)}
-    if dream.image is not None:
-        limit_bytes = interaction.filesize_limit or DEFAULT_LIMIT_BYTES
-        png = await front.library.read(dream.image.sha256)
-        upload = await front.library.run(fitting, png, limit_bytes)
-        if upload is not None:
-            face |= {"picture": upload.data, "suffix": upload.suffix}
-    elif (preview := front.dreams.preview(dream.id)) is not None:
-        face |= {"picture": preview[1]}
-    return Face(dream, theme, live=front.dreams.live(dream.id), **face)
 
 
 def _line(dream: Dream, interaction: Interaction) -> str:

@@ -1,160 +1,234 @@
-"""What the buttons and forms of a card do. Who may do it is decided by ``bot.dreams``.
-
-Forms are not remembered: what a form is for stands in its `custom_id`, so that one which was
-opened before a restart can be sent after it.
-"""
+"""What the buttons and menus of a card do. Who may do it is decided by the services."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, cast
 
-import discord
 from discord import ui
 
+from bot.delivery import controls, words
+from bot.delivery.asking import permit
+from bot.delivery.controls import Action
+from bot.delivery.forms import COMING, MANY_COMING, draw_like
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
     actor_of,
-    answered,
     front_of,
     person_of,
-    posting_here,
     tell,
-    theme_of,
 )
-from bot.errors import NotFoundError
-from bot.ids import LENGTH
-from bot.model import Dream, DreamRequest, Relation, Visibility
-from bot.text import shorten
+from bot.delivery.looking import dreams_of_card, show, visible_dream, visible_dreams
+from bot.errors import DreamstreamError, InvalidRequestError
+from bot.model import Dream, Relation
+from bot.rights import check_may_change
 
-COMING = "It appears in this channel as it forms."
-_FIELD = "prompt"
-_FORM = re.compile(rf"form:(?P<action>steer|remix):(?P<id>[0-9a-z]{{{LENGTH}}})")
-_MAX_TEXT = 4000
+VARIATIONS = 4
 
 
-async def visible_dream(interaction: Interaction, dream_id: str) -> Dream:
-    """Return a dream that may be seen in this channel.
+class _Refreshes(Protocol):
+    async def refresh(self, dream_id: str) -> None: ...
 
-    Raises:
-        NotFoundError: there is none, or it belongs to a private theme of elsewhere.
-    """
-    front = front_of(interaction)
-    dream = await front.dreams.get(dream_id)
-    theme = await front.themes.by_id(dream.theme_id)
-    if theme.visibility is Visibility.PRIVATE and theme.id != (await theme_of(interaction)).id:
-        raise NotFoundError("There is no such dream.")
-    return dream
+
+class _HasDelivery(Protocol):
+    @property
+    def delivery(self) -> _Refreshes: ...
+
+
+# --- making more of a dream --------------------------------------------------------------------
 
 
 async def reroll(interaction: Interaction, dream_id: str) -> None:
     """Ask for a dream again, with another seed."""
     async with acknowledged(interaction):
-        also = posting_here(interaction)
-        await visible_dream(interaction, dream_id)
-        await front_of(interaction).dreams.redo(
-            dream_id, person_of(interaction), same_seed=False, also=also
+        dream = await visible_dream(interaction, dream_id)
+        also = await permit(interaction, prompt=dream.prompt)
+        await front_of(interaction).offspring.reroll(
+            dream_id, actor_of(interaction), channel_id=interaction.channel_id, also=also
         )
         await tell(interaction, f"The same with another seed. {COMING}")
 
 
+async def variations(interaction: Interaction, dream_id: str) -> None:
+    """Ask for pictures that start from a dream's."""
+    async with acknowledged(interaction):
+        dream = await visible_dream(interaction, dream_id)
+        also = await permit(interaction, prompt=dream.prompt, count=VARIATIONS)
+        made = await front_of(interaction).offspring.variations(
+            dream_id,
+            actor_of(interaction),
+            count=VARIATIONS,
+            channel_id=interaction.channel_id,
+            also=also,
+        )
+        await tell(interaction, f"{len(made)} variations. {MANY_COMING}")
+
+
+async def go_on(interaction: Interaction, dream_id: str) -> None:
+    """Carry a dream on from where it ended."""
+    await go_on_with(interaction, [dream_id])
+
+
+async def go_on_with(interaction: Interaction, dream_ids: Sequence[str]) -> None:
+    """Carry the dreams on that were chosen, all on one card."""
+    async with acknowledged(interaction):
+        dreams = await visible_dreams(interaction, dream_ids)
+        said = "\n".join(dict.fromkeys(dream.prompt for dream in dreams))
+        also = await permit(interaction, prompt=said, count=len(dreams))
+        made = await front_of(interaction).offspring.carry_on(
+            [dream.id for dream in dreams],
+            actor_of(interaction),
+            channel_id=interaction.channel_id,
+            also=also,
+        )
+        many = len(made) > 1
+        which = f"{len(made)} of them go on" if many else "It goes on"
+        await tell(interaction, f"{which} from there. {MANY_COMING if many else COMING}")
+
+
+async def upscale(interaction: Interaction, dream_id: str) -> None:
+    """Make a dream's picture larger."""
+    async with acknowledged(interaction):
+        dream = await visible_dream(interaction, dream_id)
+        also = await permit(interaction, prompt=dream.prompt)
+        made = await front_of(interaction).offspring.upscale(
+            dream_id, actor_of(interaction), channel_id=interaction.channel_id, also=also
+        )
+        size = f"{made.recipe.width}×{made.recipe.height}"
+        await tell(interaction, f"It is being made larger, {size}. {COMING}")
+
+
+async def animate(interaction: Interaction, dream_id: str) -> None:
+    """Draw a dream again, with a film of how it forms."""
+    async with acknowledged(interaction):
+        dream = await visible_dream(interaction, dream_id)
+        also = await permit(interaction, prompt=dream.prompt)
+        await front_of(interaction).offspring.animate(
+            dream_id, actor_of(interaction), channel_id=interaction.channel_id, also=also
+        )
+        await tell(interaction, f"It is drawn once more, and filmed. {COMING}")
+
+
+async def reroll_all(interaction: Interaction, card_id: str) -> None:
+    """Ask for as many dreams as a card shows, with other seeds."""
+    async with acknowledged(interaction):
+        dreams = await dreams_of_card(interaction, card_id)
+        await draw_like(interaction, dreams, dreams[0].prompt, Relation.REROLL)
+        await tell(interaction, f"{len(dreams)} with other seeds. {MANY_COMING}")
+
+
+# --- its course and its end --------------------------------------------------------------------
+
+
 async def cancel(interaction: Interaction, dream_id: str) -> None:
-    """End a dream of one's own."""
+    """End a dream."""
     async with acknowledged(interaction):
         await front_of(interaction).dreams.cancel(dream_id, actor_of(interaction))
         await tell(interaction, "Cancelled.")
 
 
-async def ask_for_steer(interaction: Interaction, dream_id: str) -> None:
-    """Show the form in which the new words are typed."""
-    async with answered(interaction):
-        dream = await visible_dream(interaction, dream_id)
-        prompt = dream.recipe.steers[-1].prompt if dream.recipe.steers else dream.prompt
-        await _show(interaction, "steer", dream_id, "Steer this dream", "It glides to", prompt)
+async def cancel_all(interaction: Interaction, card_id: str) -> None:
+    """End all dreams of a card that are not over."""
+    async with acknowledged(interaction):
+        dreams, actor = await dreams_of_card(interaction, card_id), actor_of(interaction)
+        unfinished = [dream for dream in dreams if not dream.state.final]
+        if not unfinished:
+            raise InvalidRequestError("dream", "These dreams are over already.")
+        cancel = front_of(interaction).dreams.cancel
+        done = await _each(unfinished, lambda dream: cancel(dream.id, actor))
+        await tell(interaction, f"Cancelled {done} of them." if done > 1 else "Cancelled.")
 
 
-async def ask_for_remix(interaction: Interaction, dream_id: str) -> None:
-    """Show the form in which the words are changed."""
-    async with answered(interaction):
-        dream = await visible_dream(interaction, dream_id)
-        await _show(interaction, "remix", dream_id, "Remix this dream", "Words", dream.prompt)
-
-
-async def submitted(interaction: Interaction) -> None:
-    """Do what a form that was sent says; leave other forms alone.
+async def _each(dreams: Sequence[Dream], do: Callable[[Dream], Awaitable[None]]) -> int:
+    """Do something to each dream; return for how many it could be done.
 
     Raises:
-        TooLateError: it could not be acknowledged.
+        DreamstreamError: for none of them.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    found = _FORM.fullmatch(str(data.get("custom_id", "")))
-    if found is None:
-        return
-    prompt = dict(_values(data.get("components", []))).get(_FIELD, "")
-    if found["action"] == "steer":
-        await _steer(interaction, found["id"], prompt)
-    else:
-        await _remix(interaction, found["id"], prompt)
+    done, last_error = 0, None
+    for dream in dreams:
+        try:
+            await do(dream)
+            done += 1
+        except DreamstreamError as error:
+            last_error = error
+    if not done and last_error is not None:
+        raise last_error
+    return done
 
 
-async def _steer(interaction: Interaction, dream_id: str, prompt: str) -> None:
+async def ask_whether_to_delete(interaction: Interaction, dream_id: str) -> None:
+    """Ask once more before a dream is deleted."""
     async with acknowledged(interaction):
-        await front_of(interaction).dreams.steer(dream_id, actor_of(interaction), prompt)
-        await tell(interaction, "It glides there from its next step on.")
-
-
-async def _remix(interaction: Interaction, dream_id: str, prompt: str) -> None:
-    async with acknowledged(interaction):
-        also = posting_here(interaction)
-        front = front_of(interaction)
         dream = await visible_dream(interaction, dream_id)
-        recipe = dream.recipe
-        init = None
-        if recipe.init_sha256 is not None:
-            init = await front.library.read(recipe.init_sha256)
-        request = DreamRequest(
-            theme=(await theme_of(interaction)).slug,
-            person=person_of(interaction),
-            prompt=prompt,
-            engine=recipe.engine,
-            model=recipe.model,
-            width=recipe.width,
-            height=recipe.height,
-            steps=recipe.steps,
-            guidance=recipe.guidance,
-            strength=recipe.strength,
-            init=init,
-            settings=recipe.settings,
-            parent_id=dream.id,
-            relation=Relation.REMIX,
-            guild_id=interaction.guild_id,
-            channel_id=interaction.channel_id,
+        check_may_change(dream, actor_of(interaction))
+        question = (
+            f"Delete **{words.plain(dream.prompt, 200)}**? Its picture is taken away here, from "
+            "the wall and from the disk, for good."
         )
-        await front.dreams.ask(request, also)
-        await tell(interaction, f"Remixed. {COMING}")
+        await tell(interaction, question, view=_surely(dream_id, of_all=False))
 
 
-async def _show(
-    interaction: Interaction, action: str, dream_id: str, title: str, label: str, prompt: str
-) -> None:
-    form = ui.Modal(title=title, custom_id=f"form:{action}:{dream_id}")
-    field: ui.TextInput[Any] = ui.TextInput(
-        custom_id=_FIELD,
-        style=discord.TextStyle.paragraph,
-        default=shorten(prompt, _MAX_TEXT),
-        max_length=_MAX_TEXT,
-    )
-    form.add_item(ui.Label(text=label, component=field))
-    form.stop()  # or the library would keep it, and lose it at the next start
-    await interaction.response.send_modal(form)
+async def ask_whether_to_delete_all(interaction: Interaction, card_id: str) -> None:
+    """Ask once more before all dreams of a card are deleted."""
+    async with acknowledged(interaction):
+        dreams, actor = await dreams_of_card(interaction, card_id), actor_of(interaction)
+        for dream in dreams:
+            check_may_change(dream, actor)
+        question = (
+            f"Delete all {len(dreams)}? Their pictures are taken away here, from the wall and from "
+            "the disk, for good."
+        )
+        await tell(interaction, question, view=_surely(card_id, of_all=True))
 
 
-def _values(components: Any) -> Iterator[tuple[str, str]]:
-    """Yield what was typed, by the fields' ids, however deep they are."""
-    for component in components:
-        if "custom_id" in component and "value" in component:
-            yield str(component["custom_id"]), str(component["value"])
-        inner = component.get("component")
-        yield from _values([inner] if inner else component.get("components", []))
+async def delete(interaction: Interaction, dream_id: str) -> None:
+    """Delete a dream, by one who was asked whether to."""
+    async with acknowledged(interaction, in_place=True):
+        await visible_dream(interaction, dream_id)
+        await front_of(interaction).moderation.delete(dream_id, actor_of(interaction))
+        await tell(interaction, "Deleted.", view=None)
+
+
+async def delete_all(interaction: Interaction, card_id: str) -> None:
+    """Delete all dreams of a card, by one who was asked whether to."""
+    async with acknowledged(interaction, in_place=True):
+        dreams, actor = await dreams_of_card(interaction, card_id), actor_of(interaction)
+        delete = front_of(interaction).moderation.delete
+        done = await _each(dreams, lambda dream: delete(dream.id, actor))
+        await tell(interaction, f"Deleted {done}." if done > 1 else "Deleted.", view=None)
+
+
+def _surely(dream_id: str, *, of_all: bool) -> ui.View:
+    view = ui.View(timeout=None)
+    view.add_item(controls.button(Action.SURELY, dream_id, of_all=of_all))
+    view.stop()  # its id says all
+    return view
+
+
+# --- liking and looking ------------------------------------------------------------------------
+
+
+async def favourite(interaction: Interaction, dream_id: str) -> None:
+    """Like a dream, or like it no more."""
+    async with acknowledged(interaction):
+        await visible_dream(interaction, dream_id)
+        likes, count = await front_of(interaction).moderation.favourite(
+            dream_id, person_of(interaction)
+        )
+        if likes:
+            likes_too = {1: "", 2: " So does another."}
+            await tell(
+                interaction,
+                f"♥ You like it.{likes_too.get(count, f' So do {count - 1} others.')}",
+            )
+        else:
+            await tell(interaction, "You like it no more.")
+        await cast(_HasDelivery, interaction.client).delivery.refresh(dream_id)
+
+
+async def look(interaction: Interaction, dream_ids: Sequence[str]) -> None:
+    """Show one of a card's dreams to who chose it, with all its buttons."""
+    async with acknowledged(interaction):
+        await show(interaction, dream_ids[0])

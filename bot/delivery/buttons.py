@@ -1,97 +1,97 @@
-"""The buttons of a card. They live for ever: what each does stands in its `custom_id`."""
+"""Buttons and menus that live for ever: whatever was restarted since, they do what they say."""
 
 from __future__ import annotations
 
 import logging
 import re
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
-import discord
 from discord import ui
 
-from bot.delivery import actions
+from bot.delivery import actions, controls, forms
+from bot.delivery.controls import Action, Pick
 from bot.delivery.interactions import Interaction, TooLateError
-from bot.ids import LENGTH
-from bot.model import Dream
+from bot.ids import is_id
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[Interaction, str], Awaitable[None]]
 
-class Action(StrEnum):
-    """What a button does to a dream."""
-
-    REROLL = "reroll"
-    REMIX = "remix"
-    STEER = "steer"
-    CANCEL = "cancel"
-
-
-_LABELS = {
-    Action.REROLL: "Another seed",
-    Action.REMIX: "Remix",
-    Action.STEER: "Steer",
-    Action.CANCEL: "Cancel",
-}
-_STYLES = {
-    Action.REROLL: discord.ButtonStyle.primary,
-    Action.STEER: discord.ButtonStyle.primary,
-    Action.CANCEL: discord.ButtonStyle.danger,
-}
-_HANDLERS = {
+_OF_ONE: dict[Action, Handler] = {
     Action.REROLL: actions.reroll,
-    Action.REMIX: actions.ask_for_remix,
-    Action.STEER: actions.ask_for_steer,
+    Action.VARIATIONS: actions.variations,
+    Action.REMIX: forms.ask_for_remix,
+    Action.STEER: forms.ask_for_steer,
     Action.CANCEL: actions.cancel,
+    Action.CONTINUE: actions.go_on,
+    Action.UPSCALE: actions.upscale,
+    Action.ANIMATE: actions.animate,
+    Action.FAVOURITE: actions.favourite,
+    Action.DELETE: actions.ask_whether_to_delete,
+    Action.SURELY: actions.delete,
 }
-_TEMPLATE = rf"dream:(?P<action>{'|'.join(Action)}):(?P<id>[0-9a-z]{{{LENGTH}}})"
+_OF_ALL: dict[Action, Handler] = {
+    Action.REROLL: actions.reroll_all,
+    Action.REMIX: forms.ask_for_remix_of_all,
+    Action.STEER: forms.ask_for_steer_of_all,
+    Action.CANCEL: actions.cancel_all,
+    Action.DELETE: actions.ask_whether_to_delete_all,
+    Action.SURELY: actions.delete_all,
+}
+_OF_PICKED: dict[Pick, Callable[[Interaction, Sequence[str]], Awaitable[None]]] = {
+    Pick.LOOK: actions.look,
+    Pick.GO_ON: actions.go_on_with,
+}
 
 
-class DreamButton(ui.DynamicItem[ui.Button[Any]], template=_TEMPLATE):
-    """Does something to a dream, whenever it is pressed and whatever was restarted since."""
+class DreamButton(ui.DynamicItem[controls.Button], template=controls.BUTTON):
+    """Does something to a dream, or to all dreams of a card."""
 
-    def __init__(self, action: Action, dream_id: str) -> None:
-        self.action = action
-        self.dream_id = dream_id
-        super().__init__(
-            ui.Button(
-                label=_LABELS[action],
-                style=_STYLES.get(action, discord.ButtonStyle.secondary),
-                custom_id=f"dream:{action}:{dream_id}",
-            )
-        )
+    def __init__(self, button: controls.Button, match: re.Match[str]) -> None:
+        super().__init__(button)
+        action = Action(match["action"])
+        of_all = match["whole"] == "card" and action in _OF_ALL
+        self._do = _OF_ALL[action] if of_all else _OF_ONE[action]
+        self._about = match["id"]
 
     @classmethod
     async def from_custom_id(
         cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
     ) -> Self:
         """Make the button that was pressed."""
-        return cls(Action(match["action"]), match["id"])
+        assert isinstance(item, ui.Button)
+        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
         try:
-            await _HANDLERS[self.action](interaction, self.dream_id)
+            await self._do(interaction, self._about)
         except TooLateError:
             log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
-def buttons_for(dream: Dream, *, steerable: bool) -> list[DreamButton]:
-    """Return the buttons that make sense for a dream as it is."""
-    if dream.state.final:
-        wanted = [Action.REROLL, Action.REMIX]
-    else:
-        wanted = [Action.STEER, Action.CANCEL] if steerable else [Action.CANCEL]
-    return [DreamButton(action, dream.id) for action in wanted]
+class DreamMenu(ui.DynamicItem[controls.Select], template=controls.PICK):
+    """Does something with the dreams that are chosen from it."""
 
+    def __init__(self, select: controls.Select, match: re.Match[str]) -> None:
+        super().__init__(select)
+        self._do = _OF_PICKED[Pick(match["pick"])]
 
-def dream_of(components: list[Any]) -> str | None:
-    """Return which dream a message is about, by the buttons among its components."""
-    for component in components:
-        found = re.fullmatch(_TEMPLATE, getattr(component, "custom_id", None) or "")
-        if found:
-            return found["id"]
-        inside = dream_of(list(getattr(component, "children", ())))
-        if inside is not None:
-            return inside
-    return None
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the menu that was used."""
+        assert isinstance(item, ui.Select)
+        return cls(item, match)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Do it. Who may not is told so."""
+        dream_ids = [value for value in self.item.values if is_id(value)]
+        if not dream_ids:
+            return
+        try:
+            await self._do(interaction, dream_ids)
+        except TooLateError:
+            log.info("A choice from %s could not be acknowledged; nothing was done", self.custom_id)

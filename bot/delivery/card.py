@@ -1,96 +1,270 @@
-"""What a dream looks like in Discord: a container with its picture, words and buttons.
+"""What dreams look like in Discord: a container with pictures, words, menus and buttons.
 
-Pure: it makes the layout from what is handed in, and neither fetches nor sends anything.
+One dream has all its buttons under its picture. Several have a gallery that fills as they form,
+a line for each, and a menu that leads to each one's own buttons; more than a gallery takes are on
+contact sheets. Pure: it makes the layout from what is handed in, and neither fetches nor sends.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import discord
 from discord import ui
 
-from bot.delivery import words
-from bot.delivery.buttons import buttons_for
-from bot.model import Dream, DreamState, Live, Theme
+from bot.delivery import controls, words
+from bot.delivery.controls import Pick
+from bot.delivery.sheets import SHEET
+from bot.model import Dream, DreamState, Live, Relation, Theme
+from bot.text import shorten
+
+GALLERY = 10
+"""How many pictures a gallery takes."""
 
 _MAX_STEERS = 3
+_MAX_REASONS = 3
+
+_Box = ui.Container[ui.LayoutView]
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A file that goes with a card: its name's ending and its bytes."""
+
+    suffix: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A dream as a card shows it.
+
+    `picture` is what stands in the gallery: a preview, the picture, or its film. `drawing` is a
+    file to be downloaded (an SVG). `can` is what the engines here can make of it; it is not
+    `worded` where words have no part in it.
+    """
+
+    dream: Dream
+    live: Live | None = None
+    picture: Attached | None = None
+    drawing: Attached | None = None
+    steerable: bool = False
+    can: frozenset[Relation] = frozenset()
+    worded: bool = True
+    hearts: int = 0
+    note: str = ""
+
+    def name(self, attached: Attached) -> str:
+        """Name a file by its dream, never by what somebody typed."""
+        return f"dream-{self.dream.id}{attached.suffix}"
 
 
 @dataclass(frozen=True)
 class Face:
-    """All that a card shows.
+    """All that a card shows. `card_id` is the dream that names it, in its controls' ids too.
 
-    `picture` is the encoded picture (a preview or the finished one) and `suffix` its file's
-    ending; `note` is a further sentence.
+    Where there are `sheets`, they stand in place of the dreams' own pictures. `note` is a further
+    sentence.
     """
 
-    dream: Dream
+    card_id: str
     theme: Theme
-    live: Live | None = None
-    picture: bytes | None = None
-    suffix: str = ".webp"
+    shown: tuple[Shown, ...]
+    sheets: tuple[bytes, ...] = ()
     note: str = ""
-    steerable: bool = False
 
     @property
-    def file_name(self) -> str:
-        """Name the file by the dream, never by what somebody typed."""
-        return f"dream-{self.dream.id}{self.suffix}"
+    def dreams(self) -> tuple[Dream, ...]:
+        """The dreams it shows, in order."""
+        return tuple(one.dream for one in self.shown)
 
     @property
-    def looks(self) -> tuple[object, ...]:
-        """Return something that is equal for faces between which nobody sees a difference."""
-        return self.dream.state, self.steerable, self.file_name, self.picture, *self._texts()
+    def over(self) -> bool:
+        """Whether all its dreams are: it will change no more."""
+        return all(dream.state.final for dream in self.dreams)
+
+    @property
+    def state(self) -> str:
+        """What it shows, in words for the database: the states of its dreams, each once."""
+        return "+".join(sorted({str(dream.state) for dream in self.dreams}))
+
+    @property
+    def largest_bytes(self) -> int:
+        """How large the largest of its files is."""
+        return max((len(data) for _, data in self._attached()), default=0)
+
+    @cached_property
+    def looks(self) -> object:
+        """Something that is equal for faces between which nobody sees a difference."""
+        layout = [item.to_component_dict() for item in self.view().children]
+        return layout, list(self._attached())
 
     def files(self) -> list[discord.File]:
         """Return what is uploaded with the layout; made anew for each sending."""
-        if self.picture is None:
-            return []
-        return [discord.File(io.BytesIO(self.picture), self.file_name)]
+        return [discord.File(io.BytesIO(data), name) for name, data in self._attached()]
 
     def view(self) -> ui.LayoutView:
-        """Return the layout. It keeps no state in this process: its buttons' ids say all."""
+        """Return the layout. It keeps no state in this process: its controls' ids say all."""
         view = ui.LayoutView(timeout=None)
-        view.add_item(self._container())
+        box: _Box = ui.Container(accent_colour=discord.Colour.from_str(self.theme.colour))
+        view.add_item(box)
+        if len(self.shown) == 1:
+            self._one(box, self.shown[0])
+        else:
+            self._several(box)
         view.stop()  # or the library would remember every card that was ever sent
         return view
 
-    def _container(self) -> ui.Container[ui.LayoutView]:
-        box: ui.Container[ui.LayoutView] = ui.Container(
-            accent_colour=discord.Colour.from_str(self.theme.colour)
-        )
-        box.add_item(ui.TextDisplay(f"**{words.plain(self.dream.prompt, words.MAX_PROMPT)}**"))
-        if self.picture is not None:
-            picture = discord.MediaGalleryItem(
-                f"attachment://{self.file_name}", description=words.alt_text(self.dream)
-            )
-            box.add_item(ui.MediaGallery(picture))
-        for text in self._texts():
-            box.add_item(ui.TextDisplay(text))
-        row: ui.ActionRow[ui.LayoutView] = ui.ActionRow()
-        for button in buttons_for(self.dream, steerable=self.steerable):
-            row.add_item(button)
-        box.add_item(row)
-        return box
+    def _attached(self) -> Iterator[tuple[str, bytes]]:
+        for number, sheet in enumerate(self.sheets, 1):
+            yield self._sheet_name(number), sheet
+        for one in self.shown:
+            if one.picture is not None and not self.sheets:
+                yield one.name(one.picture), one.picture.data
+            if one.drawing is not None and len(self.shown) == 1:
+                yield one.name(one.drawing), one.drawing.data
 
-    def _texts(self) -> list[str]:
-        steers = self.dream.recipe.steers[-_MAX_STEERS:]
-        texts = [f"→ {words.plain(steer.prompt, words.MAX_STEER)}" for steer in steers]
-        match self.dream.state:
+    # --- one dream ---------------------------------------------------------------------------
+
+    def _one(self, box: _Box, one: Shown) -> None:
+        dream = one.dream
+        _title(box, dream.prompt)
+        if one.picture is not None:
+            name = f"attachment://{one.name(one.picture)}"
+            item = discord.MediaGalleryItem(name, description=words.alt_text(dream))
+            box.add_item(ui.MediaGallery(item))
+        if one.drawing is not None:
+            box.add_item(ui.File(f"attachment://{one.name(one.drawing)}"))
+        for text in self._texts(one):
+            box.add_item(ui.TextDisplay(text))
+        box.add_item(ui.TextDisplay(f"-# {words.details(dream, self.theme.title)}"))
+        actions = controls.actions_for(
+            dream, can=one.can, steerable=one.steerable, worded=one.worded
+        )
+        for row in controls.rows(
+            [controls.button(action, dream.id, hearts=one.hearts) for action in actions]
+        ):
+            box.add_item(row)
+
+    def _texts(self, one: Shown) -> Iterator[str]:
+        dream, live = one.dream, one.live
+        for steer in dream.recipe.steers[-_MAX_STEERS:]:
+            yield f"→ {words.plain(steer.prompt, words.MAX_STEER)}"
+        match dream.state:
             case DreamState.WAITING | DreamState.DRAWING:
-                texts.append(words.standing(self.dream, self.live))
-                if self.live is not None and self.live.notice:
-                    texts.append(f"-# {words.plain(self.live.notice, 300)}")
+                yield words.standing(dream, live)
+                if live is not None and live.notice:
+                    yield f"-# {words.plain(live.notice, 300)}"
             case DreamState.FAILED:
-                reason = words.plain(self.dream.reason, 500)
-                texts.append(f"Could not be drawn. {reason}".rstrip())
+                yield f"Could not be drawn. {words.plain(dream.reason, 500)}".rstrip()
             case DreamState.CANCELLED:
-                texts.append("Cancelled.")
+                yield "Cancelled."
             case DreamState.DONE:
                 pass
-        if self.note:
-            texts.append(f"-# {words.plain(self.note, 300)}")
-        texts.append(f"-# {words.details(self.dream, self.theme.title)}")
-        return texts
+        for note in (one.note, self.note):
+            if note:
+                yield f"-# {words.plain(note, 300)}"
+
+    # --- several -----------------------------------------------------------------------------
+
+    def _several(self, box: _Box) -> None:
+        if not self.shown:
+            return
+        _title(box, self.dreams[0].prompt)
+        if items := list(self._gallery()):
+            box.add_item(ui.MediaGallery(*items))
+        box.add_item(ui.TextDisplay("\n".join(self._lines())))
+        notes = (*(one.note for one in self.shown), self.note)
+        for note in dict.fromkeys(filter(None, notes)):
+            box.add_item(ui.TextDisplay(f"-# {words.plain(note, 300)}"))
+        box.add_item(ui.TextDisplay(f"-# {words.several(self.dreams, self.theme.title)}"))
+        for menu in self._menus():
+            box.add_item(menu)
+        steerable = all(one.steerable for one in self.shown if not one.dream.state.final)
+        for row in controls.rows(
+            [
+                controls.button(action, self.card_id, of_all=True)
+                for action in controls.actions_for_all(
+                    self.dreams, steerable=steerable, worded=all(one.worded for one in self.shown)
+                )
+            ]
+        ):
+            box.add_item(row)
+
+    def _gallery(self) -> Iterator[discord.MediaGalleryItem]:
+        count = len(self.shown)
+        if self.sheets:
+            for number in range(1, len(self.sheets) + 1):
+                first, last = 1 + SHEET * (number - 1), min(count, SHEET * number)
+                yield discord.MediaGalleryItem(
+                    f"attachment://{self._sheet_name(number)}",
+                    description=words.alt_text_of_sheet(self.dreams[0].prompt, first, last, count),
+                )
+            return
+        for number, one in enumerate(self.shown, 1):
+            if one.picture is not None:
+                yield discord.MediaGalleryItem(
+                    f"attachment://{one.name(one.picture)}",
+                    description=words.alt_text(one.dream, number, count),
+                )
+
+    def _lines(self) -> Iterator[str]:
+        if not self.sheets and len(self.shown) <= GALLERY:
+            for number, one in enumerate(self.shown, 1):
+                yield f"`{number}` {words.state(one.dream, one.live)}"
+                if one.dream.recipe.steers and not one.dream.state.final:
+                    yield f"→ {words.plain(one.dream.recipe.steers[-1].prompt, 80)}"
+            return
+        yield words.tally(self.dreams, [one.live for one in self.shown])
+        reasons = (dream.reason for dream in self.dreams if dream.state is DreamState.FAILED)
+        for reason in list(dict.fromkeys(filter(None, reasons)))[:_MAX_REASONS]:
+            yield f"-# {words.plain(reason, 200)}"
+
+    def _menus(self) -> Iterator[ui.ActionRow[ui.LayoutView]]:
+        numbered = list(enumerate(self.dreams, 1))
+        first_looks = all(dream.recipe.until_step is not None for dream in self.dreams)
+        for sheet in range(-(-len(numbered) // SHEET)):
+            part = numbered[SHEET * sheet : SHEET * (sheet + 1)]
+            which = "" if len(numbered) <= SHEET else f" {part[0][0]} to {part[-1][0]}"
+            done = [(number, dream) for number, dream in part if dream.state is DreamState.DONE]
+            if first_looks and done:
+                yield controls.menu(
+                    Pick.GO_ON,
+                    self.card_id,
+                    sheet,
+                    [(number, dream, _option(dream)) for number, dream in done],
+                    placeholder=f"Go on with{which or ' some of these'} …",
+                )
+            if not first_looks or len(numbered) <= SHEET:
+                yield controls.menu(
+                    Pick.LOOK,
+                    self.card_id,
+                    sheet,
+                    [(number, dream, _option(dream)) for number, dream in part],
+                    placeholder=f"Look closer at{which or ' one of these'} …",
+                )
+
+    def _sheet_name(self, number: int) -> str:
+        return f"sheet-{self.card_id}-{number}.webp"
+
+
+def _title(box: _Box, prompt: str) -> None:
+    # A mere tool draws without words.
+    title = words.plain(prompt, words.MAX_PROMPT)
+    if title:
+        box.add_item(ui.TextDisplay(f"**{title}**"))
+
+
+def _option(dream: Dream) -> str:
+    match dream.state:
+        case DreamState.DONE:
+            return f"seed {dream.recipe.seed}"
+        case DreamState.FAILED:
+            return shorten(f"could not be drawn: {dream.reason}", 100)
+        case DreamState.CANCELLED:
+            return "cancelled"
+        case _:
+            return "still forming"

@@ -90,33 +90,43 @@ def channel_of(interaction: Interaction) -> tuple[int, int]:
 
 
 def posting_here(interaction: Interaction) -> Also:
-    """Return what orders a card in this channel, along with the dream it is to show.
+    """Return what orders one card in this channel, along with the dreams it is to show.
+
+    It can be used for several asks, one after the other: all their dreams come onto that card.
 
     Raises:
         ForbiddenError: the bot may not post pictures here.
     """
     _check_may_post(interaction)
     guild_id, channel_id = channel_of(interaction)
+    card_id: str | None = None
 
     async def order(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
-        await deliveries.order(connection, dreams, guild_id, channel_id, now_ms())
+        nonlocal card_id
+        card_id = await deliveries.order(
+            connection, dreams, guild_id, channel_id, now_ms(), onto=card_id
+        )
 
     return order
 
 
 @asynccontextmanager
-async def acknowledged(interaction: Interaction) -> AsyncIterator[None]:
-    """Acknowledge first; then answer with a sentence whatever goes wrong inside."""
+async def acknowledged(interaction: Interaction, *, in_place: bool = False) -> AsyncIterator[None]:
+    """Acknowledge first; then answer with a sentence whatever goes wrong inside.
+
+    `in_place` is for what is pressed on a message that only the asker sees: the answer comes in
+    place of it.
+    """
     try:
         async with asyncio.timeout(ACKNOWLEDGE_S):
-            await _defer(interaction)
+            await _defer(interaction, in_place=in_place)
     except (discord.HTTPException, *UNREACHABLE) as error:
         raise TooLateError from error
     async with answered(interaction):
         yield
 
 
-async def _defer(interaction: Interaction) -> None:
+async def _defer(interaction: Interaction, *, in_place: bool) -> None:
     """Acknowledge; try again what Discord's or the network's trouble prevented.
 
     The library would wait for 1, 3, 5 s between its own attempts, which is too long.
@@ -125,12 +135,17 @@ async def _defer(interaction: Interaction) -> None:
     while True:
         try:
             async with asyncio.timeout(ATTEMPT_S):
-                await interaction.response.defer(ephemeral=True, thinking=True)
+                if in_place:
+                    await interaction.response.defer()
+                else:
+                    await interaction.response.defer(ephemeral=True, thinking=True)
             return
         except discord.HTTPException as error:
             if tried and error.code == _ACKNOWLEDGED:  # an attempt whose answer did not come
-                done = discord.InteractionResponseType.deferred_channel_message
-                interaction.response._response_type = done
+                kinds = discord.InteractionResponseType
+                interaction.response._response_type = (
+                    kinds.deferred_message_update if in_place else kinds.deferred_channel_message
+                )
                 return
             if error.status < 500 and error.status != 429:
                 raise

@@ -1,20 +1,24 @@
-"""Make a picture small enough to be uploaded: as it is, else as WebP, else as JPEG. Blocks.
+"""Make pictures small enough to be uploaded: as they are, else as WebP, else as JPEG. Blocks.
 
-The original stays in the library as it is; only what cannot be uploaded whole is stepped down,
+The originals stay in the library as they are; only what cannot be uploaded whole is stepped down,
 and no further than it must be.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image as Pillow
 
 MIB = 1024 * 1024
 DEFAULT_LIMIT_BYTES = 10 * MIB
+REQUEST_LIMIT_BYTES = 25 * MIB - 256 * 1024
+"""How much one request takes, less what is around the files in it."""
+
 _SMALLEST_SIDE_PX = 64
+_SMALLEST_BYTES = 256  # no picture of that side is smaller
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,32 @@ def fitting(png: bytes, limit_bytes: int) -> Upload | None:
     """Return the picture in the best form that has `limit_bytes` at most; None if none does."""
     if len(png) <= limit_bytes:
         return Upload(png, ".png")
+    if limit_bytes < _SMALLEST_BYTES:
+        return None
     with Pillow.open(io.BytesIO(png), formats=("PNG",)) as picture:
         whole = picture.convert("RGB")
     for upload in _steps(whole):
         if len(upload.data) <= limit_bytes:
             return upload
     return None
+
+
+def fitting_together(
+    pngs: Sequence[bytes], limit_bytes: int, total_bytes: int = REQUEST_LIMIT_BYTES
+) -> list[Upload | None]:
+    """Return pictures that go into one request: `limit_bytes` each, `total_bytes` together.
+
+    What a small one leaves of its share is for the larger ones.
+    """
+    uploads: list[Upload | None] = [None] * len(pngs)
+    left_bytes = total_bytes
+    by_size = sorted(range(len(pngs)), key=lambda index: len(pngs[index]))
+    for place, index in enumerate(by_size):
+        share_bytes = left_bytes // (len(pngs) - place)
+        upload = uploads[index] = fitting(pngs[index], min(limit_bytes, share_bytes))
+        if upload is not None:
+            left_bytes -= len(upload.data)
+    return uploads
 
 
 def _steps(picture: Pillow.Image) -> Iterator[Upload]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import discord
 
-from bot.delivery.buttons import dream_of
 from bot.delivery.card import Face
+from bot.delivery.controls import dream_of
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.ids import now_ms
 from bot.network import UNREACHABLE
@@ -47,7 +49,7 @@ class NeverError(Exception):
 
 
 class TooLargeError(Exception):
-    """The picture is larger than what may be uploaded there."""
+    """The files are larger than what may be uploaded there."""
 
 
 class Sender(Protocol):
@@ -58,6 +60,22 @@ class Sender(Protocol):
 
         Raises:
             TryLaterError, NeverError, TooLargeError: it does not show it.
+        """
+        ...
+
+    async def repaint(self, row: DeliveryRow, face: Face) -> None:
+        """Change a message that is done with, where it is.
+
+        Raises:
+            TryLaterError, NeverError, TooLargeError: it is as it was.
+        """
+        ...
+
+    async def take_away(self, row: DeliveryRow) -> None:
+        """Delete the row's message, if there is one.
+
+        Raises:
+            TryLaterError, NeverError: it is still there.
         """
         ...
 
@@ -84,10 +102,11 @@ class DiscordSender:
         Raises:
             TryLaterError, NeverError, TooLargeError: it does not show it.
         """
-        try:
+        with _meanings():
             if row.message_id is None and row.sends:
                 row = await self._found(row)
-            if row.message_id is None or _stale(row.message_id):
+            # One that has shown its end is changed where it is, if that can be.
+            if row.message_id is None or (not row.shown and _stale(row.message_id)):
                 return await self._send(row, face)
             try:
                 await self._edit(row, row.message_id, face)
@@ -96,10 +115,30 @@ class DiscordSender:
                     raise
                 return await self._send(row, face)
             return await self._without_older(row)
-        except discord.HTTPException as error:
-            raise _meaning(error) from error
-        except UNREACHABLE as error:
-            raise TryLaterError(f"Discord cannot be reached ({error})", outage=True) from error
+
+    async def repaint(self, row: DeliveryRow, face: Face) -> None:
+        """Change a message that is done with, where it is.
+
+        Raises:
+            TryLaterError, NeverError, TooLargeError: it is as it was.
+        """
+        if row.message_id is not None:
+            with _meanings():
+                await self._edit(row, row.message_id, face)
+
+    async def take_away(self, row: DeliveryRow) -> None:
+        """Delete the row's message, if there is one.
+
+        Raises:
+            TryLaterError, NeverError: it is still there.
+        """
+        with _meanings():
+            if row.message_id is None and row.sends:
+                row = await self._found(row)
+            for message_id in (row.message_id, row.replaced_id):
+                if message_id is not None:
+                    with suppress(discord.NotFound):
+                        await self._channel(row).get_partial_message(message_id).delete()
 
     async def _send(self, row: DeliveryRow, face: Face) -> DeliveryRow:
         async with self._store.write() as connection:
@@ -125,7 +164,7 @@ class DiscordSender:
                 if (
                     ours
                     and message.id != row.replaced_id
-                    and dream_of(list(message.components)) == row.dream_id
+                    and dream_of(list(message.components)) in row.dream_ids
                 ):
                     return await self._known(row, message.id)
         except discord.Forbidden:
@@ -156,6 +195,17 @@ class DiscordSender:
 
     def _channel(self, row: DeliveryRow) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
+
+
+@contextmanager
+def _meanings() -> Iterator[None]:
+    """Raise what Discord's errors mean for a card."""
+    try:
+        yield
+    except discord.HTTPException as error:
+        raise _meaning(error) from error
+    except UNREACHABLE as error:
+        raise TryLaterError(f"Discord cannot be reached ({error})", outage=True) from error
 
 
 def _meaning(error: discord.HTTPException) -> Exception:

@@ -1,10 +1,11 @@
 """Keep Discord up to date: every dream that was asked for there is shown there, to its end.
 
-What is to be shown is a row (`bot.store.deliveries`), written together with the dream. The feed
+What is to be shown is a row (`bot.store.deliveries`), written together with its dreams. The feed
 says what happens; how a card looks is read anew whenever its turn comes, so it never shows less
 than what is known. Invariants:
 
-- a row stays open until its message is known to show the dream's end, or it can never be shown;
+- a row stays open until its message is known to show the end of all its dreams, or it can never
+  be shown; it is open again from the deletion of one of them until the message shows it no more;
 - all open rows are taken up at the start, and those made later come with the feed's events, which
   are followed from the last position that was written down: nothing falls between.
 """
@@ -13,19 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from bot.delivery.card import Face
+from bot.delivery.faces import Faces, Room
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
-from bot.delivery.pictures import fitting
+from bot.delivery.pictures import REQUEST_LIMIT_BYTES
 from bot.delivery.sender import NeverError, Sender, TooLargeError, TryLaterError
-from bot.errors import DreamstreamError, NotFoundError
+from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.ids import now_ms
 from bot.model import DreamState, EventKind, Live, StreamEvent
 from bot.store import deliveries, facts
+from bot.store import dreams as rows
 from bot.store.deliveries import DeliveryRow, DeliveryState
 
 log = logging.getLogger(__name__)
@@ -38,33 +44,46 @@ MAX_DELAY_S = 600.0
 MAX_OUTAGE_DELAY_S = 15.0
 PATIENCE_MS = 24 * 3600 * 1000
 _MAX_AT_ONCE = 16
-_MIN_LIMIT_BYTES = 64 * 1024
+_MAX_REPAINTED = 256
+_MIN_ROOM_BYTES = 4 * 1024
+DELETED = "Its dreams were deleted."
 _ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
 
 
 @dataclass
 class _Card:
+    """A row that is open.
+
+    `failing_ms` is since when it cannot be shown, if it cannot. `room_bytes` is what a file may
+    have, where that is less than usual.
+    """
+
     row: DeliveryRow
+    unfinished: set[str] = field(default_factory=set)
     looks: object = None
     failures: int = 0
-    limit_bytes: int | None = None
+    failing_ms: int | None = None
+    room_bytes: int | None = None
 
 
 class Delivery:
     """The cards in Discord, from `start` to `stop`."""
 
-    def __init__(self, front: Front, sender: Sender) -> None:
+    def __init__(self, front: Front, sender: Sender, faces: Faces) -> None:
         self._front = front
         self._sender = sender
+        self._faces = faces
         self._cards: dict[int, _Card] = {}
         self._of_dream: dict[str, set[int]] = {}
         self._lanes: dict[int, Lane] = {}
+        self._again: dict[int, DeliveryRow] = {}  # to be shown once more
+        self._repainted: OrderedDict[int, Lane] = OrderedDict()
         self._at_once = asyncio.Semaphore(_MAX_AT_ONCE)
         self._position = 0
         self._listener: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take up every card that does not show its dream's end yet, and follow the feed."""
+        """Take up every card that does not show its dreams' ends yet, and follow the feed."""
         store = self._front.store
         kept = await facts.get(store, POSITION)
         self._position = await self._front.feed.last_id() if kept is None else int(kept)
@@ -86,6 +105,16 @@ class Delivery:
             async with self._front.store.write() as connection:
                 await facts.put(connection, POSITION, str(self._position))
 
+    async def refresh(self, dream_id: str) -> None:
+        """Have the messages that are done with a dream show it once more, as it is now.
+
+        Not for what must be seen: it is not tried again.
+        """
+        for row in await deliveries.of_dream(self._front.store, dream_id):
+            if row.message_id is not None and row.id not in self._cards:
+                self._again[row.id] = row
+                self._lane(row.channel_id).want(row.id, Urgency.WAITING, posted=True)
+
     def hurry(self, guild_id: int | None = None) -> None:
         """Try again at once what could not be shown, in one guild or in all."""
         for key, card in self._cards.items():
@@ -95,7 +124,7 @@ class Delivery:
 
     @property
     def unsettled(self) -> int:
-        """How many cards do not show their dream's end yet."""
+        """How many cards do not show their dreams' ends yet."""
         return len(self._cards)
 
     # --- what happens ------------------------------------------------------------------------
@@ -118,32 +147,55 @@ class Delivery:
         if event.dream_id is None:
             return
         if event.kind is EventKind.ASKED:
-            for row in await deliveries.open_rows(self._front.store, event.dream_id):
-                await self._take(row)
+            if event.dream_id not in self._of_dream:
+                for row in await deliveries.open_rows(self._front.store, event.dream_id):
+                    await self._take(row)
+        elif event.kind is EventKind.DELETED:
+            await self._deleted(event.dream_id)
         elif event.kind in _ENDINGS:
-            self._want(event.dream_id, Urgency.END)
+            self._ended(event.dream_id)
         else:
             self._want(event.dream_id, Urgency.FORMING)
+
+    async def _deleted(self, dream_id: str) -> None:
+        """Have the messages that show a dream show it no more."""
+        store = self._front.store
+        if done := [row for row in await deliveries.of_dream(store, dream_id) if not row.open]:
+            async with store.write() as connection:
+                for row in done:
+                    await deliveries.reopen(connection, row.id, now_ms())
+        for row in await deliveries.open_rows(store, dream_id):
+            await self._take(row)
+        self._want(dream_id, Urgency.END)
 
     def _moved(self, live: Live) -> None:
         forming = live.state is DreamState.DRAWING
         self._want(live.dream_id, Urgency.FORMING if forming else Urgency.WAITING)
 
+    def _ended(self, dream_id: str) -> None:
+        for key in self._of_dream.get(dream_id, ()):
+            card = self._cards[key]
+            card.unfinished.discard(dream_id)
+            self._want_card(card, Urgency.FORMING if card.unfinished else Urgency.END)
+
     def _want(self, dream_id: str, urgency: Urgency) -> None:
         for key in self._of_dream.get(dream_id, ()):
-            row = self._cards[key].row
-            posted = row.message_id is not None
-            self._lane(row.channel_id).want(key, urgency, posted=posted)
+            self._want_card(self._cards[key], urgency)
+
+    def _want_card(self, card: _Card, urgency: Urgency) -> None:
+        posted = card.row.message_id is not None
+        self._lane(card.row.channel_id).want(card.row.id, urgency, posted=posted)
 
     async def _take(self, row: DeliveryRow) -> None:
-        if row.id in self._cards:
-            return
-        dream = await self._front.dreams.get(row.dream_id)
-        self._cards[row.id] = _Card(row)
-        self._of_dream.setdefault(row.dream_id, set()).add(row.id)
-        urgency = Urgency.END if dream.state.final else Urgency.NEW
-        posted = row.message_id is not None
-        self._lane(row.channel_id).want(row.id, urgency, posted=posted)
+        """Take up an open row, or dreams that have come onto one that was taken before."""
+        card = self._cards.setdefault(row.id, _Card(row))
+        if len(row.dream_ids) > len(card.row.dream_ids):
+            card.row = msgspec.structs.replace(card.row, dream_ids=row.dream_ids)
+        for dream_id in card.row.dream_ids:
+            self._of_dream.setdefault(dream_id, set()).add(row.id)
+        dreams = await rows.by_ids(self._front.store, card.row.dream_ids)
+        card.unfinished = {dream.id for dream in dreams if not dream.state.final}
+        self._want_card(card, Urgency.NEW if card.unfinished else Urgency.END)
 
     def _lane(self, channel_id: int) -> Lane:
         if channel_id not in self._lanes:
@@ -154,14 +206,18 @@ class Delivery:
 
     async def _show(self, lane: Lane, key: int) -> None:
         """Show a card as it is now. Whatever goes wrong holds up no other card."""
+        again = self._again.pop(key, None)
+        if key not in self._cards:
+            if again is not None:
+                await self._repaint(lane, again)
+            return
         card = self._cards[key]
         try:
             await self._attempt(lane, card)
         except TooLargeError:
-            self._step_down(card)
             lane.later(key, Urgency.END, 0.0)
         except (TryLaterError, DreamstreamError) as error:
-            log.warning("Dream %s cannot be shown yet: %s", card.row.dream_id, error)
+            log.warning("The card of dream %s cannot be shown yet: %s", card.row.dream_id, error)
             outage = isinstance(error, TryLaterError) and error.outage
             self._try_later(lane, card, MAX_OUTAGE_DELAY_S if outage else MAX_DELAY_S)
         except Exception:  # a mistake of ours
@@ -169,62 +225,82 @@ class Delivery:
             self._try_later(lane, card, MAX_DELAY_S)
 
     async def _attempt(self, lane: Lane, card: _Card) -> None:
-        face = await self._face(card)
-        if face.looks != card.looks:
-            posted = card.row.message_id is not None
+        face = await self._faces.of(card.row.dream_id, card.row.dream_ids, self._room(card))
+        try:
+            await self._bring(lane, card, face)
+        except NeverError as error:
+            await self._give_up(card, str(error))
+            return
+        except TryLaterError as error:
+            lane.tried(posted=card.row.message_id is not None)
+            card.failing_ms = card.failing_ms or now_ms()
+            if now_ms() - card.failing_ms <= PATIENCE_MS:
+                raise
+            await self._give_up(card, str(error))
+            return
+        if face is None:
+            await self._close(card, DeliveryState.GIVEN_UP, reason=DELETED)
+        elif face.over:
+            await self._close(card, DeliveryState.SETTLED, shown=face.state)
+
+    async def _bring(self, lane: Lane, card: _Card, face: Face | None) -> None:
+        """Have the card's message show a face, or be gone where there is none."""
+        posted = card.row.message_id is not None
+        if face is None:
+            async with self._at_once:
+                await self._sender.take_away(card.row)
+        elif face.looks != card.looks:
             try:
                 async with self._at_once:
-                    card.row = await self._sender.show(card.row, face)
-            except NeverError as error:
-                await self._give_up(card, error)
-                return
-            except TryLaterError as error:
-                lane.tried(posted=posted)
-                if now_ms() - card.row.created_ms <= PATIENCE_MS:
-                    raise
-                await self._give_up(card, error)
-                return
-            lane.sent(card.row.id, posted=posted)
-            card.looks, card.failures = face.looks, 0
-        if face.dream.state.final:
-            await self._close(card, DeliveryState.SETTLED, shown=face.dream.state)
+                    row = await self._sender.show(card.row, face)
+            except TooLargeError as error:
+                self._step_down(card, face, error)
+                raise
+            # More dreams may have come onto the card meanwhile.
+            dream_ids = max(row.dream_ids, card.row.dream_ids, key=len)
+            card.row = msgspec.structs.replace(row, dream_ids=dream_ids)
+            card.looks, card.failures, card.failing_ms = face.looks, 0, None
+        else:
+            return
+        lane.sent(card.row.id, posted=posted)
 
-    async def _face(self, card: _Card) -> Face:
-        front, row = self._front, card.row
-        dream = await front.dreams.get(row.dream_id)
-        theme = await front.themes.by_id(dream.theme_id)
-        if not dream.state.final:
-            preview = front.dreams.preview(dream.id)
-            return Face(
-                dream,
-                theme,
-                live=front.dreams.live(dream.id),
-                picture=None if preview is None else preview[1],
-                steerable=front.steerable(dream.recipe.engine),
-            )
-        return await self._last_face(card, Face(dream, theme))
-
-    async def _last_face(self, card: _Card, face: Face) -> Face:
-        if face.dream.image is None:
-            return face
-        limit_bytes = self._sender.limit_bytes(card.row.guild_id)
-        if card.limit_bytes is not None:
-            limit_bytes = min(limit_bytes, card.limit_bytes)
-        library = self._front.library
+    async def _repaint(self, lane: Lane, row: DeliveryRow) -> None:
+        """Show once more what was shown; where that fails, what is there is as good."""
         try:
-            png = await library.read(face.dream.image.sha256)
-        except NotFoundError:
-            return replace(face, note="Its picture is no longer kept.")
-        upload = await library.run(fitting, png, limit_bytes)
-        if upload is None:
-            return replace(face, note="Its picture is too large for this channel.")
-        note = "Made smaller to fit here; the original is kept." if upload.lessened else ""
-        return replace(face, picture=upload.data, suffix=upload.suffix, note=note)
+            room = Room(self._sender.limit_bytes(row.guild_id))
+            face = await self._faces.of(row.dream_id, row.dream_ids, room)
+            if face is not None:
+                async with self._at_once:
+                    await self._sender.repaint(row, face)
+        except (NeverError, TryLaterError, TooLargeError, DreamstreamError) as error:
+            log.info("The card of dream %s stays as it is: %s", row.dream_id, error)
+        except Exception:  # a mistake of ours
+            log.exception("The card of dream %s stays as it is", row.dream_id)
+        # The lane remembers when, so that the next time is not too soon; but not of all for ever.
+        lane.sent(row.id, posted=True)
+        self._repainted[row.id] = lane
+        self._repainted.move_to_end(row.id)
+        if len(self._repainted) > _MAX_REPAINTED:
+            key, its_lane = self._repainted.popitem(last=False)
+            if key not in self._cards:
+                its_lane.drop(key)
 
-    def _step_down(self, card: _Card) -> None:
-        """Allow less than what was just refused."""
-        limit_bytes = card.limit_bytes or self._sender.limit_bytes(card.row.guild_id)
-        card.limit_bytes = max(limit_bytes // 2, _MIN_LIMIT_BYTES)
+    def _room(self, card: _Card) -> Room:
+        file_bytes = self._sender.limit_bytes(card.row.guild_id)
+        if card.room_bytes is None:
+            return Room(file_bytes)
+        return Room(min(file_bytes, card.room_bytes), REQUEST_LIMIT_BYTES)
+
+    def _step_down(self, card: _Card, face: Face, error: TooLargeError) -> None:
+        """Allow less than what was just refused; nothing, where little was too much.
+
+        Raises:
+            TryLaterError: nothing was uploaded, so that it cannot have been too much.
+        """
+        if face.largest_bytes == 0:
+            raise TryLaterError(str(error), outage=False) from error
+        smaller_bytes = face.largest_bytes // 2
+        card.room_bytes = smaller_bytes if smaller_bytes >= _MIN_ROOM_BYTES else 0
 
     def _try_later(self, lane: Lane, card: _Card, longest_s: float) -> None:
         delay_s = min(longest_s, FIRST_DELAY_S * 2 ** min(card.failures, 10))
@@ -232,19 +308,26 @@ class Delivery:
         urgency = Urgency.NEW if card.row.message_id is None else Urgency.FORMING
         lane.later(card.row.id, urgency, delay_s)
 
-    async def _give_up(self, card: _Card, error: Exception) -> None:
-        log.warning("Dream %s will not be shown in Discord: %s", card.row.dream_id, error)
-        await self._close(card, DeliveryState.GIVEN_UP, reason=str(error))
+    async def _give_up(self, card: _Card, reason: str) -> None:
+        log.warning("Dream %s will not be shown in Discord: %s", card.row.dream_id, reason)
+        await self._close(card, DeliveryState.GIVEN_UP, reason=reason)
 
     async def _close(
         self, card: _Card, state: DeliveryState, *, shown: str = "", reason: str = ""
     ) -> None:
         row = card.row
         async with self._front.store.write() as connection:
-            await deliveries.close(connection, row.id, state, now_ms(), shown=shown, reason=reason)
+            closed = await deliveries.close(
+                connection, row, state, now_ms(), shown=shown, reason=reason
+            )
             await facts.put(connection, POSITION, str(self._position))
+        if not closed:  # more dreams came onto it
+            await self._take(await deliveries.by_id(self._front.store, row.id))
+            return
         self._cards.pop(row.id, None)
-        self._of_dream.get(row.dream_id, set()).discard(row.id)
-        if not self._of_dream.get(row.dream_id):
-            self._of_dream.pop(row.dream_id, None)
+        for dream_id in row.dream_ids:
+            keys = self._of_dream.get(dream_id, set())
+            keys.discard(row.id)
+            if not keys:
+                self._of_dream.pop(dream_id, None)
         self._lane(row.channel_id).drop(row.id)

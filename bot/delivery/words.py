@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import discord
 
 from bot.model import Dream, DreamState, Live
@@ -15,15 +18,32 @@ _BAR = 12
 
 
 def plain(text: str, length: int) -> str:
-    """Return what somebody typed, so that Discord shows it as it stands and calls nobody."""
-    return discord.utils.escape_mentions(discord.utils.escape_markdown(shorten(text, length)))
+    """Return what somebody typed, so that Discord shows it as it stands and calls nobody.
+
+    It has `length` signs at the most, with those that keep it from being taken for markup.
+    """
+    kept = length
+    while len(shown := _escaped(shorten(text, kept))) > length:
+        kept -= max(1, (len(shown) - length) // 2)
+    return shown
 
 
-def alt_text(dream: Dream) -> str:
-    """Say what the picture is, for those who do not see it."""
-    if dream.state is DreamState.DONE:
-        return shorten(f"A picture drawn from the words: {dream.prompt}", MAX_ALT)
-    return shorten(f"A picture that is still forming, from the words: {dream.prompt}", MAX_ALT)
+def _escaped(text: str) -> str:
+    return discord.utils.escape_mentions(discord.utils.escape_markdown(text))
+
+
+def alt_text(dream: Dream, number: int = 1, count: int = 1) -> str:
+    """Say what a picture is, for those who do not see it; with its number where it is of many."""
+    forming = "" if dream.state is DreamState.DONE else " that is still forming"
+    what = "A picture" if count == 1 else f"Picture {number} of {count}"
+    drawn = ", " if forming else " drawn "
+    return shorten(f"{what}{forming}{drawn}from the words: {dream.prompt}", MAX_ALT)
+
+
+def alt_text_of_sheet(prompt: str, first: int, last: int, count: int) -> str:
+    """Say what a contact sheet is, for those who do not see it."""
+    which = f"Pictures {first} to {last} of {count}" if last > first else f"Picture {first}"
+    return shorten(f"{which}, small and numbered, from the words: {prompt}", MAX_ALT)
 
 
 def progress(step: int, steps: int) -> str:
@@ -51,6 +71,58 @@ def standing(dream: Dream, live: Live | None) -> str:
 def place(number: int) -> str:
     """Say a place in the queue; 1 is next."""
     return "next in line" if number <= 1 else f"number {number} in line"
+
+
+def state(dream: Dream, live: Live | None) -> str:
+    """Say in a few words how one of several dreams stands."""
+    match dream.state:
+        case DreamState.DONE:
+            return f"done · seed {dream.recipe.seed}"
+        case DreamState.FAILED:
+            return f"could not be drawn: {plain(dream.reason, 120)}".rstrip(": ")
+        case DreamState.CANCELLED:
+            return "cancelled"
+        case _:
+            return standing(dream, live)
+
+
+def tally(dreams: Sequence[Dream], lives: Sequence[Live | None]) -> str:
+    """Say how many dreams stand together: a bar over all, how many are done, and when all are."""
+    count = Counter(dream.state for dream in dreams)
+    parts = [f"{count[DreamState.DONE]} of {len(dreams)} done"]
+    for one, said in (
+        (DreamState.DRAWING, "forming"),
+        (DreamState.WAITING, "waiting"),
+        (DreamState.FAILED, "could not be drawn"),
+        (DreamState.CANCELLED, "cancelled"),
+    ):
+        if count[one]:
+            parts.append(f"{count[one]} {said}")
+    if all(dream.state.final for dream in dreams):
+        return " · ".join(parts)
+    shares = [_share(dream, live) for dream, live in zip(dreams, lives, strict=True)]
+    etas = [live.eta_s for live in lives if live is not None and live.eta_s is not None]
+    if etas:
+        parts.append(duration(max(etas)))
+    return " · ".join([progress(round(1000 * sum(shares)), 1000 * len(shares)), *parts])
+
+
+def _share(dream: Dream, live: Live | None) -> float:
+    if dream.state.final:
+        return 1.0
+    return 0.0 if live is None or live.steps < 1 else live.step / live.steps
+
+
+def several(dreams: Sequence[Dream], theme_title: str) -> str:
+    """Say whose several dreams are, and how they are drawn."""
+    first = dreams[0]
+    recipe = first.recipe
+    parts = [plain(first.person.name, 40), plain(theme_title, 40)]
+    if all(dream.state.final for dream in dreams):
+        parts.append(f"{recipe.engine} · {recipe.model}")
+        parts.append(f"{recipe.width}×{recipe.height}")
+    parts.append(f"`{first.id}`")
+    return " · ".join(parts)
 
 
 def details(dream: Dream, theme_title: str) -> str:

@@ -1,7 +1,9 @@
-"""What is to be shown in Discord: one row per dream and channel, whatever became of its message.
+"""What is to be shown in Discord: one row per card, whatever became of its message.
 
-A row is `open` until its message is known to show the dream's end. Changes are guarded: a row
-that is open no more does not change.
+A card shows the dreams that were asked for together. Its row is `open` until its message is known
+to show the end of them all; and again when one of them was deleted, until it shows that one no
+more. Changes are guarded: a row that is not open does not change, and nobody closes one who does
+not know of all its dreams.
 """
 
 from __future__ import annotations
@@ -15,14 +17,29 @@ import msgspec
 from bot.model import Dream
 from bot.store import Row, Store
 
-BY_ID = "SELECT * FROM delivery WHERE id = ?"
-OPEN = "SELECT * FROM delivery WHERE state = 'open' ORDER BY id"
-OPEN_OF_DREAM = "SELECT * FROM delivery WHERE dream_id = ? AND state = 'open' ORDER BY id"
-OF_DREAM = "SELECT * FROM delivery WHERE dream_id = ? ORDER BY id"
+MAX_DREAMS = 100
+"""How many dreams one card shows at the most."""
+
+# The order of what group_concat joins is not promised, so each brings its position.
+_SELECT = """
+    SELECT delivery.*, (
+        SELECT group_concat(position || ':' || dream_id)
+        FROM delivery_dream AS shown WHERE shown.delivery_id = delivery.id
+    ) AS dreams
+    FROM delivery
+"""
+_OF_DREAM = f"""
+    {_SELECT} JOIN delivery_dream AS about ON about.delivery_id = delivery.id
+    WHERE about.dream_id = ?
+"""
+BY_ID = f"{_SELECT} WHERE id = ?"
+OPEN = f"{_SELECT} WHERE state = 'open' ORDER BY id"
+OPEN_OF_DREAM = f"{_OF_DREAM} AND +state = 'open' ORDER BY id"
+OF_DREAM = f"{_OF_DREAM} ORDER BY id"
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery is: under way, showing the dream's end, or never to."""
+    """Where a delivery is: under way, showing its dreams' ends, or never to."""
 
     OPEN = "open"
     SETTLED = "settled"
@@ -30,14 +47,17 @@ class DeliveryState(StrEnum):
 
 
 class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One message that is to show a dream in a channel.
+    """One message that is to show dreams in a channel: `dream_ids`, in order.
 
-    `sends` counts the messages begun: where it is above 0 and `message_id` None, a message may be
-    there that is not known. `replaced_id` is an older one that is still to be taken away.
+    `dream_id` is the first of those that it was made for, and names it. `sends` counts the
+    messages begun: where it is above 0 and `message_id` None, a message may be there that is not
+    known. `replaced_id` is an older one that is still to be taken away. `shown` is what the
+    message is known to have shown in the end; empty before that.
     """
 
     id: int
     dream_id: str
+    dream_ids: tuple[str, ...]
     guild_id: int
     channel_id: int
     message_id: int | None
@@ -49,6 +69,11 @@ class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     changed_ms: int
 
+    @property
+    def open(self) -> bool:
+        """Whether its message does not show yet what it is to show."""
+        return self.state is DeliveryState.OPEN
+
 
 async def order(
     connection: aiosqlite.Connection,
@@ -56,16 +81,38 @@ async def order(
     guild_id: int,
     channel_id: int,
     now_ms: int,
-) -> None:
-    """Have dreams shown in a channel."""
-    await connection.executemany(
+    *,
+    onto: str | None = None,
+) -> str:
+    """Have dreams shown in a channel, together on one card; return the dream that names it.
+
+    `onto` names a card that was ordered before: they come onto that one, where it is still open
+    and has room, else onto one of their own.
+    """
+    found = await connection.execute_fetchall(
         """
-        INSERT INTO delivery (dream_id, guild_id, channel_id, created_ms, changed_ms)
-        VALUES (?, ?, ?, ?, ?)
-        ON CONFLICT (dream_id, channel_id) DO NOTHING
+        SELECT id, (SELECT count(*) FROM delivery_dream WHERE delivery_id = delivery.id) AS held
+        FROM delivery WHERE dream_id = ? AND channel_id = ? AND state = 'open'
         """,
-        [(dream.id, guild_id, channel_id, now_ms, now_ms) for dream in dreams],
+        (onto, channel_id),
     )
+    (delivery_id, held) = next(iter(found), (None, 0))
+    rest = list(dreams)
+    while rest:
+        if delivery_id is None or held >= MAX_DREAMS:
+            delivery_id, held = await _insert(connection, rest[0], guild_id, channel_id, now_ms), 0
+            onto = rest[0].id
+        taken, rest = rest[: MAX_DREAMS - held], rest[MAX_DREAMS - held :]
+        await connection.executemany(
+            """
+            INSERT INTO delivery_dream (delivery_id, dream_id, position) VALUES (?, ?, ?)
+            ON CONFLICT DO NOTHING
+            """,
+            [(delivery_id, dream.id, held + place) for place, dream in enumerate(taken)],
+        )
+        held += len(taken)
+    assert onto is not None, "no dreams"
+    return onto
 
 
 async def begin_send(connection: aiosqlite.Connection, delivery_id: int, now_ms: int) -> None:
@@ -87,7 +134,7 @@ async def begin_send(connection: aiosqlite.Connection, delivery_id: int, now_ms:
 async def sent(
     connection: aiosqlite.Connection, delivery_id: int, message_id: int, now_ms: int
 ) -> None:
-    """Record which message shows the dream."""
+    """Record which message shows the dreams."""
     await connection.execute(
         "UPDATE delivery SET message_id = ?, changed_ms = ? WHERE id = ? AND state = 'open'",
         (message_id, now_ms, delivery_id),
@@ -101,25 +148,41 @@ async def replaced(connection: aiosqlite.Connection, delivery_id: int) -> None:
 
 async def close(
     connection: aiosqlite.Connection,
-    delivery_id: int,
+    row: DeliveryRow,
     state: DeliveryState,
     now_ms: int,
     *,
     shown: str = "",
     reason: str = "",
-) -> None:
-    """End a delivery: its message shows the dream's end, or never will."""
-    await connection.execute(
+) -> bool:
+    """End a delivery: its message shows its dreams' ends, or never will.
+
+    Says whether it did. It does not where dreams came onto the card that `row` does not have.
+    """
+    cursor = await connection.execute(
         """
         UPDATE delivery SET state = ?, shown = ?, reason = ?, changed_ms = ?
         WHERE id = ? AND state = 'open'
+        AND (SELECT count(*) FROM delivery_dream WHERE delivery_id = delivery.id) = ?
         """,
-        (state, shown, reason, now_ms, delivery_id),
+        (state, shown, reason, now_ms, row.id, len(row.dream_ids)),
+    )
+    return cursor.rowcount == 1
+
+
+async def reopen(connection: aiosqlite.Connection, delivery_id: int, now_ms: int) -> None:
+    """Have a message that was done with shown anew, since one of its dreams was deleted."""
+    await connection.execute(
+        """
+        UPDATE delivery SET state = 'open', changed_ms = ?
+        WHERE id = ? AND state <> 'open' AND message_id IS NOT NULL
+        """,
+        (now_ms, delivery_id),
     )
 
 
 async def open_rows(store: Store, dream_id: str | None = None) -> list[DeliveryRow]:
-    """Return the deliveries that are under way, of one dream or all, oldest first."""
+    """Return the deliveries that are under way, those with one dream or all, oldest first."""
     if dream_id is None:
         return [from_row(row) for row in await store.read(OPEN)]
     return [from_row(row) for row in await store.read(OPEN_OF_DREAM, (dream_id,))]
@@ -133,12 +196,28 @@ async def by_id(store: Store, delivery_id: int) -> DeliveryRow:
 
 
 async def of_dream(store: Store, dream_id: str) -> list[DeliveryRow]:
-    """Return all deliveries of a dream, oldest first."""
+    """Return all deliveries that show a dream, oldest first."""
     return [from_row(row) for row in await store.read(OF_DREAM, (dream_id,))]
 
 
 def from_row(row: Row) -> DeliveryRow:
-    """Read a delivery from a row that has its columns."""
-    values = {name: row[name] for name in DeliveryRow.__struct_fields__}
+    """Read a delivery from a row of the queries above."""
+    places = (shown.partition(":") for shown in (row["dreams"] or "").split(",") if shown)
+    dream_ids = [dream_id for _, dream_id in sorted((int(at), name) for at, _, name in places)]
+    values = {name: row[name] for name in DeliveryRow.__struct_fields__ if name != "dream_ids"}
     values["state"] = DeliveryState(values["state"])
-    return DeliveryRow(**values)
+    return DeliveryRow(dream_ids=tuple(dream_ids), **values)
+
+
+async def _insert(
+    connection: aiosqlite.Connection, first: Dream, guild_id: int, channel_id: int, now_ms: int
+) -> int:
+    cursor = await connection.execute(
+        """
+        INSERT INTO delivery (dream_id, guild_id, channel_id, created_ms, changed_ms)
+        VALUES (?, ?, ?, ?, ?)
+        """,
+        (first.id, guild_id, channel_id, now_ms, now_ms),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid

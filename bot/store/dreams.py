@@ -22,6 +22,7 @@ _SELECT = """
 _UNFINISHED = "dream.state IN ('waiting', 'drawing')"
 
 BY_ID = f"{_SELECT} WHERE dream.id = ?"
+BY_IDS = f"{_SELECT} WHERE dream.id IN (SELECT value FROM json_each(?))"  # noqa: S608 (own text)
 BY_ASK = f"{_SELECT} WHERE dream.ask_id = ? ORDER BY dream.id"
 UNFINISHED = f"{_SELECT} WHERE {_UNFINISHED} ORDER BY dream.id"
 # The plus keeps SQLite from walking through everything the theme ever had.
@@ -262,6 +263,12 @@ async def by_id(store: Store, dream_id: str) -> Dream | None:
     """Return the dream with this id, if there is one."""
     row = await store.read_one(BY_ID, (dream_id,))
     return None if row is None else from_row(row)
+
+
+async def by_ids(store: Store, dream_ids: Collection[str]) -> list[Dream]:
+    """Return those of the dreams with these ids that there are."""
+    ids = msgspec.json.encode(list(dream_ids)).decode()
+    return [from_row(row) for row in await store.read(BY_IDS, (ids,))]
 
 
 async def by_ask(store: Store, ask_id: str) -> list[Dream]:

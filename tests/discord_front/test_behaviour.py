@@ -54,7 +54,9 @@ async def test_a_card_follows_its_dream_to_the_picture(tmp_path: Path) -> None:
         await until(lambda: there.cards()[0].attachments)
         assert await picture_of(there.cards()[0]) == preview.getvalue()
         card = await finish(there, dream_id)
-        assert buttons_of(card) == ["Another seed", "Remix"]
+        assert buttons_of(card) == [
+            *("Another seed", "Variations", "Remix", "Animate", "♥", "Delete"),
+        ]
         assert "seed 7" in text_of(card)
         image = (await there.parts.dreams.get(dream_id)).image
         assert image is not None
@@ -122,17 +124,6 @@ async def test_a_picture_to_start_from_is_taken(tmp_path: Path) -> None:
         assert "not a picture" in result.response.content
 
 
-async def test_several_pictures_get_a_card_each(tmp_path: Path) -> None:
-    async with world(tmp_path) as there:
-        result = await there.ann.slash(there.channel, "dream", prompt="a fox", count=3)
-        assert "3 dreams" in result.response.content
-        await until(lambda: len(there.cards()) == 3)
-        for dream in await there.parts.dreams.unfinished(None):
-            await there.parts.draw(dream.id)
-        await until(lambda: all("seed" in text_of(card) for card in there.cards()))
-        assert there.posts() == 3
-
-
 async def test_engines_and_models_are_offered(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         engines = await there.ann.autocomplete(there.channel, "dream", "engine", "diff")
@@ -154,7 +145,7 @@ async def test_the_queue_and_cancelling(tmp_path: Path) -> None:
         result = await there.ann.slash(there.channel, "cancel")
         assert "a second fox" in result.response.content
         card = await there.shows(1, "Cancelled.")
-        assert buttons_of(card) == ["Another seed", "Remix"]
+        assert buttons_of(card) == ["Another seed", "Remix", "Delete"]
         own = await there.ann.autocomplete(there.channel, "cancel", "dream", "fox")
         assert [choice["value"] for choice in own] == [first]
         result = await there.bob.slash(there.channel, "cancel")

@@ -14,7 +14,7 @@ from discord import Button, TextDisplay
 
 from bot.channels import Channels
 from bot.client import Client
-from bot.delivery.buttons import dream_of
+from bot.delivery.controls import dream_of
 from bot.front import Front
 from bot.gate import Gate
 from tests.bot.drawer import Services, services, until
