@@ -428,6 +428,8 @@ class Dreams:
                 await asyncio.sleep(0.05)
             else:
                 await self._unfinished.cancel(active, actor.person)
+        # Before, so that a crash leaves none; and after, since its end may just be putting one by.
+        await self._unfinished.forget_checkpoint(dream_id)
         if not await self._removal.bury(dream, actor):
             raise GoneError
         await self._unfinished.forget_checkpoint(dream_id)

@@ -52,6 +52,7 @@ class Asking:
             web.post("/d/{dream_id}/cancel", self.cancel),
             web.post("/d/{dream_id}/steer", self.steer),
             web.post("/d/{dream_id}/redo", self.redo),
+            web.post("/d/{dream_id}/delete", self.delete),
         ]
 
     async def ask(self, request: web.Request) -> web.StreamResponse:
@@ -89,6 +90,15 @@ class Asking:
         prompt = _text(await _form(request), "prompt")
         await self._services.dreams.steer(dream.id, Actor(guest_of(request).person), prompt)
         return self._done(request, f"/d/{dream.id}")
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """Take a dream of one's own away for good."""
+        self._check_may_ask()
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        await self._services.dreams.delete(dream.id, Actor(guest_of(request).person))
+        if is_htmx(request):
+            return web.Response(headers={"HX-Redirect": f"/s/{theme.slug}"})
+        raise web.HTTPSeeOther(f"/s/{theme.slug}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:
         """Ask for a dream again, with its seed or with another; `stay` leads back to the stream."""

@@ -12,6 +12,7 @@ from bot.errors import (
     DiskError,
     DreamstreamError,
     ForbiddenError,
+    GoneError,
     InvalidRequestError,
     LimitError,
     NotFoundError,
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _STATUSES: tuple[tuple[type[DreamstreamError], int], ...] = (
     (InvalidRequestError, 422),
+    (GoneError, 410),
     (NotFoundError, 404),
     (ForbiddenError, 403),
     (LimitError, 429),

@@ -13,12 +13,12 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
-from bot.errors import LimitError, RequestError
+from bot.errors import GoneError, LimitError, RequestError
 from bot.model import DreamState, EventKind, Live, StreamEvent, Theme
 from bot.wall.forming import Forming
 from bot.wall.guard import address_of
@@ -40,6 +40,7 @@ _REMEMBERED = 2048  # more than a replay, and than all pages' cards together cha
 _AHEAD = 200
 _SLICE_S = 0.002
 _ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
+_Key = tuple[str | None, int | Live | None]
 
 
 class EventStreams:
@@ -52,9 +53,9 @@ class EventStreams:
         self._open: Counter[str] = Counter()
         self._closing = asyncio.Event()
         self._watchers: set[_Watcher] = set()
-        # Rendered once for all who watch: entries of the log by their id, cards and standings by
-        # the standing that they show.
-        self._made: OrderedDict[Hashable, asyncio.Task[bytes]] = OrderedDict()
+        # Rendered once for all who watch: entries of the log by their dream and id, cards and
+        # standings by the standing that they show.
+        self._made: OrderedDict[_Key, asyncio.Task[bytes]] = OrderedDict()
         self._standings: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
         # For all watchers: else each one's slice comes in the same round of the event loop.
         self._rendering = asyncio.Lock()
@@ -75,6 +76,7 @@ class EventStreams:
         """Answer ``/s/{slug}/events``; ``?dream=`` keeps to one dream."""
         theme = await self._services.visible_theme(request.match_info["slug"])
         after = _last_seen(request)
+        deleted = await self._is_deleted(request.query.get("dream"))
         with self._place_for(address_of(request, self._settings)):
             response = web.StreamResponse(
                 headers={
@@ -85,7 +87,11 @@ class EventStreams:
             )
             await response.prepare(request)
             try:
-                await self._serve(_Connection(request, response), theme, after)
+                connection = _Connection(request, response)
+                if deleted:
+                    await connection.send(_message("reload", "reload"))
+                else:
+                    await self._serve(connection, theme, after)
             except ConnectionError:
                 log.debug("a watcher of %s is gone", theme.slug)
             except Exception:
@@ -93,15 +99,25 @@ class EventStreams:
                 log.exception("the events of %s broke off", theme.slug)
         return response
 
+    async def _is_deleted(self, dream_id: str | None) -> bool:
+        """Say whether the dream that a page keeps to is gone; refuse one that it may not see."""
+        if dream_id is None:
+            return False
+        try:
+            await self._services.visible_dream(dream_id)
+        except GoneError:
+            return True
+        return False
+
     async def _serve(self, connection: _Connection, theme: Theme, after: int | None) -> None:
         await connection.send(f"retry: {RETRY_MS}\n\n".encode())
-        if after is not None and await self._too_far_behind(theme.id, after):
+        if after is not None and not await self._catch_up(theme.id, after):
             newest = await self._services.feed.last_id()
             await connection.send(_message("reload", "reload", newest))
             return
         async with self._services.feed.listen(theme.id, after=after) as updates:
             # Read after listening began: what changes meanwhile comes as an event as well.
-            dreams = [] if connection.only else await self._services.dreams.unfinished(theme.id)
+            dreams = [] if connection.only else await self._services.unfinished(theme.id)
             watcher = _Watcher(connection.only, Forming(connection.person_id, dreams))
             if connection.again:
                 watcher.send_all_cards()
@@ -123,12 +139,21 @@ class EventStreams:
             if not self._open[address]:
                 del self._open[address]
 
-    async def _too_far_behind(self, theme_id: int, after: int) -> bool:
+    async def _catch_up(self, theme_id: int, after: int) -> bool:
+        """Say whether what a page has missed can be sent to it, and make it ready."""
         feed = self._services.feed
-        if await feed.last_id() - after <= MAX_REPLAY:
-            return False
+        if await feed.last_id() <= after:
+            return True
         missed = await feed.replay(theme_id=theme_id, after=after, limit=MAX_REPLAY + 1)
-        return len(missed) > MAX_REPLAY
+        for event in missed:
+            if event.kind is EventKind.DELETED:
+                self._forget(event.dream_id)
+        return len(missed) <= MAX_REPLAY
+
+    def _forget(self, dream_id: str | None) -> None:
+        """Keep nothing that was rendered of a dream that has been deleted."""
+        for key in [key for key in self._made if key[0] == dream_id]:
+            del self._made[key]
 
     async def _follow(
         self,
@@ -181,11 +206,14 @@ class EventStreams:
             return _message(EventKind.ASKED.value, "", coming.event_id)
         if isinstance(coming, StreamEvent):
             event = coming
-            return await self._once(event.id, lambda: self._make_message(event))
+            key = (event.dream_id, event.id)
+            if event.kind is EventKind.DELETED and key not in self._made:
+                self._forget(event.dream_id)
+            return await self._once(key, lambda: self._make_message(event))
         dream_id, live = coming, self._services.dreams.live(coming)
         return await self._once((dream_id, live), lambda: self._make_card(dream_id, live))
 
-    async def _once(self, key: Hashable, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
+    async def _once(self, key: _Key, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
         task = self._made.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = asyncio.create_task(make())
@@ -200,10 +228,12 @@ class EventStreams:
         if event.dream_id is not None:
             try:
                 dream = await self._services.dreams.get(event.dream_id)
-                async with self._rendering:
-                    live = self._services.dreams.live(event.dream_id)
-                    html = self._renderer.event(event.kind, dream, live)
-                    await self._pace.rest()
+                gone = dream.deleted_ms is not None
+                if dream.published and gone == (event.kind is EventKind.DELETED):
+                    async with self._rendering:
+                        live = self._services.dreams.live(event.dream_id)
+                        html = self._renderer.event(event.kind, dream, live)
+                        await self._pace.rest()
             except RequestError:
                 log.warning("event %d names a dream that is gone: %s", event.id, event.dream_id)
         return _message(event.kind.value, html, event.id)
@@ -214,7 +244,7 @@ class EventStreams:
         except RequestError:
             return b""
         # It may be over by now: its end is on the way, and must not find a card made after it.
-        if dream.state.final:
+        if dream.state.final or not dream.published:
             return b""
         async with self._rendering:
             html = self._renderer.card(dream, live)
@@ -282,7 +312,9 @@ class _Watcher:
         """Sort what comes, until it ends; waits where the browser does not keep up."""
         async for update in updates:
             await pace.rest()
-            if self._only is not None and update.dream_id not in (self._only, None):
+            # Also on the page of one dream others are shown: those it came of, and that came of it.
+            deletes = isinstance(update, StreamEvent) and update.kind is EventKind.DELETED
+            if self._only is not None and update.dream_id not in (self._only, None) and not deletes:
                 continue
             if isinstance(update, Live):
                 self._note(update)
@@ -333,6 +365,8 @@ class _Watcher:
             self._versions.pop(event.dream_id, None)
         elif event.kind is EventKind.ASKED and self._only is None:
             person_id = "" if event.person is None else event.person.id
+            if event.payload.get("published") is False:
+                return _Passed(event.id)
             if not self._forming.add(event.dream_id, person_id):
                 return _Passed(event.id)
         return event

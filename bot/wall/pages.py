@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -151,12 +152,9 @@ class Pages:
             request,
             "dream.html",
             themes=[theme],
-            # Another stream may be one that is not to be seen. Ids rise with time.
-            ancestors=sorted(
-                (other for other in ancestors if other.theme_id == theme.id),
-                key=lambda other: other.id,
-            ),
-            children=[other for other in children if other.theme_id == theme.id],
+            # Ids rise with time.
+            ancestors=sorted(_shown_with(theme, ancestors), key=lambda other: other.id),
+            children=_shown_with(theme, children),
             **context,
         )
 
@@ -177,7 +175,7 @@ class Pages:
         # In this order: an event that is written meanwhile is sent again and changes nothing,
         # and a dream that ends meanwhile is found in at least one of the lists.
         after = await self._services.feed.last_id()
-        unfinished = [] if before else await self._services.dreams.unfinished(theme.id)
+        unfinished = [] if before else await self._services.unfinished(theme.id)
         finished = await self._services.dreams.recent(theme.id, before=before, limit=limit)
         failures = [] if before else await self._failures(request, theme)
         done = {dream.id for dream in (*finished, *failures)}
@@ -206,3 +204,8 @@ class Pages:
 
     def _card(self, dream: Dream) -> dict[str, Any]:
         return self._renderer.standing(dream, self._services.dreams.live(dream.id))
+
+
+def _shown_with(theme: Theme, others: Iterable[Dream]) -> list[Dream]:
+    """Return those that may be seen: another stream may be one that is not to be."""
+    return [other for other in others if other.theme_id == theme.id and other.published]

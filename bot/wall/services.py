@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.drawing import Drawer
-from bot.errors import NotFoundError
+from bot.errors import GoneError, NotFoundError
 from bot.model import Dream, DreamRequest, Live, Person, StreamEvent, Theme, Visibility
-from bot.rights import Actor
+from bot.rights import Actor, may_see
 
 
 class Library(Protocol):
@@ -90,6 +90,8 @@ class Dreams(Protocol):
         self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10
     ) -> None: ...
 
+    async def delete(self, dream_id: str, actor: Actor) -> None: ...
+
     async def redo(self, dream_id: str, person: Person, *, same_seed: bool) -> Dream: ...
 
     def live(self, dream_id: str) -> Live | None: ...
@@ -119,13 +121,20 @@ class Services:
         return theme
 
     async def visible_dream(self, dream_id: str) -> tuple[Dream, Theme]:
-        """Return a dream of a theme that may be seen at the wall, and the theme.
+        """Return a dream that may be seen at the wall, and its theme.
 
         Raises:
-            NotFoundError: there is none, or its theme is private.
+            NotFoundError: there is none, it is not published, or its theme is private; a
+                GoneError where it could be seen until it was deleted.
         """
         dream = await self.dreams.get(dream_id)
         theme = await self.themes.by_id(dream.theme_id)
-        if theme.visibility is Visibility.PRIVATE:
+        if not may_see(dream, theme, None, None):
             raise NotFoundError("There is no such dream here.")
+        if dream.deleted_ms is not None:
+            raise GoneError
         return dream, theme
+
+    async def unfinished(self, theme_id: int) -> list[Dream]:
+        """Return the unfinished dreams of a theme that may be seen at the wall, oldest first."""
+        return [dream for dream in await self.dreams.unfinished(theme_id) if dream.published]

@@ -20,6 +20,8 @@ RELATIONS = {
     Relation.UPSCALE: "made larger",
     Relation.INPAINT: "painted over",
     Relation.BLEND: "a blend",
+    Relation.EXPLORE: "a first look",
+    Relation.ANIMATE: "filmed",
 }
 SAID = {
     EventKind.ASKED: "Asked for: {}",
@@ -27,6 +29,7 @@ SAID = {
     EventKind.DONE: "Finished: {}",
     EventKind.FAILED: "Could not be drawn: {}",
     EventKind.CANCELLED: "Cancelled: {}",
+    EventKind.DELETED: "A dream was deleted.",
 }
 
 

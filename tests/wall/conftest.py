@@ -41,10 +41,12 @@ class Scene:
     feed: FakeFeed
     drawer: FakeDrawer
 
-    async def ask(self, prompt: str, theme: str = "planets", **more: Any) -> Dream:
+    async def ask(
+        self, prompt: str, theme: str = "planets", *, published: bool = True, **more: Any
+    ) -> Dream:
         """Ask for a dream behind the wall's back, as Discord would."""
         [dream] = await self.dreams.ask(
-            DreamRequest(theme=theme, person=ADA, prompt=prompt, **more)
+            DreamRequest(theme=theme, person=ADA, prompt=prompt, **more), published=published
         )
         return dream
 

@@ -217,7 +217,7 @@ class FakeDreams:
         self._live: dict[str, Live] = {}
         self._previews: dict[str, tuple[int, bytes]] = {}
 
-    async def ask(self, request: DreamRequest) -> list[Dream]:
+    async def ask(self, request: DreamRequest, *, published: bool = True) -> list[Dream]:
         self.requests.append(request)
         theme = await self.themes.get(request.theme)
         if not request.prompt:
@@ -245,6 +245,7 @@ class FakeDreams:
                 state=DreamState.WAITING,
                 parent_id=request.parent_id,
                 relation=request.relation,
+                published=published,
                 created_ms=1_780_000_000_000 + len(self.dreams),
             )
             self.dreams[dream.id] = dream
@@ -266,6 +267,8 @@ class FakeDreams:
             for dream in self.dreams.values()
             if dream.theme_id == theme_id
             and dream.state is DreamState.DONE
+            and dream.published
+            and dream.deleted_ms is None
             and (not before or dream.id < before)
         ]
         return sorted(found, key=lambda dream: dream.id, reverse=True)[:limit]
@@ -304,6 +307,14 @@ class FakeDreams:
         if dream.person.id != actor.person.id:
             raise ForbiddenError("Only who asked for a dream can cancel it.")
         self._end(dream, EventKind.CANCELLED, state=DreamState.CANCELLED)
+
+    async def delete(self, dream_id: str, actor: Actor) -> None:
+        dream = await self.get(dream_id)
+        if dream.person.id != actor.person.id:
+            raise ForbiddenError("Only who asked for a dream can delete it.")
+        nothing = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
+        gone = {"prompt": "", "recipe": nothing, "image": None, "deleted_ms": now_ms()}
+        self._end(dream, EventKind.DELETED, **gone)
 
     async def steer(self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10) -> None:
         dream = await self.get(dream_id)
@@ -393,5 +404,6 @@ class FakeDreams:
                 dream_id=dream.id,
                 person=dream.person,
                 at_ms=dream.created_ms,
+                payload={} if dream.published else {"published": False},
             )
         )

@@ -23,6 +23,7 @@ from playwright.async_api import (
 
 from bot.errors import SchedulerError
 from bot.model import Dream, DreamRequest
+from bot.rights import Actor
 from bot.wall import forming
 from tests.wall.conftest import Scene, eventually, standing_scene
 
@@ -167,6 +168,26 @@ async def test_a_prompt_becomes_a_picture_before_everybodys_eyes(
         await expect(image).to_have_js_property("complete", True)
         assert await image.evaluate("image => image.naturalWidth") > 0
     await expect(page.locator("#says")).to_have_text("Finished: two moons over a glass sea")
+
+
+async def test_a_deleted_dream_goes_from_every_open_page(
+    scene: Scene, people: list[Visitor]
+) -> None:
+    ada, grace = people
+    other = await scene.draw("a heron")
+    dream = await scene.draw("a secret castle", parent_id=other.id)
+    pages = [await ada.open(), await grace.open("/s/planets/watch")]
+    own, family = await ada.open(f"/d/{dream.id}"), await grace.open(f"/d/{other.id}")
+    await expect(pages[1].locator("#hero img")).to_have_attribute("alt", "a secret castle")
+    await eventually(lambda: len(scene.feed.listeners) == 4)
+
+    await scene.dreams.delete(dream.id, Actor(dream.person))
+    for page in (*pages, family):
+        await expect(page.locator(f"#dream-{dream.id}")).to_have_count(0)
+        await expect(page.get_by_alt_text("a secret castle")).to_have_count(0)
+    await expect(own.get_by_role("heading")).to_contain_text("This dream was deleted.")
+    assert ada.complaints
+    ada.complaints.clear()  # of the page that is gone (410)
 
 
 async def test_what_happened_while_the_wall_was_down_is_shown(

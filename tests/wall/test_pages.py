@@ -140,7 +140,7 @@ async def test_a_dream_shows_its_recipe_and_its_family(
     assert f'href="/d/{parent.id}"' in text
     assert f'href="/d/{child.id}"' in text
     assert "&amp;download" in text
-    assert "sse-connect" not in text
+    assert f"dream={dream.id}" in text, "it learns of its deletion"
 
 
 async def test_a_forming_dream_keeps_its_page_up_to_date(

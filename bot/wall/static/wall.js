@@ -18,7 +18,7 @@
     }
     const source = new EventSource(address);
     const remember = (event) => { if (event.lastEventId) lastId = event.lastEventId; };
-    for (const kind of ["asked", "steered", "done", "failed", "cancelled", "theme"]) {
+    for (const kind of ["asked", "steered", "done", "failed", "cancelled", "deleted", "theme"]) {
       source.addEventListener(kind, remember);
     }
     source.addEventListener("reload", () => location.reload());
@@ -50,6 +50,15 @@
     body.classList.remove("offline");
   });
 
+  // What is shown of a dream besides its card or tile: its own page, and the big screen.
+  const deleted = (id) => {
+    if (!id) return;
+    if (byId("whole")?.dataset.dream === id) location.reload();
+    for (const image of document.querySelectorAll(`#hero img[src$="?d=${CSS.escape(id)}"]`)) {
+      image.closest("figure").remove();
+    }
+  };
+
   // An entry may come twice, or be in the page already. What it is about is its first id.
   body.addEventListener("htmx:sseBeforeMessage", (event) => {
     const { type, data } = event.detail;
@@ -59,6 +68,9 @@
     } else if (type === "done") {
       if (there?.classList.contains("tile")) event.preventDefault();
       else there?.remove();
+    } else if (type === "deleted") {
+      deleted(/\bid="dream-([^"]+)"/.exec(data)?.[1]);
+      if (!there) event.preventDefault();
     } else if (!there) {
       event.preventDefault();
     }
