@@ -16,6 +16,8 @@ To add an engine, write a module in ``generation/engines`` with a class that has
 3. `step` raises only for what concerns the whole batch (out of memory). What concerns one run
    (a loss that is not a number) is put into `Run.error`, and the others go on.
 
+What an engine may have besides, where it has any use for it, is `MakesFiles` and `HasEyes`.
+
 An engine does not know: who asked, who waits, what time it is, Discord, or the disk (but for its
 models' weights).
 """
@@ -24,11 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from PIL import Image
 
-from generation.protocol import EngineInfo, Job, Recipe, Steer
+from generation.protocol import Attachment, EngineInfo, Job, Recipe, Steer
 
 BatchKey = tuple[Hashable, ...]
 
@@ -62,6 +64,7 @@ class Run:
 
 
 R = TypeVar("R", bound=Run)
+R_contra = TypeVar("R_contra", bound=Run, contravariant=True)
 
 
 class Engine(Protocol[R]):
@@ -126,4 +129,47 @@ class Engine(Protocol[R]):
 
     def checkpoint(self, run: R) -> bytes:
         """Return all that `begin` needs to go on: safetensors with its format version."""
+        ...
+
+
+@runtime_checkable
+class MakesFiles(Protocol[R_contra]):
+    """An engine that can hand out more of a finished run than its picture: a drawing as SVG."""
+
+    def attachments(self, run: R_contra) -> tuple[Attachment, ...]:
+        """Return the files of a run that is done. Their names are different, and few."""
+        ...
+
+
+@runtime_checkable
+class Eyes(Protocol):
+    """The CLIP models of a machine, as those use them who only want to look at pictures."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those whose weights are here, the preferred one first."""
+        ...
+
+    def look(
+        self, name: str, pictures: Sequence[Image.Image], texts: Sequence[str]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return the unit vectors of RGB pictures and of texts, as little-endian float16.
+
+        Raises:
+            EngineError: there is no such model here, or it is damaged.
+        """
+        ...
+
+    def rest(self) -> None:
+        """Let go of what was loaded for looking."""
+        ...
+
+
+@runtime_checkable
+class HasEyes(Protocol):
+    """An engine that shares the CLIP models that it draws with."""
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """Where to look with them; None where there are none."""
         ...

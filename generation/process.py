@@ -13,6 +13,7 @@ import hmac
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,6 +28,7 @@ from generation.protocol import (
     Activity,
     Beat,
     CannotStart,
+    Embed,
     Hello,
     Place,
     Progress,
@@ -81,6 +83,7 @@ class SchedulerProcess:
         self._engines: Engines = {}
         self._worker: Worker | None = None
         self._service: Service | None = None
+        self._looks: deque[Embed] = deque()
         self._began = time.monotonic()
         self._stopping = asyncio.Event()
         self._work = asyncio.Event()
@@ -138,13 +141,24 @@ class SchedulerProcess:
         self._worker = worker
         self._scheduler.add_worker(LOCAL, self._settings.memory_bytes or device.capacity_bytes)
         self._service = Service(
-            self._scheduler, self._engines, self._send, worker.post, exact=self._settings.exact
+            self._scheduler,
+            self._engines,
+            self._send,
+            worker.post,
+            self._looks.append,
+            exact=self._settings.exact,
         )
-        self._welcome(device.name)
+        self._welcome(device.name, worker.perceptors)
         queues = asyncio.create_task(self._queues(self._service))
         await self._prewarm(worker)
         while not self._stopping.is_set():
+            if self._looks:
+                # Somebody waits for it; and then an assignment, so that nothing stands still.
+                ask = self._looks.popleft()
+                await self._loop.run_in_executor(self._thread, worker.look, ask)
             assignment = self._scheduler.choose(LOCAL, time.monotonic())
+            if assignment is None and self._looks:
+                continue
             if assignment is None:
                 self._work.clear()
                 with contextlib.suppress(TimeoutError):
@@ -248,13 +262,14 @@ class SchedulerProcess:
         except ProtocolError as error:
             _log.error("a %s is too large to be sent: %s", type(message).__name__, error)
 
-    def _welcome(self, device: str) -> None:
+    def _welcome(self, device: str, perceptors: tuple[str, ...] = ()) -> None:
         self._send(
             Welcome(
                 version=PROTOCOL_VERSION,
                 pid=os.getpid(),
                 device=device,
                 engines=tuple(engine.info for engine in self._engines.values()),
+                perceptors=perceptors,
             )
         )
 

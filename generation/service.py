@@ -15,6 +15,7 @@ import msgspec
 
 from generation.costs import CostKey
 from generation.engine import BatchKey, Engine, EngineError
+from generation.looking import NO_EYES
 from generation.protocol import (
     Cancel,
     Cancelled,
@@ -44,7 +45,8 @@ _log = logging.getLogger(__name__)
 class Service:
     """Stands between the bot and the scheduler with its worker.
 
-    `send` sends to the bot, `post` hands a cancel or steer to the worker that has the run.
+    `send` sends to the bot, `post` hands a cancel or steer to the worker that has the run, `look`
+    an ask for vectors to whoever answers it.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Service:
         engines: Mapping[str, Engine[Any]],
         send: Callable[[ToBot], None],
         post: Callable[[Cancel | SteerJob], None],
+        look: Callable[[Embed], None] | None = None,
         *,
         exact: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -61,6 +64,7 @@ class Service:
         self._engines = engines
         self._send = send
         self._post = post
+        self._look = look
         self._exact = exact
         self._clock = clock
         self._ends_at: dict[str, float] = {}
@@ -80,8 +84,10 @@ class Service:
             case SteerJob():
                 self._steer(message)
             case Embed():
-                reason = f"There is no perceptor called “{message.perceptor}” here."
-                self._send(Embedded(id=message.id, reason=reason))
+                if self._look is None:
+                    self._send(Embedded(id=message.id, reason=NO_EYES))
+                else:
+                    self._look(message)
             case Weights():
                 self._scheduler.set_weights(message.streams)
 

@@ -24,12 +24,14 @@ from PIL import Image
 
 from generation.assignment import Assignment, Fault, Report
 from generation.device import Device, is_out_of_memory
-from generation.engine import BadCheckpointError, Engine, EngineError, Run
+from generation.engine import BadCheckpointError, Engine, EngineError, HasEyes, Run
+from generation.looking import answer
 from generation.previews import Encoder, Pace
 from generation.protocol import (
     Activity,
     Cancel,
     Checkpoint,
+    Embed,
     Failed,
     Job,
     Progress,
@@ -95,6 +97,9 @@ class Worker:
         self._checkpoints = Pace(settings.checkpoint_s, eager=False)
         self._runs: dict[str, Run] = {}
         self._loaded: set[ModelKey] = set()
+        # All engines share what they look with.
+        having = (engine for engine in engines.values() if isinstance(engine, HasEyes))
+        self._eyes = next((found.eyes for found in having if found.eyes is not None), None)
         self._mail: deque[Cancel | SteerJob] = deque()
         self._stop = threading.Event()
         self._doing = Doing(Activity.IDLE, clock(), 0.0)
@@ -105,6 +110,11 @@ class Worker:
     def doing(self) -> Doing:
         """What it is at."""
         return self._doing
+
+    @property
+    def perceptors(self) -> tuple[str, ...]:
+        """The models that can look at pictures, the preferred one first."""
+        return self._eyes.names if self._eyes is not None else ()
 
     def post(self, message: Cancel | SteerJob) -> None:
         """Have a run cancelled or steered before its next step."""
@@ -138,6 +148,8 @@ class Worker:
                     self._tell(turn, run)
         if fault is not None:
             _log.warning("dreams %s: %s", ", ".join(assignment.job_ids), fault.detail)
+            if fault.out_of_memory and self._eyes is not None:
+                self._eyes.rest()
             self._device.free()
         report = Report(
             seconds=max(0.0, self._clock() - began - (turn.load_s or 0.0)),
@@ -161,6 +173,14 @@ class Worker:
         self._at(Activity.LOAD, self._settings.load_limit_s)
         try:
             return self._load(model)
+        finally:
+            self._at(Activity.IDLE, 0.0)
+
+    def look(self, ask: Embed) -> None:
+        """Answer an ask for vectors. Steps wait for it, so it is bounded."""
+        self._at(Activity.LOAD, self._settings.load_limit_s)
+        try:
+            self._emit(answer(self._eyes, ask))
         finally:
             self._at(Activity.IDLE, 0.0)
 

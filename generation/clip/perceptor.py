@@ -79,6 +79,14 @@ class Perceptor:
             self._texts.popitem(last=False)
         return found
 
+    @torch.no_grad()
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """Return [texts, dim] of many texts at once: faster, and alike but for the last digits."""
+        tokens = self._tokenizer(list(texts))
+        if isinstance(tokens, Tensor):
+            tokens = tokens.to(self.device)
+        return F.normalize(self.model.encode_text(tokens).float(), dim=-1)  # type: ignore[operator]
+
     def encode_image(self, pictures: Tensor) -> Tensor:
         """Return [n, dim] of pictures [n, 3, size, size] in 0..1; gradients pass."""
         embedding = self.model.encode_image((pictures - self._mean) / self._std)  # type: ignore[operator]
@@ -103,9 +111,17 @@ class Perceptor:
         return self._crop_bytes
 
     @torch.no_grad()
+    def look(self, picture: Tensor) -> Tensor:
+        """Return the vector [dim] of a whole picture [3, height, width], shrunk to a square."""
+        shrunk = F.interpolate(
+            picture[None].to(self.device),
+            size=(self.size, self.size),
+            mode="bicubic",
+            antialias=True,
+        )
+        return self.encode_image(shrunk.clamp(0, 1))[0]
+
+    @torch.no_grad()
     def score(self, picture: Tensor, texts: Sequence[str]) -> Tensor:
         """Return the cosines [texts] of a whole picture [3, height, width] with texts."""
-        shrunk = F.interpolate(
-            picture[None], size=(self.size, self.size), mode="bicubic", antialias=True
-        )
-        return (self.encode_image(shrunk.clamp(0, 1)) @ self.encode_text(texts).T)[0]
+        return (self.look(picture)[None] @ self.encode_text(texts).T)[0]

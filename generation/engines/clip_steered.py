@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from generation.clip.cutouts import Streams, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.targets import Glide, Target, stack_targets, targets, targets_at
-from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
+from generation.engine import BadCheckpointError, BatchKey, EngineError, Eyes, Run
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.clip_options import ClipSettings
 from generation.engines.exactness import deterministic_kernels
@@ -107,6 +108,11 @@ class ClipSteeredEngine:
     def info(self) -> EngineInfo:
         """What may be asked of it."""
         return self._info
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """The perceptors, for whoever only wants to look with them."""
+        return self._perceptors if isinstance(self._perceptors, Eyes) else None
 
     # --- models ----------------------------------------------------------------------------
 
@@ -310,7 +316,13 @@ class ClipSteeredEngine:
         )
         embeddings = judge.encode_image(crops.flatten(0, 1)).view(len(runs), count, -1)
         present = [targets_at(run.step, run.first, run.glides) for run in runs]
-        return prompt_loss(embeddings, *stack_targets(present))
+        stacked = stack_targets(present)
+        loss = prompt_loss(embeddings, *stacked)
+        if not any(run.settings.averaging for run in runs):
+            return loss
+        parts = loss.new_tensor([run.settings.averaging for run in runs])
+        average = F.normalize(embeddings.mean(dim=1, keepdim=True), dim=-1)
+        return torch.lerp(loss, prompt_loss(average, *stacked), parts)
 
     def _pull(
         self,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 
 from generation.clip.perceptor import Perceptor
@@ -18,6 +22,7 @@ class SharedPerceptors:
         self._library = library
         self._device = device
         self._loaded: dict[str, tuple[Perceptor, int]] = {}
+        self._looking: str | None = None  # what `look` holds
         here = [model.name for model in library.models("clip") if model.available]
         # Published models judge better and cost more than a CPU has.
         self.names = tuple(
@@ -41,6 +46,30 @@ class SharedPerceptors:
         perceptor, holders = self._loaded.pop(name)
         if holders > 1:
             self._loaded[name] = (perceptor, holders - 1)
+
+    def look(
+        self, name: str, pictures: Sequence[Image.Image], texts: Sequence[str]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return the vectors of pictures and of texts; see `generation.engine.Eyes`.
+
+        The model is held until another one is asked for, or `rest`: people look again.
+        """
+        if name not in self.names:
+            raise EngineError(f"There is no CLIP model called “{name}” on this machine.")
+        if self._looking != name:
+            self.rest()
+            self.acquire(name)
+            self._looking = name
+        perceptor, _ = self._loaded[name]
+        seen = [perceptor.look(_tensor(picture)) for picture in pictures]
+        read = perceptor.read(texts) if texts else ()
+        return [_bytes(vector) for vector in seen], [_bytes(vector) for vector in read]
+
+    def rest(self) -> None:
+        """Let go of the model that was last looked with."""
+        if self._looking is not None:
+            name, self._looking = self._looking, None
+            self.release(name)
 
     def _load(self, name: str) -> Perceptor:
         try:
@@ -71,3 +100,12 @@ class SharedPerceptors:
 
 def _is_shipped(name: str) -> bool:
     return name in catalogue() and catalogue()[name].shipped
+
+
+def _tensor(picture: Image.Image) -> torch.Tensor:
+    pixels = torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.uint8))
+    return pixels.permute(2, 0, 1).float() / 255
+
+
+def _bytes(vector: torch.Tensor) -> bytes:
+    return bytes(vector.float().cpu().numpy().astype("<f2").tobytes())

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from bot.drawing import Drawer
+from bot.errors import SchedulerError
 from bot.quarantine import Standing
 from bot.scheduler_client import SchedulerClient, SchedulerCommand, _Log
 from bot.supervisor import Supervisor, SupervisorOptions
@@ -594,3 +595,30 @@ def test_the_child_is_gone_when_its_parent_is_killed(tmp_path: Path) -> None:
     while not gone(child):
         assert time.monotonic() < deadline, "an orphan is left"
         time.sleep(0.05)
+
+
+# --- looking -----------------------------------------------------------------------------------
+
+
+async def test_vectors_are_asked_for_and_answered() -> None:
+    async with supervised() as (supervisor, _):
+        assert supervisor.perceptors == ("colours", "stuck")
+        answers = await asyncio.gather(
+            *(supervisor.embed("colours", texts=[text]) for text in ("#ff0000", "#0000ff"))
+        )
+        red, blue = (answer.texts[0] for answer in answers)
+        assert red != blue and len(red) == 6
+        assert "nope" in (await supervisor.embed("nope", texts=["#000000"])).reason
+
+
+async def test_whoever_waits_for_vectors_learns_that_the_process_died() -> None:
+    async with supervised() as (supervisor, listener):
+        waiting = asyncio.create_task(supervisor.embed("stuck", texts=["#000000"]))
+        await asyncio.sleep(0.3)
+        os.kill(pid_of(supervisor), signal.SIGKILL)
+        with pytest.raises(SchedulerError, match="not up"):
+            await waiting
+        await listener.until(lambda: len(listener.ups) == 2)
+        assert (await supervisor.embed("colours", texts=["#ff0000"])).texts
+    with pytest.raises(SchedulerError):
+        await supervisor.embed("colours", texts=["#ff0000"])

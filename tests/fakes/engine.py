@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import struct
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -65,6 +66,40 @@ def _options() -> tuple[OptionInfo, ...]:
     )
 
 
+class FakeEyes:
+    """Sees the mean colour of a picture, and reads ``#rrggbb`` as that colour."""
+
+    names = ("colours", "stuck")
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int, int]] = []
+        self.rests = 0
+
+    def look(
+        self, name: str, pictures: Sequence[Image.Image], texts: Sequence[str]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return unit vectors [3]; ``stuck`` never ends, any other name is unknown."""
+        self.asked.append((name, len(pictures), len(texts)))
+        if name == "stuck":
+            time.sleep(1e6)
+        if name == "oom":
+            raise OutOfMemoryError("the model does not fit")
+        if name not in self.names:
+            raise EngineError(f"There is no CLIP model called “{name}” on this machine.")
+        colours = [picture.resize((1, 1)).getpixel((0, 0)) for picture in pictures]
+        wanted = [bytes.fromhex(text.removeprefix("#")) for text in texts]
+        return [_unit(colour) for colour in colours], [_unit(colour) for colour in wanted]
+
+    def rest(self) -> None:
+        """Count it."""
+        self.rests += 1
+
+
+def _unit(colour: Any) -> bytes:
+    length = sum(part * part for part in colour) ** 0.5 or 1.0
+    return struct.pack("<3e", *(part / length for part in colour))
+
+
 class FakeEngine:
     """See the module's docstring. `sleep` is a test's to replace."""
 
@@ -73,6 +108,7 @@ class FakeEngine:
         self.sleep = sleep
         self.loaded: list[str] = []
         self.batches: list[tuple[str, ...]] = []
+        self.eyes = FakeEyes()
 
     @property
     def info(self) -> EngineInfo:
