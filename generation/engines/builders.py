@@ -18,6 +18,7 @@ from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.strokes import build_strokes_clip
+from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
 from generation.models.library import Library
 from generation.models.vqgan import VQGAN, config_of_taming
@@ -36,6 +37,7 @@ def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[st
         engines.append(_vqgan_clip(library, perceptors, where, exact))
         engines.append(_fourier_clip(perceptors, where, exact))
         engines.append(build_strokes_clip(perceptors, where, exact=exact))
+        engines.append(build_stylegan_clip(library, perceptors, where, exact=exact))
     engines.append(build_upscaler(library, where, exact=exact))
     return {engine.info.name: engine for engine in engines if _can_draw(engine)}
 

@@ -16,7 +16,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -34,6 +34,12 @@ _DEEPEST = 50
 
 class CheckpointError(EngineError):
     """A file of weights that cannot be used, and why."""
+
+
+class ReadWeights(Protocol):
+    """Reads a file as `read_weights` does."""
+
+    def __call__(self, path: Path, *, sha256: str | None = None) -> dict[str, Tensor]: ...
 
 
 def read_weights(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
@@ -69,10 +75,12 @@ def convert(
     sha256: str | None = None,
     drop: Iterable[str] = ("loss.",),
     metadata: Mapping[str, str] | None = None,
+    read: ReadWeights | None = None,
 ) -> None:
     """Write a checkpoint's tensors as safetensors, whole or not at all.
 
     Names that begin with one of `drop` are left out (a VQGAN's file carries its discriminator).
+    `read` is for files of a layout that `read_weights` does not know.
 
     Raises:
         CheckpointError: as `read_weights`.
@@ -80,7 +88,7 @@ def convert(
     prefixes = tuple(drop)
     weights = {
         name: tensor.contiguous().clone()
-        for name, tensor in read_weights(source, sha256=sha256).items()
+        for name, tensor in (read or read_weights)(source, sha256=sha256).items()
         if not name.startswith(prefixes)
     }
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")

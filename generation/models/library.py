@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from generation.models.catalogue import Model, ModelFile, added, catalogue
-from generation.models.checkpoints import CheckpointError, convert, read_weights
+from generation.models.checkpoints import CheckpointError, ReadWeights, convert, read_weights
 from generation.protocol import ModelInfo
 
 _log = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ class Library:
         )
         if alone or not converted.is_file():
             _log.info("converting %s to safetensors", found.name)
-            convert(found, converted, sha256=_file(model, file_name).sha256)
+            sha256 = _file(model, file_name).sha256
+            convert(found, converted, sha256=sha256, read=_reader(model.family))
         return converted
 
     def weights(self, name: str, file_name: str | None = None) -> dict[str, Tensor]:
@@ -156,6 +157,15 @@ def _file(model: Model, file_name: str | None) -> ModelFile:
         if file_name in (None, file.name) and (file_name is not None or len(model.files) == 1):
             return file
     raise CheckpointError(f"{model.title} has no file called {file_name}.")
+
+
+def _reader(family: str) -> ReadWeights:
+    """Return what reads a family's published files."""
+    if family == "stylegan":
+        from generation.models.stylegan_files import read_stylegan
+
+        return read_stylegan
+    return read_weights
 
 
 def _is_telling(file: ModelFile) -> bool:
