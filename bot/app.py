@@ -143,7 +143,7 @@ async def run(config: Config, token: str | None) -> int:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
             try:
-                async with in_discord(parts, token) as lost:
+                async with in_discord(parts, token, wall_url(config)) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:
                         print(lost.result(), file=sys.stderr, flush=True)
@@ -160,8 +160,12 @@ async def run(config: Config, token: str | None) -> int:
 
 
 @asynccontextmanager
-async def in_discord(parts: Services, token: str | None) -> AsyncIterator[asyncio.Future[str]]:
+async def in_discord(
+    parts: Services, token: str | None, wall_url: str = ""
+) -> AsyncIterator[asyncio.Future[str]]:
     """Be in Discord, where there is a token; give what will be why it can be no more.
+
+    `wall_url` is where everybody finds the wall, empty where they do not.
 
     Raises:
         ConfigError: Discord does not accept the token.
@@ -185,6 +189,7 @@ async def in_discord(parts: Services, token: str | None) -> AsyncIterator[asynci
         settings=parts.settings,
         moderation=parts.moderation,
         gate=Gate(parts.settings, parts.moderation),
+        wall_url=wall_url,
     )
     discord = DiscordFront(front, token)
     await discord.start()
@@ -202,6 +207,11 @@ def _keep_for_good() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def wall_url(config: Config) -> str:
+    """Return the address at which everybody finds the wall, empty where there is none."""
+    return "" if config.wall.mode == "off" else config.wall.public_url
 
 
 def make_wall(config: Config, parts: Services) -> Wall | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.errors import ForbiddenError, NotFoundError
 from bot.ids import now_ms
 from bot.model import Theme
 from bot.store import Store
@@ -23,6 +24,27 @@ class Channels:
             if theme is not None:
                 return theme
         return await self._themes.get(DEFAULT_SLUG)
+
+    async def own_theme(self, channel_id: int, guild_id: int) -> str:
+        """Return the slug of the theme on a channel, if its server may change that theme.
+
+        Raises:
+            NotFoundError: the channel carries none of its own.
+            ForbiddenError: it is everybody's, or hangs in another server as well.
+        """
+        theme = await rows.theme_of(self._store, channel_id)
+        if theme is None:
+            raise NotFoundError(
+                "This channel carries no theme of its own. Make one with /theme new."
+            )
+        if theme.slug == DEFAULT_SLUG or await rows.is_used_elsewhere(
+            self._store, theme.id, guild_id
+        ):
+            raise ForbiddenError(
+                "This theme is not this server's alone, so it cannot be changed from here. Make "
+                "one of your own with /theme new."
+            )
+        return theme.slug
 
     async def bind(self, channel_id: int, guild_id: int, slug: str) -> Theme:
         """Hang a theme on a channel. What was asked there before stays in its own stream.

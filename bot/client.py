@@ -18,14 +18,19 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms
+from bot.delivery import forms, sources
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
+from bot.delivery.galleries import PageButton
+from bot.delivery.guide import GuideButton
+from bot.delivery.held import Held
 from bot.delivery.interactions import PERMISSIONS, TooLateError, tell
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
+from bot.delivery.sources import SourceMenu
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
+from bot.translations import Translations
 from bot.network import UNREACHABLE
 from bot.shards import IdentifyPace, install
 
@@ -35,7 +40,16 @@ log = logging.getLogger(__name__)
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 install()
 
-COGS = ("cogs.dream", "cogs.theme")
+COGS = (
+    "cogs.dream",
+    "cogs.looking",
+    "cogs.changing",
+    "cogs.theme",
+    "cogs.settings",
+    "cogs.moderate",
+    "cogs.pictures",
+    "cogs.help",
+)
 START_S = 15.0
 UNREACHED_S = (1.0, 2.0, 5.0)
 LOST_S = (1.0, 5.0, 15.0, 60.0)
@@ -70,6 +84,7 @@ class Client(commands.AutoShardedBot):
         )
         self.front = front
         self.faces = Faces(front)
+        self.held = Held()
         self.delivery = Delivery(front, DiscordSender(self, front.store), self.faces)
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         self._identify_pace = IdentifyPace()
@@ -78,7 +93,8 @@ class Client(commands.AutoShardedBot):
         """Get ready for people, before the gateway is opened."""
         for name in COGS:
             await self.load_extension(name)
-        self.add_dynamic_items(DreamButton, DreamMenu)
+        await self.tree.set_translator(Translations())
+        self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
 
@@ -91,6 +107,7 @@ class Client(commands.AutoShardedBot):
         if interaction.type is discord.InteractionType.modal_submit:
             with suppress(TooLateError):
                 await forms.submitted(interaction)
+                await sources.submitted(interaction)
 
     # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
 

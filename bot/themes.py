@@ -38,10 +38,16 @@ class Themes:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._watchers: list[Callable[[], None]] = []
+        self._known: dict[int, Theme] = {}
 
     def on_change(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` after a theme was made or changed."""
         self._watchers.append(watcher)
+
+    @property
+    def known(self) -> tuple[Theme, ...]:
+        """The themes there are, oldest first, from memory."""
+        return tuple(self._known[theme_id] for theme_id in sorted(self._known))
 
     async def list(self) -> builtins.list[Theme]:
         """Return all themes, oldest first."""
@@ -71,6 +77,7 @@ class Themes:
         theme = await rows.by_slug(self._store, DEFAULT_SLUG)
         if theme is None:
             theme = await self.create(DEFAULT_SLUG, DEFAULT_TITLE, topic=DEFAULT_TOPIC)
+        self._known |= {known.id: known for known in await self.list()}
         return theme
 
     async def create(
@@ -92,7 +99,7 @@ class Themes:
             raise InvalidRequestError(
                 "slug", f"There is a stream called “{theme.slug}” already. Choose another name."
             ) from error
-        self._changed()
+        self._changed(theme)
         return theme
 
     async def change(self, slug: str, *, person: Person | None = None, **details: Any) -> Theme:
@@ -107,7 +114,7 @@ class Themes:
             theme = checked(_found(await rows.newest(connection, slug), slug), details)
             await rows.update(connection, theme)
             await self._record(connection, theme, person, "changed")
-        self._changed()
+        self._changed(theme)
         return theme
 
     async def _record(
@@ -125,7 +132,8 @@ class Themes:
             payload={"what": what},
         )
 
-    def _changed(self) -> None:
+    def _changed(self, theme: Theme) -> None:
+        self._known[theme.id] = theme
         for watcher in self._watchers:
             watcher()
 

@@ -1,61 +1,68 @@
-"""``/dream`` and what belongs to it: the queue, cancelling, showing, recipes."""
+"""``/dream`` and ``/explore``: asking for pictures."""
 
 from __future__ import annotations
 
-import io
-import re
 from typing import Any
 
 import discord
+import msgspec
 from discord import app_commands
 from discord.ext import commands
 
-from bot import recipes
 from bot.client import Client
-from bot.delivery import words
+from bot.delivery.asking import permit
 from bot.delivery.forms import COMING, MANY_COMING
+from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
-    actor_of,
     front_of,
     person_of,
-    posting_here,
     tell,
     theme_of,
 )
-from bot.delivery.looking import show, visible_dream
-from bot.errors import InvalidRequestError, NotFoundError
-from bot.ids import is_id
-from bot.model import Dream, DreamRequest
-from bot.network import UNREACHABLE
-from bot.text import shorten
-from bot.uploads import UploadLimits
+from bot.model import DreamRequest, Person, Relation, Shape
+from bot.options import parse_settings
+from bot.sizes import parse_size
+from bot.styles import with_style
+from cogs import choosing
 
-_MAX_CHOICES = 25
-_MAX_LISTED = 15
-_MAX_SHOWN_RECIPE = 1800
-Choices = list[app_commands.Choice[str]]
+SHAPES = [app_commands.Choice(name=shape.value.capitalize(), value=shape.value) for shape in Shape]
+_WORDS = {
+    "prompt": "What to draw; parts joined by | with weights as in “a castle:2 | fog:-1”",
+    "engine": "What draws it",
+    "model": "Which weights it draws with",
+    "size": "Pixels, such as 256 or 384x256",
+    "shape": "Its proportions, in place of a size",
+    "style": "Words that give it a style; several are joined by commas",
+    "steps": "How many steps it takes",
+    "seed": "The same seed and words give the same picture",
+    "guidance": "How closely it keeps to the words",
+    "negative": "What not to draw",
+    "options": "The engine's own settings, such as cutouts=16, tiled=true",
+}
 
 
-@app_commands.guild_only()
-@app_commands.allowed_installs(guilds=True, users=False)
+@app_commands.allowed_installs(guilds=True, users=True)
+@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
 class DreamCog(commands.Cog):
-    """Asking for dreams and looking after them."""
+    """Asking for dreams."""
 
     @app_commands.command(name="dream", description="Have a picture drawn from your words")
     @app_commands.describe(
-        prompt="What to draw; parts joined by | with weights as in “a castle:2 | fog:-1”",
-        engine="What draws it",
-        model="Which weights it draws with",
-        size="Pixels, such as 256 or 384x256",
-        steps="How many steps it takes",
-        seed="The same seed and words give the same picture",
+        **_WORDS,
         strength="How far it may leave the picture it starts from, 0 to 1",
-        guidance="How closely it keeps to the words",
-        negative="What not to draw",
         init="A picture to start from",
+        mask="Another picture of its size: white where it may be redrawn",
         count="How many pictures, with seeds one apart",
+        film="Whether to make a film of how it forms",
+    )
+    @app_commands.choices(shape=SHAPES)
+    @app_commands.autocomplete(
+        engine=choosing.offer_engines,
+        model=choosing.offer_models,
+        style=choosing.offer_styles,
+        options=choosing.offer_options,
     )
     async def dream(
         self,
@@ -63,117 +70,70 @@ class DreamCog(commands.Cog):
         prompt: app_commands.Range[str, 1, 4000],
         engine: str | None = None,
         model: str | None = None,
+        style: app_commands.Range[str, 1, 500] | None = None,
+        shape: str | None = None,
         size: str | None = None,
         steps: app_commands.Range[int, 1] | None = None,
         seed: app_commands.Range[int, 0, 4294967295] | None = None,
+        init: discord.Attachment | None = None,
         strength: app_commands.Range[float, 0.0, 1.0] | None = None,
+        mask: discord.Attachment | None = None,
         guidance: app_commands.Range[float, 0.0] | None = None,
         negative: app_commands.Range[str, 1, 1000] | None = None,
-        init: discord.Attachment | None = None,
         count: app_commands.Range[int, 1, 100] = 1,
+        options: app_commands.Range[str, 1, 1000] | None = None,
+        film: bool = False,
     ) -> None:
-        """Ask for pictures; they get a card in this channel."""
+        """Ask for pictures, which appear on one card in this channel."""
         async with acknowledged(interaction):
-            also = posting_here(interaction)
-            width, height = _size(size)
-            request = DreamRequest(
-                theme=(await theme_of(interaction)).slug,
-                person=person_of(interaction),
-                prompt=prompt,
-                engine=engine,
-                model=model,
-                width=width,
-                height=height,
-                steps=steps,
-                seed=seed,
-                strength=strength,
-                guidance=guidance,
-                negative=negative,
-                init=None
-                if init is None
-                else await _upload(init, front_of(interaction).library.uploads),
-                count=count,
-                guild_id=interaction.guild_id,
-                channel_id=interaction.channel_id,
-            )
-            dreams = await front_of(interaction).dreams.ask(request, also)
-            many = f"{len(dreams)} dreams are on their way. {MANY_COMING}"
-            await tell(interaction, many if len(dreams) > 1 else COMING)
+            request = _request(
+                prompt, style, shape, size, options,
+                engine=engine, model=model, steps=steps, seed=seed, strength=strength,
+                guidance=guidance, negative=negative, count=count, film=film,
+            )  # fmt: skip
+            await _ask(interaction, request, init=init, mask=mask)
 
-    @dream.autocomplete("engine")
-    async def engines(self, interaction: Interaction, current: str) -> Choices:
-        """Offer the engines that can draw here."""
-        engines = front_of(interaction).drawer.engines
-        return _choices(current, ((engine.title, engine.name) for engine in engines))
-
-    @dream.autocomplete("model")
-    async def models(self, interaction: Interaction, current: str) -> Choices:
-        """Offer the models that are here, of the engine that was chosen."""
-        chosen = getattr(interaction.namespace, "engine", None)
-        return _choices(
-            current,
-            (
-                (model.title, model.name)
-                for engine in front_of(interaction).drawer.engines
-                if chosen in (None, "", engine.name)
-                for model in engine.models
-                if model.available
-            ),
-        )
-
-    @app_commands.command(name="queue", description="What is being drawn, and what waits")
-    async def queue(self, interaction: Interaction) -> None:
-        """List the unfinished dreams of this channel's theme."""
+    @app_commands.command(
+        name="explore", description="See first looks at many seeds, and pick which go on"
+    )
+    @app_commands.describe(
+        **_WORDS,
+        count="How many seeds to look at",
+        after="After which step to look; without it, early on",
+    )
+    @app_commands.choices(shape=SHAPES)
+    @app_commands.autocomplete(
+        engine=choosing.offer_engines,
+        model=choosing.offer_models,
+        style=choosing.offer_styles,
+        options=choosing.offer_options,
+    )
+    async def explore(
+        self,
+        interaction: Interaction,
+        prompt: app_commands.Range[str, 1, 4000],
+        count: app_commands.Range[int, 4, 25] = 9,
+        after: app_commands.Range[int, 1] | None = None,
+        engine: str | None = None,
+        model: str | None = None,
+        style: app_commands.Range[str, 1, 500] | None = None,
+        shape: str | None = None,
+        size: str | None = None,
+        steps: app_commands.Range[int, 1] | None = None,
+        seed: app_commands.Range[int, 0, 4294967295] | None = None,
+        guidance: app_commands.Range[float, 0.0] | None = None,
+        negative: app_commands.Range[str, 1, 1000] | None = None,
+        options: app_commands.Range[str, 1, 1000] | None = None,
+    ) -> None:
+        """Ask for first looks, of which some can be continued."""
         async with acknowledged(interaction):
-            front, theme = front_of(interaction), await theme_of(interaction)
-            dreams = await front.dreams.unfinished(theme.id)
-            lines = [_line(dream, interaction) for dream in dreams[:_MAX_LISTED]]
-            if len(dreams) > _MAX_LISTED:
-                lines.append(f"… and {len(dreams) - _MAX_LISTED} more.")
-            await tell(interaction, "\n".join(lines) or "Nothing is being drawn here.")
-
-    @app_commands.command(name="cancel", description="End a dream of yours")
-    @app_commands.describe(dream="Which; without it, the one you asked for last")
-    async def cancel(self, interaction: Interaction, dream: str | None = None) -> None:
-        """End a dream that is not finished."""
-        async with acknowledged(interaction):
-            dreams, person = front_of(interaction).dreams, person_of(interaction)
-            if dream is None:
-                own = [d for d in await dreams.unfinished(None) if d.person.id == person.id]
-                if not own:
-                    raise NotFoundError("You have no dream that is not over.")
-                dream = own[-1].id
-            found = await dreams.get(_id(dream))
-            await dreams.cancel(found.id, actor_of(interaction))
-            await tell(interaction, f"Cancelled: {words.plain(found.prompt, 200)}")
-
-    @cancel.autocomplete("dream")
-    async def own_dreams(self, interaction: Interaction, current: str) -> Choices:
-        """Offer the asker's own dreams that are not over."""
-        person = person_of(interaction)
-        unfinished = await front_of(interaction).dreams.unfinished(None)
-        own = ((d.prompt, d.id) for d in reversed(unfinished) if d.person.id == person.id)
-        return _choices(current, own)
-
-    @app_commands.command(name="show", description="Show a dream")
-    @app_commands.describe(dream="Its id, or a link to it")
-    async def show(self, interaction: Interaction, dream: str) -> None:
-        """Show a dream to the asker, with its picture and its buttons."""
-        async with acknowledged(interaction):
-            await show(interaction, _id(dream))
-
-    @app_commands.command(name="recipe", description="How a dream was drawn, to the letter")
-    @app_commands.describe(dream="Its id, or a link to it")
-    async def recipe(self, interaction: Interaction, dream: str) -> None:
-        """Tell all that decides a picture."""
-        async with acknowledged(interaction):
-            found = await visible_dream(interaction, _id(dream))
-            text = recipes.parameters(found.recipe)
-            if len(text) <= _MAX_SHOWN_RECIPE and "```" not in text:
-                await tell(interaction, f"```\n{text}\n```")
-            else:
-                file = discord.File(io.BytesIO(text.encode()), f"recipe-{found.id}.txt")
-                await tell(interaction, "The recipe is long:", attachments=[file])
+            request = _request(
+                prompt, style, shape, size, options,
+                engine=engine, model=model, steps=steps, seed=seed, guidance=guidance,
+                negative=negative, count=count, until_step=after, first_look=True,
+                relation=Relation.EXPLORE,
+            )  # fmt: skip
+            await _ask(interaction, request)
 
 
 async def setup(bot: Client) -> None:
@@ -181,50 +141,52 @@ async def setup(bot: Client) -> None:
     await bot.add_cog(DreamCog())
 
 
-def _line(dream: Dream, interaction: Interaction) -> str:
-    standing = words.standing(dream, front_of(interaction).dreams.live(dream.id))
-    name = words.plain(dream.person.name, 30)
-    return f"**{words.plain(dream.prompt, 60)}** · {name} · {standing}"
-
-
-def _choices(current: str, offered: Any) -> Choices:
-    """Return those that hold what was typed so far, as many as may be shown."""
-    typed = current.casefold()
-    found = {
-        name: title
-        for title, name in offered
-        if typed in title.casefold() or typed in name.casefold()
-    }
-    return [
-        app_commands.Choice(name=shorten(title, 100), value=name)
-        for name, title in list(found.items())[:_MAX_CHOICES]
-    ]
-
-
-def _id(text: str) -> str:
-    """Return the dream's id in what was typed: itself, or a link to the wall."""
-    for word in reversed(re.split(r"[^0-9a-z]+", text.lower())):
-        if is_id(word):
-            return word
-    raise InvalidRequestError(
-        "dream", "Which dream? Give its id, or the link to its page on the wall."
+def _request(
+    prompt: str,
+    style: str | None,
+    shape: str | None,
+    size: str | None,
+    options: str | None,
+    **rest: Any,
+) -> DreamRequest:
+    """Return what was typed as a request that does not know yet where it is asked, and by whom."""
+    width, height = parse_size(size)
+    return DreamRequest(
+        theme="",
+        person=Person("", ""),
+        prompt=with_style(prompt, style or ""),
+        width=width,
+        height=height,
+        shape=None if shape is None else Shape(shape),
+        settings=parse_settings(options or ""),
+        **rest,
     )
 
 
-def _size(text: str | None) -> tuple[int | None, int | None]:
-    if text is None:
-        return None, None
-    found = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×*]\s*(\d{1,5}))?\s*(?:px)?\s*", text.lower())
-    if found is None:
-        raise InvalidRequestError("size", "The size is written like 256 or 384x256.")
-    return int(found[1]), int(found[2] or found[1])
-
-
-async def _upload(attachment: discord.Attachment, limits: UploadLimits) -> bytes:
-    limits.check_bytes(attachment.size)
-    try:
-        return await attachment.read()
-    except (discord.HTTPException, *UNREACHABLE) as error:
-        raise InvalidRequestError(
-            "init", "The picture could not be fetched from Discord. Send it again."
-        ) from error
+async def _ask(
+    interaction: Interaction, request: DreamRequest, **uploads: discord.Attachment | None
+) -> None:
+    """Ask for what was typed, with the pictures that came along, and say what comes of it."""
+    front = front_of(interaction)
+    exploring = request.relation is Relation.EXPLORE
+    words = "\n".join(part for part in (request.prompt, request.negative) if part)
+    also = await permit(interaction, prompt=words, count=request.count, exploring=exploring)
+    pictures = {
+        name: await fetch(one, front.library.uploads, name)
+        for name, one in uploads.items()
+        if one is not None
+    }
+    request = msgspec.structs.replace(
+        request,
+        theme=(await theme_of(interaction)).slug,
+        person=person_of(interaction),
+        guild_id=interaction.guild_id,
+        channel_id=interaction.channel_id,
+        **pictures,
+    )
+    dreams = await front.dreams.ask(request, also)
+    if exploring:
+        await tell(interaction, f"{len(dreams)} first looks are on their way. Then pick from them.")
+    else:
+        many = f"{len(dreams)} dreams are on their way. {MANY_COMING}"
+        await tell(interaction, many if len(dreams) > 1 else COMING)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import discord
 from discord import app_commands
 from discord.ext import commands
@@ -17,11 +19,32 @@ from bot.delivery.interactions import (
     tell,
     theme_of,
 )
-from bot.errors import ForbiddenError, NotFoundError
+from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Theme, Visibility
+from bot.sizes import parse_size
 from bot.text import shorten
+from cogs import choosing
 
-_MAX_CHOICES = 25
+_MAX_LISTED = 40
+_VISIBILITIES = [
+    app_commands.Choice(name="Anybody at the wall", value=Visibility.PUBLIC.value),
+    app_commands.Choice(name="Who has the link", value=Visibility.LINK.value),
+    app_commands.Choice(name="Nobody at the wall", value=Visibility.PRIVATE.value),
+]
+_SEEN = {choice.value: choice.name.lower() for choice in _VISIBILITIES}
+_WORDS = {
+    "title": "What it is called",
+    "topic": "What it is about, in a sentence",
+    "template": "Words around every prompt, with {prompt} where that goes",
+    "modifiers": "Parts added to every prompt, such as “oil on canvas:0.5”",
+    "negative": "What is not to be drawn",
+    "engine": "What draws here where nothing is said",
+    "model": "Which weights it draws with where nothing is said",
+    "size": "Pixels, such as 256 or 384x256, where nothing is said",
+    "steps": "How many steps, where nothing is said",
+    "colour": "Its cards' colour, such as #7c6cff",
+    "visibility": "Who may see its stream",
+}
 
 
 @app_commands.guild_only()
@@ -30,77 +53,122 @@ _MAX_CHOICES = 25
 class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a channel is about"):
     """Hanging themes on channels."""
 
-    @app_commands.command(name="which", description="Which theme this channel carries")
-    async def which(self, interaction: Interaction) -> None:
-        """Tell of the channel's theme."""
+    @app_commands.command(name="show", description="Which theme this channel carries, or another")
+    @app_commands.describe(theme="Its short name; without it, this channel's")
+    @app_commands.autocomplete(theme=choosing.offer_themes)
+    async def show(self, interaction: Interaction, theme: str | None = None) -> None:
+        """Tell all about a theme."""
         async with acknowledged(interaction):
-            await tell(interaction, _told(await theme_of(interaction)))
+            own = await theme_of(interaction)
+            found = own if theme is None else await _usable(interaction, theme, own)
+            await tell(interaction, _all_of(found))
+
+    @app_commands.command(name="list", description="Which themes there are")
+    async def list(self, interaction: Interaction) -> None:
+        """List the themes that may be used anywhere, and this channel's."""
+        async with acknowledged(interaction):
+            own = await theme_of(interaction)
+            themes = [
+                theme
+                for theme in await front_of(interaction).themes.list()
+                if theme.visibility is not Visibility.PRIVATE or theme.id == own.id
+            ]
+            lines = [
+                f"{'→ ' if theme.id == own.id else ''}{words.plain(theme.title, 60)} "
+                f"(`{theme.slug}`)"
+                for theme in themes[:_MAX_LISTED]
+            ]
+            if len(themes) > _MAX_LISTED:
+                lines.append(f"… and {len(themes) - _MAX_LISTED} more.")
+            await tell(interaction, "\n".join(lines))
 
     @app_commands.command(name="use", description="Hang a theme on this channel")
     @app_commands.describe(theme="Its short name")
+    @app_commands.autocomplete(theme=choosing.offer_themes)
     async def use(self, interaction: Interaction, theme: str) -> None:
         """Hang a theme that there is on the channel."""
         async with acknowledged(interaction):
             _check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-            found = await front.themes.get(theme.strip().lower())
-            if found.visibility is Visibility.PRIVATE:
-                raise NotFoundError("There is no such stream here.")
+            found = await _usable(interaction, theme, await theme_of(interaction))
             await front.channels.bind(channel_id, guild_id, found.slug)
             await tell(interaction, f"This channel now carries {_told(found)}")
 
-    @use.autocomplete("theme")
-    async def themes(
-        self, interaction: Interaction, current: str
-    ) -> list[app_commands.Choice[str]]:
-        """Offer the themes that may be used anywhere."""
-        typed = current.casefold()
-        return [
-            app_commands.Choice(
-                name=shorten(f"{theme.title} ({theme.slug})", 100), value=theme.slug
-            )
-            for theme in await front_of(interaction).themes.list()
-            if theme.visibility is not Visibility.PRIVATE
-            and (typed in theme.slug or typed in theme.title.casefold())
-        ][:_MAX_CHOICES]
-
     @app_commands.command(name="new", description="Make a theme and hang it on this channel")
-    @app_commands.describe(
-        name="Its short name, such as misty-castles",
-        title="What it is called",
-        topic="What it is about, in a sentence",
-        template="Words around every prompt, with {prompt} where that goes",
-        modifiers="Parts added to every prompt, such as “oil on canvas:0.5”",
-        negative="What is not to be drawn",
-        colour="Such as #7c6cff",
-    )
+    @app_commands.describe(name="Its short name, such as misty-castles", **_WORDS)
+    @app_commands.choices(visibility=_VISIBILITIES)
+    @app_commands.autocomplete(engine=choosing.offer_engines, model=choosing.offer_models)
     async def new(
         self,
         interaction: Interaction,
         name: str,
         title: str,
-        topic: str = "",
-        template: str = "{prompt}",
-        modifiers: str = "",
-        negative: str = "",
-        colour: str = "#7c6cff",
+        topic: str | None = None,
+        template: str | None = None,
+        modifiers: str | None = None,
+        negative: str | None = None,
+        engine: str | None = None,
+        model: str | None = None,
+        size: str | None = None,
+        steps: app_commands.Range[int, 1] | None = None,
+        colour: str | None = None,
+        visibility: str | None = None,
     ) -> None:
         """Make a theme, with a stream of its own."""
         async with acknowledged(interaction):
             _check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-            theme = await front.themes.create(
-                name,
-                title,
-                person=person_of(interaction),
-                topic=topic,
-                template=template,
-                modifiers=modifiers,
-                negative=negative,
-                colour=colour,
-            )
+            details = _given(
+                topic=topic, template=template, modifiers=modifiers, negative=negative,
+                engine=engine, model=model, size=size, steps=steps, colour=colour,
+                visibility=visibility,
+            )  # fmt: skip
+            person = person_of(interaction)
+            theme = await front.themes.create(name, title, person=person, **details)
             await front.channels.bind(channel_id, guild_id, theme.slug)
             await tell(interaction, f"This channel now carries {_told(theme)}")
+
+    @app_commands.command(name="edit", description="Change the theme that this channel carries")
+    @app_commands.describe(**_WORDS, clear="What is to be as if nothing had been said")
+    @app_commands.choices(
+        visibility=_VISIBILITIES,
+        clear=[
+            app_commands.Choice(name=name.capitalize(), value=name)
+            for name in ("topic", "template", "modifiers", "negative", "engine", "size", "steps")
+        ],
+    )
+    @app_commands.autocomplete(engine=choosing.offer_engines, model=choosing.offer_models)
+    async def edit(
+        self,
+        interaction: Interaction,
+        title: str | None = None,
+        topic: str | None = None,
+        template: str | None = None,
+        modifiers: str | None = None,
+        negative: str | None = None,
+        engine: str | None = None,
+        model: str | None = None,
+        size: str | None = None,
+        steps: app_commands.Range[int, 1] | None = None,
+        colour: str | None = None,
+        visibility: str | None = None,
+        clear: str | None = None,
+    ) -> None:
+        """Change the channel's theme, for all channels of this server that carry it."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
+            details = _given(
+                title=title, topic=topic, template=template, modifiers=modifiers,
+                negative=negative, engine=engine, model=model, size=size, steps=steps,
+                colour=colour, visibility=visibility,
+            )  # fmt: skip
+            details |= _CLEARED.get(clear or "", {})
+            if not details:
+                raise InvalidRequestError("theme", "Say what is to change: give an option.")
+            slug = await front.channels.own_theme(channel_id, guild_id)
+            theme = await front.themes.change(slug, person=person_of(interaction), **details)
+            await tell(interaction, f"Changed. {_all_of(theme)}")
 
     @app_commands.command(name="off", description="Take the theme off this channel")
     async def off(self, interaction: Interaction) -> None:
@@ -118,9 +186,55 @@ async def setup(bot: Client) -> None:
     await bot.add_cog(ThemeCog())
 
 
+_CLEARED: dict[str, dict[str, Any]] = {
+    "topic": {"topic": ""},
+    "template": {"template": "{prompt}"},
+    "modifiers": {"modifiers": ""},
+    "negative": {"negative": ""},
+    "engine": {"engine": "", "model": ""},
+    "size": {"width": None, "height": None},
+    "steps": {"steps": None},
+}
+
+
+async def _usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
+    """Return a theme that may be used in this channel: none that is private to others."""
+    found = await front_of(interaction).themes.get(slug.strip().lower())
+    if found.visibility is Visibility.PRIVATE and found.id != own.id:
+        raise NotFoundError("There is no such stream here.")
+    return found
+
+
+def _given(*, size: str | None, **details: Any) -> dict[str, Any]:
+    """Return the fields of a theme that were given."""
+    width, height = parse_size(size)
+    return {
+        name: value
+        for name, value in (details | {"width": width, "height": height}).items()
+        if value is not None
+    }
+
+
 def _told(theme: Theme) -> str:
     topic = f" {words.plain(theme.topic, 300)}" if theme.topic else ""
     return f"**{words.plain(theme.title, 80)}** (`{theme.slug}`).{topic}"
+
+
+def _all_of(theme: Theme) -> str:
+    """Tell all that a theme says."""
+    size = f"{theme.width}×{theme.height}" if theme.width and theme.height else ""
+    parts = {
+        "Around every prompt": theme.template if theme.template != "{prompt}" else "",
+        "Added": theme.modifiers,
+        "Not drawn": theme.negative,
+        "Engine": " · ".join(part for part in (theme.engine, theme.model) if part),
+        "Size": size,
+        "Steps": str(theme.steps or ""),
+        "Colour": theme.colour,
+        "Seen by": _SEEN[theme.visibility],
+    }
+    lines = [f"{name}: {words.plain(value, 300)}" for name, value in parts.items() if value]
+    return shorten("\n".join([_told(theme), *lines]), 1900)
 
 
 def _check_manages(interaction: Interaction) -> None:

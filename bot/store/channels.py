@@ -12,11 +12,18 @@ THEME_OF = """
     WHERE channel_theme.channel_id = ?
 """
 
+ELSEWHERE = "SELECT 1 FROM channel_theme WHERE theme_id = ? AND guild_id <> ? LIMIT 1"
+
 
 async def theme_of(store: Store, channel_id: int) -> Theme | None:
     """Return the theme that hangs on a channel, None where none does."""
     row = await store.read_one(THEME_OF, (channel_id,))
     return None if row is None else themes.from_row(row)
+
+
+async def is_used_elsewhere(store: Store, theme_id: int, guild_id: int) -> bool:
+    """Say whether a theme hangs on a channel of another server."""
+    return await store.read_one(ELSEWHERE, (theme_id, guild_id)) is not None
 
 
 async def bind(

@@ -16,6 +16,7 @@ from bot.wall.files import Files
 from bot.wall.guard import nonce_of
 from bot.wall.guests import guest_of
 from bot.wall.settings import WallSettings
+from bot.words import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -44,7 +45,7 @@ class Renderer:
         self._environment.filters.update(
             mark=words.mark_of,
             colour=colour_of,
-            duration=words.duration,
+            duration=duration,
             form=words.form,
             moment=words.moment,
             iso=words.iso,

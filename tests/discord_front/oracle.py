@@ -228,19 +228,63 @@ def _modal_rules(modal: dict[str, Any]) -> Iterator[str]:
 
 def _command_rules(tree: list[dict[str, Any]]) -> Iterator[str]:
     for command in tree:
-        for named in [command, *command.get("options", [])]:
-            if (
-                not re.fullmatch(r"[-_\w]{1,32}", named["name"])
-                or named["name"].lower() != (named["name"])
-            ):
-                yield f"the name {named['name']}"
-            if not 1 <= len(named["description"]) <= 100:
-                yield f"the description of {named['name']}"
-        required = [option.get("required", False) for option in command.get("options", [])]
-        if required != sorted(required, reverse=True):
-            yield "options that are required come first"
-        if len(required) > 25:
-            yield "more than 25 options"
+        if command.get("type", 1) == 1:
+            yield from _named_rules(command)
+            total = _characters(command)
+            if total > 4000:
+                yield f"{command['name']} has {total} characters in all"
+        else:  # the menus of messages and people
+            for name in _in_all_languages(command, "name"):
+                if not 1 <= len(name) <= 32:
+                    yield f"the name {name}"
+    kinds = [(command.get("type", 1), command["name"]) for command in tree]
+    if len(set(kinds)) != len(kinds):
+        yield "two commands of one name"
+    for kind, most in ((1, 100), (2, 15), (3, 15)):
+        if sum(found == kind for found, _ in kinds) > most:
+            yield f"more than {most} commands of kind {kind}"
+
+
+def _named_rules(named: dict[str, Any]) -> Iterator[str]:
+    for name in _in_all_languages(named, "name"):
+        if not re.fullmatch(r"[-_'\w]{1,32}", name) or name.lower() != name:
+            yield f"the name {name}"
+    for description in _in_all_languages(named, "description"):
+        if not 1 <= len(description) <= 100:
+            yield f"the description {description}"
+    choices = named.get("choices", [])
+    if len(choices) > 25:
+        yield f"more than 25 choices of {named['name']}"
+    for choice in choices:
+        if any(not 1 <= len(name) <= 100 for name in _in_all_languages(choice, "name")):
+            yield f"the choice {choice['name']}"
+    options = named.get("options", [])
+    for option in options:
+        yield from _named_rules(option)
+    required = [option.get("required", False) for option in options]
+    if required != sorted(required, reverse=True):
+        yield "options that are required come first"
+    if len(options) > 25:
+        yield "more than 25 options"
+    for language in {name for one in options for name in one.get("name_localizations") or ()}:
+        names = [(one.get("name_localizations") or {}).get(language) for one in options]
+        if len(set(names)) != len(names):
+            yield f"two options of {named['name']} with one name in {language}"
+
+
+def _in_all_languages(named: dict[str, Any], field: str) -> list[str]:
+    return [named[field], *(named.get(f"{field}_localizations") or {}).values()]
+
+
+def _characters(named: dict[str, Any]) -> int:
+    """Count names, descriptions and values, each in the language in which it is longest."""
+    longest = sum(
+        max(len(text) for text in _in_all_languages(named, field))
+        for field in ("name", "description")
+        if field in named
+    )
+    inner = sum(_characters(one) for one in [*named.get("options", []), *named.get("choices", [])])
+    return longest + len(str(named.get("value", ""))) + inner
 
 
 def _walk(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ def host_of(there: World) -> Any:
 async def test_a_channels_theme_shapes_what_is_asked_there(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = host_of(there)
-        result = await host.slash(there.channel, "theme which")
+        result = await host.slash(there.channel, "theme show")
         assert "Open canvas" in result.response.content
         result = await host.slash(
             there.channel,

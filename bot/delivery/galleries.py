@@ -1,0 +1,188 @@
+"""What a stream has to show: pages of pictures, seen by who asks, with buttons to turn them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Self
+
+import discord
+from discord import ui
+
+from bot.delivery import words
+from bot.delivery.interactions import (
+    Interaction,
+    TooLateError,
+    acknowledged,
+    front_of,
+    person_of,
+    theme_of,
+)
+from bot.errors import DreamstreamError
+from bot.front import Front
+from bot.library import Library
+from bot.model import Dream, Theme
+from bot.store import galleries
+
+log = logging.getLogger(__name__)
+
+PAGE = 10
+THUMBNAIL_PX = 768
+_MOST = 1000  # pages are turned one by one; nobody means the hundredth
+
+
+class Kind(StrEnum):
+    """What is in a gallery."""
+
+    LATEST = "latest"
+    BEST = "best"
+    MINE = "mine"
+
+
+_TITLES = {
+    Kind.LATEST: "The newest of {}",
+    Kind.BEST: "What people like in {}",
+    Kind.MINE: "Your pictures",
+}
+_EMPTY = {
+    Kind.LATEST: "Nothing has been drawn here yet. Be the first: /dream",
+    Kind.BEST: "Nobody has marked a picture here yet. Press ♥ under one that you like.",
+    Kind.MINE: "You have no pictures yet. Ask for one: /dream",
+}
+
+
+async def show(interaction: Interaction, kind: Kind, skip: int = 0) -> None:
+    """Answer an acknowledged interaction with a page; `skip` pictures come before it."""
+    front, theme = front_of(interaction), await theme_of(interaction)
+    found = await _find(interaction, kind, theme, skip)
+    dreams, more = found[:PAGE], len(found) > PAGE
+    shown = [(dream, await _thumbnail(front, dream)) for dream in dreams]
+    pictures = [(dream, data) for dream, data in shown if data is not None]
+    hearts = await front.moderation.favourites([dream.id for dream, _ in pictures])
+    view = _view(front, kind, theme, pictures, hearts, skip, more=more)
+    await interaction.edit_original_response(
+        view=view,
+        attachments=[discord.File(io.BytesIO(data), _name(dream)) for dream, data in pictures],
+    )
+
+
+class PageButton(
+    ui.DynamicItem[ui.Button[Any]],
+    template=rf"gallery:(?P<kind>{'|'.join(Kind)}):(?P<skip>[0-9]{{1,4}})",
+):
+    """Turns to another page, whenever it is pressed and whatever was restarted since."""
+
+    def __init__(self, kind: Kind, skip: int, label: str = "") -> None:
+        self.kind = kind
+        self.skip = skip
+        super().__init__(
+            ui.Button(
+                label=label or "Turn",
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"gallery:{kind}:{skip}",
+            )
+        )
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the button that was pressed."""
+        return cls(Kind(match["kind"]), int(match["skip"]))
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Turn the page."""
+        try:
+            async with acknowledged(interaction, in_place=True):
+                await show(interaction, self.kind, min(self.skip, _MOST))
+        except TooLateError:
+            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
+
+
+async def _find(interaction: Interaction, kind: Kind, theme: Theme, skip: int) -> list[Dream]:
+    """Return a page of dreams and one more, if there is one."""
+    front = front_of(interaction)
+    if kind is Kind.LATEST:
+        return await galleries.latest(front.store, theme.id, skip=skip, limit=PAGE + 1)
+    if kind is Kind.BEST:
+        return await galleries.best(front.store, theme.id, skip=skip, limit=PAGE + 1)
+    person = person_of(interaction)
+    return await galleries.of_person(front.store, person.id, skip=skip, limit=PAGE + 1)
+
+
+async def _thumbnail(front: Front, dream: Dream) -> bytes | None:
+    if dream.image is None:
+        return None
+    try:
+        return await front.library.run(_read, front.library, dream.image.sha256)
+    except (DreamstreamError, OSError):
+        return None  # its file is gone: the others are shown
+
+
+def _read(library: Library, sha256: str) -> bytes:
+    return library.thumbnail(sha256, THUMBNAIL_PX).read_bytes()
+
+
+def _view(
+    front: Front,
+    kind: Kind,
+    theme: Theme,
+    pictures: Sequence[tuple[Dream, bytes]],
+    hearts: dict[str, int],
+    skip: int,
+    *,
+    more: bool,
+) -> ui.LayoutView:
+    view = ui.LayoutView(timeout=None)
+    box: ui.Container[ui.LayoutView] = ui.Container(
+        accent_colour=discord.Colour.from_str(theme.colour)
+    )
+    view.add_item(box)
+    if not pictures:
+        box.add_item(ui.TextDisplay(_EMPTY[kind] if not skip else "There are no more."))
+    else:
+        title = _TITLES[kind].format(words.plain(theme.title, 80))
+        url = front.page_of(theme) if kind is not Kind.MINE else None
+        box.add_item(ui.TextDisplay(f"## {title}" if url is None else f"## [{title}]({url})"))
+        box.add_item(
+            ui.MediaGallery(
+                *(
+                    discord.MediaGalleryItem(
+                        f"attachment://{_name(dream)}", description=words.alt_text(dream)
+                    )
+                    for dream, _ in pictures
+                )
+            )
+        )
+        lines = [
+            _line(front, theme, number, dream, hearts.get(dream.id, 0))
+            for number, (dream, _) in enumerate(pictures, skip + 1)
+        ]
+        box.add_item(ui.TextDisplay("\n".join(lines)))
+    buttons = []
+    if skip:
+        buttons.append(PageButton(kind, max(0, skip - PAGE), "Back"))
+    if more and skip + PAGE <= _MOST:
+        buttons.append(PageButton(kind, skip + PAGE, "More"))
+    if buttons:
+        box.add_item(ui.ActionRow(*buttons))
+    view.stop()  # its buttons' ids say all; the library need not remember it
+    return view
+
+
+def _line(front: Front, theme: Theme, number: int, dream: Dream, hearts: int) -> str:
+    parts = [f"{number}\\. **{words.plain(dream.prompt, 80)}**", words.plain(dream.person.name, 30)]
+    if hearts:
+        parts.append(f"♥ {hearts}")
+    parts.append(f"`{dream.id}`")
+    on_wall = dream.published and dream.theme_id == theme.id and front.page_of(theme) is not None
+    if on_wall:
+        parts.append(f"[open](<{front.wall_url}/d/{dream.id}>)")
+    return " · ".join(parts)
+
+
+def _name(dream: Dream) -> str:
+    return f"dream-{dream.id}.webp"

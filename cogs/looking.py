@@ -1,0 +1,108 @@
+"""Looking at dreams: the queue, one dream, its recipe, and what a stream has to show."""
+
+from __future__ import annotations
+
+import io
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot import recipes
+from bot.client import Client
+from bot.delivery import galleries, words
+from bot.delivery.finding import find_dream
+from bot.delivery.galleries import Kind
+from bot.delivery.interactions import Interaction, acknowledged, front_of, tell, theme_of
+from bot.delivery.looking import show
+from bot.model import Dream
+
+_MAX_LISTED = 15
+_MAX_SHOWN_RECIPE = 1800
+
+
+@app_commands.allowed_installs(guilds=True, users=True)
+@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
+class LookingCog(commands.Cog):
+    """Showing what there is."""
+
+    stream = app_commands.Group(
+        name="stream",
+        description="What has been drawn here",
+        allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
+        allowed_contexts=app_commands.AppCommandContext(
+            guild=True, dm_channel=True, private_channel=True
+        ),
+    )
+
+    @app_commands.command(name="queue", description="What is being drawn, and what waits")
+    async def queue(self, interaction: Interaction) -> None:
+        """List the unfinished dreams of this channel's theme."""
+        async with acknowledged(interaction):
+            front, theme = front_of(interaction), await theme_of(interaction)
+            dreams = await front.dreams.unfinished(theme.id)
+            lines = [_line(dream, interaction) for dream in dreams[:_MAX_LISTED]]
+            if len(dreams) > _MAX_LISTED:
+                lines.append(f"… and {len(dreams) - _MAX_LISTED} more.")
+            await tell(interaction, "\n".join(lines) or "Nothing is being drawn here.")
+
+    @app_commands.command(name="show", description="Show a dream")
+    @app_commands.describe(dream="Its id, or a link to it or to its message")
+    async def show(self, interaction: Interaction, dream: str) -> None:
+        """Show a dream to the asker, with its picture and its buttons."""
+        async with acknowledged(interaction):
+            await show(interaction, (await find_dream(interaction, dream)).id)
+
+    @app_commands.command(name="recipe", description="How a dream was drawn, to the letter")
+    @app_commands.describe(dream="Its id, or a link to it or to its message")
+    async def recipe(self, interaction: Interaction, dream: str) -> None:
+        """Tell all that decides a picture."""
+        async with acknowledged(interaction):
+            found = await find_dream(interaction, dream)
+            text = recipes.parameters(found.recipe)
+            if len(text) <= _MAX_SHOWN_RECIPE and "```" not in text:
+                await tell(interaction, f"```\n{text}\n```")
+            else:
+                file = discord.File(io.BytesIO(text.encode()), f"recipe-{found.id}.txt")
+                await tell(interaction, "The recipe is long:", attachments=[file])
+
+    @stream.command(name="latest", description="The newest pictures of this channel's stream")
+    async def latest(self, interaction: Interaction) -> None:
+        """Show the newest pictures."""
+        async with acknowledged(interaction):
+            await galleries.show(interaction, Kind.LATEST)
+
+    @stream.command(name="best", description="The pictures here that most people like")
+    async def best(self, interaction: Interaction) -> None:
+        """Show the pictures with the most hearts."""
+        async with acknowledged(interaction):
+            await galleries.show(interaction, Kind.BEST)
+
+    @stream.command(name="mine", description="Your own pictures, the newest first")
+    async def mine(self, interaction: Interaction) -> None:
+        """Show the asker's pictures, of all streams."""
+        async with acknowledged(interaction):
+            await galleries.show(interaction, Kind.MINE)
+
+    @stream.command(name="link", description="Where this stream is on the wall")
+    async def link(self, interaction: Interaction) -> None:
+        """Tell the address of the stream's page."""
+        async with acknowledged(interaction):
+            theme = await theme_of(interaction)
+            url = front_of(interaction).page_of(theme)
+            title = words.plain(theme.title, 80)
+            if url is None:
+                await tell(interaction, f"**{title}** has no page that you could open from here.")
+            else:
+                await tell(interaction, f"**{title}** is at <{url}>")
+
+
+async def setup(bot: Client) -> None:
+    """Add the commands to a client that loads them by this module's name."""
+    await bot.add_cog(LookingCog())
+
+
+def _line(dream: Dream, interaction: Interaction) -> str:
+    standing = words.standing(dream, front_of(interaction).dreams.live(dream.id))
+    name = words.plain(dream.person.name, 30)
+    return f"**{words.plain(dream.prompt, 60)}** · {name} · {standing}"

@@ -1,0 +1,172 @@
+"""``/moderate``: what moderators do about people and dreams; ``/privacy``: what anybody may."""
+
+from __future__ import annotations
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.client import Client
+from bot.delivery import words
+from bot.delivery.finding import find_dream
+from bot.delivery.interactions import (
+    Interaction,
+    acknowledged,
+    actor_of,
+    channel_of,
+    front_of,
+    person_of,
+    tell,
+)
+from bot.errors import ForbiddenError
+from bot.ids import now_ms
+from bot.model import Act, Block, ModerationEntry, Person
+from bot.rights import Actor
+from bot.text import shorten
+
+_HOUR_MS = 3600 * 1000
+_MAX_LISTED = 20
+_ACTS = {
+    Act.DELETED: "deleted a dream",
+    Act.CANCELLED: "ended a dream",
+    Act.BLOCKED: "blocked",
+    Act.UNBLOCKED: "unblocked",
+    Act.SETTINGS: "changed settings",
+}
+
+
+@app_commands.guild_only()
+@app_commands.allowed_installs(guilds=True, users=False)
+@app_commands.default_permissions(manage_messages=True)
+class ModerateCog(
+    commands.GroupCog, group_name="moderate", group_description="Keep order among the dreams here"
+):
+    """What moderators do."""
+
+    @app_commands.command(name="block", description="Let somebody ask for no more dreams here")
+    @app_commands.describe(
+        person="Who",
+        hours="For how many hours; without it, until they are unblocked",
+        reason="Why; they are told",
+    )
+    async def block(
+        self,
+        interaction: Interaction,
+        person: discord.User,
+        hours: app_commands.Range[int, 1, 87600] | None = None,
+        reason: app_commands.Range[str, 1, 300] = "",
+    ) -> None:
+        """Block a person in this server."""
+        async with acknowledged(interaction):
+            actor = _moderator(interaction)
+            until_ms = None if hours is None else now_ms() + hours * _HOUR_MS
+            guild_id, _ = channel_of(interaction)
+            block = await front_of(interaction).moderation.block(
+                guild_id, _person(person), actor, reason=reason, until_ms=until_ms
+            )
+            await tell(interaction, f"Blocked: {_told(block)}")
+
+    @app_commands.command(name="unblock", description="Let somebody ask for dreams here again")
+    @app_commands.describe(person="Who")
+    async def unblock(self, interaction: Interaction, person: discord.User) -> None:
+        """Unblock a person in this server."""
+        async with acknowledged(interaction):
+            actor = _moderator(interaction)
+            guild_id, _ = channel_of(interaction)
+            moderation = front_of(interaction).moderation
+            was = await moderation.unblock(guild_id, _person(person), actor)
+            name = words.plain(person.display_name, 40)
+            await tell(interaction, f"{name} {'may ask again' if was else 'was not blocked'}.")
+
+    @app_commands.command(name="blocked", description="Who may ask for no dreams here")
+    async def blocked(self, interaction: Interaction) -> None:
+        """List who is blocked in this server."""
+        async with acknowledged(interaction):
+            _moderator(interaction)
+            guild_id, _ = channel_of(interaction)
+            blocks = front_of(interaction).moderation.blocked(guild_id)
+            lines = [_told(block) for block in blocks[:_MAX_LISTED]]
+            if len(blocks) > _MAX_LISTED:
+                lines.append(f"… and {len(blocks) - _MAX_LISTED} more.")
+            await tell(interaction, "\n".join(lines) or "Nobody is blocked.")
+
+    @app_commands.command(name="delete", description="Take a dream away, for good and everywhere")
+    @app_commands.describe(dream="Its id, or a link to it or to its message")
+    async def delete(self, interaction: Interaction, dream: str) -> None:
+        """Delete a dream that was asked for in this server."""
+        async with acknowledged(interaction):
+            found = await find_dream(interaction, dream)
+            await front_of(interaction).moderation.delete(found.id, actor_of(interaction))
+            await tell(interaction, "Deleted: its words and pictures are gone.")
+
+    @app_commands.command(name="log", description="What moderators have done here")
+    async def log(self, interaction: Interaction) -> None:
+        """Tell what was done last, the newest first."""
+        async with acknowledged(interaction):
+            _moderator(interaction)
+            guild_id, _ = channel_of(interaction)
+            entries = await front_of(interaction).moderation.log(guild_id, limit=_MAX_LISTED)
+            text = "\n".join(_entry(entry) for entry in entries)
+            await tell(interaction, shorten(text, 1800) or "Nothing has been done yet.")
+
+
+@app_commands.allowed_installs(guilds=True, users=True)
+@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
+class PrivacyCog(commands.Cog):
+    """What anybody decides for themselves."""
+
+    @app_commands.command(name="privacy", description="Whether your dreams are on the wall")
+    @app_commands.describe(publish="Whether those you ask for from now on are shown there")
+    async def privacy(self, interaction: Interaction, publish: bool | None = None) -> None:
+        """Change whether a person's dreams are published, or tell."""
+        async with acknowledged(interaction):
+            moderation, person = front_of(interaction).moderation, person_of(interaction)
+            if publish is not None:
+                await moderation.set_publishes(person, publish)
+            if await moderation.publishes(person):
+                await tell(interaction, "What you ask for is shown on the wall, with your name.")
+            else:
+                await tell(
+                    interaction,
+                    "What you ask for from now on stays where you ask for it. It is not on the "
+                    "wall. What was there before stays; you can delete it.",
+                )
+
+
+async def setup(bot: Client) -> None:
+    """Add the commands to a client that loads them by this module's name."""
+    await bot.add_cog(ModerateCog())
+    await bot.add_cog(PrivacyCog())
+
+
+def _moderator(interaction: Interaction) -> Actor:
+    """Return who acts, if they moderate here: the default permission can be changed."""
+    actor = actor_of(interaction)
+    if not actor.moderates:
+        raise ForbiddenError("Only who may manage messages here can do that.")
+    return actor
+
+
+def _person(user: discord.User) -> Person:
+    return Person(f"discord:{user.id}", user.display_name)
+
+
+def _told(block: Block) -> str:
+    until = "" if block.until_ms is None else f", until <t:{block.until_ms // 1000}:f>"
+    why = f": {words.plain(block.reason, 200)}" if block.reason else ""
+    return f"**{words.plain(block.person.name, 40)}**{until}{why}"
+
+
+def _entry(entry: ModerationEntry) -> str:
+    parts = [f"<t:{entry.at_ms // 1000}:f> {words.plain(entry.by.name, 40)} {_ACTS[entry.act]}"]
+    if entry.person is not None:
+        parts.append(
+            f"of {words.plain(entry.person.name, 40)}"
+            if entry.dream_id
+            else words.plain(entry.person.name, 40)
+        )
+    if entry.dream_id is not None:
+        parts.append(f"`{entry.dream_id}`")
+    if entry.act is Act.SETTINGS:
+        parts.append(", ".join(entry.detail.get("changed", ())))
+    return " ".join(parts)

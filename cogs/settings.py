@@ -1,0 +1,258 @@
+"""``/settings``: what a server and its channels have set, for those who manage the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.client import Client
+from bot.delivery import words
+from bot.delivery.interactions import (
+    Interaction,
+    acknowledged,
+    channel_of,
+    front_of,
+    person_of,
+    tell,
+)
+from bot.errors import ForbiddenError, InvalidRequestError
+from bot.settings import ChannelSettings, Effective, GuildSettings, Nsfw
+from bot.text import shorten
+
+_SERVER = "server"
+_CHANNEL = "channel"
+_PLACES = [
+    app_commands.Choice(name="In the whole server", value=_SERVER),
+    app_commands.Choice(name="In this channel", value=_CHANNEL),
+]
+_NSFW = [
+    app_commands.Choice(name="In age-restricted channels", value=Nsfw.CHANNEL.value),
+    app_commands.Choice(name="Nowhere", value=Nsfw.NEVER.value),
+]
+_ROLES = [
+    app_commands.Choice(name="May ask for dreams", value="allowed_role_ids"),
+    app_commands.Choice(name="Hosts: may always ask", value="host_role_ids"),
+]
+_LISTS = [
+    app_commands.Choice(name="Blocked words", value="blocked_words"),
+    app_commands.Choice(name="Exceptions", value="allowed_words"),
+]
+_WORDS = {
+    "dreaming": "Whether dreams may be asked for",
+    "explore": "Whether /explore may be used",
+    "published": "Whether its dreams are on the wall",
+    "adult_words": "Where words for adults may be used",
+    "per_person": "How many dreams a person may have waiting; 0 for no limit of its own",
+    "per_channel": "How many dreams may be waiting in the channel; 0 for no limit of its own",
+    "per_hour": "How many dreams a person may ask for in an hour; 0 for no limit",
+    "max_count": "How many pictures one ask may have; 0 for no limit of its own",
+}
+_MAX_SHOWN_WORDS = 30
+
+
+@app_commands.guild_only()
+@app_commands.allowed_installs(guilds=True, users=False)
+@app_commands.default_permissions(manage_guild=True)
+class SettingsCog(
+    commands.GroupCog, group_name="settings", group_description="What may be done here, and by whom"
+):
+    """Setting who may ask for what."""
+
+    @app_commands.command(name="show", description="What holds in this channel")
+    async def show(self, interaction: Interaction) -> None:
+        """Tell what holds in the channel."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            guild_id, channel_id = channel_of(interaction)
+            parent_id = getattr(interaction.channel, "parent_id", None)
+            settings = front_of(interaction).settings
+            await tell(interaction, _told(settings.effective(guild_id, channel_id, parent_id)))
+
+    @app_commands.command(name="server", description="Change what holds in the whole server")
+    @app_commands.describe(**_WORDS)
+    @app_commands.choices(adult_words=_NSFW)
+    async def server(
+        self,
+        interaction: Interaction,
+        dreaming: bool | None = None,
+        explore: bool | None = None,
+        published: bool | None = None,
+        adult_words: str | None = None,
+        per_person: app_commands.Range[int, 0, 100000] | None = None,
+        per_channel: app_commands.Range[int, 0, 100000] | None = None,
+        per_hour: app_commands.Range[int, 0, 100000] | None = None,
+        max_count: app_commands.Range[int, 0, 100] | None = None,
+    ) -> None:
+        """Change the server's settings."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            changes = _given(
+                dreaming=dreaming, explore=explore, published=published, nsfw=adult_words,
+                per_person=per_person, per_channel=per_channel, per_hour=per_hour,
+                max_count=max_count,
+            )  # fmt: skip
+            await _change(interaction, _SERVER, changes)
+
+    @app_commands.command(name="channel", description="Change what holds in this channel")
+    @app_commands.describe(
+        **_WORDS, reset="Whether everything else here is to be as in the server again"
+    )
+    @app_commands.choices(adult_words=_NSFW)
+    async def channel(
+        self,
+        interaction: Interaction,
+        dreaming: bool | None = None,
+        explore: bool | None = None,
+        published: bool | None = None,
+        adult_words: str | None = None,
+        per_person: app_commands.Range[int, 0, 100000] | None = None,
+        per_channel: app_commands.Range[int, 0, 100000] | None = None,
+        per_hour: app_commands.Range[int, 0, 100000] | None = None,
+        max_count: app_commands.Range[int, 0, 100] | None = None,
+        reset: bool = False,
+    ) -> None:
+        """Change what the channel has set otherwise than its server."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            changes = _given(
+                dreaming=dreaming, explore=explore, published=published, nsfw=adult_words,
+                per_person=per_person, per_channel=per_channel, per_hour=per_hour,
+                max_count=max_count,
+            )  # fmt: skip
+            if reset:
+                usual = ChannelSettings()
+                changes = {name: getattr(usual, name) for name in usual.__struct_fields__} | changes
+            await _change(interaction, _CHANNEL, changes)
+
+    @app_commands.command(name="role", description="Which roles may ask for dreams, or are hosts")
+    @app_commands.describe(
+        role="Which role",
+        what="What it may do",
+        may="Whether it may",
+        where="Where that holds",
+    )
+    @app_commands.choices(what=_ROLES, where=_PLACES)
+    async def role(
+        self,
+        interaction: Interaction,
+        role: discord.Role,
+        what: str,
+        may: bool = True,
+        where: str = _SERVER,
+    ) -> None:
+        """Put a role onto a list or take it off. Where a list is empty, everybody may."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            before = getattr(_present(interaction, where), what) or ()
+            after = [one for one in before if one != role.id] + ([role.id] if may else [])
+            await _change(interaction, where, {what: tuple(after)})
+
+    @app_commands.command(name="words", description="Which words are blocked in prompts")
+    @app_commands.describe(
+        add="Words to put onto the list, separated by commas; * at the end for all that begin so",
+        remove="Words to take off it, separated by commas",
+        which="Which list",
+        where="Where it holds",
+    )
+    @app_commands.choices(which=_LISTS, where=_PLACES)
+    async def words(
+        self,
+        interaction: Interaction,
+        add: app_commands.Range[str, 1, 2000] | None = None,
+        remove: app_commands.Range[str, 1, 2000] | None = None,
+        which: str = "blocked_words",
+        where: str = _SERVER,
+    ) -> None:
+        """Show a list of words, or change it."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            before = getattr(_present(interaction, where), which)
+            if add is None and remove is None:
+                await tell(
+                    interaction, f"||{_listed(before)}||" if before else "The list is empty."
+                )
+                return
+            gone = {word.casefold() for word in _split(remove)}
+            kept = [word for word in before if word not in gone]
+            await _change(interaction, where, {which: (*kept, *_split(add))})
+
+
+async def setup(bot: Client) -> None:
+    """Add the commands to a client that loads them by this module's name."""
+    await bot.add_cog(SettingsCog())
+
+
+def _given(**changes: Any) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def _split(text: str | None) -> list[str]:
+    return [word for part in (text or "").split(",") if (word := part.strip())]
+
+
+def _present(interaction: Interaction, where: str) -> GuildSettings | ChannelSettings:
+    guild_id, channel_id = channel_of(interaction)
+    settings = front_of(interaction).settings
+    if where == _SERVER:
+        return settings.guild(guild_id)
+    return settings.channel(guild_id, channel_id)
+
+
+async def _change(interaction: Interaction, where: str, changes: dict[str, Any]) -> None:
+    if not changes:
+        raise InvalidRequestError("settings", "Say what is to change: give an option.")
+    guild_id, channel_id = channel_of(interaction)
+    settings, person = front_of(interaction).settings, person_of(interaction)
+    if where == _SERVER:
+        await settings.change_guild(guild_id, person, **changes)
+    else:
+        await settings.change_channel(guild_id, channel_id, person, **changes)
+    parent_id = getattr(interaction.channel, "parent_id", None)
+    here = settings.effective(guild_id, channel_id, parent_id)
+    await tell(interaction, f"Changed. In this channel now:\n{_told(here)}")
+
+
+def _told(here: Effective) -> str:
+    """Tell what holds in a channel. Blocked words are only counted: others may look on."""
+
+    def limit(count: int) -> str:
+        return str(count) if count else "as the machine allows"
+
+    def roles(role_ids: tuple[int, ...], nobody: str) -> str:
+        return ", ".join(f"<@&{role_id}>" for role_id in role_ids) or nobody
+
+    adult = "in age-restricted channels" if here.nsfw is Nsfw.CHANNEL else "nowhere"
+    lines = [
+        f"Dreams may be asked for: **{_yes(here.dreaming)}**",
+        f"By: {roles(here.allowed_role_ids, 'everybody')}",
+        f"Hosts: {roles(here.host_role_ids, 'who may manage messages')}",
+        f"/explore: **{_yes(here.explore)}**",
+        f"On the wall: **{_yes(here.published)}**",
+        f"Words for adults: **{adult}**",
+        f"Blocked words: **{len(here.blocked_words)}**, exceptions: **{len(here.allowed_words)}**",
+        f"Waiting for a person: **{limit(here.per_person)}**, "
+        f"in the channel: **{limit(here.per_channel)}**",
+        f"For a person in an hour: **{limit(here.per_hour)}**",
+        f"Pictures in one ask: **{limit(here.max_count)}**",
+    ]
+    return shorten("\n".join(lines), 1800)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _listed(terms: tuple[str, ...]) -> str:
+    shown = ", ".join(words.plain(term, 60) for term in terms[:_MAX_SHOWN_WORDS])
+    rest = len(terms) - _MAX_SHOWN_WORDS
+    return shown if rest <= 0 else f"{shown} … and {rest} more"
+
+
+def _check_manages(interaction: Interaction) -> None:
+    # The command's default permission can be changed in the server's settings; what is set here
+    # binds everybody, so it is asked for here as well.
+    if not interaction.permissions >= discord.Permissions(manage_guild=True):
+        raise ForbiddenError("Only who may manage this server changes its settings.")
