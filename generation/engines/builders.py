@@ -16,10 +16,14 @@ from generation.engine import Engine, EngineError
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
+from generation.engines.generators import build_biggan_clip, build_dvae_clip, build_siren_clip
+from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
+from generation.models.guided import GuidedUNet
+from generation.models.guided import load as load_guided
 from generation.models.library import Library
 from generation.models.vqgan import VQGAN, config_of_taming
 from generation.protocol import EngineInfo, ModelInfo
@@ -36,8 +40,13 @@ def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[st
     if perceptors.names:
         engines.append(_vqgan_clip(library, perceptors, where, exact))
         engines.append(_fourier_clip(perceptors, where, exact))
+        engines.append(build_siren_clip(perceptors, where, exact=exact))
+        engines.append(build_biggan_clip(library, perceptors, where, exact=exact))
+        engines.append(build_dvae_clip(library, perceptors, where, exact=exact))
         engines.append(build_strokes_clip(perceptors, where, exact=exact))
         engines.append(build_stylegan_clip(library, perceptors, where, exact=exact))
+    if perceptors.names:
+        engines.append(_guided(library, perceptors, where, exact))
     engines.append(build_upscaler(library, where, exact=exact))
     return {engine.info.name: engine for engine in engines if _can_draw(engine)}
 
@@ -183,6 +192,35 @@ def _fourier_clip(
         return FourierCanvas(device)
 
     return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+
+
+def _guided(
+    library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
+) -> GuidedDiffusionEngine:
+    info = EngineInfo(
+        name="guided-diffusion",
+        title="CLIP-guided diffusion",
+        models=library.models("guided"),
+        default_width=256,
+        default_height=256,
+        min_side=64,
+        max_side=1024,
+        max_pixels=_max_pixels(device),
+        size_multiple=64,
+        default_steps=250 if device.type != "cpu" else 50,
+        max_steps=1000,
+        guidance=1000.0,
+        max_guidance=50_000.0,
+        takes_init=True,
+        takes_negative=True,
+        steerable=True,
+        options=guided_options(perceptors.names, cutouts=16),
+    )
+
+    def load_network(name: str) -> GuidedUNet:
+        return load_guided(library.weights(name))
+
+    return GuidedDiffusionEngine(info, load_network, perceptors, device=device, exact=exact)
 
 
 def _preferred(models: tuple[ModelInfo, ...], device: torch.device) -> tuple[ModelInfo, ...]:
