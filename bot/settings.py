@@ -85,6 +85,10 @@ class Effective(GuildSettings, frozen=True, kw_only=True):
 
 
 _ADDED = ("blocked_words", "allowed_words")
+_INHERITED: dict[type, frozenset[str]] = {
+    GuildSettings: frozenset(),
+    ChannelSettings: frozenset(ChannelSettings.__struct_fields__) - frozenset(_ADDED),
+}
 S = TypeVar("S", GuildSettings, ChannelSettings)
 
 
@@ -218,7 +222,7 @@ def _decode(text: str, kind: type[S]) -> S:
 def _changed(before: S, changes: Mapping[str, Any]) -> S:
     values: dict[str, Any] = {}
     fields = before.__struct_fields__
-    inherited = set(fields) - set(_ADDED) if isinstance(before, ChannelSettings) else set()
+    inherited = _INHERITED[type(before)]
     for name, value in changes.items():
         if name not in fields:
             raise InvalidRequestError(name, f"There is no setting called “{clean(name)[:40]}”.")

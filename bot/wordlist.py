@@ -65,12 +65,14 @@ _SHORT_WORDS = "aio"  # letters that are words, and may stand before or after on
 class Words:
     """A list of terms, made ready to be looked for. Make one with `Words.of`.
 
-    `phrases` are found as whole words, `beginnings` at the beginning of words, and those that
+    `phrases` are found as whole words, `prefixes` are how they begin and `beginners` their first
+    words; `beginnings` are found at the beginning of words, and those that
     stand `anywhere` even within words; `held` are single words without doubled letters.
     """
 
     phrases: frozenset[_Phrase] = frozenset()
     prefixes: frozenset[_Phrase] = frozenset()
+    beginners: frozenset[str] = frozenset()
     beginnings: tuple[str, ...] = ()
     anywhere: tuple[str, ...] = ()
     held: frozenset[str] = frozenset()
@@ -98,6 +100,8 @@ class Words:
         for begin, first in enumerate(readings):
             if any(self._alone(reading) for reading in first):
                 yield range(begin, begin + 1)
+            if self.beginners.isdisjoint(first):
+                continue
             phrases: list[_Phrase] = [()]
             for end in range(begin, len(readings)):
                 phrases = [
@@ -173,6 +177,7 @@ def _made(terms: tuple[str, ...]) -> Words:
         prefixes=frozenset(
             phrase[:length] for phrase in phrases for length in range(1, len(phrase) + 1)
         ),
+        beginners=frozenset(phrase[0] for phrase in phrases),
         beginnings=tuple(sorted(beginnings)),
         anywhere=tuple(sorted(anywhere)),
         held=frozenset(_DOUBLED.sub(r"\1", phrase[0]) for phrase in phrases if len(phrase) == 1),
@@ -180,10 +185,12 @@ def _made(terms: tuple[str, ...]) -> Words:
     )
 
 
-def words_of(text: str) -> list[str]:
+@lru_cache(maxsize=256)
+def words_of(text: str) -> _Phrase:
     """Return a text's words as they stand, but for case and forms of the same letter."""
     visible = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
-    return _WORD.findall(unicodedata.normalize("NFKC", visible.translate(_BOXED)).casefold())
+    text = unicodedata.normalize("NFKC", visible.translate(_BOXED)).casefold()
+    return tuple(_WORD.findall(text))
 
 
 @lru_cache(maxsize=4096)
@@ -214,13 +221,13 @@ def _runs_of_letters(words: Sequence[str], spared: set[int]) -> Iterator[str]:
             run, letters = "", 0
 
 
-def _spared(words: Sequence[str], exceptions: tuple[str, ...]) -> set[int]:
+def _spared(words: _Phrase, exceptions: tuple[str, ...]) -> set[int]:
     """Return which words of a text are within an exception, as that is written."""
     spared: set[int] = set()
     by_first = _by_first_word(exceptions)
     for begin, word in enumerate(words):
         for wanted in by_first.get(word, ()):
-            if tuple(words[begin : begin + len(wanted)]) == wanted:
+            if words[begin : begin + len(wanted)] == wanted:
                 spared.update(range(begin, begin + len(wanted)))
     return spared
 
@@ -229,7 +236,7 @@ def _spared(words: Sequence[str], exceptions: tuple[str, ...]) -> set[int]:
 def _by_first_word(exceptions: tuple[str, ...]) -> dict[str, tuple[_Phrase, ...]]:
     found: defaultdict[str, tuple[_Phrase, ...]] = defaultdict(tuple)
     for exception in exceptions:
-        words = tuple(words_of(exception))
+        words = words_of(exception)
         if words:
             found[words[0]] += (words,)
     return dict(found)

@@ -196,6 +196,11 @@ class Services:
         )
         return job
 
+    async def draw_late(self, dream_id: str) -> None:
+        """Report a picture of a dream that is no longer asked for."""
+        job = next(job for job in reversed(self.drawer.submitted) if job.id == dream_id)
+        await self.dreams.on_message(finished(job))
+
     async def draw(self, dream_id: str, colour: str = "red") -> None:
         job = await self.begin(dream_id)
         await self.dreams.on_message(finished(job, colour))
