@@ -30,9 +30,9 @@ from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
-from bot.translations import Translations
 from bot.network import UNREACHABLE
 from bot.shards import IdentifyPace, install
+from bot.translations import Translations
 
 log = logging.getLogger(__name__)
 

@@ -25,12 +25,12 @@ async def sync_if_changed(tree: app_commands.CommandTree[Any], store: Store) -> 
         discord.HTTPException, or one of UNREACHABLE: Discord did not take them; the next start
             tries again.
     """
-    fingerprint = await _fingerprint(tree)
-    if await facts.get(store, KNOWN) == fingerprint:
+    present = await fingerprint(tree)
+    if await facts.get(store, KNOWN) == present:
         return False
     await tree.sync()
     async with store.write() as connection:
-        await facts.put(connection, KNOWN, fingerprint)
+        await facts.put(connection, KNOWN, present)
     return True
 
 
@@ -47,7 +47,7 @@ async def try_to_sync(tree: app_commands.CommandTree[Any], store: Store) -> None
         )
 
 
-async def _fingerprint(tree: app_commands.CommandTree[Any]) -> str:
+async def fingerprint(tree: app_commands.CommandTree[Any]) -> str:
     """Return what is the same for the same commands of the same application."""
     commands = tree.get_commands()
     if tree.translator is not None:

@@ -1,17 +1,16 @@
 """What the commands are called in other languages than English.
 
-`bot/data/de.toml` and `fr.toml` have a table for each command, under its full name: the key
-`command` is the command itself, the others are its options; each is a name and a description. The
-tables `menus` and `choices` translate the names of context menus and of choices.
+`bot/data/de.toml` and `fr.toml` hold the texts: the names of commands under their full English
+names, the names of options, menus and choices under theirs, and descriptions under the English
+text itself, so that one that was changed cannot keep an old translation.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tomllib
-from collections.abc import Mapping
 from importlib import resources
 
+import msgspec
 from discord import Locale
 from discord.app_commands import (
     Choice,
@@ -19,21 +18,18 @@ from discord.app_commands import (
     ContextMenu,
     Group,
     Parameter,
-    TranslationContextLocation,
     TranslationContextTypes,
     Translator,
     locale_str,
 )
+from discord.app_commands import TranslationContextLocation as Location
 
 LANGUAGES = {Locale.german: "de", Locale.french: "fr"}
-Key = tuple[str, str, int]
-"""A table, what it has in it, and which of its texts: 0 for the name, 1 for the description."""
-
-_NAMES = (
-    TranslationContextLocation.command_name,
-    TranslationContextLocation.group_name,
-    TranslationContextLocation.parameter_name,
-    TranslationContextLocation.choice_name,
+Texts = dict[str, dict[str, str]]
+_DESCRIPTIONS = (
+    Location.command_description,
+    Location.group_description,
+    Location.parameter_description,
 )
 
 
@@ -41,7 +37,7 @@ class Translations(Translator):
     """Translates the tree's strings; English is as it stands in the code."""
 
     def __init__(self) -> None:
-        self._texts: dict[Locale, Mapping[Key, str]] = {}
+        self._texts: dict[Locale, Texts] = {}
 
     async def load(self) -> None:
         """Read the languages."""
@@ -52,32 +48,30 @@ class Translations(Translator):
         self, string: locale_str, locale: Locale, context: TranslationContextTypes
     ) -> str | None:
         """Return a string in a language, None where it has to be in English."""
-        texts = self._texts.get(locale)
-        key = key_of(context)
-        return None if texts is None or key is None else texts.get(key)
+        place = place_of(string, context)
+        if place is None or locale not in self._texts:
+            return None
+        table, name = place
+        return self._texts[locale].get(table, {}).get(name)
 
 
-def key_of(context: TranslationContextTypes) -> Key | None:
-    """Return under which key a string's translation stands, None where it has none."""
-    which = 0 if context.location in _NAMES else 1
+def place_of(string: locale_str, context: TranslationContextTypes) -> tuple[str, str] | None:
+    """Return the table and the name under which a string's translation stands."""
+    if context.location in _DESCRIPTIONS:
+        return "descriptions", string.message
     match context.data:
         case ContextMenu(name=name):
-            return "menus", name, 0
+            return "menus", name
         case Command(qualified_name=name) | Group(qualified_name=name):
-            return name, "command", which
-        case Parameter(command=command, name=name):
-            return command.qualified_name, name, which
+            return "commands", name
+        case Parameter(display_name=name):
+            return "options", name
         case Choice(name=name):
-            return "choices", name, 0
+            return "choices", name
     return None
 
 
-def read_texts(language: str) -> dict[Key, str]:
-    """Return all texts of a language. May block."""
-    text = resources.files("bot").joinpath(f"data/{language}.toml").read_text(encoding="utf-8")
-    texts: dict[Key, str] = {}
-    for table, entries in tomllib.loads(text).items():
-        for name, found in entries.items():
-            for which, one in enumerate([found] if isinstance(found, str) else found):
-                texts[table, name, which] = one
-    return texts
+def read_texts(language: str) -> Texts:
+    """Return all texts of a language, by table and name. May block."""
+    data = resources.files("bot").joinpath(f"data/{language}.toml").read_bytes()
+    return msgspec.toml.decode(data, type=Texts)
