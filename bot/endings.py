@@ -13,8 +13,8 @@ from bot.active import Active
 from bot.disk import TROUBLE, DiskWatch
 from bot.ids import now_ms
 from bot.library import Library
-from bot.model import Dream, DreamState, EventKind, Image, Person
-from bot.store import Store, events, images, people
+from bot.model import Act, Dream, DreamState, EventKind, Image, Person
+from bot.store import Store, events, images, moderation, people
 from bot.store import dreams as rows
 from generation.protocol import Finished
 
@@ -128,6 +128,17 @@ class Endings:
                     person_id=who.id,
                     payload=payload,
                 )
+                if who.id != dream.person.id and dream.guild_id is not None:
+                    await moderation.append(
+                        connection,
+                        Act.CANCELLED,
+                        dream.guild_id,
+                        who,
+                        at_ms,
+                        person=dream.person,
+                        dream_id=dream.id,
+                        channel_id=dream.channel_id,
+                    )
         return first
 
     async def without_picture_surely(

@@ -106,7 +106,8 @@ async def draw_like(
     """
     front, first = front_of(interaction), dreams[0]
     recipe, library = first.recipe, front.library
-    also = await permit(interaction, prompt=f"{prompt}\n{recipe.negative}", count=len(dreams))
+    # What is not to be drawn is judged as it is accepted, without what the theme brings along.
+    also = await permit(interaction, prompt=prompt, count=len(dreams))
     own_theme = await front.themes.by_id(first.theme_id)
     negative = recipe.negative.removesuffix(own_theme.negative).rstrip(", ")
     request = DreamRequest(

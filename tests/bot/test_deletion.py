@@ -114,6 +114,15 @@ async def test_only_its_author_or_a_moderator_of_its_server_deletes_a_dream(
         assert len(await s.moderation.log(GUILD)) == 1, "one's own is nobody's act of moderation"
 
 
+async def test_a_moderator_who_ends_a_dream_is_in_the_log(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        own, other = await s.dreams.ask(request(count=2, guild_id=GUILD, channel_id=70))
+        await s.dreams.cancel(own.id, Actor(ANN, guild_id=GUILD))
+        await s.dreams.cancel(other.id, Actor(BOB, guild_id=GUILD, moderates=True))
+        (entry,) = await s.moderation.log(GUILD)
+        assert (entry.act, entry.by, entry.dream_id) == (Act.CANCELLED, BOB, other.id)
+
+
 async def test_an_unfinished_dream_ends_as_it_is_deleted(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         (dream,) = await s.dreams.ask(request("a secret fox"))
@@ -191,6 +200,17 @@ async def test_a_picture_goes_also_where_another_dream_started_from_it(tmp_path:
         failed = await s.dreams.wait(waiting.id)
         assert failed.state is DreamState.FAILED
         assert "no longer kept" in failed.reason
+
+
+async def test_no_copy_of_a_picture_outlives_it(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        first = await draw(s)
+        downloaded = await s.library.read(sha_of(first))
+        child = await draw(s, "a bird", "green", init=downloaded, strength=0.5)
+        assert child.recipe.init_sha256 == sha_of(first)
+        await s.dreams.delete(first.id, Actor(ANN))
+        assert files(tmp_path) == picture_files(child)
+        assert not (await s.dreams.get(child.id)).init_kept
 
 
 async def test_an_upload_goes_with_the_last_dream_that_started_from_it(tmp_path: Path) -> None:
