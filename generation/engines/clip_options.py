@@ -27,6 +27,7 @@ class ClipSettings:
     init_weight: float
     start: str
     tries: int = 1
+    averaging: float = 0.0
     own: Mapping[str, Setting] = field(default_factory=dict)
 
     @classmethod
@@ -47,6 +48,7 @@ class ClipSettings:
             init_weight=float(values.get("init_weight", 0.0)),
             start=str(values.get("start", "chance")),
             tries=int(values.get("tries", 1)),
+            averaging=float(values.get("averaging", 0.0)),
             own={name: value for name, value in values.items() if name not in shared},
         )
 
@@ -61,13 +63,14 @@ def clip_options(
     cut_pow: float = 1.0,
     starts: tuple[str, ...] = STARTS,
     tries: int = 1,
+    averaging: float = 0.0,
 ) -> tuple[OptionInfo, ...]:
     """Return the settings that every canvas has, with defaults that suit one of them.
 
-    `starts` are those that the canvas can make. With more than one of `tries` there is a setting
-    for it.
+    `starts` are those that the canvas can make; without any, it has no start picture to hold on to
+    either. With more than one of `tries`, or some `averaging`, there is a setting for it.
     """
-    options = (
+    return (
         OptionInfo(
             name="perceptor",
             help="The CLIP model that judges the picture.",
@@ -99,9 +102,17 @@ def clip_options(
             name="learning_rate",
             help="How far each step goes. Large is wild, small is gentle.",
             default=learning_rate,
-            minimum=0.0001,
+            minimum=0.000001,
             maximum=2.0,
         ),
+        *(_start_options(start, starts) if starts else ()),
+        *((_tries_option(tries),) if tries > 1 else ()),
+        *((_averaging_option(averaging),) if averaging else ()),
+    )
+
+
+def _start_options(start: str, starts: tuple[str, ...]) -> tuple[OptionInfo, ...]:
+    return (
         OptionInfo(
             name="init_weight",
             help="How strongly a given start picture holds on, most at first. "
@@ -118,15 +129,24 @@ def clip_options(
             choices=starts,
         ),
     )
-    if tries == 1:
-        return options
-    return (
-        *options,
-        OptionInfo(
-            name="tries",
-            help="How many random starts it looks at, to go on with the one nearest the prompt.",
-            default=tries,
-            minimum=1,
-            maximum=256,
-        ),
+
+
+def _tries_option(tries: int) -> OptionInfo:
+    return OptionInfo(
+        name="tries",
+        help="How many random starts it looks at, to go on with the one nearest the prompt.",
+        default=tries,
+        minimum=1,
+        maximum=256,
+    )
+
+
+def _averaging_option(averaging: float) -> OptionInfo:
+    return OptionInfo(
+        name="averaging",
+        help="How much the crops are judged as one, by the average of what CLIP sees in them, "
+        "and not each by itself.",
+        default=averaging,
+        minimum=0.0,
+        maximum=1.0,
     )

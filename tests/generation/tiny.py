@@ -11,11 +11,16 @@ import torch
 from torch import Tensor
 
 from generation.canvases.base import Canvas
+from generation.canvases.biggan import BigGANCanvas, biggan_options
+from generation.canvases.dvae import DVAECanvas
 from generation.canvases.fourier import FourierCanvas
+from generation.canvases.siren import SirenCanvas, siren_options
 from generation.canvases.vqgan import VQGANCanvas
 from generation.clip.perceptor import Perceptor
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
+from generation.models.biggan import BigGAN, BigGANConfig
+from generation.models.dvae import DVAE, DVAEConfig
 from generation.models.vqgan import VQGAN, VQGANConfig
 from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Setting
 
@@ -63,6 +68,53 @@ def vqgan() -> VQGAN:
     return model
 
 
+BIGGAN = BigGANConfig(
+    latent_dim=8, classes=10, widths=(32, 32, 16, 16, 8), attention=2, statistics=51
+)
+
+
+def biggan_weights() -> dict[str, Tensor]:
+    """Return random weights in the published layout, with spectral norm in three parts."""
+    random = torch.Generator().manual_seed(2)
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in BigGAN(BIGGAN).state_dict().items()}
+    weights: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        stem, _, kind = name.rpartition(".")
+        value = torch.randn(shape, generator=random)
+        if kind == "weight" and stem not in ("embeddings", "generator.bn"):
+            left, _, right = torch.linalg.svd(value.flatten(1), full_matrices=False)
+            weights[f"{name}_orig"] = value
+            weights[f"{name}_u"], weights[f"{name}_v"] = left[:, 0].clone(), right[0].clone()
+        elif kind == "running_vars":
+            weights[name] = 0.5 + value.square()
+        else:
+            weights[name] = 0.3 * value
+    return weights
+
+
+@functools.cache
+def biggan() -> BigGAN:
+    return BigGAN.from_weights(biggan_weights())
+
+
+def dvae_weights(*, blocks: int = 1) -> dict[str, Tensor]:
+    """Return random weights, their names as OpenAI's behind `encoder.` and `decoder.`."""
+    random = torch.Generator().manual_seed(4)
+    config = DVAEConfig(encoder_width=8, decoder_width=8, embed_dim=8, blocks=blocks, codes=32)
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in DVAE(config).state_dict().items()}
+    return {
+        name: torch.randn(shape, generator=random) * (1.5 / max(1, shape[1:].numel())) ** 0.5
+        for name, shape in shapes.items()
+    }
+
+
+@functools.cache
+def dvae() -> DVAE:
+    return DVAE.from_weights(dvae_weights())
+
+
 class Perceptors:
     """One perceptor, shared."""
 
@@ -76,10 +128,22 @@ class Perceptors:
 
 
 def make_canvas(model: str) -> Canvas:
-    return FourierCanvas(CPU) if model == "fourier" else VQGANCanvas(vqgan(), CPU)
+    if model == "fourier":
+        return FourierCanvas(CPU)
+    if model == "siren":
+        return SirenCanvas(CPU)
+    if model == "biggan":
+        return BigGANCanvas(biggan(), CPU)
+    return DVAECanvas(dvae(), CPU) if model == "dvae" else VQGANCanvas(vqgan(), CPU)
 
 
-def engine(model: str = "vqgan", *, exact: bool = False) -> ClipSteeredEngine:
+_RATES = {"siren": 0.001, "biggan": 0.07, "dvae": 0.1}
+_OWN = {"siren": siren_options(layers=3, units=16), "biggan": biggan_options()}
+
+
+def engine(
+    model: str = "vqgan", *, exact: bool = False, averaging: float = 0.0
+) -> ClipSteeredEngine:
     info = EngineInfo(
         name="tiny-clip",
         title="Tiny",
@@ -96,8 +160,16 @@ def engine(model: str = "vqgan", *, exact: bool = False) -> ClipSteeredEngine:
         takes_negative=True,
         steerable=True,
         continues=True,
-        options=clip_options(
-            Perceptors.names, cutouts=4, kind="classic", learning_rate=0.3, start="chance"
+        options=(
+            *clip_options(
+                Perceptors.names,
+                cutouts=4,
+                kind="classic",
+                learning_rate=_RATES.get(model, 0.3),
+                start="chance",
+                averaging=averaging,
+            ),
+            *_OWN.get(model, ()),
         ),
     )
     return ClipSteeredEngine(info, make_canvas, Perceptors(), device=CPU, exact=exact)
