@@ -53,6 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     steer.add_argument("--into", required=True, help="the contact sheet's file")
     export = steps.add_parser("export", help="write trained models into the repository")
     export.add_argument("models", nargs="*", default=["clip", "vqgan", "diffusion"])
+    export.add_argument(
+        "--from", dest="source", type=Path, help="folder that `gpu` wrote, instead of the cache"
+    )
+    gpu = steps.add_parser("gpu", help="unpack, compose and train everything, in timed calls")
+    gpu.add_argument("--minutes", type=float, required=True, help="wall time of this call")
+    gpu.add_argument("--plan", type=float, default=26, help="training of all calls, minutes")
+    gpu.add_argument("--out", type=Path, required=True, help="folder for weights and logs")
+    gpu.add_argument("--packs", type=Path, required=True, help="folder with the packs")
+    gpu.add_argument("--from", dest="start", type=Path, help="folder of an earlier call's --out")
+    gpu.add_argument("--square", type=int, default=48, help="shards of 128 x 128 px")
+    gpu.add_argument("--oblong", type=int, default=4, help="shards each of the oblong shapes")
+    gpu.add_argument("--count", type=int, default=1000, help="examples a shard")
+    gpu.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    gpu.add_argument("--seed", type=int, default=0)
     return parser
 
 
@@ -102,7 +116,20 @@ def main() -> None:
         case "export":
             from training.export import export
 
-            export(options.models)
+            export(options.models, options.source)
+        case "gpu":
+            from training import gpu
+
+            data = gpu.Data(options.square, options.oblong, options.count, options.workers)
+            gpu.run(
+                options.minutes,
+                options.plan,
+                options.out,
+                options.packs,
+                start=options.start,
+                data=data,
+                seed=options.seed,
+            )
 
 
 def _train(options: argparse.Namespace) -> None:

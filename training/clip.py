@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from generation.starter import clip_config, clip_tokenizer
 from generation.starter.text import token_states, tokenize
 from training.optim import optimiser_for, set_rate
-from training.shards import HELD_OUT, Shards
+from training.shards import HELD_OUT, Feed, Shards
 from training.shipped import distilled, shipped_distiller
 from training.state import Average, Stretch, autocast, device, schedule
 from training.text_tower import Distiller
 
 _LR = 1.2e-3
+CPU_BATCH, GPU_BATCH = 256, 2048
 _ROBUST_FROM = 0.5
 _PATCH_DROPOUT = 0.4
 _EPSILON = 1.0
@@ -35,7 +36,7 @@ _ASCENT_STEPS = 2
 _SOFT = 0.25
 _TEACHER_SCALE = 14.0
 _ADAMW = ("*embedding*", "*conv1*", "*logit_scale*", "*positional*", "*.proj", "text_projection")
-_FROZEN = ("token_embedding*", "transformer*", "positional_embedding", "ln_final*")
+FROZEN = ("token_embedding*", "transformer*", "positional_embedding", "ln_final*")
 
 
 def augment(images: Tensor, rng: np.random.Generator, mirror: Tensor, size: int = 64) -> Tensor:
@@ -91,7 +92,7 @@ def soft_targets(meaning: Tensor) -> Tensor:
 def caption_states(
     distiller: Distiller, captions: list[str], where: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return every caption's pooled state [N, width] and its meaning [N, 384], in float16."""
+    """Return captions' pooled states [N, width] and meanings [N, 384], float16 on the device."""
     tokenizer = clip_tokenizer()
     states, meanings = [], []
     for start in range(0, len(captions), 512):
@@ -101,8 +102,8 @@ def caption_states(
             found = token_states(distiller.clip, tokens)
             pooled = found[torch.arange(len(tokens)), tokens.argmax(-1)]
             meaning = F.normalize(distiller.pooled_head(pooled).float(), dim=-1)
-        states.append(pooled.half().cpu())
-        meanings.append(meaning.half().cpu())
+        states.append(pooled.half())
+        meanings.append(meaning.half())
     return torch.cat(states), torch.cat(meanings)
 
 
@@ -114,9 +115,7 @@ class Trainer:
         self.where, self.clip = where, clip.to(where)
         self.rng = np.random.default_rng(seed + 3)
         self.mean = torch.full((1, 3, 1, 1), 0.5, device=where)
-        self.optimiser = optimiser_for(
-            self.clip, _LR, adamw=_ADAMW, skip=_FROZEN, weight_decay=0.05
-        )
+        self.optimiser = optimiser_for(self.clip, _LR, adamw=_ADAMW, skip=FROZEN, weight_decay=0.05)
         self.average = Average(self.clip, 0.998)
 
     def image_vectors(self, views: Tensor) -> Tensor:
@@ -182,9 +181,7 @@ def retrieval(
     image = torch.cat(
         [trainer.image_vectors(part.to(trainer.where)) for part in torch.split(views, 100)]
     )
-    text = F.normalize(
-        states[:count].float().to(trainer.where) @ trainer.clip.text_projection, dim=-1
-    )
+    text = F.normalize(states[:count].float() @ trainer.clip.text_projection, dim=-1)
     order = (image @ text.T).argsort(1, descending=True)
     own = torch.arange(count, device=order.device)[:, None]
     trainer.clip.train(was)
@@ -194,16 +191,19 @@ def retrieval(
     }
 
 
-def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 256,
-          name: str = "clip", shipped: bool = False) -> None:  # fmt: skip
+def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
+          name: str = "clip", shipped: bool = False) -> Stretch:  # fmt: skip
     """Train for a stretch; go on from the last one. Another name and seed make a judge.
 
-    ``shipped`` starts the image tower from the weights in the repository.
+    ``shipped`` starts the image tower from the weights in the repository; ``batch`` by default
+    suits the device.
     """
     where = device()
+    batch = batch or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
     torch.manual_seed(seed)
     distiller = shipped_distiller().to(where).eval() if shipped else distilled(where)
     shards, held_out = Shards("square"), Shards("square", [HELD_OUT])
+    feed = Feed(shards, where)
     states, meanings = caption_states(distiller, shards.captions, where)
     held_out_states, _ = caption_states(distiller, held_out.captions[:500], where)
     if not shipped:
@@ -217,7 +217,8 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 25
     saved = stretch.resume()
     if saved:
         trainer.clip.load_state_dict(saved["model"])
-        trainer.optimiser.load_state_dict(saved["optimiser"])
+        if "optimiser" in saved:
+            trainer.optimiser.load_state_dict(saved["optimiser"])
         trainer.average.values = {k: v.to(where) for k, v in saved["average"].items()}
         trainer.average.updates = saved["updates"]
     rng = np.random.default_rng(seed + 11 + stretch.step)
@@ -229,9 +230,9 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 25
     while stretch.running:
         chosen = rng.integers(0, len(shards), batch)
         index = torch.from_numpy(chosen)
-        images = torch.from_numpy(shards.batch(chosen)).permute(0, 3, 1, 2).float() / 255
-        losses = trainer.step(images.to(where), mirror[index], states[index].float().to(where),
-                              meanings[index].float().to(where), stretch.fraction)  # fmt: skip
+        on_device = index.to(where)
+        losses = trainer.step(feed.batch(chosen) / 255, mirror[index], states[on_device].float(),
+                              meanings[on_device].float(), stretch.fraction)  # fmt: skip
         stretch.advance(batch)
         if stretch.step % 100 == 0:
             losses |= retrieval(trainer, held_out, held_out_states)
@@ -239,6 +240,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 25
         if stretch.due():
             stretch.save(state())
     stretch.save(state())
+    return stretch
 
 
 def _drop_patches(clip: CLIP, share: float) -> None:

@@ -26,8 +26,9 @@ _DROPOUT = 0.1
 _ADAMW = ("stem_conv*", "head*", "from_position*", "from_time*", "to_shared*", "to_last*",
           "*modulation*", "*.scale", "to_patches*")  # fmt: skip
 CPU_MODEL: dict[str, Any] = {"width": 224, "depth": 6, "heads": 4, "hidden": 512, "stem_width": 40}
+GPU_MODEL: dict[str, Any] = {"width": 320, "depth": 10, "heads": 5, "hidden": 672, "stem_width": 64}
+"""17 M parameters: as many as the repository has room for at rest."""
 CPU_BATCH, GPU_BATCH = 128, 1024
-GPU_MODEL: dict[str, Any] = {"width": 384, "depth": 8, "heads": 6, "hidden": 896, "stem_width": 64}
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,11 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        if "optimiser" in state:
+            self.optimiser.load_state_dict(state["optimiser"])
         self.average.values = {k: v.to(self.where) for k, v in state["average"].items()}
         self.average.updates = state["updates"]
-        if state["device"] == self.where.type:  # devices' generators have states of their own
+        if state.get("device") == self.where.type:  # devices' generators have states of their own
             self.generator.set_state(state["generator"])
 
 
@@ -144,7 +146,7 @@ class Batches:
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
           model: dict[str, Any] | None = None, shipped: bool = False,
-          rate: float = 1.0) -> None:  # fmt: skip
+          rate: float = 1.0) -> Stretch:  # fmt: skip
     """Train for a stretch; go on from the last one, with the model that it had.
 
     Args:
@@ -181,3 +183,4 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         if stretch.due():
             stretch.save(trainer.state())
     stretch.save(trainer.state())
+    return stretch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from generation.models.compact import pack
 from generation.starter import CLIP_WEIGHTS, DIFFUSION_DIR, STARTER_DIR, VQGAN_WEIGHTS, clip_config
 from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
-from training import vqgan
+from training import carried, vqgan
 from training.state import latest
 from training.text_tower import RANK
 
@@ -30,7 +31,9 @@ def whole_embedding(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return merged
 
 
-def _saved(name: str) -> dict[str, Any] | None:
+def _saved(name: str, source: Path | None) -> dict[str, Any] | None:
+    if source is not None:
+        return carried.read(name, source)
     path = latest(name)
     if not path.exists():
         return None
@@ -38,9 +41,9 @@ def _saved(name: str) -> dict[str, Any] | None:
     return state
 
 
-def export_clip() -> str:
+def export_clip(source: Path | None) -> str:
     """Write starter-clip from the newest of its two trainings."""
-    both, text = _saved("clip"), _saved("clip-text")
+    both, text = _saved("clip", source), _saved("clip-text", None)
     if both is not None:
         state = whole_embedding(both["average"])
     elif text is not None:
@@ -56,9 +59,9 @@ def export_clip() -> str:
     return f"clip: {size / 2**20:.1f} MiB"
 
 
-def export_vqgan() -> str:
+def export_vqgan(source: Path | None) -> str:
     """Write starter-vqgan."""
-    saved = _saved("vqgan")
+    saved = _saved("vqgan", source)
     state = saved["average"] if saved else StarterVQGAN(vqgan.CONFIG).state_dict()
     config = STARTER_DIR / "vqgan" / "config.json"
     config.parent.mkdir(parents=True, exist_ok=True)
@@ -66,11 +69,11 @@ def export_vqgan() -> str:
     return f"vqgan: {pack(state, VQGAN_WEIGHTS, keep_fp16=_VQGAN_FP16) / 2**20:.1f} MiB"
 
 
-def export_diffusion() -> str:
+def export_diffusion(source: Path | None) -> str:
     """Write starter-diffusion as a diffusers folder with compact weights."""
     from generation.starter.pipeline import StarterPipeline
 
-    saved = _saved("diffusion")
+    saved = _saved("diffusion", source)
     if saved:
         model = StarterTransformer(**saved["config"])
         model.load_state_dict(saved["average"])
@@ -85,8 +88,19 @@ def export_diffusion() -> str:
     return f"diffusion: {size / 2**20:.1f} MiB"
 
 
-def export(names: list[str]) -> None:
-    """Write the named models (``clip``, ``vqgan``, ``diffusion``)."""
+def export(names: list[str], source: Path | None = None) -> None:
+    """Write the named models (``clip``, ``vqgan``, ``diffusion``).
+
+    Args:
+        names: which.
+        source: a folder that ``python -m training gpu`` wrote; without it, the cache.
+
+    Raises:
+        FileNotFoundError: the folder has no such model.
+        CarriedFormatError: it has a part of one.
+    """
     steps = {"clip": export_clip, "vqgan": export_vqgan, "diffusion": export_diffusion}
     for name in names:
-        print(steps[name](), flush=True)
+        if source is not None and carried.read(name, source) is None:
+            raise FileNotFoundError(f"{source} has no {name}-0.safetensors; export others")
+        print(steps[name](source), flush=True)

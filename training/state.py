@@ -45,17 +45,18 @@ class Stretch:
         self.step = 0
         self.samples = 0
         self._limit_s = minutes * 60
-        self._start = time.monotonic()
-        self._saved = self._start
+        self._made = self._start = self._saved = time.monotonic()
+        self._training = False
         self._logged: dict[str, list[float]] = {}
         self._log_samples, self._log_time = 0, self._start
-        self._stopped = False
+        self.stopped = False
+        """Whether somebody asked for an end before the time was up."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, _signal: int, _frame: object) -> None:
         """End the stretch after the step in hand, so that it is saved."""
-        self._stopped = True
+        self.stopped = True
 
     def resume(self) -> dict[str, Any] | None:
         """Return what the last stretch saved, or None at the very beginning."""
@@ -69,7 +70,7 @@ class Stretch:
     @property
     def seconds(self) -> float:
         """Training time of all stretches together."""
-        return self.before_s + time.monotonic() - self._start
+        return self.before_s + (time.monotonic() - self._start if self._training else 0.0)
 
     @property
     def fraction(self) -> float:
@@ -78,9 +79,17 @@ class Stretch:
 
     @property
     def running(self) -> bool:
-        """Whether this stretch has time left and the plan is not fulfilled."""
-        in_time = time.monotonic() - self._start < self._limit_s
-        return in_time and self.seconds < self.planned_s and not self._stopped
+        """Whether this stretch has time left and the plan is not fulfilled.
+
+        Training time counts from the first time that this is asked; the stretch's own limit from
+        when it was made, so that reading pictures does not make it late.
+        """
+        now = time.monotonic()
+        if not self._training:
+            self._training = True
+            self._start = self._log_time = now
+        in_time = now - self._made < self._limit_s
+        return in_time and self.seconds < self.planned_s and not self.stopped
 
     def advance(self, samples: int) -> None:
         """Count one step."""
@@ -132,11 +141,14 @@ class Average:
         """Move the average towards the model."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averaged, towards = [], []
         for key, value in model.state_dict().items():
             if value.dtype.is_floating_point:
-                self.values[key].lerp_(value.float(), 1 - decay)
+                averaged.append(self.values[key])
+                towards.append(value.float())
             else:
                 self.values[key] = value.clone()
+        torch._foreach_lerp_(averaged, towards, 1 - decay)
 
 
 def schedule(fraction: float, warmup: float = 0.02, decay_from: float = 0.6) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from generation.starter.autoencoder import StarterVQGAN
 from training.optim import optimiser_for, set_rate
 from training.perceptual import Perceptual
-from training.shards import Shards
+from training.shards import Feed, Shards
 from training.shipped import adopt, shipped_vqgan
 from training.state import Average, Stretch, autocast, device, schedule
 
@@ -43,6 +43,7 @@ _NOISE = 0.15
 _CALM = 0.003
 """Weight of the latents' mean square while nothing else bounds them."""
 _LR = 1e-3
+CPU_BATCH, GPU_BATCH = 12, 128
 _ADAMW = ("*conv_in*", "*decoder.conv_out*", "quantize*", "*quant_conv*")
 _PERCEPTUAL_SHARE = 0.34
 """How much of a batch the perceptual loss sees; it costs as much as the autoencoder."""
@@ -67,25 +68,28 @@ class PatchDiscriminator(nn.Module):
 
 
 class Crops:
-    """Seeded random crops of the composed pictures, now and then shrunk first."""
+    """Seeded random crops of the composed pictures, cut on their device, now and then shrunk."""
 
-    def __init__(self, shards: Shards, seed: int) -> None:
-        self.shards, self.rng = shards, np.random.default_rng(seed)
+    def __init__(self, feed: Feed, seed: int) -> None:
+        self.feed, self.rng = feed, np.random.default_rng(seed)
 
     def batch(self, count: int, side: int) -> Tensor:
         """Return [B, 3, side, side] in -1..1."""
-        whole = self.shards.batch(self.rng.integers(0, len(self.shards), count))
-        images = torch.from_numpy(whole).permute(0, 3, 1, 2)
-        crops = []
-        for image in images:
-            span = min(128, side if self.rng.random() < 0.6 else int(self.rng.integers(side, 129)))
-            top, left = self.rng.integers(0, 129 - span, 2)
-            crop = image[:, top : top + span, left : left + span].float()
-            if span != side:
-                crop = F.interpolate(crop[None], (side, side), mode="bilinear", antialias=True,
-                                     align_corners=False)[0]  # fmt: skip
-            crops.append(crop.flip(-1) if self.rng.random() < 0.5 else crop)
-        return torch.stack(crops) / 127.5 - 1
+        rng = self.rng
+        pictures = self.feed.batch(rng.integers(0, len(self.feed), count))
+        whole = pictures.shape[-1]
+        span = np.where(rng.random(count) < 0.6, side, rng.integers(side, whole + 1, count))
+        corner = np.floor(rng.random((2, count)) * (whole + 1 - span))
+        flip = np.where(rng.random(count) < 0.5, -1.0, 1.0)
+        theta = np.zeros((count, 2, 3), np.float32)
+        theta[:, 0, 0], theta[:, 1, 1] = flip * span / whole, span / whole
+        theta[:, :, 2] = ((2 * corner + span) / whole - 1).T
+        # Pixels are hit exactly where nothing shrinks; half the size averages two by two.
+        grid = F.affine_grid(
+            torch.from_numpy(theta).to(pictures), [count, 3, side, side], align_corners=False
+        )
+        crops = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+        return crops / 127.5 - 1
 
 
 def equivariant(latents: Tensor, images: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -136,12 +140,15 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.model.load_state_dict(state["model"])
-        self.critic.load_state_dict(state["critic"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        if "optimiser" in state:
+            self.critic.load_state_dict(state["critic"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+            self.usage = state["usage"].to(self.where)
+        else:  # carried: every code is given time to be used
+            self.usage.fill_(1.0)
         self.average.values = {k: v.to(self.where) for k, v in state["average"].items()}
         self.average.updates = state["updates"]
-        self.usage = state["usage"].to(self.where)
 
     @torch.no_grad()
     def freeze_encoder(self) -> None:
@@ -257,13 +264,15 @@ class Trainer:
         return loss.item()
 
 
-def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12,
-          shipped: bool = False) -> None:  # fmt: skip
+def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
+          shipped: bool = False) -> Stretch:  # fmt: skip
     """Train for a stretch; go on from the last one.
 
-    ``shipped`` starts from the weights in the repository.
+    ``shipped`` starts from the weights in the repository. ``batch`` is counted in crops of 64 px
+    and by default suits the device.
     """
     where = device()
+    batch = batch or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
     stretch = Stretch("vqgan", minutes, planned_minutes)
     trainer = Trainer(CONFIG, seed, where, Perceptual(_SLICES))
     saved = stretch.resume()
@@ -271,18 +280,19 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int = 12
         trainer.load(saved)
     elif shipped:
         adopt(trainer.model, trainer.average, shipped_vqgan())
-    crops = Crops(Shards("square"), seed + stretch.step)
-    quantising = stretch.fraction >= _QUANTISE_FROM
+    crops = Crops(Feed(Shards("square"), where), seed + stretch.step)
+    quantising = bool(saved and saved["quantising"])
     while stretch.running:
         tail = stretch.fraction > _TAIL_FROM and stretch.step % 2 == 0
         count, side = (max(4, batch // 4), 128) if tail else (batch, 64)
         if not quantising and stretch.fraction >= _QUANTISE_FROM:
             quantising = True
             trainer.freeze_encoder()
-            trainer.seed_codebook(crops.batch(32, 64).to(where) for _ in range(24))
-        losses = trainer.step(crops.batch(count, side).to(where), stretch.fraction)
+            trainer.seed_codebook(crops.batch(32, 64) for _ in range(24))
+        losses = trainer.step(crops.batch(count, side), stretch.fraction)
         stretch.advance(count)
         stretch.log(50, **losses)
         if stretch.due():
-            stretch.save(trainer.state())
-    stretch.save(trainer.state())
+            stretch.save(trainer.state() | {"quantising": quantising})
+    stretch.save(trainer.state() | {"quantising": quantising})
+    return stretch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,26 +14,13 @@ from generation.models.compact import is_compact, pack
 from generation.starter.pipeline import StarterPipeline, times
 from generation.starter.text import token_states, tokenize
 from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from tests.training import tiny
 from training import clip as clip_training
 from training import diffusion, vqgan
-from training.optim import optimiser_for, orthogonalised
+from training.optim import MuonAdamW, optimiser_for, orthogonalised
 from training.state import Average, Stretch, schedule
 
 _CPU = torch.device("cpu")
-_TINY: dict[str, Any] = {"width": 32, "depth": 4, "heads": 2, "hidden": 48, "stem_width": 8}
-_TINY_VQGAN = {
-    "embed_dim": 8, "n_embed": 32,
-    "ddconfig": {
-        "double_z": False, "z_channels": 8, "resolution": 32, "in_channels": 3, "out_ch": 3,
-        "ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [],
-        "dropout": 0.0, "norm_groups": 8,
-    },
-}  # fmt: skip
-
-
-class _NoDifference(nn.Module):
-    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return (images - targets).square().mean((1, 2, 3))
 
 
 def test_muon_updates_are_orthogonal() -> None:
@@ -42,6 +28,25 @@ def test_muon_updates_are_orthogonal() -> None:
     singular = torch.linalg.svdvals(orthogonalised(matrix).float())
     assert singular.min() > 0.5
     assert singular.max() < 1.5
+
+
+def test_muon_takes_matrices_of_a_shape_together_as_it_would_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((6, 4), (4, 6), (6, 4), (3, 2, 2, 1))
+    values = [torch.randn(shape, generator=generator) for shape in shapes]
+    grads = [torch.randn(shape, generator=generator) for shape in shapes]
+
+    def after(chosen: list[int]) -> list[torch.Tensor]:
+        parameters = [nn.Parameter(values[i].clone()) for i in chosen]
+        for i, parameter in zip(chosen, parameters, strict=True):
+            parameter.grad = grads[i].clone()
+        MuonAdamW([{"params": parameters, "muon": True, "lr": 0.1}]).step()
+        return [parameter.detach() for parameter in parameters]
+
+    together, alone = after([0, 1, 2, 3]), [after([i])[0] for i in range(4)]
+    for a, b, before in zip(together, alone, values, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+        assert not torch.allclose(a, before, atol=1e-2)
 
 
 def test_the_optimiser_fits_a_small_network() -> None:
@@ -60,7 +65,7 @@ def test_the_optimiser_fits_a_small_network() -> None:
 
 
 def test_vqgan_steps_lower_the_loss_before_and_after_quantisation() -> None:
-    trainer = vqgan.Trainer(_TINY_VQGAN, 0, _CPU, _NoDifference())
+    trainer = vqgan.Trainer(tiny.VQGAN, 0, _CPU, tiny.NoPerception())
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     images = nn.functional.avg_pool2d(images, 5, 1, 2)
     losses = [trainer.step(images, 0.1)["pixel"] for _ in range(12)]
@@ -82,14 +87,14 @@ def _flow_batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def test_diffusion_learns_and_resumes_to_the_same_weights() -> None:
-    whole = diffusion.Trainer(_TINY, 0, _CPU)
+    whole = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU)
     losses = [whole.step(*_flow_batch(step % 2), 0.3)["loss"] for step in range(20)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
-    halves = diffusion.Trainer(_TINY, 0, _CPU)
+    halves = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU)
     for step in range(10):
         halves.step(*_flow_batch(step % 2), 0.3)
-    resumed = diffusion.Trainer(_TINY, 9, _CPU)
+    resumed = diffusion.Trainer(tiny.DIFFUSION, 9, _CPU)
     resumed.load(halves.state())
     for step in range(10, 20):
         resumed.step(*_flow_batch(step % 2), 0.3)
@@ -98,7 +103,7 @@ def test_diffusion_learns_and_resumes_to_the_same_weights() -> None:
 
 
 def test_a_picture_does_not_depend_on_who_shares_its_batch() -> None:
-    model = StarterTransformer(**_TINY).eval()
+    model = StarterTransformer(**tiny.DIFFUSION).eval()
     nn.init.normal_(model.head.weight, std=0.1)
     latents, states, mask = _flow_batch(0)
     mask[0, 3:] = False
@@ -110,14 +115,14 @@ def test_a_picture_does_not_depend_on_who_shares_its_batch() -> None:
 
 
 def test_the_network_refuses_odd_latents() -> None:
-    model = StarterTransformer(**_TINY)
+    model = StarterTransformer(**tiny.DIFFUSION)
     latents, states, mask = _flow_batch(0)
     with pytest.raises(ValueError, match="multiples of 16 px"):
         model(latents[..., :5], torch.zeros(4), states, mask)
 
 
 def test_pipeline_saves_and_loads_plain_and_compact(tmp_path: Path) -> None:
-    model = StarterTransformer(**_TINY, latent_mean=[0.5] * 8).eval()
+    model = StarterTransformer(**tiny.DIFFUSION, latent_mean=[0.5] * 8).eval()
     nn.init.normal_(model.head.weight, std=0.1)
     StarterPipeline(model).save_pretrained(tmp_path / "plain")
     plain = StarterPipeline.from_pretrained(tmp_path / "plain")
