@@ -6,19 +6,28 @@ guards the rest: of two ends of one dream the first counts and the second change
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bot.active import Active
 from bot.disk import TROUBLE, DiskWatch
 from bot.ids import now_ms
 from bot.library import Library
-from bot.model import Act, Dream, DreamState, EventKind, Image, Person
+from bot.model import Act, Dream, DreamState, EventKind, File, Image, Person
 from bot.store import Store, events, images, moderation, people
 from bot.store import dreams as rows
-from generation.protocol import Finished
+from generation.protocol import Attachment, Finished
+
+log = logging.getLogger(__name__)
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
+
+FILE_TYPES = {"video/mp4": "mp4", "image/svg+xml": "svg", "image/webp": "webp"}
+"""What is kept besides pictures, and how their names end."""
+MAX_FILES = 4
+MAX_FILE_BYTES = 16 * 1024 * 1024
 
 _KINDS = {DreamState.FAILED: EventKind.FAILED, DreamState.CANCELLED: EventKind.CANCELLED}
 
@@ -43,14 +52,22 @@ class Endings:
             finished.png, finished.recipe, prompt=dream.prompt, licence=licence
         )
         first = False
+        held = [image.sha256]
         try:
-            first = await self._write_done(dream, finished, image)
+            files = []
+            for attachment in _sound(dream.id, finished.attachments):
+                files.append(await self._library.keep_file(attachment))
+                held.append(files[-1].sha256)
+            first = await self._write_done(dream, finished, image, files)
         finally:
-            await self._library.let_go(image.sha256, named=first)
+            for sha256 in held:
+                await self._library.let_go(sha256, named=first)
         self._disk.succeeded()
         return first
 
-    async def _write_done(self, dream: Dream, finished: Finished, image: Image) -> bool:
+    async def _write_done(
+        self, dream: Dream, finished: Finished, image: Image, files: Sequence[File]
+    ) -> bool:
         at_ms = now_ms()
         async with self._store.write() as connection:
             await images.insert(connection, image, at_ms)
@@ -64,6 +81,7 @@ class Endings:
                 now_ms=at_ms,
             )
             if first:
+                await rows.add_files(connection, dream.id, files)
                 await events.append(
                     connection,
                     EventKind.DONE,
@@ -87,7 +105,7 @@ class Endings:
         Raises:
             BadPictureError: what was drawn is not a whole PNG.
         """
-        held_bytes = len(finished.png)
+        held_bytes = len(finished.png) + sum(len(file.data) for file in finished.attachments)
         self._held_bytes += held_bytes
         try:
             while not active.ended.is_set():
@@ -151,3 +169,17 @@ class Endings:
             except TROUBLE as error:
                 self._disk.report(error)
                 await self._disk.well()
+
+
+def _sound(dream_id: str, attachments: Sequence[Attachment]) -> list[Attachment]:
+    """Return what is kept besides the picture: few, of known kinds, with plain names."""
+    found: dict[str, Attachment] = {}
+    for attachment in attachments[:MAX_FILES]:
+        known = FILE_TYPES.get(attachment.media_type)
+        if known is None or not re.fullmatch(rf"[a-z0-9-]{{1,40}}\.{known}", attachment.name):
+            log.warning("Dream %s: %r is not kept", dream_id, attachment.name)
+        elif 0 < len(attachment.data) <= MAX_FILE_BYTES:
+            found[attachment.name] = attachment
+        else:
+            log.warning("Dream %s: %s is too large", dream_id, attachment.name)
+    return list(found.values())

@@ -27,9 +27,9 @@ from PIL import Image as Pillow
 from bot import recipes
 from bot.errors import DiskError, NotFoundError
 from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
-from bot.model import Image
+from bot.model import File, Image
 from bot.uploads import UploadLimits, to_png
-from generation.protocol import Recipe
+from generation.protocol import Attachment, Recipe
 
 THUMBNAIL_SIDES = (192, 384, 768)
 THUMBNAIL_SIDE = 384
@@ -97,6 +97,35 @@ class Library:
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._upload_thread, self._keep_upload, data)
+
+    async def keep_file(self, attachment: Attachment) -> File:
+        """Keep what was made besides a picture; once this returns it is safe on disk.
+
+        It is held until `let_go`.
+
+        Raises:
+            DiskError: the disk is full, or may not be written. Nothing was kept.
+        """
+        return await self.run(self._keep_file, attachment)
+
+    async def read_file(self, file: File) -> bytes:
+        """Return the bytes of what was made besides a picture.
+
+        Raises:
+            NotFoundError: it is not here.
+        """
+        try:
+            return await self.run(self.file_path(file).read_bytes)
+        except OSError as error:
+            raise NotFoundError("This file is not in the library.") from error
+
+    def file_path(self, file: File) -> Path:
+        """Return where a file is, or would be.
+
+        Raises:
+            NotFoundError: it has not the name of one.
+        """
+        return self._file("files", file.sha256, "")
 
     async def hold(self, sha256: str) -> bytes:
         """Return a kept picture's bytes and see that it stays until `let_go`.
@@ -196,7 +225,7 @@ class Library:
         except (OSError, SyntaxError, ValueError, struct.error) as error:
             raise BadPictureError(f"not a whole PNG picture: {error}") from error
         sha256 = hashlib.sha256(data).hexdigest()
-        self._write_held(sha256, data)
+        self._write_held(sha256, data, self.path(sha256))
         # It can be made again; the picture itself is what counts.
         with suppress(DiskError):
             write_atomic(self._thumbnail_path(sha256, THUMBNAIL_SIDE), small, durable=False)
@@ -209,15 +238,25 @@ class Library:
             return kept, self._hold_kept(kept)
         png = to_png(data, self.uploads)
         sha256 = hashlib.sha256(png).hexdigest()
-        self._write_held(sha256, png)
+        self._write_held(sha256, png, self.path(sha256))
         return sha256, png
 
-    def _write_held(self, sha256: str, png: bytes) -> None:
+    def _keep_file(self, attachment: Attachment) -> File:
+        sha256 = hashlib.sha256(attachment.data).hexdigest()
+        self._write_held(sha256, attachment.data, self._file("files", sha256, ""))
+        return File(
+            name=attachment.name,
+            media_type=attachment.media_type,
+            sha256=sha256,
+            size_bytes=len(attachment.data),
+        )
+
+    def _write_held(self, sha256: str, data: bytes, path: Path) -> None:
         # Held before it is written, or it could be discarded between the two.
         with self._holding:
-            self._hold(sha256, self.path(sha256).exists())
+            self._hold(sha256, path.exists())
         try:
-            self._write(sha256, png)
+            self._write(path, data)
         except BaseException:
             self._let_go(sha256, named=False)
             raise
@@ -263,17 +302,17 @@ class Library:
     def _unlink(self, sha256: str) -> None:
         # The picture first: no thumbnail is made of one that is not there.
         self.path(sha256).unlink(missing_ok=True)
+        self._file("files", sha256, "").unlink(missing_ok=True)
         for side in THUMBNAIL_SIDES:
             self._thumbnail_path(sha256, side).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        for folder in ("images", "thumbnails"):
+        for folder in ("images", "thumbnails", "files"):
             for path in (self.root / folder).rglob(f"{TEMPORARY_PREFIX}*"):
                 with suppress(OSError):
                     path.unlink()
 
-    def _write(self, sha256: str, data: bytes) -> None:
-        path = self.path(sha256)
+    def _write(self, path: Path, data: bytes) -> None:
         with disk_sentences(self.root):
             present = path.is_file() and path.stat().st_size == len(data)
             if present:  # perhaps its name was never synced

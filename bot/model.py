@@ -127,6 +127,7 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     relation: Relation | None = None
     reason: str = ""
     image: Image | None = None
+    files: tuple[File, ...] = ()
     gpu_s: float = 0.0
     score: float | None = None
     background: bool = False

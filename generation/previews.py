@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from generation.protocol import Failed, Finished, Progress, Recipe, ToBot
+from generation.films import Film
+from generation.protocol import Attachment, Failed, Finished, Progress, Recipe, ToBot
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +68,21 @@ class Encoder:
         """Send a run's progress, with a preview if there is one."""
         self._submit(self._send_progress, progress, picture)
 
+    def frame(self, film: Film, step: int, picture: Image.Image) -> None:
+        """Add a look of a run to its film."""
+        self._submit(film.add, step, picture)
+
     def finished(
-        self, job_id: str, recipe: Recipe, score: float | None, picture: Image.Image
+        self,
+        job_id: str,
+        recipe: Recipe,
+        score: float | None,
+        picture: Image.Image,
+        attachments: tuple[Attachment, ...] = (),
+        film: Film | None = None,
     ) -> None:
-        """Send a run's picture."""
-        self._submit(self._send_finished, job_id, recipe, score, picture)
+        """Send a run's picture, with what was made besides, and its film."""
+        self._submit(self._send_finished, job_id, recipe, score, picture, attachments, film)
 
     def flush(self) -> None:
         """Wait until all that was handed in has been sent."""
@@ -110,7 +121,13 @@ class Encoder:
         )
 
     def _send_finished(
-        self, job_id: str, recipe: Recipe, score: float | None, picture: Image.Image
+        self,
+        job_id: str,
+        recipe: Recipe,
+        score: float | None,
+        picture: Image.Image,
+        attachments: tuple[Attachment, ...],
+        film: Film | None,
     ) -> None:
         try:
             data = png(picture)
@@ -119,7 +136,33 @@ class Encoder:
             reason = "The finished picture could not be encoded; the log has the details."
             self._emit(Failed(job_id=job_id, reason=reason, detail=repr(error), retry=True))
             return
-        self._emit(Finished(job_id=job_id, recipe=recipe, png=data, gpu_s=0.0, score=score))
+        if film is not None:
+            attachments += _encoded(job_id, film, recipe.last_step, picture)
+        self._emit(
+            Finished(
+                job_id=job_id,
+                recipe=recipe,
+                png=data,
+                gpu_s=0.0,
+                score=score,
+                attachments=attachments,
+            )
+        )
+
+
+def _encoded(
+    job_id: str, film: Film, last_step: int, picture: Image.Image
+) -> tuple[Attachment, ...]:
+    """Return the film, or nothing: the picture counts more."""
+    try:
+        encoded = film.encode(last_step, picture)
+    except Exception:
+        _log.exception("dream %s: its film could not be encoded", job_id)
+        return ()
+    if encoded is None:
+        _log.warning("dream %s: its film is too large", job_id)
+        return ()
+    return (encoded,)
 
 
 def webp(picture: Image.Image, longest_px: int) -> bytes:

@@ -24,11 +24,13 @@ from PIL import Image
 
 from generation.assignment import Assignment, Fault, Report
 from generation.device import Device, is_out_of_memory
-from generation.engine import BadCheckpointError, Engine, EngineError, HasEyes, Run
+from generation.engine import BadCheckpointError, Engine, EngineError, HasEyes, MakesFiles, Run
+from generation.films import Film, Frame, unwrap, wrap
 from generation.looking import answer
 from generation.previews import Encoder, Pace
 from generation.protocol import (
     Activity,
+    Attachment,
     Cancel,
     Checkpoint,
     Embed,
@@ -96,6 +98,7 @@ class Worker:
         self._previews = Pace(settings.preview_s, eager=True)
         self._checkpoints = Pace(settings.checkpoint_s, eager=False)
         self._runs: dict[str, Run] = {}
+        self._films: dict[str, Film] = {}
         self._loaded: set[ModelKey] = set()
         # All engines share what they look with.
         having = (engine for engine in engines.values() if isinstance(engine, HasEyes))
@@ -228,11 +231,16 @@ class Worker:
 
     def _begin(self, turn: _Turn, job: Job) -> None:
         engine = self._engines[job.recipe.engine]
-        checkpoint = job.checkpoint
+        frames: list[Frame] = []
         try:
             try:
+                checkpoint = job.checkpoint
+                if checkpoint is not None:
+                    checkpoint, frames = unwrap(checkpoint)
                 run = engine.begin(job, checkpoint)
-            except BadCheckpointError as error:
+            except (BadCheckpointError, ValueError) as error:
+                if job.checkpoint is None:
+                    raise
                 _log.warning("dream %s: begins anew: %s", job.id, error)
                 run = engine.begin(msgspec.structs.replace(job, checkpoint=None), None)
         except EngineError as error:
@@ -244,6 +252,9 @@ class Worker:
             self._fail(turn, job.id, BROKEN, repr(error))
         else:
             self._runs[job.id] = run
+            if job.recipe.film:
+                past = [frame for frame in frames if frame.step <= run.step]
+                self._films[job.id] = Film.of(job.recipe, past)
             self._emit(Started(job.id, run.step))
 
     def _draw(self, turn: _Turn) -> None:
@@ -272,14 +283,22 @@ class Worker:
                     self._show(turn, engine, run)
 
     def _show(self, turn: _Turn, engine: Engine[Any], run: Run) -> None:
-        """Send a preview and a checkpoint where they are due."""
+        """Send a preview and a checkpoint where they are due, and film it."""
         now = self._clock()
-        if self._previews.due(run.job.id, now) and not self._encoder.behind:
+        film = self._films.get(run.job.id)
+        shown = self._previews.due(run.job.id, now)
+        filmed = film is not None and film.wants(run.step)
+        if (shown or filmed) and not self._encoder.behind:
             try:
-                self._tell(turn, run, engine.preview(run))
+                picture = engine.preview(run)
+                if film is not None and filmed:
+                    self._encoder.frame(film, run.step, picture)
+                if shown:
+                    self._tell(turn, run, picture)
             except Exception:
                 _log.exception("dream %s: no preview", run.job.id)
-            self._previews.done(run.job.id, self._clock(), self._clock() - now)
+            if shown:
+                self._previews.done(run.job.id, self._clock(), self._clock() - now)
         now = self._clock()
         if self._checkpoints.due(run.job.id, now):
             self._save(run)
@@ -317,11 +336,31 @@ class Worker:
             reason = TOO_LARGE if out_of_memory else BROKEN
             self._fail(turn, job_id, reason, detail, retry=out_of_memory)
             return
+        film = self._films.get(job_id)
+        if film is not None:
+            self._encoder.frame(film, run.step, picture)
         if run.recipe.until_step is not None or engine.info.continues:
             self._save(run)  # another job may go on from here
-        self._encoder.finished(job_id, run.recipe, run.score, picture)
+        self._encoder.finished(
+            job_id,
+            run.recipe,
+            run.score,
+            picture,
+            self._attachments(engine, run),
+            film,
+        )
         self._drop(job_id)
         turn.ended.append(job_id)
+
+    def _attachments(self, engine: Engine[Any], run: Run) -> tuple[Attachment, ...]:
+        """Return what the engine makes besides the picture; without it the picture still counts."""
+        if not isinstance(engine, MakesFiles):
+            return ()
+        try:
+            return engine.attachments(run)
+        except Exception:
+            _log.exception("dream %s: its files cannot be had", run.job.id)
+            return ()
 
     def _read_mail(self, turn: _Turn) -> None:
         while self._mail:
@@ -356,8 +395,11 @@ class Worker:
 
     def _save(self, run: Run) -> None:
         """Send a checkpoint. Where none can be made, an older one must do."""
+        film = self._films.get(run.job.id)
+        if film is not None:
+            self._encoder.flush()  # so that all its frames are in
         try:
-            data = self._engines[run.recipe.engine].checkpoint(run)
+            data = wrap(self._engines[run.recipe.engine].checkpoint(run), film)
         except Exception:
             _log.exception("dream %s: no checkpoint", run.job.id)
             return
@@ -372,6 +414,7 @@ class Worker:
 
     def _drop(self, job_id: str) -> None:
         self._runs.pop(job_id, None)
+        self._films.pop(job_id, None)
         self._previews.forget(job_id)
         self._checkpoints.forget(job_id)
 

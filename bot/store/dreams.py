@@ -8,13 +8,16 @@ import aiosqlite
 import msgspec
 
 from bot.ids import first_at
-from bot.model import Dream, DreamState, Image, Person, Relation
+from bot.model import Dream, DreamState, File, Image, Person, Relation
 from bot.store import Row, Store
 from generation.protocol import Recipe
 
 _SELECT = """
     SELECT dream.*, person.name AS person_name, image.width AS image_width,
-           image.height AS image_height, image.size_bytes AS image_size_bytes
+           image.height AS image_height, image.size_bytes AS image_size_bytes,
+           (SELECT json_group_array(json_object('name', name, 'media_type', media_type,
+                                                'sha256', sha256, 'size_bytes', size_bytes))
+            FROM dream_file WHERE dream_id = dream.id) AS files
     FROM dream
     JOIN person ON person.id = dream.person_id
     LEFT JOIN image ON image.sha256 = dream.image_sha256
@@ -240,6 +243,17 @@ async def to_done(
     return cursor.rowcount == 1
 
 
+async def add_files(connection: aiosqlite.Connection, dream_id: str, files: Iterable[File]) -> None:
+    """Record what was made besides a dream's picture."""
+    await connection.executemany(
+        """
+        INSERT OR REPLACE INTO dream_file (dream_id, name, media_type, sha256, size_bytes)
+        VALUES (?, ?, ?, ?, ?)
+        """,
+        [(dream_id, file.name, file.media_type, file.sha256, file.size_bytes) for file in files],
+    )
+
+
 async def to_ended(
     connection: aiosqlite.Connection,
     dream_id: str,
@@ -350,6 +364,7 @@ def from_row(row: Row) -> Dream:
         relation=None if row["relation"] is None else Relation(row["relation"]),
         reason=row["reason"],
         image=image,
+        files=msgspec.json.decode(row["files"], type=tuple[File, ...]),
         gpu_s=row["gpu_s"],
         score=row["score"],
         background=bool(row["background"]),
