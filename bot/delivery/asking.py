@@ -61,7 +61,7 @@ async def permit(
     channel_of(interaction)
 
     async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
-        await _judge(front, asker, connection, dreams)
+        await judge(front, asker, connection, dreams)
         await order(connection, dreams)
 
     return also
@@ -83,10 +83,17 @@ async def check_words(interaction: Interaction, text: str) -> Callable[[str, The
     return check
 
 
-async def _judge(
+async def judge(
     front: Front, asker: Asker, connection: aiosqlite.Connection, dreams: Sequence[Dream]
 ) -> None:
-    """Refuse dreams that have just been inserted, by raising, or keep them to this place."""
+    """Judge dreams within the transaction that has just inserted them, by what they have become.
+
+    Those of a place that publishes nothing, or is age-restricted, are kept to it.
+
+    Raises:
+        LimitError: they are more than may be.
+        InvalidRequestError: their words hold a blocked one.
+    """
     assert asker.guild_id is not None and asker.channel_id is not None
     for dream in dreams:
         front.gate.check_dream(asker, dream, await front.themes.by_id(dream.theme_id))
