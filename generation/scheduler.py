@@ -13,14 +13,18 @@ An assignment is made in three steps.
    anyway, for as long as their runs are compatible; then *riders*, where batching pays.
 3. *For how long.* As many steps as fit in the quantum, by what steps were measured to take.
 
+What nobody waits for (`Job.background`) is drawn when there is nothing else: in a fair queue of its
+own, so that it costs nobody a turn later, without riding on others' steps, and never in the place
+of a model that somebody waits for. It gives way at the end of its assignment.
+
 The measured seconds are charged: the due split what the batch would have cost without riders,
 the riders split what they added. So riding is cheap, and costs nobody outside the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Set
+from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
@@ -76,16 +80,23 @@ class _Worker:
     flight: _Flight | None = None
 
 
+@dataclass
+class _Lane:
+    """A fair queue and its flows' tickets, first come first."""
+
+    tree: FairTree = field(default_factory=FairTree)
+    flows: dict[Flow, dict[str, Ticket]] = field(default_factory=dict)
+
+
 class Scheduler:
     """The jobs, the workers, and the decisions. Times are seconds of any steady clock."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.tree = FairTree()
+        self._lanes = {background: _Lane() for background in (False, True)}
+        self.tree = self._lanes[False].tree
         self.costs = Costs()
         self._tickets: dict[str, Ticket] = {}
-        # Each flow's tickets, first come first.
-        self._flows: dict[Flow, dict[str, Ticket]] = {}
         self._workers: dict[str, _Worker] = {}
         self._batch_caps: dict[CostKey, tuple[int, float]] = {}
 
@@ -121,8 +132,12 @@ class Scheduler:
             pictures = {name: self._shared(name, data) for name, data in job.pictures.items()}
             ticket.job = msgspec.structs.replace(job, pictures=pictures)
         self._tickets[job.id] = ticket
-        self._flows.setdefault(ticket.flow, {})[job.id] = ticket
-        self.tree.arrive(ticket.flow)
+        lane = self._lane(ticket)
+        lane.flows.setdefault(ticket.flow, {})[job.id] = ticket
+        lane.tree.arrive(ticket.flow)
+
+    def _lane(self, ticket: Ticket) -> _Lane:
+        return self._lanes[ticket.job.background]
 
     def _shared(self, sha256: str, picture: bytes) -> bytes:
         """Return a picture as another job already holds it, if one does."""
@@ -135,11 +150,12 @@ class Scheduler:
         """Forget a job: cancelled, failed or finished. What is under way is still charged."""
         ticket = self._tickets.pop(job_id, None)
         if ticket is not None:
-            mates = self._flows[ticket.flow]
+            lane = self._lane(ticket)
+            mates = lane.flows[ticket.flow]
             del mates[job_id]
             if not mates:
-                del self._flows[ticket.flow]
-                self.tree.leave(ticket.flow)
+                del lane.flows[ticket.flow]
+                lane.tree.leave(ticket.flow)
         return ticket
 
     def checkpointed(self, job_id: str, data: bytes) -> None:
@@ -150,10 +166,11 @@ class Scheduler:
 
     def set_weights(self, streams: dict[str, float]) -> None:
         """Set the streams' shares, within `MIN_WEIGHT` and `MAX_WEIGHT`; 1 if not named."""
-        for stream in self.tree.streams.weighted():
-            self.tree.set_weight(stream, 1.0)
-        for stream, weight in streams.items():
-            self.tree.set_weight(stream, min(max(MIN_WEIGHT, weight), MAX_WEIGHT))
+        for tree in (lane.tree for lane in self._lanes.values()):
+            for stream in tree.streams.weighted():
+                tree.set_weight(stream, 1.0)
+            for stream, weight in streams.items():
+                tree.set_weight(stream, min(max(MIN_WEIGHT, weight), MAX_WEIGHT))
 
     # --- workers ---------------------------------------------------------------------------
 
@@ -178,11 +195,30 @@ class Scheduler:
 
     def choose(self, worker: str, now: float) -> Assignment | None:
         """Decide what a free worker does next; None where there is nothing for it."""
-        ready = self._ready(worker)
-        ranks = {flow: (not self._early(flow), *self.tree.rank(flow)) for flow in ready}
-        # Only first runs: what stands behind another of the same person's is not wanted yet.
-        # So whenever a model must stay, some run of it can lead, and the device is not idle.
+        foreground, background = self._lanes[False], self._lanes[True]
+        ready = self._ready(worker, foreground)
+        if ready:
+            # Only first runs: what stands behind another of the same person's is not wanted yet.
+            # So whenever a model must stay, some run of it can lead, and the device is not idle.
+            wanted = {tickets[0].model for tickets in ready.values()}
+            return self._choose(worker, now, foreground, ready, wanted, frozenset())
+        ready = self._ready(worker, background)
         wanted = {tickets[0].model for tickets in ready.values()}
+        # Somebody's run on another device may come here next.
+        kept = {t.model for mates in foreground.flows.values() for t in mates.values()}
+        return self._choose(worker, now, background, ready, wanted, kept)
+
+    def _choose(
+        self,
+        worker: str,
+        now: float,
+        lane: _Lane,
+        ready: dict[Flow, list[Ticket]],
+        wanted: set[ModelKey],
+        kept: Set[ModelKey],
+    ) -> Assignment | None:
+        """Choose in one lane. Nothing `kept` makes room, and `wanted` models stay their time."""
+        ranks = {flow: (not self._early(lane, flow), *lane.tree.rank(flow)) for flow in ready}
         residency = self._workers[worker].residency
         while ranks:
             flow = min(ranks, key=ranks.__getitem__)
@@ -191,30 +227,30 @@ class Scheduler:
             if not lead.cleared:
                 need_bytes = self.costs.peak_bytes(lead.cost_key, lead.predict_bytes(1))
                 unload = residency.make_room(lead.model, need_bytes, wanted, now)
-            if unload is None:
+            if unload is None or not kept.isdisjoint(unload):
                 del ranks[flow]  # not now: a loaded model has not stayed its time
                 continue
             most = self._most(lead, residency.room_bytes(lead.model, unload), now)
-            self.tree.serve(flow)
-            due = find_due(lead, ready, ranks, self.tree, most, self.limits.quantum_s)
-            riders = find_riders(due, ready, ranks, self.tree, self.costs, most)
+            lane.tree.serve(flow)
+            due = find_due(lead, ready, ranks, lane.tree, most, self.limits.quantum_s)
+            riders = find_riders(due, ready, ranks, lane.tree, self.costs, most)
             return self._assign(worker, due, riders, unload, now)
         return None
 
-    def _ready(self, worker: str) -> dict[Flow, list[Ticket]]:
+    def _ready(self, worker: str, lane: _Lane) -> dict[Flow, list[Ticket]]:
         """Return, for each flow, its first runs that this worker could step now."""
         ready: dict[Flow, list[Ticket]] = {}
-        for flow, tickets in self._flows.items():
+        for flow, tickets in lane.flows.items():
             free = (t for t in tickets.values() if not t.busy and t.worker in (None, worker))
             if found := list(islice(free, self.limits.max_batch)):
                 ready[flow] = found
         return ready
 
-    def _early(self, flow: Flow) -> bool:
+    def _early(self, lane: _Lane, flow: Flow) -> bool:
         """Whether a person has nothing on show yet, and may be let in first for it."""
-        if any(ticket.shown for ticket in self._flows[flow].values()):
+        if any(ticket.shown for ticket in lane.flows[flow].values()):
             return False
-        return self.tree.ahead_s(flow) <= self.limits.early_s
+        return lane.tree.ahead_s(flow) <= self.limits.early_s
 
     def _most(self, lead: Ticket, room_bytes: float, now: float) -> int:
         """Return how many runs may share the step, by memory and by experience."""
@@ -255,7 +291,7 @@ class Scheduler:
         for ticket in batch:
             ticket.worker, ticket.busy, ticket.shown, ticket.used = worker, True, True, now
             ticket.steers.clear()
-            self.tree.hold(ticket.flow, limits.quantum_s / len(batch))
+            self._lane(ticket).tree.hold(ticket.flow, limits.quantum_s / len(batch))
         self._workers[worker].flight = _Flight(
             assignment,
             tuple(due),
@@ -271,7 +307,7 @@ class Scheduler:
         """Return the runs that must leave the device: for want of their model, or of room."""
         idle = sorted(
             (t for t in self._tickets.values() if t.worker == worker and t not in batch),
-            key=lambda ticket: ticket.used,
+            key=lambda ticket: (not ticket.job.background, ticket.used),
         )
         surplus = len(idle) + len(batch) - self.limits.max_open
         return tuple(
@@ -337,7 +373,7 @@ class Scheduler:
         for tickets, part_s in ((due, base_s), (riders, seconds - base_s)):
             for ticket in tickets:
                 ticket.gpu_s += part_s / len(tickets)
-                self.tree.charge(ticket.flow, part_s / len(tickets), flight.held_s)
+                self._lane(ticket).tree.charge(ticket.flow, part_s / len(tickets), flight.held_s)
 
     def _out_of_memory(
         self, state: _Worker, flight: _Flight, left: list[Ticket], detail: str, now: float
@@ -371,7 +407,17 @@ class Scheduler:
     # --- looking ahead ---------------------------------------------------------------------
 
     def forecast(self) -> dict[str, Forecast]:
-        """Estimate when each unfinished job starts and ends, in seconds from now."""
+        """Estimate when each unfinished job starts and ends, in seconds from now.
+
+        What nobody waits for begins when all the rest has ended.
+        """
+        found = self._forecast(self._lanes[False])
+        over_s = max((when.ends_in_s for when in found.values()), default=0.0)
+        for job_id, when in self._forecast(self._lanes[True]).items():
+            found[job_id] = Forecast(when.starts_in_s + over_s, when.ends_in_s + over_s)
+        return found
+
+    def _forecast(self, lane: _Lane) -> dict[str, Forecast]:
         residency = next((state.residency for state in self._workers.values()), Residency())
         pieces = [
             Piece(
@@ -383,10 +429,11 @@ class Scheduler:
                 residency.load_s(ticket.model),
             )
             for ticket in self._tickets.values()
+            if self._lane(ticket) is lane
         ]
         return forecast(
             pieces,
-            self.tree.streams.weight,
+            lane.tree.streams.weight,
             self.costs.guess_s,
             self.limits.max_batch,
             RIDE_GAIN,

@@ -75,6 +75,7 @@ class World:
         kind: Kind = ("plain", 64),
         attempt: int = 0,
         fell_at: int = 0,
+        background: bool = False,
     ) -> None:
         """Ask for a picture."""
         recipe = Recipe(
@@ -93,6 +94,7 @@ class World:
             person=person,
             attempt=attempt,
             fell_at=fell_at,
+            background=background,
         )
         self.kind[job_id] = kind
         self.scheduler.submit(
@@ -121,9 +123,22 @@ class World:
         """Give a worker an assignment."""
         assignment = self.scheduler.choose(worker, self.now)
         if assignment is not None:
+            self._check_lane(worker, assignment)
             self.assignments.append(assignment)
             self.under_way[worker] = assignment
         return assignment
+
+    def _check_lane(self, worker: str, assignment: Assignment) -> None:
+        """What nobody waits for is drawn where nothing else could be, and displaces nothing."""
+        found = [self.scheduler.ticket(job_id) for job_id in assignment.job_ids]
+        chosen = [ticket for ticket in found if ticket is not None]
+        background = {ticket.job.background for ticket in chosen}
+        assert len(background) == 1, "nobody rides from one lane in the other"
+        if background == {False}:
+            return
+        waited_for = [t for t in self.scheduler.tickets() if not t.job.background]
+        assert not [t.job.id for t in waited_for if not t.busy and t.worker in (None, worker)]
+        assert not {t.model for t in waited_for} & set(assignment.unload)
 
     def finish(self, worker: str = "w") -> None:
         """Let a worker carry its assignment out, and report."""

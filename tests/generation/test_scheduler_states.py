@@ -39,15 +39,23 @@ class Anything(RuleBasedStateMachine):
         steps=st.integers(1, 40),
         count=st.integers(1, 3),
         culprit=st.booleans(),
+        background=st.booleans(),
     )
     def ask(
-        self, person: str, stream: str, kind: Kind, steps: int, count: int, culprit: bool
+        self,
+        person: str,
+        stream: str,
+        kind: Kind,
+        steps: int,
+        count: int,
+        culprit: bool,
+        background: bool,
     ) -> object:
         ids = []
         for _ in range(count):
             self.asked += 1
             ids.append(f"d{self.asked}")
-            self.world.submit(ids[-1], person, stream, steps, kind)
+            self.world.submit(ids[-1], person, stream, steps, kind, background=background)
         if culprit:
             self.world.culprits.add(ids[-1])
         return multiple(*ids)
@@ -100,15 +108,16 @@ class Anything(RuleBasedStateMachine):
         assert len(left | set(over) | self.cancelled) == self.asked
 
     @invariant()
-    def the_tree_knows_who_has_work(self) -> None:
+    def the_trees_know_who_has_work(self) -> None:
         scheduler = self.world.scheduler
-        flows = {ticket.flow for ticket in scheduler.tickets()}
-        assert all(
-            (flow in scheduler.tree) == (flow in flows)
-            for flow in [(stream, person) for stream in "st" for person in "abc"]
-        )
-        if not self.world.under_way:
-            assert not scheduler.tree.streams._held_s, "held of somebody, and for nothing"
+        for background, lane in scheduler._lanes.items():
+            flows = {t.flow for t in scheduler.tickets() if t.job.background is background}
+            assert all(
+                (flow in lane.tree) == (flow in flows)
+                for flow in [(stream, person) for stream in "st" for person in "abc"]
+            )
+            if not self.world.under_way:
+                assert not lane.tree.streams._held_s, "held of somebody, and for nothing"
 
     @invariant()
     def workers_hold_what_the_scheduler_thinks(self) -> None:
