@@ -15,13 +15,13 @@ from bot.errors import NotFoundError
 from bot.model import Dream, Relation
 from bot.sizes import parse_size
 from cogs import choosing
+from cogs.places import everywhere
 
 
-@app_commands.allowed_installs(guilds=True, users=True)
-@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
 class ChangingCog(commands.Cog):
     """What people do about dreams that there are."""
 
+    @everywhere
     @app_commands.command(name="cancel", description="End a dream of yours")
     @app_commands.describe(dream="Which; without it, the one you asked for last")
     @app_commands.autocomplete(dream=choosing.offer_own)
@@ -32,6 +32,7 @@ class ChangingCog(commands.Cog):
             await front_of(interaction).dreams.cancel(found.id, actor_of(interaction))
             await tell(interaction, f"Cancelled: {words.plain(found.prompt, 200)}")
 
+    @everywhere
     @app_commands.command(name="steer", description="Turn a dream to other words while it forms")
     @app_commands.describe(
         text="What it is to become",
@@ -57,6 +58,7 @@ class ChangingCog(commands.Cog):
             over = "at once" if steps == 0 else f"over {steps} step{'s' if steps > 1 else ''}"
             await tell(interaction, f"From its next step on it glides there, {over}.")
 
+    @everywhere
     @app_commands.command(name="redo", description="Draw a dream once more")
     @app_commands.describe(
         dream="Its id, or a link to it or to its message",

@@ -26,6 +26,7 @@ from bot.options import parse_settings
 from bot.sizes import parse_size
 from bot.styles import with_style
 from cogs import choosing
+from cogs.places import everywhere
 
 SHAPES = [app_commands.Choice(name=shape.value.capitalize(), value=shape.value) for shape in Shape]
 _WORDS = {
@@ -43,11 +44,10 @@ _WORDS = {
 }
 
 
-@app_commands.allowed_installs(guilds=True, users=True)
-@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
 class DreamCog(commands.Cog):
     """Asking for dreams."""
 
+    @everywhere
     @app_commands.command(name="dream", description="Have a picture drawn from your words")
     @app_commands.describe(
         **_WORDS,
@@ -93,6 +93,7 @@ class DreamCog(commands.Cog):
             )  # fmt: skip
             await _ask(interaction, request, init=init, mask=mask)
 
+    @everywhere
     @app_commands.command(
         name="explore", description="See first looks at many seeds, and pick which go on"
     )

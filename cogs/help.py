@@ -8,13 +8,13 @@ from discord.ext import commands
 from bot.client import Client
 from bot.delivery import guide
 from bot.delivery.interactions import Interaction, acknowledged
+from cogs.places import everywhere
 
 
-@app_commands.allowed_installs(guilds=True, users=True)
-@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
 class HelpCog(commands.Cog):
     """Telling what there is."""
 
+    @everywhere
     @app_commands.command(name="help", description="What you can do here, with pictures")
     async def help(self, interaction: Interaction) -> None:
         """Show the first page."""

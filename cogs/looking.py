@@ -16,25 +16,23 @@ from bot.delivery.galleries import Kind
 from bot.delivery.interactions import Interaction, acknowledged, front_of, tell, theme_of
 from bot.delivery.looking import show
 from bot.model import Dream
+from cogs.places import CONTEXTS, INSTALLS, everywhere
 
 _MAX_LISTED = 15
 _MAX_SHOWN_RECIPE = 1800
 
 
-@app_commands.allowed_installs(guilds=True, users=True)
-@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
 class LookingCog(commands.Cog):
     """Showing what there is."""
 
     stream = app_commands.Group(
         name="stream",
         description="What has been drawn here",
-        allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
-        allowed_contexts=app_commands.AppCommandContext(
-            guild=True, dm_channel=True, private_channel=True
-        ),
+        allowed_installs=INSTALLS,
+        allowed_contexts=CONTEXTS,
     )
 
+    @everywhere
     @app_commands.command(name="queue", description="What is being drawn, and what waits")
     async def queue(self, interaction: Interaction) -> None:
         """List the unfinished dreams of this channel's theme."""
@@ -46,6 +44,7 @@ class LookingCog(commands.Cog):
                 lines.append(f"… and {len(dreams) - _MAX_LISTED} more.")
             await tell(interaction, "\n".join(lines) or "Nothing is being drawn here.")
 
+    @everywhere
     @app_commands.command(name="show", description="Show a dream")
     @app_commands.describe(dream="Its id, or a link to it or to its message")
     async def show(self, interaction: Interaction, dream: str) -> None:
@@ -53,6 +52,7 @@ class LookingCog(commands.Cog):
         async with acknowledged(interaction):
             await show(interaction, (await find_dream(interaction, dream)).id)
 
+    @everywhere
     @app_commands.command(name="recipe", description="How a dream was drawn, to the letter")
     @app_commands.describe(dream="Its id, or a link to it or to its message")
     async def recipe(self, interaction: Interaction, dream: str) -> None:

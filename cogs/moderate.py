@@ -23,6 +23,7 @@ from bot.ids import now_ms
 from bot.model import Act, Block, ModerationEntry, Person
 from bot.rights import Actor
 from bot.text import shorten
+from cogs.places import everywhere
 
 _HOUR_MS = 3600 * 1000
 _MAX_LISTED = 20
@@ -110,11 +111,10 @@ class ModerateCog(
             await tell(interaction, shorten(text, 1800) or "Nothing has been done yet.")
 
 
-@app_commands.allowed_installs(guilds=True, users=True)
-@app_commands.allowed_contexts(guilds=True, dms=True, private_channels=True)
 class PrivacyCog(commands.Cog):
     """What anybody decides for themselves."""
 
+    @everywhere
     @app_commands.command(name="privacy", description="Whether your dreams are on the wall")
     @app_commands.describe(publish="Whether those you ask for from now on are shown there")
     async def privacy(self, interaction: Interaction, publish: bool | None = None) -> None:

@@ -10,9 +10,7 @@ from bot.client import Client
 from bot.delivery import sources
 from bot.delivery.interactions import Interaction
 from bot.delivery.sources import Use
-
-_INSTALLS = app_commands.AppInstallationType(guild=True, user=True)
-_CONTEXTS = app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True)
+from cogs.places import CONTEXTS, INSTALLS
 
 
 async def dream_from(interaction: Interaction, message: discord.Message) -> None:
@@ -44,8 +42,8 @@ class PicturesCog(commands.Cog):
             app_commands.ContextMenu(
                 name=name,
                 callback=callback,
-                allowed_installs=_INSTALLS,
-                allowed_contexts=_CONTEXTS,
+                allowed_installs=INSTALLS,
+                allowed_contexts=CONTEXTS,
             )
             for name, callback in (
                 ("Dream from this picture", dream_from),
