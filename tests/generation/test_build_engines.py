@@ -78,7 +78,9 @@ def test_a_perceptor_is_loaded_once_and_freed_by_the_last(tmp_path: Path) -> Non
 
 
 @complete
-@pytest.mark.parametrize("name", ["diffusion", "vqgan-clip", "fourier-clip", "strokes-clip"])
+@pytest.mark.parametrize(
+    "name", ["diffusion", "vqgan-clip", "fourier-clip", "siren-clip", "strokes-clip"]
+)
 def test_the_starter_models_draw_steer_and_resume(name: str, tmp_path: Path) -> None:
     engine = build_engines(device="cpu", models_dir=tmp_path)[name]
     model = next(model.name for model in engine.info.models if model.available)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from generation.engine import EngineError
-from generation.protocol import Setting, Steer
+from generation import starter
+from generation.engine import EngineError, Run
+from generation.engines import build_engines
+from generation.protocol import Job, Recipe, Setting, Steer
 from tests.generation import tiny
 from tests.generation.test_clip_steered import finish, picture, pixels
 
@@ -92,6 +96,34 @@ def test_a_run_that_falls_apart_takes_nobody_with_it(model: str) -> None:
     for row in (0, 2):
         assert runs[row].error is None and runs[row].step == 3
         assert tiny.difference(pixels(engine, runs[row]), pixels(engine, healthy[row])) < 1e-4
+
+
+@pytest.mark.skipif("clip" not in starter.available(), reason="starter-clip is not here")
+@pytest.mark.parametrize("name", ["biggan-clip", "dvae-clip"])
+def test_published_files_make_an_engine(name: str, tmp_path: Path) -> None:
+    assert name not in build_engines(device="cpu", models_dir=tmp_path)
+    if name == "biggan-clip":
+        torch.save(tiny.biggan_weights(), tmp_path / "biggan-deep-256-pytorch_model.bin")
+    else:
+        for part in ("encoder", "decoder"):
+            (tmp_path / "dalle-dvae").mkdir(exist_ok=True)
+            weights = {
+                key.removeprefix(f"{part}."): value
+                for key, value in tiny.dvae_weights().items()
+                if key.startswith(f"{part}.")
+            }
+            torch.save(weights, tmp_path / "dalle-dvae" / f"{part}.pkl")
+    engine = build_engines(device="cpu", models_dir=tmp_path)[name]
+    (model,) = (each.name for each in engine.info.models if each.available)
+    assert all(each.available or "pull" in each.missing for each in engine.info.models)
+    recipe = Recipe(
+        engine=name, model=model, prompt="a red fox", width=64, height=32, steps=3, seed=1
+    )
+    run: Run = engine.begin(Job(id="1", recipe=recipe, stream="s", person="p"), None)
+    while not run.done:
+        engine.step([run])
+    assert run.error is None and run.score is not None
+    assert engine.image(run).size == (64, 32)
 
 
 def test_biggan_shows_the_average_of_its_latents() -> None:
