@@ -1,7 +1,8 @@
-"""A bot process to be killed: it asks, draws, cancels and fails, and says what it has shown.
+"""A bot process to be killed: it asks, draws, cancels, fails and deletes, and says what it did.
 
 Each line of its output is a word and a dream: ``accepted`` once `ask` has returned, ``done``
-once a listener was told that the picture is there. Run with a folder and a number for chance.
+once a listener was told that the picture is there, ``deleted`` once `delete` has returned. Run
+with a folder and a number for chance.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ async def ask(s: Services, chance: random.Random) -> None:
             if chance.random() < 0.3:
                 await asyncio.sleep(chance.random() * 0.03)
                 await s.dreams.cancel(made[0].id, Actor(ANN))
+            if chance.random() < 0.5:
+                deleting = made[-1].id
+                await asyncio.sleep(chance.random() * 0.1)
+                await s.dreams.delete(deleting, Actor(ANN))
+                say("deleted", deleting)
         except DreamstreamError:
             await asyncio.sleep(0.01)
         if chance.random() < 0.1:

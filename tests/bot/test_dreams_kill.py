@@ -54,7 +54,9 @@ async def test_what_was_accepted_ends_once_whenever_the_bot_is_killed(tmp_path: 
         said += await asyncio.to_thread(run_and_kill, tmp_path, chance)
     accepted = {dream_id for word, dream_id in said if word == "accepted"}
     shown = [dream_id for word, dream_id in said if word == "done"]
+    deleted = {dream_id for word, dream_id in said if word == "deleted"}
     assert accepted
+    assert deleted
     assert len(shown) == len(set(shown))
 
     # One more process draws what is left.
@@ -70,12 +72,18 @@ async def test_what_was_accepted_ends_once_whenever_the_bot_is_killed(tmp_path: 
         asks = Counter(event.dream_id for event in log if event.kind is EventKind.ASKED)
         assert set(ends.values()) == set(asks.values()) == {1}
         assert set(ends) == set(asks) >= accepted
+        assert deleted <= {event.dream_id for event in log if event.kind is EventKind.DELETED}
+        named = {row["sha256"] for row in await s.store.read("SELECT sha256 FROM image")}
         for event in log:
             if event.kind in FINAL:
                 assert event.dream_id is not None
                 dream = await s.dreams.get(event.dream_id)
                 assert dream.state.value == event.kind.value
-                if dream.state is DreamState.DONE:
+                if dream.deleted_ms is not None:
+                    assert (dream.prompt, dream.image) == ("", None)
+                    sha256 = event.payload.get("sha256")
+                    assert sha256 is None or sha256 in named or not s.library.path(sha256).exists()
+                elif dream.state is DreamState.DONE:
                     assert dream.image is not None
                     path = s.library.path(dream.image.sha256)
                     data = path.read_bytes()
@@ -86,4 +94,5 @@ async def test_what_was_accepted_ends_once_whenever_the_bot_is_killed(tmp_path: 
     with closing(sqlite3.connect(tmp_path / "dreamstream.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert connection.execute("SELECT count(*) FROM doomed_file").fetchone() == (0,)
     assert list((tmp_path / "library" / "checkpoints").glob("*.checkpoint")) == []
