@@ -23,7 +23,7 @@ class Order:
     """Recipes to be drawn together, and whose and whence they are. `note` is for the person.
 
     `images` are the kept pictures that they name. With `parents` each recipe has its own parent
-    and that one's prompt.
+    and that one's prompt, and is shown nowhere where that one is not.
 
     `also` writes what a front must not lose either, in the same transaction. It may raise what
     refuses them, and keep them from being published.
@@ -56,14 +56,14 @@ class Acceptance:
         """Go on where the ids of earlier dreams end."""
         self._ids = IdMaker(await rows.last_id(self._store))
 
-    async def check(self, person: Person, count: int) -> None:
+    async def check(self, person: Person, count: int, *, background: bool = False) -> None:
         """Refuse early what `write` would most likely refuse.
 
         Raises:
             LimitError: the person, or everybody together, has too many waiting.
         """
-        everybody, own = await rows.unfinished_now(self._store, person.id)
-        self._limits.check(count, own=own, everybody=everybody)
+        everybody, own = await rows.unfinished_now(self._store, person.id, background=background)
+        self._limits.check(count, own=own, everybody=everybody, background=background)
 
     async def write(self, order: Order) -> list[Dream]:
         """Make an order's dreams. Once this returns they survive a power cut.
@@ -77,8 +77,11 @@ class Acceptance:
         payload = {"ask_id": dreams[0].ask_id} | ({"note": order.note} if order.note else {})
         async with self._store.write() as connection:
             # Counted in the same transaction: many asks at once cannot pass the limit together.
-            everybody, own = await rows.count_unfinished(connection, order.person.id)
-            self._limits.check(len(dreams), own=own, everybody=everybody)
+            background = order.background
+            everybody, own = await rows.count_unfinished(
+                connection, order.person.id, background=background
+            )
+            self._limits.check(len(dreams), own=own, everybody=everybody, background=background)
             await people.upsert(connection, order.person, at_ms)
             for image in order.images:
                 await images.insert(connection, image, at_ms)
@@ -106,9 +109,9 @@ class Acceptance:
 
     def _dreams(self, order: Order, at_ms: int) -> list[Dream]:
         ids = [self._ids.next() for _ in order.recipes]
-        origins: list[tuple[str, str | None]]
-        origins = [(parent.prompt, parent.id) for parent in order.parents]
-        origins = origins or [(order.prompt, order.parent_id)] * len(ids)
+        origins: list[tuple[str, str | None, bool]]
+        origins = [(parent.prompt, parent.id, parent.published) for parent in order.parents]
+        origins = origins or [(order.prompt, order.parent_id, True)] * len(ids)
         return [
             Dream(
                 id=dream_id,
@@ -123,9 +126,10 @@ class Acceptance:
                 background=order.background,
                 guild_id=order.guild_id,
                 channel_id=order.channel_id,
+                published=published,
                 created_ms=at_ms,
             )
-            for dream_id, recipe, (prompt, parent_id) in zip(
+            for dream_id, recipe, (prompt, parent_id, published) in zip(
                 ids, order.recipes, origins, strict=True
             )
         ]

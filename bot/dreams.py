@@ -134,7 +134,7 @@ class Dreams:
 
         if not requests.uploads(request):
             return await self._accept(self._write(order(DrawnFrom())))
-        await self._acceptance.check(plan.person, plan.count)
+        await self._acceptance.check(plan.person, plan.count, background=request.background)
         return await self._accept(self._write_uploads(order, request))
 
     async def redo(

@@ -9,29 +9,41 @@ from bot.errors import LimitError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what is asked. Counts are of dreams that are not over."""
+    """Bounds on what is asked. Counts are of dreams that are not over.
+
+    What is drawn in the background has bounds of its own, and is not counted with the rest.
+    """
 
     per_person: int = 20
     everybody: int = 500
     per_ask: int = 16
     prompt_length: int = 1000
+    background_per_person: int = 200
+    background_everybody: int = 2000
+    background_per_ask: int = 100
 
-    def check(self, count: int, *, own: int, everybody: int) -> None:
-        """Say whether `count` more dreams may be taken.
+    def most_at_once(self, *, background: bool) -> int:
+        """Return how many dreams one ask may have."""
+        return self.background_per_ask if background else self.per_ask
+
+    def check(self, count: int, *, own: int, everybody: int, background: bool = False) -> None:
+        """Say whether `count` more dreams may be taken; `own` and `everybody`'s are of their kind.
 
         Raises:
             LimitError: the person, or everybody together, has too many waiting.
         """
-        if own + count > self.per_person:
+        per_person = self.background_per_person if background else self.per_person
+        if own + count > per_person:
             have = "one dream" if own == 1 else f"{own} dreams"
+            where = " in the background" if background else ""
             raise LimitError(
-                f"You have {have} waiting, and {self.per_person} is the most at once. Wait for "
+                f"You have {have} waiting{where}, and {per_person} is the most at once. Wait for "
                 "one to finish, or cancel one."
                 if own
-                else f"{count} dreams at once are more than the {self.per_person} that a person "
-                "may have waiting. Ask for fewer."
+                else f"{count} dreams at once are more than the {per_person} that a person "
+                f"may have waiting{where}. Ask for fewer."
             )
-        if everybody + count > self.everybody:
+        if everybody + count > (self.background_everybody if background else self.everybody):
             raise LimitError(
                 f"The queue is full: {everybody} dreams are waiting already. Try again when some "
                 "have finished.",

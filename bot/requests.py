@@ -99,7 +99,8 @@ def check(
     Raises:
         InvalidRequestError: a value is wrong; the sentence says what would be right.
     """
-    count = _whole("count", request.count, 1, limits.per_ask)
+    most = limits.most_at_once(background=request.background)
+    count = _whole("count", request.count, 1, most)
     seed = check_seed(request.seed, count)
     engine, model = choose_model(
         engines, request.engine, request.model, theme, takes_init=request.init is not None

@@ -57,7 +57,7 @@ ANCESTORS = f"""
 """  # noqa: S608 (own text)
 COUNT_UNFINISHED = """
     SELECT count(*) AS everybody, coalesce(sum(person_id = ?), 0) AS own
-    FROM dream WHERE state IN ('waiting', 'drawing')
+    FROM dream WHERE state IN ('waiting', 'drawing') AND background = ?
 """
 # The plus keeps to the person's dreams of that time, which are a part of its index.
 PLACES_TAKEN = """
@@ -117,15 +117,22 @@ async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> N
     )
 
 
-async def count_unfinished(connection: aiosqlite.Connection, person_id: str) -> tuple[int, int]:
-    """Return how many dreams of everybody, and of this person, are not over."""
-    (row,) = await connection.execute_fetchall(COUNT_UNFINISHED, (person_id,))
+async def count_unfinished(
+    connection: aiosqlite.Connection, person_id: str, *, background: bool = False
+) -> tuple[int, int]:
+    """Return how many dreams of everybody, and of this person, are not over.
+
+    Either of those that are drawn in the background, or of the rest.
+    """
+    (row,) = await connection.execute_fetchall(COUNT_UNFINISHED, (person_id, background))
     return int(row["everybody"]), int(row["own"])
 
 
-async def unfinished_now(store: Store, person_id: str) -> tuple[int, int]:
+async def unfinished_now(
+    store: Store, person_id: str, *, background: bool = False
+) -> tuple[int, int]:
     """Return the same as `count_unfinished` of what has been committed."""
-    row = await store.read_one(COUNT_UNFINISHED, (person_id,))
+    row = await store.read_one(COUNT_UNFINISHED, (person_id, background))
     assert row is not None
     return int(row["everybody"]), int(row["own"])
 

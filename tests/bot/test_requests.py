@@ -299,3 +299,12 @@ def test_limits_say_what_to_do() -> None:
 
 def test_the_person_is_in_the_plan() -> None:
     assert plan().person == ANN
+
+
+def test_in_the_background_a_hundred_may_be_asked_for_at_once() -> None:
+    limits = Limits()
+    many = request(count=100, background=True)
+    assert check(many, THEME, ENGINES, limits).count == 100
+    for count, background in ((101, True), (17, False)):
+        with pytest.raises(InvalidRequestError, match="count"):
+            check(request(count=count, background=background), THEME, ENGINES, limits)
