@@ -52,7 +52,7 @@ async def dreams_of_message(interaction: Interaction, message: discord.Message) 
     Raises:
         NotFoundError: they may not be seen here, or were deleted.
     """
-    if message.author.id != interaction.application_id:
+    if interaction.client.user is None or message.author.id != interaction.client.user.id:
         return []
     dreams = await _dreams_on(interaction, message.channel.id, message.id)
     if dreams:
