@@ -103,10 +103,10 @@ class Scheduler(Section):
 class Limits(Section):
     """How much may be asked for at once."""
 
-    waiting_per_person: int = Field(default=20, ge=1, le=10_000)
+    waiting_per_person: int = Field(default=30, ge=1, le=10_000)
     waiting_total: int = Field(default=1000, ge=1, le=1_000_000)
     prompt_characters: int = Field(default=1000, ge=10, le=100_000)
-    pictures_per_ask: int = Field(default=16, ge=1, le=100)
+    pictures_per_ask: int = Field(default=25, ge=1, le=100)
     upload_mib: int = Field(default=10, ge=1, le=100)
     upload_megapixels: int = Field(default=40, ge=1, le=170)  # Pillow itself takes 178
 
