@@ -31,7 +31,7 @@ def test_whether_guests_may_ask(tmp_path: Path, text: str, asking: bool) -> None
 
 
 def test_an_address_may_have_what_four_people_may(tmp_path: Path) -> None:
-    assert settings(tmp_path, "").dreams_per_address == 80
+    assert settings(tmp_path, "").dreams_per_address == 120
     limited = settings(tmp_path, "\n[limits]\nwaiting_per_person = 5")
     assert limited.dreams_per_address == 20
 
