@@ -78,7 +78,7 @@ class Dreams:
     async def start(self) -> None:
         """Take up what an earlier process left unfinished. Call it before the drawer starts."""
         await self._library.sweep()
-        await self._removal.remove_files()
+        await self._removal.start()
         await self._acceptance.start()
         await self._unfinished.start(await self._themes.list())
 

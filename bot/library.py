@@ -153,6 +153,14 @@ class Library:
         """
         return await self.run(self._discard, sha256, file)
 
+    async def left_held(self) -> list[str]:
+        """Return the names of what an earlier process held when it died; perhaps for nothing."""
+        return await self.run(self._left)
+
+    async def settle(self, sha256: str) -> None:
+        """Note that what was left held is referred to, or has been discarded."""
+        await self.run(self._settle, sha256)
+
     async def sweep(self) -> None:
         """Remove what was being written when an earlier process died."""
         await self.run(self._sweep)
@@ -254,8 +262,11 @@ class Library:
     def _write_held(self, sha256: str, data: bytes, path: Path) -> None:
         # Held before it is written, or it could be discarded between the two.
         with self._holding:
-            self._hold(sha256, path.exists())
+            present = path.exists()
+            self._hold(sha256, present)
         try:
+            if not present:
+                self._mark(sha256)
             self._write(path, data)
         except BaseException:
             self._let_go(sha256, named=False)
@@ -281,9 +292,25 @@ class Library:
             hold.stays = hold.stays or named
             if hold.count == 0:
                 del self._holds[sha256]
-                if not hold.stays:
-                    with suppress(OSError):
-                        self._unlink(sha256)
+                with suppress(OSError):
+                    if not hold.stays:
+                        self._unlink_picture(sha256)
+                        self._file("files", sha256, "").unlink(missing_ok=True)
+                    self._settle(sha256)
+
+    def _mark(self, sha256: str) -> None:
+        """Leave word for the next start, which nobody who holds it may live to see."""
+        with disk_sentences(self.root):
+            (self.root / "held").mkdir(parents=True, exist_ok=True)
+            (self.root / "held" / sha256).touch()
+
+    def _settle(self, sha256: str) -> None:
+        (self.root / "held" / sha256).unlink(missing_ok=True)
+
+    def _left(self) -> list[str]:
+        folder = self.root / "held"
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return [name for name in names if _SHA256.fullmatch(name)]
 
     def _discard(self, sha256: str, file: bool) -> bool:
         with self._holding:
@@ -292,17 +319,14 @@ class Library:
                 return False
             with disk_sentences(self.root):
                 if file:
-                    folder = self._file("files", sha256, "").parent
-                    for path in folder.glob(f"{sha256}*"):  # whatever it ends in
-                        path.unlink(missing_ok=True)
+                    self._file("files", sha256, "").unlink(missing_ok=True)
                 else:
-                    self._unlink(sha256)
+                    self._unlink_picture(sha256)
         return True
 
-    def _unlink(self, sha256: str) -> None:
+    def _unlink_picture(self, sha256: str) -> None:
         # The picture first: no thumbnail is made of one that is not there.
         self.path(sha256).unlink(missing_ok=True)
-        self._file("files", sha256, "").unlink(missing_ok=True)
         for side in THUMBNAIL_SIDES:
             self._thumbnail_path(sha256, side).unlink(missing_ok=True)
 

@@ -62,6 +62,22 @@ class Removal:
                 )
         return True
 
+    async def start(self) -> None:
+        """Remove what an earlier process left: deleted files, and those it kept for nothing."""
+        left = await self._library.left_held()
+        try:
+            if left:
+                async with self._store.write() as connection:
+                    for sha256 in left:
+                        for kind in Kind:
+                            await tombstones.doom(connection, kind, sha256)
+        except DreamstreamError as error:
+            log.warning("What was left behind stays until the next start: %s", error)
+            return
+        for sha256 in left:
+            await self._library.settle(sha256)
+        await self.remove_files()
+
     async def remove_files(self) -> None:
         """Remove the files of what was deleted. What cannot be is left to the next time."""
         async with self._removing:

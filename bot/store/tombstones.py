@@ -61,16 +61,24 @@ async def bury(
     drawn_from |= {row[0] for row in await connection.execute_fetchall(pictures, (dream_id,))}
     files = "DELETE FROM dream_file WHERE dream_id = ? RETURNING sha256"
     for row in await connection.execute_fetchall(files, (dream_id,)):
-        await _doom(connection, Kind.FILE, row[0])
+        await doom(connection, Kind.FILE, row[0])
     if own is not None and not await connection.execute_fetchall(RESULT_OF, (own,)):
         await connection.execute(
             "UPDATE dream SET init_sha256 = NULL WHERE init_sha256 = ?", (own,)
         )
         await connection.execute("DELETE FROM dream_picture WHERE sha256 = ?", (own,))
     for sha256 in {own, *drawn_from} - {None}:
-        await _doom(connection, Kind.PICTURE, sha256)
+        await doom(connection, Kind.PICTURE, sha256)
     await connection.execute("DELETE FROM favourite WHERE dream_id = ?", (dream_id,))
     return True
+
+
+async def doom(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> None:
+    """Have a file removed, unless a dream names it when that is done."""
+    await connection.execute(
+        "INSERT INTO doomed_file (kind, sha256) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (kind, sha256),
+    )
 
 
 async def doomed(store: Store) -> list[tuple[Kind, str]]:
@@ -97,10 +105,3 @@ async def forget(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> N
     await spare(connection, kind, sha256)
     if kind is Kind.PICTURE:
         await images.forget_unnamed(connection, sha256)
-
-
-async def _doom(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> None:
-    await connection.execute(
-        "INSERT INTO doomed_file (kind, sha256) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        (kind, sha256),
-    )

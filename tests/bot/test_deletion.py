@@ -13,8 +13,18 @@ from bot.errors import DiskError, ForbiddenError, GoneError, InvalidRequestError
 from bot.inits import StartGoneError
 from bot.model import Act, Dream, DreamState, EventKind, Image, Relation, Visibility
 from bot.rights import Actor
-from generation.protocol import Checkpoint, Recipe
-from tests.bot.drawer import ANN, BOB, FOURIER, Services, png, request, services, until
+from generation.protocol import Attachment, Checkpoint, Recipe
+from tests.bot.drawer import (
+    ANN,
+    BOB,
+    FOURIER,
+    Services,
+    finished,
+    png,
+    request,
+    services,
+    until,
+)
 
 NOTHING = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
 GUILD = 7
@@ -246,6 +256,55 @@ async def test_a_deletion_that_was_cut_off_is_finished_at_the_next_start(
         assert await s.store.read("SELECT * FROM doomed_file") == []
         rows = await s.store.read("SELECT sha256 FROM image")
         assert [row["sha256"] for row in rows] == [sha_of(kept)]
+
+
+@pytest.mark.parametrize("upload", [False, True])
+async def test_what_was_kept_for_nothing_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upload: bool
+) -> None:
+    async with services(tmp_path) as s:
+        kept = await draw(s, "a bird", "green")
+
+        async def die(*_: object, **__: object) -> None:
+            raise asyncio.CancelledError
+
+        # As if the process died once the file was there, and before anything named it.
+        monkeypatch.setattr(s.library, "let_go", die)
+        if upload:
+            await s.library.keep_upload(png(colour="blue"))
+        else:
+            job = await s.job((await s.dreams.ask(request()))[0].id)
+            await s.library.keep(finished(job).png, job.recipe)
+        left = files(tmp_path) - picture_files(kept)
+        assert any(name.startswith("images/") for name in left)
+    async with services(tmp_path, up=False) as s:
+        assert files(tmp_path) == picture_files(kept)
+    async with services(tmp_path, up=False) as s:
+        assert files(tmp_path) == picture_files(kept)
+
+
+async def test_what_was_named_before_the_process_died_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path) as s:
+
+        async def die(*_: object, **__: object) -> None:
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(s.library, "let_go", die)
+        (dream,) = await s.dreams.ask(request())
+        job = await s.begin(dream.id)
+        film = Attachment(name="forming.mp4", media_type="video/mp4", data=b"a film")
+        await s.dreams.on_message(msgspec.structs.replace(finished(job), attachments=(film,)))
+        await until(lambda: len(files(tmp_path)) >= 5)
+        await asyncio.sleep(0.2)
+    async with services(tmp_path, up=False) as s:
+        dream = await s.dreams.get(dream.id)
+        (file,) = dream.files
+        assert files(tmp_path) == picture_files(dream) | {f"files/{file.sha256}"}
+        assert await s.library.read_file(file) == b"a film"
+        await s.dreams.delete(dream.id, Actor(ANN))
+        assert files(tmp_path) == set()
 
 
 async def test_a_picture_that_is_being_uploaded_again_is_not_taken_away(tmp_path: Path) -> None:

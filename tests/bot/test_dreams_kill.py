@@ -91,6 +91,8 @@ async def test_what_was_accepted_ends_once_whenever_the_bot_is_killed(tmp_path: 
                     assert read_recipe(data) == dream.recipe
                     with Pillow.open(path) as picture:
                         picture.load()
+        kept = {path.stem for path in (tmp_path / "library" / "images").rglob("*.png")}
+        assert kept == named, "no picture was left that nothing speaks of"
     with closing(sqlite3.connect(tmp_path / "dreamstream.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
