@@ -16,6 +16,7 @@ from generation.engine import Engine, EngineError
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
+from generation.engines.dreamers import build_deepdream
 from generation.engines.generators import build_biggan_clip, build_dvae_clip, build_siren_clip
 from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.perceptors import SharedPerceptors
@@ -47,6 +48,7 @@ def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[st
         engines.append(build_stylegan_clip(library, perceptors, where, exact=exact))
     if perceptors.names:
         engines.append(_guided(library, perceptors, where, exact))
+    engines.append(build_deepdream(library, where, exact=exact))
     engines.append(build_upscaler(library, where, exact=exact))
     return {engine.info.name: engine for engine in engines if _can_draw(engine)}
 

@@ -59,6 +59,7 @@ def test_without_any_model_there_is_no_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starter, "available", set)
+    monkeypatch.setattr("generation.models.classifiers.PACKAGE", "not_installed_here")
     assert build_engines(device="cpu", models_dir=tmp_path) == {}
     perceptors = SharedPerceptors(Library(tmp_path), torch.device("cpu"))
     with pytest.raises(EngineError, match="no CLIP"):
