@@ -132,14 +132,14 @@ class BigGANCanvas(CanvasDefaults):
     def predict_bytes(
         self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
     ) -> int:
-        """Estimate each block's activations: two of its width, and three times three within."""
+        """Estimate each block's activations: three of its width, and two for each one within."""
         config = self._model.config
         kept = 0.0
         for block in range(config.blocks):
             inputs, outputs = config.widths[block], config.widths[block + 1]
             before, after = 4 << block // 2, 4 << (block + 1) // 2
-            kept += (2 * inputs + 2 * inputs / 4) * before**2
-            kept += (6 * inputs / 4 + outputs) * after**2
+            kept += (3 * inputs + 2 * inputs / 4) * before**2
+            kept += (6 * inputs / 4 + 2 * outputs) * after**2
         return int(_FLOAT_BYTES * (kept + 6 * 3 * width * height))
 
 

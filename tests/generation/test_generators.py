@@ -160,6 +160,29 @@ def test_a_larger_network_is_predicted_to_take_more_memory() -> None:
     assert large > small
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_the_predicted_memory_holds_what_drawing_keeps_for_its_gradient(model: str) -> None:
+    engine = tiny.engine(model)
+    run = engine.begin(tiny.job(model, width=64, height=64), None)
+    canvas = engine._canvases[model]
+    parameters = {
+        name: value[None].requires_grad_() for name, value in run.start.parameters.items()
+    }
+    chance = canvas.chance(64, 64, run.streams.noise)
+    constants = {name: value[None] for name, value in (run.start.constants | chance).items()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        canvas.draw(parameters, constants, 64, 64)
+    predicted = canvas.predict_bytes(64, 64, run.settings.own)
+    assert 0.9 * sum(kept.values()) < predicted < 20 * sum(kept.values())
+
+
 def test_crops_may_be_judged_by_their_average() -> None:
     """An engine without the setting, and one that gives it no weight, draw alike."""
     images = {}
