@@ -146,9 +146,9 @@ def _train(options: argparse.Namespace) -> None:
 
             clip.train(options.minutes, options.plan, options.seed, **extra)
         case "judge":
-            from training import clip
+            from training import judge
 
-            clip.train(options.minutes, options.plan, options.seed + 1000, name="judge", **extra)
+            judge.train(options.seed)
         case "vqgan":
             from training import vqgan
 

@@ -192,8 +192,8 @@ def retrieval(
 
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
-          name: str = "clip", shipped: bool = False) -> Stretch:  # fmt: skip
-    """Train for a stretch; go on from the last one. Another name and seed make a judge.
+          shipped: bool = False) -> Stretch:  # fmt: skip
+    """Train for a stretch; go on from the last one.
 
     ``shipped`` starts the image tower from the weights in the repository; ``batch`` by default
     suits the device.
@@ -213,7 +213,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
     _drop_patches(distiller.clip, _PATCH_DROPOUT)
     mirror = torch.tensor([" left " not in c and " right " not in c for c in shards.captions])
     trainer = Trainer(distiller.clip, seed, where)
-    stretch = Stretch(name, minutes, planned_minutes)
+    stretch = Stretch("clip", minutes, planned_minutes)
     saved = stretch.resume()
     if saved:
         trainer.clip.load_state_dict(saved["model"])

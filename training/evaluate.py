@@ -1,6 +1,6 @@
 """Draw the fixed prompts, look at them together, and measure what can be measured.
 
-The judge is a CLIP of another seed that took no part in training anything else:
+The judge is ``training.judge``, of which nothing took part in making the pictures:
 ``python -m training train judge``. Figures go to ``figures.json``; pictures to contact sheets.
 """
 
@@ -28,16 +28,16 @@ from generation.starter import (
 from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.pipeline import StarterPipeline
 from generation.starter.text import tokenize
+from training import judge
 from training.lists import lines
 from training.paths import subdir
 from training.shards import HELD_OUT, Shards
-from training.state import latest
-from training.text_tower import Distiller, new_clip
 
 _BATCH = 20
 _STEPS, _GUIDANCE = 25, 4.0
 _NEAR_COPY, _COPY_PX = 0.05, 32
 """Root mean square difference (0..1) under which two small pictures count as copies."""
+_HELD_OUT_COUNT = 500
 _KINDS = ("object", "colour", "count", "pair", "scene", "style", "unseen")
 
 
@@ -82,17 +82,6 @@ def pixels(images: Sequence[Image.Image], size: int = 64) -> Tensor:
 
 
 Encoder = Callable[[Tensor], Tensor]
-
-
-def judge() -> tuple[Encoder, Callable[[Sequence[str]], Tensor]] | None:
-    """Return the judge's image and text encoders, or None where no judge was trained."""
-    path = latest("judge")
-    if not path.exists():
-        return None
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    clip = Distiller(new_clip(saved["average"]["token_embedding.rows"])).clip
-    clip.load_state_dict(saved["average"])
-    return encoders(clip.eval())
 
 
 def encoders(clip: torch.nn.Module) -> tuple[Encoder, Callable[[Sequence[str]], Tensor]]:
@@ -180,6 +169,36 @@ def near_copies(images: Sequence[Image.Image], texts: Sequence[str]) -> dict[str
     return {"median_rms": round(float(best.median()), 3), "unnamed_near": copies}
 
 
+def judged(images: Sequence[Image.Image], chosen: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return what the judge says of drawn (kind, prompt)s, if there is a judge.
+
+    A prompt has to be told from all the others that were drawn, whatever their kind.
+    """
+    found = judge.load()
+    if found is None:
+        return {}
+    held_out = Shards("square", [HELD_OUT])
+    views = (
+        torch.from_numpy(held_out.batch(range(_HELD_OUT_COUNT))).permute(0, 3, 1, 2).float() / 255
+    )
+    order = (
+        found.images(pixels(images, 128)) @ found.texts([text for _, text in chosen]).T
+    ).argsort(1, descending=True)
+    own = order.argsort(1).diagonal()
+    by_kind = {
+        kind: {f"top{k}": round(float(np.mean([int(own[i]) < k for i in rows])), 3) for k in (1, 5)}
+        for kind in _KINDS
+        if (rows := [i for i, (found_kind, _) in enumerate(chosen) if found_kind == kind])
+    }
+    return {
+        "judge_held_out_500": retrieval(
+            found.images(views), found.texts(held_out.captions[:_HELD_OUT_COUNT])
+        ),
+        "judge_on_drawn": {f"top{k}": round(float((own < k).float().mean()), 3) for k in (1, 5)},
+        "judge_by_kind": by_kind,
+    }
+
+
 def evaluate(count: int = 200, into: str | None = None) -> dict[str, Any]:
     """Draw and measure with the models as exported; write sheets and ``figures.json``."""
     folder = Path(into) if into else subdir("evaluation")
@@ -201,16 +220,16 @@ def evaluate(count: int = 200, into: str | None = None) -> dict[str, Any]:
             sheet.save(folder / f"{kind}.png")
     own_image, own_text = encoders(load_clip()[0])
     held_out = Shards("square", [HELD_OUT])
-    views = torch.from_numpy(held_out.batch(range(500))).permute(0, 3, 1, 2).float() / 255
+    views = (
+        torch.from_numpy(held_out.batch(range(_HELD_OUT_COUNT))).permute(0, 3, 1, 2).float() / 255
+    )
     views = F.interpolate(views, (64, 64), mode="bilinear", antialias=True, align_corners=False)
-    figures["clip_held_out_500"] = retrieval(own_image(views), own_text(held_out.captions[:500]))
+    figures["clip_held_out_500"] = retrieval(
+        own_image(views), own_text(held_out.captions[:_HELD_OUT_COUNT])
+    )
     # Its image tower took no part in drawing, but shares text tower and pictures with what did.
     figures["clip_on_drawn"] = retrieval(own_image(pixels(images)), own_text(texts))
-    found = judge()
-    if found is not None:
-        image, text = found
-        figures["judge_held_out_500"] = retrieval(image(views), text(held_out.captions[:500]))
-        figures["judge_on_drawn"] = retrieval(image(pixels(images)), text(texts))
+    figures |= judged(images, chosen)
     figures["near_copies"] = near_copies(images, texts)
     (folder / "figures.json").write_text(json.dumps(figures, indent=2))
     print(json.dumps(figures, indent=2))

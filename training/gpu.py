@@ -94,6 +94,7 @@ def run(minutes: float, planned_minutes: float, out: Path, packs: Path, *,
 
     if start is not None:
         print("going on with", carried.restore(start) or "nothing", flush=True)
+    torch.set_float32_matmul_precision("high")  # what is not bfloat16 may be TF32
     data = data or Data()
     prepare(packs, data)
     print(f"prepared after {time.monotonic() - began:.0f} s on {device()}", flush=True)

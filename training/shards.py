@@ -108,7 +108,7 @@ class Feed:
         self._shards = shards
         self._held: torch.Tensor | None = None
         if where.type != "cpu":
-            parts = [torch.from_numpy(np.asarray(part)).to(where) for part in shards.pixels]
+            parts = [torch.from_numpy(np.array(part)).to(where) for part in shards.pixels]
             self._held = torch.cat(parts)
 
     def __len__(self) -> int:

