@@ -15,7 +15,18 @@ import pytest
 from bot.errors import DiskError, NewerDatabaseError, StoreError
 from bot.ids import IdMaker
 from bot.model import Dream, DreamState, EventKind, Image, Person, Theme
-from bot.store import Store, dreams, events, images, migrate, people, themes
+from bot.store import (
+    Store,
+    dreams,
+    events,
+    favourites,
+    images,
+    migrate,
+    moderation,
+    people,
+    themes,
+    tombstones,
+)
 from generation.protocol import Recipe
 
 PERSON = Person("guest:ann", "Ann")
@@ -323,6 +334,11 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (dreams.COUNT_UNFINISHED, ("a", 0), "dream_unfinished"),
         (events.AFTER, (1, 9), "PRIMARY KEY"),
         (events.AFTER_IN_THEME, (1, 1, 9), "stream_event_by_theme"),
+        (dreams.PUBLISHED, ("a",), "dream_by_ask"),
+        (tombstones.RESULT_OF, ("a",), "dream_by_image"),
+        (tombstones.FILE_NAMED, ("a",), "dream_file_by_content"),
+        (moderation.LATEST, (1, 9, 9), "moderation_entry_by_guild"),
+        (favourites.OF_PERSON, ("a", 9), "favourite_by_person"),
     ],
 )
 async def test_hot_queries_use_an_index(
@@ -335,6 +351,29 @@ async def test_hot_queries_use_an_index(
     assert index in outermost, plan
     assert not any(line.startswith("SCAN") and "USING" not in line for line in plan), plan
     assert not any("TEMP B-TREE" in line for line in plan), plan
+
+
+async def test_limits_and_deletions_look_at_no_whole_table(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "a.db")
+    limits = {"person_id": "a", "guild_id": 1, "channel_id": 2, "since": "0"}
+    for sql, parameters, indexes in (
+        (
+            dreams.PLACES_TAKEN,
+            limits,
+            ["dream_unfinished", "dream_unfinished_in_channel", "dream_by_person"],
+        ),
+        (
+            images.NAMED,
+            {"sha256": "a"},
+            ["dream_by_image", "dream_by_init", "dream_picture_by_image"],
+        ),
+    ):
+        plan = [row["detail"] for row in await store.read(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+        looks = [line for line in plan if line.startswith(("SEARCH", "SCAN dream"))]
+        assert len(looks) == len(indexes)
+        for line, index in zip(looks, indexes, strict=True):
+            assert f"INDEX {index}" in line, plan
+    await store.close()
 
 
 async def test_pages_go_backwards_without_gaps(tmp_path: Path) -> None:
