@@ -225,6 +225,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         feed=parts.feed,
         library=parts.library,
         drawer=parts.supervisor,
+        offspring=parts.offspring,
     )
 
 

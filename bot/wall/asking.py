@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 
 from aiohttp import web
@@ -26,8 +26,10 @@ from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 from generation.protocol import OptionInfo, Setting
 
+Make = Callable[[Dream, Actor], Awaitable[list[Dream]]]
 Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
 OPTION = "option."
+VARIATIONS = 4
 
 
 class Asking:
@@ -53,6 +55,10 @@ class Asking:
             web.post("/d/{dream_id}/steer", self.steer),
             web.post("/d/{dream_id}/redo", self.redo),
             web.post("/d/{dream_id}/delete", self.delete),
+            web.post("/d/{dream_id}/variations", self.variations),
+            web.post("/d/{dream_id}/continue", self.carry_on),
+            web.post("/d/{dream_id}/upscale", self.upscale),
+            web.post("/d/{dream_id}/animate", self.animate),
         ]
 
     async def ask(self, request: web.Request) -> web.StreamResponse:
@@ -96,9 +102,7 @@ class Asking:
         self._check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         await self._services.dreams.delete(dream.id, Actor(guest_of(request).person))
-        if is_htmx(request):
-            return web.Response(headers={"HX-Redirect": f"/s/{theme.slug}"})
-        raise web.HTTPSeeOther(f"/s/{theme.slug}")
+        return self._redirect(request, f"/s/{theme.slug}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:
         """Ask for a dream again, with its seed or with another; `stay` leads back to the stream."""
@@ -115,9 +119,59 @@ class Asking:
             if is_htmx(request):
                 return self._asked(request, [again], instead_of=dream.id)
             raise web.HTTPSeeOther(f"/s/{theme.slug}")
+        return self._redirect(request, f"/d/{again.id}")
+
+    async def variations(self, request: web.Request) -> web.StreamResponse:
+        """Draw a dream's picture in other ways; they form in its stream."""
+        offspring = self._services.offspring
+        _, theme = await self._made(
+            request,
+            VARIATIONS,
+            lambda dream, actor: offspring.variations(dream.id, actor, count=VARIATIONS),
+        )
+        return self._redirect(request, f"/s/{theme.slug}")
+
+    async def carry_on(self, request: web.Request) -> web.StreamResponse:
+        """Let a dream go on from where it was."""
+        offspring = self._services.offspring
+        return await self._child(
+            request, lambda dream, actor: offspring.carry_on([dream.id], actor)
+        )
+
+    async def upscale(self, request: web.Request) -> web.StreamResponse:
+        """Make a dream's picture larger."""
+
+        async def made(dream: Dream, actor: Actor) -> list[Dream]:
+            return [await self._services.offspring.upscale(dream.id, actor)]
+
+        return await self._child(request, made)
+
+    async def animate(self, request: web.Request) -> web.StreamResponse:
+        """Draw a dream once more, with a film of it."""
+
+        async def made(dream: Dream, actor: Actor) -> list[Dream]:
+            return [await self._services.offspring.animate(dream.id, actor)]
+
+        return await self._child(request, made)
+
+    async def _child(self, request: web.Request, make: Make) -> web.StreamResponse:
+        (child,), _ = await self._made(request, 1, make)
+        return self._redirect(request, f"/d/{child.id}")
+
+    async def _made(
+        self, request: web.Request, count: int, make: Make
+    ) -> tuple[list[Dream], Theme]:
+        self._check_may_ask()
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        with self._room_for(request, count) as took:
+            children = await make(dream, Actor(guest_of(request).person))
+            took(child.id for child in children)
+        return children, theme
+
+    def _redirect(self, request: web.Request, path: str) -> web.StreamResponse:
         if is_htmx(request):
-            return web.Response(headers={"HX-Redirect": f"/d/{again.id}"})
-        raise web.HTTPSeeOther(f"/d/{again.id}")
+            return web.Response(headers={"HX-Redirect": path})
+        raise web.HTTPSeeOther(path)
 
     def _asked(
         self, request: web.Request, dreams: list[Dream], instead_of: str = ""

@@ -50,10 +50,11 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Set the headers of every answer; a signal, so that streams and files have them as well."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers["Content-Security-Policy"] = (
+    response.headers.setdefault(
+        "Content-Security-Policy",
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-        f"style-src 'self' 'nonce-{nonce_of(request)}'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"media-src 'self'; style-src 'self' 'nonce-{nonce_of(request)}'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     )
     response.headers.setdefault("Cache-Control", "no-store")
     tag = request.get(_tag_key)

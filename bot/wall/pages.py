@@ -143,6 +143,7 @@ class Pages:
             "relations": RELATIONS,
             "parameters": parameters(dream.recipe),
             "engine": engines.get(dream.recipe.engine),
+            "can": self._services.offspring.can(dream),
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }
         if is_htmx(request):

@@ -13,6 +13,7 @@ from yarl import URL
 from bot.drawing import Drawer
 from bot.errors import ConfigError
 from bot.wall.asking import Asking
+from bot.wall.attachments import Attachments
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
 from bot.wall.files import Files
@@ -21,7 +22,7 @@ from bot.wall.guests import remember
 from bot.wall.pages import Pages
 from bot.wall.pictures import Pictures
 from bot.wall.rendering import Renderer
-from bot.wall.services import Dreams, Feed, Library, Services, Themes
+from bot.wall.services import Dreams, Feed, Library, Offspring, Services, Themes
 from bot.wall.settings import WallSettings
 
 _SHUTDOWN_S = 5.0
@@ -39,9 +40,10 @@ class Wall:
         feed: Feed,
         library: Library,
         drawer: Drawer,
+        offspring: Offspring,
     ) -> None:
         self._settings = settings
-        services = Services(themes, dreams, feed, library, drawer)
+        services = Services(themes, dreams, feed, library, drawer, offspring)
         files = Files()
         renderer = Renderer(settings, files)
         self._events = EventStreams(settings, services, renderer)
@@ -57,6 +59,7 @@ class Wall:
         self.app.add_routes(pages.routes())
         self.app.add_routes(Asking(settings, services, renderer, pages).routes())
         self.app.add_routes(Pictures(services).routes())
+        self.app.add_routes(Attachments(services).routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
         self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,17 @@ from typing import Protocol
 
 from bot.drawing import Drawer
 from bot.errors import GoneError, NotFoundError
-from bot.model import Dream, DreamRequest, Live, Person, StreamEvent, Theme, Visibility
+from bot.model import (
+    Dream,
+    DreamRequest,
+    File,
+    Live,
+    Person,
+    Relation,
+    StreamEvent,
+    Theme,
+    Visibility,
+)
 from bot.rights import Actor, may_see
 
 
@@ -23,6 +33,10 @@ class Library(Protocol):
 
     async def make_thumbnail(self, sha256: str, side: int = 384) -> Path:
         """Say where its small WebP lies, making it first where need be."""
+        ...
+
+    def file_path(self, file: File) -> Path:
+        """Say where a film or a drawing lies."""
         ...
 
 
@@ -99,6 +113,20 @@ class Dreams(Protocol):
     def preview(self, dream_id: str) -> tuple[int, bytes] | None: ...
 
 
+class Offspring(Protocol):
+    """What can be made of a finished dream."""
+
+    def can(self, dream: Dream) -> frozenset[Relation]: ...
+
+    async def variations(self, dream_id: str, actor: Actor, *, count: int = 4) -> list[Dream]: ...
+
+    async def carry_on(self, dream_ids: Sequence[str], actor: Actor) -> list[Dream]: ...
+
+    async def upscale(self, dream_id: str, actor: Actor) -> Dream: ...
+
+    async def animate(self, dream_id: str, actor: Actor) -> Dream: ...
+
+
 @dataclass(frozen=True)
 class Services:
     """All of them together."""
@@ -108,6 +136,7 @@ class Services:
     feed: Feed
     library: Library
     drawer: Drawer
+    offspring: Offspring
 
     async def visible_theme(self, slug: str) -> Theme:
         """Return a theme that may be seen at the wall.

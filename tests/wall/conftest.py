@@ -15,7 +15,14 @@ from yarl import URL
 
 from bot.model import Dream, DreamRequest, Person, Theme, Visibility
 from bot.wall import Wall, WallSettings
-from tests.wall.fakes import FakeDrawer, FakeDreams, FakeFeed, FakeLibrary, FakeThemes
+from tests.wall.fakes import (
+    FakeDrawer,
+    FakeDreams,
+    FakeFeed,
+    FakeLibrary,
+    FakeOffspring,
+    FakeThemes,
+)
 
 PLANETS = Theme(
     id=1, slug="planets", title="Far planets", topic="Landscapes nobody saw.", colour="#2bb7c9"
@@ -40,6 +47,7 @@ class Scene:
     dreams: FakeDreams
     feed: FakeFeed
     drawer: FakeDrawer
+    offspring: FakeOffspring
 
     async def ask(
         self, prompt: str, theme: str = "planets", *, published: bool = True, **more: Any
@@ -69,6 +77,7 @@ class Scene:
             feed=self.feed,
             library=self.dreams.library,
             drawer=self.drawer,
+            offspring=self.offspring,
         )
 
 
@@ -83,6 +92,7 @@ async def standing_scene(folder: Path) -> AsyncIterator[Scene]:
     feed = FakeFeed()
     drawer = FakeDrawer()
     dreams = FakeDreams(themes, feed, FakeLibrary(folder))
+    offspring = FakeOffspring(dreams)
     wall = Wall(
         WallSettings(port=0),
         themes=themes,
@@ -90,8 +100,9 @@ async def standing_scene(folder: Path) -> AsyncIterator[Scene]:
         feed=feed,
         library=dreams.library,
         drawer=drawer,
+        offspring=offspring,
     )
-    scene = Scene(wall, await wall.start(), themes, dreams, feed, drawer)
+    scene = Scene(wall, await wall.start(), themes, dreams, feed, drawer, offspring)
     try:
         yield scene
     finally:

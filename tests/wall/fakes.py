@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from bot.model import (
     DreamRequest,
     DreamState,
     EventKind,
+    File,
     Image,
     Live,
     Person,
@@ -115,6 +116,14 @@ class FakeLibrary:
     async def make_thumbnail(self, sha256: str, side: int = 384) -> Path:
         return self.root / f"{sha256}.webp"
 
+    def keep_file(self, name: str, media_type: str, data: bytes) -> File:
+        sha256 = hashlib.sha256(data).hexdigest()
+        (self.root / sha256).write_bytes(data)
+        return File(name=name, media_type=media_type, sha256=sha256, size_bytes=len(data))
+
+    def file_path(self, file: File) -> Path:
+        return self.root / file.sha256
+
 
 class FakeFeed:
     """A log in a list. `MAX_BEHIND` is kept by nobody: tests end a listener with `lose`."""
@@ -203,6 +212,49 @@ class FakeDrawer:
     async def handed_over(self) -> None: ...
 
     def weights(self, streams: dict[str, float]) -> None: ...
+
+
+class FakeOffspring:
+    """Children that are asked for like anything else. `able` says what can be done."""
+
+    def __init__(self, dreams: FakeDreams) -> None:
+        self.dreams = dreams
+        self.able = frozenset(Relation)
+
+    def can(self, dream: Dream) -> frozenset[Relation]:
+        return self.able if dream.image is not None else frozenset({Relation.REROLL})
+
+    async def variations(self, dream_id: str, actor: Actor, *, count: int = 4) -> list[Dream]:
+        return await self._made(dream_id, actor, Relation.VARIATION, count)
+
+    async def carry_on(self, dream_ids: Sequence[str], actor: Actor) -> list[Dream]:
+        return await self._made(dream_ids[0], actor, Relation.CONTINUE)
+
+    async def upscale(self, dream_id: str, actor: Actor) -> Dream:
+        (made,) = await self._made(dream_id, actor, Relation.UPSCALE)
+        return made
+
+    async def animate(self, dream_id: str, actor: Actor) -> Dream:
+        (made,) = await self._made(dream_id, actor, Relation.ANIMATE)
+        return made
+
+    async def _made(
+        self, dream_id: str, actor: Actor, relation: Relation, count: int = 1
+    ) -> list[Dream]:
+        if relation not in self.able:
+            raise InvalidRequestError("dream", "Nothing here can do that.")
+        dream = await self.dreams.get(dream_id)
+        theme = next(t for t in self.dreams.themes.themes if t.id == dream.theme_id)
+        return await self.dreams.ask(
+            DreamRequest(
+                theme=theme.slug,
+                person=actor.person,
+                prompt=dream.prompt,
+                count=count,
+                parent_id=dream.id,
+                relation=relation,
+            )
+        )
 
 
 class FakeDreams:
@@ -363,6 +415,12 @@ class FakeDreams:
         recipe = dream.recipe
         image = self.library.keep(paint(dream.prompt, recipe.width, recipe.height, recipe.seed))
         return self._end(dream, EventKind.DONE, state=DreamState.DONE, image=image, gpu_s=3.2)
+
+    def attach(self, dream_id: str, name: str, media_type: str, data: bytes) -> Dream:
+        """Give a finished dream a file besides its picture."""
+        dream = self.dreams[dream_id]
+        file = self.library.keep_file(name, media_type, data)
+        return self._put(dream, files=(*dream.files, file))
 
     def fail(self, dream_id: str, reason: str) -> Dream:
         """End a dream without one."""

@@ -28,7 +28,14 @@ GETS = (
     "/t/{sha256}.webp?d={id}&X",
     "/static/X",
 )
-POSTS = ("/s/open/dreams", "/s/X/dreams", "/d/{id}/redo", "/d/X/cancel", "/d/{id}/steer")
+POSTS = (
+    "/s/open/dreams",
+    "/s/X/dreams",
+    "/d/{id}/redo",
+    "/d/{id}/upscale",
+    "/d/X/cancel",
+    "/d/{id}/steer",
+)
 FIELDS = (
     *("prompt", "engine", "model", "size", "steps", "seed", "count", "guidance", "negative"),
     *("strength", "parent", "name", "option.rate", "option.cutouts", "option.kind", "same_seed"),

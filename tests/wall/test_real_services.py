@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import ClientSession, CookieJar, FormData
+from msgspec.structs import replace
 from PIL import Image
 
 from bot.ids import now_ms
 from bot.model import Visibility
 from bot.wall import Wall, WallSettings
-from generation.protocol import Failed
+from generation.protocol import Attachment, Failed
 from tests.bot.drawer import Services, finished, png, services
 from tests.wall.test_events import Reader, watching
 
@@ -28,6 +29,7 @@ async def wall_on(parts: Services, port: int = 0) -> AsyncIterator[ClientSession
         feed=parts.feed,
         library=parts.library,
         drawer=parts.drawer,
+        offspring=parts.offspring,
     )
     url = await wall.start()
     try:
@@ -172,3 +174,24 @@ async def test_a_stream_that_turns_private_is_gone_at_once(tmp_path: Path) -> No
         ):
             async with visitor.get(path) as response:
                 assert response.status == 404, path
+
+
+async def test_a_films_way_from_the_painter_to_the_page(tmp_path: Path) -> None:
+    film = Attachment(name="forming.mp4", media_type="video/mp4", data=b"a film" * 999)
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        await ask(visitor, "a red fox")
+        (dream,) = await parts.dreams.unfinished(None)
+        job = await parts.begin(dream.id)
+        await parts.dreams.on_message(replace(finished(job), attachments=(film,)))
+        await parts.dreams.wait(dream.id)
+        text = await page(visitor, f"/d/{dream.id}")
+        path = f"/d/{dream.id}/files/forming.mp4"
+        assert f'<video src="{path}"' in text and "Download MP4" in text
+        async with visitor.get(path, headers={"Range": "bytes=6-11"}) as response:
+            assert response.status == 206 and await response.read() == b"a film"
+        assert "Make it larger" not in text and "Film it forming" in text
+        url = f"/d/{dream.id}/variations"
+        async with visitor.post(url, headers={"HX-Request": "true"}) as response:
+            assert response.headers["HX-Redirect"] == "/s/open"
+        made = await parts.dreams.unfinished(None)
+        assert len(made) == 4 and {child.parent_id for child in made} == {dream.id}

@@ -18,12 +18,17 @@ GETS = (
     "/d/{forming}/preview.webp",
     "/i/{sha256}.png?d={done}",
     "/t/{sha256}.webp?d={done}",
+    "/d/{done}/files/forming.mp4",
 )
 POSTS = (
     "/s/{slug}/dreams",
     "/d/{forming}/cancel",
     "/d/{forming}/steer",
     "/d/{done}/redo",
+    "/d/{done}/variations",
+    "/d/{done}/continue",
+    "/d/{done}/upscale",
+    "/d/{done}/animate",
 )
 
 
@@ -33,6 +38,7 @@ async def seen(scene: Scene) -> dict[str, dict[str, str]]:
     found = {}
     for theme in scene.themes.themes:
         done = await scene.draw("a picture", theme.slug, seed=theme.id)
+        scene.dreams.attach(done.id, "forming.mp4", "video/mp4", b"a film")
         forming = await scene.ask("another", theme.slug)
         scene.dreams.advance(forming.id, 3)
         assert done.image is not None
