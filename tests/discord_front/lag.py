@@ -81,6 +81,12 @@ class Watch:
 
     def _note(self, wall_s: float, cpu_s: float) -> None:
         did = sorted(self._did, key=lambda one: -one[1])
-        note = {"wall_s": wall_s, "cpu_s": cpu_s, "did": did, "stack": self._stack}
+        note = {
+            "at_s": time.monotonic(),
+            "wall_s": wall_s,
+            "cpu_s": cpu_s,
+            "did": did,
+            "stack": self._stack,
+        }
         self._slowest = sorted([*self._slowest, note], key=lambda one: -one["wall_s"])[:_KEPT]
         self._path.write_text(json.dumps(self._slowest, indent=1), encoding="utf-8")

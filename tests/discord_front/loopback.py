@@ -1,6 +1,7 @@
 """A Discord on loopback: REST and gateway of API v10, the CDN, and the people.
 
-There are two guilds with one channel each; of two shards each has one. What the bot asks is
+There are two guilds with one channel each; of two shards each has one. `people` says what one can
+do there. What the bot asks is
 judged by `oracle`, and so is all that it is told, but only at the end (`mistakes_made`): judging
 takes longer than answering, and would spread out what people do at once. Faults are ordered with
 `fail`, `gateway` and `out`.
@@ -14,6 +15,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +23,13 @@ from aiohttp import web
 
 from tests.discord_front import oracle, payloads
 from tests.discord_front.gateway import Gateway
-from tests.discord_front.payloads import CHANNEL, GUILD, GUILD_B, Json, snowflake
-from tests.discord_front.rest import Asked, Refused, Rest
+from tests.discord_front.payloads import CHANNEL, GUILD, GUILD_B, Json
+from tests.discord_front.people import People
+from tests.discord_front.rest import Refused, Rest
 from tests.discord_front.traffic import Fault, Limits, as_json
 
 PATIENCE_S = 120.0
+_LOOK_S = 0.2
 _MAX_REQUEST = 26 * 1024 * 1024
 
 
@@ -40,15 +44,7 @@ class Request:
     status: int
 
 
-@dataclass(frozen=True)
-class File:
-    """What somebody attaches to a command."""
-
-    name: str
-    data: bytes
-
-
-class Discord:
+class Discord(People):
     """The server. `start` it, give the bot its `address`, `stop` it.
 
     `host` is what the bot knows it by, where that is not its address.
@@ -111,7 +107,8 @@ class Discord:
             async with asyncio.timeout(PATIENCE_S):
                 while not (found := condition()):
                     self._news.clear()
-                    await self._news.wait()
+                    with suppress(TimeoutError):  # what is no news here is looked at now and then
+                        await asyncio.wait_for(self._news.wait(), _LOOK_S)
                 return found
         except TimeoutError:
             raise AssertionError(f"waited in vain for {what}") from None
@@ -122,59 +119,6 @@ class Discord:
         for judge, said in waiting:
             self.mistakes += judge(*said)
         return list(dict.fromkeys(self.mistakes))
-
-    # --- what people do ----------------------------------------------------------------------
-
-    async def slash(
-        self, name: str, *, by: int = payloads.ANN, place: int = CHANNEL, **options: Any
-    ) -> Asked:
-        """Send a command, `theme which` with a subcommand; return what becomes of it."""
-        data = self._command_data(name, place, options)
-        return await self._interact(2, data, by, place)
-
-    async def type_into(self, name: str, option: str, text: str, **options: Any) -> list[Json]:
-        """Type into an option of a command; return the choices that are offered."""
-        data = self._command_data(name, CHANNEL, options | {option: text})
-        for one in data["options"]:
-            if one["name"] == option:
-                one["focused"] = True
-        asked = await self._interact(4, data, payloads.ANN, CHANNEL)
-        choices: list[Json] = (await self.callback(asked))["data"]["choices"]
-        return choices
-
-    async def press(self, message: Json, label: str, *, by: int = payloads.ANN) -> Asked:
-        """Press a button of a message, as it was when it was looked at."""
-        found = [one for one in walk(message["components"]) if one.get("label") == label]
-        assert found, f"there is no button {label}: {labels_of(message)}"
-        data = {"component_type": 2, "custom_id": found[0]["custom_id"], "id": found[0]["id"]}
-        place = int(message["channel_id"])
-        return await self._interact(3, data, by, place, message=message)
-
-    async def submit(self, form: Json, value: str, *, by: int = payloads.ANN) -> Asked:
-        """Fill and send a form with one field."""
-        field = form["components"][0]["component"]
-        filled = {"type": 4, "id": 2, "custom_id": field["custom_id"], "value": value}
-        row = {"type": 18, "id": 1, "component": filled}
-        data = {"custom_id": form["custom_id"], "components": [row]}
-        return await self._interact(5, data, by, CHANNEL)
-
-    async def callback(self, asked: Asked) -> Json:
-        """Return how an interaction was acknowledged."""
-        found: Json = await self.until(lambda: asked.callback, "an acknowledgement")
-        return found
-
-    async def answer(self, asked: Asked) -> str:
-        """Return the sentence that an interaction was answered with."""
-        body: Json = await self.until(lambda: asked.answer, "an answer")
-        return str(body.get("content"))
-
-    async def permit(self, channel_id: int, denied: int) -> None:
-        """Take permissions from everybody in a channel, and give back all others."""
-        channel = self.rest.channels[channel_id]
-        overwrite = {"id": channel["guild_id"], "type": 0, "allow": "0", "deny": str(denied)}
-        channel = channel | {"permission_overwrites": [overwrite] if denied else []}
-        self.rest.channels[channel_id] = channel
-        await self.tell("CHANNEL_UPDATE", channel)
 
     async def tell(self, name: str, data: Json) -> None:
         """Tell the shard whose guild an event is of."""
@@ -194,39 +138,6 @@ class Discord:
             and re.fullmatch(path, one.path)
             and status in (None, one.status)
         ]
-
-    def _command_data(self, name: str, place: int, options: Json) -> Json:
-        top, *below = name.split(" ")
-        command = next(one for one in self.rest.commands if one["name"] == top)
-        node = command
-        for part in below:
-            node = next(one for one in node["options"] if one["name"] == part)
-        kinds = {one["name"]: one["type"] for one in node.get("options", [])}
-        files = {
-            str(snowflake()): self.rest.upload(place, value.name, value.data)
-            for value in options.values()
-            if isinstance(value, File)
-        }
-        files = {one["id"]: one for one in files.values()}
-        numbers = iter(files)
-        given: list[Json] = [
-            {"name": k, "type": kinds[k], "value": next(numbers) if isinstance(v, File) else v}
-            for k, v in options.items()
-        ]
-        for part in reversed(below):
-            given = [{"name": part, "type": 1, "options": given}]
-        data = {"id": command["id"], "name": top, "type": 1, "options": given}
-        return data | ({"resolved": {"attachments": files}} if files else {})
-
-    async def _interact(self, kind: int, data: Json, by: int, place: int, **more: Any) -> Asked:
-        channel = self.rest.channels[place]
-        permissions = str(self.rest.permissions(place))
-        made = payloads.interaction(
-            kind, data, by=by, place=channel, permissions=permissions, **more
-        )
-        asked = self.rest.asked[made["id"]] = Asked(made, time.monotonic())
-        await self.tell("INTERACTION_CREATE", made)
-        return asked
 
     # --- the wires ---------------------------------------------------------------------------
 
@@ -332,31 +243,3 @@ class Discord:
     async def _file(self, request: web.Request) -> web.Response:
         found = self.rest.files.get(request.match_info["path"])
         return web.Response(status=404) if found is None else web.Response(body=found)
-
-
-def picture_url(message: Json) -> str | None:
-    """Return where a message's picture is to be had."""
-    for component in walk(message["components"]):
-        if "items" in component:
-            return str(component["items"][0]["media"]["url"])
-    return None
-
-
-def text_of(message: Json) -> str:
-    """Return all that is written on a message."""
-    return " ".join(one["content"] for one in walk(message["components"]) if "content" in one)
-
-
-def labels_of(message: Json) -> list[str]:
-    """Return what is written on a message's buttons."""
-    return [one["label"] for one in walk(message["components"]) if "label" in one]
-
-
-def walk(components: list[Json]) -> list[Json]:
-    """Return components and all that is inside them."""
-    found = []
-    for one in components:
-        found += [one, *walk(one.get("components", []))]
-        if one.get("accessory"):
-            found += walk([one["accessory"]])
-    return found

@@ -25,6 +25,7 @@ needs_description = pytest.mark.skipif(
 )
 
 _IS_V2 = 1 << 15
+_V2 = (9, 10, 11, 12, 13, 14, 17)
 # Events that bring what a REST route brings too: its schema, and where in the event it is.
 _EVENTS = {
     "CHANNEL_UPDATE": ("GuildChannelResponse", None),
@@ -189,32 +190,63 @@ def _rules(method: str, path: str, body: Any) -> Iterator[str]:
         message = body.get("data") or {}
     if not isinstance(message, dict):
         return
-    if len(message.get("content") or "") > 2000:
-        yield "more than 2,000 characters"
-    components = list(_walk(message.get("components") or []))
-    ids = [one["custom_id"] for one in components if "custom_id" in one]
-    if len(ids) != len(set(ids)):
-        yield "a custom_id twice"
-    if any(len(one) > 100 for one in ids):
-        yield "a custom_id of more than 100 characters"
-    if len(components) > 40:
-        yield "more than 40 components"
-    if sum(len(one.get("content", "")) for one in components) > 4000:
-        yield "more than 4,000 characters in components"
-    if any(len(one.get("label") or "") > 80 for one in components):
-        yield "a label of more than 80 characters"
-    if any(one["type"] == 1 and len(one["components"]) > 5 for one in components):
-        yield "more than five buttons in a row"
-    if (message.get("flags") or 0) & _IS_V2 and (message.get("content") or message.get("embeds")):
-        yield "content or embeds beside components V2"
-    has_v2 = any(one["type"] in (9, 10, 11, 12, 13, 14, 17) for one in components)
-    if has_v2 and not (message.get("flags") or 0) & _IS_V2:
-        yield "components V2 without their flag"
+    yield from _message_rules(message)
     if method == "POST" and path.endswith("/messages"):
-        if not message.get("components") and not message.get("content"):
+        if not any(message.get(key) for key in ("components", "content", "embeds", "attachments")):
             yield "an empty message"
         if "allowed_mentions" not in message:
             yield "mentions are not held back"
+
+
+def _message_rules(message: dict[str, Any]) -> Iterator[str]:
+    if len(message.get("content") or "") > 2000:
+        yield "more than 2,000 characters"
+    if sum(map(_embed_length, message.get("embeds") or [])) > 6000:
+        yield "more than 6,000 characters in embeds"
+    flags = message.get("flags") or 0
+    top = message.get("components") or []
+    components = list(_walk(top))
+    if flags & _IS_V2 and any(message.get(key) for key in ("content", "embeds", "poll")):
+        yield "content, embeds or a poll beside components V2"
+    if any(one["type"] in _V2 for one in components) and not flags & _IS_V2:
+        yield "components V2 without their flag"
+    if not flags & _IS_V2 and len(top) > 5:
+        yield "more than five rows"
+    if len(components) > 40:
+        yield "more than 40 components"
+    if sum(len(one.get("content", "")) for one in components if one["type"] == 10) > 4000:
+        yield "more than 4,000 characters in components"
+    ids = [one["custom_id"] for one in components if "custom_id" in one]
+    if len(ids) != len(set(ids)):
+        yield "a custom_id twice"
+    for one in components:
+        yield from _component_rules(one)
+
+
+def _component_rules(one: dict[str, Any]) -> Iterator[str]:
+    if not 1 <= len(one.get("custom_id", "-")) <= 100:
+        yield "a custom_id of none or more than 100 characters"
+    if len(one.get("label") or "") > 80:
+        yield "a label of more than 80 characters"
+    if one["type"] == 1:
+        inner = [inside["type"] for inside in one["components"]]
+        if not 1 <= len(inner) <= 5 or (len(inner) > 1 and set(inner) != {2}):
+            yield "a row of other than one to five buttons, or a single menu"
+    if one["type"] == 3 and not 1 <= len(one["options"]) <= 25:
+        yield "a menu of other than 1 to 25 options"
+    if one["type"] == 12:
+        if not 1 <= len(one["items"]) <= 10:
+            yield "a gallery of other than 1 to 10 pictures"
+        if any(not item.get("description") for item in one["items"]):
+            yield "a picture without words for those who do not see it"
+
+
+def _embed_length(embed: dict[str, Any]) -> int:
+    parts = [embed.get("title"), embed.get("description")]
+    parts += [(embed.get("footer") or {}).get("text"), (embed.get("author") or {}).get("name")]
+    for field in embed.get("fields") or []:
+        parts += [field["name"], field["value"]]
+    return sum(len(part or "") for part in parts)
 
 
 def _modal_rules(modal: dict[str, Any]) -> Iterator[str]:
@@ -222,8 +254,11 @@ def _modal_rules(modal: dict[str, Any]) -> Iterator[str]:
         yield "a form has one to five fields"
     if len(modal["title"]) > 45:
         yield "a title of more than 45 characters"
-    if len(modal["custom_id"]) > 100:
-        yield "a custom_id of more than 100 characters"
+    if not 1 <= len(modal["custom_id"]) <= 100:
+        yield "a custom_id of none or more than 100 characters"
+    ids = [one["custom_id"] for one in _walk(modal["components"]) if "custom_id" in one]
+    if len(ids) != len(set(ids)):
+        yield "a custom_id twice"
 
 
 def _command_rules(tree: list[dict[str, Any]]) -> Iterator[str]:
@@ -255,6 +290,8 @@ def _named_rules(named: dict[str, Any]) -> Iterator[str]:
     choices = named.get("choices", [])
     if len(choices) > 25:
         yield f"more than 25 choices of {named['name']}"
+    if choices and named.get("autocomplete"):
+        yield f"choices and autocomplete of {named['name']}"
     for choice in choices:
         if any(not 1 <= len(name) <= 100 for name in _in_all_languages(choice, "name")):
             yield f"the choice {choice['name']}"
@@ -291,5 +328,6 @@ def _walk(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for component in components:
         yield component
         yield from _walk(component.get("components", []))
-        if component.get("accessory"):
-            yield from _walk([component["accessory"]])
+        for key in ("accessory", "component"):
+            if component.get(key):
+                yield from _walk([component[key]])

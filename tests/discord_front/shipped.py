@@ -13,7 +13,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.discord_front.loopback import Discord, text_of
+from tests.discord_front.looks import text_of
+from tests.discord_front.loopback import Discord
 from tests.discord_front.payloads import CHANNEL, Json
 from tests.program import PATIENCE_S, environment
 
@@ -84,10 +85,14 @@ class Bot:
         """Return what it has written."""
         return self.log.read_text(encoding="utf-8")
 
-    def lag_s(self) -> float:
-        """Return the longest that its event loop kept others waiting, in processor time."""
+    def lag_s(self, since_s: float) -> float:
+        """Return the longest that its event loop kept others waiting, in processor time.
+
+        `since_s` is a time of this machine's monotonic clock, which all its processes share.
+        """
         rounds = json.loads((self.folder / "lag.json").read_text(encoding="utf-8"))
-        return max((float(one["cpu_s"]) for one in rounds), default=0.0)
+        late = [float(one["cpu_s"]) for one in rounds if one["at_s"] > since_s]
+        return max(late, default=0.0)
 
 
 @asynccontextmanager

@@ -10,7 +10,8 @@ import asyncio
 import re
 
 from tests.discord_front import payloads
-from tests.discord_front.loopback import Discord, picture_url, text_of
+from tests.discord_front.looks import picture_url, text_of
+from tests.discord_front.loopback import Discord
 from tests.discord_front.shipped import Bot, fetched, finished, is_final
 from tests.program import PATIENCE_S
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.discord_front.loopback import Discord, text_of
+from tests.discord_front.looks import text_of
+from tests.discord_front.loopback import Discord
 from tests.discord_front.payloads import CHANNEL, CHANNEL_B
 from tests.discord_front.shipped import Bot, finished, is_final, loopback
 

@@ -1,0 +1,120 @@
+"""What people do in the loopback Discord: commands, buttons, forms, permissions."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.discord_front import payloads
+from tests.discord_front.looks import labels_of, walk
+from tests.discord_front.payloads import CHANNEL, Json, snowflake
+from tests.discord_front.rest import Asked, Rest
+
+
+@dataclass(frozen=True)
+class File:
+    """What somebody attaches to a command."""
+
+    name: str
+    data: bytes
+
+
+class People(ABC):
+    """Everybody but the bot."""
+
+    rest: Rest
+
+    @abstractmethod
+    async def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Return what the condition gives, as soon as it is true of it."""
+
+    @abstractmethod
+    async def tell(self, name: str, data: Json) -> None:
+        """Tell the shard whose guild an event is of."""
+
+    async def slash(
+        self, name: str, *, by: int = payloads.ANN, place: int = CHANNEL, **options: Any
+    ) -> Asked:
+        """Send a command, `theme which` with a subcommand; return what becomes of it."""
+        data = self._command_data(name, place, options)
+        return await self._interact(2, data, by, place)
+
+    async def type_into(self, name: str, option: str, text: str, **options: Any) -> list[Json]:
+        """Type into an option of a command; return the choices that are offered."""
+        data = self._command_data(name, CHANNEL, options | {option: text})
+        for one in data["options"]:
+            if one["name"] == option:
+                one["focused"] = True
+        asked = await self._interact(4, data, payloads.ANN, CHANNEL)
+        choices: list[Json] = (await self.callback(asked))["data"]["choices"]
+        return choices
+
+    async def press(self, message: Json, label: str, *, by: int = payloads.ANN) -> Asked:
+        """Press a button of a message, as it was when it was looked at."""
+        found = [one for one in walk(message["components"]) if one.get("label") == label]
+        assert found, f"there is no button {label}: {labels_of(message)}"
+        data = {"component_type": 2, "custom_id": found[0]["custom_id"], "id": found[0]["id"]}
+        place = int(message["channel_id"])
+        return await self._interact(3, data, by, place, message=message)
+
+    async def submit(self, form: Json, value: str, *, by: int = payloads.ANN) -> Asked:
+        """Fill and send a form with one field."""
+        field = form["components"][0]["component"]
+        filled = {"type": 4, "id": 2, "custom_id": field["custom_id"], "value": value}
+        row = {"type": 18, "id": 1, "component": filled}
+        data = {"custom_id": form["custom_id"], "components": [row]}
+        return await self._interact(5, data, by, CHANNEL)
+
+    async def callback(self, asked: Asked) -> Json:
+        """Return how an interaction was acknowledged."""
+        found: Json = await self.until(lambda: asked.callback, "an acknowledgement")
+        return found
+
+    async def answer(self, asked: Asked) -> str:
+        """Return the sentence that an interaction was answered with."""
+        body: Json = await self.until(lambda: asked.answer, "an answer")
+        return str(body.get("content"))
+
+    async def permit(self, channel_id: int, denied: int) -> None:
+        """Take permissions from everybody in a channel, and give back all others."""
+        channel = self.rest.channels[channel_id]
+        overwrite = {"id": channel["guild_id"], "type": 0, "allow": "0", "deny": str(denied)}
+        channel = channel | {"permission_overwrites": [overwrite] if denied else []}
+        self.rest.channels[channel_id] = channel
+        await self.tell("CHANNEL_UPDATE", channel)
+
+    def _command_data(self, name: str, place: int, options: Json) -> Json:
+        top, *below = name.split(" ")
+        command = next(one for one in self.rest.commands if one["name"] == top)
+        node = command
+        for part in below:
+            node = next(one for one in node["options"] if one["name"] == part)
+        kinds = {one["name"]: one["type"] for one in node.get("options", [])}
+        files = {
+            str(snowflake()): self.rest.upload(place, value.name, value.data)
+            for value in options.values()
+            if isinstance(value, File)
+        }
+        files = {one["id"]: one for one in files.values()}
+        numbers = iter(files)
+        given: list[Json] = [
+            {"name": k, "type": kinds[k], "value": next(numbers) if isinstance(v, File) else v}
+            for k, v in options.items()
+        ]
+        for part in reversed(below):
+            given = [{"name": part, "type": 1, "options": given}]
+        data = {"id": command["id"], "name": top, "type": 1, "options": given}
+        return data | ({"resolved": {"attachments": files}} if files else {})
+
+    async def _interact(self, kind: int, data: Json, by: int, place: int, **more: Any) -> Asked:
+        channel = self.rest.channels[place]
+        permissions = str(self.rest.permissions(place))
+        made = payloads.interaction(
+            kind, data, by=by, place=channel, permissions=permissions, **more
+        )
+        asked = self.rest.asked[made["id"]] = Asked(made, time.monotonic())
+        await self.tell("INTERACTION_CREATE", made)
+        return asked
