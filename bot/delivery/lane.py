@@ -23,6 +23,10 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._sending = False
 
+    def assume_full(self) -> None:
+        """Take it that all that may be sent was sent just now."""
+        self._pace.assume_full(self._clock())
+
     def want(self, key: int, urgency: Urgency, *, posted: bool) -> None:
         """Have a card shown, in its turn."""
         self._pace.want(key, urgency, self._clock(), posted=posted)

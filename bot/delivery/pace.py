@@ -75,12 +75,21 @@ class Pace:
 
     def __init__(self) -> None:
         self._cards: dict[int, _Card] = {}
+        self._lately: dict[int, float] = {}  # when cards that are forgotten were shown last
         self._posts = _Window()
         self._edits = _Window()
 
+    def assume_full(self, now_s: float) -> None:
+        """Take it that all that may be sent was sent just now, as by a process before this."""
+        for window in (self._posts, self._edits):
+            for _ in range(BURST):
+                window.add(now_s)
+
     def want(self, key: int, urgency: Urgency, now_s: float, *, posted: bool) -> None:
         """Note that a card has something new to show, as an edit where it has been posted."""
-        card = self._cards.setdefault(key, _Card())
+        if key not in self._cards:
+            self._cards[key] = _Card(shown_s=self._lately.pop(key, _LONG_AGO))
+        card = self._cards[key]
         card.posted = posted
         if card.urgency is None:
             card.urgency, card.wanted_s = urgency, now_s
@@ -114,8 +123,13 @@ class Pace:
             self._cards[key].not_before_s = _LONG_AGO
 
     def drop(self, key: int) -> None:
-        """Forget a card."""
-        self._cards.pop(key, None)
+        """Forget a card, but for when it was shown: it may be taken up again at once."""
+        card = self._cards.pop(key, None)
+        if card is None or card.shown_s == _LONG_AGO:
+            return
+        since_s = card.shown_s - FORMING_S
+        self._lately = {one: at for one, at in self._lately.items() if at > since_s}
+        self._lately[key] = card.shown_s
 
     def next(self, now_s: float) -> tuple[int | None, float | None]:
         """Return the card to be sent now, or else in how many seconds to ask again.

@@ -200,6 +200,8 @@ class Delivery:
     def _lane(self, channel_id: int) -> Lane:
         if channel_id not in self._lanes:
             self._lanes[channel_id] = Lane(self._show)
+            if self._listener is None:  # taken up from a process that may have sent until just now
+                self._lanes[channel_id].assume_full()
         return self._lanes[channel_id]
 
     # --- showing it --------------------------------------------------------------------------

@@ -161,3 +161,21 @@ def test_what_could_not_be_sent_is_tried_at_once_when_there_is_reason_to() -> No
     assert asked.next(1.0) == (None, 599.0)
     asked.hurry(1)
     assert asked.next(1.0) == (1, None)
+
+
+def test_what_an_earlier_process_may_have_sent_counts_for_the_limits() -> None:
+    asked = Pace()
+    asked.assume_full(10.0)
+    asked.want(1, Urgency.END, 10.0, posted=True)
+    asked.want(2, Urgency.NEW, 10.0, posted=False)
+    assert asked.next(10.0) == (None, pace.WINDOW_S)
+
+
+def test_a_card_that_is_taken_up_again_keeps_its_distance() -> None:
+    asked = Pace()
+    asked.want(1, Urgency.END, 0.0, posted=True)
+    asked.begin(1)
+    asked.sent(1, 0.0, posted=True)
+    asked.drop(1)
+    asked.want(1, Urgency.END, 1.0, posted=True)
+    assert asked.next(1.0) == (None, pace.FORMING_S - 1.0)
