@@ -40,6 +40,11 @@ _UI_WORDS = word_list("interface_words")
 _SUFFIX = re.compile(r"(-(\d+|flat|duo|remix|fill|one|two|three|four|five|alt|left|right|color))+$")
 
 
+_PLAIN = ("a picture of", "an image of", "a drawing of", "an illustration of")
+"""How people ask who name no style."""
+_PLAIN_SHARE = 0.06
+
+
 @dataclass(frozen=True)
 class Words:
     """What one picture shows: a label, other words for it, and how often it should be drawn."""
@@ -141,8 +146,30 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+_IRREGULAR = {
+    "calf": "calves", "child": "children", "deer": "deer", "foot": "feet", "goose": "geese",
+    "knife": "knives", "leaf": "leaves", "loaf": "loaves", "man": "men", "mouse": "mice",
+    "ox": "oxen", "person": "people", "potato": "potatoes", "shrimp": "shrimp",
+    "tomato": "tomatoes", "tooth": "teeth", "volcano": "volcanoes", "wolf": "wolves", "woman": "women",
+}  # fmt: skip
+
+
+def plural(noun: str) -> str:
+    """Return the plural of an English noun phrase whose last word is the noun."""
+    first, space, last = noun.rpartition(" ")
+    if last in _IRREGULAR:
+        return f"{first}{space}{_IRREGULAR[last]}"
+    if last.endswith(("fish", "sheep")) or (last.endswith("s") and not last.endswith(("ss", "us"))):
+        return noun
+    if last.endswith(("s", "x", "ch", "sh")):
+        return noun + "es"
+    if last.endswith("y") and last[-2:-1] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
 def caption(words: Words, styles: Sequence[str], rng: np.random.Generator) -> str:
-    """Return one seeded caption: the label or a tag, sometimes a style word (one in three)."""
+    """Return one seeded caption: the label or a tag, often with a style word (one in three)."""
     noun = str(rng.choice(names(words.label)))
     draw = rng.random()
     if words.tags and draw < 0.12:
@@ -152,6 +179,8 @@ def caption(words: Words, styles: Sequence[str], rng: np.random.Generator) -> st
     elif noun.endswith(" face") and draw < 0.5:
         noun = noun.removesuffix(" face")
     text = with_article(noun) if rng.random() < 0.6 else noun
+    if rng.random() < _PLAIN_SHARE:
+        return f"{rng.choice(_PLAIN)} {with_article(noun)}"
     if styles and rng.random() < 0.34:
         style = str(rng.choice(styles))
         if not style.endswith(" of"):

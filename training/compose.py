@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.captions import Words, caption, with_article
+from training.captions import Words, caption, plural, with_article
 from training.filters import apply_filter
 from training.pictures import Pictures
 from training.places import paint, pattern
 from training.render import Rgba
 from training.scenery import COLOURS, Picture, Rng, rgb
 
-_COUNTS = {2: ("two", "a pair of"), 3: ("three",), 4: ("four",), 5: ("five",)}
+_COUNTS = {
+    2: ("two", "a pair of", "2"), 3: ("three", "three", "3"), 4: ("four", "four", "4"),
+    5: ("five", "five", "5"),
+}  # fmt: skip
 _SPOTS = {
     2: [(0.27, 0.5), (0.73, 0.5)],
     3: [(0.22, 0.5), (0.5, 0.5), (0.78, 0.5)],
@@ -39,19 +42,6 @@ class Example:
     picture: npt.NDArray[np.uint8]
     """[H, W, 3]"""
     caption: str
-
-
-def plural(noun: str) -> str:
-    """Return the plural of a plain English noun."""
-    if noun.endswith(("s", "fish", "sheep", "glasses")):
-        return noun
-    if noun.endswith(("x", "ch", "sh")):
-        return noun + "es"
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return noun[:-1] + "ies"
-    if noun == "mouse":
-        return "mice"
-    return noun + "s"
 
 
 def recolour(image: Rgba, name: str) -> Rgba:
@@ -173,8 +163,11 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
         at = line - 0.05 if ground else 0.5 + rng.uniform(-0.1, 0.1)
         paste(canvas, image, 0.26, at, side)
         paste(canvas, second, 0.74, at, side)
-        texts: tuple[str, ...] = (f"{a} and {b}", f"{a} to the left of {b}", f"{a} next to {b}",
-                 f"{b} to the right of {a}", f"{a} and {b}", f"{a} beside {b}")  # fmt: skip
+        texts: tuple[str, ...] = (
+            f"{a} and {b}", f"{a} and {b}", f"{noun} and {name}", f"{a} with {b}",
+            f"{a} next to {b}", f"{a} beside {b}", f"{a} to the left of {b}",
+            f"{b} to the right of {a}",
+        )  # fmt: skip
     else:
         paste(canvas, second, 0.5, 0.74, side)
         paste(canvas, image, 0.5, 0.28, side)
