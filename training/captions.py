@@ -150,7 +150,8 @@ _IRREGULAR = {
     "calf": "calves", "child": "children", "deer": "deer", "foot": "feet", "goose": "geese",
     "knife": "knives", "leaf": "leaves", "loaf": "loaves", "man": "men", "mouse": "mice",
     "ox": "oxen", "person": "people", "potato": "potatoes", "shrimp": "shrimp",
-    "tomato": "tomatoes", "tooth": "teeth", "volcano": "volcanoes", "wolf": "wolves", "woman": "women",
+    "tomato": "tomatoes", "tooth": "teeth", "volcano": "volcanoes", "wolf": "wolves",
+    "woman": "women",
 }  # fmt: skip
 
 

@@ -38,7 +38,8 @@ def test_captions_read_as_english() -> None:
     assert with_article("glasses") == "glasses"
     plurals = {
         "cat": "cats", "fish": "fish", "cherry": "cherries", "fox": "foxes",
-        "red wolf": "red wolves", "walrus": "walruses", "glasses": "glasses", "dress": "dresses", "potato": "potatoes",
+        "red wolf": "red wolves", "walrus": "walruses", "glasses": "glasses",
+        "dress": "dresses", "potato": "potatoes",
         "toy": "toys", "brush": "brushes",
     }  # fmt: skip
     assert {noun: plural(noun) for noun in plurals} == plurals
