@@ -68,6 +68,11 @@ DISALLOWED_INTENTS = (
     "intent; look at the bot's page in the developer portal, or create a new application."
 )
 
+CHANGED = (
+    "This command has changed, and your Discord does not know it yet. Reload it (Ctrl-R, or close "
+    "and open the app) and try again."
+)
+
 
 class Client(commands.AutoShardedBot):
     """A connection to Discord. Make a new one for each login."""
@@ -165,6 +170,11 @@ async def _on_command_error(
         await tell(interaction, str(cause))
     elif isinstance(cause, app_commands.CheckFailure):
         await tell(interaction, "You may not use this command here.")
+    elif isinstance(cause, app_commands.TransformerError):
+        await tell(interaction, "An option has a value that cannot be taken. Choose another.")
+    elif isinstance(cause, (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)):
+        log.info("An older form of a command was used: %s", cause)
+        await tell(interaction, CHANGED)
     else:
         log.error("A command failed", exc_info=cause)
         await tell(interaction, "Something went wrong here, and has been written down.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import discord
 import msgspec
+import pytest
 
 from bot.delivery.galleries import PAGE
 from bot.model import Dream, Person, Relation, Shape
@@ -397,3 +398,21 @@ async def test_where_commands_are_offered(tmp_path: Path) -> None:
                 assert at["default_member_permissions"] == wanted.value
         menus = [one.name for one in commands if isinstance(one, discord.app_commands.ContextMenu)]
         assert len(menus) == 4
+
+
+async def test_a_command_that_has_changed_says_so(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        tree = there.client.tree
+        known = tree.get_command("queue")
+        assert isinstance(known, discord.app_commands.Command)
+        tree.remove_command("queue")  # as if it were gone in a newer version
+        assert "has changed" in await said(there.ann, there, "queue")
+        tree.add_command(discord.app_commands.Group(name="queue", description="x"))
+        assert "has changed" in await said(there.ann, there, "queue")
+        # The simulation notes whatever the library reports, also what we answer.
+        with pytest.raises(ExceptionGroup) as noted:
+            there.env.raise_errors()
+        assert [type(one) for one in noted.value.exceptions] == [
+            discord.app_commands.CommandNotFound,
+            discord.app_commands.CommandSignatureMismatch,
+        ]
