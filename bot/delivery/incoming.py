@@ -11,6 +11,7 @@ import asyncio
 import discord
 
 from bot.errors import InvalidRequestError
+from bot.network import UNREACHABLE
 from bot.uploads import FORMATS, UploadLimits
 
 FETCH_S = 20.0
@@ -41,7 +42,7 @@ async def fetch(attachment: discord.Attachment, limits: UploadLimits, field: str
     try:
         async with asyncio.timeout(FETCH_S):
             data = await attachment.read()
-    except (discord.HTTPException, OSError, TimeoutError, ValueError) as error:
+    except (discord.HTTPException, *UNREACHABLE, ValueError) as error:
         raise InvalidRequestError(field, _GONE) from error
     limits.check_bytes(len(data), field)  # what was said of it need not be so
     return data
