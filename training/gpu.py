@@ -98,7 +98,7 @@ def run(minutes: float, planned_minutes: float, out: Path, packs: Path, *,
     data = data or Data()
     prepare(packs, data)
     print(f"prepared after {time.monotonic() - began:.0f} s on {device()}", flush=True)
-    finished = True
+    finished, delivered = True, False
     for name, share in SHARES.items():
         planned_s = share * planned_minutes * 60
         if _done_s(name) >= planned_s:
@@ -111,10 +111,13 @@ def run(minutes: float, planned_minutes: float, out: Path, packs: Path, *,
             finished = False
             break
         stretch = _train(name, left_s() / 60, planned_s / 60, seed)
+        deliver(out)  # after each: a call that outlasts its limit still brings something back
+        delivered = True
         if stretch.stopped or stretch.seconds < planned_s:
             finished = False
             break
-    deliver(out)
+    if not delivered:
+        deliver(out)
     print("the plan is fulfilled" if finished else "there is more to do: call again", flush=True)
     return finished
 

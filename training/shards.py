@@ -104,10 +104,11 @@ class Feed:
     48,000 pictures of 128 x 128 px are 2.4 GB. The CPU reads them through the memory maps.
     """
 
-    def __init__(self, shards: Shards, where: torch.device) -> None:
+    def __init__(self, shards: Shards, where: torch.device, hold: bool | None = None) -> None:
+        """Read the pictures to ``where``; ``hold`` says to keep them there, also on a CPU."""
         self._shards = shards
         self._held: torch.Tensor | None = None
-        if where.type != "cpu":
+        if where.type != "cpu" if hold is None else hold:
             parts = [torch.from_numpy(np.array(part)).to(where) for part in shards.pixels]
             self._held = torch.cat(parts)
 

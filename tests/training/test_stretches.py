@@ -20,7 +20,7 @@ from training import carried, diffusion, export, gpu, vqgan
 from training import clip as clip_training
 from training.conditioning import TextStates
 from training.packs import pack
-from training.shards import Feed, Shards, shard_path
+from training.shards import Feed, Shards, make_shard, shard_path
 from training.shipped import shipped_distiller
 from training.state import latest
 
@@ -41,6 +41,16 @@ def test_text_states_are_the_towers_own_whoever_shares_the_batch() -> None:
     assert not states[~mask].any()
     alone, _ = texts.batch(rows[3:])
     assert torch.equal(alone[0], states[3, : alone.shape[1]])
+
+
+def test_held_pictures_are_those_on_disk(cache: Path) -> None:
+    make_shard("square", 0, 3)
+    make_shard("square", 1, 2)
+    shards, rows = Shards("square"), np.array([4, 0, 4, 2])
+    held, read = (Feed(shards, _CPU, hold=hold).batch(rows) for hold in (True, False))
+    assert held.shape == (4, 3, 128, 128)
+    assert torch.equal(held, read)
+    assert torch.equal(held[1, :, 5, 7], torch.from_numpy(shards.picture(0)[5, 7].copy()).float())
 
 
 def test_crops_are_pieces_of_the_pictures(cache: Path) -> None:
