@@ -13,9 +13,17 @@ from bot.client import Client
 from bot.delivery import galleries, words
 from bot.delivery.finding import find_dream
 from bot.delivery.galleries import Kind
-from bot.delivery.interactions import Interaction, acknowledged, front_of, tell, theme_of
+from bot.delivery.interactions import (
+    Interaction,
+    acknowledged,
+    front_of,
+    person_of,
+    tell,
+    theme_of,
+)
 from bot.delivery.looking import show
 from bot.model import Dream
+from bot.rights import may_see
 from cogs.places import CONTEXTS, INSTALLS, everywhere
 
 _MAX_LISTED = 15
@@ -38,7 +46,12 @@ class LookingCog(commands.Cog):
         """List the unfinished dreams of this channel's theme."""
         async with acknowledged(interaction):
             front, theme = front_of(interaction), await theme_of(interaction)
-            dreams = await front.dreams.unfinished(theme.id)
+            person_id, channel_id = person_of(interaction).id, interaction.channel_id
+            dreams = [
+                dream
+                for dream in await front.dreams.unfinished(theme.id)
+                if dream.person.id == person_id or may_see(dream, theme, theme, channel_id)
+            ]
             lines = [_line(dream, interaction) for dream in dreams[:_MAX_LISTED]]
             if len(dreams) > _MAX_LISTED:
                 lines.append(f"… and {len(dreams) - _MAX_LISTED} more.")

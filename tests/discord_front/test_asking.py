@@ -149,3 +149,16 @@ async def test_an_age_restricted_channel_keeps_its_dreams_to_itself(tmp_path: Pa
             "a tree": True,
             "a bird": False,
         }
+
+
+async def test_what_is_not_published_is_in_no_other_channels_queue(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        elsewhere = there.channel.guild.create_text_channel("elsewhere")
+        await there.parts.moderation.set_publishes(Person(f"discord:{there.ann.id}", "ann"), False)
+        await there.ask(prompt="a quiet wish")
+        for who, channel, listed in (
+            (there.bob, there.channel, True),
+            (there.ann, elsewhere, True),
+            (there.bob, elsewhere, False),
+        ):
+            assert ("a quiet wish" in said(await who.slash(channel, "queue"))) is listed
