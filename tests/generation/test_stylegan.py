@@ -18,10 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation import starter
 from generation.canvases.stylegan import TRUNCATION_OPTION, StyleGANCanvas
 from generation.engine import EngineError
+from generation.engines.builders import shipped_models
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
+from generation.engines.perceptors import SharedPerceptors
+from generation.engines.stylegan import build_stylegan_clip
 from generation.models.checkpoints import CheckpointError
 from generation.models.library import Library
 from generation.models.stylegan import CLAMP, StyleGAN2, StyleGANConfig, infer_config
@@ -507,3 +511,27 @@ def test_a_checkpoint_goes_on_to_the_same_picture_and_the_loss_falls() -> None:
         other.step([again])
     assert drawing.image(run).tobytes() == other.image(again).tobytes()
     assert sum(losses[-5:]) < sum(losses[:5])
+
+
+@pytest.mark.skipif("clip" not in starter.available(), reason="no starter CLIP in this checkout")
+@pytest.mark.usefixtures("nvidia")
+def test_a_file_put_into_the_models_folder_draws(tmp_path: Path) -> None:
+    library = Library(tmp_path, shipped_models())
+    perceptors = SharedPerceptors(library, tiny.CPU)
+    models = build_stylegan_clip(library, perceptors, tiny.CPU, exact=False).info.models
+    assert [model.available for model in models] == [False] * len(models)
+    assert "dreamstream models pull stylegan2-ffhq" in models[0].missing
+    (tmp_path / "stylegan2-afhq-cat").mkdir()
+    nvidia_file(tmp_path / "stylegan2-afhq-cat" / "afhqcat.pkl", weights())
+    drawing = build_stylegan_clip(library, perceptors, tiny.CPU, exact=False)
+    assert not drawing.info.takes_init
+    assert "start" not in {option.name for option in drawing.info.options}
+    recipe = tiny.job(steps=3, width=48, height=32, settings={"cutouts": 2}).recipe
+    recipe = msgspec.structs.replace(recipe, engine="stylegan-clip", model="stylegan2-afhq-cat")
+    run = drawing.begin(Job(id="1", recipe=recipe, stream="s", person="p"), None)
+    while not run.done:
+        drawing.step([run])
+    assert run.error is None and run.score is not None
+    assert drawing.image(run).size == (48, 32)
+    one, two = (drawing.predict_bytes(recipe, runs) for runs in (1, 2))
+    assert 0 < one < two
