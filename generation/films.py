@@ -47,7 +47,7 @@ class _Envelope(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True)
 class Film:
-    """The frames of one run so far. One thread adds them, others may read."""
+    """The frames of one run so far. All that takes long with them happens in one thread."""
 
     size: tuple[int, int]
     every: int

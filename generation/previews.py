@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from generation.films import Film
-from generation.protocol import Attachment, Failed, Finished, Progress, Recipe, ToBot
+from generation.films import Film, wrap
+from generation.protocol import Attachment, Checkpoint, Failed, Finished, Progress, Recipe, ToBot
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +72,10 @@ class Encoder:
         """Add a look of a run to its film."""
         self._submit(film.add, step, picture)
 
+    def checkpoint(self, checkpoint: Checkpoint, film: Film) -> None:
+        """Send a filmed run's checkpoint, with all frames that were handed in before."""
+        self._submit(self._send_checkpoint, checkpoint, film)
+
     def finished(
         self,
         job_id: str,
@@ -119,6 +123,10 @@ class Encoder:
                 loss=progress.loss,
             )
         )
+
+    def _send_checkpoint(self, checkpoint: Checkpoint, film: Film) -> None:
+        data = wrap(checkpoint.data, film)
+        self._emit(Checkpoint(checkpoint.job_id, checkpoint.step, data))
 
     def _send_finished(
         self,

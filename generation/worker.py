@@ -25,7 +25,7 @@ from PIL import Image
 from generation.assignment import Assignment, Fault, Report
 from generation.device import Device, is_out_of_memory
 from generation.engine import BadCheckpointError, Engine, EngineError, HasEyes, MakesFiles, Run
-from generation.films import Film, Frame, unwrap, wrap
+from generation.films import Film, Frame, unwrap
 from generation.looking import answer
 from generation.previews import Encoder, Pace
 from generation.protocol import (
@@ -202,6 +202,8 @@ class Worker:
             run = self._runs.get(job_id)
             if run is not None:
                 self._save(run)
+                if job_id in self._films:
+                    self._encoder.flush()  # it may be taken up again from there at once
                 self._drop(job_id)
         for model in assignment.unload:
             self._engines[model[0]].unload(model[1])
@@ -395,15 +397,17 @@ class Worker:
 
     def _save(self, run: Run) -> None:
         """Send a checkpoint. Where none can be made, an older one must do."""
-        film = self._films.get(run.job.id)
-        if film is not None:
-            self._encoder.flush()  # so that all its frames are in
         try:
-            data = wrap(self._engines[run.recipe.engine].checkpoint(run), film)
+            data = self._engines[run.recipe.engine].checkpoint(run)
         except Exception:
             _log.exception("dream %s: no checkpoint", run.job.id)
             return
-        self._emit(Checkpoint(run.job.id, run.step, data))
+        checkpoint = Checkpoint(run.job.id, run.step, data)
+        film = self._films.get(run.job.id)
+        if film is None:
+            self._emit(checkpoint)
+        else:
+            self._encoder.checkpoint(checkpoint, film)
 
     def _fail(
         self, turn: _Turn, job_id: str, reason: str, detail: str = "", retry: bool = False

@@ -136,6 +136,16 @@ def test_a_film_goes_on_after_a_crash() -> None:
     assert one.attachments[0].data == other.attachments[0].data, "not a frame is missing"
 
 
+def test_a_run_that_makes_room_keeps_its_film() -> None:
+    bench = Bench(preview_s=1e6, checkpoint_s=1e6)
+    bench.advance(job("d", steps=9, film=True), steps=4)
+    bench.advance(job("other", steps=2), suspend=("d",), steps=1)
+    (checkpoint,) = [m for m in bench.said if isinstance(m, Checkpoint)]
+    assert [frame.step for frame in unwrap(checkpoint.data)[1]] == [1, 2, 3, 4]
+    bench.advance(job("d", steps=9, film=True, checkpoint=checkpoint.data), steps=20)
+    assert len(played(finished(bench, "d").attachments[0])[0]) == 9 + 6
+
+
 def test_a_first_looks_film_goes_on_with_it() -> None:
     bench = Bench(preview_s=1e6, checkpoint_s=1e6)
     bench.advance(job("look", steps=9, film=True, until_step=4), steps=20)
