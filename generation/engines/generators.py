@@ -25,8 +25,8 @@ def build_siren_clip(
 ) -> ClipSteeredEngine:
     """Build Deep Daze.
 
-    The original takes 21,000 steps at a rate of .00001. At ten times the rate for each sine, a
-    picture is there in a few hundred; a smaller network takes a larger rate.
+    The original takes 21,000 steps at a rate of .00001. At five times that a picture is there in a
+    few hundred; a smaller network takes a larger rate.
     """
     large = device.type != "cpu"
     info = EngineInfo(
