@@ -117,10 +117,10 @@ class Gateway:
         if found:
             await self._tell(found[-1], name, data)
 
-    async def cut(self) -> None:
-        """Abort every connection."""
+    async def cut(self, shard: int | None = None) -> None:
+        """Abort every connection, or one shard's."""
         for session in self._sessions.values():
-            if session.line is not None:
+            if session.line is not None and shard in (None, session.shard):
                 session.line.abort()
                 session.line = None
 
