@@ -21,17 +21,21 @@ def test_the_catalogue_is_complete() -> None:
         assert model.name == name and model.title and model.licence
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", name)
         assert model.shipped or (model.page.startswith("https://") and model.files)
-        assert (model.family == "clip" and not model.shipped) == bool(model.architecture)
+        named = model.family in ("clip", "classifier") and not model.shipped
+        assert named == bool(model.architecture)
         for file in model.files:
             assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
             assert all(url.startswith("https://") for url in (file.url, *file.mirrors) if url)
 
 
-def test_clip_architectures_are_known_to_open_clip() -> None:
+def test_architectures_are_known_to_open_clip_or_timm() -> None:
     import open_clip
+    import timm
 
     for model in catalogue().values():
-        if model.architecture:
+        if model.family == "classifier":
+            assert timm.is_model(model.architecture)
+        elif model.architecture:
             assert open_clip.get_model_config(model.architecture) is not None
 
 
