@@ -21,6 +21,7 @@ from bot.config import TOKEN_VARIABLE
 from bot.delivery import forms, sources
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
+from bot.delivery.followups import FollowUps
 from bot.delivery.galleries import PageButton
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
@@ -89,8 +90,11 @@ class Client(commands.AutoShardedBot):
         )
         self.front = front
         self.faces = Faces(front)
+        self.follow_ups = FollowUps(self.faces)
         self.held = Held()
-        self.delivery = Delivery(front, DiscordSender(self, front.store), self.faces)
+        self.delivery = Delivery(
+            front, DiscordSender(self, front.store), self.faces, self.follow_ups
+        )
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         self._identify_pace = IdentifyPace()
 

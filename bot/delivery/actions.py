@@ -28,7 +28,7 @@ VARIATIONS = 4
 
 
 class _Refreshes(Protocol):
-    async def refresh(self, dream_id: str) -> None: ...
+    def refresh(self, dream_id: str) -> None: ...
 
 
 class _HasDelivery(Protocol):
@@ -225,7 +225,7 @@ async def favourite(interaction: Interaction, dream_id: str) -> None:
             )
         else:
             await tell(interaction, "You like it no more.")
-        await cast(_HasDelivery, interaction.client).delivery.refresh(dream_id)
+        cast(_HasDelivery, interaction.client).delivery.refresh(dream_id)
 
 
 async def look(interaction: Interaction, dream_ids: Sequence[str]) -> None:

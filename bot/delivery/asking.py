@@ -16,7 +16,6 @@ from bot.acceptance import Also
 from bot.delivery.interactions import (
     Interaction,
     actor_of,
-    channel_of,
     front_of,
     posting_here,
 )
@@ -51,14 +50,13 @@ async def permit(
     `prompt` is all that was typed, with what is not to be drawn.
 
     Raises:
-        ForbiddenError: the asker may not ask here, or the bot may not post pictures here.
+        ForbiddenError: the asker may not ask here.
         LimitError: these are too many.
         InvalidRequestError: the words hold a blocked one.
     """
     front, asker = front_of(interaction), asker_of(interaction)
     front.gate.check(asker, prompt=prompt, count=count, exploring=exploring)
     order = posting_here(interaction)
-    channel_of(interaction)
 
     async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
         await judge(front, asker, connection, dreams)
@@ -94,7 +92,10 @@ async def judge(
         LimitError: they are more than may be.
         InvalidRequestError: their words hold a blocked one.
     """
-    assert asker.guild_id is not None and asker.channel_id is not None
+    if asker.guild_id is None or asker.channel_id is None:
+        # No server sets limits there; and what is said in private is shown nowhere else.
+        await rows.keep_to_place(connection, [dream.id for dream in dreams])
+        return
     for dream in dreams:
         front.gate.check_dream(asker, dream, await front.themes.by_id(dream.theme_id))
     own, channel, hour = await rows.places_taken(

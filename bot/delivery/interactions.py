@@ -16,6 +16,7 @@ import aiosqlite
 import discord
 
 from bot.acceptance import Also
+from bot.delivery.followups import WORD, FollowUps
 from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
 from bot.ids import now_ms
@@ -40,11 +41,24 @@ PERMISSIONS = discord.Permissions(
 )
 """What the bot asks for when it is invited; each is used."""
 
+_ONLY_YOU = "only you see this, and for a quarter of an hour; /show finds it later."
+
 Interaction = discord.Interaction[Any]
 
 
 class _HasFront(Protocol):
     front: Front
+
+
+class _Delivery(Protocol):
+    def answered(self, interaction_id: int) -> None: ...
+
+
+class _HasDelivery(Protocol):
+    @property
+    def delivery(self) -> _Delivery: ...
+    @property
+    def follow_ups(self) -> FollowUps: ...
 
 
 class TooLateError(Exception):
@@ -74,8 +88,8 @@ def actor_of(interaction: Interaction) -> Actor:
 async def theme_of(interaction: Interaction) -> Theme:
     """Return the theme of the channel in which something is asked."""
     parent_id = getattr(interaction.channel, "parent_id", None)
-    _, channel_id = channel_of(interaction)
-    return await front_of(interaction).channels.theme_of(channel_id, parent_id)
+    channels = front_of(interaction).channels
+    return await channels.theme_of(interaction.channel_id or 0, parent_id)
 
 
 def channel_of(interaction: Interaction) -> tuple[int, int]:
@@ -93,11 +107,11 @@ def posting_here(interaction: Interaction) -> Also:
     """Return what orders one card in this channel, along with the dreams it is to show.
 
     It can be used for several asks, one after the other: all their dreams come onto that card.
-
-    Raises:
-        ForbiddenError: the bot may not post pictures here.
+    Where the bot may not post, only the asker sees it.
     """
-    _check_may_post(interaction)
+    if why := _why_not_post(interaction):
+        follow_ups = cast(_HasDelivery, interaction.client).follow_ups
+        return follow_ups.ordering(interaction, why)
     guild_id, channel_id = channel_of(interaction)
     card_id: str | None = None
 
@@ -122,8 +136,12 @@ async def acknowledged(interaction: Interaction, *, in_place: bool = False) -> A
             await _defer(interaction, in_place=in_place)
     except (discord.HTTPException, *UNREACHABLE) as error:
         raise TooLateError from error
-    async with answered(interaction):
-        yield
+    try:
+        async with answered(interaction):
+            yield
+    finally:
+        if WORD in interaction.extras:
+            cast(_HasDelivery, interaction.client).delivery.answered(interaction.id)
 
 
 async def _defer(interaction: Interaction, *, in_place: bool) -> None:
@@ -171,7 +189,8 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
 
 async def tell(interaction: Interaction, text: str, **more: Any) -> None:
     """Answer the asker alone. An answer that does not arrive is only logged."""
-    text = shorten(text, 1900)
+    word = interaction.extras.get(WORD, "")
+    text = shorten(f"{text}\n{word}".rstrip(), 1900)
     try:
         if interaction.response.is_done():
             await interaction.edit_original_response(content=text, **more)
@@ -181,11 +200,11 @@ async def tell(interaction: Interaction, text: str, **more: Any) -> None:
         log.info("An answer did not arrive: %s", error)
 
 
-def _check_may_post(interaction: Interaction) -> None:
-    if interaction.is_user_integration() and not interaction.is_guild_integration():
-        raise ForbiddenError(
-            "I can only post where I have been invited as a bot. Ask in a server that has me."
-        )
+def _why_not_post(interaction: Interaction) -> str:
+    """Return why the bot may not post pictures where something is asked; empty where it may."""
+    by_user_alone = interaction.is_user_integration() and not interaction.is_guild_integration()
+    if interaction.guild_id is None or by_user_alone:
+        return f"I post for everybody only where I was invited as a bot, so {_ONLY_YOU}"
     has = interaction.app_permissions
     in_thread = isinstance(interaction.channel, discord.Thread)
     needed = {
@@ -194,8 +213,6 @@ def _check_may_post(interaction: Interaction) -> None:
         "Attach Files": has.attach_files,
     }
     missing = [name for name, granted in needed.items() if not granted]
-    if missing:
-        raise ForbiddenError(
-            "I may not post pictures here, so nothing was drawn. Somebody who manages this channel "
-            f"can give me: {', '.join(missing)}."
-        )
+    if not missing:
+        return ""
+    return f"I may not post pictures here (I lack {', '.join(missing)}), so {_ONLY_YOU}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ import msgspec
 
 from bot.delivery.card import Face
 from bot.delivery.faces import Faces, Room
+from bot.delivery.followups import FollowUps
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.pictures import REQUEST_LIMIT_BYTES
@@ -69,18 +71,21 @@ class _Card:
 class Delivery:
     """The cards in Discord, from `start` to `stop`."""
 
-    def __init__(self, front: Front, sender: Sender, faces: Faces) -> None:
+    def __init__(self, front: Front, sender: Sender, faces: Faces, follow_ups: FollowUps) -> None:
         self._front = front
         self._sender = sender
         self._faces = faces
+        self._follow_ups = follow_ups
         self._cards: dict[int, _Card] = {}
         self._of_dream: dict[str, set[int]] = {}
         self._lanes: dict[int, Lane] = {}
         self._again: dict[int, DeliveryRow] = {}  # to be shown once more
         self._repainted: OrderedDict[int, Lane] = OrderedDict()
         self._at_once = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._closing = 0
         self._position = 0
-        self._listener: asyncio.Task[None] | None = None
+        self._wishes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
         """Take up every card that does not show its dreams' ends yet, and follow the feed."""
@@ -89,31 +94,40 @@ class Delivery:
         self._position = await self._front.feed.last_id() if kept is None else int(kept)
         for row in await deliveries.open_rows(store):
             await self._take(row)
-        self._listener = asyncio.create_task(self._listen(), name="discord-delivery")
+        self._tasks = (
+            asyncio.create_task(self._listen(), name="discord-delivery"),
+            asyncio.create_task(self._grant(), name="discord-delivery-wishes"),
+        )
 
     async def stop(self) -> None:
         """Let what is being sent arrive, within reason. The rest is taken up at the next start."""
-        listener, self._listener = self._listener, None
-        if listener is None:
+        tasks, self._tasks = self._tasks, ()
+        if not tasks:
             return
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         lanes = [*self._lanes.values()]
-        await asyncio.gather(*(lane.stop(STOP_S) for lane in lanes))
+        stops = (lane.stop(STOP_S) for lane in lanes)
+        await asyncio.gather(self._follow_ups.stop(), *stops)
         with suppress(DreamstreamError):
             async with self._front.store.write() as connection:
                 await facts.put(connection, POSITION, str(self._position))
 
-    async def refresh(self, dream_id: str) -> None:
+    def refresh(self, dream_id: str) -> None:
         """Have the messages that are done with a dream show it once more, as it is now.
 
         Not for what must be seen: it is not tried again.
         """
-        for row in await deliveries.of_dream(self._front.store, dream_id):
-            if row.message_id is not None and row.id not in self._cards:
-                self._again[row.id] = row
-                self._lane(row.channel_id).want(row.id, Urgency.WAITING, posted=True)
+        self._wishes.put_nowait(lambda: self._refresh(dream_id))
+
+    def answered(self, interaction_id: int) -> None:
+        """Note that the asker has had an answer, so that a follow-up comes after it."""
+
+        async def begin() -> None:
+            self._follow_ups.answered(interaction_id)
+
+        self._wishes.put_nowait(begin)
 
     def hurry(self, guild_id: int | None = None) -> None:
         """Try again at once what could not be shown, in one guild or in all."""
@@ -125,7 +139,7 @@ class Delivery:
     @property
     def unsettled(self) -> int:
         """How many cards do not show their dreams' ends yet."""
-        return len(self._cards)
+        return len(self._cards) + self._closing
 
     # --- what happens ------------------------------------------------------------------------
 
@@ -147,6 +161,7 @@ class Delivery:
         if event.dream_id is None:
             return
         if event.kind is EventKind.ASKED:
+            self._follow_ups.accepted(event.dream_id)
             if event.dream_id not in self._of_dream:
                 for row in await deliveries.open_rows(self._front.store, event.dream_id):
                     await self._take(row)
@@ -177,8 +192,10 @@ class Delivery:
             card = self._cards[key]
             card.unfinished.discard(dream_id)
             self._want_card(card, Urgency.FORMING if card.unfinished else Urgency.END)
+        self._follow_ups.want(dream_id, Urgency.END)
 
     def _want(self, dream_id: str, urgency: Urgency) -> None:
+        self._follow_ups.want(dream_id, urgency)
         for key in self._of_dream.get(dream_id, ()):
             self._want_card(self._cards[key], urgency)
 
@@ -191,8 +208,7 @@ class Delivery:
         card = self._cards.setdefault(row.id, _Card(row))
         if len(row.dream_ids) > len(card.row.dream_ids):
             card.row = msgspec.structs.replace(card.row, dream_ids=row.dream_ids)
-        for dream_id in card.row.dream_ids:
-            self._of_dream.setdefault(dream_id, set()).add(row.id)
+        self._hold(card)
         dreams = await rows.by_ids(self._front.store, card.row.dream_ids)
         card.unfinished = {dream.id for dream in dreams if not dream.state.final}
         self._want_card(card, Urgency.NEW if card.unfinished else Urgency.END)
@@ -200,9 +216,24 @@ class Delivery:
     def _lane(self, channel_id: int) -> Lane:
         if channel_id not in self._lanes:
             self._lanes[channel_id] = Lane(self._show)
-            if self._listener is None:  # taken up from a process that may have sent until just now
+            if not self._tasks:  # taken up from a process that may have sent until just now
                 self._lanes[channel_id].assume_full()
         return self._lanes[channel_id]
+
+    async def _grant(self) -> None:
+        """Do what was wished for, apart from the interactions that it came from."""
+        while True:
+            wish = await self._wishes.get()
+            try:
+                await wish()
+            except DreamstreamError as error:
+                log.warning("A card cannot be shown again: %s", error)
+
+    async def _refresh(self, dream_id: str) -> None:
+        for row in await deliveries.of_dream(self._front.store, dream_id):
+            if row.message_id is not None and row.id not in self._cards:
+                self._again[row.id] = row
+                self._lane(row.channel_id).want(row.id, Urgency.WAITING, posted=True)
 
     # --- showing it --------------------------------------------------------------------------
 
@@ -243,7 +274,8 @@ class Delivery:
         if face is None:
             await self._close(card, DeliveryState.GIVEN_UP, reason=DELETED)
         elif face.over:
-            await self._close(card, DeliveryState.SETTLED, shown=face.state)
+            there = len(face.shown)
+            await self._close(card, DeliveryState.SETTLED, shown=face.state, there=there)
 
     async def _bring(self, lane: Lane, card: _Card, face: Face | None) -> None:
         """Have the card's message show a face, or be gone where there is none."""
@@ -315,21 +347,47 @@ class Delivery:
         await self._close(card, DeliveryState.GIVEN_UP, reason=reason)
 
     async def _close(
-        self, card: _Card, state: DeliveryState, *, shown: str = "", reason: str = ""
+        self,
+        card: _Card,
+        state: DeliveryState,
+        *,
+        shown: str = "",
+        reason: str = "",
+        there: int | None = None,
     ) -> None:
+        """Close a card's row, unless it has something else to show by now.
+
+        The card is let go of before: what happens to its dreams meanwhile takes the row up anew.
+        """
         row = card.row
-        async with self._front.store.write() as connection:
-            closed = await deliveries.close(
-                connection, row, state, now_ms(), shown=shown, reason=reason
-            )
-            await facts.put(connection, POSITION, str(self._position))
-        if not closed:  # more dreams came onto it
-            await self._take(await deliveries.by_id(self._front.store, row.id))
-            return
-        self._cards.pop(row.id, None)
-        for dream_id in row.dream_ids:
+        self._let_go(card)
+        self._closing += 1
+        try:
+            async with self._front.store.write() as connection:
+                closed = await deliveries.close(
+                    connection, row, state, now_ms(), shown=shown, reason=reason, there=there
+                )
+                await facts.put(connection, POSITION, str(self._position))
+        except BaseException:
+            self._hold(self._cards.setdefault(row.id, card))
+            raise
+        finally:
+            self._closing -= 1
+        if not closed:
+            row = await deliveries.by_id(self._front.store, row.id)
+            if row.open:
+                await self._take(row)
+        if row.id not in self._cards:
+            self._lane(row.channel_id).drop(row.id)
+
+    def _hold(self, card: _Card) -> None:
+        for dream_id in card.row.dream_ids:
+            self._of_dream.setdefault(dream_id, set()).add(card.row.id)
+
+    def _let_go(self, card: _Card) -> None:
+        self._cards.pop(card.row.id, None)
+        for dream_id in card.row.dream_ids:
             keys = self._of_dream.get(dream_id, set())
-            keys.discard(row.id)
+            keys.discard(card.row.id)
             if not keys:
                 self._of_dream.pop(dream_id, None)
-        self._lane(row.channel_id).drop(row.id)

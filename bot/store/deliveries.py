@@ -154,18 +154,24 @@ async def close(
     *,
     shown: str = "",
     reason: str = "",
+    there: int | None = None,
 ) -> bool:
     """End a delivery: its message shows its dreams' ends, or never will.
 
-    Says whether it did. It does not where dreams came onto the card that `row` does not have.
+    Says whether it did. It does not where dreams came onto the card that `row` does not have, nor
+    where fewer than `there` of them are still there: the message shows one that was deleted.
     """
     cursor = await connection.execute(
         """
         UPDATE delivery SET state = ?, shown = ?, reason = ?, changed_ms = ?
         WHERE id = ? AND state = 'open'
         AND (SELECT count(*) FROM delivery_dream WHERE delivery_id = delivery.id) = ?
+        AND (
+            SELECT count(*) FROM delivery_dream JOIN dream ON dream.id = delivery_dream.dream_id
+            WHERE delivery_id = delivery.id AND dream.deleted_ms IS NULL
+        ) >= ?
         """,
-        (state, shown, reason, now_ms, row.id, len(row.dream_ids)),
+        (state, shown, reason, now_ms, row.id, len(row.dream_ids), there or 0),
     )
     return cursor.rowcount == 1
 

@@ -54,6 +54,7 @@ class Rest:
             payloads.CHANNEL_B: payloads.channel(payloads.CHANNEL_B, payloads.GUILD_B),
         }
         self.messages: dict[int, Json] = {}
+        self.follow_ups: dict[int, Json] = {}
         self.deleted: list[int] = []
         self.files: dict[str, bytes] = {}
         self.commands: list[Json] = []
@@ -92,6 +93,15 @@ class Rest:
                 return 200, self._acknowledge(number, token, body)
             case "PATCH", ["webhooks", _, token, "messages", "@original"]:
                 return 200, self._answer(token, body, files)
+            case "POST", ["webhooks", _, token]:
+                return 200, self._follow_up(token, body, files)
+            case "PATCH", ["webhooks", _, token, "messages", number]:
+                return 200, self._change_follow_up(token, int(number), body, files)
+            case "DELETE", ["webhooks", _, token, "messages", number]:
+                self._of_token(token)
+                if self.follow_ups.pop(int(number), None) is None:
+                    raise Refused(404, 10008, "Unknown Message")
+                return 204, None
             case "POST", ["channels", channel, "messages"]:
                 return 200, self._post(int(channel), body, files)
             case "PATCH", ["channels", channel, "messages", number]:
@@ -139,19 +149,46 @@ class Rest:
         told = {"id": number, "type": asked.interaction["type"]}
         return {"interaction": told}
 
-    def _answer(self, token: str, body: Json, files: dict[int, tuple[str, bytes]]) -> Json:
+    def _of_token(self, token: str) -> Asked:
         found = [one for one in self.asked.values() if one.interaction["token"] == token]
         if not found or found[0].callback is None:
             raise Refused(404, 10015, "Unknown Webhook")
-        asked = found[0]
-        if asked.expired or time.monotonic() - asked.at_s > _TOKEN_S:
+        if found[0].expired or time.monotonic() - found[0].at_s > _TOKEN_S:
             raise Refused(401, 50027, "Invalid Webhook Token")
-        if asked.callback is None or asked.callback["type"] not in (4, 5):
+        return found[0]
+
+    def _answer(self, token: str, body: Json, files: dict[int, tuple[str, bytes]]) -> Json:
+        asked = self._of_token(token)
+        if asked.callback is None or asked.callback["type"] not in (4, 5, 6):
             raise Refused(404, 10008, "Unknown Message")
         asked.answer = body
         channel_id = int(asked.interaction["channel_id"])
         attachments = self._attached(channel_id, body, files)
         return _checked(lambda: payloads.message(snowflake(), channel_id, body, attachments))
+
+    def _follow_up(self, token: str, body: Json, files: dict[int, tuple[str, bytes]]) -> Json:
+        asked = self._of_token(token)
+        if asked.answer is None and asked.callback is not None and asked.callback["type"] == 5:
+            # The first takes the place of “… is thinking”, which is then no more to be edited.
+            asked.callback = {"type": 4}
+        channel_id = int(asked.interaction["channel_id"])
+        attachments = self._attached(channel_id, body, files)
+        number = snowflake()
+        made = _checked(lambda: payloads.message(number, channel_id, body, attachments))
+        self.follow_ups[number] = made
+        return made
+
+    def _change_follow_up(
+        self, token: str, number: int, body: Json, files: dict[int, tuple[str, bytes]]
+    ) -> Json:
+        asked = self._of_token(token)
+        if number not in self.follow_ups:
+            raise Refused(404, 10008, "Unknown Message")
+        old = self.follow_ups[number]
+        channel_id = int(asked.interaction["channel_id"])
+        attachments = self._attached(channel_id, body, files, old["attachments"])
+        self.follow_ups[number] = _checked(lambda: payloads.edited(old, body, attachments))
+        return self.follow_ups[number]
 
     # --- messages ----------------------------------------------------------------------------
 

@@ -72,19 +72,6 @@ async def test_a_card_follows_its_dream_to_the_picture(tmp_path: Path) -> None:
         assert (row.state, row.shown, row.message_id) == ("settled", "done", card.id)
 
 
-async def test_without_the_right_to_post_nothing_is_drawn(tmp_path: Path) -> None:
-    async with world(tmp_path) as there:
-        guild = there.env.guild
-        closed = guild.create_text_channel(
-            "closed",
-            overwrites={guild.default_role: discord.PermissionOverwrite(attach_files=False)},
-        )
-        result = await there.ann.slash(closed, "dream", prompt="a red fox")
-        assert "Attach Files" in result.response.content
-        assert result.ephemeral
-        assert await there.parts.dreams.unfinished(None) == []
-
-
 async def test_mentions_in_a_prompt_call_nobody(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         _, card = await there.ask(
