@@ -40,10 +40,16 @@ def build_deepdream(library: Library, device: torch.device, *, exact: bool) -> D
     def load_model(name: str) -> Classifier:
         if name == PACKAGED and (file := classifiers.packaged_file()) is not None:
             return classifiers.load_packaged(file)
-        architecture = library.entry(name).architecture
-        if not architecture:
-            raise EngineError(f"{name} does not say which of timm's networks it is.")
-        return classifiers.load_classifier(architecture, library.weights(name))
+        entry = library.entry(name)
+        if not entry.architecture:
+            raise EngineError(
+                f"{name} does not say which of timm's networks it is. Add it again with "
+                "--architecture."
+            )
+        # What comes from the hub has its configuration beside its weights.
+        several = [file.name for file in entry.files if file.name.endswith(".safetensors")]
+        weights = library.weights(name, several[0] if len(entry.files) > 1 and several else None)
+        return classifiers.load_classifier(entry.architecture, weights)
 
     return DeepDreamEngine(info, load_model, device=device, exact=exact)
 

@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--name", help="what it is to be called")
     add.add_argument("--title", default="", help="its name for people")
     add.add_argument("--licence", default="", help="its terms, in a sentence")
+    add.add_argument(
+        "--architecture", default="", help="of a clip or classifier: its name in open_clip or timm"
+    )
     add.add_argument("--revision", default="main", help="of a hub model")
     add.add_argument("--yes", action="store_true", help="accept the licence that is shown")
     add.set_defaults(run=_add)
@@ -212,7 +215,11 @@ def _add(arguments: argparse.Namespace) -> int:
     families = {model.family for model in catalogue().values()}
     if arguments.family not in families:
         raise DownloadError(f"The families are {', '.join(sorted(families))}.")
-    texts = {"title": arguments.title, "licence": arguments.licence}
+    texts = {
+        "title": arguments.title,
+        "licence": arguments.licence,
+        "architecture": arguments.architecture,
+    }
     source = Path(arguments.source)
     if source.is_file():
         model = adding.add_file(source, arguments.folder, arguments.family, arguments.name, **texts)

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from generation.models.catalogue import LOCAL, NAME, Model, ModelFile, added, catalogue
-from generation.models.checkpoints import file_sha256, read_weights
+from generation.models.checkpoints import file_sha256
 from generation.models.download import DownloadError
+from generation.models.library import reader
 
 _HUB = "https://huggingface.co"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -25,6 +26,7 @@ def add_file(
     *,
     title: str = "",
     licence: str = "",
+    architecture: str = "",
 ) -> Model:
     """Copy a file of weights into the models folder, with an entry beside it.
 
@@ -33,7 +35,7 @@ def add_file(
         CheckpointError: it is no file of weights.
     """
     name = _free(name or re.sub(r"[^A-Za-z0-9._-]+", "-", source.stem).strip("-._"), folder)
-    read_weights(source)
+    reader(family)(source)
     target = folder / name / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
@@ -45,6 +47,7 @@ def add_file(
         family=family,
         title=title or name,
         licence=licence or "Terms not known; ask whoever you have it from",
+        architecture=architecture,
         files=(ModelFile(name=source.name, size_bytes=size, sha256=sha256),),
     )
     write_entry(model, folder)
@@ -59,6 +62,7 @@ def describe_hub(
     *,
     title: str = "",
     licence: str = "",
+    architecture: str = "",
 ) -> Model:
     """Ask the hub which files a model has; only safetensors and plain texts are taken.
 
@@ -99,6 +103,7 @@ def describe_hub(
         title=title or hub_id,
         licence=licence or f"{told or 'Terms not stated'}: read {_HUB}/{hub_id}",
         page=f"{_HUB}/{hub_id}",
+        architecture=architecture,
         files=files,
     )
 

@@ -121,7 +121,7 @@ class Library:
         if alone or not converted.is_file():
             _log.info("converting %s to safetensors", found.name)
             sha256 = _file(model, file_name).sha256
-            convert(found, converted, sha256=sha256, read=_reader(model.family))
+            convert(found, converted, sha256=sha256, read=reader(model.family))
         return converted
 
     def weights(self, name: str, file_name: str | None = None) -> dict[str, Tensor]:
@@ -159,8 +159,8 @@ def _file(model: Model, file_name: str | None) -> ModelFile:
     raise CheckpointError(f"{model.title} has no file called {file_name}.")
 
 
-def _reader(family: str) -> ReadWeights:
-    """Return what reads a family's published files."""
+def reader(family: str) -> ReadWeights:
+    """Return what reads a family's files as they are published."""
     if family == "stylegan":
         from generation.models.stylegan_files import read_stylegan
 

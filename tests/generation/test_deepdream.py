@@ -20,7 +20,7 @@ from generation.engine import BadCheckpointError, EngineError
 from generation.engines.deepdream import DeepDreamEngine, DreamRun
 from generation.engines.deepdream_options import deepdream_options
 from generation.engines.dreamers import build_deepdream
-from generation.models import classifiers
+from generation.models import adding, classifiers
 from generation.models.checkpoints import CheckpointError, file_sha256
 from generation.models.classifiers import Classifier, load_classifier, load_packaged, packaged_file
 from generation.models.library import Library
@@ -295,6 +295,21 @@ def test_any_convolutional_network_of_timm_will_do() -> None:
         load_classifier("banana", weights)
     with pytest.raises(EngineError, match="only sees pictures of one size"):
         load_classifier("vit_tiny_patch16_224", {})
+
+
+def test_a_network_of_ones_own_is_added_and_dreams(tmp_path: Path) -> None:
+    file = tmp_path / "mine.pth"
+    torch.save(timm.create_model("resnet18", num_classes=7).state_dict(), file)
+    models = tmp_path / "models"
+    adding.add_file(file, models, "classifier", "mine", architecture="resnet18")
+    adding.add_file(file, models, "classifier", "unknown")
+    dreaming = build_deepdream(Library(models), tiny.CPU, exact=False)
+    assert {model.name for model in dreaming.info.models if model.available} >= {"mine", "unknown"}
+    plain = job(steps=2, width=64, height=64).recipe
+    recipe = msgspec.structs.replace(plain, model="mine", settings={"octaves": 2})
+    finish(dreaming, dreaming.begin(Job(id="1", recipe=recipe, stream="s", person="p"), None))
+    with pytest.raises(EngineError, match="--architecture"):
+        dreaming.load("unknown")
 
 
 def package(folder: Path) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.stylegan import build_stylegan_clip
+from generation.models import adding
 from generation.models.checkpoints import CheckpointError
 from generation.models.library import Library
 from generation.models.stylegan import CLAMP, StyleGAN2, StyleGANConfig, infer_config
@@ -322,6 +323,13 @@ def test_nvidias_pickle_is_read_without_running_it(tmp_path: Path, clamp: float 
     latents = torch.randn(1, 6, 8)
     again = StyleGAN2.from_weights(Library(tmp_path).weights("stylegan2-ffhq"))
     assert torch.equal(again.synthesise(latents), model.synthesise(latents))
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_a_network_of_ones_own_is_added(tmp_path: Path) -> None:
+    file = nvidia_file(tmp_path / "network-snapshot-025000.pkl", weights())
+    adding.add_file(file, tmp_path / "models", "stylegan", "mine")
+    assert Library(tmp_path / "models").weights("mine").keys() == weights().keys()
 
 
 class Touch:
