@@ -42,7 +42,7 @@ class Attached:
 class Shown:
     """A dream as a card shows it.
 
-    `picture` is what stands in the gallery: a preview, the picture, or its film. `drawing` is a
+    `picture` is what stands in the gallery: a preview, the picture, or a `film`. `drawing` is a
     file to be downloaded (an SVG). `can` is what the engines here can make of it; it is not
     `worded` where words have no part in it.
     """
@@ -50,6 +50,7 @@ class Shown:
     dream: Dream
     live: Live | None = None
     picture: Attached | None = None
+    film: bool = False
     drawing: Attached | None = None
     steerable: bool = False
     can: frozenset[Relation] = frozenset()
@@ -134,7 +135,7 @@ class Face:
         _title(box, dream.prompt)
         if one.picture is not None:
             name = f"attachment://{one.name(one.picture)}"
-            item = discord.MediaGalleryItem(name, description=words.alt_text(dream))
+            item = discord.MediaGalleryItem(name, description=words.alt_text(dream, film=one.film))
             box.add_item(ui.MediaGallery(item))
         if one.drawing is not None:
             box.add_item(ui.File(f"attachment://{one.name(one.drawing)}"))
@@ -208,7 +209,7 @@ class Face:
             if one.picture is not None:
                 yield discord.MediaGalleryItem(
                     f"attachment://{one.name(one.picture)}",
-                    description=words.alt_text(one.dream, number, count),
+                    description=words.alt_text(one.dream, number, count, film=one.film),
                 )
 
     def _lines(self) -> Iterator[str]:

@@ -32,6 +32,9 @@ TILE_THUMBNAIL_PX = 384
 LESSENED = "Made smaller to fit here; the original is kept."
 TOO_LARGE = "Too large to be shown in this channel; it is kept."
 NOT_KEPT = "Its picture is no longer kept."
+FILM_TOO_LARGE = "What was made besides is too large for this channel; it is kept."
+_FILMS = {"video/mp4": ".mp4", "image/gif": ".gif", "image/webp": ".webp"}
+_DRAWINGS = {"image/svg+xml": ".svg"}
 _SMALLEST_TILE_PX = 32
 _SHEETS_KEPT = 32
 
@@ -104,25 +107,49 @@ class Faces:
             return None  # it is gone, or cannot be made smaller: the others are shown
 
     async def _with_pictures(self, face: Face, room: Room) -> Face:
-        """Give each dream its picture, as large as there is room for."""
-        shown = [await self._read(one) for one in face.shown]
-        places = [place for place, (_, png) in enumerate(shown) if png is not None]
-        pngs = [png for _, png in shown if png is not None]
-        uploads = await self._front.library.run(
-            fitting_together, pngs, room.file_bytes, room.total_bytes
+        """Give each dream its film or its picture, as large as there is room for."""
+        share_bytes = min(room.file_bytes, room.total_bytes // len(face.shown))
+        shown = [await self._with_files(one, share_bytes) for one in face.shown]
+        taken_bytes = sum(
+            len(attached.data)
+            for one in shown
+            for attached in (one.picture, one.drawing)
+            if attached is not None
         )
-        done = [one for one, _ in shown]
-        for place, upload in zip(places, uploads, strict=True):
-            done[place] = _with_upload(done[place], upload)
-        return replace(face, shown=tuple(done))
+        pngs: dict[int, bytes] = {}
+        for place, one in enumerate(shown):
+            if one.picture is None and one.dream.image is not None:
+                try:
+                    pngs[place] = await self._front.library.read(one.dream.image.sha256)
+                except NotFoundError:
+                    shown[place] = replace(one, note=NOT_KEPT)
+        left_bytes = room.total_bytes - taken_bytes
+        uploads = await self._front.library.run(
+            fitting_together, [*pngs.values()], room.file_bytes, left_bytes
+        )
+        for place, upload in zip(pngs, uploads, strict=True):
+            shown[place] = _with_upload(shown[place], upload)
+        return replace(face, shown=tuple(shown))
 
-    async def _read(self, one: Shown) -> tuple[Shown, bytes | None]:
-        if one.dream.image is None:
-            return one, None
-        try:
-            return one, await self._front.library.read(one.dream.image.sha256)
-        except NotFoundError:
-            return replace(one, note=NOT_KEPT), None
+    async def _with_files(self, one: Shown, share_bytes: int) -> Shown:
+        """Give a dream its film and its drawing, as far as they fit: nothing makes them smaller."""
+        for file in one.dream.files:
+            suffix = _FILMS.get(file.media_type) or _DRAWINGS.get(file.media_type)
+            if suffix is None:
+                continue
+            if file.size_bytes > share_bytes // 2:  # the other half is the picture's
+                one = replace(one, note=FILM_TOO_LARGE)
+                continue
+            try:
+                attached = Attached(suffix, await self._front.library.read_file(file))
+            except NotFoundError:
+                one = replace(one, note=NOT_KEPT)
+                continue
+            if file.media_type in _FILMS:
+                one = replace(one, picture=attached, film=True)
+            else:
+                one = replace(one, drawing=attached)
+        return one
 
     async def _on_sheets(self, face: Face, room: Room) -> Face:
         """Put all dreams' pictures onto contact sheets, as large as there is room for."""

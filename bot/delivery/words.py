@@ -32,11 +32,14 @@ def _escaped(text: str) -> str:
     return discord.utils.escape_mentions(discord.utils.escape_markdown(text))
 
 
-def alt_text(dream: Dream, number: int = 1, count: int = 1) -> str:
+def alt_text(dream: Dream, number: int = 1, count: int = 1, *, film: bool = False) -> str:
     """Say what a picture is, for those who do not see it; with its number where it is of many."""
     forming = "" if dream.state is DreamState.DONE else " that is still forming"
     what = "A picture" if count == 1 else f"Picture {number} of {count}"
     drawn = ", " if forming else " drawn "
+    if film:
+        what = f"A film of how {'a' if count == 1 else 'this'} picture formed"
+        drawn = ", "
     return shorten(f"{what}{forming}{drawn}from the words: {dream.prompt}", MAX_ALT)
 
 

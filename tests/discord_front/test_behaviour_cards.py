@@ -19,8 +19,8 @@ from bot.limits import Limits
 from bot.model import Dream, DreamState, Person, Relation
 from bot.rights import Actor
 from bot.store import deliveries
-from generation.protocol import Failed
-from tests.bot.drawer import DIFFUSION, FOURIER, WELCOME, request, until
+from generation.protocol import Attachment, Failed
+from tests.bot.drawer import DIFFUSION, FOURIER, WELCOME, finished, request, until
 from tests.discord_front.world import World, buttons_of, text_of, world
 
 MANY = Limits(per_person=60, per_ask=60)
@@ -399,3 +399,22 @@ async def test_a_follow_up_says_goodbye_before_its_token_ends(
         assert not there.client.follow_ups._by_interaction
         await there.parts.draw(dream.id)
         assert (await there.parts.dreams.wait(dream.id)).state is DreamState.DONE
+
+
+async def test_a_film_stands_in_the_gallery_and_a_drawing_is_attached(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        dream_id, _ = await there.ask()
+        job = await there.parts.begin(dream_id)
+        film = Attachment(name="forming.mp4", media_type="video/mp4", data=b"a film")
+        drawing = Attachment(name="x.svg", media_type="image/svg+xml", data=b"<svg/>")
+        end = msgspec.structs.replace(finished(job), attachments=(film, drawing))
+        await there.parts.dreams.on_message(end)
+        await settled(there)
+        [card] = there.cards()
+        found = {one.filename: await one.read() for one in card.attachments}
+        assert found == {
+            f"dream-{dream_id}.mp4": b"a film",
+            f"dream-{dream_id}.svg": b"<svg/>",
+        }
+        [item] = items_of(card)
+        assert (item.description or "").startswith("A film of how a picture formed")
