@@ -96,7 +96,8 @@ def answer_faults(method: str, path: str, status: int, body: Any) -> Iterator[st
 def event_faults(name: str, data: Any) -> Iterator[str]:
     """Yield what is wrong about an event of ours, where its form is described."""
     if name == "INTERACTION_CREATE":
-        if data["type"] == 4:  # a command that is being typed; of this no schema is at hand
+        # A command that is being typed, and a menu of a message: of these no schema is at hand.
+        if data["type"] == 4 or (data["type"] == 2 and data["data"].get("type") != 1):
             return
         name = {2: "SLASH", 3: "COMPONENT", 5: "MODAL"}[data["type"]]
     path = FOLDER / "gateway-schemas" / f"{name}.schema.json"

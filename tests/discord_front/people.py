@@ -52,6 +52,18 @@ class People(ABC):
         choices: list[Json] = (await self.callback(asked))["data"]["choices"]
         return choices
 
+    async def choose(self, name: str, message: Json, *, by: int = payloads.ANN) -> Asked:
+        """Choose a command from a message's menu."""
+        command = next(one for one in self.rest.commands if (one["type"], one["name"]) == (3, name))
+        data = {
+            "id": command["id"],
+            "name": name,
+            "type": 3,
+            "target_id": message["id"],
+            "resolved": {"messages": {message["id"]: message}},
+        }
+        return await self._interact(2, data, by, int(message["channel_id"]))
+
     async def press(self, message: Json, label: str, *, by: int = payloads.ANN) -> Asked:
         """Press a button of a message, as it was when it was looked at."""
         found = [one for one in walk(message["components"]) if one.get("label") == label]

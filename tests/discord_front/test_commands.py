@@ -416,3 +416,25 @@ async def test_a_command_that_has_changed_says_so(tmp_path: Path) -> None:
             discord.app_commands.CommandNotFound,
             discord.app_commands.CommandSignatureMismatch,
         ]
+
+
+async def test_where_no_server_is(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        zoe = there.env.create_user("zoe")
+        offered = zoe.available_commands()
+        assert {"dream", "explore", "show", "stream mine", "help", "privacy"} <= set(offered)
+        assert not any(name.startswith(("theme", "settings", "moderate")) for name in offered)
+        result = await zoe.slash("help")
+        assert "/dream prompt" in text_of(result.response.message)
+        result = await zoe.slash("queue")
+        assert "Nothing is being drawn" in result.response.content
+        result = await zoe.slash("stream latest")
+        assert "Nothing has been drawn" in text_of(result.response.message)
+        result = await zoe.slash("dream", prompt="a red fox", seed=7)
+        assert "only you see this" in result.response.content
+        (dream,) = await waiting(there)
+        assert (dream.guild_id, dream.recipe.seed) == (None, 7)
+        result = await zoe.slash("show", dream=dream.id)
+        assert "a red fox" in text_of(result.response.message)
+        result = await zoe.slash("cancel")
+        assert "Cancelled" in result.response.content
