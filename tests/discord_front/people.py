@@ -38,7 +38,7 @@ class People(ABC):
     async def slash(
         self, name: str, *, by: int = payloads.ANN, place: int = CHANNEL, **options: Any
     ) -> Asked:
-        """Send a command, `theme which` with a subcommand; return what becomes of it."""
+        """Send a command, `theme show` with a subcommand; return what becomes of it."""
         data = self._command_data(name, place, options)
         return await self._interact(2, data, by, place)
 
