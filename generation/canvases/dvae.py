@@ -95,8 +95,8 @@ class DVAECanvas(CanvasDefaults):
         """
         config = self._model.config
         codes = config.codes * width * height // FACTOR**2
-        # The groups are 8, 4, 2, 1 times as wide at 1/64, 1/16, 1/4, 1 of the area. Each block keeps
-        # three times its width, and each group four times more; then come the picture's channels.
+        # The groups are 8, 4, 2, 1 times as wide at 1/64, 1/16, 1/4, 1 of the area. Each block
+        # keeps three times its width, each group four times more; then the picture's channels.
         widths = sum(config.decoder_width * (1 << group) / 4**group for group in range(4))
         per_pixel = (3 * config.blocks + 4) * widths + 24
         return int(_FLOAT_BYTES * (6 * codes + per_pixel * width * height))
