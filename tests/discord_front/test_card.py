@@ -84,21 +84,21 @@ def test_a_card_is_within_discords_limits(
     made = parts([item.to_component_dict() for item in view.children])
     assert len(made) <= 40
     assert view.content_length() <= 4000
-    ids = [one["custom_id"] for one in made if "custom_id" in one]
+    ids = [part["custom_id"] for part in made if "custom_id" in part]
     assert len(set(ids)) == len(ids)
-    assert all(len(one) <= 100 for one in ids)
-    for one in made:
-        if one["type"] == 1:
-            assert 1 <= len(one["components"]) <= 5
-        elif one["type"] == 3:
-            assert 1 <= len(one["options"]) <= 25
-            assert one["max_values"] <= len(one["options"])
-        elif one["type"] == 12:
-            assert 1 <= len(one["items"]) <= 10
-            assert all(0 < len(item["description"]) <= 1024 for item in one["items"])
-            named = {item["media"]["url"].removeprefix("attachment://") for item in one["items"]}
+    assert all(len(custom_id) <= 100 for custom_id in ids)
+    for part in made:
+        if part["type"] == 1:
+            assert 1 <= len(part["components"]) <= 5
+        elif part["type"] == 3:
+            assert 1 <= len(part["options"]) <= 25
+            assert part["max_values"] <= len(part["options"])
+        elif part["type"] == 12:
+            assert 1 <= len(part["items"]) <= 10
+            assert all(0 < len(item["description"]) <= 1024 for item in part["items"])
+            named = {item["media"]["url"].removeprefix("attachment://") for item in part["items"]}
             assert named <= {file.filename for file in face.files()}
-    assert "@everyone" not in str([one.get("content") for one in made])
+    assert "@everyone" not in str([part.get("content") for part in made])
     assert dream_of(list(view.walk_children())) == shown[0].dream.id
 
 
