@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import errno
+import hashlib
+import io
 import shutil
 import socket
 import sys
@@ -14,6 +16,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from PIL import Image
 
 from bot.app import scheduler_command
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
@@ -229,19 +233,8 @@ async def _engine(supervisor: Supervisor, trial: _Trial, engine: EngineInfo) -> 
     if not here:
         missing = "; ".join(model.missing for model in engine.models) or "It has no model."
         return Finding(Mark.NOTE, "engine", f"{engine.name}: {missing}")
-    recipe = Recipe(
-        engine=engine.name,
-        model=here[0].name,
-        prompt="a red apple",
-        width=max(engine.min_side, engine.size_multiple),
-        height=max(engine.min_side, engine.size_multiple),
-        steps=1,
-        seed=1,
-        guidance=engine.guidance,
-        settings={option.name: option.default for option in engine.options},
-    )
     end = trial.ends[engine.name] = asyncio.get_running_loop().create_future()
-    supervisor.submit(Job(id=engine.name, recipe=recipe, stream="doctor", person="local:doctor"))
+    supervisor.submit(_smallest(engine, here[0].name))
     try:
         outcome = await asyncio.wait_for(end, _DRAW_S)
     except TimeoutError:
@@ -251,3 +244,28 @@ async def _engine(supervisor: Supervisor, trial: _Trial, engine: EngineInfo) -> 
     if isinstance(outcome, Failed):
         return Finding(Mark.BAD, "engine", f"{engine.name} ({names}): {outcome.reason}")
     return Finding(Mark.WELL, "engine", f"{engine.name} draws ({names}).")
+
+
+def _smallest(engine: EngineInfo, model: str) -> Job:
+    """Return the least that an engine can be asked for: one step of a small picture."""
+    side = max(engine.min_side, engine.size_multiple)
+    pictures: dict[str, bytes] = {}
+    if engine.needs_init:
+        plain = io.BytesIO()
+        small = side // (engine.scale or 1)
+        Image.new("RGB", (small, small), "teal").save(plain, "PNG")
+        pictures[hashlib.sha256(plain.getvalue()).hexdigest()] = plain.getvalue()
+    recipe = Recipe(
+        engine=engine.name,
+        model=model,
+        prompt="a red apple" if engine.takes_prompt else "",
+        width=side,
+        height=side,
+        steps=1,
+        seed=1,
+        guidance=engine.guidance,
+        init_sha256=next(iter(pictures), None),
+        settings={option.name: option.default for option in engine.options},
+    )
+    person = "local:doctor"
+    return Job(id=engine.name, recipe=recipe, stream="doctor", person=person, pictures=pictures)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bot import app, doctor
 from bot.config import TOKEN_VARIABLE, Config
 from bot.scheduler_client import SchedulerCommand
+from generation.protocol import EngineInfo
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +102,27 @@ def test_models_lie_in_the_data_folder_of_the_settings(
     assert app.models_dir(Config()) == tmp_path / "data" / "models"
     monkeypatch.setenv(app.MODELS_VARIABLE, "/srv/models")
     assert app.models_dir(Config()) == Path("/srv/models")
+
+
+def test_a_tool_is_tried_on_a_picture_of_the_right_size() -> None:
+    engine = EngineInfo(
+        name="upscale",
+        title="Upscaler",
+        models=(),
+        default_width=512,
+        default_height=512,
+        min_side=16,
+        max_side=512,
+        max_pixels=512 * 512,
+        size_multiple=4,
+        default_steps=1,
+        max_steps=10,
+        takes_prompt=False,
+        takes_init=True,
+        needs_init=True,
+        scale=4,
+    )
+    job = doctor._smallest(engine, "any")
+    assert (job.recipe.width, job.recipe.height, job.recipe.prompt) == (16, 16, "")
+    assert job.init is not None
+    assert Image.open(io.BytesIO(job.init)).size == (4, 4)
