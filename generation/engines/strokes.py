@@ -14,11 +14,7 @@ from generation.protocol import EngineInfo, ModelInfo
 def build_strokes_clip(
     perceptors: PerceptorSource, device: torch.device, *, exact: bool
 ) -> ClipSteeredEngine:
-    """Build it, with CLIPDraw's own settings where the machine is fast enough for them.
-
-    A processor begins with broad strokes of cloudy colours: thin ones at random take CLIPDraw's
-    thousand steps to become a picture.
-    """
+    """Build it with CLIPDraw's settings; a processor takes fewer steps of a smaller picture."""
     large = device.type != "cpu"
     info = EngineInfo(
         name="strokes-clip",
@@ -39,9 +35,9 @@ def build_strokes_clip(
             *clip_options(
                 perceptors.names,
                 cutouts=4 if large else 8,
-                kind="drawing" if large else "augmented",
+                kind="drawing",
                 learning_rate=1.0,
-                start="chance" if large else "clouds",
+                start="chance",
             ),
             STROKES_OPTION,
         ),

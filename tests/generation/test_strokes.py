@@ -304,7 +304,7 @@ def test_strokes_draw_what_the_starter_clip_is_asked_for() -> None:
         steps=14,
         width=64,
         height=64,
-        settings={"strokes": 48, "cutouts": 4},
+        settings={"strokes": 48, "cutouts": 4, "start": "clouds"},
     )
     run = drawing.begin(recipe_job, None)
     before = drawing._score(run)
