@@ -34,7 +34,7 @@ from training.paths import subdir
 from training.shards import HELD_OUT, Shards
 
 _BATCH = 20
-_STEPS, _GUIDANCE = 25, 4.0
+_STEPS, _GUIDANCE = 25, 7.0
 _NEAR_COPY, _COPY_PX = 0.05, 32
 """Root mean square difference (0..1) under which two small pictures count as copies."""
 _HELD_OUT_COUNT = 500

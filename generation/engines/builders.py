@@ -95,7 +95,7 @@ def _diffusion(
         size_multiple=16,
         default_steps=25,
         max_steps=200,
-        guidance=4.0,
+        guidance=7.0,
         takes_init=True,
         takes_negative=True,
         steerable=True,

@@ -157,7 +157,7 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
         width: int = 128,
         height: int = 128,
         num_inference_steps: int = 25,
-        guidance_scale: float = 4.0,
+        guidance_scale: float = 7.0,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
         image: Image.Image | None = None,
