@@ -25,6 +25,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bot.channels import Channels
+from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import TOKEN_VARIABLE, Config
 from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError, DiskError
@@ -32,9 +33,11 @@ from bot.feed import Feed
 from bot.gate import Gate
 from bot.library import Library
 from bot.limits import Limits
+from bot.looker import Looker
 from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.scheduler_client import SchedulerCommand
+from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
 from bot.store import Store
@@ -67,6 +70,8 @@ class Services:
     supervisor: Supervisor
     offspring: Offspring
     seeing: Seeing
+    looker: Looker
+    search: Search
     settings: Settings
     moderation: Moderation
 
@@ -96,7 +101,14 @@ async def services(
         await themes.ensure_default()
         supervisor = Supervisor(scheduler_command(config))
         dreams = Dreams(
-            store, library, feed, themes, supervisor, limits(config), first_up_s=first_up_s
+            store,
+            library,
+            feed,
+            themes,
+            supervisor,
+            limits(config),
+            first_up_s=first_up_s,
+            checkpoints=checkpoints(config, library),
         )
         await dreams.start()
         stack.push_async_callback(dreams.stop)
@@ -104,6 +116,9 @@ async def services(
         stack.push_async_callback(supervisor.stop, DRAIN_S)
         seeing = Seeing(supervisor, library)
         stack.push_async_callback(seeing.close)
+        looker = Looker(store, library, feed, supervisor, seeing)
+        stack.push_async_callback(looker.stop)
+        search = Search(store, library, seeing, looker)
         offspring = Offspring(dreams, supervisor)
         settings, moderation = Settings(store), Moderation(store, dreams)
         await settings.start()
@@ -117,6 +132,8 @@ async def services(
             supervisor,
             offspring,
             seeing,
+            looker,
+            search,
             settings,
             moderation,
         )
@@ -135,6 +152,7 @@ async def run(config: Config, token: str | None) -> int:
         await asyncio.to_thread(importlib.import_module, "bot.client")
     with _signals(stop):
         async with services(config, config.storage.data_dir) as parts:
+            await parts.looker.start()
             wall = make_wall(config, parts)
             _keep_for_good()
             if wall is None:
@@ -186,6 +204,7 @@ async def in_discord(
         drawer=parts.supervisor,
         offspring=parts.offspring,
         seeing=parts.seeing,
+        search=parts.search,
         settings=parts.settings,
         moderation=parts.moderation,
         gate=Gate(parts.settings, parts.moderation),
@@ -251,6 +270,19 @@ def limits(config: Config) -> Limits:
         everybody=config.limits.waiting_total,
         per_ask=config.limits.pictures_per_ask,
         prompt_length=config.limits.prompt_characters,
+        background_per_person=config.limits.background_per_person,
+        background_everybody=config.limits.background_total,
+        background_per_ask=config.limits.pictures_per_batch,
+    )
+
+
+def checkpoints(config: Config, library: Library) -> Checkpoints:
+    """Return where dreams' checkpoints are kept, for as long as the settings say."""
+    storage = config.storage
+    return Checkpoints(
+        library.root / CHECKPOINTS,
+        kept_s=storage.checkpoint_days * 24 * 3600,
+        kept_bytes=int(storage.checkpoint_gib * 1024**3),
     )
 
 

@@ -13,6 +13,7 @@ from bot.library import Library
 from bot.model import Theme, Visibility
 from bot.moderation import Moderation
 from bot.offspring import Offspring
+from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
 from bot.store import Store
@@ -32,6 +33,7 @@ class Front:
     drawer: Drawer
     offspring: Offspring
     seeing: Seeing
+    search: Search
     settings: Settings
     moderation: Moderation
     gate: Gate

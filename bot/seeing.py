@@ -106,6 +106,18 @@ class Seeing:
         """End what is under way."""
         await self._tasks.stop()
 
+    def perceptor(self) -> str:
+        """Return the model that looks, where none is named.
+
+        Raises:
+            SchedulerError: nothing can look at present, and why.
+        """
+        if not self._eyes.up:
+            raise SchedulerError(_NOT_UP)
+        if not self._eyes.perceptors:
+            raise SchedulerError(_NO_EYES)
+        return self._eyes.perceptors[0]
+
     async def score(self, picture: bytes, text: str) -> float:
         """Return the cosine, -1 to 1, of an uploaded picture with a text.
 
@@ -114,11 +126,7 @@ class Seeing:
             SchedulerError: nothing can look at present.
             LimitError: too many wait for it.
         """
-        text = clean(text[: 2 * MAX_TEXT])
-        if not visible(text) or len(text) > MAX_TEXT:
-            raise InvalidRequestError(
-                "text", f"Say in 1 to {MAX_TEXT:,} characters what the picture should show."
-            )
+        text = check_text(text, "Say in 1 to {:,} characters what the picture should show.")
         seen = await self.embed([picture], [text])
         return float(_readable(seen.pictures[0]) @ seen.texts[0])
 
@@ -132,7 +140,7 @@ class Seeing:
         """
         if not 1 <= count <= MAX_WORDS:
             raise InvalidRequestError("count", f"Ask for 1 to {MAX_WORDS} words.")
-        perceptor = self._perceptor()
+        perceptor = self.perceptor()
         vectors = await self._word_vectors(perceptor)
         (seen,) = (await self.embed([picture], perceptor=perceptor)).pictures
         return await self._library.run(_nearest, vectors, _readable(seen), count)
@@ -152,7 +160,7 @@ class Seeing:
             SchedulerError: nothing can look at present.
             LimitError: too many wait for it.
         """
-        perceptor = perceptor or self._perceptor()
+        perceptor = perceptor or self.perceptor()
         small = [await self._library.run(self._small, picture) for picture in pictures]
         wishes = [_Wish(perceptor, picture=picture) for picture in small]
         wishes += [_Wish(perceptor, text=text) for text in texts]
@@ -177,13 +185,6 @@ class Seeing:
         )
 
     # --- asking ------------------------------------------------------------------------------
-
-    def _perceptor(self) -> str:
-        if not self._eyes.up:
-            raise SchedulerError(_NOT_UP)
-        if not self._eyes.perceptors:
-            raise SchedulerError(_NO_EYES)
-        return self._eyes.perceptors[0]
 
     def _small(self, picture: bytes) -> bytes:
         return to_png(picture, self._library.uploads, field="picture", side=SEEN_SIDE_PX)
@@ -274,6 +275,18 @@ class Seeing:
         text = "\n".join((perceptor, *list_words()))
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         return self._library.root / "words" / f"{digest}.f16"
+
+
+def check_text(text: str, sentence: str) -> str:
+    """Return a text as it is looked at; `sentence` says what it has to be, {} how long at most.
+
+    Raises:
+        InvalidRequestError: it is empty, or too long.
+    """
+    text = clean(text[: 2 * MAX_TEXT])
+    if not visible(text) or len(text) > MAX_TEXT:
+        raise InvalidRequestError("text", sentence.format(MAX_TEXT))
+    return text
 
 
 @cache

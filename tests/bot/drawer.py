@@ -16,9 +16,11 @@ from bot.dreams import Dreams
 from bot.feed import Feed
 from bot.library import Library
 from bot.limits import Limits
+from bot.looker import Looker
 from bot.model import DreamRequest, Person
 from bot.moderation import Moderation
 from bot.offspring import Offspring
+from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
 from bot.store import Store
@@ -165,6 +167,9 @@ class Services:
         )
         self.offspring = Offspring(self.dreams, self.drawer)
         self.seeing = Seeing(self.drawer, library)
+        # Looks at pictures only where a test starts it.
+        self.looker = Looker(store, library, self.feed, self.drawer, self.seeing, pause_s=0.02)
+        self.search = Search(store, library, self.seeing, self.looker)
         self.settings = Settings(store)
         self.moderation = Moderation(store, self.dreams)
 
@@ -227,6 +232,7 @@ async def services(
     try:
         yield made
     finally:
+        await made.looker.stop()
         await made.seeing.close()
         await made.dreams.stop()
         await store.close()

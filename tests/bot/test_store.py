@@ -26,6 +26,7 @@ from bot.store import (
     people,
     themes,
     tombstones,
+    vectors,
 )
 from generation.protocol import Recipe
 
@@ -339,6 +340,8 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (tombstones.FILE_NAMED, ("a",), "dream_file_by_content"),
         (moderation.LATEST, (1, 9, 9), "moderation_entry_by_guild"),
         (favourites.OF_PERSON, ("a", 9), "favourite_by_person"),
+        (vectors.OLDER_UNSEEN, ("~", "a", 9), "PRIMARY KEY"),
+        (vectors.PAGE, (0, "a", 9), "PRIMARY KEY"),
     ],
 )
 async def test_hot_queries_use_an_index(

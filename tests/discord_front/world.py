@@ -33,6 +33,7 @@ def front_of(parts: Services) -> Front:
         drawer=parts.drawer,
         offspring=parts.offspring,
         seeing=parts.seeing,
+        search=parts.search,
         settings=parts.settings,
         moderation=parts.moderation,
         gate=Gate(parts.settings, parts.moderation),

@@ -1,0 +1,215 @@
+"""Look at every finished picture once, in the background, and have where it lies in memory.
+
+New pictures are looked at at once, older ones while at most a fifth of the time goes into it. The
+vectors are kept in the database, and read again at the start. What the model that looks is called
+is a part of them: another model begins anew, and the vectors of the old one stay for when it is
+back. This module does not search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+
+from bot.errors import DreamstreamError, InvalidRequestError, NotFoundError
+from bot.feed import Feed
+from bot.library import Library
+from bot.model import EventKind, StreamEvent
+from bot.seeing import Eyes, Seeing
+from bot.store import Store, vectors
+from bot.store.dreams import PAST_EVERY_ID
+from bot.store.vectors import Seeable
+from bot.vectors import NOWHERE, PUBLISHED, Shelf, read, written
+
+log = logging.getLogger(__name__)
+
+_PAGE = 1000
+_AT_ONCE = 8
+_MOST_FRESH = 1000
+_REST = 4.0  # times as long as older pictures took to look at
+_LONGEST_PAUSE_S = 300.0
+
+
+class Looker:
+    """The shelves of all streams, and what fills them, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        feed: Feed,
+        eyes: Eyes,
+        seeing: Seeing,
+        *,
+        pause_s: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._feed = feed
+        self._eyes = eyes
+        self._seeing = seeing
+        self._pause_s = pause_s
+        self._perceptor = ""
+        self._shelves: dict[int, Shelf] = {}
+        self._fresh: deque[str] = deque()
+        self._before: str | None = PAST_EVERY_ID  # where older pictures go on; None after the last
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def perceptor(self) -> str:
+        """The model whose vectors these are, empty while they are being read."""
+        return self._perceptor
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture has been looked at that could be."""
+        return self._before is None and not self._fresh
+
+    def shelf(self, theme_id: int) -> Shelf | None:
+        """Return the vectors of a theme's pictures, if there are any."""
+        return self._shelves.get(theme_id)
+
+    async def start(self) -> None:
+        """Begin to look at pictures."""
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="looker-listen"),
+            asyncio.create_task(self._look(), name="looker-look"),
+        ]
+
+    async def stop(self) -> None:
+        """Look at no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _listen(self) -> None:
+        """Learn which dreams are done, and which are deleted."""
+        while True:
+            with suppress(DreamstreamError):
+                async with self._feed.listen(None) as happenings:
+                    self._before = PAST_EVERY_ID  # what was done until now, or was missed
+                    self._wake.set()
+                    async for happening in happenings:
+                        if isinstance(happening, StreamEvent):
+                            self._note(happening)
+            await asyncio.sleep(self._pause_s)
+
+    def _note(self, event: StreamEvent) -> None:
+        if event.dream_id is None:
+            return
+        if event.kind is EventKind.DONE:
+            if len(self._fresh) < _MOST_FRESH:
+                self._fresh.append(event.dream_id)
+            else:
+                self._before = PAST_EVERY_ID  # found among the older ones
+            self._wake.set()
+        elif event.kind is EventKind.DELETED and (shelf := self._shelves.get(event.theme_id)):
+            shelf.remove(event.dream_id)
+
+    async def _look(self) -> None:
+        await asyncio.to_thread(importlib.import_module, "numpy")  # slow to load
+        pause_s = self._pause_s
+        with suppress(DreamstreamError):  # tried again once the model is known
+            await self._load(await vectors.newest_perceptor(self._store))
+        while True:
+            try:
+                await self._turn()
+                pause_s = self._pause_s
+            except DreamstreamError as error:
+                log.info("Pictures cannot be looked at for the search: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            except Exception:
+                log.exception("The search stumbled over a picture")
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def _turn(self) -> None:
+        """Look at some pictures, or wait until there are any."""
+        self._wake.clear()
+        if not self._eyes.up or not self._eyes.perceptors:
+            await self._rest(self._pause_s)
+            return
+        if self._perceptor != (perceptor := self._eyes.perceptors[0]):
+            await self._load(perceptor)
+            self._before = PAST_EVERY_ID
+        if self._fresh:
+            some = [self._fresh[index] for index in range(min(_AT_ONCE, len(self._fresh)))]
+            await self._see(await vectors.unseen_of(self._store, perceptor, some))
+            for _ in some:  # only once they are kept
+                self._fresh.popleft()
+        elif (before := self._before) is not None:
+            begun = time.monotonic()
+            older = await vectors.older_unseen(self._store, perceptor, before, _AT_ONCE)
+            await self._see(older)
+            if self._before == before:  # else it has begun anew meanwhile
+                self._before = older[-1].dream_id if older else None
+            if older:
+                await self._rest(_REST * (time.monotonic() - begun))
+        else:
+            await self._rest(self._pause_s)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _see(self, pictures: list[Seeable]) -> None:
+        """Look at pictures, and keep where they lie."""
+        if not pictures:
+            return
+        seen = await asyncio.gather(
+            *(self._vector(picture) for picture in pictures), return_exceptions=True
+        )
+        for outcome in seen:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        async with self._store.write() as connection:
+            kept = [
+                (picture, data)
+                for picture, data in zip(pictures, seen, strict=True)
+                if isinstance(data, bytes)
+                and await vectors.insert(connection, picture.dream_id, self._perceptor, data)
+            ]
+        # No await since the commit: a deletion is noted after this.
+        self._put(kept)
+
+    async def _vector(self, picture: Seeable) -> bytes | None:
+        """Return where a picture lies, None where it cannot be read."""
+        try:
+            data = await self._library.read(picture.sha256)
+            seen = await self._seeing.embed([data], perceptor=self._perceptor)
+        except (InvalidRequestError, NotFoundError) as error:
+            log.info("Dream %s cannot be searched for: %s", picture.dream_id, error)
+            return None
+        (vector,) = seen.pictures
+        return None if vector is None else written(vector)
+
+    async def _load(self, perceptor: str) -> None:
+        """Have the vectors of a model in memory, and no others."""
+        self._shelves, self._perceptor = {}, ""
+        number = 0
+        while perceptor:
+            page, number = await vectors.page(self._store, perceptor, number, _PAGE)
+            if not page:
+                break
+            # A block of the shelves each: the event loop is held up for milliseconds at most.
+            for start in range(0, len(page), 100):
+                self._put(page[start : start + 100])
+                await asyncio.sleep(0)
+        self._perceptor = perceptor
+
+    def _put(self, seen: Iterable[tuple[Seeable, bytes]]) -> None:
+        for picture, data in seen:
+            shelf = self._shelves.get(picture.theme_id)
+            if shelf is None:
+                shelf = self._shelves[picture.theme_id] = Shelf(len(data) // 2)
+            if len(data) == 2 * shelf.dim:
+                place = PUBLISHED if picture.published else picture.channel_id or NOWHERE
+                shelf.add(picture.dream_id, read(data), place)

@@ -1,0 +1,168 @@
+"""Search a stream by words, by a picture, or for what is like one of its own.
+
+The vectors of all pictures are in memory (`bot.looker`), and every one of a stream is compared.
+What may be seen by whom is judged anew for every answer, by the database.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
+from bot.library import Library
+from bot.looker import Looker
+from bot.model import Dream, Theme
+from bot.rights import may_see
+from bot.seeing import Seeing, check_text
+from bot.store import Store
+from bot.store import dreams as rows
+from bot.vectors import Near, Shelf, read, written
+
+TWIN = 0.985
+"""The cosine from which two pictures count as nearly the same."""
+MOST = 48
+_TEXTS_KEPT = 512
+_NOT_READY = "The pictures are still being looked at. Try again in a moment."
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A dream that was found. `twins` are how many more are nearly the same."""
+
+    dream: Dream
+    cosine: float
+    twins: int = 0
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether it is nearly the same as what was looked for."""
+        return self.cosine >= TWIN
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, best first. Not `complete` while older pictures have not been looked at."""
+
+    hits: tuple[Hit, ...]
+    complete: bool
+
+
+class Search:
+    """The service. `bot.looker` fills what it searches."""
+
+    def __init__(self, store: Store, library: Library, seeing: Seeing, looker: Looker) -> None:
+        self._store = store
+        self._library = library
+        self._seeing = seeing
+        self._looker = looker
+        self._texts: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    async def by_text(
+        self, theme: Theme, text: str, *, channel_id: int | None = None, count: int = MOST
+    ) -> Found:
+        """Return the pictures of a theme that come nearest to a text.
+
+        `channel_id` is the channel in which it is asked, which carries the theme: what is kept to
+        that channel counts there. Those nearly the same are counted, not repeated.
+
+        Raises:
+            InvalidRequestError: the text is empty or too long.
+            SchedulerError: nothing can look at present.
+            LimitError: too many wait for it.
+        """
+        text = check_text(text, "Say in 1 to {:,} characters what to look for.")
+        perceptor = self._ready()
+        data = self._texts.get((perceptor, text))
+        if data is None:
+            (vector,) = (await self._seeing.embed(texts=[text], perceptor=perceptor)).texts
+            data = self._texts[perceptor, text] = written(vector)
+            while len(self._texts) > _TEXTS_KEPT:
+                self._texts.popitem(last=False)
+        return await self._nearest(theme, data, channel_id, count)
+
+    async def by_picture(
+        self, theme: Theme, picture: bytes, *, channel_id: int | None = None, count: int = MOST
+    ) -> Found:
+        """Return the pictures of a theme that come nearest to an uploaded one.
+
+        Raises:
+            InvalidRequestError: the picture cannot be read, or is too large.
+            SchedulerError, LimitError: as `by_text` does.
+        """
+        perceptor = self._ready()
+        (vector,) = (await self._seeing.embed([picture], perceptor=perceptor)).pictures
+        if vector is None:
+            raise InvalidRequestError(
+                "picture", "The picture cannot be read. Send it as PNG or JPEG."
+            )
+        return await self._nearest(theme, written(vector), channel_id, count)
+
+    async def like(
+        self, dream: Dream, theme: Theme, *, channel_id: int | None = None, count: int = MOST
+    ) -> Found:
+        """Return the pictures of a dream's theme that are most like its own; not itself.
+
+        Works also while nothing can look at new pictures.
+
+        Raises:
+            NotFoundError: the dream has no picture.
+            SchedulerError: its picture has not been looked at yet.
+        """
+        if dream.image is None or dream.theme_id != theme.id:
+            raise NotFoundError("There is no picture yet that others could be like.")
+        shelf = self._looker.shelf(theme.id)
+        vector = None if shelf is None else shelf.get(dream.id)
+        if vector is None:
+            self._seeing.perceptor()  # says why, where nothing can look
+            raise SchedulerError(_NOT_READY)
+        return await self._nearest(theme, written(vector), channel_id, count, like=dream.id)
+
+    async def _nearest(
+        self, theme: Theme, data: bytes, channel_id: int | None, count: int, like: str = ""
+    ) -> Found:
+        shelf = self._looker.shelf(theme.id)
+        near: list[Near] = []
+        if shelf is not None:
+            near = await self._library.run(
+                _search, shelf, data, max(1, min(count, MOST)), channel_id, like
+            )
+        found = await self._shown(theme, near, channel_id)
+        return Found(found, complete=self._looker.complete)
+
+    async def _shown(
+        self, theme: Theme, near: Iterable[Near], channel_id: int | None
+    ) -> tuple[Hit, ...]:
+        """Return those that may be shown, as the database has them now."""
+        near = list(near)
+        dreams = {one.id: one for one in await rows.by_ids(self._store, [one.id for one in near])}
+        return tuple(
+            Hit(dream, one.cosine, one.twins)
+            for one in near
+            if (dream := dreams.get(one.id)) is not None
+            and dream.deleted_ms is None
+            and dream.image is not None
+            and dream.theme_id == theme.id
+            and may_see(dream, theme, theme, channel_id)
+        )
+
+    def _ready(self) -> str:
+        """Return the model whose vectors are here, if it can look at present."""
+        perceptor = self._seeing.perceptor()
+        if perceptor != self._looker.perceptor:
+            raise SchedulerError(_NOT_READY)
+        return perceptor
+
+
+def _search(shelf: Shelf, data: bytes, count: int, channel_id: int | None, like: str) -> list[Near]:
+    vector = read(data)
+    if len(vector) != shelf.dim:
+        return []
+    return shelf.nearest(
+        vector,
+        count,
+        channel_id=channel_id,
+        without=like,
+        fold=None if like else TWIN,
+    )
