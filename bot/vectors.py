@@ -119,19 +119,17 @@ class Shelf:
             return []
         vectors = np.stack([self._blocks[row // BLOCK][0][row % BLOCK] for row in rows])
         alike = vectors @ vectors.T >= fold
-        kept: list[int] = []
-        twins: dict[int, int] = {}
-        for index in range(len(rows)):
-            better = next((other for other in kept if alike[other, index]), None)
-            if better is not None:
-                twins[better] += 1
-            elif len(kept) < count:
-                kept.append(index)
-                twins[index] = 0
-        return [
-            Near(self._ids[rows[index]], float(cosines[rows[index]]), twins[index])
-            for index in kept
-        ]
+        left = np.ones(len(rows), bool)
+        found = []
+        while len(found) < count and left.any():
+            best = int(left.argmax())  # the first that is left
+            twins = left & alike[best]
+            twins[best] = False  # also where rounding has it below the cosine with itself
+            left[best] = False
+            left &= ~twins
+            row = rows[best]
+            found.append(Near(self._ids[row], float(cosines[row]), int(twins.sum())))
+        return found
 
 
 def read(data: bytes) -> Vector:
