@@ -15,42 +15,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from bot.model import Theme
+from bot.palettes import PALETTES
 from bot.text import clean
 
 PLACE = "{prompt}"
 MAX_DEPTH = 16  # braces nested deeper are plain text
-
-PALETTES: Mapping[str, Sequence[str]] = {
-    "colour": (
-        "crimson", "amber", "golden", "emerald", "turquoise", "indigo", "violet", "rose",
-        "ivory", "silver", "copper", "ink black",
-    ),
-    "light": (
-        "at dawn", "in morning mist", "at noon", "at golden hour", "at dusk", "by moonlight",
-        "by candlelight", "under northern lights", "backlit", "in soft window light",
-    ),
-    "mood": (
-        "calm", "lonely", "joyful", "ominous", "dreamy", "solemn", "playful", "melancholy",
-        "tense", "tender",
-    ),
-    "season": ("in spring", "in summer", "in autumn", "in winter"),
-    "weather": (
-        "in fog", "in rain", "in snow", "in a thunderstorm", "under a clear sky",
-        "under heavy clouds", "in the wind",
-    ),
-    "technique": (
-        "oil on canvas", "watercolour", "charcoal drawing", "woodcut", "etching", "pastel",
-        "gouache", "mosaic", "stained glass", "ink wash", "linocut", "embroidery",
-    ),
-    "place": (
-        "a forest", "a harbour", "a desert", "a mountain pass", "an old town", "a greenhouse",
-        "a lighthouse", "a library", "a railway station", "an island", "a cave", "a garden",
-    ),
-    "animal": (
-        "fox", "owl", "cat", "whale", "stag", "heron", "bear", "hare", "raven", "tortoise",
-        "moth", "octopus",
-    ),
-}  # fmt: skip
 
 _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.model import Theme
-from bot.prompts import PALETTES, expand
+from bot.palettes import PALETTES
+from bot.prompts import expand
 from bot.recipes import parameters
 from generation.protocol import Recipe
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.model import Theme
-from bot.prompts import PALETTES, choose, expand, has_choices, wrap
+from bot.palettes import PALETTES
+from bot.prompts import choose, expand, has_choices, wrap
 from bot.text import clean, visible
 from generation.prompts import parse
 

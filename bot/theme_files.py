@@ -1,0 +1,166 @@
+"""Themes as files: TOML that people write, send to each other, and keep.
+
+A file is read strictly: a key that is not known, or is of the wrong kind, is a mistake that is
+named, so that nothing is left out in silence. What the values have to be is judged where themes
+are made (`bot.themes`). All of this blocks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from bot.errors import InvalidRequestError, NotFoundError
+from bot.ids import now_ms
+from bot.model import Theme
+from bot.text import clean, shorten
+from bot.themes import checked
+
+FORMAT = 1
+MAX_BYTES = 32 * 1024
+SUFFIX = ".toml"
+
+_TEXTS = (
+    *("slug", "title", "topic", "template", "modifiers", "negative", "engine", "model"),
+    *("colour", "visibility"),
+)
+_WHOLE = ("width", "height", "steps")
+_KEYS = ("format", *_TEXTS, *_WHOLE, "weight")
+_HEADER = "# A theme of Dreamstream. Take it in with: dreamstream themes import {}\n"
+
+
+@dataclass(frozen=True)
+class ThemeFile:
+    """What a file says: the theme's short name, its title, and the other fields it names."""
+
+    slug: str
+    title: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def read(data: bytes, name: str = "") -> ThemeFile:
+    """Read a theme. Where the file has no `slug`, it is that of the file's `name`.
+
+    Raises:
+        InvalidRequestError: it is not a theme; the sentence names the key, or the line.
+    """
+    values = _decoded(data)
+    _check_keys(values)
+    for key in _TEXTS:
+        if key in values and not isinstance(values[key], str):
+            raise InvalidRequestError(key, f"{key} is a text, as in {key} = “…”, in quotes.")
+    for key in _WHOLE:
+        if key in values and (isinstance(values[key], bool) or not isinstance(values[key], int)):
+            raise InvalidRequestError(key, f"{key} is a whole number, or left out.")
+    weight = values.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise InvalidRequestError("weight", "weight is a number, such as 1.0.")
+    if ("width" in values) != ("height" in values):
+        raise InvalidRequestError("width", "width and height are given together, or neither.")
+    if "title" not in values:
+        raise InvalidRequestError("title", "The file has no title. Write title = “…” into it.")
+    slug = str(values.pop("slug", "") or _stem(name)).strip().lower()
+    values.pop("format", None)
+    title = values.pop("title")
+    if "weight" in values:
+        values["weight"] = _number(values["weight"])
+    # Judged here too, so that a file is known to be good before anything is done with it.
+    checked(Theme(id=0, slug=slug, title=title, created_ms=now_ms()), values)
+    return ThemeFile(slug, title, values)
+
+
+def write(theme: Theme) -> bytes:
+    """Return a theme as a file that `read` takes; all that it says is in it."""
+    said = msgspec.structs.asdict(theme)
+    values = {
+        key: str(said[key]) if key in _TEXTS else said[key]
+        for key in _KEYS
+        if key != "format" and said[key] is not None
+    }
+    body = msgspec.toml.encode({"format": FORMAT, **values})
+    return _HEADER.format(file_name(theme)).encode() + body
+
+
+def file_name(theme: Theme) -> str:
+    """Return what a theme's file is called."""
+    return f"{theme.slug}{SUFFIX}"
+
+
+@cache
+def shipped() -> dict[str, ThemeFile]:
+    """Return the themes that come with Dreamstream, by their short names."""
+    folder = resources.files("bot").joinpath("data/themes")
+    found = [
+        read(entry.read_bytes(), entry.name)
+        for entry in folder.iterdir()
+        if entry.name.endswith(SUFFIX)
+    ]
+    return {one.slug: one for one in sorted(found, key=lambda one: one.title)}
+
+
+def shipped_one(slug: str) -> ThemeFile:
+    """Return one of the themes that come with Dreamstream.
+
+    Raises:
+        NotFoundError: there is none of that name; the sentence says which there are.
+    """
+    slug = slug.strip().lower()
+    try:
+        return shipped()[slug]
+    except KeyError:
+        raise NotFoundError(
+            f"No theme called “{shorten(clean(slug), 40)}” comes with Dreamstream. There are: "
+            f"{', '.join(shipped())}."
+        ) from None
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_BYTES:
+        raise InvalidRequestError(
+            "file", f"A theme's file has {MAX_BYTES // 1024} KiB at most. Send a smaller one."
+        )
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError("file", "The file is not text in UTF-8. Save it as such.") from (
+            error
+        )
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequestError(
+            "file", f"The file is not TOML: {shorten(clean(str(error)), 150)}. Mend it there."
+        ) from error
+    except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
+        raise InvalidRequestError("file", "The file is no theme: it cannot be read.") from error
+
+
+def _check_keys(values: dict[str, Any]) -> None:
+    for key in values:
+        if key not in _KEYS:
+            close = difflib.get_close_matches(key, _KEYS, 1)
+            meant = f" Is “{close[0]}” meant?" if close else f" There are: {', '.join(_KEYS)}."
+            name = shorten(clean(key), 40)
+            raise InvalidRequestError(name, f"A theme has no “{name}”.{meant}")
+    version = values.get("format", FORMAT)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InvalidRequestError("format", f"format is {FORMAT}, or left out.")
+    if version > FORMAT:
+        raise InvalidRequestError(
+            "format", "This theme was written by a newer Dreamstream. Install that one here."
+        )
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number past every float
+        raise InvalidRequestError("weight", "weight is a number, such as 1.0.") from None
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(SUFFIX)

@@ -1,0 +1,137 @@
+"""Themes as files: what is written is read, and what is wrong is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.errors import InvalidRequestError, NotFoundError
+from bot.model import Theme, Visibility
+from bot.palettes import PALETTES
+from bot.prompts import expand
+from bot.theme_files import MAX_BYTES, file_name, read, shipped, shipped_one, write
+from bot.themes import checked
+from tests.bot.drawer import services
+
+FULL = Theme(
+    id=9,
+    slug="misty",
+    title="Misty “castles” \\ back",
+    topic="Line's end — and ümlauts 🦊",
+    template='a "castle" of {prompt}',
+    modifiers="fog:0.5",
+    negative="text",
+    engine="diffusion",
+    model="starter",
+    width=384,
+    height=256,
+    steps=30,
+    weight=2.5,
+    colour="#102030",
+    visibility=Visibility.LINK,
+    created_ms=5,
+)
+
+
+def test_all_that_a_theme_says_is_in_its_file() -> None:
+    found = read(write(FULL))
+    assert (found.slug, found.title) == (FULL.slug, FULL.title)
+    again = checked(Theme(id=9, slug=found.slug, title=found.title, created_ms=5), found.details)
+    assert again == FULL
+    written = msgspec.toml.decode(write(FULL), type=dict)
+    fields = set(Theme.__struct_fields__)
+    assert set(written) - {"format"} == fields - {"id", "created_ms"}
+    assert file_name(FULL) == "misty.toml"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    texts=st.lists(st.text(max_size=60), min_size=4, max_size=4),
+    size=st.one_of(st.none(), st.tuples(st.integers(1, 9999), st.integers(1, 9999))),
+    weight=st.floats(0.001, 100),
+)
+def test_whatever_people_write_comes_back(
+    texts: list[str], size: tuple[int, int] | None, weight: float
+) -> None:
+    title, topic, template, negative = texts
+    base = Theme(id=0, slug="a", title=f"T{title}", weight=weight)
+    try:
+        theme = checked(
+            msgspec.structs.replace(base, width=size and size[0], height=size and size[1]),
+            {"topic": topic, "negative": negative, "template": f"{template}{{prompt}}"},
+        )
+    except InvalidRequestError:
+        return  # a template that holds the place twice
+    found = read(write(theme))
+    assert checked(msgspec.structs.replace(base, title=found.title), found.details) == theme
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ('titel = "A"', "titel", "title"),
+        ('title = "A"\nxyzzy = 1', "xyzzy", "There are"),
+        ("title = 5", "title", "text"),
+        ('slug = "a"', "title", "no title"),
+        ('title = "A"\nwidth = "5"\nheight = 5', "width", "whole number"),
+        ('title = "A"\nsteps = 1.5', "steps", "whole number"),
+        ('title = "A"\nsteps = true', "steps", "whole number"),
+        ('title = "A"\nwidth = 5', "width", "together"),
+        ('title = "A"\nweight = "much"', "weight", "number"),
+        ('title = "A"\nweight = nan', "weight", "weight"),
+        (f'title = "A"\nweight = {"9" * 400}', "weight", "number"),
+        ('title = "A"\ntemplate = "no place"', "template", "{prompt}"),
+        ('title = "A"\ncolour = "red"', "colour", "#7c6cff"),
+        ('title = "A"\nvisibility = "secret"', "visibility", "public"),
+        ('title = "A"\nslug = "../etc"', "slug", "short name"),
+        ('title = "A"\nformat = 2', "format", "newer"),
+        ('title = "A"\nformat = "x"', "format", "format is 1"),
+        ('title = "A"\n[theme]\nx = 1', "theme", "no “theme”"),
+        ('title = "A"\nx = = 1', "file", "line 2"),
+        ('title = "A"\nx = ' + "[" * 5000, "file", "TOML|read"),
+        (f'title = "A"\nsteps = {"9" * 5000}', "file", "read"),
+    ],
+)
+def test_a_mistake_is_named(text: str, field: str, words: str) -> None:
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        read(text.encode(), "a.toml")
+    assert caught.value.field == field
+    assert len(str(caught.value)) < 400
+
+
+def test_what_is_no_text_or_too_large_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="UTF-8"):
+        read(b"\xff\xfe")
+    with pytest.raises(InvalidRequestError, match="KiB"):
+        read(b"#" * (MAX_BYTES + 1))
+    assert read(b'\xef\xbb\xbftitle = "A"', "Foggy.toml").slug == "foggy"
+    with pytest.raises(InvalidRequestError, match="short name"):
+        read(b'title = "A"', "what a name.toml")
+
+
+async def test_the_shipped_themes_can_be_made_and_drawn_from(tmp_path: Path) -> None:
+    assert len(shipped()) >= 10
+    subjects = {"planets", "cats", "doorways", "loneliness", "many-hands"}
+    assert subjects <= set(shipped())
+    async with services(tmp_path) as parts:
+        for slug, one in shipped().items():
+            theme = await parts.themes.create(one.slug, one.title, **one.details)
+            assert theme.slug == slug and theme.topic
+            drawn = {expand("a red fox", theme, seed) for seed in range(40)}
+            assert all("a red fox" in prompt for prompt in drawn)
+            assert not any(re.search(r"__|[{}]", prompt) for prompt in drawn), slug
+            assert len(drawn) > 1, f"every picture of {slug} has the same words"
+    with pytest.raises(NotFoundError, match=r"There are: .*doorways"):
+        shipped_one("nothing")
+    assert shipped_one(" Cats ").slug == "cats"
+
+
+def test_the_word_lists_hold_no_word_twice() -> None:
+    for name, words in PALETTES.items():
+        assert len(set(words)) == len(words) >= 4, name
+        assert all(word == word.strip() and word for word in words)
