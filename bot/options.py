@@ -107,7 +107,7 @@ def _float(given: Setting) -> float | None:
 
 def _within(option: OptionInfo, value: Setting) -> bool:
     if isinstance(value, str):
-        return value in option.choices if option.choices else len(value) <= MAX_TEXT
+        return len(value) <= MAX_TEXT and option.takes_text(value)
     low = -math.inf if option.minimum is None else option.minimum
     high = math.inf if option.maximum is None else option.maximum
     return low <= value <= high
@@ -119,7 +119,8 @@ def _expected(option: OptionInfo) -> str:
         return "true or false"
     if isinstance(default, str):
         if option.choices:
-            return "one of " + ", ".join(option.choices)
+            several = ", or several of them with weights, as in a:1 + b:0.5"
+            return f"one of {', '.join(option.choices)}{several if option.weighted else ''}"
         return f"a text of at most {MAX_TEXT} characters"
     kind = "a whole number" if isinstance(default, int) else "a number"
     match option.minimum, option.maximum:

@@ -4,6 +4,9 @@ One prompt is ``text:weight:stop``; bars separate several. What a person types a
 colon that is not followed by a number is text, a backslash makes ``|``, ``:`` or ``\\`` plain,
 and parts without text are dropped. docs/prompts.md is the page for people.
 
+Read as `placed`, slashes with spaces around them put prompts side by side along the picture:
+``heaven / hell | oil on canvas:0.5``.
+
 Alternatives (``{a|b}``) and word lists (``__palette__``) are chosen before, by the bot.
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_WEIGHT = 100.0
 NO_STOP = -math.inf
@@ -21,6 +24,15 @@ NO_STOP = -math.inf
 _NUMBER = r"\s*([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?)\s*"
 _TAIL = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$", re.ASCII)
 _SPECIAL = re.compile(r"[\\|:]")
+_BESIDE = re.compile(r"(?<=\s)/(?=\s)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place `index` (from 0) of `count` that lie side by side from left to right."""
+
+    index: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -28,17 +40,32 @@ class Prompt:
     """One thing to draw, or with a negative weight to keep away from.
 
     `weight` lies within ±`MAX_WEIGHT`. `stop` bounds the loss below: once the (signed) distance
-    is under it, this prompt pulls no more; `NO_STOP` means that it always does.
+    is under it, this prompt pulls no more; `NO_STOP` means that it always does. Without a `place`
+    it holds everywhere.
     """
 
     text: str
     weight: float = 1.0
     stop: float = NO_STOP
+    place: Place | None = None
 
 
-def parse(text: str) -> tuple[Prompt, ...]:
-    """Read any text as prompts; empty if there is nothing to draw in it."""
-    return tuple(prompt for part in _parts(text) if (prompt := _prompt(part)) is not None)
+def parse(text: str, *, placed: bool = False) -> tuple[Prompt, ...]:
+    """Read any text as prompts; empty if there is nothing to draw in it.
+
+    With `placed`, slashes put prompts side by side; a place may be left empty.
+    """
+    if not placed:
+        return tuple(prompt for part in _parts(text) if (prompt := _prompt(part)) is not None)
+    found: list[Prompt] = []
+    for part in _parts(text):
+        pieces = _BESIDE.split(f" {part} ")
+        for index, piece in enumerate(pieces):
+            if (prompt := _prompt(piece)) is not None:
+                place = Place(index, len(pieces)) if len(pieces) > 1 else None
+                words = prompt.text.replace("\\/", "/")
+                found.append(replace(prompt, text=words, place=place))
+    return tuple(found)
 
 
 def format_prompts(prompts: Iterable[Prompt]) -> str:

@@ -121,7 +121,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OptionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One of an engine's own settings, as a front shows and checks it."""
+    """One of an engine's own settings, as a front shows and checks it.
+
+    A `weighted` one takes several of its choices together, as in “one:1 + another:0.5”.
+    """
 
     name: str
     help: str
@@ -129,6 +132,34 @@ class OptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    weighted: bool = False
+
+    def takes_text(self, text: str) -> bool:
+        """Say whether a text is among its choices, or where it has none any text."""
+        if not (self.weighted and self.choices):
+            return not self.choices or text in self.choices
+        return bool(chosen_with_weights(text, self.choices))
+
+
+def chosen_with_weights(text: str, choices: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Read “one:1 + another:0.5” as choices with their weights; nothing if it is not that.
+
+    Weights are above 0 and at most 100, and 1 where none is given; no choice may come twice.
+    """
+    found: dict[str, float] = {}
+    for part in text.split("+") if text not in choices else [text]:
+        name, weight = part.strip(), 1.0
+        if name not in choices:
+            name, _, number = name.rpartition(":")
+            name = name.strip()
+            try:
+                weight = float(number)
+            except ValueError:
+                return ()
+        if name not in choices or name in found or not 0 < weight <= 100:
+            return ()
+        found[name] = weight
+    return tuple(found.items())
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

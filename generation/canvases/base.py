@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -87,8 +87,21 @@ class Canvas(Protocol):
         ...
 
     @property
+    def any_size(self) -> bool:
+        """Whether the same parameters draw the same picture at any size."""
+        ...
+
+    @property
     def optimiser(self) -> Optimiser:
         """What suits the parameters; people may change the learning rate."""
+        ...
+
+    def tiled(self, tiling: str) -> Canvas:
+        """Return a canvas of the same weights for pictures that go on at their opposite edge.
+
+        `tiling` is ``across``, ``down`` or ``both``. A canvas that cannot draw over an edge returns
+        itself: then only what CLIP is shown goes on there.
+        """
         ...
 
     def start(
@@ -163,6 +176,12 @@ class Canvas(Protocol):
 
 class CanvasDefaults:
     """What most canvases have no use for."""
+
+    any_size = False
+
+    def tiled(self, tiling: str) -> Self:
+        """Draw as ever."""
+        return self
 
     def chance(self, width: int, height: int, random: torch.Generator) -> Tensors:
         """Leave nothing to chance once a run has begun."""

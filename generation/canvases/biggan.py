@@ -59,6 +59,7 @@ class BigGANCanvas(CanvasDefaults):
     """
 
     multiple = 1
+    any_size = True
     optimiser = Optimiser(learning_rate=0.07, average=0.99, unbiased=True)
 
     def __init__(self, model: BigGAN, device: torch.device) -> None:

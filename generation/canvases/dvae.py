@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start, Tensors
+from generation.canvases.circular import circular_convolutions
 from generation.clip.losses import clamp_with_grad
 from generation.models.dvae import DVAE, FACTOR
 from generation.protocol import Setting
@@ -28,9 +29,14 @@ class DVAECanvas(CanvasDefaults):
     # torch's AdamW as it comes.
     optimiser = Optimiser(learning_rate=0.05, weight_decay=0.01)
 
-    def __init__(self, model: DVAE, device: torch.device) -> None:
+    def __init__(self, model: DVAE, device: torch.device, tiling: str = "none") -> None:
         self._model = model.to(device).eval().requires_grad_(False)
         self._device = device
+        self._tiling = tiling
+
+    def tiled(self, tiling: str) -> DVAECanvas:
+        """Return a canvas whose convolutions go on at the opposite edge."""
+        return DVAECanvas(self._model, self._device, tiling)
 
     @torch.no_grad()
     def start(
@@ -71,7 +77,8 @@ class DVAECanvas(CanvasDefaults):
         chosen = logits.detach()
         if "gumbel" in constants:
             chosen = chosen + constants["gumbel"]
-        pictures = self._model.decode(chosen.argmax(dim=1), logits)
+        with circular_convolutions(self._model, self._tiling):
+            pictures = self._model.decode(chosen.argmax(dim=1), logits)
         return clamp_with_grad(pictures, 0, 1)
 
     def pull(

@@ -60,6 +60,7 @@ class SirenCanvas(CanvasDefaults):
     """
 
     multiple = 1
+    any_size = True
     optimiser = Optimiser(learning_rate=1e-5)
 
     def __init__(self, device: torch.device) -> None:

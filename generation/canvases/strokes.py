@@ -42,6 +42,7 @@ class StrokesCanvas(CanvasDefaults):
     """
 
     multiple = 1
+    any_size = True
     optimiser = Optimiser(
         learning_rate=1.0,
         rates={

@@ -39,6 +39,7 @@ class StyleGANCanvas(CanvasDefaults):
     """
 
     multiple = 1
+    any_size = True
     optimiser = Optimiser(learning_rate=0.03, betas=(0.0, 0.999), weight_decay=0.01, average=0.9)
 
     def __init__(self, model: StyleGAN2, device: torch.device) -> None:

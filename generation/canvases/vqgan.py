@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start
+from generation.canvases.circular import circular_convolutions
 from generation.clip.losses import clamp_with_grad
 from generation.models.vqgan import VQGAN
 from generation.protocol import Setting
@@ -24,9 +25,10 @@ class VQGANCanvas(CanvasDefaults):
 
     optimiser = Optimiser(learning_rate=0.1)
 
-    def __init__(self, model: VQGAN, device: torch.device) -> None:
+    def __init__(self, model: VQGAN, device: torch.device, tiling: str = "none") -> None:
         self._model = model.to(device).eval().requires_grad_(False)
         self._device = device
+        self._tiling = tiling
         codes = self._model.codebook
         self._low = codes.amin(dim=0)[:, None, None]
         self._high = codes.amax(dim=0)[:, None, None]
@@ -35,6 +37,14 @@ class VQGANCanvas(CanvasDefaults):
     def multiple(self) -> int:
         """The pixels that one code is wide."""
         return self._model.config.factor
+
+    def tiled(self, tiling: str) -> VQGANCanvas:
+        """Return a canvas whose convolutions go on at the opposite edge.
+
+        All else in the decoder treats every place alike, so a rolled grid of codes gives the rolled
+        picture: there is no seam.
+        """
+        return VQGANCanvas(self._model, self._device, tiling)
 
     @torch.no_grad()
     def start(
@@ -62,7 +72,8 @@ class VQGANCanvas(CanvasDefaults):
         height: int,
     ) -> Tensor:
         """Draw [runs, 3, height, width]."""
-        pictures = self._model.decode(self._model.quantise(parameters["z"]))
+        with circular_convolutions(self._model, self._tiling):
+            pictures = self._model.decode(self._model.quantise(parameters["z"]))
         return clamp_with_grad((pictures + 1) / 2, 0, 1)
 
     def pull(

@@ -4,13 +4,17 @@ A `Plan` holds what chance decided for one run and one step (a few small CPU ten
 that run's own generators, so that it never depends on who shares the batch. `cut` then draws
 the crops of all runs at once.
 
-Four kinds:
+Five kinds:
 
 - ``classic``: squares of random size and place. Source: Crowson's VQGAN+CLIP notebook.
 - ``augmented``: classic squares, slightly turned and sheared, mirrored, recoloured, with noise.
 - ``pooled``: the whole picture pooled to CLIP's size, then affine, perspective, colour jitter,
   erasing and noise. Source: nerdyrodent/VQGAN-CLIP, ``cut_method latest``.
 - ``drawing``: the whole picture in perspective on white, of which most is kept. Source: CLIPDraw.
+- ``scheduled``: overviews of the whole picture (plain, grey, mirrored, both, and so on) beside
+  inner squares, both slightly turned, recoloured and noisy. How many there are of each, and how
+  many squares are grey, is for the caller to change in the course of a run. Source: Disco
+  Diffusion's ``MakeCutoutsDango``; above four overviews it takes plain ones only.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from torch import Tensor
 
 from generation.clip.sampling import sample_views
 
-KINDS = ("classic", "augmented", "pooled", "drawing")
+KINDS = ("classic", "augmented", "pooled", "drawing", "scheduled")
 _GREY = (0.299, 0.587, 0.114)
+_TO_GREY = torch.tensor(_GREY).expand(3, 3)
+_MIRROR = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
 
 
 @dataclass(frozen=True)
@@ -72,32 +78,63 @@ def plan(
     width: int,
     height: int,
     cut_pow: float = 1.0,
+    pairs: bool = False,
+    overview: float = 0.0,
+    grey: float = 0.0,
 ) -> Plan:
     """Let chance decide one run's next `count` crops of `size` pixels.
 
-    `cut_pow` above 1 favours small crops, below 1 large ones (``classic`` and ``augmented``).
+    `cut_pow` above 1 favours small crops, below 1 large ones (``classic``, ``augmented`` and
+    ``scheduled``). With `pairs`, crop ⌈count/2⌉ + k lies where crop k would lie in a mirror.
+    `overview` is the part of ``scheduled`` crops that show the whole picture, `grey` the part of
+    its others without colour.
     """
     random = streams.geometry
+    partners = count // 2 if pairs else 0
+    own = count - partners
+    overviews = round(overview * own) if kind == "scheduled" else 0
+    views = _views(kind, random, own, overviews, size, width, height, cut_pow)
+    if partners:
+        views = torch.cat([views, _MIRROR @ views[:partners] @ _MIRROR])
+    if kind in ("classic", "drawing"):
+        return Plan(views)
+    colour, added = colour_jitter(random, count, amount=0.1, chance=0.7)
+    if kind == "scheduled":
+        colour = torch.where(_without_colour(count, own, overviews, grey), _TO_GREY, colour)
+        return Plan(views, colour, added, noise=torch.full((count,), 0.01))
+    erased = erasing_boxes(random, count, chance=0.7) if kind == "pooled" else None
+    noise = torch.rand(count, generator=random) * 0.1
+    return Plan(views, colour, added, erased, noise)
+
+
+def _views(
+    kind: str,
+    random: torch.Generator,
+    count: int,
+    overviews: int,
+    size: int,
+    width: int,
+    height: int,
+    cut_pow: float,
+) -> Tensor:
     if kind == "classic":
-        return Plan(crop_views(random, count, size, width, height, cut_pow))
+        return crop_views(random, count, size, width, height, cut_pow)
     if kind == "augmented":
         crops = crop_views(random, count, size, width, height, cut_pow)
         turn = affine_views(random, count, degrees=10.0, translate=0.0, shear=5.0, chance=0.7)
-        mirror = torch.eye(3).repeat(count, 1, 1)
-        mirror[:, 0, 0] = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
-        colour, grey = colour_jitter(random, count, amount=0.1, chance=0.7)
-        noise = torch.rand(count, generator=random) * 0.1
-        return Plan(crops @ turn @ mirror, colour, grey, noise=noise)
+        return crops @ turn @ _mirrored_by_chance(random, count)
     if kind == "pooled":
         affine = affine_views(random, count, degrees=15.0, translate=0.1, shear=5.0, chance=0.7)
-        perspective = perspective_views(random, count, distortion=0.7, chance=0.7)
-        colour, grey = colour_jitter(random, count, amount=0.1, chance=0.7)
-        erased = erasing_boxes(random, count, chance=0.7)
-        noise = torch.rand(count, generator=random) * 0.1
-        return Plan(affine @ perspective, colour, grey, erased, noise)
+        return affine @ perspective_views(random, count, distortion=0.7, chance=0.7)
     if kind == "drawing":
         perspective = perspective_views(random, count, distortion=0.5, chance=1.0)
-        return Plan(perspective @ most_views(random, count))
+        return perspective @ most_views(random, count)
+    if kind == "scheduled":
+        whole = overview_views(overviews, width, height)
+        inner = crop_views(random, count - overviews, size, width, height, cut_pow)
+        inner = inner @ _mirrored_by_chance(random, count - overviews)
+        turn = affine_views(random, count, degrees=10.0, translate=0.05, shear=0.0, chance=1.0)
+        return torch.cat([whole, inner]) @ turn
     raise ValueError(f"no kind of cutouts is called {kind!r}")
 
 
@@ -125,11 +162,12 @@ def cut(
         pictures = (_average_pool(pictures, size) + _maximum_pool(pictures, size)) / 2
     views = torch.stack([each.views for each in plans]).to(device)
     on_white = kind == "drawing"
+    on_black = pooled or kind == "scheduled"
     crops = sample_views(
         1 - pictures if on_white else pictures,
         views,
         size,
-        zero_outside=pooled or on_white,
+        zero_outside=on_black or on_white,
         deterministic=deterministic,
     )
     if on_white:
@@ -175,6 +213,13 @@ def crop_views(
     views[:, 1, 2] = (2 * top + side) / height - 1
     views[:, 2, 2] = 1
     return views
+
+
+def overview_views(count: int, width: int, height: int) -> Tensor:
+    """Fit the whole picture into the square, every third and fourth time mirrored."""
+    views = torch.diag(torch.tensor([max(width, height) / width, max(width, height) / height, 1.0]))
+    mirrored = torch.arange(count) % 4 >= 2
+    return torch.where(mirrored[:, None, None], views @ _MIRROR, views)
 
 
 def most_views(random: torch.Generator, count: int) -> Tensor:
@@ -293,6 +338,18 @@ def erasing_boxes(random: torch.Generator, count: int, *, chance: float) -> Tens
     corner = u[:, 2:4] * (2 - box) - 1
     boxes = torch.cat([corner, corner + box], dim=1)
     return torch.where((u[:, 4] < chance)[:, None], boxes, torch.full((4,), -2.0))
+
+
+def _mirrored_by_chance(random: torch.Generator, count: int) -> Tensor:
+    mirrored = torch.rand(count, generator=random) < 0.5
+    return torch.where(mirrored[:, None, None], _MIRROR, torch.eye(3))
+
+
+def _without_colour(count: int, own: int, overviews: int, grey: float) -> Tensor:
+    """Say which scheduled crops are grey [count, 1, 1]; a pair's second is as its first."""
+    places = torch.arange(count) % own
+    inner = (places >= overviews) & (places < overviews + round(grey * (own - overviews)))
+    return ((places < overviews) & (places % 2 == 1) | inner)[:, None, None]
 
 
 def _by_chance(views: Tensor, u: Tensor, chance: float) -> Tensor:

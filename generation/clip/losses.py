@@ -57,7 +57,13 @@ def clamp_with_grad(x: Tensor, low: float, high: float) -> Tensor:
     return cast(Tensor, _ClampWithGrad.apply(x, low, high))
 
 
-def prompt_loss(crops: Tensor, targets: Tensor, weights: Tensor, stops: Tensor) -> Tensor:
+def prompt_loss(
+    crops: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    stops: Tensor,
+    shares: Tensor | None = None,
+) -> Tensor:
     """Say how far each run's crops are from its prompts.
 
     Per prompt ``|w| · replace_grad(d·sign(w), max(d·sign(w), stop))``, averaged over the crops
@@ -69,6 +75,7 @@ def prompt_loss(crops: Tensor, targets: Tensor, weights: Tensor, stops: Tensor) 
         targets: [runs, prompts, dim], unit vectors.
         weights: [runs, prompts].
         stops: [runs, prompts], −inf for none.
+        shares: [runs, crops, prompts], how much each crop counts for each prompt; 1 without.
 
     Returns:
         [runs].
@@ -76,4 +83,7 @@ def prompt_loss(crops: Tensor, targets: Tensor, weights: Tensor, stops: Tensor) 
     distance = spherical_distance(crops[:, :, None], targets[:, None])
     signed = distance * weights.sign()[:, None]
     shown = replace_grad(signed, torch.maximum(signed, stops[:, None]))
-    return (weights.abs()[:, None] * shown).mean(dim=1).sum(dim=1)
+    weighed = weights.abs()[:, None] * shown
+    if shares is not None:
+        weighed = weighed * shares
+    return weighed.mean(dim=1).sum(dim=1)

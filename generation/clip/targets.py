@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
-from generation.prompts import Prompt
+from generation.prompts import Place, Prompt
 from generation.protocol import Steer
 
 
 @dataclass(frozen=True)
 class Target:
-    """One prompt as CLIP sees it: a unit vector [dim], its weight and its stop."""
+    """One prompt as CLIP sees it: a unit vector [dim], its weight, its stop and its place."""
 
     embedding: Tensor
     weight: float
     stop: float
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Glide:
 def targets(prompts: Sequence[Prompt], embeddings: Tensor) -> tuple[Target, ...]:
     """Join prompts with their embeddings [prompts, dim]; those of weight 0 are left out."""
     return tuple(
-        Target(embedding, prompt.weight, prompt.stop)
+        Target(embedding, prompt.weight, prompt.stop, prompt.place)
         for prompt, embedding in zip(prompts, embeddings, strict=True)
         if prompt.weight != 0
     )
@@ -59,27 +60,32 @@ def targets_at(step: int, first: tuple[Target, ...], glides: Sequence[Glide]) ->
 def blend(old: tuple[Target, ...], new: tuple[Target, ...], part: float) -> tuple[Target, ...]:
     """Go a part of the way from old to new.
 
-    Targets in the same place turn into each other along the sphere; one without a partner, or
-    whose partner's weight has the other sign, fades.
+    Targets in the same place of the list turn into each other along the sphere; one without a
+    partner, or whose partner lies elsewhere in the picture or has the other sign, fades.
     """
     if part >= 1:
         return new
     result: list[Target] = []
     for before, after in zip_longest(old, new):
-        if before and after and (before.weight > 0) == (after.weight > 0):
+        if before and after and _are_alike(before, after):
             result.append(
                 Target(
                     slerp(before.embedding, after.embedding, part),
                     before.weight + (after.weight - before.weight) * part,
                     before.stop if part < 0.5 else after.stop,
+                    before.place,
                 )
             )
             continue
         if before:
-            result.append(Target(before.embedding, before.weight * (1 - part), before.stop))
+            result.append(replace(before, weight=before.weight * (1 - part)))
         if after:
-            result.append(Target(after.embedding, after.weight * part, after.stop))
+            result.append(replace(after, weight=after.weight * part))
     return tuple(result)
+
+
+def _are_alike(before: Target, after: Target) -> bool:
+    return (before.weight > 0) == (after.weight > 0) and before.place == after.place
 
 
 def slerp(start: Tensor, end: Tensor, part: float) -> Tensor:

@@ -13,6 +13,7 @@ from generation.canvases.base import Canvas
 from generation.canvases.fourier import FourierCanvas
 from generation.canvases.vqgan import VQGANCanvas
 from generation.engine import Engine, EngineError
+from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
@@ -118,29 +119,22 @@ def _vqgan_clip(
     large = device.type != "cpu" and any(
         model.available and model.name != "starter-vqgan" for model in models
     )
-    info = EngineInfo(
-        name="vqgan-clip",
-        title="VQGAN + CLIP",
-        models=models,
-        default_width=256 if large else 128,
-        default_height=256 if large else 128,
-        min_side=32,
-        max_side=2048,
-        max_pixels=_max_pixels(device),
-        size_multiple=16,
-        default_steps=300 if large else 100,
-        max_steps=2000,
-        takes_init=True,
-        takes_negative=True,
-        steerable=True,
-        continues=True,
-        options=clip_options(
+    info = clip_info(
+        "vqgan-clip",
+        "VQGAN + CLIP",
+        models,
+        clip_options(
             perceptors.names,
             cutouts=32 if large else 8,
             kind="augmented",
             learning_rate=0.1 if large else 0.2,
             start="chance" if large else "clouds",
         ),
+        side=256 if large else 128,
+        steps=300 if large else 100,
+        max_pixels=_max_pixels(device),
+        max_side=2048,
+        size_multiple=16,
     )
 
     def make_canvas(name: str) -> Canvas:
@@ -165,29 +159,21 @@ def _fourier_clip(
     perceptors: SharedPerceptors, device: torch.device, exact: bool
 ) -> ClipSteeredEngine:
     large = device.type != "cpu"
-    info = EngineInfo(
-        name="fourier-clip",
-        title="Fourier + CLIP",
-        models=(ModelInfo(name="fourier", title="Fourier spectrum", licence="No weights"),),
-        default_width=256 if large else 128,
-        default_height=256 if large else 128,
-        min_side=32,
-        max_side=2048,
-        max_pixels=_max_pixels(device),
-        size_multiple=8,
-        default_steps=200 if large else 120,
-        max_steps=2000,
-        takes_init=True,
-        takes_negative=True,
-        steerable=True,
-        continues=True,
-        options=clip_options(
+    info = clip_info(
+        "fourier-clip",
+        "Fourier + CLIP",
+        (ModelInfo(name="fourier", title="Fourier spectrum", licence="No weights"),),
+        clip_options(
             perceptors.names,
             cutouts=32 if large else 8,
             kind="augmented",
             learning_rate=0.05,
             start="chance" if large else "clouds",
         ),
+        side=256 if large else 128,
+        steps=200 if large else 120,
+        max_pixels=_max_pixels(device),
+        max_side=2048,
     )
 
     def make_canvas(_name: str) -> Canvas:

@@ -8,12 +8,13 @@ from generation.canvases.base import Canvas
 from generation.canvases.biggan import BigGANCanvas, biggan_options
 from generation.canvases.dvae import DVAECanvas
 from generation.canvases.siren import SirenCanvas, siren_options
+from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
 from generation.models.biggan import BigGAN
 from generation.models.dvae import DVAE
 from generation.models.library import Library
-from generation.protocol import EngineInfo, ModelInfo
+from generation.protocol import ModelInfo
 
 _BIGGAN_SIDES = {"biggan-deep-128": 128, "biggan-deep-256": 256, "biggan-deep-512": 512}
 # Parameters and Adam's moments take 1.5 kB for each pixel; a checkpoint must fit in a message.
@@ -29,23 +30,11 @@ def build_siren_clip(
     few hundred; a smaller network takes a larger rate.
     """
     large = device.type != "cpu"
-    info = EngineInfo(
-        name="siren-clip",
-        title="SIREN + CLIP (Deep Daze)",
-        models=(ModelInfo(name="siren", title="Network of sines", licence="No weights"),),
-        default_width=256 if large else 128,
-        default_height=256 if large else 128,
-        min_side=32,
-        max_side=1024,
-        max_pixels=512 * 512 if large else 256 * 256,
-        size_multiple=8,
-        default_steps=500 if large else 100,
-        max_steps=2000,
-        takes_init=True,
-        takes_negative=True,
-        steerable=True,
-        continues=True,
-        options=(
+    info = clip_info(
+        "siren-clip",
+        "SIREN + CLIP (Deep Daze)",
+        (ModelInfo(name="siren", title="Network of sines", licence="No weights"),),
+        (
             *clip_options(
                 perceptors.names,
                 cutouts=32 if large else 8,
@@ -56,6 +45,9 @@ def build_siren_clip(
             ),
             *siren_options(layers=16 if large else 5, units=256 if large else 128),
         ),
+        side=256 if large else 128,
+        steps=500 if large else 100,
+        max_pixels=512 * 512 if large else 256 * 256,
     )
 
     def make_canvas(_name: str) -> Canvas:
@@ -75,22 +67,11 @@ def build_biggan_clip(
     )
     first = next((model.name for model in models if model.available), "")
     side = _BIGGAN_SIDES.get(first, 256)
-    info = EngineInfo(
-        name="biggan-clip",
-        title="BigGAN + CLIP (The Big Sleep)",
-        models=tuple(models),
-        default_width=side,
-        default_height=side,
-        min_side=32,
-        max_side=1024,
-        max_pixels=1024 * 1024 if large else 512 * 512,
-        size_multiple=8,
-        default_steps=500 if large else 100,
-        max_steps=2000,
-        takes_negative=True,
-        steerable=True,
-        continues=True,
-        options=(
+    info = clip_info(
+        "biggan-clip",
+        "BigGAN + CLIP (The Big Sleep)",
+        tuple(models),
+        (
             *clip_options(
                 perceptors.names,
                 cutouts=64 if large else 8,
@@ -102,6 +83,10 @@ def build_biggan_clip(
             ),
             *biggan_options(),
         ),
+        side=side,
+        steps=500 if large else 100,
+        max_pixels=1024 * 1024 if large else 512 * 512,
+        takes_init=False,
     )
 
     def make_canvas(name: str) -> Canvas:
@@ -115,29 +100,20 @@ def build_dvae_clip(
 ) -> ClipSteeredEngine:
     """Build the engine of DALL·E's codes."""
     large = device.type != "cpu"
-    info = EngineInfo(
-        name="dvae-clip",
-        title="DALL·E dVAE + CLIP",
-        models=library.models("dvae"),
-        default_width=256 if large else 128,
-        default_height=256 if large else 128,
-        min_side=32,
-        max_side=1024,
-        max_pixels=_DVAE_MAX_PIXELS,
-        size_multiple=8,
-        default_steps=500 if large else 200,
-        max_steps=2000,
-        takes_init=True,
-        takes_negative=True,
-        steerable=True,
-        continues=True,
-        options=clip_options(
+    info = clip_info(
+        "dvae-clip",
+        "DALL·E dVAE + CLIP",
+        library.models("dvae"),
+        clip_options(
             perceptors.names,
             cutouts=64 if large else 8,
             kind="augmented",
             learning_rate=0.05,
             start="chance",
         ),
+        side=256 if large else 128,
+        steps=500 if large else 200,
+        max_pixels=_DVAE_MAX_PIXELS,
     )
 
     def make_canvas(name: str) -> Canvas:

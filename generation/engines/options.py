@@ -55,8 +55,12 @@ def _checked(option: OptionInfo, value: Setting) -> Setting:
             raise EngineError(f"{option.name} is either true or false.")
         return value
     if isinstance(option.default, str):
-        if not isinstance(value, str) or (option.choices and value not in option.choices):
-            raise EngineError(f"{option.name} is one of {_list(option.choices)}.")
+        if not isinstance(value, str) or not option.takes_text(value):
+            several = ", or several of them with weights, as in a:1 + b:0.5"
+            raise EngineError(
+                f"{option.name} is one of {_list(option.choices)}"
+                f"{several if option.weighted else ''}."
+            )
         return value
     low = -math.inf if option.minimum is None else option.minimum
     high = math.inf if option.maximum is None else option.maximum

@@ -6,9 +6,10 @@ import torch
 
 from generation.canvases.base import Canvas
 from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
+from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
-from generation.protocol import EngineInfo, ModelInfo
+from generation.protocol import ModelInfo
 
 
 def build_strokes_clip(
@@ -16,22 +17,11 @@ def build_strokes_clip(
 ) -> ClipSteeredEngine:
     """Build it with CLIPDraw's settings; a processor takes fewer steps of a smaller picture."""
     large = device.type != "cpu"
-    info = EngineInfo(
-        name="strokes-clip",
-        title="Strokes + CLIP (CLIPDraw)",
-        models=(ModelInfo(name="strokes", title="Strokes of a pen", licence="No weights"),),
-        default_width=224 if large else 128,
-        default_height=224 if large else 128,
-        min_side=32,
-        max_side=2048,
-        max_pixels=1024 * 1024 if large else 512 * 512,
-        size_multiple=8,
-        default_steps=1000 if large else 100,
-        max_steps=2000,
-        takes_init=True,
-        takes_negative=True,
-        steerable=True,
-        options=(
+    info = clip_info(
+        "strokes-clip",
+        "Strokes + CLIP (CLIPDraw)",
+        (ModelInfo(name="strokes", title="Strokes of a pen", licence="No weights"),),
+        (
             *clip_options(
                 perceptors.names,
                 cutouts=4 if large else 8,
@@ -41,6 +31,11 @@ def build_strokes_clip(
             ),
             STROKES_OPTION,
         ),
+        side=224 if large else 128,
+        steps=1000 if large else 100,
+        max_pixels=1024 * 1024 if large else 512 * 512,
+        max_side=2048,
+        continues=False,
     )
 
     def make_canvas(_name: str) -> Canvas:

@@ -6,11 +6,11 @@ import torch
 
 from generation.canvases.base import Canvas
 from generation.canvases.stylegan import TRUNCATION_OPTION, StyleGANCanvas
+from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
 from generation.models.library import Library
 from generation.models.stylegan import StyleGAN2
-from generation.protocol import EngineInfo
 
 
 def build_stylegan_clip(
@@ -18,22 +18,11 @@ def build_stylegan_clip(
 ) -> ClipSteeredEngine:
     """Build it, with the settings of nshepperd's notebook where the machine is fast enough."""
     large = device.type != "cpu"
-    info = EngineInfo(
-        name="stylegan-clip",
-        title="StyleGAN2 + CLIP",
-        models=library.models("stylegan"),
-        default_width=512 if large else 256,
-        default_height=512 if large else 256,
-        min_side=32,
-        max_side=1024,
-        max_pixels=1024 * 1024,
-        size_multiple=8,
-        default_steps=300 if large else 50,
-        max_steps=2000,
-        takes_negative=True,
-        steerable=True,
-        continues=True,
-        options=(
+    info = clip_info(
+        "stylegan-clip",
+        "StyleGAN2 + CLIP",
+        library.models("stylegan"),
+        (
             *(
                 option
                 for option in clip_options(
@@ -49,6 +38,10 @@ def build_stylegan_clip(
             ),
             TRUNCATION_OPTION,
         ),
+        side=512 if large else 256,
+        steps=300 if large else 50,
+        max_pixels=1024 * 1024,
+        takes_init=False,
     )
 
     def make_canvas(name: str) -> Canvas:

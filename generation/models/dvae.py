@@ -167,8 +167,13 @@ class _Conv(nn.Module):
         self.w = nn.Parameter(torch.empty(outputs, inputs, size, size))
         self.b = nn.Parameter(torch.empty(outputs))
 
+    @property
+    def padding(self) -> tuple[int, int]:
+        """By how many zeros the input is widened at both ends: down, across."""
+        return self.w.shape[-2] // 2, self.w.shape[-1] // 2
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.w, self.b, padding=self.w.shape[-1] // 2)
+        return F.conv2d(x, self.w, self.b, padding=self.padding)
 
 
 class _Block(nn.Module):

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from PIL import Image
 
 from generation.engine import BadCheckpointError, EngineError
-from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
+from generation.engines.clip_run import ClipRun
+from generation.engines.clip_steered import ClipSteeredEngine
 from generation.protocol import Steer
 from tests.generation import tiny
 
@@ -185,7 +186,7 @@ def test_a_step_that_fails_leaves_chance_as_it_was(monkeypatch: pytest.MonkeyPat
     engine.step([disturbed])
     with monkeypatch.context() as patch:
         patch.setattr(
-            "generation.engines.clip_steered.prompt_loss",
+            "generation.engines.clip_loss.prompt_loss",
             lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")),
         )
         with pytest.raises(torch.OutOfMemoryError):
@@ -287,7 +288,7 @@ def test_strange_prompts_draw(prompt: str) -> None:
 def test_negative_words_push_away() -> None:
     engine = tiny.engine()
     run = engine.begin(tiny.job(negative="text, watermark"), None)
-    assert [target.weight for target in run.first] == [1.0, pytest.approx(-0.3)]
+    assert [target.weight for target in run.aims[0].first] == [1.0, pytest.approx(-0.3)]
 
 
 def test_loading_twice_and_unloading_is_harmless() -> None:
@@ -321,7 +322,7 @@ def test_a_model_with_each_perceptor_is_loaded_and_unloaded_by_its_key() -> None
     assert engine._canvases == before, "all that it needs was loaded by its key"
     engine.unload(keys[1])
     assert not engine._canvases
-    assert not engine._judges
+    assert not engine._panels
 
 
 def stranger(engine: ClipSteeredEngine, model: str, *, exact: bool = False) -> ClipRun:

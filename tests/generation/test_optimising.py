@@ -13,7 +13,8 @@ from torch import Tensor
 from generation.canvases.adam import adam_step
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Rate, Start
 from generation.engines.clip_options import clip_options
-from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
+from generation.engines.clip_run import ClipRun
+from generation.engines.clip_steered import ClipSteeredEngine
 from generation.protocol import Job, Setting
 from tests.generation import tiny
 

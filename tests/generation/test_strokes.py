@@ -19,7 +19,8 @@ from generation.canvases.stroke_raster import POINTS, Strokes, rasterise
 from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
 from generation.clip.cutouts import Streams, cut, most_views, plan
 from generation.engines.clip_options import clip_options
-from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
+from generation.engines.clip_run import ClipRun
+from generation.engines.clip_steered import ClipSteeredEngine
 from generation.protocol import EngineInfo, Job, ModelInfo, Steer
 from tests.generation import tiny
 

@@ -23,7 +23,8 @@ from generation.canvases.stylegan import TRUNCATION_OPTION, StyleGANCanvas
 from generation.engine import EngineError
 from generation.engines.builders import shipped_models
 from generation.engines.clip_options import clip_options
-from generation.engines.clip_steered import ClipRun, ClipSteeredEngine
+from generation.engines.clip_run import ClipRun
+from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.stylegan import build_stylegan_clip
 from generation.models import adding

@@ -157,6 +157,7 @@ def engine(
         default_steps=10,
         max_steps=100,
         takes_init=True,
+        max_pictures=2,
         takes_negative=True,
         steerable=True,
         continues=True,
