@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("arguments", nargs=argparse.REMAINDER)
     models.set_defaults(run=_models)
 
+    themes = commands.add_parser(
+        "themes", parents=[shared], help="list, add, import and export themes"
+    )
+    _theme_arguments(themes)
+    themes.set_defaults(run=_themes)
+
     config = commands.add_parser("config", help="about the settings").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -84,12 +90,28 @@ def _dream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=int, default=1, metavar="K", help="pictures, seeds one apart"
     )
+    parser.add_argument(
+        "--background", action="store_true", help="up to 100, drawn as what nobody waits for"
+    )
     parser.add_argument("--exact", action="store_true", help="the same pixels in any company")
     parser.add_argument(
         "--recipe", type=Path, metavar="PNG", help="draw again what this picture's recipe says"
     )
     parser.add_argument("--out", type=Path, default=Path("dream.png"), metavar="FILE")
     parser.add_argument("--json", action="store_true", help="one line of JSON a picture, on stdout")
+
+
+def _theme_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what")
+    commands.add_parser("list", help="the themes there are, and those that can be added")
+    add = commands.add_parser("add", help="add themes that come with Dreamstream")
+    add.add_argument("names", nargs="+", metavar="NAME", help="such as planets; or all")
+    taken = commands.add_parser("import", help="make themes of files, or change those there are")
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    taken.add_argument("--replace", action="store_true", help="change the theme of that name")
+    given = commands.add_parser("export", help="write a theme into a file")
+    given.add_argument("name", metavar="NAME", help="its short name")
+    given.add_argument("--out", type=Path, metavar="FILE", help="- for the screen")
 
 
 def _load(arguments: argparse.Namespace) -> Config:
@@ -136,6 +158,14 @@ def _models(arguments: argparse.Namespace) -> int:
         return subprocess.run([*command, *arguments.arguments], check=False).returncode  # noqa: S603
     except KeyboardInterrupt:
         return 130
+
+
+def _themes(arguments: argparse.Namespace) -> int:
+    from bot.theme_command import run
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run(arguments, config))
 
 
 def _say_it_once() -> None:

@@ -29,6 +29,7 @@ class Active:
             step=dream.step,
             steps=dream.recipe.last_step,
             notice=note,
+            background=dream.background,
         )
         self.preview: bytes | None = None
         self.epoch: int | None = None

@@ -90,7 +90,7 @@ async def services(
         StoreError: its database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        lock = await asyncio.to_thread(_lock_folder, data_dir)
+        lock = await asyncio.to_thread(lock_folder, data_dir)
         stack.callback(lock.release)
         store = await Store.open(data_dir / "dreamstream.db")
         stack.push_async_callback(store.close)
@@ -257,8 +257,11 @@ def wall_settings(config: Config) -> WallSettings:
         title=config.wall.title,
         public_url=config.wall.public_url,
         guests_may_ask=config.wall.guests_may_ask,
+        guests_may_batch=config.wall.guests_may_batch,
         streams_per_address=config.wall.streams_per_address,
         dreams_per_address=PEOPLE_PER_ADDRESS * config.limits.waiting_per_person,
+        background_per_address=PEOPLE_PER_ADDRESS * config.limits.background_per_person,
+        pictures_per_batch=config.limits.pictures_per_batch,
         max_upload_bytes=(config.limits.upload_mib + 2) * 1024 * 1024,
     )
 
@@ -321,7 +324,13 @@ def models_dir(config: Config) -> Path:
     return (config.scheduler.models_dir or default).absolute()
 
 
-def _lock_folder(data_dir: Path) -> FileLock:
+def lock_folder(data_dir: Path) -> FileLock:
+    """Make the data folder this process's alone, until the lock is released. May block.
+
+    Raises:
+        ConfigError: another Dreamstream is at work on it.
+        DiskError: it cannot be made or written.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(data_dir / ".lock", timeout=0)

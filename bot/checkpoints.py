@@ -29,6 +29,8 @@ _MAGIC = b"DSCP0001"
 _DIGEST_BYTES = 16
 _HEADER = struct.Struct(f">{len(_MAGIC)}sQ{_DIGEST_BYTES}s")
 _SUFFIX = ".checkpoint"
+CHECKPOINTS = "checkpoints"
+"""The folder's name in the library."""
 KEPT_S = 5 * 24 * 3600.0
 KEPT_BYTES = 2 * 1024**3
 

@@ -44,6 +44,8 @@ class Storage(Section):
     """Where the durable truth lies."""
 
     data_dir: FilePath = Path("data")
+    checkpoint_days: float = Field(default=5.0, ge=0, le=365)
+    checkpoint_gib: float = Field(default=2.0, ge=0, le=10_000)
 
 
 class Wall(Section):
@@ -55,6 +57,7 @@ class Wall(Section):
     title: str = Field(default="Dreamstream", min_length=1, max_length=60)
     public_url: str = ""
     guests_may_ask: bool | None = None
+    guests_may_batch: bool | None = None
     streams_per_address: int = Field(default=64, ge=1, le=100_000)
 
     @field_validator("public_url")
@@ -107,6 +110,9 @@ class Limits(Section):
     waiting_total: int = Field(default=1000, ge=1, le=1_000_000)
     prompt_characters: int = Field(default=1000, ge=10, le=100_000)
     pictures_per_ask: int = Field(default=25, ge=1, le=100)
+    background_per_person: int = Field(default=200, ge=1, le=10_000)
+    background_total: int = Field(default=2000, ge=1, le=1_000_000)
+    pictures_per_batch: int = Field(default=100, ge=1, le=100)
     upload_mib: int = Field(default=10, ge=1, le=100)
     upload_megapixels: int = Field(default=40, ge=1, le=170)  # Pillow itself takes 178
 

@@ -16,6 +16,7 @@ import msgspec
 
 from bot import requests
 from bot.acceptance import Acceptance, Also, Order
+from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.errors import GoneError, InvalidRequestError, NotFoundError, SchedulerError
@@ -59,6 +60,7 @@ class Dreams:
         first_up_s: float = FIRST_UP_S,
         disk_delay_s: float = FIRST_DELAY_S,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._store = store
         self._library = library
@@ -67,7 +69,10 @@ class Dreams:
         self._limits = limits or Limits()
         self._first_up_s = first_up_s
         self._disk = DiskWatch(library.probe, disk_delay_s)
-        self._unfinished = Unfinished(store, library, feed, drawer, self._disk, retry_delays_s)
+        checkpoints = checkpoints or Checkpoints(library.root / CHECKPOINTS)
+        self._unfinished = Unfinished(
+            store, library, feed, drawer, self._disk, checkpoints, retry_delays_s
+        )
         self._acceptance = Acceptance(store, self._limits)
         self._inits = Inits(store, library, self._disk)
         self._removal = Removal(store, library)

@@ -60,9 +60,17 @@ class Gate:
         return asker.moderates or asker.at_machine or not asker.role_ids.isdisjoint(hosts)
 
     def check(
-        self, asker: Asker, *, prompt: str = "", count: int = 1, exploring: bool = False
+        self,
+        asker: Asker,
+        *,
+        prompt: str = "",
+        count: int = 1,
+        exploring: bool = False,
+        background: bool = False,
     ) -> None:
         """Refuse what may not be asked for there; `prompt` is all that was typed.
+
+        What is drawn in the `background` has a limit of its own.
 
         Raises:
             ForbiddenError: the asker may not ask there, or not for this.
@@ -73,7 +81,11 @@ class Gate:
         here = self.here(asker)
         if exploring and not here.explore:
             raise ForbiddenError("Exploring is off in this channel. Ask for single dreams.")
-        if here.max_count and count > here.max_count:
+        if background:
+            if not here.batch:
+                raise ForbiddenError("Batches are off in this channel. Ask for single dreams.")
+            self.check_waiting(asker, own=count, background=True)
+        elif here.max_count and count > here.max_count:
             most = "one picture" if here.max_count == 1 else f"{here.max_count} pictures"
             raise LimitError(f"At most {most} can be asked for at once in this channel.")
         self.check_words(asker, [prompt])
@@ -135,16 +147,32 @@ class Gate:
             return ()
         return unsafe_words()
 
-    def check_waiting(self, asker: Asker, *, own: int, channel: int, hour: int) -> None:
+    def check_waiting(
+        self,
+        asker: Asker,
+        *,
+        own: int,
+        channel: int = 0,
+        hour: int = 0,
+        background: bool = False,
+    ) -> None:
         """Refuse what would be too many; the counts are with what is being asked for.
 
         `own` are the asker's dreams in the server that are not over, `channel` those of everybody
-        in the channel, `hour` those that the asker has had within an hour.
+        in the channel, `hour` those that the asker has had within an hour. All of them are of
+        what is drawn in the `background`, where only the first has a limit, or of the rest.
 
         Raises:
             LimitError: they are more than may be.
         """
         here = self.here(asker)
+        if background:
+            if here.per_person_background and own > here.per_person_background:
+                raise LimitError(
+                    f"In this channel a person may have {_dreams(here.per_person_background)} "
+                    "waiting in the background. Ask for fewer, or wait for some to finish."
+                )
+            return
         if here.per_person and own > here.per_person:
             raise LimitError(
                 f"In this channel a person may have {_dreams(here.per_person)} waiting at once. "

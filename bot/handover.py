@@ -37,13 +37,14 @@ class Handover:
         drawer: Drawer,
         disk: DiskWatch,
         quarantine: Quarantine,
+        checkpoints: Checkpoints,
     ) -> None:
         self._store = store
         self._library = library
         self._drawer = drawer
         self._disk = disk
         self._quarantine = quarantine
-        self._checkpoints = Checkpoints(library.root / "checkpoints")
+        self._checkpoints = checkpoints
         self._tasks = SideTasks()
         self._epoch = 0
 

@@ -146,6 +146,7 @@ def _request(arguments: argparse.Namespace, person: Person, redrawing: bool) -> 
         settings=dict(_setting(text) for text in arguments.set),
         exact=True if arguments.exact else None,
         count=arguments.count,
+        background=arguments.background,
     )
 
 

@@ -166,13 +166,14 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `init`, `mask` and `pictures` are encoded pictures as they were uploaded. `count` dreams are
     made, with seeds one apart; with `until_step`, or with `first_look` where that step is left to
-    the engine, they end early and can be continued. A `shape` stands in place of `width` and
-    `height`. `guild_id` and `channel_id` are where in Discord it is asked for.
+    the engine, they end early and can be continued. A `preset` fills in what is left open. A `shape`
+    stands in place of `width` and `height`. `guild_id` and `channel_id` are where in Discord it is asked for.
     """
 
     theme: str
     person: Person
     prompt: str
+    preset: str | None = None
     engine: str | None = None
     model: str | None = None
     width: int | None = None
@@ -264,8 +265,9 @@ class ModerationEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """How an unfinished dream stands at this moment. Never stored; the latest one wins.
 
-    `place` is its place in the queue (1 is next) or None while it draws. `preview_version` rises
-    with each new preview; 0 means there is none yet. `eta_s` is when it should be done. `notice` is
+    `place` is its place in the queue (1 is next) or None while it draws; in the `background` it
+    says little, for whoever comes goes before it. `preview_version` rises with each new preview; 0
+    means there is none yet. `eta_s` is when it should be done. `notice` is
     a sentence for the person about something out of the ordinary (a steer that was refused, a
     full disk), empty where there is none.
     """
@@ -279,3 +281,4 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     eta_s: float | None = None
     preview_version: int = 0
     notice: str = ""
+    background: bool = False

@@ -45,8 +45,10 @@ class GuildSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     `allowed_role_ids` may ask for dreams, everybody where there are none; `host_role_ids` may
     always, and lead what is done together. `per_person` and `per_channel` bound the dreams that
     are not over, `per_hour` those that a person asks for within an hour, `max_count` those of one
-    ask; 0 leaves it to the machine's own limits. Prompts must not hold `blocked_words`, except
-    within `allowed_words`. Dreams of a place that is not `published` are not on the wall.
+    ask, `per_person_background` those that are not over and drawn when nobody waits, which the
+    others do not count; 0 leaves it to the machine's own limits. Prompts must not hold
+    `blocked_words`, except within `allowed_words`. Dreams of a place that is not `published` are
+    not on the wall.
     """
 
     dreaming: bool = True
@@ -59,7 +61,9 @@ class GuildSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     blocked_words: tuple[str, ...] = ()
     allowed_words: tuple[str, ...] = ()
     nsfw: Nsfw = Nsfw.CHANNEL
+    per_person_background: int = 100
     explore: bool = True
+    batch: bool = True
     published: bool = True
 
 
@@ -76,7 +80,9 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     blocked_words: tuple[str, ...] = ()
     allowed_words: tuple[str, ...] = ()
     nsfw: Nsfw | None = None
+    per_person_background: int | None = None
     explore: bool | None = None
+    batch: bool | None = None
     published: bool | None = None
 
 
@@ -289,9 +295,11 @@ _CHECKS = {
     "per_channel": _limit,
     "per_hour": _limit,
     "max_count": _limit,
+    "per_person_background": _limit,
     "blocked_words": _terms,
     "allowed_words": _terms,
     "nsfw": _nsfw,
     "explore": _switch,
+    "batch": _switch,
     "published": _switch,
 }

@@ -21,6 +21,7 @@ import aiosqlite
 import msgspec
 
 from bot.active import Active
+from bot.checkpoints import Checkpoints
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.endings import Endings
@@ -57,6 +58,7 @@ class Unfinished:
         feed: Feed,
         drawer: Drawer,
         disk: DiskWatch,
+        checkpoints: Checkpoints,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
     ) -> None:
         self._store = store
@@ -65,7 +67,7 @@ class Unfinished:
         self._disk = disk
         self._retry_delays_s = retry_delays_s
         self._quarantine = Quarantine()
-        self._handover = Handover(store, library, drawer, disk, self._quarantine)
+        self._handover = Handover(store, library, drawer, disk, self._quarantine, checkpoints)
         self._endings = Endings(store, library, disk)
         self._active: dict[str, Active] = {}
         self._tasks = SideTasks()

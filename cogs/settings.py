@@ -43,11 +43,13 @@ _LISTS = [
 _WORDS = {
     "dreaming": "Whether dreams may be asked for",
     "explore": "Whether /explore may be used",
+    "batch": "Whether /batch may be used",
     "published": "Whether its dreams are on the wall",
     "adult_words": "Where words for adults may be used",
     "per_person": "How many dreams a person may have waiting; 0 for no limit of its own",
     "per_channel": "How many dreams may be waiting in the channel; 0 for no limit of its own",
     "per_hour": "How many dreams a person may ask for in an hour; 0 for no limit",
+    "per_person_background": "How many a person may have waiting in the background; 0 for no limit",
     "max_count": "How many pictures one ask may have; 0 for no limit of its own",
 }
 _MAX_SHOWN_WORDS = 30
@@ -79,20 +81,23 @@ class SettingsCog(
         interaction: Interaction,
         dreaming: bool | None = None,
         explore: bool | None = None,
+        batch: bool | None = None,
         published: bool | None = None,
         adult_words: str | None = None,
         per_person: app_commands.Range[int, 0, 100000] | None = None,
         per_channel: app_commands.Range[int, 0, 100000] | None = None,
         per_hour: app_commands.Range[int, 0, 100000] | None = None,
         max_count: app_commands.Range[int, 0, 100] | None = None,
+        per_person_background: app_commands.Range[int, 0, 100000] | None = None,
     ) -> None:
         """Change the server's settings."""
         async with acknowledged(interaction):
             _check_manages(interaction)
             changes = _given(
-                dreaming=dreaming, explore=explore, published=published, nsfw=adult_words,
-                per_person=per_person, per_channel=per_channel, per_hour=per_hour,
-                max_count=max_count,
+                dreaming=dreaming, explore=explore, batch=batch, published=published,
+                nsfw=adult_words, per_person=per_person, per_channel=per_channel,
+                per_hour=per_hour, max_count=max_count,
+                per_person_background=per_person_background,
             )  # fmt: skip
             await _change(interaction, _SERVER, changes)
 
@@ -106,21 +111,24 @@ class SettingsCog(
         interaction: Interaction,
         dreaming: bool | None = None,
         explore: bool | None = None,
+        batch: bool | None = None,
         published: bool | None = None,
         adult_words: str | None = None,
         per_person: app_commands.Range[int, 0, 100000] | None = None,
         per_channel: app_commands.Range[int, 0, 100000] | None = None,
         per_hour: app_commands.Range[int, 0, 100000] | None = None,
         max_count: app_commands.Range[int, 0, 100] | None = None,
+        per_person_background: app_commands.Range[int, 0, 100000] | None = None,
         reset: bool = False,
     ) -> None:
         """Change what the channel has set otherwise than its server."""
         async with acknowledged(interaction):
             _check_manages(interaction)
             changes = _given(
-                dreaming=dreaming, explore=explore, published=published, nsfw=adult_words,
-                per_person=per_person, per_channel=per_channel, per_hour=per_hour,
-                max_count=max_count,
+                dreaming=dreaming, explore=explore, batch=batch, published=published,
+                nsfw=adult_words, per_person=per_person, per_channel=per_channel,
+                per_hour=per_hour, max_count=max_count,
+                per_person_background=per_person_background,
             )  # fmt: skip
             if reset:
                 usual = ChannelSettings()
@@ -230,11 +238,13 @@ def _told(here: Effective) -> str:
         f"By: {roles(here.allowed_role_ids, 'everybody')}",
         f"Hosts: {roles(here.host_role_ids, 'who may manage messages')}",
         f"/explore: **{_yes(here.explore)}**",
+        f"/batch: **{_yes(here.batch)}**",
         f"On the wall: **{_yes(here.published)}**",
         f"Words for adults: **{adult}**",
         f"Blocked words: **{len(here.blocked_words)}**, exceptions: **{len(here.allowed_words)}**",
         f"Waiting for a person: **{limit(here.per_person)}**, "
         f"in the channel: **{limit(here.per_channel)}**",
+        f"Waiting for a person in the background: **{limit(here.per_person_background)}**",
         f"For a person in an hour: **{limit(here.per_hour)}**",
         f"Pictures in one ask: **{limit(here.max_count)}**",
     ]

@@ -43,7 +43,12 @@ def asker_of(interaction: Interaction) -> Asker:
 
 
 async def permit(
-    interaction: Interaction, *, prompt: str = "", count: int = 1, exploring: bool = False
+    interaction: Interaction,
+    *,
+    prompt: str = "",
+    count: int = 1,
+    exploring: bool = False,
+    background: bool = False,
 ) -> Also:
     """Return what orders a card here, if `count` dreams of these words may be asked for.
 
@@ -55,7 +60,7 @@ async def permit(
         InvalidRequestError: the words hold a blocked one.
     """
     front, asker = front_of(interaction), asker_of(interaction)
-    front.gate.check(asker, prompt=prompt, count=count, exploring=exploring)
+    front.gate.check(asker, prompt=prompt, count=count, exploring=exploring, background=background)
     order = posting_here(interaction)
 
     async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
@@ -98,14 +103,16 @@ async def judge(
         return
     for dream in dreams:
         front.gate.check_dream(asker, dream, await front.themes.by_id(dream.theme_id))
+    background = dreams[0].background  # dreams of one ask are all of one kind
     own, channel, hour = await rows.places_taken(
         connection,
         asker.person.id,
         guild_id=asker.guild_id,
         channel_id=asker.channel_id,
         since_ms=now_ms() - HOUR_MS,
+        background=background,
     )
-    front.gate.check_waiting(asker, own=own, channel=channel, hour=hour)
+    front.gate.check_waiting(asker, own=own, channel=channel, hour=hour, background=background)
     if asker.age_restricted or not front.gate.here(asker).published:
         await rows.keep_to_place(connection, [dream.id for dream in dreams])
 

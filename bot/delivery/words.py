@@ -14,6 +14,7 @@ from bot.words import duration
 MAX_PROMPT = 600
 MAX_STEER = 200
 MAX_ALT = 1000
+IN_BACKGROUND = "drawn when nobody else waits"
 _BAR = 12
 
 
@@ -59,11 +60,13 @@ def progress(step: int, steps: int) -> str:
 def standing(dream: Dream, live: Live | None) -> str:
     """Say how an unfinished dream stands: its place or its progress, and when it should be done."""
     if live is None:
-        return "Waiting"
+        return f"Waiting · {IN_BACKGROUND}" if dream.background else "Waiting"
     if live.state is DreamState.DRAWING:
         words = f"{progress(live.step, live.steps)} · step {live.step} of {live.steps}"
     else:
         words = "Waiting" if live.place is None else f"Waiting · {place(live.place)}"
+        if live.background:
+            words = f"Waiting · {IN_BACKGROUND}"
         if live.step:  # it was interrupted
             words += f" · {live.step} of {live.steps} steps done"
     if live.eta_s is not None:
@@ -104,6 +107,8 @@ def tally(dreams: Sequence[Dream], lives: Sequence[Live | None]) -> str:
     if all(dream.state.final for dream in dreams):
         return " · ".join(parts)
     shares = [_share(dream, live) for dream, live in zip(dreams, lives, strict=True)]
+    if any(dream.background for dream in dreams):
+        parts.append(IN_BACKGROUND)
     etas = [live.eta_s for live in lives if live is not None and live.eta_s is not None]
     if etas:
         parts.append(duration(max(etas)))

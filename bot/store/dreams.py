@@ -63,11 +63,11 @@ COUNT_UNFINISHED = """
 PLACES_TAKEN = """
     SELECT
         (SELECT count(*) FROM dream WHERE state IN ('waiting', 'drawing')
-         AND +person_id = :person_id AND guild_id = :guild_id) AS own,
+         AND +person_id = :person_id AND guild_id = :guild_id AND background = :background) AS own,
         (SELECT count(*) FROM dream WHERE state IN ('waiting', 'drawing')
-         AND channel_id = :channel_id) AS channel,
+         AND channel_id = :channel_id AND background = :background) AS channel,
         (SELECT count(*) FROM dream WHERE person_id = :person_id AND id >= :since
-         AND guild_id = :guild_id AND state <> 'failed'
+         AND guild_id = :guild_id AND background = :background AND state <> 'failed'
          AND NOT (state = 'cancelled' AND started_ms IS NULL)) AS hour
 """
 PUBLISHED = "SELECT id, published FROM dream WHERE ask_id = ?"
@@ -138,9 +138,17 @@ async def unfinished_now(
 
 
 async def places_taken(
-    connection: aiosqlite.Connection, person_id: str, guild_id: int, channel_id: int, since_ms: int
+    connection: aiosqlite.Connection,
+    person_id: str,
+    guild_id: int,
+    channel_id: int,
+    since_ms: int,
+    *,
+    background: bool = False,
 ) -> tuple[int, int, int]:
     """Count what limits are set on in a server, with what has just been inserted.
+
+    Either what is drawn in the background, or the rest.
 
     Returns the dreams that are not over, of the person in the server and of all in the channel;
     and those that the person asked for in the server since a time, but for what failed, or was
@@ -153,6 +161,7 @@ async def places_taken(
             "guild_id": guild_id,
             "channel_id": channel_id,
             "since": first_at(since_ms),
+            "background": background,
         },
     )
     return int(row["own"]), int(row["channel"]), int(row["hour"])

@@ -42,10 +42,12 @@ class Asking:
         self._services = services
         self._renderer = renderer
         self._pages = pages
-        self._addresses = Addresses(
-            settings.dreams_per_address,
-            unfinished=lambda dream_id: services.dreams.live(dream_id) is not None,
-        )
+
+        def unfinished(dream_id: str) -> bool:
+            return services.dreams.live(dream_id) is not None
+
+        self._addresses = Addresses(settings.dreams_per_address, unfinished)
+        self._background = Addresses(settings.background_per_address, unfinished)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -70,7 +72,9 @@ class Asking:
         rename(request, typed.get("name", ""))
         try:
             asked = await self._read(request, theme, form)
-            with self._room_for(request, asked.count) as took:
+            if asked.background and not self._settings.batching:
+                raise ForbiddenError("Batches cannot be asked for on this wall. Ask for a few.")
+            with self._room_for(request, asked.count, background=asked.background) as took:
                 dreams = await self._services.dreams.ask(asked)
                 took(dream.id for dream in dreams)
         except DreamstreamError as error:
@@ -187,10 +191,11 @@ class Asking:
         raise web.HTTPSeeOther(back_to)
 
     def _room_for(
-        self, request: web.Request, count: int
+        self, request: web.Request, count: int, *, background: bool = False
     ) -> AbstractContextManager[Callable[[Iterable[str]], None]]:
+        addresses = self._background if background else self._addresses
         # A count that is none, or too large, is refused by the dreams service in its own words.
-        return self._addresses.room_for(max(1, count), address_of(request, self._settings))
+        return addresses.room_for(max(1, count), address_of(request, self._settings))
 
     def _check_may_ask(self) -> None:
         if not self._settings.asking:
@@ -204,6 +209,7 @@ class Asking:
         # As the box shows them: a value left over from another engine's box is not sent on.
         typed = {"engine": _text(form, "engine")}
         choices = choices_for(self._services.drawer.engines, theme, typed)
+        batch = _whole(form, "batch")
         return DreamRequest(
             theme=theme.slug,
             person=guest_of(request).person,
@@ -219,7 +225,8 @@ class Asking:
             strength=_number(form, "strength"),
             init=await _upload(form, "init"),
             settings=_settings(form, choices.options),
-            count=_whole(form, "count") or 1,
+            count=(_whole(form, "count") or 1) if batch is None else batch,
+            background=batch is not None,
             parent_id=parent_id,
             relation=None if parent_id is None else Relation.REMIX,
         )

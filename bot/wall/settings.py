@@ -12,7 +12,7 @@ class WallSettings:
 
     `public_url` is the address people type, where it differs from host and port. Guests may ask
     for dreams in local mode; behind a proxy, where anybody may come by, only if
-    `guests_may_ask` says so.
+    `guests_may_ask` says so; the same goes for asking for a batch, and `guests_may_batch`.
     """
 
     mode: Literal["local", "proxy", "off"] = "local"
@@ -21,9 +21,12 @@ class WallSettings:
     title: str = "Dreamstream"
     public_url: str = ""
     guests_may_ask: bool | None = None
+    guests_may_batch: bool | None = None
     max_upload_bytes: int = 12 * 1024 * 1024
     streams_per_address: int = 64
     dreams_per_address: int = 80
+    background_per_address: int = 400
+    pictures_per_batch: int = 100
 
     @property
     def asking(self) -> bool:
@@ -31,6 +34,12 @@ class WallSettings:
         if self.guests_may_ask is None:
             return self.mode == "local"
         return self.guests_may_ask
+
+    @property
+    def batching(self) -> bool:
+        """Whether they may ask for many at once, drawn when nobody waits."""
+        may = self.mode == "local" if self.guests_may_batch is None else self.guests_may_batch
+        return may and self.asking
 
     @property
     def secure(self) -> bool:

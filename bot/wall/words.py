@@ -65,6 +65,8 @@ def standing_live(live: Live) -> str:
     """Say in a few words how an unfinished dream stands."""
     if live.state is DreamState.WAITING:
         words = "waiting" if live.place is None else place(live.place)
+        if live.background:
+            words = "drawn when nobody waits"
         # A dream that was interrupted waits with steps already taken.
         if live.step:
             words = f"{words} · {live.step} of {live.steps} steps done"

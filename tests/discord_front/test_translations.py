@@ -63,7 +63,15 @@ async def test_the_commands_are_within_discords_limits_in_every_language() -> No
 @pytest.mark.parametrize("language", LANGUAGES.values())
 def test_a_translation_keeps_what_is_to_be_typed(language: str) -> None:
     for english, translated in read_texts(language)["descriptions"].items():
-        for kept in ("{prompt}", "/explore", "#7c6cff", "384x256", "cutouts=16", "misty-castles"):
+        for kept in (
+            "{prompt}",
+            "/explore",
+            "/batch",
+            "#7c6cff",
+            "384x256",
+            "cutouts=16",
+            "misty-castles",
+        ):
             assert (kept in english) == (kept in translated), english
 
 

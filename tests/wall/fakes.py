@@ -298,6 +298,7 @@ class FakeDreams:
                 parent_id=request.parent_id,
                 relation=request.relation,
                 published=published,
+                background=request.background,
                 created_ms=1_780_000_000_000 + len(self.dreams),
             )
             self.dreams[dream.id] = dream

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, FormData
 
 from bot.errors import LimitError
-from bot.model import Dream, DreamRequest, DreamState, Relation
+from bot.model import Dream, DreamRequest, DreamState, Live, Relation
 from bot.wall import WallSettings
+from bot.wall.words import standing
 from tests.wall.conftest import Scene
 
 
@@ -259,3 +262,68 @@ async def test_a_remix_names_its_parent(scene: Scene, visitor: ClientSession) ->
     assert (request.parent_id, request.relation) == (dream.id, Relation.REMIX)
     async with visitor.get(f"/s/linked?remix={dream.id}") as response:
         assert response.status == 404
+
+
+@asynccontextmanager
+async def walled(scene: Scene, settings: WallSettings) -> AsyncIterator[ClientSession]:
+    """Give a visitor of another wall on the same services."""
+    wall = scene.make(settings)
+    url = await wall.start()
+    try:
+        async with ClientSession(url) as visitor:
+            yield visitor
+    finally:
+        await wall.stop()
+
+
+def live_of(dream: Dream) -> Live:
+    return Live(
+        dream_id=dream.id,
+        theme_id=dream.theme_id,
+        state=dream.state,
+        step=0,
+        steps=20,
+        place=7,
+        background=dream.background,
+    )
+
+
+async def test_many_are_drawn_when_nobody_waits_where_the_settings_let_guests_ask(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    async with visitor.get("/s/planets") as response:
+        assert 'name="batch"' in await response.text()
+    await post(visitor, "/s/planets/dreams", {"prompt": "moons", "count": "2", "batch": "40"})
+    await post(visitor, "/s/planets/dreams", {"prompt": "moons", "count": "2", "batch": ""})
+    assert [(one.count, one.background) for one in scene.dreams.requests] == [
+        (40, True),
+        (2, False),
+    ]
+    [waiting] = [one for one in scene.dreams.dreams.values() if one.recipe.seed == 46]
+    assert waiting.background and "when nobody waits" in standing(waiting, live_of(waiting))
+
+
+async def test_what_waits_in_the_background_takes_no_place_among_the_rest(scene: Scene) -> None:
+    settings = WallSettings(port=0, dreams_per_address=3, background_per_address=50)
+    async with walled(scene, settings) as visitor:
+        await post(visitor, "/s/planets/dreams", {"prompt": "moons", "batch": "40"})
+        await post(visitor, "/s/planets/dreams", {"prompt": "moons", "count": "3"})
+        text = await post(visitor, "/s/planets/dreams", {"prompt": "m", "batch": "11"}, status=429)
+        assert "40 dreams are waiting, and 50" in text
+
+
+async def test_a_wall_without_batches_takes_none(scene: Scene) -> None:
+    async with walled(scene, WallSettings(port=0, guests_may_batch=False)) as visitor:
+        async with visitor.get("/s/planets") as response:
+            assert 'name="batch"' not in await response.text()
+        text = await post(
+            visitor, "/s/planets/dreams", {"prompt": "moons", "batch": "4"}, status=403
+        )
+        assert "Ask for a few" in text and not scene.dreams.requests
+
+
+def test_batches_are_for_those_who_may_ask() -> None:
+    assert WallSettings().batching
+    assert not WallSettings(mode="proxy", guests_may_ask=True).batching
+    assert WallSettings(mode="proxy", guests_may_ask=True, guests_may_batch=True).batching
+    assert not WallSettings(mode="proxy", guests_may_batch=True).batching
