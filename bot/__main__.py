@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="what to draw")
+    parser.add_argument("--preset", metavar="NAME", help="a way of drawing, such as doorway")
     parser.add_argument("--engine", metavar="NAME")
     parser.add_argument("--model", metavar="NAME")
     parser.add_argument("--size", metavar="N or WxH", help="in pixels: 128, or 160x96")
@@ -83,6 +84,14 @@ def _dream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, metavar="X")
     parser.add_argument("--negative", metavar="TEXT", help="what not to draw")
     parser.add_argument("--init", type=Path, metavar="FILE", help="a picture to start from")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a picture to draw towards; can be given several times",
+    )
     parser.add_argument("--strength", type=float, metavar="X", help="how far to leave it: 0 to 1")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="an engine's own setting"
