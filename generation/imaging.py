@@ -33,6 +33,39 @@ def decode_picture(data: bytes, width: int, height: int) -> Tensor:
     return pixels.permute(2, 0, 1).float() / 255
 
 
+def decode_mask(data: bytes, width: int, height: int, picture: bytes) -> Tensor:
+    """Read an encoded mask of a picture as [1, height, width] in 0..1, cropped as that is.
+
+    1 is where the picture may be redrawn: what is white and opaque.
+
+    Raises:
+        EngineError: it is not a mask for this picture, or leaves nothing to redraw.
+    """
+    try:
+        with Image.open(io.BytesIO(picture)) as described:
+            wanted = ImageOps.exif_transpose(described).size
+        with Image.open(io.BytesIO(data)) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    except Image.DecompressionBombError as error:
+        raise EngineError("The mask has too many pixels.") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise EngineError("The mask cannot be read. Save it as PNG.") from error
+    if (
+        abs(upright.width * wanted[1] - upright.height * wanted[0])
+        > 0.02 * upright.width * wanted[1]
+    ):
+        raise EngineError(
+            f"The mask has {upright.width}×{upright.height} pixels and its picture "
+            f"{wanted[0]}×{wanted[1]}. Give both the same proportions."
+        )
+    on_black = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright)
+    fitted = ImageOps.fit(on_black.convert("L"), (width, height), Image.Resampling.BILINEAR)
+    mask = torch.from_numpy(np.array(fitted, dtype=np.uint8))[None].float() / 255
+    if float(mask.max()) < 0.5:
+        raise EngineError("The mask has no white, so nothing would be redrawn. Paint some white.")
+    return mask
+
+
 def to_pil(picture: Tensor) -> Image.Image:
     """Return a picture [3, height, width] in 0..1 as 8-bit RGB."""
     pixels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)

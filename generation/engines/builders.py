@@ -20,6 +20,7 @@ from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_o
 from generation.engines.dreamers import build_deepdream
 from generation.engines.generators import build_biggan_clip, build_dvae_clip, build_siren_clip
 from generation.engines.guided import GuidedDiffusionEngine, guided_options
+from generation.engines.latent_kinds import STARTER, build_latent_engines
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
@@ -39,6 +40,7 @@ def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[st
     library = Library(Path(models_dir) if models_dir else None, shipped_models())
     perceptors = SharedPerceptors(library, where)
     engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
+    engines.extend(build_latent_engines(library, perceptors, where, exact=exact))
     if perceptors.names:
         engines.append(_vqgan_clip(library, perceptors, where, exact))
         engines.append(_fourier_clip(perceptors, where, exact))
@@ -87,7 +89,7 @@ def _diffusion(
     info = EngineInfo(
         name="diffusion",
         title="Diffusion",
-        models=library.models("diffusion"),
+        models=(library.info(STARTER),),
         default_width=128,
         default_height=128,
         min_side=64,
@@ -98,6 +100,7 @@ def _diffusion(
         max_steps=200,
         guidance=7.0,
         takes_init=True,
+        takes_mask=True,
         takes_negative=True,
         steerable=True,
         options=diffusion_options(shift=1.5),

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,6 +87,7 @@ def engine(*, exact: bool = False) -> DiffusionEngine:
         max_steps=50,
         guidance=4.0,
         takes_init=True,
+        takes_mask=True,
         takes_negative=True,
         steerable=True,
         options=diffusion_options(),
@@ -99,10 +101,11 @@ def job(
     prompt: str = "a red fox",
     steps: int = 10,
     init: bytes | None = None,
+    mask: bytes | None = None,
     settings: dict[str, Setting] | None = None,
     **recipe: Any,
 ) -> Job:
-    sha256 = None if init is None else hashlib.sha256(init).hexdigest()
+    names = {hashlib.sha256(each).hexdigest(): each for each in (init, mask) if each is not None}
     return Job(
         id=str(seed),
         recipe=Recipe(
@@ -114,12 +117,13 @@ def job(
             steps=steps,
             seed=seed,
             settings=settings or {},
-            init_sha256=sha256,
+            init_sha256=None if init is None else hashlib.sha256(init).hexdigest(),
+            mask_sha256=None if mask is None else hashlib.sha256(mask).hexdigest(),
             **recipe,
         ),
         stream="s",
         person="p",
-        pictures={} if sha256 is None or init is None else {sha256: init},
+        pictures=names,
     )
 
 
@@ -346,9 +350,39 @@ def test_strength_says_how_much_of_a_picture_is_left() -> None:
     assert torch.equal(run.latents, drawing.begin(job(), None).latents)
 
 
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_with_a_mask_only_what_is_white_is_drawn_anew(sampler: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (32, 32, 3), generator=random, dtype=torch.uint8).numpy()
+    picture, mask = io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(picture, "PNG")
+    white = Image.new("L", (32, 32))
+    white.paste(255, (16, 0, 32, 32))
+    white.save(mask, "PNG")
+    drawing = engine()
+    settings: dict[str, Setting] = {"sampler": sampler}
+    asked = job(init=picture.getvalue(), mask=mask.getvalue(), strength=0.8, settings=settings)
+    run, other = drawing.begin(asked, None), drawing.begin(job(seed=9, settings=settings), None)
+    saved = b""
+    while not run.done:
+        drawing.step([run, other])
+        saved = saved or drawing.checkpoint(run)
+    drawn = np.asarray(drawing.image(run))
+    assert np.array_equal(drawn[:, :16], pixels[:, :16])
+    assert np.abs(drawn[:, 16:].astype(int) - pixels[:, 16:]).mean() > 5
+    # Where the picture stays, its latents have come back to it, too.
+    assert run.start is not None
+    assert torch.allclose(run.latents[:, :, :2], run.start.latents[:, :, :2])
+    resumed = drawing.begin(asked, saved)
+    while not resumed.done:
+        drawing.step([resumed])
+    assert tiny.difference(resumed.latents, run.latents) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"mask": b"GIF89a"}, "Give that picture"),
         ({"prompt": "fog:-1"}, "nothing to draw"),
         ({"width": 40}, "multiples"),
         ({"steps": 51}, "steps"),

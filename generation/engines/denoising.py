@@ -1,0 +1,411 @@
+"""What all engines have in common that take latents from noise to a picture.
+
+Runs at different steps, prompts and guidance share one network call: a row for each prompt of
+each run, and one for what it is guided away from. Prompts are composed at the prediction, each
+with its weight, and a steer glides there too. Sources: Ho & Salimans, Classifier-Free Diffusion
+Guidance (2022); Liu et al., Compositional Visual Generation with Composable Diffusion Models
+(2022).
+
+Where there is a mask, each step puts the start picture back, with the noise of its level, where
+it must not be redrawn (Lugmayr et al., RePaint, 2022, equation 8, without resampling).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from generation.clip.targets import glide_part
+from generation.engine import BatchKey, EngineError, Run
+from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
+from generation.engines.exactness import deterministic_kernels
+from generation.engines.options import check_recipe, complete_settings
+from generation.engines.steering import note_steer, steer_taken
+from generation.imaging import decode_mask, decode_picture, to_pil
+from generation.prompts import Prompt, parse, plain_text
+from generation.protocol import EngineInfo, Job, Recipe, Setting, Steer
+
+_FORMAT = "diffusion"
+_VERSION = 1
+# Up to this many pixels a preview is decoded; above, each latent becomes a pixel of it.
+_DECODED_PREVIEW_PIXELS = 256 * 256
+
+
+class LatentModel(Protocol):
+    """What every model is asked for, however it takes noise away."""
+
+    @property
+    def latent_channels(self) -> int:
+        """How many channels latents have."""
+        ...
+
+    @property
+    def factor(self) -> int:
+        """How many pixels a latent is wide."""
+        ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Return the latents of pictures [n, 3, h·factor, w·factor] in 0..1."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the pictures of latents, in about 0..1."""
+        ...
+
+    def preview(self, latents: Tensor) -> Tensor:
+        """Return a cheap likeness [n, 3, h, w] in about 0..1, one pixel a latent."""
+        ...
+
+    def score(self, picture: Tensor, text: str) -> float | None:
+        """Return CLIP's cosine of a picture [3, h, w] with a text, or None without a CLIP."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it shares with others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One prompt as the network sees it: token states [length, dim], mask [length], weight.
+
+    `pooled` [dim] is the whole prompt in one vector, for networks that want that besides.
+    """
+
+    states: Tensor
+    mask: Tensor
+    weight: float
+    pooled: Tensor | None = None
+
+    def weighing(self, weight: float) -> Condition:
+        """Return it with another weight."""
+        return Condition(self.states, self.mask, weight, self.pooled)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The picture a run starts from: its latents [c, h, w], and the mask where there is one.
+
+    `hole` [1, h, w] is 1 for latents that are redrawn, and `mask` [1, H, W] for pixels;
+    `picture` [3, H, W] is in 0..1.
+    """
+
+    latents: Tensor
+    picture: Tensor
+    mask: Tensor | None = None
+    hole: Tensor | None = None
+
+
+@dataclass(kw_only=True)
+class DenoisingRun(Run):
+    """A picture that is being denoised.
+
+    `prompts` holds the first prompt's conditions and then one list for each steer; `away` is what
+    guidance leads away from. `denoised` is what the last step expected the picture to become,
+    `noise` what it was mixed from.
+    """
+
+    latents: Tensor
+    denoised: Tensor
+    noise: Tensor
+    start: Start | None
+    guidance: float
+    prompts: tuple[tuple[Condition, ...], ...] = ()
+    away: tuple[Condition, ...] = ()
+
+
+M = TypeVar("M", bound=LatentModel)
+R = TypeVar("R", bound=DenoisingRun)
+
+
+class DenoisingEngine(ABC, Generic[M, R]):
+    """See `generation.engine.Engine` for what each method promises.
+
+    `load_model` loads a model by name. `exact` makes every run an exact one.
+    """
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        load_model: Callable[[str], M],
+        *,
+        device: torch.device,
+        exact: bool = False,
+    ) -> None:
+        self._info = info
+        self._load_model = load_model
+        self._device = device
+        self._exact = exact
+        self._models: dict[str, M] = {}
+
+    @property
+    def info(self) -> EngineInfo:
+        """What may be asked of it."""
+        return self._info
+
+    # --- what kinds differ in --------------------------------------------------------------
+
+    @abstractmethod
+    def _begun(self, job: Job, model: M, noise: Tensor, start: Start | None) -> R:
+        """Return a run at its first noise level, without prompts."""
+
+    @abstractmethod
+    def _advance(self, runs: Sequence[R]) -> None:
+        """Take one step of each run."""
+
+    @abstractmethod
+    def _condition(self, model: M, text: str, weight: float) -> Condition:
+        """Encode a text alone, so that it is always the same."""
+
+    @abstractmethod
+    def _state(self, run: R) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps."""
+
+    @abstractmethod
+    def _take_state(self, run: R, state: dict[str, Tensor]) -> None:
+        """Put back what `_state` returned."""
+
+    # --- models ----------------------------------------------------------------------------
+
+    def batch_key(self, recipe: Recipe) -> BatchKey:
+        """Runs share a step if model and size are the same."""
+        key: BatchKey = (recipe.model, recipe.width, recipe.height, *self._shared(recipe))
+        if recipe.exact:
+            key += ("exact", recipe.seed, recipe.prompt)
+        return key
+
+    def _shared(self, recipe: Recipe) -> BatchKey:
+        """Return what else must be the same."""
+        return ()
+
+    def load(self, model: str) -> None:
+        """Have the model ready."""
+        if model not in self._models:
+            self._models[model] = self._load_model(model)
+
+    def unload(self, model: str) -> None:
+        """Let go of the model."""
+        if (unloaded := self._models.pop(model, None)) is not None:
+            unloaded.close()
+
+    # --- a run's life ----------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, job: Job, checkpoint: bytes | None) -> R:
+        """Make a run of seeded noise, mixed into a picture's latents if it starts from one."""
+        recipe = job.recipe
+        check_recipe(recipe, self._info)
+        self._settings(recipe)
+        self.load(recipe.model)
+        model = self._models[recipe.model]
+        noise = self._noise(model, recipe)
+        run = self._begun(job, model, noise, self._start(model, job))
+        wanted = [prompt for prompt in parse(recipe.prompt) if prompt.weight > 0]
+        if not wanted:
+            raise EngineError("The prompt says nothing to draw. Write a few words.")
+        run.prompts = (self._conditions(model, wanted),)
+        run.away = self._conditions(model, _unwanted(recipe))
+        for steer in recipe.steers:
+            run.prompts += (self._steered(run, steer),)
+        if checkpoint is not None:
+            saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, recipe))
+            self._take_state(run, restore(saved, self._state(run)))
+            run.step = saved_step(fields)
+        return run
+
+    @torch.no_grad()
+    def step(self, runs: Sequence[R]) -> None:
+        """Take each run to its next noise level. Exact runs are taken one by one."""
+        runs = [run for run in runs if not run.done]
+        if not any(self._is_exact(run) for run in runs):
+            if runs:
+                self._advance(runs)
+            return
+        with deterministic_kernels(True):
+            for run in runs:
+                self._advance([run])
+
+    @torch.no_grad()
+    def image(self, run: R) -> Image.Image:
+        """Decode the expected picture; of a finished run that is the picture."""
+        return to_pil(self._drawn(run))
+
+    @torch.no_grad()
+    def preview(self, run: R) -> Image.Image:
+        """Show what the picture is expected to become."""
+        if run.recipe.width * run.recipe.height <= _DECODED_PREVIEW_PIXELS:
+            return self.image(run)
+        model = self._models[run.recipe.model]
+        return to_pil(model.preview(run.denoised[None])[0])
+
+    @torch.no_grad()
+    def steer(self, run: R, steer: Steer) -> None:
+        """Let the prompts glide from the present step on, and note it in the run's recipe."""
+        taken = steer_taken(run, steer)
+        run.prompts += (self._steered(run, taken),)
+        note_steer(run, taken)
+
+    def checkpoint(self, run: R) -> bytes:
+        """Return the state and the step."""
+        return pack(self._state(run), step=run.step, **identity(_FORMAT, _VERSION, run.recipe))
+
+    # --- one step --------------------------------------------------------------------------
+
+    def _take(self, runs: Sequence[R], latents: Tensor, denoised: Tensor) -> list[R]:
+        """Give runs their next latents and expected pictures; return those that are sound.
+
+        A run that is not made of numbers any more gets an error; the others go on.
+        """
+        sound = latents.flatten(1).isfinite().all(dim=1).tolist()
+        taken = []
+        for row, (run, is_sound) in enumerate(zip(runs, sound, strict=True)):
+            if not is_sound:
+                run.error = EngineError(
+                    f"The picture fell apart at step {run.step}: it is not made of numbers any "
+                    "more. Try less guidance or another seed."
+                )
+                continue
+            run.latents, run.denoised = latents[row].clone(), denoised[row].clone()
+            run.step += 1
+            taken.append(run)
+        for run in taken:
+            if run.done:
+                run.score = self._score(run)
+        return taken
+
+    # --- smaller parts ---------------------------------------------------------------------
+
+    def _settings(self, recipe: Recipe) -> dict[str, Setting]:
+        return complete_settings(recipe.settings, self._info.options)
+
+    def _is_exact(self, run: R) -> bool:
+        return self._exact or run.recipe.exact
+
+    def _guidance(self, recipe: Recipe) -> float:
+        default = self._info.guidance if self._info.guidance is not None else 1.0
+        wanted = default if recipe.guidance is None else recipe.guidance
+        return max(0.0, min(self._info.max_guidance, wanted))
+
+    def _noise(self, model: M, recipe: Recipe) -> Tensor:
+        """Draw a run's noise on the CPU, so that every device starts alike."""
+        shape = (model.latent_channels, recipe.height // model.factor, recipe.width // model.factor)
+        return torch.randn(shape, generator=seeded(recipe)).to(self._device)
+
+    def _start(self, model: M, job: Job) -> Start | None:
+        recipe = job.recipe
+        if job.init is None:
+            if job.mask is not None:
+                raise EngineError("A mask says where a picture is redrawn. Give that picture, too.")
+            return None
+        picture = decode_picture(job.init, recipe.width, recipe.height).to(self._device)
+        latents = model.encode(picture[None])[0]
+        if job.mask is None:
+            return Start(latents, picture)
+        mask = decode_mask(job.mask, recipe.width, recipe.height, job.init).to(self._device)
+        # A latent is redrawn if any of its pixels is; which pixels are, is decided in the end.
+        return Start(latents, picture, mask, F.max_pool2d(mask, model.factor))
+
+    def _conditions(self, model: M, prompts: Sequence[Prompt]) -> tuple[Condition, ...]:
+        """Encode each prompt alone; weights sum to 1."""
+        total = sum(abs(prompt.weight) for prompt in prompts)
+        return tuple(
+            self._condition(model, prompt.text, abs(prompt.weight) / total) for prompt in prompts
+        )
+
+    def _steered(self, run: R, steer: Steer) -> tuple[Condition, ...]:
+        wanted = [prompt for prompt in parse(steer.prompt) if prompt.weight > 0]
+        if not wanted:
+            raise EngineError("The new prompt says nothing to draw. Write a few words.")
+        return self._conditions(self._models[run.recipe.model], wanted)
+
+    def _drawn(self, run: R) -> Tensor:
+        with deterministic_kernels(self._is_exact(run)):
+            drawn = self._models[run.recipe.model].decode(run.denoised[None])[0].clamp(0, 1)
+        start = run.start
+        if start is None or start.mask is None:
+            return drawn
+        return start.mask * drawn + (1 - start.mask) * start.picture
+
+    def _score(self, run: R) -> float | None:
+        """Return the finished picture's cosine with what was asked for last."""
+        asked = run.recipe.steers[-1].prompt if run.recipe.steers else run.recipe.prompt
+        return self._models[run.recipe.model].score(self._drawn(run), plain_text(asked))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the network is asked in one call: a row for each condition of each run.
+
+    `owners` [rows] says whose each is; the weighted sum over its rows is a run's answer. `states`
+    [rows, length, dim], `mask` [rows, length] and, where there are any, `pooled` [rows, dim].
+    """
+
+    owners: Tensor
+    weights: Tensor
+    states: Tensor
+    mask: Tensor
+    pooled: Tensor | None
+
+    def sum(self, answers: Tensor, runs: int) -> Tensor:
+        """Return the runs' answers [runs, c, h, w] from those of the rows."""
+        weighted = answers.float() * self.weights.view(-1, 1, 1, 1)
+        shape = (runs, *answers.shape[1:])
+        return weighted.new_zeros(shape).index_add(0, self.owners, weighted)
+
+
+def join(runs: Sequence[DenoisingRun], device: torch.device, *, unguided: bool = False) -> Rows:
+    """Join what all runs ask in their present step.
+
+    An answer is ``away + guidance · (towards − away)``, each the weighted mean over its
+    conditions: one linear form over the run's rows. With `unguided` it is ``towards``.
+    """
+    rows = [_rows(run, 1.0 if unguided else run.guidance) for run in runs]
+    every = [condition for conditions in rows for condition in conditions]
+    longest = max(len(condition.states) for condition in every)
+    pooled = [condition.pooled for condition in every if condition.pooled is not None]
+    return Rows(
+        owners=torch.tensor(
+            [owner for owner, conditions in enumerate(rows) for _ in conditions], device=device
+        ),
+        weights=torch.tensor([condition.weight for condition in every], device=device),
+        states=torch.stack([_pad(condition.states, longest) for condition in every]),
+        mask=torch.stack([_pad(condition.mask, longest) for condition in every]),
+        pooled=torch.stack(pooled) if pooled else None,
+    )
+
+
+def seeded(recipe: Recipe) -> torch.Generator:
+    """Return the CPU's generator at a recipe's seed."""
+    return torch.Generator().manual_seed(recipe.seed & (2**63 - 1))
+
+
+def _unwanted(recipe: Recipe) -> list[Prompt]:
+    """Return what to guide away from: negative words and weights, or else the empty prompt."""
+    words = [prompt for prompt in parse(recipe.negative) if prompt.weight != 0]
+    words += [prompt for prompt in parse(recipe.prompt) if prompt.weight < 0]
+    return words or [Prompt("")]
+
+
+def _rows(run: DenoisingRun, guidance: float) -> list[Condition]:
+    """Return what the network is asked in the run's present step, and each answer's weight."""
+    towards = list(run.prompts[0])
+    for steer, conditions in zip(run.recipe.steers, run.prompts[1:], strict=False):
+        part = glide_part(steer, run.step)
+        if part > 0:
+            towards = [each.weighing(each.weight * (1 - part)) for each in towards]
+            towards += [each.weighing(each.weight * part) for each in conditions]
+    rows = [each.weighing(each.weight * guidance) for each in towards]
+    rows += [each.weighing(each.weight * (1 - guidance)) for each in run.away]
+    return [each for each in rows if each.weight != 0]
+
+
+def _pad(rows: Tensor, length: int) -> Tensor:
+    missing = length - len(rows)
+    return F.pad(rows, (0, 0, 0, missing) if rows.dim() == 2 else (0, missing))
