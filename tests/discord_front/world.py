@@ -68,7 +68,13 @@ class World:
 
     async def shows(self, number: int, words: str) -> discord.Message:
         """Wait until a card has these words; return it."""
-        await until(lambda: words in text_of(self.cards()[number]))
+
+        def shown() -> bool:
+            cards = self.cards()
+            there = -len(cards) <= number < len(cards)
+            return there and words in text_of(cards[number])
+
+        await until(shown)
         return self.cards()[number]
 
     def posts(self) -> int:
