@@ -51,7 +51,7 @@ async def draw(arguments: argparse.Namespace, config: Config) -> int:
         ) as parts:
             begun = time.monotonic()
             if recipe is not None:
-                pictures = [] if request.init is None else [request.init]
+                pictures = [*([] if request.init is None else [request.init]), *request.pictures]
                 dreams = [await parts.dreams.draw_recipe(DEFAULT_SLUG, person, recipe, pictures)]
             else:
                 dreams = await parts.dreams.ask(request)
@@ -133,6 +133,7 @@ def _request(arguments: argparse.Namespace, person: Person, redrawing: bool) -> 
         theme=DEFAULT_SLUG,
         person=person,
         prompt=arguments.prompt or "",
+        preset=arguments.preset,
         engine=arguments.engine,
         model=arguments.model,
         width=width,
@@ -143,6 +144,7 @@ def _request(arguments: argparse.Namespace, person: Person, redrawing: bool) -> 
         negative=arguments.negative,
         strength=arguments.strength,
         init=None if arguments.init is None else _read(arguments.init, "--init"),
+        pictures=tuple(_read(path, "--picture") for path in arguments.picture),
         settings=dict(_setting(text) for text in arguments.set),
         exact=True if arguments.exact else None,
         count=arguments.count,

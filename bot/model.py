@@ -166,8 +166,9 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `init`, `mask` and `pictures` are encoded pictures as they were uploaded. `count` dreams are
     made, with seeds one apart; with `until_step`, or with `first_look` where that step is left to
-    the engine, they end early and can be continued. A `preset` fills in what is left open. A `shape`
-    stands in place of `width` and `height`. `guild_id` and `channel_id` are where in Discord it is asked for.
+    the engine, they end early and can be continued. A `preset` fills in what is left open. A
+    `shape` stands in place of `width` and `height`. `guild_id` and `channel_id` are where in
+    Discord it is asked for.
     """
 
     theme: str

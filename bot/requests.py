@@ -21,6 +21,7 @@ from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.options import complete
+from bot.presets import with_preset
 from bot.prompts import expand
 from bot.sizes import fit, scaled, shaped, tiles
 from bot.text import clean, shorten, visible
@@ -99,6 +100,7 @@ def check(
     Raises:
         InvalidRequestError: a value is wrong; the sentence says what would be right.
     """
+    request = with_preset(request, engines)
     most = limits.most_at_once(background=request.background)
     count = _whole("count", request.count, 1, most)
     seed = check_seed(request.seed, count)

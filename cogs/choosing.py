@@ -8,6 +8,7 @@ from discord import app_commands
 
 from bot.delivery.interactions import Interaction, front_of, person_of
 from bot.model import Visibility
+from bot.presets import presets_of
 from bot.styles import complete_last
 from bot.text import shorten
 from generation.protocol import EngineInfo, OptionInfo
@@ -26,6 +27,12 @@ def matching(current: str, offered: Iterable[tuple[str, str]]) -> Choices:
         if typed in title.casefold() or typed in value.casefold()
     }
     return _shown((title, value) for value, title in found.items())
+
+
+async def offer_presets(interaction: Interaction, current: str) -> Choices:
+    """Offer the ways of drawing that can be had here."""
+    offered = presets_of(_engines(interaction))
+    return matching(current, ((f"{one.title} · {one.help}", one.name) for one in offered))
 
 
 async def offer_engines(interaction: Interaction, current: str) -> Choices:

@@ -31,6 +31,7 @@ from cogs.places import everywhere
 SHAPES = [app_commands.Choice(name=shape.value.capitalize(), value=shape.value) for shape in Shape]
 _WORDS = {
     "prompt": "What to draw; parts joined by | with weights as in “a castle:2 | fog:-1”",
+    "preset": "A way of drawing, such as doorway or pen drawing",
     "engine": "What draws it",
     "model": "Which weights it draws with",
     "size": "Pixels, such as 256 or 384x256",
@@ -54,11 +55,13 @@ class DreamCog(commands.Cog):
         strength="How far it may leave the picture it starts from, 0 to 1",
         init="A picture to start from",
         mask="Another picture of its size: white where it may be redrawn",
+        picture="A picture to draw towards, as if it were words",
         count="How many pictures, with seeds one apart",
         film="Whether to make a film of how it forms",
     )
     @app_commands.choices(shape=SHAPES)
     @app_commands.autocomplete(
+        preset=choosing.offer_presets,
         engine=choosing.offer_engines,
         model=choosing.offer_models,
         style=choosing.offer_styles,
@@ -68,6 +71,7 @@ class DreamCog(commands.Cog):
         self,
         interaction: Interaction,
         prompt: app_commands.Range[str, 1, 4000],
+        preset: app_commands.Range[str, 1, 100] | None = None,
         engine: str | None = None,
         model: str | None = None,
         style: app_commands.Range[str, 1, 500] | None = None,
@@ -78,6 +82,7 @@ class DreamCog(commands.Cog):
         init: discord.Attachment | None = None,
         strength: app_commands.Range[float, 0.0, 1.0] | None = None,
         mask: discord.Attachment | None = None,
+        picture: discord.Attachment | None = None,
         guidance: app_commands.Range[float, 0.0] | None = None,
         negative: app_commands.Range[str, 1, 1000] | None = None,
         count: app_commands.Range[int, 1, 100] = 1,
@@ -88,10 +93,10 @@ class DreamCog(commands.Cog):
         async with acknowledged(interaction):
             request = _request(
                 prompt, style, shape, size, options,
-                engine=engine, model=model, steps=steps, seed=seed, strength=strength,
-                guidance=guidance, negative=negative, count=count, film=film,
+                preset=preset, engine=engine, model=model, steps=steps, seed=seed,
+                strength=strength, guidance=guidance, negative=negative, count=count, film=film,
             )  # fmt: skip
-            await _ask(interaction, request, init=init, mask=mask)
+            await _ask(interaction, request, init=init, mask=mask, picture=picture)
 
     @everywhere
     @app_commands.command(
@@ -104,6 +109,7 @@ class DreamCog(commands.Cog):
     )
     @app_commands.choices(shape=SHAPES)
     @app_commands.autocomplete(
+        preset=choosing.offer_presets,
         engine=choosing.offer_engines,
         model=choosing.offer_models,
         style=choosing.offer_styles,
@@ -115,6 +121,7 @@ class DreamCog(commands.Cog):
         prompt: app_commands.Range[str, 1, 4000],
         count: app_commands.Range[int, 4, 25] = 9,
         after: app_commands.Range[int, 1] | None = None,
+        preset: app_commands.Range[str, 1, 100] | None = None,
         engine: str | None = None,
         model: str | None = None,
         style: app_commands.Range[str, 1, 500] | None = None,
@@ -130,9 +137,9 @@ class DreamCog(commands.Cog):
         async with acknowledged(interaction):
             request = _request(
                 prompt, style, shape, size, options,
-                engine=engine, model=model, steps=steps, seed=seed, guidance=guidance,
-                negative=negative, count=count, until_step=after, first_look=True,
-                relation=Relation.EXPLORE,
+                preset=preset, engine=engine, model=model, steps=steps, seed=seed,
+                guidance=guidance, negative=negative, count=count, until_step=after,
+                first_look=True, relation=Relation.EXPLORE,
             )  # fmt: skip
             await _ask(interaction, request)
 
@@ -172,11 +179,13 @@ async def _ask(
     exploring = request.relation is Relation.EXPLORE
     words = "\n".join(part for part in (request.prompt, request.negative) if part)
     also = await permit(interaction, prompt=words, count=request.count, exploring=exploring)
-    pictures = {
+    pictures: dict[str, Any] = {
         name: await fetch(one, front.library.uploads, name)
         for name, one in uploads.items()
         if one is not None
     }
+    if "picture" in pictures:
+        pictures["pictures"] = (pictures.pop("picture"),)
     request = msgspec.structs.replace(
         request,
         theme=(await theme_of(interaction)).slug,

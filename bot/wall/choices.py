@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.model import Theme
+from bot.presets import presets_of
 from generation.protocol import EngineInfo, OptionInfo
 
 _SHAPES = (("Square", 1, 1), ("Wide", 3, 2), ("Tall", 2, 3), ("Panorama", 2, 1))
@@ -33,6 +34,7 @@ class Choices:
 
     engine: EngineInfo | None
     engines: tuple[Choice, ...]
+    presets: tuple[Choice, ...]
     models: tuple[Choice, ...]
     sizes: tuple[Choice, ...]
     usual_steps: int
@@ -48,7 +50,7 @@ def choices_for(
     usual = usual_engine(engines, theme)
     chosen = next((info for info in engines if info.name == typed.get("engine")), usual)
     if chosen is None or usual is None:
-        return Choices(None, (), (), (), 0, (), typed)
+        return Choices(None, (), (), (), (), 0, (), typed)
     return Choices(
         engine=chosen,
         engines=tuple(
@@ -58,6 +60,9 @@ def choices_for(
                 disabled=not _available(info),
             )
             for info in engines
+        ),
+        presets=tuple(
+            Choice(preset.name, f"{preset.title} · {preset.help}") for preset in presets_of(engines)
         ),
         models=_models(chosen, theme),
         sizes=sizes_of(chosen, theme),

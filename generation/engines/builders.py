@@ -123,10 +123,10 @@ def _vqgan_clip(
         model.available and model.name != "starter-vqgan" for model in models
     )
     info = clip_info(
-        "vqgan-clip",
-        "VQGAN + CLIP",
-        models,
-        clip_options(
+        name="vqgan-clip",
+        title="VQGAN + CLIP",
+        models=models,
+        options=clip_options(
             perceptors.names,
             cutouts=32 if large else 8,
             kind="augmented",
@@ -163,10 +163,10 @@ def _fourier_clip(
 ) -> ClipSteeredEngine:
     large = device.type != "cpu"
     info = clip_info(
-        "fourier-clip",
-        "Fourier + CLIP",
-        (ModelInfo(name="fourier", title="Fourier spectrum", licence="No weights"),),
-        clip_options(
+        name="fourier-clip",
+        title="Fourier + CLIP",
+        models=(ModelInfo(name="fourier", title="Fourier spectrum", licence="No weights"),),
+        options=clip_options(
             perceptors.names,
             cutouts=32 if large else 8,
             kind="augmented",

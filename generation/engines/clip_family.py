@@ -10,11 +10,11 @@ MAX_PICTURES = 4
 
 
 def clip_info(
+    *,
     name: str,
     title: str,
     models: Sequence[ModelInfo],
     options: Sequence[OptionInfo],
-    *,
     side: int,
     steps: int,
     max_pixels: int,

@@ -31,10 +31,10 @@ def build_siren_clip(
     """
     large = device.type != "cpu"
     info = clip_info(
-        "siren-clip",
-        "SIREN + CLIP (Deep Daze)",
-        (ModelInfo(name="siren", title="Network of sines", licence="No weights"),),
-        (
+        name="siren-clip",
+        title="SIREN + CLIP (Deep Daze)",
+        models=(ModelInfo(name="siren", title="Network of sines", licence="No weights"),),
+        options=(
             *clip_options(
                 perceptors.names,
                 cutouts=32 if large else 8,
@@ -68,10 +68,10 @@ def build_biggan_clip(
     first = next((model.name for model in models if model.available), "")
     side = _BIGGAN_SIDES.get(first, 256)
     info = clip_info(
-        "biggan-clip",
-        "BigGAN + CLIP (The Big Sleep)",
-        tuple(models),
-        (
+        name="biggan-clip",
+        title="BigGAN + CLIP (The Big Sleep)",
+        models=tuple(models),
+        options=(
             *clip_options(
                 perceptors.names,
                 cutouts=64 if large else 8,
@@ -101,10 +101,10 @@ def build_dvae_clip(
     """Build the engine of DALL·E's codes."""
     large = device.type != "cpu"
     info = clip_info(
-        "dvae-clip",
-        "DALL·E dVAE + CLIP",
-        library.models("dvae"),
-        clip_options(
+        name="dvae-clip",
+        title="DALL·E dVAE + CLIP",
+        models=library.models("dvae"),
+        options=clip_options(
             perceptors.names,
             cutouts=64 if large else 8,
             kind="augmented",

@@ -18,10 +18,10 @@ def build_strokes_clip(
     """Build it with CLIPDraw's settings; a processor takes fewer steps of a smaller picture."""
     large = device.type != "cpu"
     info = clip_info(
-        "strokes-clip",
-        "Strokes + CLIP (CLIPDraw)",
-        (ModelInfo(name="strokes", title="Strokes of a pen", licence="No weights"),),
-        (
+        name="strokes-clip",
+        title="Strokes + CLIP (CLIPDraw)",
+        models=(ModelInfo(name="strokes", title="Strokes of a pen", licence="No weights"),),
+        options=(
             *clip_options(
                 perceptors.names,
                 cutouts=4 if large else 8,

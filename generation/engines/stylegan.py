@@ -19,10 +19,10 @@ def build_stylegan_clip(
     """Build it, with the settings of nshepperd's notebook where the machine is fast enough."""
     large = device.type != "cpu"
     info = clip_info(
-        "stylegan-clip",
-        "StyleGAN2 + CLIP",
-        library.models("stylegan"),
-        (
+        name="stylegan-clip",
+        title="StyleGAN2 + CLIP",
+        models=library.models("stylegan"),
+        options=(
             *(
                 option
                 for option in clip_options(

@@ -1,0 +1,116 @@
+"""Presets: ways of drawing under the names that people use for them.
+
+A preset fills in what a request leaves open, before it is checked, so that a recipe holds all that
+came of it and none depends on what the preset says later. `bot/data/presets.toml` says what each
+stands for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+import msgspec
+
+from bot.errors import InvalidRequestError
+from bot.model import DreamRequest, Shape
+from bot.styles import with_style
+from bot.text import clean, shorten
+from generation.protocol import EngineInfo, Setting
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
+    """One way of drawing. `of_engine` are settings of one engine alone."""
+
+    name: str
+    title: str
+    help: str
+    engines: tuple[str, ...]
+    style: str = ""
+    shape: Shape | None = None
+    settings: dict[str, Setting] = {}
+    of_engine: dict[str, dict[str, Setting]] = {}
+
+
+@cache
+def all_presets() -> tuple[Preset, ...]:
+    """Return the presets that there are, as they are to be offered."""
+    text = resources.files("bot").joinpath("data/presets.toml").read_bytes()
+    return tuple(_preset(table) for table in msgspec.toml.decode(text)["preset"])
+
+
+def presets_of(engines: Sequence[EngineInfo]) -> tuple[Preset, ...]:
+    """Return those that one of these engines can draw."""
+    ready = _ready(engines)
+    return tuple(preset for preset in all_presets() if not ready.isdisjoint(preset.engines))
+
+
+def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRequest:
+    """Return the request with what its preset says where the person said nothing.
+
+    Raises:
+        InvalidRequestError: there is no such preset, or nothing here can draw it.
+    """
+    if not (request.preset or "").strip():
+        return request
+    preset = _named(request.preset or "", engines)
+    engine = _engine(request, preset, engines)
+    settings = preset.settings | preset.of_engine.get(engine.name, {})
+    has = {option.name for option in engine.options}
+    sized = request.shape is not None or request.width is not None or request.height is not None
+    return msgspec.structs.replace(
+        request,
+        engine=engine.name,
+        prompt=with_style(request.prompt, preset.style),
+        shape=request.shape if sized else preset.shape,
+        settings={name: value for name, value in settings.items() if name in has}
+        | request.settings,
+    )
+
+
+def _engine(request: DreamRequest, preset: Preset, engines: Sequence[EngineInfo]) -> EngineInfo:
+    """Return the engine that was asked for, else the first of the preset's that is here."""
+    here = {engine.name: engine for engine in engines}
+    asked = clean(request.engine or "").casefold()
+    for engine in engines:
+        if asked in (engine.name.casefold(), engine.title.casefold()):
+            return engine
+    ready = _ready(engines)
+    for name in preset.engines:
+        models = {model.name for model in here[name].models} if name in here else set()
+        if name in ready and (not request.model or request.model in models):
+            return here[name]
+    raise InvalidRequestError(
+        "preset",
+        f"“{preset.title}” is drawn by {' or '.join(preset.engines)}, which is not ready here. "
+        "“dreamstream models list” says what there is to fetch.",
+    )
+
+
+def _named(name: str, engines: Sequence[EngineInfo]) -> Preset:
+    wanted = clean(name).casefold()
+    for preset in all_presets():
+        if wanted in (preset.name, preset.title.casefold()):
+            return preset
+    offered = [preset.name for preset in presets_of(engines)]
+    close = difflib.get_close_matches(wanted, offered, n=1)
+    suggestion = f" Did you mean “{close[0]}”?" if close else ""
+    raise InvalidRequestError(
+        "preset",
+        f"There is no preset “{shorten(clean(name), 40)}”.{suggestion} "
+        f"There are: {', '.join(offered) or 'none'}.",
+    )
+
+
+def _ready(engines: Sequence[EngineInfo]) -> set[str]:
+    return {engine.name for engine in engines if any(model.available for model in engine.models)}
+
+
+def _preset(table: dict[str, object]) -> Preset:
+    """Read one; a table under an engine's name holds that engine's settings."""
+    own = set(Preset.__struct_fields__)
+    known = {name: value for name, value in table.items() if name in own}
+    of_engine = {name: value for name, value in table.items() if name not in own}
+    return msgspec.convert(known | {"of_engine": of_engine}, Preset)
