@@ -26,6 +26,7 @@ from bot.delivery.galleries import PageButton
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
 from bot.delivery.interactions import PERMISSIONS, TooLateError, tell
+from bot.delivery.picking import PickedButton, PickedMenu
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
@@ -104,6 +105,7 @@ class Client(commands.AutoShardedBot):
             await self.load_extension(name)
         await self.tree.set_translator(Translations())
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
+        self.add_dynamic_items(PickedMenu, PickedButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
 

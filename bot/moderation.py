@@ -66,6 +66,17 @@ class Moderation:
                 raise GoneError
             return liked, await favourites.count(connection, dream_id)
 
+    async def like(self, dream_ids: Sequence[str], person: Person) -> None:
+        """Like several dreams; those that are liked already still are, those deleted are not.
+
+        Raises:
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        async with self._store.write() as connection:
+            at_ms = now_ms()
+            await people.upsert(connection, person, at_ms)
+            await favourites.put(connection, dream_ids, person.id, at_ms)
+
     async def favourites(self, dream_ids: Sequence[str]) -> dict[str, int]:
         """Return by how many people each of these dreams is liked."""
         return await favourites.counts(self._store, dream_ids)

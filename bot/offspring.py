@@ -170,6 +170,22 @@ class Offspring:
         Raises:
             As `Dreams.derive` does; InvalidRequestError: nothing here can, or it is too large.
         """
+        (larger,) = await self.upscale_all([dream_id], actor, channel_id=channel_id, also=also)
+        return larger
+
+    async def upscale_all(
+        self,
+        dream_ids: Sequence[str],
+        actor: Actor,
+        *,
+        channel_id: int | None = None,
+        also: Also | None = None,
+    ) -> list[Dream]:
+        """Make the pictures of several dreams of one stream larger: all of them, or none.
+
+        Raises:
+            As `upscale` does.
+        """
 
         def recipes(dream: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
             image = _picture(dream)
@@ -183,10 +199,9 @@ class Offspring:
             engine = next((scaler for scaler in scalers if _takes(scaler, image)), scalers[0])
             return [_upscaled(dream, image, engine, theme)]
 
-        (larger,) = await self._dreams.derive(
-            [dream_id], recipes, actor, Relation.UPSCALE, channel_id=channel_id, also=also
+        return await self._dreams.derive(
+            dream_ids, recipes, actor, Relation.UPSCALE, channel_id=channel_id, also=also
         )
-        return larger
 
     async def animate(
         self,

@@ -1,4 +1,4 @@
-"""``/dream`` and ``/explore``: asking for pictures."""
+"""``/dream``, ``/explore`` and ``/batch``: asking for pictures."""
 
 from __future__ import annotations
 
@@ -143,6 +143,53 @@ class DreamCog(commands.Cog):
             )  # fmt: skip
             await _ask(interaction, request)
 
+    @everywhere
+    @app_commands.command(
+        name="batch", description="Have many drawn when nobody else waits, and pick from them"
+    )
+    @app_commands.describe(
+        **_WORDS,
+        count="How many pictures, with seeds one apart",
+        strength="How far it may leave the picture it starts from, 0 to 1",
+        init="A picture to start from",
+    )
+    @app_commands.choices(shape=SHAPES)
+    @app_commands.autocomplete(
+        preset=choosing.offer_presets,
+        engine=choosing.offer_engines,
+        model=choosing.offer_models,
+        style=choosing.offer_styles,
+        options=choosing.offer_options,
+    )
+    async def batch(
+        self,
+        interaction: Interaction,
+        prompt: app_commands.Range[str, 1, 4000],
+        count: app_commands.Range[int, 2, 100] = 25,
+        engine: str | None = None,
+        model: str | None = None,
+        style: app_commands.Range[str, 1, 500] | None = None,
+        shape: str | None = None,
+        size: str | None = None,
+        steps: app_commands.Range[int, 1] | None = None,
+        seed: app_commands.Range[int, 0, 4294967295] | None = None,
+        init: discord.Attachment | None = None,
+        strength: app_commands.Range[float, 0.0, 1.0] | None = None,
+        guidance: app_commands.Range[float, 0.0] | None = None,
+        negative: app_commands.Range[str, 1, 1000] | None = None,
+        options: app_commands.Range[str, 1, 1000] | None = None,
+        preset: app_commands.Range[str, 1, 100] | None = None,
+    ) -> None:
+        """Ask for many pictures on contact sheets, drawn when there is nothing else to do."""
+        async with acknowledged(interaction):
+            request = _request(
+                prompt, style, shape, size, options,
+                preset=preset, engine=engine, model=model, steps=steps, seed=seed,
+                strength=strength, guidance=guidance, negative=negative, count=count,
+                background=True,
+            )  # fmt: skip
+            await _ask(interaction, request, init=init)
+
 
 async def setup(bot: Client) -> None:
     """Add the commands to a client that loads them by this module's name."""
@@ -178,7 +225,13 @@ async def _ask(
     front = front_of(interaction)
     exploring = request.relation is Relation.EXPLORE
     words = "\n".join(part for part in (request.prompt, request.negative) if part)
-    also = await permit(interaction, prompt=words, count=request.count, exploring=exploring)
+    also = await permit(
+        interaction,
+        prompt=words,
+        count=request.count,
+        exploring=exploring,
+        background=request.background,
+    )
     pictures: dict[str, Any] = {
         name: await fetch(one, front.library.uploads, name)
         for name, one in uploads.items()
@@ -197,6 +250,12 @@ async def _ask(
     dreams = await front.dreams.ask(request, also)
     if exploring:
         await tell(interaction, f"{len(dreams)} first looks are on their way. Then pick from them.")
+    elif request.background:
+        await tell(
+            interaction,
+            f"{len(dreams)} pictures are drawn when nobody else waits, through the night if need "
+            "be. They appear on a card in this channel; pick from it what you like.",
+        )
     else:
         many = f"{len(dreams)} dreams are on their way. {MANY_COMING}"
         await tell(interaction, many if len(dreams) > 1 else COMING)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from discord import ui
 
-from bot.delivery import actions, controls, forms
+from bot.delivery import actions, controls, forms, picking
 from bot.delivery.controls import Action, Pick
 from bot.delivery.interactions import Interaction, TooLateError
 from bot.ids import is_id
@@ -41,6 +41,7 @@ _OF_ALL: dict[Action, Handler] = {
 }
 _OF_PICKED: dict[Pick, Callable[[Interaction, Sequence[str]], Awaitable[None]]] = {
     Pick.LOOK: actions.look,
+    Pick.PICK: picking.pick,
     Pick.GO_ON: actions.go_on_with,
 }
 

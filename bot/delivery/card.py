@@ -227,6 +227,7 @@ class Face:
     def _menus(self) -> Iterator[ui.ActionRow[ui.LayoutView]]:
         numbered = list(enumerate(self.dreams, 1))
         first_looks = all(dream.recipe.until_step is not None for dream in self.dreams)
+        batch = all(dream.background for dream in self.dreams)
         for sheet in range(-(-len(numbered) // SHEET)):
             part = numbered[SHEET * sheet : SHEET * (sheet + 1)]
             which = "" if len(numbered) <= SHEET else f" {part[0][0]} to {part[-1][0]}"
@@ -239,6 +240,16 @@ class Face:
                     [(number, dream, _option(dream)) for number, dream in done],
                     placeholder=f"Go on with{which or ' some of these'} …",
                 )
+            elif batch and done:
+                yield controls.menu(
+                    Pick.PICK,
+                    self.card_id,
+                    sheet,
+                    [(number, dream, _option(dream)) for number, dream in done],
+                    placeholder=f"Pick from{which or ' these'} …",
+                )
+            if batch and not first_looks:
+                continue
             if not first_looks or len(numbered) <= SHEET:
                 yield controls.menu(
                     Pick.LOOK,

@@ -44,6 +44,7 @@ class Pick(StrEnum):
     """What a menu does with the dreams that were chosen from it."""
 
     LOOK = "look"
+    PICK = "pick"
     GO_ON = "on"
 
 
@@ -152,7 +153,7 @@ def menu(
     select: Select = ui.Select(
         custom_id=f"pick:{pick}:{card_id}:{sheet}",
         placeholder=placeholder,
-        max_values=len(offered) if pick is Pick.GO_ON else 1,
+        max_values=1 if pick is Pick.LOOK else len(offered),
         options=[
             discord.SelectOption(
                 label=f"Picture {number}", value=dream.id, description=shorten(words, 100)

@@ -174,7 +174,8 @@ class Faces:
             side_px = TILE_THUMBNAIL_PX
             pictures = [await self._thumbnail(one.dream, side_px) for one in part]
             first = 1 + SHEET * number
-            kept = state, await self._front.library.run(sheet, pictures, first, tile_px)
+            numbers = range(first, first + len(part))
+            kept = state, await self._front.library.run(sheet, pictures, numbers, tile_px)
         self._sheets[key] = kept
         self._sheets.move_to_end(key)
         while len(self._sheets) > _SHEETS_KEPT:

@@ -106,8 +106,10 @@ async def draw_like(
     """
     front, first = front_of(interaction), dreams[0]
     recipe, library = first.recipe, front.library
+    # Many that nobody waited for are again such; one of them, asked for by itself, is not.
+    background = len(dreams) > 1 and all(dream.background for dream in dreams)
     # What is not to be drawn is judged as it is accepted, without what the theme brings along.
-    also = await permit(interaction, prompt=prompt, count=len(dreams))
+    also = await permit(interaction, prompt=prompt, count=len(dreams), background=background)
     own_theme = await front.themes.by_id(first.theme_id)
     negative = recipe.negative.removesuffix(own_theme.negative).rstrip(", ")
     request = DreamRequest(
@@ -128,6 +130,7 @@ async def draw_like(
         settings=recipe.settings,
         until_step=recipe.until_step,
         film=recipe.film,
+        background=background,
         count=len(dreams),
         parent_id=first.id,
         relation=relation,

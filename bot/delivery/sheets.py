@@ -19,8 +19,10 @@ _EMPTY = (43, 45, 49)
 _QUALITY = 88
 
 
-def sheet(pictures: Sequence[bytes | None], first: int, tile_px: int = TILE_PX) -> bytes:
-    """Return a WebP picture with up to `SHEET` pictures, numbered on from `first`.
+def sheet(
+    pictures: Sequence[bytes | None], numbers: Sequence[int], tile_px: int = TILE_PX
+) -> bytes:
+    """Return a WebP picture with up to `SHEET` pictures, each with its number.
 
     Each is fitted whole into a square of `tile_px` pixels; one that is not there yet is an empty
     square.
@@ -31,7 +33,7 @@ def sheet(pictures: Sequence[bytes | None], first: int, tile_px: int = TILE_PX) 
     paper = Pillow.new("RGB", (columns * pitch - _GAP_PX, rows * pitch - _GAP_PX), _BEHIND)
     draw = ImageDraw.Draw(paper)
     font = ImageFont.load_default(max(12, tile_px // 8))
-    for place, encoded in enumerate(pictures):
+    for place, (encoded, number) in enumerate(zip(pictures, numbers, strict=True)):
         left, top = place % columns * pitch, place // columns * pitch
         picture = None if encoded is None else _opened(encoded, tile_px)
         if picture is None:
@@ -39,7 +41,7 @@ def sheet(pictures: Sequence[bytes | None], first: int, tile_px: int = TILE_PX) 
         else:
             beside, above = (tile_px - picture.width) // 2, (tile_px - picture.height) // 2
             paper.paste(picture, (left + beside, top + above))
-        _number(draw, (left, top), str(first + place), font)
+        _number(draw, (left, top), str(number), font)
     out = io.BytesIO()
     paper.save(out, "WEBP", quality=_QUALITY)
     return out.getvalue()

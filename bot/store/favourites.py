@@ -36,6 +36,20 @@ async def toggle(
     return True if cursor.rowcount else None
 
 
+async def put(
+    connection: aiosqlite.Connection, dream_ids: Sequence[str], person_id: str, now_ms: int
+) -> None:
+    """Like those of the dreams that are not gone, and not liked already."""
+    await connection.executemany(
+        """
+        INSERT INTO favourite (dream_id, person_id, at_ms)
+        SELECT id, ?, ? FROM dream WHERE id = ? AND deleted_ms IS NULL
+        ON CONFLICT DO NOTHING
+        """,
+        [(person_id, now_ms, dream_id) for dream_id in dream_ids],
+    )
+
+
 async def count(connection: aiosqlite.Connection, dream_id: str) -> int:
     """Return how many people like a dream."""
     (row,) = await connection.execute_fetchall(COUNT, (dream_id,))

@@ -142,7 +142,7 @@ def test_pictures_share_a_request_and_small_ones_leave_room() -> None:
 
 
 def test_a_sheet_leaves_empty_what_is_not_there_or_cannot_be_read() -> None:
-    made = sheet([png(colour="red"), None, b"no picture", png(32, 16, "blue")], 1, 64)
+    made = sheet([png(colour="red"), None, b"no picture", png(32, 16, "blue")], range(1, 5), 64)
     with Image.open(io.BytesIO(made)) as picture:
         assert picture.size == (2 * 64 + 4, 2 * 64 + 4)
         middle = [picture.convert("RGB").getpixel(at) for at in ((32, 40), (100, 40), (32, 108))]
