@@ -10,7 +10,7 @@ from discord.ext import commands
 
 from bot import recipes
 from bot.client import Client
-from bot.delivery import galleries, words
+from bot.delivery import galleries, searching, words
 from bot.delivery.finding import find_dream
 from bot.delivery.galleries import Kind
 from bot.delivery.interactions import (
@@ -96,6 +96,24 @@ class LookingCog(commands.Cog):
         """Show the asker's pictures, of all streams."""
         async with acknowledged(interaction):
             await galleries.show(interaction, Kind.MINE)
+
+    @stream.command(name="search", description="Find pictures in this channel's stream")
+    @app_commands.rename(text="words")
+    @app_commands.describe(
+        text="What they should show",
+        picture="A picture that they should be like",
+        like="A dream that they should be like: its id, or a link to it or to its message",
+    )
+    async def search(
+        self,
+        interaction: Interaction,
+        text: app_commands.Range[str, 1, 1000] | None = None,
+        picture: discord.Attachment | None = None,
+        like: str | None = None,
+    ) -> None:
+        """Show the pictures that come nearest to words, to a picture or to a dream."""
+        async with acknowledged(interaction):
+            await searching.show(interaction, text, picture, like)
 
     @stream.command(name="link", description="Where this stream is on the wall")
     async def link(self, interaction: Interaction) -> None:

@@ -9,7 +9,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.client import Client
-from bot.delivery import words
+from bot.delivery import theme_files, words
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -45,6 +45,13 @@ _WORDS = {
     "colour": "Its cards' colour, such as #7c6cff",
     "visibility": "Who may see its stream",
 }
+
+
+async def _offer_usable(interaction: Interaction, current: str) -> choosing.Choices:
+    """Offer the themes that may be used anywhere, and those that could be added."""
+    there = await choosing.offer_themes(interaction, current)
+    further = choosing.matching(current, await theme_files.offered(interaction))
+    return [*there, *further][: choosing.MAX_CHOICES]
 
 
 @app_commands.guild_only()
@@ -84,12 +91,14 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
 
     @app_commands.command(name="use", description="Hang a theme on this channel")
     @app_commands.describe(theme="Its short name")
-    @app_commands.autocomplete(theme=choosing.offer_themes)
+    @app_commands.autocomplete(theme=_offer_usable)
     async def use(self, interaction: Interaction, theme: str) -> None:
-        """Hang a theme that there is on the channel."""
+        """Hang a theme on the channel that there is, or that comes with the program."""
         async with acknowledged(interaction):
             _check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
+            if all(known.slug != theme.strip().lower() for known in front.themes.known):
+                await theme_files.add_shipped(interaction, theme.strip().lower())
             found = await _usable(interaction, theme, await theme_of(interaction))
             await front.channels.bind(channel_id, guild_id, found.slug)
             await tell(interaction, f"This channel now carries {_told(found)}")
@@ -169,6 +178,31 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             slug = await front.channels.own_theme(channel_id, guild_id)
             theme = await front.themes.change(slug, person=person_of(interaction), **details)
             await tell(interaction, f"Changed. {_all_of(theme)}")
+
+    @app_commands.command(name="export", description="Get a theme as a file")
+    @app_commands.describe(theme="Its short name; without it, this channel's")
+    @app_commands.autocomplete(theme=choosing.offer_themes)
+    async def export(self, interaction: Interaction, theme: str | None = None) -> None:
+        """Send a theme as a file to the asker alone."""
+        async with acknowledged(interaction):
+            own = await theme_of(interaction)
+            found = own if theme is None else await _usable(interaction, theme, own)
+            file = theme_files.as_file(found)
+            await tell(interaction, _told(found), attachments=[file])
+
+    @app_commands.command(name="import", description="Make a theme of a file, and hang it here")
+    @app_commands.describe(
+        file="A file from /theme export, or one written so",
+        name="Its short name; without it, the file's",
+    )
+    async def take_in(
+        self, interaction: Interaction, file: discord.Attachment, name: str | None = None
+    ) -> None:
+        """Make a theme of an uploaded file, or change the one that the channel carries."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            theme = await theme_files.take_in(interaction, file, name or "")
+            await tell(interaction, f"This channel now carries {_all_of(theme)}")
 
     @app_commands.command(name="off", description="Take the theme off this channel")
     async def off(self, interaction: Interaction) -> None:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 10
 THUMBNAIL_PX = 768
+Picture = tuple[Dream, bytes]
+"""A dream, and its picture as a small WebP."""
 _MOST = 1000  # pages are turned one by one; nobody means the hundredth
 
 
@@ -59,14 +61,10 @@ async def show(interaction: Interaction, kind: Kind, skip: int = 0) -> None:
     front, theme = front_of(interaction), await theme_of(interaction)
     found = await _find(interaction, kind, theme, skip)
     dreams, more = found[:PAGE], len(found) > PAGE
-    shown = [(dream, await _thumbnail(front, dream)) for dream in dreams]
-    pictures = [(dream, data) for dream, data in shown if data is not None]
+    pictures = await thumbnails(front, dreams)
     hearts = await front.moderation.favourites([dream.id for dream, _ in pictures])
     view = _view(front, kind, theme, pictures, hearts, skip, more=more)
-    await interaction.edit_original_response(
-        view=view,
-        attachments=[discord.File(io.BytesIO(data), _name(dream)) for dream, data in pictures],
-    )
+    await interaction.edit_original_response(view=view, attachments=files(pictures))
 
 
 class PageButton(
@@ -113,6 +111,12 @@ async def _find(interaction: Interaction, kind: Kind, theme: Theme, skip: int) -
     return await galleries.of_person(front.store, person.id, skip=skip, limit=PAGE + 1)
 
 
+async def thumbnails(front: Front, dreams: Sequence[Dream]) -> list[Picture]:
+    """Return the dreams whose pictures are there, each with a small one."""
+    shown = [(dream, await _thumbnail(front, dream)) for dream in dreams]
+    return [(dream, data) for dream, data in shown if data is not None]
+
+
 async def _thumbnail(front: Front, dream: Dream) -> bytes | None:
     if dream.image is None:
         return None
@@ -130,23 +134,47 @@ def _view(
     front: Front,
     kind: Kind,
     theme: Theme,
-    pictures: Sequence[tuple[Dream, bytes]],
+    pictures: Sequence[Picture],
     hearts: dict[str, int],
     skip: int,
     *,
     more: bool,
 ) -> ui.LayoutView:
+    buttons = []
+    if skip:
+        buttons.append(PageButton(kind, max(0, skip - PAGE), "Back"))
+    if more and skip + PAGE <= _MOST:
+        buttons.append(PageButton(kind, skip + PAGE, "More"))
+    title = _TITLES[kind].format(words.plain(theme.title, 80))
+    url = front.page_of(theme) if kind is not Kind.MINE else None
+    lines = [
+        line(front, theme, number, dream, hearts.get(dream.id, 0))
+        for number, (dream, _) in enumerate(pictures, skip + 1)
+    ]
+    return page(
+        theme,
+        title if url is None else f"[{title}]({url})",
+        pictures,
+        lines or [_EMPTY[kind] if not skip else "There are no more."],
+        buttons,
+    )
+
+
+def page(
+    theme: Theme,
+    title: str,
+    pictures: Sequence[Picture],
+    lines: Sequence[str],
+    buttons: Sequence[PageButton] = (),
+) -> ui.LayoutView:
+    """Return a page of pictures with its lines below; without pictures only the lines."""
     view = ui.LayoutView(timeout=None)
     box: ui.Container[ui.LayoutView] = ui.Container(
         accent_colour=discord.Colour.from_str(theme.colour)
     )
     view.add_item(box)
-    if not pictures:
-        box.add_item(ui.TextDisplay(_EMPTY[kind] if not skip else "There are no more."))
-    else:
-        title = _TITLES[kind].format(words.plain(theme.title, 80))
-        url = front.page_of(theme) if kind is not Kind.MINE else None
-        box.add_item(ui.TextDisplay(f"## {title}" if url is None else f"## [{title}]({url})"))
+    if pictures:
+        box.add_item(ui.TextDisplay(f"## {title}"))
         box.add_item(
             ui.MediaGallery(
                 *(
@@ -157,23 +185,20 @@ def _view(
                 )
             )
         )
-        lines = [
-            _line(front, theme, number, dream, hearts.get(dream.id, 0))
-            for number, (dream, _) in enumerate(pictures, skip + 1)
-        ]
-        box.add_item(ui.TextDisplay("\n".join(lines)))
-    buttons = []
-    if skip:
-        buttons.append(PageButton(kind, max(0, skip - PAGE), "Back"))
-    if more and skip + PAGE <= _MOST:
-        buttons.append(PageButton(kind, skip + PAGE, "More"))
+    box.add_item(ui.TextDisplay("\n".join(lines)))
     if buttons:
         box.add_item(ui.ActionRow(*buttons))
     view.stop()  # its buttons' ids say all; the library need not remember it
     return view
 
 
-def _line(front: Front, theme: Theme, number: int, dream: Dream, hearts: int) -> str:
+def files(pictures: Sequence[Picture]) -> list[discord.File]:
+    """Return the files that a page shows."""
+    return [discord.File(io.BytesIO(data), _name(dream)) for dream, data in pictures]
+
+
+def line(front: Front, theme: Theme, number: int, dream: Dream, hearts: int) -> str:
+    """Return what stands below a page about one of its pictures."""
     parts = [f"{number}\\. **{words.plain(dream.prompt, 80)}**", words.plain(dream.person.name, 30)]
     if hearts:
         parts.append(f"♥ {hearts}")

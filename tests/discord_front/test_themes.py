@@ -10,6 +10,11 @@ import discord
 from tests.discord_front.world import World, world
 
 
+def upload_of(name: str, text: str) -> tuple[str, bytes]:
+    """Return a file as somebody uploads it."""
+    return name, text.encode()
+
+
 def host_of(there: World) -> Any:
     """Return a member who may manage channels."""
     guild = there.env.guild
@@ -36,7 +41,7 @@ async def test_a_channels_theme_shapes_what_is_asked_there(tmp_path: Path) -> No
         assert card.components[0].accent_colour == discord.Colour(0x102030)  # type: ignore[union-attr]
         other = there.env.guild.create_text_channel("other")
         offered = await host.autocomplete(other, "theme use", "theme", "cast")
-        assert [choice["value"] for choice in offered] == ["castles"]
+        assert [choice["value"] for choice in offered] == ["castles", "misty-castles"]
         await host.slash(other, "theme use", theme="castles")
         assert (await there.client.front.channels.theme_of(other.id)).slug == "castles"
         result = await host.slash(other, "theme off")
@@ -63,3 +68,58 @@ async def test_who_does_not_manage_the_channel_may_not_choose(tmp_path: Path) ->
         there.env.guild.set_command_permissions(known["theme"], {there.ann: True})
         result = await there.ann.slash(there.channel, "theme off")
         assert "Only who may manage" in result.response.content
+
+
+async def test_a_theme_goes_out_as_a_file_and_comes_in_as_one(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, themes = host_of(there), there.parts.themes
+        await host.slash(
+            there.channel, "theme new", name="castles", title="Castles", colour="#102030"
+        )
+        result = await host.slash(there.channel, "theme export")
+        (file,) = result.response.attachments
+        assert file.filename == "castles.toml" and result.ephemeral
+        data = (await file.read()).decode()
+        assert 'colour = "#102030"' in data
+        # Under another name it is another theme; what the machine gives it is not the file's.
+        data = data.replace("weight = 1.0", "weight = 50.0").replace("Castles", "Towers")
+        other = there.env.guild.create_text_channel("other")
+        upload = upload_of("castles.toml", data)
+        result = await host.slash(other, "theme import", file=upload, name="towers")
+        assert "Towers" in result.response.content
+        made = await themes.get("towers")
+        assert (made.title, made.colour, made.weight) == ("Towers", "#102030", 1.0)
+        assert (await there.client.front.channels.theme_of(other.id)).slug == "towers"
+        # The theme that the channel carries is changed by its own file; nothing else is.
+        result = await host.slash(other, "theme import", file=upload)
+        assert "already" in result.response.content
+        short = upload_of("towers.toml", 'title = "Spires"')
+        await host.slash(other, "theme import", file=short)
+        again = await themes.get("towers")
+        assert (again.title, again.id, again.weight) == ("Spires", made.id, 1.0)
+        assert again.colour == "#7c6cff", "as if nothing had been said"
+        for wrong, words in (
+            (upload_of("a.toml", 'titel = "A"'), "Is “title” meant?"),
+            (upload_of("a.toml", "#" * 40_000), "32 KiB"),
+        ):
+            result = await host.slash(other, "theme import", file=wrong)
+            assert words in result.response.content
+        result = await host.slash(
+            there.channel, "theme import", file=upload_of("open.toml", 'title = "Mine"')
+        )
+        assert "already" in result.response.content
+
+
+async def test_a_shipped_theme_is_added_when_it_is_used(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        offered = await host.autocomplete(there.channel, "theme use", "theme", "plan")
+        assert [choice["value"] for choice in offered] == ["planets"]
+        result = await host.slash(there.channel, "theme use", theme="planets")
+        assert "Planets and their landscapes" in result.response.content
+        other = there.env.guild.create_text_channel("other")
+        await host.slash(other, "theme use", theme="planets")
+        slugs = [theme.slug for theme in await there.parts.themes.list()]
+        assert slugs == ["open", "planets"]
+        offered = await host.autocomplete(other, "theme use", "theme", "plan")
+        assert [choice["value"] for choice in offered] == ["planets"]
