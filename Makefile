@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types clean
+.PHONY: run test lint types gallery clean
 
 run: $(VENV)/.installed
 	@$(BIN)/dreamstream run
@@ -34,6 +34,9 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing Dreamstream and its development tools into $(VENV)."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+gallery: $(VENV)/.installed-dev
+	nice $(BIN)/python docs/make_gallery.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

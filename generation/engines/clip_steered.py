@@ -224,6 +224,11 @@ class ClipSteeredEngine:
         """Draw the run's picture as it is now."""
         return to_pil(self._drawn(run))
 
+    def score(self, run: ClipRun) -> float | None:
+        """Return what the perceptor of the largest share makes of the picture as it is now."""
+        judge, placed = self._panel(run)[0], run.settings.panorama
+        return score(judge, run.recipe, self._drawn(run), placed=placed)
+
     def preview(self, run: ClipRun) -> Image.Image:
         """Return the picture that the last step drew anyway."""
         return to_pil(run.shown) if run.shown is not None else self.image(run)
@@ -273,7 +278,7 @@ class ClipSteeredEngine:
             if run.error is None:
                 self._fit_to_schedule(run)
             if run.done and run.error is None:
-                run.score = self._score(run)
+                run.score = self.score(run)
 
     def _fit_to_schedule(self, run: ClipRun) -> None:
         """Carry a run on to the size of its next step.
@@ -364,11 +369,6 @@ class ClipSteeredEngine:
                 pictures = canvas.draw(parameters, constants, *run.size)
                 losses += steering_loss([run] * len(some), self._panel(run), pictures).tolist()
         run.start = starts[losses.index(min(losses))]
-
-    def _score(self, run: ClipRun) -> float | None:
-        """Return what the perceptor of the largest share makes of the picture."""
-        judge, placed = self._panel(run)[0], run.settings.panorama
-        return score(judge, run.recipe, self._drawn(run), placed=placed)
 
     def _drawn(self, run: ClipRun) -> Tensor:
         """Draw the picture in the size of its recipe."""

@@ -308,7 +308,7 @@ def test_strokes_draw_what_the_starter_clip_is_asked_for() -> None:
         settings={"strokes": 48, "cutouts": 4, "start": "clouds"},
     )
     run = drawing.begin(recipe_job, None)
-    before = drawing._score(run)
+    before = drawing.score(run)
     while not run.done:
         drawing.step([run])
     assert before is not None and run.score is not None
