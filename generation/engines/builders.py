@@ -20,7 +20,7 @@ from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_o
 from generation.engines.dreamers import build_deepdream
 from generation.engines.generators import build_biggan_clip, build_dvae_clip, build_siren_clip
 from generation.engines.guided import GuidedDiffusionEngine, guided_options
-from generation.engines.latent_kinds import STARTER, build_latent_engines
+from generation.engines.latent_kinds import STARTER, build_latent_engines, build_pipelines
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
@@ -41,6 +41,7 @@ def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[st
     perceptors = SharedPerceptors(library, where)
     engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
     engines.extend(build_latent_engines(library, perceptors, where, exact=exact))
+    engines.append(build_pipelines(library, where, exact=exact))
     if perceptors.names:
         engines.append(_vqgan_clip(library, perceptors, where, exact))
         engines.append(_fourier_clip(perceptors, where, exact))

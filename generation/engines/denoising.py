@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from generation.clip.targets import glide_part
 from generation.engine import BatchKey, EngineError, Run
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
+from generation.engines.conditions import Condition
 from generation.engines.exactness import deterministic_kernels
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
@@ -70,23 +70,6 @@ class LatentModel(Protocol):
     def close(self) -> None:
         """Let go of what it shares with others."""
         ...
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One prompt as the network sees it: token states [length, dim], mask [length], weight.
-
-    `pooled` [dim] is the whole prompt in one vector, for networks that want that besides.
-    """
-
-    states: Tensor
-    mask: Tensor
-    weight: float
-    pooled: Tensor | None = None
-
-    def weighing(self, weight: float) -> Condition:
-        """Return it with another weight."""
-        return Condition(self.states, self.mask, weight, self.pooled)
 
 
 @dataclass(frozen=True)
@@ -339,48 +322,6 @@ class DenoisingEngine(ABC, Generic[M, R]):
         return self._models[run.recipe.model].score(self._drawn(run), plain_text(asked))
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What the network is asked in one call: a row for each condition of each run.
-
-    `owners` [rows] says whose each is; the weighted sum over its rows is a run's answer. `states`
-    [rows, length, dim], `mask` [rows, length] and, where there are any, `pooled` [rows, dim].
-    """
-
-    owners: Tensor
-    weights: Tensor
-    states: Tensor
-    mask: Tensor
-    pooled: Tensor | None
-
-    def sum(self, answers: Tensor, runs: int) -> Tensor:
-        """Return the runs' answers [runs, c, h, w] from those of the rows."""
-        weighted = answers.float() * self.weights.view(-1, 1, 1, 1)
-        shape = (runs, *answers.shape[1:])
-        return weighted.new_zeros(shape).index_add(0, self.owners, weighted)
-
-
-def join(runs: Sequence[DenoisingRun], device: torch.device, *, unguided: bool = False) -> Rows:
-    """Join what all runs ask in their present step.
-
-    An answer is ``away + guidance · (towards − away)``, each the weighted mean over its
-    conditions: one linear form over the run's rows. With `unguided` it is ``towards``.
-    """
-    rows = [_rows(run, 1.0 if unguided else run.guidance) for run in runs]
-    every = [condition for conditions in rows for condition in conditions]
-    longest = max(len(condition.states) for condition in every)
-    pooled = [condition.pooled for condition in every if condition.pooled is not None]
-    return Rows(
-        owners=torch.tensor(
-            [owner for owner, conditions in enumerate(rows) for _ in conditions], device=device
-        ),
-        weights=torch.tensor([condition.weight for condition in every], device=device),
-        states=torch.stack([_pad(condition.states, longest) for condition in every]),
-        mask=torch.stack([_pad(condition.mask, longest) for condition in every]),
-        pooled=torch.stack(pooled) if pooled else None,
-    )
-
-
 def seeded(recipe: Recipe) -> torch.Generator:
     """Return the CPU's generator at a recipe's seed."""
     return torch.Generator().manual_seed(recipe.seed & (2**63 - 1))
@@ -391,21 +332,3 @@ def _unwanted(recipe: Recipe) -> list[Prompt]:
     words = [prompt for prompt in parse(recipe.negative) if prompt.weight != 0]
     words += [prompt for prompt in parse(recipe.prompt) if prompt.weight < 0]
     return words or [Prompt("")]
-
-
-def _rows(run: DenoisingRun, guidance: float) -> list[Condition]:
-    """Return what the network is asked in the run's present step, and each answer's weight."""
-    towards = list(run.prompts[0])
-    for steer, conditions in zip(run.recipe.steers, run.prompts[1:], strict=False):
-        part = glide_part(steer, run.step)
-        if part > 0:
-            towards = [each.weighing(each.weight * (1 - part)) for each in towards]
-            towards += [each.weighing(each.weight * part) for each in conditions]
-    rows = [each.weighing(each.weight * guidance) for each in towards]
-    rows += [each.weighing(each.weight * (1 - guidance)) for each in run.away]
-    return [each for each in rows if each.weight != 0]
-
-
-def _pad(rows: Tensor, length: int) -> Tensor:
-    missing = length - len(rows)
-    return F.pad(rows, (0, 0, 0, missing) if rows.dim() == 2 else (0, missing))

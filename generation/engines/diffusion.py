@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from generation.engine import BatchKey
+from generation.engines.conditions import Condition, join
 from generation.engines.denoising import (
-    Condition,
     DenoisingEngine,
     DenoisingRun,
     LatentModel,
     Start,
-    join,
 )
 from generation.engines.samplers import SAMPLERS, Velocity, flow_times
 from generation.protocol import Job, OptionInfo, Recipe

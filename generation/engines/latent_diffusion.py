@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from generation.engine import BatchKey
+from generation.engines.conditions import Condition, Rows, join
 from generation.engines.denoising import (
-    Condition,
     DenoisingEngine,
     DenoisingRun,
     LatentModel,
-    Rows,
     Start,
-    join,
     seeded,
 )
 from generation.engines.noise_schedules import SCHEDULES, Levels, TrainedNoise, levels

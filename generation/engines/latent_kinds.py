@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from generation.engine import EngineError
 from generation.engines.latent_diffusion import LatentDiffusionEngine, NoiseModel, latent_options
 from generation.engines.perceptors import SharedPerceptors
+from generation.engines.pipelines import PipelineEngine, load_pipeline, pipeline_options
 from generation.engines.stable_diffusion import StableDiffusion, read_config
 from generation.models.checkpoints import CheckpointError
 from generation.models.library import Library
 from generation.protocol import EngineInfo, ModelInfo
 
 STARTER = "starter-diffusion"
+PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,10 @@ def kind_of(library: Library, name: str) -> str:
         folder = library.folder(name)
         known = _CLASSES.get(str(read_config(folder, "model_index.json").get("_class_name")))
         if known is None:
-            return "pipeline"
+            return PIPELINE
         scheduler = read_config(folder, "scheduler/scheduler_config.json")
     except (CheckpointError, EngineError):
-        return "pipeline"
+        return PIPELINE
     if scheduler.get("_class_name") == "LCMScheduler":
         return "consistency"
     is_turbo = (
@@ -80,6 +83,30 @@ def build_latent_engines(
 ) -> list[LatentDiffusionEngine]:
     """Return an engine for each kind, with or without models."""
     return [_build(kind, library, perceptors, device, exact) for kind in _KINDS]
+
+
+def build_pipelines(library: Library, device: torch.device, *, exact: bool) -> PipelineEngine:
+    """Return the engine of all other diffusers folders."""
+    info = EngineInfo(
+        name=PIPELINE,
+        title="Diffusers pipeline",
+        models=models_of(library, PIPELINE),
+        default_width=1024,
+        default_height=1024,
+        min_side=256,
+        max_side=2048,
+        max_pixels=1536 * 1536,
+        size_multiple=64,
+        default_steps=28,
+        max_steps=100,
+        takes_negative=True,
+        options=pipeline_options(),
+    )
+
+    def load_model(name: str) -> Any:
+        return load_pipeline(library.folder(name), device)
+
+    return PipelineEngine(info, load_model, device=device, exact=exact)
 
 
 def _build(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
-from generation.engines.denoising import Rows
+from generation.engines.conditions import Rows
 from generation.engines.loras import LoRAs
 from generation.engines.noise_schedules import TrainedNoise
 
