@@ -78,6 +78,23 @@ def test_encoding_and_decoding_equal_taming(gumbel: bool) -> None:
         assert tiny.difference(ours.decode(found), theirs.decoded(expected)) < 1e-4
 
 
+def test_the_full_published_shape_equals_taming() -> None:
+    """Of vqgan_imagenet_f16_16384, with random weights: read through the layout of its file."""
+    torch.manual_seed(5)
+    shape = {**TAMING, "ch": 128, "ch_mult": [1, 1, 2, 2, 4], "num_res_blocks": 2}
+    shape |= {"resolution": 256, "z_channels": 256}
+    theirs = TamingVQModel(codes=16384, embed_dim=256, gumbel=False, **shape).eval()
+    nn.init.normal_(theirs.quantize.embedding.weight, std=0.3)
+    ours = VQGAN.from_weights(theirs.state_dict())
+    assert (ours.config.codes, ours.config.factor) == (16384, 16)
+    picture = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected, found = theirs.codes_of(picture), ours.encode(picture)
+        assert len(expected.flatten(2).unique(dim=2)[0, 0]) > 1, "not one code for everything"
+        assert tiny.difference(found, expected) < 1e-4
+        assert tiny.difference(ours.decode(found), theirs.decoded(expected)) < 1e-4
+
+
 def test_quantising_equals_tamings_with_its_gradient() -> None:
     theirs, ours = taming_model(False), VQGAN.from_weights(taming_model(False).state_dict())
     z = torch.randn(3, 8, 5, 7, generator=torch.Generator().manual_seed(0), requires_grad=True)
