@@ -151,7 +151,12 @@ class DiscordSender:
 
     async def _edit(self, row: DeliveryRow, message_id: int, face: Face) -> None:
         message = self._channel(row).get_partial_message(message_id)
-        await message.edit(view=face.view(), attachments=face.files())
+        # The client's own default holds for an edit's content only, and cards have none.
+        await message.edit(
+            view=face.view(),
+            attachments=face.files(),
+            allowed_mentions=discord.AllowedMentions.none(),
+        )
 
     async def _found(self, row: DeliveryRow) -> DeliveryRow:
         """Look for the message that an earlier attempt may have sent."""
