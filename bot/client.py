@@ -97,6 +97,8 @@ class Client(commands.AutoShardedBot):
             front, DiscordSender(self, front.store), self.faces, self.follow_ups
         )
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
+        # Adding it twice adds it once.
+        logging.getLogger("discord.app_commands.tree").addFilter(_is_ours)
         self._identify_pace = IdentifyPace()
 
     async def setup_hook(self) -> None:
@@ -164,6 +166,13 @@ class Client(commands.AutoShardedBot):
         """Let what is being sent arrive, and leave."""
         await self.delivery.stop()
         await super().close()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Leave out proposals that came too late: the library logs them as mistakes."""
+    error = record.exc_info[1] if record.exc_info else None
+    late = isinstance(error, (discord.NotFound, discord.DiscordServerError, *UNREACHABLE))
+    return not (late and "autocomplete" in str(record.msg))
 
 
 async def _on_command_error(

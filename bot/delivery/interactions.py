@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
+import aiohttp
 import aiosqlite
 import discord
 
@@ -182,6 +183,9 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
         raise
     except DreamstreamError as error:
         await tell(interaction, str(error))
+    except (aiohttp.ClientError, discord.DiscordServerError, discord.NotFound) as error:
+        log.info("An answer did not arrive: %s", error)
+        await tell(interaction, "Discord did not take the answer. Try again.")
     except Exception:
         log.exception("An interaction failed: %s", interaction.data)
         await tell(interaction, "Something went wrong here, and has been written down.")
