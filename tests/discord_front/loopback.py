@@ -59,6 +59,8 @@ class Discord(People):
         self.limits = Limits() if limits else None
         self.rest = Rest("", self.mistakes)
         self.rest.shards = shards
+        self.may = {}
+        self.speaks = {}
         self.gateway = Gateway(token, self._first, self.mistakes, self._judge_event)
         self.gateway.shards = shards
         self._to_judge: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []

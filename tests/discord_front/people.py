@@ -13,6 +13,8 @@ from tests.discord_front.looks import labels_of, walk
 from tests.discord_front.payloads import CHANNEL, Json, snowflake
 from tests.discord_front.rest import Asked, Rest
 
+_LEFT_OUT = ("user", "deaf", "mute")  # of a member who is named in an option
+
 
 @dataclass(frozen=True)
 class File:
@@ -26,6 +28,10 @@ class People(ABC):
     """Everybody but the bot."""
 
     rest: Rest
+    may: dict[int, int]
+    """What people may do, as permission bits; whoever is not in it may do everything."""
+    speaks: dict[int, str]
+    """The languages of people; whoever is not in it has American English."""
 
     @abstractmethod
     async def until(self, condition: Callable[[], Any], what: str) -> Any:
@@ -36,21 +42,28 @@ class People(ABC):
         """Tell the shard whose guild an event is of."""
 
     async def slash(
-        self, name: str, *, by: int = payloads.ANN, place: int = CHANNEL, **options: Any
+        self, name: str, /, *, by: int = payloads.ANN, place: int = CHANNEL, **options: Any
     ) -> Asked:
         """Send a command, `theme show` with a subcommand; return what becomes of it."""
         data = self._command_data(name, place, options)
         return await self._interact(2, data, by, place)
 
-    async def type_into(self, name: str, option: str, text: str, **options: Any) -> list[Json]:
+    async def type_into(self, name: str, option: str, text: str, /, **options: Any) -> list[Json]:
         """Type into an option of a command; return the choices that are offered."""
-        data = self._command_data(name, CHANNEL, options | {option: text})
-        for one in data["options"]:
-            if one["name"] == option:
-                one["focused"] = True
-        asked = await self._interact(4, data, payloads.ANN, CHANNEL)
+        asked = await self.typing(name, option, text, by=payloads.ANN, place=CHANNEL, **options)
         choices: list[Json] = (await self.callback(asked))["data"]["choices"]
         return choices
+
+    async def typing(
+        self, name: str, option: str, text: str, /, *, by: int, place: int, **options: Any
+    ) -> Asked:
+        """Type into an option of a command; return what becomes of it."""
+        data = self._command_data(name, place, options | {option: text})
+        inner = data["options"]
+        while inner and inner[0]["type"] in (1, 2):
+            inner = inner[0]["options"]
+        next(one for one in inner if one["name"] == option)["focused"] = True
+        return await self._interact(4, data, by, place)
 
     async def choose(self, name: str, message: Json, *, by: int = payloads.ANN) -> Asked:
         """Choose a command from a message's menu."""
@@ -68,17 +81,33 @@ class People(ABC):
         """Press a button of a message, as it was when it was looked at."""
         found = [one for one in walk(message["components"]) if one.get("label") == label]
         assert found, f"there is no button {label}: {labels_of(message)}"
-        data = {"component_type": 2, "custom_id": found[0]["custom_id"], "id": found[0]["id"]}
+        return await self.press_button(message, found[0], by=by)
+
+    async def press_button(self, message: Json, button: Json, *, by: int) -> Asked:
+        """Press one of a message's buttons."""
+        data = {"component_type": 2, "custom_id": button["custom_id"], "id": button["id"]}
         place = int(message["channel_id"])
         return await self._interact(3, data, by, place, message=message)
 
-    async def submit(self, form: Json, value: str, *, by: int = payloads.ANN) -> Asked:
+    async def pick(self, message: Json, menu: Json, values: list[str], *, by: int) -> Asked:
+        """Choose from a menu of a message."""
+        data = {
+            "component_type": 3,
+            "custom_id": menu["custom_id"],
+            "id": menu["id"],
+            "values": values,
+        }
+        return await self._interact(3, data, by, int(message["channel_id"]), message=message)
+
+    async def submit(
+        self, form: Json, value: str, *, by: int = payloads.ANN, place: int = CHANNEL
+    ) -> Asked:
         """Fill and send a form with one field."""
         field = form["components"][0]["component"]
         filled = {"type": 4, "id": 2, "custom_id": field["custom_id"], "value": value}
         row = {"type": 18, "id": 1, "component": filled}
         data = {"custom_id": form["custom_id"], "components": [row]}
-        return await self._interact(5, data, by, CHANNEL)
+        return await self._interact(5, data, by, place)
 
     async def callback(self, asked: Asked) -> Json:
         """Return how an interaction was acknowledged."""
@@ -116,10 +145,28 @@ class People(ABC):
             {"name": k, "type": kinds[k], "value": next(numbers) if isinstance(v, File) else v}
             for k, v in options.items()
         ]
-        for part in reversed(below):
-            given = [{"name": part, "type": 1, "options": given}]
+        for depth, part in enumerate(reversed(below)):
+            given = [{"name": part, "type": 2 if depth else 1, "options": given}]
         data = {"id": command["id"], "name": top, "type": 1, "options": given}
-        return data | ({"resolved": {"attachments": files}} if files else {})
+        found = {"attachments": files} | self._meant(place, kinds, options)
+        found = {name: those for name, those in found.items() if those}
+        return data | ({"resolved": found} if found else {})
+
+    def _meant(self, place: int, kinds: dict[str, int], options: Json) -> Json:
+        """Return the people and roles that are named in options."""
+        guild_id = int(self.rest.channels[place]["guild_id"])
+        people = [int(value) for name, value in options.items() if kinds[name] == 6]
+        users = {str(one): payloads.user(one, f"guest{one - payloads.ANN}") for one in people}
+        members = {
+            str(one): {k: v for k, v in payloads.member(one, "").items() if k not in _LEFT_OUT}
+            for one in people
+        }
+        roles = {
+            str(value): self.rest.roles[guild_id]
+            for name, value in options.items()
+            if kinds[name] == 8
+        }
+        return {"users": users, "members": members, "roles": roles}
 
     async def _interact(self, kind: int, data: Json, by: int, place: int, **more: Any) -> Asked:
         channel = self.rest.channels[place]
@@ -127,6 +174,9 @@ class People(ABC):
         made = payloads.interaction(
             kind, data, by=by, place=channel, permissions=permissions, **more
         )
+        made["locale"] = self.speaks.get(by, made["locale"])
+        if by in self.may:
+            made["member"]["permissions"] = str(self.may[by])
         asked = self.rest.asked[made["id"]] = Asked(made, time.monotonic())
         await self.tell("INTERACTION_CREATE", made)
         return asked

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import struct
 import time
 import zlib
@@ -67,7 +68,7 @@ def _options() -> tuple[OptionInfo, ...]:
 
 
 class FakeEyes:
-    """Sees the mean colour of a picture, and reads ``#rrggbb`` as that colour."""
+    """Sees the mean colour of a picture, and reads ``#rrggbb`` as that colour, else as any."""
 
     names = ("colours", "stuck")
 
@@ -87,12 +88,18 @@ class FakeEyes:
         if name not in self.names:
             raise EngineError(f"There is no CLIP model called “{name}” on this machine.")
         colours = [picture.resize((1, 1)).getpixel((0, 0)) for picture in pictures]
-        wanted = [bytes.fromhex(text.removeprefix("#")) for text in texts]
+        wanted = [_colour_of(text) for text in texts]
         return [_unit(colour) for colour in colours], [_unit(colour) for colour in wanted]
 
     def rest(self) -> None:
         """Count it."""
         self.rests += 1
+
+
+def _colour_of(text: str) -> bytes:
+    if re.fullmatch(r"#[0-9a-f]{6}", text):
+        return bytes.fromhex(text[1:])
+    return hashlib.sha256(text.encode()).digest()[:3]
 
 
 def _unit(colour: Any) -> bytes:

@@ -1,0 +1,389 @@
+"""People who do at random whatever can be done, while everything fails that can fail.
+
+`python -m tests.discord_front.chaos --seconds 300 --seed 1` runs it by hand, on a folder of its
+own, and prints what was wrong. The same seed makes the same people; what they come upon depends on
+the bot's own pace, so a run is not repeated to the letter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.discord_front import payloads, verdict
+from tests.discord_front.looks import walk
+from tests.discord_front.loopback import Discord
+from tests.discord_front.nonsense import Nonsense
+from tests.discord_front.payloads import ANN, CHANNEL, CHANNEL_B, Json
+from tests.discord_front.rest import ATTACH, SEND, Asked
+from tests.discord_front.shipped import TOKEN, Bot
+
+SETTINGS = """
+[wall]
+port = 0
+[scheduler]
+preview_interval_s = 0.2
+[limits]
+waiting_per_person = 6
+"""
+MESSAGES, MESSAGE = r"/channels/\d+/messages", r"/channels/\d+/messages/\d+"
+Trouble = Callable[[], Awaitable[None]]
+START_S = 1.0  # how long a start may still keep the loop busy
+_LIMITED = {"message": "You are being rate limited.", "retry_after": 0.3, "global": False}
+_FAULTS: tuple[tuple[str, str, int, Json], ...] = (
+    ("POST", MESSAGES, 502, {"after": True}),
+    ("POST", MESSAGES, 500, {}),
+    ("POST", MESSAGES, 429, {"body": _LIMITED}),
+    ("POST", MESSAGES, 429, {"body": "<html>1015</html>", "via": False}),
+    ("PATCH", MESSAGE, 503, {}),
+    ("PATCH", MESSAGE, 500, {"after": True}),
+    ("PATCH", MESSAGE, 429, {"body": _LIMITED}),
+    ("DELETE", MESSAGE, 502, {"after": True}),
+    ("PATCH", "/webhooks/.*/@original", 502, {}),
+    ("PATCH", "/webhooks/.*/@original", 429, {"body": _LIMITED}),
+    ("POST", "/interactions/.*/callback", 500, {}),
+    ("POST", "/interactions/.*/callback", 503, {"after": True}),
+)
+
+
+@dataclass
+class Chaos:
+    """Everybody in a loopback Discord, and every trouble there is; `wrong` says what came of it."""
+
+    bot: Bot
+    discord: Discord
+    seed: int
+    people: int = 8
+    asked: list[Asked] = field(default_factory=list)
+    deleted: set[int] = field(default_factory=set)
+    down: verdict.Down = field(default_factory=verdict.Down)
+    did: Counter[str] = field(default_factory=Counter)
+    lag_s: float = 0.0
+    _seen: dict[str, Json] = field(default_factory=dict)
+    _since_s: float = 0.0
+    _unlimited: bool = True
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.nonsense = Nonsense(self.chance, self.discord, self.people)
+        self.places = [CHANNEL] if self.discord.rest.shards == 1 else [CHANNEL, CHANNEL_B]
+        everything = int(payloads.ALL_PERMISSIONS)
+        for number in range(1, self.people):  # Ann alone may do all
+            rights = (0, 1 << 13, 1 << 5, everything) if number % 4 == 0 else (0,)
+            self.discord.may[ANN + number] = (1 << 10 | 1 << 11) | self.chance.choice(rights)
+            self.discord.speaks[ANN + number] = self.chance.choice(("en-US", "de", "fr"))
+
+    async def start(self) -> None:
+        """Start the bot, and remember from when on its loop is watched."""
+        await self.bot.joined()
+        self._since_s = time.monotonic() + START_S
+
+    async def live(self, seconds: float, troubles: Sequence[Trouble]) -> None:
+        """Let everybody do something all the time, and meet these troubles one after the other."""
+        end_s = time.monotonic() + seconds
+        tasks = [asyncio.create_task(self._person(ANN + n, end_s)) for n in range(self.people)]
+        try:
+            for trouble in troubles:
+                await asyncio.sleep(seconds / (len(troubles) + 1))
+                self.did[trouble.__name__] += 1
+                await trouble()
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def settle(self, patience_s: float = 90.0) -> None:
+        """Stop all troubles, end what is being drawn, and wait until nothing changes any more."""
+        self.discord.faults.clear()
+        for place in self.places:
+            await self.discord.permit(place, 0)
+        end_s = time.monotonic() + patience_s
+        while time.monotonic() < end_s and (self._unended() or self._open_cards()):
+            for dream_id, person in self._unended():
+                if self._age_s(dream_id) > 5.0:
+                    await self._note(self.discord.slash("cancel", by=person, dream=dream_id))
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)
+        self._watch_lag()
+
+    def wrong(self) -> list[str]:
+        """Return all that was not as it must be."""
+        said = self.bot.said()
+        return [
+            *self.discord.mistakes_made(),
+            *verdict.unanswered(self.asked, self.down),
+            *verdict.wrong_about_posts(self.bot, self.discord, self.deleted),
+            *verdict.beyond_limits(self.discord),
+            *sorted(set(verdict.pings(self.discord.requests))),
+            *verdict.secrets_told(said, self.asked),
+            *verdict.mistakes_told(said),
+        ]
+
+    def waits_s(self) -> list[float]:
+        """Return how long acknowledgements took while the bot was there, shortest first."""
+        return sorted(
+            one.acknowledged_s - one.at_s
+            for one in self.asked
+            if one.acknowledged_s is not None and not self.down.covers(one)
+        )
+
+    # --- people ------------------------------------------------------------------------------
+
+    async def _person(self, person: int, end_s: float) -> None:
+        chance = random.Random(f"{self.seed} {person}")
+        while time.monotonic() < end_s:
+            for message in [*self.discord.rest.messages.values()]:
+                self._seen[message["id"]] = message
+            do = chance.choices(
+                (self._command, self._type, self._press, self._menu, self._take_away),
+                (4, 2, 8, 1, 0.15),
+            )[0]
+            self.did[do.__name__.strip("_")] += 1
+            await do(person)
+            await asyncio.sleep(chance.uniform(0.1, 0.8))
+
+    async def _command(self, person: int) -> None:
+        if not self.discord.rest.commands:
+            return
+        name, options = self.nonsense.command()
+        place = self.chance.choice(self.places)
+        await self._note(self.discord.slash(name, by=person, place=place, **options))
+
+    async def _type(self, person: int) -> None:
+        if (found := self.nonsense.typed()) is None:
+            return
+        name, option, text = found
+        place = self.chance.choice(self.places)
+        await self._note(self.discord.typing(name, option, text, by=person, place=place))
+
+    async def _press(self, person: int) -> None:
+        """Use a button or a menu of anything that was ever seen, as it was then; perhaps twice."""
+        if not self._seen:
+            return
+        # What is new is pressed more often than what is old.
+        seen = [*self._seen.values()]
+        message = seen[-1 - min(int(self.chance.expovariate(0.1)), len(seen) - 1)]
+        controls = [one for one in walk(message["components"]) if one["type"] in (2, 3)]
+        controls = [one for one in controls if "custom_id" in one and not one.get("disabled")]
+        if not controls:
+            return
+        control = self.chance.choice(controls)
+        for _ in range(self.chance.choice((1, 1, 1, 2))):
+            if control["type"] == 2:
+                use = self.discord.press_button(message, control, by=person)
+            else:
+                offered = [one["value"] for one in control["options"]]
+                most = min(control.get("max_values", 1), len(offered))
+                chosen = self.chance.sample(offered, self.chance.randint(1, most))
+                use = self.discord.pick(message, control, chosen, by=person)
+            asked = await self._note(use)
+            await self._fill(asked, person, int(message["channel_id"]))
+
+    async def _menu(self, person: int) -> None:
+        names = [one["name"] for one in self.discord.rest.commands if one.get("type") == 3]
+        messages = [*self.discord.rest.messages.values()]
+        if not names or not messages:
+            return
+        message = self.chance.choice([*messages, self.nonsense.message(self.places[0])])
+        asked = await self._note(self.discord.choose(self.chance.choice(names), message, by=person))
+        await self._fill(asked, person, int(message["channel_id"]))
+
+    async def _take_away(self, person: int) -> None:
+        """Delete a message as a moderator does in Discord itself."""
+        if self.discord.rest.messages:
+            number = self.chance.choice([*self.discord.rest.messages])
+            self.deleted.add(number)
+            del self.discord.rest.messages[number]
+
+    async def _fill(self, asked: Asked, person: int, place: int) -> None:
+        """Send the form that something opened, sometimes twice, and sometimes not at all."""
+        form = (
+            (asked.callback or {}).get("data") if (asked.callback or {}).get("type") == 9 else None
+        )
+        if form is not None:
+            for _ in range(self.chance.choice((0, 1, 1, 2))):
+                text = self.nonsense.words()
+                await self._note(self.discord.submit(form, text, by=person, place=place))
+
+    async def _note(self, doing: Awaitable[Asked]) -> Asked:
+        """Do something, wait a little for what comes of it, and remember it."""
+        asked = await doing
+        self.asked.append(asked)
+        end_s = time.monotonic() + self.chance.choice((0.0, 0.5, 3.0))
+        while time.monotonic() < end_s and asked.answer is None:
+            if asked.callback is not None and asked.callback["type"] in (6, 8, 9):
+                break
+            await asyncio.sleep(0.05)
+        if asked.answer is not None and asked.answer.get("components"):
+            self._see_answer(asked)
+        for message in [*self.discord.rest.follow_ups.values()]:
+            self._seen[message["id"]] = message
+        return asked
+
+    def _see_answer(self, asked: Asked) -> None:
+        """Remember an answer that only the asker saw, as a message whose buttons can be pressed."""
+        assert asked.answer is not None
+        place = int(asked.interaction["channel_id"])
+        body = asked.answer | {"components": [*walk_controls(asked.answer["components"])]}
+        made = payloads.message(payloads.snowflake(), place, body, [])
+        made["flags"] |= 1 << 6
+        self._seen[made["id"]] = made
+
+    # --- troubles ----------------------------------------------------------------------------
+
+    async def fail(self) -> None:
+        """Have a few requests fail, of every kind but the acknowledgements twice."""
+        for method, path, status, more in self.chance.sample(_FAULTS, 4):
+            self.discord.fail(method, path, status, **more)
+
+    async def cut(self) -> None:
+        """Break a shard's connection."""
+        await self.discord.gateway.cut(self.chance.randrange(self.discord.gateway.shards))
+
+    async def reconnect(self) -> None:
+        """Ask every shard to come back."""
+        await self.discord.gateway.reconnect()
+
+    async def invalidate(self) -> None:
+        """Declare every session invalid for good."""
+        gateway = self.discord.gateway
+        with self._away():
+            wanted = len(gateway.identifies) + gateway.shards
+            gateway.identified_s = float("-inf")
+            await gateway.invalidate(resumable=False)
+            await self.discord.until(lambda: len(gateway.identifies) >= wanted, "new sessions")
+
+    async def outage(self) -> None:
+        """Be gone for some seconds."""
+        with self._away():
+            await self.discord.out(self.chance.uniform(1.0, 6.0))
+            await self.discord.until(
+                lambda: self.discord.gateway.connected >= self.discord.gateway.shards, "the bot"
+            )
+
+    async def forbid(self) -> None:
+        """Take permissions away in a channel, and give them back a little later."""
+        place = self.chance.choice(self.places)
+        await self.discord.permit(place, self.chance.choice((SEND, ATTACH)))
+        await asyncio.sleep(self.chance.uniform(0.5, 3.0))
+        await self.discord.permit(place, 0)
+
+    async def kill(self) -> None:
+        """End the bot as a power cut would, and start it again."""
+        with self._away():
+            self._watch_lag()
+            await self.bot.kill()
+            await self.start()
+
+    async def stop(self) -> None:
+        """Ask the bot to end, and start it again."""
+        with self._away():
+            self._watch_lag()
+            assert await self.bot.stop() == 0, self.bot.said()[-2000:]
+            await self.start()
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        begun_s = time.monotonic()
+        self.down.spans.append((begun_s, float("inf")))
+        yield
+        self.down.spans[-1] = (begun_s, time.monotonic() + START_S)
+
+    # --- looking into the bot ----------------------------------------------------------------
+
+    def _watch_lag(self) -> None:
+        if (self.bot.folder / "lag.json").exists():
+            self.lag_s = max(self.lag_s, self.bot.lag_s(self._since_s))
+
+    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        path = self.bot.folder / "data" / "dreamstream.db"
+        with closing(sqlite3.connect(path, timeout=10)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def _unended(self) -> list[tuple[str, int]]:
+        rows = self._rows(
+            "SELECT id, person_id FROM dream WHERE state IN ('waiting', 'drawing') "
+            "AND person_id LIKE 'discord:%'"
+        )
+        return [(dream_id, int(person.removeprefix("discord:"))) for dream_id, person in rows]
+
+    def _age_s(self, dream_id: str) -> float:
+        [(created_ms,)] = self._rows("SELECT created_ms FROM dream WHERE id = ?", dream_id)
+        return time.time() - float(created_ms) / 1000
+
+    def _open_cards(self) -> int:
+        return int(self._rows("SELECT count(*) FROM delivery WHERE state = 'open'")[0][0])
+
+
+def walk_controls(components: list[Json]) -> Iterator[Json]:
+    """Yield the rows of buttons and menus there are, without pictures."""
+    for one in walk(components):
+        if one["type"] == 1:
+            yield one
+
+
+def report(chaos: Chaos, seconds: float) -> str:
+    """Return what was done, and how fast it was answered."""
+    waits = chaos.waits_s()
+    requests = Counter(f"{one.method} {one.status}" for one in chaos.discord.requests)
+    shown = {
+        "seed": chaos.seed,
+        "seconds": round(seconds),
+        "interactions": len(chaos.asked),
+        "p50_s": round(waits[len(waits) // 2], 3),
+        "p99_s": round(waits[int(len(waits) * 0.99) - 1], 3),
+        "max_s": round(waits[-1], 3),
+        "lag_cpu_s": round(chaos.lag_s, 3),
+        "did": dict(chaos.did),
+        "requests": dict(requests),
+        "cards": len(chaos.discord.rest.messages),
+    }
+    return "\n".join(f"{name}: {value}" for name, value in shown.items())
+
+
+async def main(seconds: float, seed: int, people: int, folder: Path) -> int:
+    """Run it by hand on a folder; return 1 if anything was wrong."""
+    discord = Discord(TOKEN, shards=2)
+    await discord.start()
+    bot = Bot(folder, discord, SETTINGS)
+    chaos = Chaos(bot, discord, seed, people)
+    try:
+        await chaos.start()
+        kinds = [chaos.fail, chaos.fail, chaos.cut, chaos.reconnect, chaos.invalidate]
+        kinds += [chaos.outage, chaos.forbid, chaos.kill, chaos.stop]
+        troubles = chaos.chance.choices(kinds, k=max(1, int(seconds / 8)))
+        await chaos.live(seconds, troubles)
+        await chaos.settle()
+        await bot.stop()
+    finally:
+        await bot.kill()
+        await discord.stop()
+    print(report(chaos, seconds))
+    wrong = Counter(chaos.wrong())
+    for fault, times in wrong.most_common():
+        print(f"WRONG ({times}): {fault}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--people", type=int, default=8)
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    place = given.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    place.mkdir(parents=True, exist_ok=True)
+    print(place)
+    sys.exit(asyncio.run(main(given.seconds, given.seed, given.people, place)))

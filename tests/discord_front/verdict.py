@@ -1,0 +1,160 @@
+"""What must hold of everything that happened in the loopback Discord, once it has settled."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from tests.discord_front.looks import walk
+from tests.discord_front.loopback import Discord, Request
+from tests.discord_front.rest import Asked
+from tests.discord_front.shipped import TOKEN, Bot
+
+ACKNOWLEDGED_S = 3.0
+EDIT_GAP_S = 2.8  # 3 s, less what two requests may differ in on their way
+WINDOW_S, IN_WINDOW = 5.0, 5
+_UNFINISHED = ("waiting", "drawing")
+_CARD = re.compile(r"/channels/(\d+)/messages(/\d+)?")
+
+
+@dataclass
+class Down:
+    """When the bot could not be reached, or not answer: what was asked then may be lost."""
+
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def covers(self, asked: Asked) -> bool:
+        """Whether an interaction fell into such a time, or its 3 s reached into it."""
+        end_s = asked.at_s + ACKNOWLEDGED_S
+        return any(begun <= end_s and asked.at_s <= ended for begun, ended in self.spans)
+
+
+def unanswered(asked: Iterable[Asked], down: Down) -> Iterator[str]:
+    """Yield the interactions that were left without an acknowledgement, or without an answer."""
+    for one in asked:
+        if down.covers(one):
+            continue
+        name = _named(one)
+        if one.acknowledged_s is None:
+            yield f"{name} was not acknowledged"
+        elif one.acknowledged_s - one.at_s > ACKNOWLEDGED_S:
+            yield f"{name} was acknowledged after {one.acknowledged_s - one.at_s:.2f} s"
+        elif one.callback and one.callback["type"] == 5 and one.answer is None:
+            yield f"{name} was left thinking"
+        elif one.answer and "Something went wrong" in str(one.answer.get("content")):
+            yield f"{name} met a mistake of ours"
+
+
+def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator[str]:
+    """Yield what is wrong about cards: each is there once, closed, and no other is there.
+
+    `deleted` are the messages that people have taken away.
+    """
+    with closing(sqlite3.connect(bot.folder / "data" / "dreamstream.db")) as connection:
+        rows = connection.execute(
+            """
+            SELECT dream.id, dream.state, dream.deleted_ms, delivery.state, delivery.message_id
+            FROM dream JOIN delivery_dream AS shown ON shown.dream_id = dream.id
+            JOIN delivery ON delivery.id = delivery_id
+            """
+        ).fetchall()
+        twice = connection.execute(
+            "SELECT dream_id FROM delivery_dream GROUP BY dream_id HAVING count(*) > 1"
+        ).fetchall()
+    for (dream_id,) in twice:
+        yield f"the dream {dream_id} is on two cards"
+    known = set()
+    for dream_id, state, deleted_ms, card_state, message_id in rows:
+        about = f"the dream {dream_id} ({state}, its card {card_state})"
+        known.add(message_id)
+        if state in _UNFINISHED:
+            yield f"{about} did not end"
+        if card_state == "open":
+            yield f"{about} is not shown to its end"
+        elif card_state == "given_up" and deleted_ms is None and message_id not in deleted:
+            yield f"{about} was given up"
+        there = message_id in discord.rest.messages
+        if there and deleted_ms is None and not _tells_of(discord, message_id):
+            yield f"{about} has a message that tells of nothing"
+        if not there and deleted_ms is None and message_id not in deleted:
+            yield f"{about} has no message"
+    for number in set(discord.rest.messages) - known:
+        yield f"no card knows of the message {number}"
+
+
+def _tells_of(discord: Discord, message_id: int) -> bool:
+    labels = [one.get("label") for one in walk(discord.rest.messages[message_id]["components"])]
+    return "Cancel" not in labels and "Cancel all" not in labels
+
+
+def beyond_limits(discord: Discord) -> Iterator[str]:
+    """Yield the requests that were more than Discord, or we ourselves, allow."""
+    assert discord.limits is not None
+    yield from (f"{one} was over Discord's limit" for one in discord.limits.exceeded)
+    channels: dict[tuple[str, str], list[float]] = defaultdict(list)
+    messages: dict[str, list[float]] = defaultdict(list)
+    failed: set[tuple[str, str]] = set()
+    for one in discord.requests:
+        found = _CARD.fullmatch(one.path)
+        if not found or one.method not in ("POST", "PATCH"):
+            continue
+        # discord.py itself tries what failed again, which no schedule of ours knows of.
+        again = (one.method, one.path) in failed
+        (failed.add if one.status >= 400 else failed.discard)((one.method, one.path))
+        if not again:
+            channels[one.method, found[1]].append(one.at_s)
+            messages[one.path].append(one.at_s)
+    for (method, channel), times in channels.items():
+        late = times[IN_WINDOW:]
+        most = min((b - a for a, b in zip(times, late, strict=False)), default=WINDOW_S)
+        if most < WINDOW_S:
+            yield f"six times {method} within {most:.2f} s in {channel}"
+    for path, times in messages.items():
+        shortest = min((b - a for a, b in pairwise(times)), default=EDIT_GAP_S)
+        if path.count("/") == 4 and shortest < EDIT_GAP_S:
+            yield f"two edits within {shortest:.2f} s of {path}"
+
+
+def pings(requests: Iterable[Request]) -> Iterator[str]:
+    """Yield the requests that might call somebody: whose mentions are not held back."""
+    for one in requests:
+        if one.method not in ("POST", "PATCH") or not isinstance(one.body, dict):
+            continue
+        said: Any = one.body
+        if one.path.endswith("/callback"):
+            if one.body["type"] not in (4, 7):
+                continue
+            said = one.body["data"]
+        if not (said.get("content") or said.get("components") or said.get("embeds")):
+            continue
+        held = said.get("allowed_mentions")
+        if held is None or any(held.get(kind) for kind in ("parse", "users", "roles")):
+            path = re.sub(r"\d{6,}|token-\d+", "…", one.path)
+            yield f"{one.method} {path} says {held} about mentions"
+
+
+def secrets_told(said: str, asked: Iterable[Asked]) -> Iterator[str]:
+    """Yield the secrets that stand in the log."""
+    if TOKEN in said or TOKEN.rsplit(".", 1)[1] in said:
+        yield "the bot's token is in the log"
+    told = set(re.findall(r"token-\d+", said))
+    yield from sorted(told & {one.interaction["token"] for one in asked})
+
+
+def mistakes_told(said: str) -> Iterator[str]:
+    """Yield the tracebacks of a log."""
+    for found in re.finditer(r"^.*\n(?:.*\n)?Traceback(?:.*\n){1,60}?^\w.*$", said, re.MULTILINE):
+        yield found[0][-1500:]
+
+
+def _named(asked: Asked) -> str:
+    data = asked.interaction["data"]
+    text = json.dumps({k: v for k, v in data.items() if k not in ("resolved", "id")})
+    return f"{asked.interaction['type']} {text[:240]}"
