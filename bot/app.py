@@ -245,6 +245,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         library=parts.library,
         drawer=parts.supervisor,
         offspring=parts.offspring,
+        search=parts.search,
     )
 
 

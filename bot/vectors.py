@@ -120,7 +120,7 @@ class Shelf:
         vectors = np.stack([self._blocks[row // BLOCK][0][row % BLOCK] for row in rows])
         alike = vectors @ vectors.T >= fold
         left = np.ones(len(rows), bool)
-        found = []
+        found: list[Near] = []
         while len(found) < count and left.any():
             best = int(left.argmax())  # the first that is left
             twins = left & alike[best]

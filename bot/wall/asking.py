@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from multidict import MultiDictProxy
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
 from bot.model import Dream, DreamRequest, Relation, Theme
@@ -18,6 +16,7 @@ from bot.sizes import parse_size
 from bot.wall.addresses import Addresses
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
+from bot.wall.forms import Form, read_form
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
 from bot.wall.pages import Pages
@@ -27,7 +26,6 @@ from bot.wall.settings import WallSettings
 from generation.protocol import OptionInfo, Setting
 
 Make = Callable[[Dream, Actor], Awaitable[list[Dream]]]
-Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
 OPTION = "option."
 VARIATIONS = 4
 
@@ -67,7 +65,7 @@ class Asking:
         """Ask for dreams. Without script, a mistake brings the page back as it was typed."""
         theme = await self._services.visible_theme(request.match_info["slug"])
         self._check_may_ask()
-        form = await _form(request)
+        form = await read_form(request)
         typed = {name: value for name, value in form.items() if isinstance(value, str)}
         rename(request, typed.get("name", ""))
         try:
@@ -97,7 +95,7 @@ class Asking:
         """Change what an unfinished dream is to become."""
         self._check_may_ask()
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        prompt = _text(await _form(request), "prompt")
+        prompt = _text(await read_form(request), "prompt")
         await self._services.dreams.steer(dream.id, Actor(guest_of(request).person), prompt)
         return self._done(request, f"/d/{dream.id}")
 
@@ -112,7 +110,7 @@ class Asking:
         """Ask for a dream again, with its seed or with another; `stay` leads back to the stream."""
         self._check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
-        form = await _form(request)
+        form = await read_form(request)
         same_seed = _text(form, "same_seed") == "1"
         with self._room_for(request, 1) as took:
             again = await self._services.dreams.redo(
@@ -232,14 +230,6 @@ class Asking:
             parent_id=parent_id,
             relation=None if parent_id is None else Relation.REMIX,
         )
-
-
-async def _form(request: web.Request) -> Form:
-    try:
-        return await request.post()
-    except (HttpProcessingError, ValueError, LookupError, AssertionError, RuntimeError) as error:
-        # What aiohttp raises for a body that is not what its type says.
-        raise InvalidRequestError("form", "What was sent could not be read.") from error
 
 
 def _text(form: Form, name: str) -> str:

@@ -94,6 +94,7 @@ class Pages:
             themes=[theme],
             choices=choices_for(self._services.drawer.engines, theme, typed),
             counts=COUNTS,
+            typed="",
             drawer=self._services.drawer,
             error=error,
             **context,
@@ -156,6 +157,7 @@ class Pages:
             # Ids rise with time.
             ancestors=sorted(_shown_with(theme, ancestors), key=lambda other: other.id),
             children=_shown_with(theme, children),
+            dream_has_picture=dream.image is not None,
             **context,
         )
 

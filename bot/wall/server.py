@@ -22,7 +22,8 @@ from bot.wall.guests import remember
 from bot.wall.pages import Pages
 from bot.wall.pictures import Pictures
 from bot.wall.rendering import Renderer
-from bot.wall.services import Dreams, Feed, Library, Offspring, Services, Themes
+from bot.wall.searching import Searching
+from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
 
 _SHUTDOWN_S = 5.0
@@ -41,9 +42,10 @@ class Wall:
         library: Library,
         drawer: Drawer,
         offspring: Offspring,
+        search: Search,
     ) -> None:
         self._settings = settings
-        services = Services(themes, dreams, feed, library, drawer, offspring)
+        services = Services(themes, dreams, feed, library, drawer, offspring, search)
         files = Files()
         renderer = Renderer(settings, files)
         self._events = EventStreams(settings, services, renderer)
@@ -58,6 +60,7 @@ class Wall:
         )
         self.app.add_routes(pages.routes())
         self.app.add_routes(Asking(settings, services, renderer, pages).routes())
+        self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)

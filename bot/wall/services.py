@@ -22,6 +22,7 @@ from bot.model import (
     Visibility,
 )
 from bot.rights import Actor, may_see
+from bot.search import Found
 
 
 class Library(Protocol):
@@ -127,6 +128,16 @@ class Offspring(Protocol):
     async def animate(self, dream_id: str, actor: Actor) -> Dream: ...
 
 
+class Search(Protocol):
+    """Finding pictures of a stream: those that are published, unless a channel is named."""
+
+    async def by_text(self, theme: Theme, text: str) -> Found: ...
+
+    async def by_picture(self, theme: Theme, picture: bytes) -> Found: ...
+
+    async def like(self, dream: Dream, theme: Theme, *, count: int = 48) -> Found: ...
+
+
 @dataclass(frozen=True)
 class Services:
     """All of them together."""
@@ -137,6 +148,7 @@ class Services:
     library: Library
     drawer: Drawer
     offspring: Offspring
+    search: Search
 
     async def visible_theme(self, slug: str) -> Theme:
         """Return a theme that may be seen at the wall.

@@ -21,6 +21,7 @@ from tests.wall.fakes import (
     FakeFeed,
     FakeLibrary,
     FakeOffspring,
+    FakeSearch,
     FakeThemes,
 )
 
@@ -48,6 +49,7 @@ class Scene:
     feed: FakeFeed
     drawer: FakeDrawer
     offspring: FakeOffspring
+    search: FakeSearch
 
     async def ask(
         self, prompt: str, theme: str = "planets", *, published: bool = True, **more: Any
@@ -78,6 +80,7 @@ class Scene:
             library=self.dreams.library,
             drawer=self.drawer,
             offspring=self.offspring,
+            search=self.search,
         )
 
 
@@ -101,8 +104,9 @@ async def standing_scene(folder: Path) -> AsyncIterator[Scene]:
         library=dreams.library,
         drawer=drawer,
         offspring=offspring,
+        search=(search := FakeSearch(dreams)),
     )
-    scene = Scene(wall, await wall.start(), themes, dreams, feed, drawer, offspring)
+    scene = Scene(wall, await wall.start(), themes, dreams, feed, drawer, offspring, search)
     try:
         yield scene
     finally:

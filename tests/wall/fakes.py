@@ -30,6 +30,7 @@ from bot.model import (
     Theme,
 )
 from bot.rights import Actor
+from bot.search import Found, Hit
 from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Recipe, Steer
 
 ENGINES = (
@@ -466,3 +467,30 @@ class FakeDreams:
                 payload={} if dream.published else {"published": False},
             )
         )
+
+
+class FakeSearch:
+    """Finds the newest pictures, whatever is looked for. `error` is raised in their stead."""
+
+    def __init__(self, dreams: FakeDreams) -> None:
+        self.dreams = dreams
+        self.error: Exception | None = None
+        self.looked_for: list[str | bytes] = []
+        self.complete = True
+
+    async def by_text(self, theme: Theme, text: str) -> Found:
+        return await self._found(theme, text)
+
+    async def by_picture(self, theme: Theme, picture: bytes) -> Found:
+        return await self._found(theme, picture)
+
+    async def like(self, dream: Dream, theme: Theme, *, count: int = 48) -> Found:
+        return await self._found(theme, dream.id)
+
+    async def _found(self, theme: Theme, wanted: str | bytes) -> Found:
+        self.looked_for.append(wanted)
+        if self.error is not None:
+            raise self.error
+        recent = [dream for dream in await self.dreams.recent(theme.id) if dream.id != wanted]
+        hits = tuple(Hit(dream, 0.9, twins) for twins, dream in enumerate(recent))
+        return Found(hits, self.complete)

@@ -30,6 +30,7 @@ async def wall_on(parts: Services, port: int = 0) -> AsyncIterator[ClientSession
         library=parts.library,
         drawer=parts.drawer,
         offspring=parts.offspring,
+        search=parts.search,
     )
     url = await wall.start()
     try:

@@ -13,6 +13,8 @@ GETS = (
     "/s/{slug}/watch",
     "/s/{slug}/events",
     "/s/{slug}/events?after=0",
+    "/s/{slug}/search?q=x",
+    "/d/{done}/like",
     "/d/{done}",
     "/d/{forming}",
     "/d/{forming}/preview.webp",

@@ -54,6 +54,7 @@
   const deleted = (id) => {
     if (!id) return;
     if (byId("whole")?.dataset.dream === id) location.reload();
+    document.querySelectorAll(`[data-found="${CSS.escape(id)}"]`).forEach((tile) => tile.remove());
     for (const image of document.querySelectorAll(`#hero img[src$="?d=${CSS.escape(id)}"]`)) {
       image.closest("figure").remove();
     }
