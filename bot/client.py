@@ -18,7 +18,7 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms, sources
+from bot.delivery import forms, ranking, sources
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
@@ -121,6 +121,7 @@ class Client(commands.AutoShardedBot):
             with suppress(TooLateError):
                 await forms.submitted(interaction)
                 await sources.submitted(interaction)
+                await ranking.submitted(interaction)
 
     # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
 

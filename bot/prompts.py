@@ -26,6 +26,7 @@ _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
 # The same rule as the engines' own (`generation.prompts`), which a test compares. Everything in
 # it is bounded or followed by something else: no prompt makes it try again and again.
 _NUMBER = r"\s*([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?)\s*"
+_PROTECTED = re.compile(r"\\([\\|:])")
 _WEIGHT = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$", re.ASCII)
 
 
@@ -63,6 +64,20 @@ def expand(
 ) -> str:
     """Return the prompt that is drawn for what a person typed in a theme, with this seed."""
     return clean(choose(wrap(text, theme), seed, palettes))
+
+
+def wanted(text: str) -> list[tuple[str, float]]:
+    """Return the parts of an expanded prompt that a picture is to come near to, with weights."""
+    found = []
+    while text:
+        part, text = _split_first(text)
+        begins = _weight_begins(part)
+        tail = _WEIGHT.match(part[begins:])
+        words = _PROTECTED.sub(r"\1", part[:begins]).strip()
+        weight = 1.0 if tail is None else float(tail[1])
+        if words and weight > 0 and math.isfinite(weight):
+            found.append((words, weight))
+    return found
 
 
 def _weight_begins(part: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from discord import ui
 
-from bot.delivery import actions, controls, forms, picking
+from bot.delivery import actions, controls, forms, picking, ranking
 from bot.delivery.controls import Action, Pick
 from bot.delivery.interactions import Interaction, TooLateError
 from bot.ids import is_id
@@ -38,6 +38,8 @@ _OF_ALL: dict[Action, Handler] = {
     Action.CANCEL: actions.cancel_all,
     Action.DELETE: actions.ask_whether_to_delete_all,
     Action.SURELY: actions.delete_all,
+    Action.RANK: ranking.rank_card,
+    Action.RANK_BY: ranking.ask_for_words,
 }
 _OF_PICKED: dict[Pick, Callable[[Interaction, Sequence[str]], Awaitable[None]]] = {
     Pick.LOOK: actions.look,

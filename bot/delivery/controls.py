@@ -38,6 +38,8 @@ class Action(StrEnum):
     FAVOURITE = "favourite"
     DELETE = "delete"
     SURELY = "surely"
+    RANK = "rank"
+    RANK_BY = "rankby"
 
 
 class Pick(StrEnum):
@@ -60,6 +62,8 @@ _LABELS = {
     Action.FAVOURITE: "♥",
     Action.DELETE: "Delete",
     Action.SURELY: "Yes, delete",
+    Action.RANK: "Rank",
+    Action.RANK_BY: "Rank by other words",
 }
 _LABELS_OF_ALL = {
     Action.REROLL: "Other seeds",
@@ -132,7 +136,11 @@ def actions_for(
 def actions_for_all(dreams: Sequence[Dream], *, steerable: bool, worded: bool) -> list[Action]:
     """Return what makes sense for all dreams of a card at once."""
     if all(dream.state.final for dream in dreams):
-        return [Action.REROLL, Action.REMIX, Action.DELETE] if worded else [Action.DELETE]
+        if not worded:
+            return [Action.DELETE]
+        done = sum(dream.state is DreamState.DONE for dream in dreams)
+        order = [Action.RANK] if done > 1 else []
+        return [Action.REROLL, Action.REMIX, *order, Action.DELETE]
     return [Action.STEER, Action.CANCEL] if steerable else [Action.CANCEL]
 
 

@@ -177,14 +177,8 @@ async def _show_picked(
 ) -> None:
     numbered = sorted((numbers.get(dream.id, 0), dream) for dream in dreams)
     front = front_of(interaction)
-    view = ui.View(timeout=None)
-    view.add_item(PickedMenu(numbered))
-    able = [front.offspring.can(dream) for dream in dreams]
-    for use in Use:
-        if use not in _NEEDS or all(_NEEDS[use] in can for can in able):
-            view.add_item(PickedButton(use))
-    view.stop()  # its message holds what it is for
-    pictures = [await _small(interaction, dream) for _, dream in numbered]
+    view = view_of(interaction, numbered)
+    pictures = [await small(interaction, dream) for _, dream in numbered]
     paper = await front.library.run(sheet, pictures, [number for number, _ in numbered])
     listed = ", ".join(str(number) for number, _ in numbered)
     await tell(
@@ -195,7 +189,22 @@ async def _show_picked(
     )
 
 
-async def _small(interaction: Interaction, dream: Dream) -> bytes | None:
+def view_of(interaction: Interaction, numbered: Sequence[tuple[int, Dream]]) -> ui.View:
+    """Return the menu that holds dreams, each with its number, and the buttons for all of them."""
+    view = ui.View(timeout=None)
+    view.add_item(PickedMenu(numbered))
+    able = [front_of(interaction).offspring.can(dream) for _, dream in numbered]
+    for use in Use:
+        if use not in _NEEDS or all(_NEEDS[use] in can for can in able):
+            view.add_item(PickedButton(use))
+    view.stop()  # its message holds what it is for
+    return view
+
+
+async def small(
+    interaction: Interaction, dream: Dream, side_px: int = TILE_THUMBNAIL_PX
+) -> bytes | None:
+    """Return a dream's picture as a small WebP, None where it cannot be had."""
     if dream.image is None:
         return None
     library = front_of(interaction).library

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import discord
@@ -10,6 +11,7 @@ import msgspec
 from bot.delivery.controls import dream_of
 from bot.model import Person, Relation
 from tests.bot.drawer import DIFFUSION, FOURIER, WELCOME, request, until
+from tests.bot.test_ranking import Eyes
 from tests.discord_front.test_behaviour_cards import items_of, menus_of
 from tests.discord_front.test_sources import UPSCALER
 from tests.discord_front.world import World, buttons_of, text_of, world
@@ -122,3 +124,36 @@ async def test_batches_can_be_off_and_are_off_for_who_may_not_ask(tmp_path: Path
         assert not there.cards() and not await there.parts.dreams.unfinished(None)
         # An ask of the same person that is not a batch goes through.
         assert (await there.parts.dreams.ask(request()))[0].background is False
+
+
+async def test_a_card_is_ranked_by_its_words_and_by_others(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        eyes = Eyes()
+        there.client.front = replace(there.client.front, seeing=eyes)  # type: ignore[arg-type]
+        await there.parts.up(UPSCALES)
+        first, _ = await there.ask(prompt="lime", count=3)
+        ids = [dream.id for dream in await there.parts.dreams.together(first)]
+        for dream_id, colour in zip(ids, ("red", "lime", "blue"), strict=True):
+            await there.parts.draw(dream_id, colour)
+        await there.shows(0, "`3` done")
+        result = await there.bob.click(there.cards()[0], label="Rank")
+        assert result.ephemeral
+        said = result.response.content.splitlines()
+        assert said[1:] == ["1. Picture 2 · 1.000", "2. Picture 1 · 0.000", "3. Picture 3 · 0.000"]
+        answer = result.response.message
+        assert len(answer.attachments) == 1
+        form = await there.bob.click(answer, label="Rank by other words")
+        result = await there.bob.submit_modal(form, {"words": "blue *moon*"})
+        assert "1. Picture 3 · 1.000" in result.response.content
+        assert r"blue \*moon\*" in result.response.content
+        # The best are picked already: they can be liked, or made larger, at once.
+        await there.bob.click(result.response.message, label="Upscale these")
+        await until(lambda: len(there.cards()) == 2)
+        made = await there.parts.dreams.unfinished(None)
+        assert [one.parent_id for one in made] == ids
+        await there.parts.settings.change_guild(
+            there.env.guild.id, Person("discord:1", "somebody"), blocked_words=("moon",)
+        )
+        form = await there.bob.click(answer, label="Rank by other words")
+        result = await there.bob.submit_modal(form, {"words": "a moon"})
+        assert "blocked here" in result.response.content

@@ -92,7 +92,7 @@ async def test_several_dreams_share_a_card_that_fills_as_they_form(tmp_path: Pat
         await settled(there)
         [card] = there.cards()
         assert "`1` could not be drawn: It fell over." in text_of(card)
-        assert buttons_of(card) == ["Other seeds", "Remix", "Delete all"]
+        assert buttons_of(card) == ["Other seeds", "Remix", "Rank", "Delete all"]
         kept = []
         for dream_id in ids[1:]:
             image = (await there.parts.dreams.get(dream_id)).image
