@@ -25,6 +25,7 @@ from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
+from bot.wall.theming import Theming
 
 _SHUTDOWN_S = 5.0
 
@@ -61,6 +62,7 @@ class Wall:
         self.app.add_routes(pages.routes())
         self.app.add_routes(Asking(settings, services, renderer, pages).routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
+        self.app.add_routes(Theming(settings, services, renderer).routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bot.drawing import Drawer
 from bot.errors import GoneError, NotFoundError
@@ -77,6 +77,10 @@ class Themes(Protocol):
 
     async def by_id(self, theme_id: int) -> Theme:
         """Return one; raises `NotFoundError`."""
+        ...
+
+    async def create(self, slug: str, title: str, **details: Any) -> Theme:
+        """Make one; raises `InvalidRequestError`."""
         ...
 
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from PIL import Image as Pillow
@@ -31,6 +32,7 @@ from bot.model import (
 )
 from bot.rights import Actor
 from bot.search import Found, Hit
+from bot.themes import checked
 from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Recipe, Steer
 
 ENGINES = (
@@ -193,6 +195,13 @@ class FakeThemes:
             if theme.id == theme_id:
                 return theme
         raise NotFoundError("There is no such stream here.")
+
+    async def create(self, slug: str, title: str, **details: Any) -> Theme:
+        if any(theme.slug == slug for theme in self.themes):
+            raise InvalidRequestError("slug", f"There is a stream called “{slug}” already.")
+        new = Theme(id=len(self.themes) + 1, slug=slug, title=title)
+        self.themes.append(checked(new, details))
+        return self.themes[-1]
 
 
 class FakeDrawer:

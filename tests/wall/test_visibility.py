@@ -14,6 +14,7 @@ GETS = (
     "/s/{slug}/events",
     "/s/{slug}/events?after=0",
     "/s/{slug}/search?q=x",
+    "/s/{slug}/theme.toml",
     "/d/{done}/like",
     "/d/{done}",
     "/d/{forming}",

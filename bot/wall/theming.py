@@ -1,0 +1,106 @@
+"""Themes at the wall: files for everybody who sees them, new ones from the machine itself."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+from aiohttp import web
+
+from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
+from bot.model import Theme, Visibility
+from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, shipped_one, write
+from bot.wall.errors import status_of
+from bot.wall.forms import read_form
+from bot.wall.rendering import Renderer
+from bot.wall.services import Services
+from bot.wall.settings import WallSettings
+
+_HERE = (
+    "Themes are added from the machine that Dreamstream runs on, from Discord with /theme, or with "
+    "dreamstream themes."
+)
+
+
+class Theming:
+    """The page of themes, and what is sent from it."""
+
+    def __init__(self, settings: WallSettings, services: Services, renderer: Renderer) -> None:
+        self._settings = settings
+        self._services = services
+        self._renderer = renderer
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes and what answers them."""
+        return [
+            web.get("/themes", self.themes),
+            web.post("/themes", self.take_in),
+            web.get("/s/{slug}/theme.toml", self.export),
+        ]
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        """Send a theme as a file."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        return web.Response(
+            body=write(theme),
+            content_type="application/toml",
+            headers={"Content-Disposition": f'attachment; filename="{file_name(theme)}"'},
+        )
+
+    async def themes(self, request: web.Request) -> web.StreamResponse:
+        """List the public streams and, at the machine itself, what can be added."""
+        return await self._page(request)
+
+    async def take_in(self, request: web.Request) -> web.StreamResponse:
+        """Add a shipped theme (``shipped``), or one of an uploaded file (``file``)."""
+        if not self._is_here(request):
+            raise ForbiddenError(_HERE)
+        form = await read_form(request)
+        field, name = form.get("file"), form.get("shipped")
+        try:
+            if isinstance(name, str) and name:
+                one = await asyncio.to_thread(shipped_one, name)
+            elif isinstance(field, web.FileField):
+                one = await asyncio.to_thread(_read, field)
+            else:
+                raise InvalidRequestError("file", "Choose a theme's file, such as planets.toml.")
+            theme = await self._services.themes.create(one.slug, one.title, **one.details)
+        except DreamstreamError as error:
+            return await self._page(request, error)
+        raise web.HTTPSeeOther(
+            "/themes" if theme.visibility is Visibility.PRIVATE else f"/s/{theme.slug}"
+        )
+
+    async def _page(
+        self, request: web.Request, error: DreamstreamError | None = None
+    ) -> web.Response:
+        known: list[Theme] = await self._services.themes.list()
+        here = self._is_here(request)
+        offered: list[ThemeFile] = []
+        if here:
+            slugs = {theme.slug for theme in known}
+            found = await asyncio.to_thread(shipped)
+            offered = [one for one in found.values() if one.slug not in slugs]
+        public = [theme for theme in known if theme.visibility is Visibility.PUBLIC]
+        return self._renderer.page(
+            request,
+            "themes.html",
+            status=200 if error is None else status_of(error),
+            themes=public,
+            here=here,
+            offered=offered,
+            error=error,
+        )
+
+    def _is_here(self, request: web.Request) -> bool:
+        """Say whether somebody sits at the machine itself; behind a proxy that is not known."""
+        if self._settings.mode != "local":
+            return False
+        try:
+            return ipaddress.ip_address(request.remote or "").is_loopback
+        except ValueError:
+            return False
+
+
+def _read(field: web.FileField) -> ThemeFile:
+    return read(field.file.read(MAX_BYTES + 1), field.filename)
