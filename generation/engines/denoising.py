@@ -30,7 +30,7 @@ from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_mask, decode_picture, to_pil
 from generation.prompts import Prompt, parse, plain_text
-from generation.protocol import EngineInfo, Job, Recipe, Setting, Steer
+from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
 
 _FORMAT = "diffusion"
 _VERSION = 1
@@ -283,15 +283,24 @@ class DenoisingEngine(ABC, Generic[M, R]):
 
     def _start(self, model: M, job: Job) -> Start | None:
         recipe = job.recipe
+        surround = float(self._settings(recipe)["surround"])
         if job.init is None:
             if job.mask is not None:
                 raise EngineError("A mask says where a picture is redrawn. Give that picture, too.")
+            if surround:
+                raise EngineError("What is to be drawn around? Give a picture to start from.")
             return None
-        picture = decode_picture(job.init, recipe.width, recipe.height).to(self._device)
+        width, height = recipe.width, recipe.height
+        margins = [_margin(side, surround, model.factor) for side in (width, height)]
+        inner = (width - 2 * margins[0], height - 2 * margins[1])
+        picture = _framed(decode_picture(job.init, *inner), margins, "reflect").to(self._device)
         latents = model.encode(picture[None])[0]
-        if job.mask is None:
+        if job.mask is None and not surround:
             return Start(latents, picture)
-        mask = decode_mask(job.mask, recipe.width, recipe.height, job.init).to(self._device)
+        mask = torch.zeros(1, inner[1], inner[0])
+        if job.mask is not None:
+            mask = decode_mask(job.mask, *inner, job.init)
+        mask = _framed(mask, margins, "ones").to(self._device)
         # A latent is redrawn if any of its pixels is; which pixels are, is decided in the end.
         return Start(latents, picture, mask, F.max_pool2d(mask, model.factor))
 
@@ -320,6 +329,34 @@ class DenoisingEngine(ABC, Generic[M, R]):
         """Return the finished picture's cosine with what was asked for last."""
         asked = run.recipe.steers[-1].prompt if run.recipe.steers else run.recipe.prompt
         return self._models[run.recipe.model].score(self._drawn(run), plain_text(asked))
+
+
+def surround_option() -> OptionInfo:
+    """Return the setting that draws more around a start picture."""
+    return OptionInfo(
+        name="surround",
+        help="How much of the width and height is drawn anew around the start picture, which "
+        "then stands smaller in the middle. A strength near 1 suits it.",
+        default=0.0,
+        minimum=0.0,
+        maximum=0.6,
+    )
+
+
+def _margin(side: int, surround: float, factor: int) -> int:
+    """Return how many pixels stand on either side: whole latents, and less than is mirrored."""
+    return min(round(side * surround / 2 / factor), (side - 1) // 3 // factor) * factor
+
+
+def _framed(picture: Tensor, margins: Sequence[int], fill: str) -> Tensor:
+    """Return a picture [c, h, w] with margins at its sides, and above and below."""
+    across, down = margins
+    if not (across or down):
+        return picture
+    around = (across, across, down, down)
+    if fill == "ones":
+        return F.pad(picture, around, value=1.0)
+    return F.pad(picture[None], around, mode="reflect")[0]
 
 
 def seeded(recipe: Recipe) -> torch.Generator:

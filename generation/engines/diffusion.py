@@ -20,6 +20,7 @@ from generation.engines.denoising import (
     DenoisingRun,
     LatentModel,
     Start,
+    surround_option,
 )
 from generation.engines.samplers import SAMPLERS, Velocity, flow_times
 from generation.protocol import Job, OptionInfo, Recipe
@@ -60,6 +61,7 @@ def diffusion_options(*, sampler: str = "euler", shift: float = 1.0) -> tuple[Op
             minimum=0.1,
             maximum=10.0,
         ),
+        surround_option(),
     )
 
 

@@ -22,6 +22,7 @@ from generation.engines.denoising import (
     LatentModel,
     Start,
     seeded,
+    surround_option,
 )
 from generation.engines.noise_schedules import SCHEDULES, Levels, TrainedNoise, levels
 from generation.engines.sigma_samplers import SAMPLERS, Place, boundary
@@ -107,6 +108,7 @@ def latent_options(
             minimum=-2.0,
             maximum=2.0,
         ),
+        surround_option(),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from generation.engine import BadCheckpointError, EngineError
@@ -379,9 +379,29 @@ def test_with_a_mask_only_what_is_white_is_drawn_anew(sampler: str) -> None:
     assert tiny.difference(resumed.latents, run.latents) < 1e-4
 
 
+def test_more_is_drawn_around_a_picture() -> None:
+    file = io.BytesIO()
+    Image.radial_gradient("L").resize((48, 64)).convert("RGB").save(file, "PNG")
+    drawing = engine()
+    asked = job(init=file.getvalue(), strength=1.0, settings={"surround": 0.5}, width=48, height=64)
+    run = drawing.begin(asked, None)
+    while not run.done:
+        drawing.step([run])
+    drawn = np.asarray(drawing.image(run)).astype(int)
+    # A quarter of 48 pixels is 12; margins are whole latents of 8, and less than a third.
+    small = ImageOps.fit(Image.open(file), (48 - 2 * 8, 64 - 2 * 16), Image.Resampling.LANCZOS)
+    assert np.abs(drawn[16:-16, 8:-8] - np.asarray(small)).max() <= 1
+    assert run.start is not None and run.start.hole is not None
+    assert float(run.start.hole[:, 2:-2, 1:-1].max()) == 0
+    assert float(run.start.hole.sum()) == 6 * 8 - 4 * 4
+    alone = drawing.begin(job(init=file.getvalue(), strength=1.0, width=48, height=64), None)
+    assert alone.start is not None and alone.start.hole is None
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"settings": {"surround": 0.3}}, "Give a picture"),
         ({"mask": b"GIF89a"}, "Give that picture"),
         ({"prompt": "fog:-1"}, "nothing to draw"),
         ({"width": 40}, "multiples"),
