@@ -356,7 +356,7 @@ async def main(seconds: float, seed: int, people: int, folder: Path) -> int:
     """Run it by hand on a folder; return 1 if anything was wrong."""
     discord = Discord(TOKEN, shards=2)
     await discord.start()
-    bot = Bot(folder, discord, SETTINGS)
+    bot = Bot(folder, discord, SETTINGS, edit_gap_s=None)
     chaos = Chaos(bot, discord, seed, people)
     try:
         await chaos.start()

@@ -55,6 +55,7 @@ class Discord(People):
         self.address = ""
         self.mistakes: list[str] = []
         self.requests: list[Request] = []
+        self.refused = 0  # requests during an outage
         self.faults: list[Fault] = []
         self.limits = Limits() if limits else None
         self.rest = Rest("", self.mistakes)
@@ -171,6 +172,8 @@ class Discord(People):
         if self.gateway.is_out:
             assert request.transport is not None
             request.transport.abort()
+            self.refused += 1
+            self._news.set()
             return web.Response(status=503)
         at_s = time.monotonic()
         body, files = await self._body(request)

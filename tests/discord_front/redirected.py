@@ -1,7 +1,8 @@
 """The `dreamstream` command with Discord's addresses leading to a loopback server.
 
 All else is what is shipped, but for the engine: the fake one, which needs no torch, unless the
-shipped ones are asked for. How long the event loop keeps others waiting is written to `lag.json`.
+shipped ones are asked for; and that cards may be edited sooner than after 3 s, where a test is not
+about that. How long the event loop keeps others waiting is written to `lag.json`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import discord
 import yarl
 
 import bot.app
+import bot.delivery.pace
 from bot.__main__ import main
 from bot.config import Config
 from bot.scheduler_client import SchedulerCommand
@@ -34,5 +36,7 @@ if __name__ == "__main__":
     discord.asset.Asset.BASE = f"http://{address}"
     if os.environ.get("LOOPBACK_ENGINES") != "shipped":
         bot.app.scheduler_command = _fake_command
+    if gap_s := os.environ.get("LOOPBACK_EDIT_GAP_S"):
+        bot.delivery.pace.FORMING_S = float(gap_s)
     Watch(Path("lag.json")).start()
     sys.exit(main())

@@ -23,10 +23,22 @@ SETTINGS = "[wall]\nport = 0\n[scheduler]\npreview_interval_s = 0.1\n"
 
 
 class Bot:
-    """`dreamstream run` on a folder, led to a loopback Discord."""
+    """`dreamstream run` on a folder, led to a loopback Discord.
 
-    def __init__(self, folder: Path, discord: Discord, settings: str = SETTINGS) -> None:
+    It edits a card `edit_gap_s` apart, None for the 3 s of what is shipped: a picture is there
+    sooner. What a channel takes is as it is shipped.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        discord: Discord,
+        settings: str = SETTINGS,
+        *,
+        edit_gap_s: float | None = 0.3,
+    ) -> None:
         self.folder = folder
+        self.edit_gap_s = edit_gap_s
         self.discord = discord
         (folder / "config.toml").write_text(settings, encoding="utf-8")
         self.log = folder / "log.txt"
@@ -36,6 +48,7 @@ class Bot:
         """Start it, with more in its environment."""
         self.discord.gateway.identified_s = float("-inf")  # no test waits those 5 s out
         script = Path(__file__).with_name("redirected.py")
+        gap = {} if self.edit_gap_s is None else {"LOOPBACK_EDIT_GAP_S": str(self.edit_gap_s)}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -44,6 +57,7 @@ class Bot:
                 cwd=self.folder,
                 env=environment()
                 | {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token}
+                | gap
                 | environ,
                 stdout=log,
                 stderr=log,

@@ -14,7 +14,7 @@ LAG_S = 0.05
 async def test_nothing_is_lost_or_shown_twice_whatever_is_done(tmp_path: Path) -> None:
     discord = Discord(TOKEN)
     await discord.start()
-    bot = Bot(tmp_path, discord, SETTINGS)
+    bot = Bot(tmp_path, discord, SETTINGS, edit_gap_s=None)
     chaos = Chaos(bot, discord, seed=4)
     try:
         await chaos.start()

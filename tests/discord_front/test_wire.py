@@ -87,6 +87,7 @@ async def test_rate_limits_and_errors_delay_but_lose_nothing(bot: Bot, discord: 
 async def test_many_at_once_are_all_answered_and_shown_within_the_limits(
     bot: Bot, discord: Discord
 ) -> None:
+    bot.edit_gap_s = None
     await bot.joined()
     people = [payloads.ANN + number for number in range(12)]
     asks = (discord.slash("dream", prompt="a red fox", steps=5, by=by) for by in people)

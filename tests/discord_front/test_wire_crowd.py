@@ -57,6 +57,7 @@ def check_shown_once(bot: Bot, discord: Discord) -> None:
 @pytest.fixture
 async def crowd(bot: Bot, discord: Discord) -> list[Asked]:
     """Have everybody ask at once, as soon as the bot is there."""
+    bot.edit_gap_s = None
     await bot.joined()
     await asyncio.sleep(1.0)  # its start is not what is measured
     people = range(ANN, ANN + PEOPLE)
@@ -84,6 +85,7 @@ async def test_every_button_out_of_order_twice_and_after_a_restart(
     bot: Bot, discord: Discord
 ) -> None:
     chance = random.Random(7)
+    bot.edit_gap_s = None
     await bot.joined()
     for number, steps in enumerate((5, 100_000)):
         await discord.slash("dream", prompt=f"fox {number}", steps=steps, by=ANN + number % 2)

@@ -84,7 +84,7 @@ async def test_an_outage_of_ninety_seconds(bot: Bot, discord: Discord) -> None:
 async def test_started_during_an_outage_it_joins_after(bot: Bot, discord: Discord) -> None:
     discord.gateway.is_out = True
     await bot.start()
-    await asyncio.sleep(5.0)
+    await discord.until(lambda: discord.refused > 1, "attempts in vain")
     discord.gateway.is_out = False
     await discord.until(lambda: discord.gateway.identifies, "the bot")
     asked = await discord.slash("dream", prompt="a red fox", steps=5)
