@@ -246,6 +246,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         drawer=parts.supervisor,
         offspring=parts.offspring,
         search=parts.search,
+        seeing=parts.seeing,
     )
 
 

@@ -12,6 +12,7 @@ from yarl import URL
 
 from bot.drawing import Drawer
 from bot.errors import ConfigError
+from bot.ranking import Eyes
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
 from bot.wall.errors import tell_errors
@@ -26,6 +27,7 @@ from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
 from bot.wall.theming import Theming
+from bot.wall.together import Together
 
 _SHUTDOWN_S = 5.0
 
@@ -44,6 +46,7 @@ class Wall:
         drawer: Drawer,
         offspring: Offspring,
         search: Search,
+        seeing: Eyes,
     ) -> None:
         self._settings = settings
         services = Services(themes, dreams, feed, library, drawer, offspring, search)
@@ -62,6 +65,7 @@ class Wall:
         self.app.add_routes(pages.routes())
         self.app.add_routes(Asking(settings, services, renderer, pages).routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
+        self.app.add_routes(Together(settings, services, renderer, seeing).routes())
         self.app.add_routes(Theming(settings, services, renderer).routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())

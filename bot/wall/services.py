@@ -36,6 +36,10 @@ class Library(Protocol):
         """Say where its small WebP lies, making it first where need be."""
         ...
 
+    async def read(self, sha256: str) -> bytes:
+        """Return a picture's PNG; raises `NotFoundError`."""
+        ...
+
     def file_path(self, file: File) -> Path:
         """Say where a film or a drawing lies."""
         ...
@@ -100,6 +104,8 @@ class Dreams(Protocol):
     async def failures(
         self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
     ) -> list[Dream]: ...
+
+    async def together(self, ask_id: str) -> list[Dream]: ...
 
     async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]: ...
 

@@ -15,6 +15,7 @@ from yarl import URL
 
 from bot.model import Dream, DreamRequest, Person, Theme, Visibility
 from bot.wall import Wall, WallSettings
+from tests.bot.test_ranking import Eyes
 from tests.wall.fakes import (
     FakeDrawer,
     FakeDreams,
@@ -81,6 +82,7 @@ class Scene:
             drawer=self.drawer,
             offspring=self.offspring,
             search=self.search,
+            seeing=Eyes(),
         )
 
 
@@ -105,6 +107,7 @@ async def standing_scene(folder: Path) -> AsyncIterator[Scene]:
         drawer=drawer,
         offspring=offspring,
         search=(search := FakeSearch(dreams)),
+        seeing=Eyes(),
     )
     scene = Scene(wall, await wall.start(), themes, dreams, feed, drawer, offspring, search)
     try:

@@ -119,6 +119,9 @@ class FakeLibrary:
     async def make_thumbnail(self, sha256: str, side: int = 384) -> Path:
         return self.root / f"{sha256}.webp"
 
+    async def read(self, sha256: str) -> bytes:
+        return self.path(sha256).read_bytes()
+
     def keep_file(self, name: str, media_type: str, data: bytes) -> File:
         sha256 = hashlib.sha256(data).hexdigest()
         (self.root / sha256).write_bytes(data)
@@ -356,6 +359,9 @@ class FakeDreams:
             and (dream.ended_ms or 0) >= since_ms
         ]
         return sorted(found, key=lambda dream: dream.id, reverse=True)[:limit]
+
+    async def together(self, ask_id: str) -> list[Dream]:
+        return [dream for dream in self.dreams.values() if dream.ask_id == ask_id]
 
     async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]:
         ancestors: list[Dream] = []

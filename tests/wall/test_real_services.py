@@ -31,6 +31,7 @@ async def wall_on(parts: Services, port: int = 0) -> AsyncIterator[ClientSession
         drawer=parts.drawer,
         offspring=parts.offspring,
         search=parts.search,
+        seeing=parts.seeing,
     )
     url = await wall.start()
     try:
