@@ -90,7 +90,7 @@ def test_the_full_published_shape_equals_taming() -> None:
     picture = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         expected, found = theirs.codes_of(picture), ours.encode(picture)
-        assert len(expected.flatten(2).unique(dim=2)[0, 0]) > 1, "not one code for everything"
+        assert float(expected[0, 0].std()) > 0, "not one code for everything"
         assert tiny.difference(found, expected) < 1e-4
         assert tiny.difference(ours.decode(found), theirs.decoded(expected)) < 1e-4
 
