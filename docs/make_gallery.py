@@ -75,7 +75,7 @@ class Drawn:
 _COMPOSED: tuple[tuple[str, Setting], ...] = (("panorama", True), ("cutouts", 16))
 SHEETS = (
     Sheet("vqgan", "vqgan-clip", "VQGAN"),
-    Sheet("fourier", "fourier-clip", "Fourier"),
+    Sheet("fourier", "fourier-clip", "Fourier", steps=40),
     Sheet("siren", "siren-clip", "SIREN (Deep Daze)"),
     Sheet("strokes", "strokes-clip", "Strokes (CLIPDraw)"),
     Sheet(
