@@ -223,6 +223,7 @@ class Asking:
             negative=_text(form, "negative") or None,
             strength=_number(form, "strength"),
             init=await _upload(form, "init"),
+            mask=await _upload(form, "mask"),
             pictures=tuple(filter(None, [await _upload(form, "picture")])),
             settings=_settings(form, choices.options),
             count=(_whole(form, "count") or 1) if batch is None else batch,

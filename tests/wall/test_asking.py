@@ -57,13 +57,14 @@ async def test_every_choice_arrives(scene: Scene, visitor: ClientSession) -> Non
     for name, value in choices.items():
         form.add_field(name, value)
     form.add_field("init", b"a picture", filename="start.png", content_type="image/png")
+    form.add_field("mask", b"a mask", filename="mask.png", content_type="image/png")
     await post(visitor, "/s/planets/dreams", form)
     [request] = scene.dreams.requests
     assert (request.engine, request.model) == ("clip", "fourier")
     assert (request.width, request.height) == (192, 128)
     assert (request.steps, request.seed, request.count) == (30, 0, 3)
     assert (request.guidance, request.strength, request.negative) == (4.5, 0.4, "text")
-    assert request.init == b"a picture"
+    assert (request.init, request.mask) == (b"a picture", b"a mask")
     assert request.settings == {
         "cutouts": 32,
         "learning_rate": 0.1,

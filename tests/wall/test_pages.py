@@ -270,3 +270,15 @@ async def test_a_taken_port_is_told_in_a_sentence(scene: Scene) -> None:
         await scene.make(WallSettings(host="192.0.2.7", port=0)).start()
     with pytest.raises(ConfigError, match=r"wall\.mode"):
         await scene.make(WallSettings(mode="off", port=0)).start()
+
+
+async def test_a_mask_is_asked_for_where_the_painter_takes_one(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    field = '<input type="file" name="mask"'
+    assert field not in await read(visitor, "/s/planets/choices")
+    scene.drawer.engines = tuple(
+        msgspec.structs.replace(engine, takes_init=True, takes_mask=True)
+        for engine in scene.drawer.engines
+    )
+    assert field in await read(visitor, "/s/planets/choices")
