@@ -36,9 +36,11 @@ class Limits:
         if own + count > per_person:
             have = "one dream" if own == 1 else f"{own} dreams"
             where = " in the background" if background else ""
+            left = per_person - own
+            room = f", so that {left} more can be asked for, not {count}" if left > 0 else ""
             raise LimitError(
-                f"You have {have} waiting{where}, and {per_person} is the most at once. Wait for "
-                "one to finish, or cancel one."
+                f"You have {have} waiting{where}, and {per_person} is the most at once{room}. "
+                "Wait for one to finish, or cancel one."
                 if own
                 else f"{count} dreams at once are more than the {per_person} that a person "
                 f"may have waiting{where}. Ask for fewer."

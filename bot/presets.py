@@ -100,7 +100,11 @@ def _named(name: str, engines: Sequence[EngineInfo]) -> Preset:
     raise InvalidRequestError(
         "preset",
         f"There is no preset “{shorten(clean(name), 40)}”.{suggestion} "
-        f"There are: {', '.join(offered) or 'none'}.",
+        + (
+            f"There are: {', '.join(offered)}."
+            if offered
+            else "The engines here have none; leave it out."
+        ),
     )
 
 
