@@ -404,7 +404,28 @@ async def test_older_pictures_come_as_one_scrolls(scene: Scene, people: list[Vis
     await expect(page.locator("#finished .older")).to_have_count(0)
 
 
-@pytest.mark.parametrize("path", ["/s/planets", "/s/planets/watch", "/d/d0001", "/s/linked", "/"])
+async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visitor]) -> None:
+    fox, owl = await scene.draw("a fox"), await scene.draw("an owl")
+    page = await people[1].open()
+    await expect(page.locator("#finished .tile")).to_have_count(2)
+    field = page.get_by_role("searchbox", name="Search this stream")
+    await field.press_sequentially("red fox", delay=30)
+    await expect(page.locator("#found .tile")).to_have_count(2)
+    await expect(page.locator("#finished")).to_be_hidden()
+    assert scene.search.looked_for[-1] == "red fox" and len(scene.search.looked_for) < 7
+    await scene.dreams.delete(fox.id, Actor(fox.person))
+    await expect(page.locator("#found .tile")).to_have_count(1)
+    await field.fill("")
+    await expect(page.locator("#finished .tile")).to_be_visible()
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": b"pixels"}
+    await page.get_by_label("By a picture").set_input_files(file)  # type: ignore[arg-type]
+    await expect(page.locator("#found .tile")).to_have_attribute("href", f"/d/{owl.id}")
+    assert scene.search.looked_for[-1] == b"pixels"
+
+
+@pytest.mark.parametrize(
+    "path", ["/s/planets", "/s/planets/watch", "/d/d0001", "/s/linked", "/", "/themes"]
+)
 async def test_nothing_is_wider_than_a_phone(
     scene: Scene, people: list[Visitor], path: str
 ) -> None:

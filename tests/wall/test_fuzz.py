@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.model import DreamState
-from tests.bot.drawer import Services, services
+from tests.bot.drawer import Services, services, until
+from tests.bot.test_seeing import Colours
 from tests.wall.test_real_services import ask, wall_on
 
 REQUESTS = 400
@@ -21,7 +22,10 @@ GETS = (
     "/s/open?remix=X",
     "/s/open/more?before=X",
     "/s/open/choices?engine=X&option.rate=X&steps=X",
+    "/s/open/search?q=X",
+    "/s/X/theme.toml",
     "/d/X",
+    "/d/X/like",
     "/d/X/preview.webp?v=X",
     "/i/X.png?d={id}",
     "/i/{sha256}.png?d=X",
@@ -31,6 +35,8 @@ GETS = (
 POSTS = (
     "/s/open/dreams",
     "/s/X/dreams",
+    "/s/open/search",
+    "/themes",
     "/d/{id}/redo",
     "/d/{id}/upscale",
     "/d/X/cancel",
@@ -133,6 +139,10 @@ async def drawn(parts: Services) -> dict[str, str]:
 async def test_no_request_finds_an_error_of_ours(tmp_path: Path, seed: int) -> None:
     dice = Dice(seed)
     async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        parts.drawer.perceptors = ("colours",)
+        parts.drawer.embed = Colours().embed  # type: ignore[method-assign]
+        await parts.looker.start()
+        await until(lambda: parts.looker.complete)
         await ask(visitor, "a fox")
         names = await drawn(parts)
         async with visitor.get("/healthz") as response:
