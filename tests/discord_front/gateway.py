@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,8 @@ class Line:
         """Send a payload as one binary frame that ends in a sync flush."""
         if not self.socket.closed:
             data = self._deflate.compress(json.dumps(payload).encode())
-            await self.socket.send_bytes(data + self._deflate.flush(zlib.Z_SYNC_FLUSH))
+            with suppress(ConnectionError):  # the bot was killed, which nobody has noticed yet
+                await self.socket.send_bytes(data + self._deflate.flush(zlib.Z_SYNC_FLUSH))
 
     def abort(self) -> None:
         """Cut it, as a bad network does: without a closing frame."""
