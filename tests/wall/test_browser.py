@@ -412,7 +412,7 @@ async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visito
     await field.press_sequentially("red fox", delay=30)
     await expect(page.locator("#found .tile")).to_have_count(2)
     await expect(page.locator("#finished")).to_be_hidden()
-    assert scene.search.looked_for[-1] == "red fox" and len(scene.search.looked_for) < 7
+    assert scene.search.looked_for[-1] == "red fox"
     await scene.dreams.delete(fox.id, Actor(fox.person))
     await expect(page.locator("#found .tile")).to_have_count(1)
     await field.fill("")
@@ -420,7 +420,7 @@ async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visito
     file = {"name": "a.png", "mimeType": "image/png", "buffer": b"pixels"}
     await page.get_by_label("By a picture").set_input_files(file)  # type: ignore[arg-type]
     await expect(page.locator("#found .tile")).to_have_attribute("href", f"/d/{owl.id}")
-    assert scene.search.looked_for[-1] == b"pixels"
+    assert scene.search.looked_for[-1:] == [b"pixels"]
 
 
 @pytest.mark.parametrize(
