@@ -133,9 +133,7 @@ class GuidedUNet(nn.Module):
 
     def forward(self, pictures: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise in pictures [n, 3, h, w] at times [n], and the variances' places."""
-        embedding = self.time_embed(
-            time_embedding(times, self.config.channels).to(pictures.dtype)
-        )
+        embedding = self.time_embed(time_embedding(times, self.config.channels).to(pictures.dtype))
         h = pictures
         skips = []
         for block in self.input_blocks:
