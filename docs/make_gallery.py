@@ -166,7 +166,7 @@ def write_sheet(drawn: Sequence[Drawn], sheet: Sheet, path: Path) -> None:
         x = 8 + index % sheet.columns * (width + 8)
         y = 8 + index // sheet.columns * (height + LINE)
         whole.paste(one.picture, (x, y))
-        pen.text((x, y + height + 3), f"{one.first:.2f} → {one.last:.2f}", "black", font)
+        pen.text((x, y + height + 3), f"{one.first:.2f} > {one.last:.2f}", "black", font)
     for quality in (85, 70, 50):
         whole.save(path, "WEBP", quality=quality, method=6)
         if path.stat().st_size <= MAX_BYTES:
