@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from bot.help import pages
 from bot.model import Dream, Person, Relation, Shape
 from bot.rights import Actor
 from bot.sizes import shaped
+from bot.store import deliveries
 from generation.protocol import Recipe
 from tests.bot.drawer import FOURIER, png, request, until
 from tests.discord_front.world import World, text_of, world
@@ -191,6 +193,12 @@ async def test_drawing_once_more(tmp_path: Path) -> None:
 async def test_a_dream_is_found_by_its_message(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         dream_id, card = await there.ask(seed=7)
+        # The message is there a moment before it is written down which one it is.
+        for _ in range(1000):
+            (row,) = await deliveries.of_dream(there.parts.store, dream_id)
+            if row.message_id is not None:
+                break
+            await asyncio.sleep(0.01)
         link = f"https://discord.com/channels/{there.env.guild.id}/{there.channel.id}/{card.id}"
         assert "Seed: 7" in await said(there.bob, there, "recipe", dream=f" <{link}> ")
         assert "a red fox" in await said(there.bob, there, "show", dream=link)
