@@ -25,9 +25,10 @@ _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
 
 # The same rule as the engines' own (`generation.prompts`), which a test compares. Everything in
 # it is bounded or followed by something else: no prompt makes it try again and again.
-_NUMBER = r"\s*([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?)\s*"
+_DIGITS = "[0-9]{1,30}"
+_NUMBER = rf"\s*([+-]?(?:{_DIGITS}(?:\.[0-9]{{0,30}})?|\.{_DIGITS})(?:[eE][+-]?[0-9]{{1,3}})?)\s*"
 _PROTECTED = re.compile(r"\\([\\|:])")
-_WEIGHT = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$", re.ASCII)
+_WEIGHT = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$")
 
 
 def choose(text: str, seed: int, palettes: Mapping[str, Sequence[str]] = PALETTES) -> str:

@@ -21,8 +21,9 @@ MAX_WEIGHT = 100.0
 NO_STOP = -math.inf
 
 # Colons that end a text, followed by finite decimal numbers, at the very end of a part.
-_NUMBER = r"\s*([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?)\s*"
-_TAIL = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$", re.ASCII)
+_DIGITS = "[0-9]{1,30}"
+_NUMBER = rf"\s*([+-]?(?:{_DIGITS}(?:\.[0-9]{{0,30}})?|\.{_DIGITS})(?:[eE][+-]?[0-9]{{1,3}})?)\s*"
+_TAIL = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$")
 _SPECIAL = re.compile(r"[\\|:]")
 _BESIDE = re.compile(r"(?<=\s)/(?=\s)")
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.model import Theme
@@ -130,6 +130,7 @@ weights = st.text(st.sampled_from("::::1209.+-eE\\ \u0662\u2003"), max_size=14)
 
 
 @given(st.text(st.sampled_from("ab\\: "), max_size=6), weights)
+@example(":0\u2003", ":0")
 def test_weights_are_what_the_engines_take_for_them(words: str, weight: str) -> None:
     """Both sides read them by rules of their own, since the bot does not import the engines'."""
     typed = f"a{words}{weight}"
