@@ -186,7 +186,11 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
     except (aiohttp.ClientError, discord.DiscordServerError, discord.NotFound) as error:
         log.info("An answer did not arrive: %s", error)
         await tell(interaction, "Discord did not take the answer. Try again.")
-    except Exception:
+    except Exception as error:
+        if isinstance(error, discord.HTTPException) and error.code == _ACKNOWLEDGED:
+            # The library tried again what had arrived; only Discord's word of it was lost.
+            log.info("It was answered before: %s", error)
+            return
         log.exception("An interaction failed: %s", interaction.data)
         await tell(interaction, "Something went wrong here, and has been written down.")
 

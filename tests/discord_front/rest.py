@@ -195,7 +195,7 @@ class Rest:
     def _post(self, channel_id: int, body: Json, files: dict[int, tuple[str, bytes]]) -> Json:
         self._may(channel_id, SEND | (ATTACH if files else 0))
         nonce = (channel_id, str(body.get("nonce")))
-        if body.get("enforce_nonce") and nonce in self.nonces:
+        if body.get("enforce_nonce") and self.nonces.get(nonce) in self.messages:
             return self.messages[self.nonces[nonce]]
         if not (body.get("content") or body.get("components") or body.get("embeds") or files):
             raise Refused(400, 50006, "Cannot send an empty message")

@@ -115,7 +115,8 @@ def test_buttons_are_those_that_the_engines_can_do() -> None:
     tool = actions_for(dream(), can=frozenset(), steerable=False, worded=False)
     assert tool == [Action.FAVOURITE, Action.DELETE]
     every = actions_for(dream(), can=frozenset(Relation), steerable=False, worded=True)
-    assert set(every) == set(Action) - {Action.STEER, Action.CANCEL, Action.SURELY}
+    of_several = {Action.RANK, Action.RANK_BY}
+    assert set(every) == set(Action) - {Action.STEER, Action.CANCEL, Action.SURELY} - of_several
     waiting = dream(DreamState.WAITING)
     assert actions_for(waiting, steerable=False, worded=True) == [Action.CANCEL]
 

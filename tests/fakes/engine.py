@@ -79,7 +79,7 @@ class FakeEyes:
     def look(
         self, name: str, pictures: Sequence[Image.Image], texts: Sequence[str]
     ) -> tuple[list[bytes], list[bytes]]:
-        """Return unit vectors [3]; ``stuck`` never ends, any other name is unknown."""
+        """Return unit vectors [3]; ``stuck`` never ends, an odd name is unknown, a word breaks."""
         self.asked.append((name, len(pictures), len(texts)))
         if name == "stuck":
             time.sleep(1e6)
@@ -87,6 +87,8 @@ class FakeEyes:
             raise OutOfMemoryError("the model does not fit")
         if name not in self.names:
             raise EngineError(f"There is no CLIP model called “{name}” on this machine.")
+        if "a mistake" in texts:
+            raise ValueError("a mistake")
         colours = [picture.resize((1, 1)).getpixel((0, 0)) for picture in pictures]
         wanted = [_colour_of(text) for text in texts]
         return [_unit(colour) for colour in colours], [_unit(colour) for colour in wanted]

@@ -50,7 +50,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence() -> None:
     unknown = Embed(id="e", perceptor="nope", texts=("#000000",))
     assert "nope" in looking.answer(eyes, unknown).reason
     assert looking.answer(eyes, Embed(id="e", perceptor="oom")).reason == looking.NO_ROOM
-    wrong = Embed(id="e", perceptor="colours", texts=("no colour",))
+    wrong = Embed(id="e", perceptor="colours", texts=("a mistake",))
     assert looking.answer(eyes, wrong).reason == looking.BROKEN
     assert eyes.rests == 3
 
