@@ -25,7 +25,7 @@ from bot.delivery.followups import FollowUps
 from bot.delivery.galleries import PageButton
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
-from bot.delivery.interactions import PERMISSIONS, TooLateError, tell
+from bot.delivery.interactions import ACKNOWLEDGED, PERMISSIONS, TooLateError, tell
 from bot.delivery.picking import PickedButton, PickedMenu
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
@@ -173,6 +173,8 @@ def _is_ours(record: logging.LogRecord) -> bool:
     """Leave out proposals that came too late: the library logs them as mistakes."""
     error = record.exc_info[1] if record.exc_info else None
     late = isinstance(error, (discord.NotFound, discord.DiscordServerError, *UNREACHABLE))
+    if isinstance(error, discord.HTTPException):  # or tried again by the library after it arrived
+        late = late or error.code == ACKNOWLEDGED
     return not (late and "autocomplete" in str(record.msg))
 
 

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 ACKNOWLEDGE_S = 2.5
 ATTEMPT_S = 0.7
 RETRY_S = 0.1
-_ACKNOWLEDGED = 40060
+ACKNOWLEDGED = 40060
+"""What Discord says to an answer that is not the first."""
 PERMISSIONS = discord.Permissions(
     view_channel=True,
     send_messages=True,
@@ -160,7 +161,7 @@ async def _defer(interaction: Interaction, *, in_place: bool) -> None:
                     await interaction.response.defer(ephemeral=True, thinking=True)
             return
         except discord.HTTPException as error:
-            if tried and error.code == _ACKNOWLEDGED:  # an attempt whose answer did not come
+            if tried and error.code == ACKNOWLEDGED:  # an attempt whose answer did not come
                 kinds = discord.InteractionResponseType
                 interaction.response._response_type = (
                     kinds.deferred_message_update if in_place else kinds.deferred_channel_message
@@ -187,7 +188,7 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
         log.info("An answer did not arrive: %s", error)
         await tell(interaction, "Discord did not take the answer. Try again.")
     except Exception as error:
-        if isinstance(error, discord.HTTPException) and error.code == _ACKNOWLEDGED:
+        if isinstance(error, discord.HTTPException) and error.code == ACKNOWLEDGED:
             # The library tried again what had arrived; only Discord's word of it was lost.
             log.info("It was answered before: %s", error)
             return
