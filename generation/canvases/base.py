@@ -175,9 +175,21 @@ class Canvas(Protocol):
 
 
 class CanvasDefaults:
-    """What most canvases have no use for."""
+    """What most canvases have no use for, or do alike."""
 
     any_size = False
+
+    def pull(
+        self,
+        parameters: Mapping[str, Tensor],
+        pictures: Tensor,
+        anchor: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Return the mean squared difference of each picture from the one it started from."""
+        return (pictures - anchor["picture"]).square().flatten(1).mean(dim=1)
+
+    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
+        """Leave them: whatever they are is a picture."""
 
     def tiled(self, tiling: str) -> Self:
         """Draw as ever."""

@@ -81,18 +81,6 @@ class DVAECanvas(CanvasDefaults):
             pictures = self._model.decode(chosen.argmax(dim=1), logits)
         return clamp_with_grad(pictures, 0, 1)
 
-    def pull(
-        self,
-        parameters: Mapping[str, Tensor],
-        pictures: Tensor,
-        anchor: Mapping[str, Tensor],
-    ) -> Tensor:
-        """Return the mean squared difference of each picture from the one it started from."""
-        return (pictures - anchor["picture"]).square().flatten(1).mean(dim=1)
-
-    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
-        """Leave them: all logits say something."""
-
     def predict_bytes(
         self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
     ) -> int:

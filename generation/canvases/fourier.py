@@ -88,18 +88,6 @@ class FourierCanvas(CanvasDefaults):
         plain = plain * contrast[:, None, None, None]
         return torch.einsum("ij,rjhw->rihw", self._colours, plain).sigmoid()
 
-    def pull(
-        self,
-        parameters: Mapping[str, Tensor],
-        pictures: Tensor,
-        anchor: Mapping[str, Tensor],
-    ) -> Tensor:
-        """Return the mean squared difference of each picture from the one it started from."""
-        return (pictures - anchor["picture"]).square().flatten(1).mean(dim=1)
-
-    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
-        """Leave them: every spectrum is a picture."""
-
     def predict_bytes(
         self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
     ) -> int:

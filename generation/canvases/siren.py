@@ -104,18 +104,6 @@ class SirenCanvas(CanvasDefaults):
         pictures = colours.transpose(1, 2).reshape(len(colours), 3, height, width)
         return clamp_with_grad((pictures + 1) / 2, 0, 1)
 
-    def pull(
-        self,
-        parameters: Mapping[str, Tensor],
-        pictures: Tensor,
-        anchor: Mapping[str, Tensor],
-    ) -> Tensor:
-        """Return the mean squared difference of each picture from the one it started from."""
-        return (pictures - anchor["picture"]).square().flatten(1).mean(dim=1)
-
-    def clamp(self, parameters: Mapping[str, Tensor]) -> None:
-        """Leave them: every network is a picture."""
-
     def predict_bytes(
         self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
     ) -> int:
