@@ -20,7 +20,8 @@ Five kinds:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,31 @@ class Streams:
         geometry = torch.Generator().manual_seed(seed)
         noise = torch.Generator(device).manual_seed(seed ^ 0x6E6F697365)
         return cls(geometry, noise)
+
+    def state(self) -> tuple[Tensor, Tensor]:
+        """Return the states of both, as tensors on the CPU."""
+        return self.geometry.get_state(), self.noise.get_state()
+
+    def restore(self, geometry: Tensor, noise: Tensor) -> None:
+        """Let chance fall as it did after `state`.
+
+        Raises:
+            RuntimeError: these are no states of random streams.
+        """
+        self.geometry.set_state(geometry)
+        self.noise.set_state(noise)
+
+
+@contextmanager
+def chance_taken_back(streams: Sequence[Streams]) -> Iterator[None]:
+    """Where what is done within fails, let chance fall again as it would have."""
+    before = [each.state() for each in streams]
+    try:
+        yield
+    except BaseException:
+        for each, state in zip(streams, before, strict=True):
+            each.restore(*state)
+        raise
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class ClipRun(Run):
 
 def state_of(run: ClipRun) -> Tensors:
     """Return all tensors that decide a run's further steps, by flat names."""
-    geometry, noise = random_state(run)
+    geometry, noise = run.streams.state()
     groups = {
         "parameters": run.start.parameters,
         "constants": run.start.constants,
@@ -84,20 +84,9 @@ def resume(run: ClipRun, saved: Tensors) -> None:
     run.exp_avg, run.exp_avg_sq = _part(state, "exp_avg"), _part(state, "exp_avg_sq")
     run.average = _part(state, "average")
     try:
-        set_random_state(run, (saved["random.geometry"], saved["random.noise"]))
+        run.streams.restore(saved["random.geometry"], saved["random.noise"])
     except RuntimeError as error:
         raise BadCheckpointError("The saved state of this dream is damaged.") from error
-
-
-def random_state(run: ClipRun) -> tuple[Tensor, Tensor]:
-    """Return the states of both random streams."""
-    return run.streams.geometry.get_state(), run.streams.noise.get_state()
-
-
-def set_random_state(run: ClipRun, state: tuple[Tensor, Tensor]) -> None:
-    """Let chance fall as it did after `random_state`."""
-    run.streams.geometry.set_state(state[0])
-    run.streams.noise.set_state(state[1])
 
 
 def zeros(tensors: Tensors) -> Tensors:

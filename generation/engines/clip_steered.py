@@ -23,7 +23,7 @@ from torch import Tensor
 from generation.canvases.adam import adam_step
 from generation.canvases.base import Canvas, Start, Tensors
 from generation.canvases.clouds import clouds
-from generation.clip.cutouts import Streams
+from generation.clip.cutouts import Streams, chance_taken_back
 from generation.clip.perceptor import Perceptor
 from generation.engine import BatchKey, EngineError, Eyes
 from generation.engines.checkpointing import identity, pack, saved_step, unpack
@@ -34,10 +34,8 @@ from generation.engines.clip_prompts import embed_glide, embed_pictures, embed_p
 from generation.engines.clip_run import (
     Aim,
     ClipRun,
-    random_state,
     resume,
     row_of,
-    set_random_state,
     stack,
     state_of,
     zeros,
@@ -266,14 +264,8 @@ class ClipSteeredEngine:
     # --- one step --------------------------------------------------------------------------
 
     def _advance(self, runs: Sequence[ClipRun]) -> None:
-        before = [random_state(run) for run in runs]
-        try:
+        with chance_taken_back([run.streams for run in runs]):  # whoever catches it tries again
             self._iterate(runs)
-        except BaseException:
-            # Whoever catches this may try again; chance must then fall as it would have.
-            for run, state in zip(runs, before, strict=True):
-                set_random_state(run, state)
-            raise
         for run in runs:
             if run.error is None:
                 self._fit_to_schedule(run)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from generation.clip.cutouts import Streams, cut, plan
+from generation.clip.cutouts import Streams, chance_taken_back, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.targets import Glide, Target, stack_targets, targets_at
@@ -250,15 +250,8 @@ class GuidedDiffusionEngine:
     # --- one step --------------------------------------------------------------------------
 
     def _advance(self, runs: Sequence[GuidedRun]) -> None:
-        before = [_random_state(run) for run in runs]
-        try:
+        with chance_taken_back([run.streams for run in runs]):  # whoever catches it tries again
             self._denoise(runs)
-        except BaseException:
-            # Whoever catches this may try again; chance must then fall as it would have.
-            for run, (geometry, noise) in zip(runs, before, strict=True):
-                run.streams.geometry.set_state(geometry)
-                run.streams.noise.set_state(noise)
-            raise
         for run in runs:
             if run.error is None and run.step >= run.recipe.last_step:
                 judge = self._loaded(run)[1]
@@ -360,8 +353,7 @@ class GuidedDiffusionEngine:
         tensors, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, run.recipe))
         saved = restore(tensors, _state(run))
         run.x, run.picture = saved["x"], saved["picture"]
-        run.streams.geometry.set_state(saved["geometry"].cpu())
-        run.streams.noise.set_state(saved["noise"].cpu())
+        run.streams.restore(saved["geometry"].cpu(), saved["noise"].cpu())
         run.step = saved_step(fields)
 
 
@@ -400,9 +392,5 @@ def _model_key(recipe: Recipe, settings: Mapping[str, Setting]) -> str:
 
 
 def _state(run: GuidedRun) -> dict[str, Tensor]:
-    geometry, noise = _random_state(run)
+    geometry, noise = run.streams.state()
     return {"x": run.x, "picture": run.picture, "geometry": geometry, "noise": noise}
-
-
-def _random_state(run: GuidedRun) -> tuple[Tensor, Tensor]:
-    return run.streams.geometry.get_state(), run.streams.noise.get_state()
