@@ -1,4 +1,4 @@
-"""Asking for dreams, watching them, changing their course: the one door both fronts use.
+"""Asking for dreams and changing their course: the one door both fronts use.
 
 What is asked is checked (`bot.requests`), accepted in one transaction together with the stream's
 events, and from then on in the care of `bot.unfinished`, whatever dies. This module knows neither
@@ -19,19 +19,18 @@ from bot.acceptance import Acceptance, Also, Order
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
-from bot.errors import GoneError, InvalidRequestError, NotFoundError, SchedulerError
+from bot.dream_reader import DreamReader
+from bot.errors import GoneError, InvalidRequestError, SchedulerError
 from bot.feed import Feed
-from bot.ids import is_id
 from bot.inits import DrawnFrom, Inits, StartGoneError
 from bot.library import Library
 from bot.limits import Limits
-from bot.model import Dream, DreamRequest, Live, Person, Relation, Theme
+from bot.model import Dream, DreamRequest, Person, Relation, Theme
 from bot.prompts import expand
 from bot.removal import Removal
 from bot.rights import Actor, check_may_change, check_may_see
 from bot.side_tasks import SideTasks
 from bot.store import Store
-from bot.store import dreams as rows
 from bot.themes import Themes
 from bot.unfinished import RETRY_DELAYS_S, Unfinished
 from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
@@ -40,12 +39,10 @@ Recipes = Callable[[Dream, Theme, Sequence[EngineInfo]], list[Recipe]]
 """What is to become of a dream, in its theme, with the engines that there are."""
 
 FIRST_UP_S = 20.0
-MAX_PAGE = 200
-LONGEST_WAIT_MS = 7 * 24 * 3600 * 1000
 STOP_S = 5.0
 
 
-class Dreams:
+class Dreams(DreamReader):
     """The dreams there are. Is a `DrawingListener`: hand it to the drawer."""
 
     def __init__(
@@ -62,7 +59,6 @@ class Dreams:
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
         checkpoints: Checkpoints | None = None,
     ) -> None:
-        self._store = store
         self._library = library
         self._themes = themes
         self._drawer = drawer
@@ -70,8 +66,9 @@ class Dreams:
         self._first_up_s = first_up_s
         self._disk = DiskWatch(library.probe, disk_delay_s)
         checkpoints = checkpoints or Checkpoints(library.root / CHECKPOINTS)
-        self._unfinished = Unfinished(
-            store, library, feed, drawer, self._disk, checkpoints, retry_delays_s
+        super().__init__(
+            store,
+            Unfinished(store, library, feed, drawer, self._disk, checkpoints, retry_delays_s),
         )
         self._acceptance = Acceptance(store, self._limits)
         self._inits = Inits(store, library, self._disk)
@@ -293,105 +290,6 @@ class Dreams:
             raise
         self._unfinished.add(dreams, order.theme, order.note)
         return dreams
-
-    # --- looking -----------------------------------------------------------------------------
-
-    async def get(self, dream_id: str) -> Dream:
-        """Return a dream as it is at this moment; one that was deleted as its tombstone.
-
-        Raises:
-            NotFoundError: there is none with this id.
-        """
-        dream = await rows.by_id(self._store, dream_id) if is_id(dream_id) else None
-        if dream is None:
-            raise NotFoundError("There is no such dream.")
-        return self._unfinished.present(dream)
-
-    async def existing(self, dream_id: str) -> Dream:
-        """Return a dream that has not been deleted, as it is at this moment.
-
-        Raises:
-            NotFoundError: there is none with this id; a GoneError where it was deleted.
-        """
-        dream = await self.get(dream_id)
-        if dream.deleted_ms is not None:
-            raise GoneError
-        return dream
-
-    async def recent(
-        self, theme_id: int | None, *, before: str | None = None, limit: int = 48
-    ) -> list[Dream]:
-        """Return dreams that may be shown anywhere and have their picture, newest first.
-
-        `before` is an id to go on from.
-        """
-        return await rows.finished(self._store, theme_id, before, max(1, min(limit, MAX_PAGE)))
-
-    async def unfinished(self, theme_id: int | None) -> list[Dream]:
-        """Return the dreams that are waiting or being drawn, oldest first."""
-        found = await rows.unfinished(self._store, theme_id)
-        return [self._unfinished.present(dream) for dream in found]
-
-    async def failures(
-        self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
-    ) -> list[Dream]:
-        """Return a person's dreams that failed since a time, newest first.
-
-        Without those that were tried again, or had waited for longer than a week.
-        """
-        return await rows.failed(
-            self._store,
-            theme_id,
-            person_id,
-            asked_ms=since_ms - LONGEST_WAIT_MS,
-            ended_ms=since_ms,
-            limit=max(1, min(limit, MAX_PAGE)),
-        )
-
-    async def together(self, ask_id: str) -> list[Dream]:
-        """Return the dreams that were asked for together."""
-        found = await rows.by_ask(self._store, ask_id)
-        return [self._unfinished.present(dream) for dream in found]
-
-    async def lineage(self, dream_id: str) -> tuple[list[Dream], list[Dream]]:
-        """Return a dream's ancestors, nearest first, and its children, oldest first.
-
-        Raises:
-            NotFoundError: there is no such dream.
-        """
-        await self.get(dream_id)
-        ancestors = await rows.ancestors(self._store, dream_id)
-        children = await rows.children(self._store, dream_id)
-        return (
-            [self._unfinished.present(dream) for dream in ancestors],
-            [self._unfinished.present(dream) for dream in children],
-        )
-
-    def live(self, dream_id: str) -> Live | None:
-        """Return how an unfinished dream stands, None for any other."""
-        active = self._unfinished.get(dream_id)
-        return None if active is None else active.live
-
-    def preview(self, dream_id: str) -> tuple[int, bytes] | None:
-        """Return an unfinished dream's newest preview: its version and a WebP picture."""
-        active = self._unfinished.get(dream_id)
-        if active is None or active.preview is None:
-            return None
-        return active.live.preview_version, active.preview
-
-    async def wait(self, dream_id: str) -> Dream:
-        """Return a dream once it is over.
-
-        Raises:
-            NotFoundError: there is no such dream.
-        """
-        while not (dream := await self.get(dream_id)).state.final:
-            active = self._unfinished.get(dream_id)
-            if active is None:  # it is being accepted, or ended, at this very moment
-                await asyncio.sleep(0.05)
-            else:
-                await active.ended.wait()
-        return dream
 
     # --- changing ----------------------------------------------------------------------------
 
