@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from bot.errors import DreamstreamError
-from bot.model import EventKind, Live, StreamEvent
+from bot.model import ENDINGS, Live, StreamEvent
 from bot.store import Store, events
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 MAX_BEHIND = 1000
 _PAGE = 200
 _RETRY_S = 1.0
-_ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
 
 
 class Feed:
@@ -130,7 +129,7 @@ class Feed:
                     self._spread(live)
 
     def _spread(self, update: StreamEvent | Live) -> None:
-        if isinstance(update, StreamEvent) and update.kind in _ENDINGS and update.dream_id:
+        if isinstance(update, StreamEvent) and update.kind in ENDINGS and update.dream_id:
             self._held.pop(update.dream_id, None)
         for listener in self._listeners:
             if listener.theme_id in (None, update.theme_id):
@@ -158,7 +157,7 @@ class _Listener:
             self._live.clear()
         else:
             self._events.append(update)
-            if update.kind in _ENDINGS and update.dream_id:
+            if update.kind in ENDINGS and update.dream_id:
                 self._live.pop(update.dream_id, None)
         self._ready.set()
 

@@ -22,13 +22,12 @@ from tqdm import tqdm
 from bot.app import Services, services
 from bot.config import Config
 from bot.errors import DiskError, InvalidRequestError, RequestError
-from bot.model import Dream, DreamRequest, DreamState, EventKind, Live, Person, StreamEvent
+from bot.model import ENDINGS, Dream, DreamRequest, DreamState, Live, Person, StreamEvent
 from bot.recipes import read_recipe
 from bot.sizes import parse_size
 from bot.themes import DEFAULT_SLUG
 from generation.protocol import Recipe, Setting
 
-_ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -85,7 +84,7 @@ async def _watch(parts: Services, dreams: Sequence[Dream]) -> None:
 
 
 def _note(event: StreamEvent, over: set[str]) -> None:
-    if event.dream_id is not None and event.kind in _ENDINGS:
+    if event.dream_id is not None and event.kind in ENDINGS:
         over.add(event.dream_id)
 
 

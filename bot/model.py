@@ -213,6 +213,9 @@ class EventKind(StrEnum):
     DELETED = "deleted"
 
 
+ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
+
+
 class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the append-only log. Ids rise without end; readers resume after one."""
 

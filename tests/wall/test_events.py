@@ -12,7 +12,7 @@ from aiohttp import ClientResponse, ClientSession
 from bot.errors import StoreError
 from bot.model import Dream, DreamState, EventKind, Live, StreamEvent, Visibility
 from bot.rights import Actor
-from bot.wall import WallSettings, events
+from bot.wall import WallSettings, connection, events
 from tests.wall.conftest import Scene, eventually
 
 WAIT_S = 10
@@ -240,7 +240,7 @@ async def test_a_listener_that_fell_behind_is_let_go(scene: Scene, visitor: Clie
 async def test_one_who_does_not_read_is_let_go(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "SLOW_S", 0.2)
+    monkeypatch.setattr(connection, "SLOW_S", 0.2)
     assert scene.url.host is not None
     assert scene.url.port is not None
     # Small buffers at this end, and nobody reads them.

@@ -12,8 +12,9 @@ import pytest
 from aiohttp import ClientSession
 
 from bot.model import DreamRequest, Live
-from bot.wall import events, forming
+from bot.wall import forming
 from bot.wall.rendering import Renderer
+from bot.wall.slices import Slices
 from tests.wall.conftest import ADA, Scene, eventually
 from tests.wall.test_events import Reader, until_listening, watching
 
@@ -85,7 +86,7 @@ async def test_a_standing_is_rendered_once_for_all_and_only_where_it_is_shown(
 
 
 async def test_those_who_share_a_pace_share_each_slice() -> None:
-    pace = events._Pace()
+    slices = Slices()
     in_a_row: list[int] = [0]
 
     def busy() -> None:
@@ -93,7 +94,7 @@ async def test_those_who_share_a_pace_share_each_slice() -> None:
 
     async def work() -> None:
         for _ in range(20):
-            await pace.rest()
+            await slices.rest()
             in_a_row[-1] += 1
             busy()
 

@@ -1,0 +1,60 @@
+"""One browser that takes a stream's events (server-sent events)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from bot.wall.guests import guest_of
+
+SLOW_S = 10.0
+
+
+def message(name: str, data: str, event_id: int | None = None) -> bytes:
+    """Return an event; the browser remembers its id, if it has one."""
+    lines = [f"id: {event_id}"] if event_id is not None else []
+    lines.append(f"event: {name}")
+    lines.extend(f"data: {line}" for line in data.splitlines() if line.strip())
+    if not lines[-1].startswith("data:"):
+        # Without data a browser would not take notice of the id.
+        lines.append("data: ")
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+class Connection:
+    """One browser's side."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
+        self.only = request.query.get("dream")
+        self.person_id = guest_of(request).person.id
+        # Whether the page was there before, or has not room for all: it may lack cards.
+        self.again = "Last-Event-ID" in request.headers or "again" in request.query
+
+    @property
+    def gone(self) -> bool:
+        """Whether the browser has hung up."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
+    async def send(self, data: bytes) -> None:
+        """Write; one who has not read for `SLOW_S` is let go (`ConnectionResetError`)."""
+        try:
+            async with asyncio.timeout(SLOW_S):
+                await self._response.write(data)
+        except TimeoutError:
+            transport = self._request.transport
+            if transport is not None:
+                transport.abort()
+            raise ConnectionResetError("the browser does not read") from None
+
+
+def last_seen(request: web.Request) -> int | None:
+    """Return the id of the last entry the browser has; its own word goes before the page's."""
+    for text in (request.headers.get("Last-Event-ID"), request.query.get("after")):
+        # Longer than any id; SQLite's integers have 63 bits.
+        if text and text.isascii() and text.isdigit() and len(text) <= 18:
+            return int(text)
+    return None
