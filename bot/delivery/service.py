@@ -14,24 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-import msgspec
-
-from bot.delivery.card import Face
-from bot.delivery.faces import Faces, Room
+from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
 from bot.delivery.lane import Lane
+from bot.delivery.open_cards import Card, OpenCards
 from bot.delivery.pace import Urgency
-from bot.delivery.pictures import REQUEST_LIMIT_BYTES
+from bot.delivery.repaints import Repaints
 from bot.delivery.sender import NeverError, Sender, TooLargeError, TryLaterError
+from bot.delivery.showing import Showing
 from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.ids import now_ms
-from bot.model import DreamState, EventKind, Live, StreamEvent
+from bot.model import ENDINGS, DreamState, EventKind, Live, StreamEvent
 from bot.store import deliveries, facts
 from bot.store import dreams as rows
 from bot.store.deliveries import DeliveryRow, DeliveryState
@@ -45,27 +42,7 @@ FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
 MAX_OUTAGE_DELAY_S = 15.0
 PATIENCE_MS = 24 * 3600 * 1000
-_MAX_AT_ONCE = 16
-_MAX_REPAINTED = 256
-_MIN_ROOM_BYTES = 4 * 1024
 DELETED = "Its dreams were deleted."
-_ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
-
-
-@dataclass
-class _Card:
-    """A row that is open.
-
-    `failing_ms` is since when it cannot be shown, if it cannot. `room_bytes` is what a file may
-    have, where that is less than usual.
-    """
-
-    row: DeliveryRow
-    unfinished: set[str] = field(default_factory=set)
-    looks: object = None
-    failures: int = 0
-    failing_ms: int | None = None
-    room_bytes: int | None = None
 
 
 class Delivery:
@@ -73,15 +50,11 @@ class Delivery:
 
     def __init__(self, front: Front, sender: Sender, faces: Faces, follow_ups: FollowUps) -> None:
         self._front = front
-        self._sender = sender
-        self._faces = faces
         self._follow_ups = follow_ups
-        self._cards: dict[int, _Card] = {}
-        self._of_dream: dict[str, set[int]] = {}
+        self._cards = OpenCards()
+        self._showing = Showing(sender, faces)
+        self._repaints = Repaints(self._showing, self._cards)
         self._lanes: dict[int, Lane] = {}
-        self._again: dict[int, DeliveryRow] = {}  # to be shown once more
-        self._repainted: OrderedDict[int, Lane] = OrderedDict()
-        self._at_once = asyncio.Semaphore(_MAX_AT_ONCE)
         self._closing = 0
         self._position = 0
         self._wishes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
@@ -131,10 +104,10 @@ class Delivery:
 
     def hurry(self, guild_id: int | None = None) -> None:
         """Try again at once what could not be shown, in one guild or in all."""
-        for key, card in self._cards.items():
+        for card in self._cards:
             if card.failures and guild_id in (None, card.row.guild_id):
                 card.failures = 0
-                self._lane(card.row.channel_id).hurry(key)
+                self._lane(card.row.channel_id).hurry(card.row.id)
 
     @property
     def unsettled(self) -> int:
@@ -162,12 +135,12 @@ class Delivery:
             return
         if event.kind is EventKind.ASKED:
             self._follow_ups.accepted(event.dream_id)
-            if event.dream_id not in self._of_dream:
+            if not self._cards.of_dream(event.dream_id):
                 for row in await deliveries.open_rows(self._front.store, event.dream_id):
                     await self._take(row)
         elif event.kind is EventKind.DELETED:
             await self._deleted(event.dream_id)
-        elif event.kind in _ENDINGS:
+        elif event.kind in ENDINGS:
             self._ended(event.dream_id)
         else:
             self._want(event.dream_id, Urgency.FORMING)
@@ -188,27 +161,22 @@ class Delivery:
         self._want(live.dream_id, Urgency.FORMING if forming else Urgency.WAITING)
 
     def _ended(self, dream_id: str) -> None:
-        for key in self._of_dream.get(dream_id, ()):
-            card = self._cards[key]
+        for card in self._cards.of_dream(dream_id):
             card.unfinished.discard(dream_id)
             self._want_card(card, Urgency.FORMING if card.unfinished else Urgency.END)
         self._follow_ups.want(dream_id, Urgency.END)
 
     def _want(self, dream_id: str, urgency: Urgency) -> None:
         self._follow_ups.want(dream_id, urgency)
-        for key in self._of_dream.get(dream_id, ()):
-            self._want_card(self._cards[key], urgency)
+        for card in self._cards.of_dream(dream_id):
+            self._want_card(card, urgency)
 
-    def _want_card(self, card: _Card, urgency: Urgency) -> None:
-        posted = card.row.message_id is not None
-        self._lane(card.row.channel_id).want(card.row.id, urgency, posted=posted)
+    def _want_card(self, card: Card, urgency: Urgency) -> None:
+        self._lane(card.row.channel_id).want(card.row.id, urgency, posted=card.posted)
 
     async def _take(self, row: DeliveryRow) -> None:
         """Take up an open row, or dreams that have come onto one that was taken before."""
-        card = self._cards.setdefault(row.id, _Card(row))
-        if len(row.dream_ids) > len(card.row.dream_ids):
-            card.row = msgspec.structs.replace(card.row, dream_ids=row.dream_ids)
-        self._hold(card)
+        card = self._cards.hold(row)
         dreams = await rows.by_ids(self._front.store, card.row.dream_ids)
         card.unfinished = {dream.id for dream in dreams if not dream.state.final}
         self._want_card(card, Urgency.NEW if card.unfinished else Urgency.END)
@@ -232,19 +200,17 @@ class Delivery:
     async def _refresh(self, dream_id: str) -> None:
         for row in await deliveries.of_dream(self._front.store, dream_id):
             if row.message_id is not None and row.id not in self._cards:
-                self._again[row.id] = row
-                self._lane(row.channel_id).want(row.id, Urgency.WAITING, posted=True)
+                self._repaints.want(self._lane(row.channel_id), row)
 
     # --- showing it --------------------------------------------------------------------------
 
     async def _show(self, lane: Lane, key: int) -> None:
         """Show a card as it is now. Whatever goes wrong holds up no other card."""
-        again = self._again.pop(key, None)
-        if key not in self._cards:
-            if again is not None:
-                await self._repaint(lane, again)
+        card = self._cards.get(key)
+        if card is None:
+            await self._repaints.show(lane, key)
             return
-        card = self._cards[key]
+        self._repaints.forget(key)
         try:
             await self._attempt(lane, card)
         except TooLargeError:
@@ -257,15 +223,14 @@ class Delivery:
             log.exception("The card of dream %s cannot be shown", card.row.dream_id)
             self._try_later(lane, card, MAX_DELAY_S)
 
-    async def _attempt(self, lane: Lane, card: _Card) -> None:
-        face = await self._faces.of(card.row.dream_id, card.row.dream_ids, self._room(card))
+    async def _attempt(self, lane: Lane, card: Card) -> None:
         try:
-            await self._bring(lane, card, face)
+            face = await self._showing.bring(lane, card)
         except NeverError as error:
             await self._give_up(card, str(error))
             return
         except TryLaterError as error:
-            lane.tried(posted=card.row.message_id is not None)
+            lane.tried(posted=card.posted)
             card.failing_ms = card.failing_ms or now_ms()
             if now_ms() - card.failing_ms <= PATIENCE_MS:
                 raise
@@ -277,78 +242,19 @@ class Delivery:
             there = len(face.shown)
             await self._close(card, DeliveryState.SETTLED, shown=face.state, there=there)
 
-    async def _bring(self, lane: Lane, card: _Card, face: Face | None) -> None:
-        """Have the card's message show a face, or be gone where there is none."""
-        posted = card.row.message_id is not None
-        if face is None:
-            async with self._at_once:
-                await self._sender.take_away(card.row)
-        elif face.looks != card.looks:
-            try:
-                async with self._at_once:
-                    row = await self._sender.show(card.row, face)
-            except TooLargeError as error:
-                self._step_down(card, face, error)
-                raise
-            # More dreams may have come onto the card meanwhile.
-            dream_ids = max(row.dream_ids, card.row.dream_ids, key=len)
-            card.row = msgspec.structs.replace(row, dream_ids=dream_ids)
-            card.looks, card.failures, card.failing_ms = face.looks, 0, None
-        else:
-            return
-        lane.sent(card.row.id, posted=posted)
-
-    async def _repaint(self, lane: Lane, row: DeliveryRow) -> None:
-        """Show once more what was shown; where that fails, what is there is as good."""
-        try:
-            room = Room(self._sender.limit_bytes(row.guild_id))
-            face = await self._faces.of(row.dream_id, row.dream_ids, room)
-            if face is not None:
-                async with self._at_once:
-                    await self._sender.repaint(row, face)
-        except (NeverError, TryLaterError, TooLargeError, DreamstreamError) as error:
-            log.info("The card of dream %s stays as it is: %s", row.dream_id, error)
-        except Exception:  # a mistake of ours
-            log.exception("The card of dream %s stays as it is", row.dream_id)
-        # The lane remembers when, so that the next time is not too soon; but not of all for ever.
-        lane.sent(row.id, posted=True)
-        self._repainted[row.id] = lane
-        self._repainted.move_to_end(row.id)
-        if len(self._repainted) > _MAX_REPAINTED:
-            key, its_lane = self._repainted.popitem(last=False)
-            if key not in self._cards:
-                its_lane.drop(key)
-
-    def _room(self, card: _Card) -> Room:
-        file_bytes = self._sender.limit_bytes(card.row.guild_id)
-        if card.room_bytes is None:
-            return Room(file_bytes)
-        return Room(min(file_bytes, card.room_bytes), REQUEST_LIMIT_BYTES)
-
-    def _step_down(self, card: _Card, face: Face, error: TooLargeError) -> None:
-        """Allow less than what was just refused; nothing, where little was too much.
-
-        Raises:
-            TryLaterError: nothing was uploaded, so that it cannot have been too much.
-        """
-        if face.largest_bytes == 0:
-            raise TryLaterError(str(error), outage=False) from error
-        smaller_bytes = face.largest_bytes // 2
-        card.room_bytes = smaller_bytes if smaller_bytes >= _MIN_ROOM_BYTES else 0
-
-    def _try_later(self, lane: Lane, card: _Card, longest_s: float) -> None:
+    def _try_later(self, lane: Lane, card: Card, longest_s: float) -> None:
         delay_s = min(longest_s, FIRST_DELAY_S * 2 ** min(card.failures, 10))
         card.failures += 1
-        urgency = Urgency.NEW if card.row.message_id is None else Urgency.FORMING
+        urgency = Urgency.FORMING if card.posted else Urgency.NEW
         lane.later(card.row.id, urgency, delay_s)
 
-    async def _give_up(self, card: _Card, reason: str) -> None:
+    async def _give_up(self, card: Card, reason: str) -> None:
         log.warning("Dream %s will not be shown in Discord: %s", card.row.dream_id, reason)
         await self._close(card, DeliveryState.GIVEN_UP, reason=reason)
 
     async def _close(
         self,
-        card: _Card,
+        card: Card,
         state: DeliveryState,
         *,
         shown: str = "",
@@ -360,7 +266,7 @@ class Delivery:
         The card is let go of before: what happens to its dreams meanwhile takes the row up anew.
         """
         row = card.row
-        self._let_go(card)
+        self._cards.let_go(card)
         self._closing += 1
         try:
             async with self._front.store.write() as connection:
@@ -369,7 +275,7 @@ class Delivery:
                 )
                 await facts.put(connection, POSITION, str(self._position))
         except BaseException:
-            self._hold(self._cards.setdefault(row.id, card))
+            self._cards.put_back(card)
             raise
         finally:
             self._closing -= 1
@@ -379,15 +285,3 @@ class Delivery:
                 await self._take(row)
         if row.id not in self._cards:
             self._lane(row.channel_id).drop(row.id)
-
-    def _hold(self, card: _Card) -> None:
-        for dream_id in card.row.dream_ids:
-            self._of_dream.setdefault(dream_id, set()).add(card.row.id)
-
-    def _let_go(self, card: _Card) -> None:
-        self._cards.pop(card.row.id, None)
-        for dream_id in card.row.dream_ids:
-            keys = self._of_dream.get(dream_id, set())
-            keys.discard(card.row.id)
-            if not keys:
-                self._of_dream.pop(dream_id, None)

@@ -219,7 +219,7 @@ async def test_a_final_picture_waits_for_discord(tmp_path: Path, status: int) ->
 async def test_a_picture_that_is_too_large_is_stepped_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.delivery.service._MIN_ROOM_BYTES", 64)
+    monkeypatch.setattr("bot.delivery.showing._MIN_ROOM_BYTES", 64)
     async with world(tmp_path) as there:
         dream_id, _ = await there.ask()
         there.env.inject_error(

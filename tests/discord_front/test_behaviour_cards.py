@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bot.delivery.faces import Faces, Room
+from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.ids import now_ms
 from bot.limits import Limits
@@ -311,11 +312,10 @@ async def test_a_grid_that_may_have_been_sent_is_found_and_not_sent_again(
 
 async def restarted(there: World) -> None:
     """Have a delivery over the same rows take up what an earlier one left."""
-    old = there.client.delivery
-    there.client.delivery = Delivery(
-        old._front, old._sender, there.client.faces, there.client.follow_ups
-    )
-    await there.client.delivery.start()
+    client = there.client
+    sender = DiscordSender(client, there.parts.store)
+    client.delivery = Delivery(client.front, sender, client.faces, client.follow_ups)
+    await client.delivery.start()
 
 
 @pytest.mark.parametrize("label", ["Another seed", "Variations", "Remix", "Animate", "♥", "Delete"])
