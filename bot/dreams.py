@@ -28,6 +28,7 @@ from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Person, Relation, Theme
 from bot.prompts import expand
 from bot.removal import Removal
+from bot.reports import Reports
 from bot.rights import Actor, check_may_change, check_may_see
 from bot.side_tasks import SideTasks
 from bot.store import Store
@@ -70,6 +71,7 @@ class Dreams(DreamReader):
             store,
             Unfinished(store, library, feed, drawer, self._disk, checkpoints, retry_delays_s),
         )
+        self._reports = Reports(self._unfinished)
         self._acceptance = Acceptance(store, self._limits)
         self._inits = Inits(store, library, self._disk)
         self._removal = Removal(store, library)
@@ -383,7 +385,7 @@ class Dreams(DreamReader):
         if check is not None:
             check(expanded, theme)
         if not await self._tasks.finish(
-            self._unfinished.steer(
+            self._unfinished.steering.ask(
                 active, requests.check_person(actor.person), expanded, glide_steps
             )
         ):
@@ -403,11 +405,11 @@ class Dreams(DreamReader):
             # Whoever waits for the first start need not wait any longer for the sentence.
             self._known.set()
             self._known.clear()
-        await self._unfinished.on_down(suspects, reason, outside)
+        await self._reports.on_down(suspects, reason, outside)
 
     async def on_message(self, message: ToBot) -> None:
         """Note what the scheduler process says of a dream."""
-        await self._unfinished.on_message(message)
+        await self._reports.on_message(message)
 
     def _themes_changed(self) -> None:
         self._tasks.spawn(self._weigh())

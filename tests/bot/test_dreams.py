@@ -21,8 +21,8 @@ from bot.model import DreamState, EventKind, Live, Person, Relation, StreamEvent
 from bot.recipes import read_document
 from bot.requests import SEEDS
 from bot.rights import Actor
+from bot.steering import MAX_STEERS_WAITING
 from bot.store import steers
-from bot.unfinished import MAX_STEERS_WAITING
 from generation.protocol import (
     Cancelled,
     Checkpoint,
