@@ -1,0 +1,49 @@
+"""The benchmarks measure like with like, and run."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+
+from benchmarks import classic, step
+from generation.canvases.vqgan import VQGANCanvas
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def starter() -> tuple[object, object]:
+    return step.networks("starter", CPU)
+
+
+def test_the_classic_loop_draws_and_steers_as_ours_does(starter: tuple[object, object]) -> None:
+    vqgan, perceptor = starter
+    loop = classic.ClassicLoop(vqgan, perceptor, step.TEXT, side=64, cutouts=4, seed=3)  # type: ignore[arg-type]
+    z = loop._z.detach().clone()
+    ours = VQGANCanvas(vqgan, CPU).draw({"z": z}, {}, 64, 64)  # type: ignore[arg-type]
+    assert torch.allclose(loop._picture(), ours, atol=1e-5)
+    losses = [loop.step() for _ in range(6)]
+    assert min(losses[3:]) < losses[0]
+    assert not torch.equal(loop._z.detach(), z)
+
+
+def test_resampling_keeps_a_flat_picture_flat() -> None:
+    flat = torch.full((1, 3, 90, 90), 0.25)
+    for size in (40, 90, 128):
+        assert torch.allclose(
+            classic.resample(flat, size), torch.tensor(0.25).expand(1, 3, size, size)
+        )
+
+
+def test_a_step_is_measured_against_the_classic_loop() -> None:
+    arguments = argparse.Namespace(
+        device="cpu", networks="starter", side=32, cutouts=2, runs=[1, 2], warmup=0, turns=1
+    )
+    found = step.measure(arguments)
+    ratios = found["ratio_to_classic"]
+    assert isinstance(ratios, dict)
+    assert set(ratios) == {"classic", "ours, 1 together", "ours, 2 together"}
+    assert ratios["classic"] == 1
+    assert all(ratio > 0 for ratio in ratios.values())
