@@ -22,7 +22,7 @@ from bot.delivery import forms, ranking, sources
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
-from bot.delivery.galleries import PageButton
+from bot.delivery.galleries import LookMenu, PageButton
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
 from bot.delivery.interactions import ACKNOWLEDGED, PERMISSIONS, TooLateError, tell
@@ -107,7 +107,7 @@ class Client(commands.AutoShardedBot):
             await self.load_extension(name)
         await self.tree.set_translator(Translations())
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
-        self.add_dynamic_items(PickedMenu, PickedButton)
+        self.add_dynamic_items(LookMenu, PickedMenu, PickedButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
 

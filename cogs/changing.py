@@ -115,5 +115,5 @@ async def _named_or_last(interaction: Interaction, dream: str | None) -> Dream:
     person_id = actor_of(interaction).person.id
     own = [one for one in await dreams.unfinished(None) if one.person.id == person_id]
     if not own:
-        raise NotFoundError("You have no dream that is not over.")
+        raise NotFoundError("You have no dream that waits or forms.")
     return own[-1]

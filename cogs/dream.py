@@ -21,6 +21,7 @@ from bot.delivery.interactions import (
     tell,
     theme_of,
 )
+from bot.errors import InvalidRequestError
 from bot.model import DreamRequest, Person, Relation, Shape
 from bot.options import parse_settings
 from bot.sizes import parse_size
@@ -43,6 +44,10 @@ _WORDS = {
     "negative": "What not to draw",
     "options": "The engine's own settings, such as cutouts=16, tiled=true",
 }
+_NO_INIT = (
+    "The strength says how far a dream may leave the picture it starts from. Give that picture "
+    "too, as init, or leave the strength out."
+)
 
 
 class DreamCog(commands.Cog):
@@ -212,16 +217,29 @@ def _request(
         prompt=with_style(prompt, style or ""),
         width=width,
         height=height,
-        shape=None if shape is None else Shape(shape),
+        shape=_shape(shape),
         settings=parse_settings(options or ""),
         **rest,
     )
+
+
+def _shape(name: str | None) -> Shape | None:
+    """Return a shape by its name; Discord does not hold every client to the choices."""
+    if name is None:
+        return None
+    try:
+        return Shape(name.strip().lower())
+    except ValueError:
+        shapes = ", ".join(Shape)
+        raise InvalidRequestError("shape", f"The shape is one of {shapes}.") from None
 
 
 async def _ask(
     interaction: Interaction, request: DreamRequest, **uploads: discord.Attachment | None
 ) -> None:
     """Ask for what was typed, with the pictures that came along, and say what comes of it."""
+    if request.strength is not None and uploads.get("init") is None:
+        raise InvalidRequestError("strength", _NO_INIT)
     front = front_of(interaction)
     exploring = request.relation is Relation.EXPLORE
     words = "\n".join(part for part in (request.prompt, request.negative) if part)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import discord
 from discord import ui
 
-from bot.delivery import words
+from bot.delivery import looking, words
 from bot.delivery.interactions import (
     Interaction,
     TooLateError,
@@ -23,9 +23,11 @@ from bot.delivery.interactions import (
 )
 from bot.errors import DreamstreamError
 from bot.front import Front
+from bot.ids import is_id
 from bot.library import Library
 from bot.model import Dream, Theme
 from bot.store import galleries
+from bot.text import shorten
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,46 @@ class PageButton(
             log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
+class LookMenu(ui.DynamicItem[ui.Select[Any]], template=r"gallery:look"):
+    """Leads from a page to one of its dreams, with that one's buttons."""
+
+    def __init__(self, numbered: Sequence[tuple[int, Dream]] = ()) -> None:
+        options = [
+            discord.SelectOption(
+                label=f"Picture {number}",
+                value=dream.id,
+                description=shorten(dream.prompt, 100) or None,
+            )
+            for number, dream in numbered
+        ]
+        super().__init__(
+            ui.Select(
+                custom_id="gallery:look",
+                placeholder="Look closer at one of these …",
+                options=options,
+            )
+        )
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the menu that was used."""
+        return cls()
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Show the dream that was chosen."""
+        data: Any = interaction.data or {}
+        chosen = [value for value in map(str, data.get("values", ())) if is_id(value)]
+        if not chosen:
+            return
+        try:
+            async with acknowledged(interaction):
+                await looking.show(interaction, chosen[0])
+        except TooLateError:
+            log.info("A choice could not be acknowledged; nothing was done")
+
+
 async def _find(interaction: Interaction, kind: Kind, theme: Theme, skip: int) -> list[Dream]:
     """Return a page of dreams and one more, if there is one."""
     front = front_of(interaction)
@@ -157,6 +199,7 @@ def _view(
         pictures,
         lines or [_EMPTY[kind] if not skip else "There are no more."],
         buttons,
+        first=skip + 1,
     )
 
 
@@ -166,8 +209,13 @@ def page(
     pictures: Sequence[Picture],
     lines: Sequence[str],
     buttons: Sequence[PageButton] = (),
+    *,
+    first: int = 1,
 ) -> ui.LayoutView:
-    """Return a page of pictures with its lines below; without pictures only the lines."""
+    """Return a page of pictures with its lines below; without pictures only the lines.
+
+    `first` is the number of the first picture.
+    """
     view = ui.LayoutView(timeout=None)
     box: ui.Container[ui.LayoutView] = ui.Container(
         accent_colour=discord.Colour.from_str(theme.colour)
@@ -186,6 +234,9 @@ def page(
             )
         )
     box.add_item(ui.TextDisplay("\n".join(lines)))
+    if pictures:
+        dreams = [dream for dream, _ in pictures]
+        box.add_item(ui.ActionRow(LookMenu(list(enumerate(dreams, first)))))
     if buttons:
         box.add_item(ui.ActionRow(*buttons))
     view.stop()  # its buttons' ids say all; the library need not remember it

@@ -33,9 +33,11 @@ from bot.delivery.interactions import (
 )
 from bot.delivery.looking import dreams_of_card, show, visible_dreams
 from bot.delivery.sheets import sheet
+from bot.delivery.words import MAX_ALT
 from bot.errors import DreamstreamError, InvalidRequestError
 from bot.ids import is_id
 from bot.model import Dream, Relation
+from bot.text import shorten
 
 log = logging.getLogger(__name__)
 
@@ -185,8 +187,16 @@ async def _show_picked(
         interaction,
         f"You picked {listed}." if len(numbered) > 1 else f"You picked number {listed}.",
         view=view,
-        attachments=[discord.File(io.BytesIO(paper), "picked.webp")],
+        attachments=[
+            discord.File(io.BytesIO(paper), "picked.webp", description=_alt_text(numbered))
+        ],
     )
+
+
+def _alt_text(numbered: Sequence[tuple[int, Dream]]) -> str:
+    listed = ", ".join(str(number) for number, _ in numbered)
+    words = "; ".join(dict.fromkeys(dream.prompt for _, dream in numbered))
+    return shorten(f"Pictures {listed}, small and numbered, from the words: {words}", MAX_ALT)
 
 
 def view_of(interaction: Interaction, numbered: Sequence[tuple[int, Dream]]) -> ui.View:

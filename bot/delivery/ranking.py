@@ -87,5 +87,8 @@ async def tell_order(interaction: Interaction, card_id: str, text: str = "") -> 
     view = picking.view_of(interaction, sorted(best, key=lambda one: one[0]))
     view.add_item(controls.button(Action.RANK_BY, card_id, of_all=True))
     picture = await picking.small(interaction, ranked[0].dream, THUMBNAIL_PX)
-    files = [] if picture is None else [discord.File(io.BytesIO(picture), "best.webp")]
+    files = []
+    if picture is not None:
+        alt_text = words.alt_text(ranked[0].dream)
+        files = [discord.File(io.BytesIO(picture), "best.webp", description=alt_text)]
     await tell(interaction, "\n".join(lines), view=view, attachments=files)

@@ -74,6 +74,15 @@ def standing(dream: Dream, live: Live | None) -> str:
     return words
 
 
+def is_first_look(dream: Dream) -> bool:
+    """Say whether a dream is over before its last step, to be gone on with where it is liked."""
+    return dream.recipe.until_step is not None
+
+
+def _first_look(dream: Dream) -> str:
+    return f"first look, step {dream.recipe.last_step} of {dream.recipe.steps}"
+
+
 def place(number: int) -> str:
     """Say a place in the queue; 1 is next."""
     return "next in line" if number <= 1 else f"number {number} in line"
@@ -83,6 +92,8 @@ def state(dream: Dream, live: Live | None) -> str:
     """Say in a few words how one of several dreams stands."""
     match dream.state:
         case DreamState.DONE:
+            if is_first_look(dream):
+                return f"{_first_look(dream)} · seed {dream.recipe.seed}"
             return f"done · seed {dream.recipe.seed}"
         case DreamState.FAILED:
             return f"could not be drawn: {plain(dream.reason, 120)}".rstrip(": ")
@@ -140,7 +151,10 @@ def details(dream: Dream, theme_title: str) -> str:
     if dream.state is DreamState.DONE:
         parts.append(f"{recipe.engine} · {recipe.model}")
         parts.append(f"{recipe.width}×{recipe.height}")
-        parts.append(f"{recipe.last_step} step{'' if recipe.last_step == 1 else 's'}")
+        if is_first_look(dream):
+            parts.append(_first_look(dream))
+        else:
+            parts.append(f"{recipe.last_step} step{'' if recipe.last_step == 1 else 's'}")
         parts.append(f"seed {recipe.seed}")
         parts.append(f"`{dream.id}`")
     return " · ".join(parts)

@@ -68,7 +68,9 @@ async def test_what_is_picked_is_upscaled_on_one_card_and_liked(tmp_path: Path) 
         result = await there.bob.select(card, picked, custom_id=f"pick:pick:{ids[0]}:0")
         answer = result.response.message
         assert result.ephemeral and result.response.content == "You picked 2, 5, 12."
-        assert len(answer.attachments) == 1
+        assert [one.description for one in answer.attachments] == [
+            "Pictures 2, 5, 12, small and numbered, from the words: a fox"
+        ]
         # Fewer, from the answer's own menu; what is there then is what the buttons are about.
         result = await there.bob.select(answer, [ids[1], ids[11]], custom_id="picked")
         answer = result.response.message
@@ -141,7 +143,9 @@ async def test_a_card_is_ranked_by_its_words_and_by_others(tmp_path: Path) -> No
         said = result.response.content.splitlines()
         assert said[1:] == ["1. Picture 2 · 1.000", "2. Picture 1 · 0.000", "3. Picture 3 · 0.000"]
         answer = result.response.message
-        assert len(answer.attachments) == 1
+        assert [one.description for one in answer.attachments] == [
+            "A picture drawn from the words: lime"
+        ]
         form = await there.bob.click(answer, label="Rank by other words")
         result = await there.bob.submit_modal(form, {"words": "blue *moon*"})
         assert "1. Picture 3 · 1.000" in result.response.content

@@ -155,7 +155,7 @@ async def test_first_looks_are_chosen_from_and_go_on(tmp_path: Path) -> None:
         looks = await ordered(there, there.ann, count=4, until_step=10, engine="clip")
         for dream in looks[:3]:
             await there.parts.draw(dream.id)
-        await there.shows(0, "`3` done")
+        await there.shows(0, f"`3` first look, step 10 of {looks[2].recipe.steps} · seed")
         card = there.cards()[0]
         menus = menus_of(card)
         assert menus[f"pick:on:{looks[0].id}:0"] == [dream.id for dream in looks[:3]]

@@ -13,14 +13,16 @@ import msgspec
 import pytest
 
 from bot.delivery.galleries import PAGE
+from bot.errors import InvalidRequestError
 from bot.help import pages
 from bot.model import Dream, Person, Relation, Shape
 from bot.rights import Actor
 from bot.sizes import shaped
 from bot.store import deliveries
+from cogs.dream import _request
 from generation.protocol import Recipe
 from tests.bot.drawer import FOURIER, png, request, until
-from tests.discord_front.world import World, text_of, world
+from tests.discord_front.world import World, buttons_of, text_of, world
 
 
 def member(there: World, name: str, **granted: bool) -> Any:
@@ -84,10 +86,13 @@ async def test_dream_takes_all_that_decides_a_picture(tmp_path: Path) -> None:
             ({"options": "cutouts=1000"}, "from 1 to 128"),
             ({"mask": ("mask.png", png())}, "cannot redraw"),
             ({"init": ("fox.gif", b"GIF89a")}, "not a picture"),
+            ({"strength": 0.5}, "Give that picture too"),
         ):
             sentence = await said(there.ann, there, "dream", **({"prompt": "x"} | options))
             assert says in sentence, sentence
         assert len(await waiting(there)) == 1
+        with pytest.raises(InvalidRequestError, match="square, portrait"):
+            _request("x", None, "round", None, None)
 
 
 async def test_what_is_typed_is_completed(tmp_path: Path) -> None:
@@ -240,6 +245,12 @@ async def test_a_stream_shows_its_pictures(tmp_path: Path) -> None:
         turned = await there.ann.click(result.response, label="More")
         assert r"11\. **picture 2**" in text_of(turned.response.message)
         assert len(turned.response.message.attachments) == 3
+        # From a page one goes on to any of its pictures, and what can be done with it.
+        looked = await there.ann.select(
+            turned.response.message, [others[1].id], custom_id="gallery:look"
+        )
+        assert looked.ephemeral and "picture 1" in text_of(looked.response.message)
+        assert "Another seed" in buttons_of(looked.response.message)
         back = await there.ann.click(turned.response, label="Back")
         assert "fox" in text_of(back.response.message)
 
