@@ -18,7 +18,8 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms, ranking, sources
+from bot.delivery import forms, ranking, sources, words
+from bot.delivery.attempts import trace
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
@@ -88,6 +89,7 @@ class Client(commands.AutoShardedBot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_messages=None,
+            http_trace=trace(),
         )
         self.front = front
         self.faces = Faces(front)
@@ -185,7 +187,7 @@ async def _on_command_error(
     if isinstance(cause, TooLateError):
         log.info("A command could not be acknowledged in time; nothing was done")
     elif isinstance(cause, DreamstreamError):
-        await tell(interaction, str(cause))
+        await tell(interaction, words.sentence(cause))
     elif isinstance(cause, app_commands.CheckFailure):
         await tell(interaction, "You may not use this command here.")
     elif isinstance(cause, app_commands.TransformerError):

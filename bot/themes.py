@@ -72,6 +72,10 @@ class Themes:
             raise NotFoundError("There is no such stream.")
         return theme
 
+    async def is_by(self, theme: Theme, person: Person) -> bool:
+        """Say whether somebody has made a theme, or changed it."""
+        return await events.is_in_theme(self._store, theme.id, EventKind.THEME, person.id)
+
     async def ensure_default(self) -> Theme:
         """Return the theme that is always there; make it on the first start."""
         theme = await rows.by_slug(self._store, DEFAULT_SLUG)
@@ -97,7 +101,7 @@ class Themes:
                 await self._record(connection, theme, person, "created")
         except sqlite3.IntegrityError as error:
             raise InvalidRequestError(
-                "slug", f"There is a stream called “{theme.slug}” already. Choose another name."
+                "slug", f"There is a theme called “{theme.slug}” already. Choose another name."
             ) from error
         self._changed(theme)
         return theme
@@ -140,7 +144,7 @@ class Themes:
 
 def _found(theme: Theme | None, slug: str) -> Theme:
     if theme is None:
-        raise NotFoundError(f"There is no stream called “{shorten(clean(slug), 40)}”.")
+        raise NotFoundError(f"There is no theme called “{shorten(clean(slug), 40)}”.")
     return theme
 
 
@@ -170,7 +174,7 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
     if not _SLUG.fullmatch(theme.slug):
         raise InvalidRequestError(
             "slug",
-            "A stream's short name has 1 to 40 small letters, digits and hyphens, such as "
+            "A theme's short name has 1 to 40 small letters, digits and hyphens, such as "
             "“misty-castles”.",
         )
     if not visible(theme.title):

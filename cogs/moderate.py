@@ -32,7 +32,13 @@ _ACTS = {
     Act.CANCELLED: "ended a dream",
     Act.BLOCKED: "blocked",
     Act.UNBLOCKED: "unblocked",
-    Act.SETTINGS: "changed settings",
+    Act.SETTINGS: "changed settings:",
+}
+_SETTINGS = {
+    "allowed_role_ids": "who may ask",
+    "host_role_ids": "hosts",
+    "allowed_words": "exceptions",
+    "nsfw": "adult words",
 }
 
 
@@ -168,5 +174,8 @@ def _entry(entry: ModerationEntry) -> str:
     if entry.dream_id is not None:
         parts.append(f"`{entry.dream_id}`")
     if entry.act is Act.SETTINGS:
-        parts.append(", ".join(entry.detail.get("changed", ())))
+        changed = (str(name) for name in entry.detail.get("changed", ()))
+        parts.append(", ".join(_SETTINGS.get(name, name.replace("_", " ")) for name in changed))
+        where = "in the whole server" if entry.channel_id is None else f"in <#{entry.channel_id}>"
+        parts.append(where)
     return " ".join(parts)

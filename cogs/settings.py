@@ -71,7 +71,8 @@ class SettingsCog(
             guild_id, channel_id = channel_of(interaction)
             parent_id = getattr(interaction.channel, "parent_id", None)
             settings = front_of(interaction).settings
-            await tell(interaction, _told(settings.effective(guild_id, channel_id, parent_id)))
+            here = settings.effective(guild_id, channel_id, parent_id)
+            await tell(interaction, _told(here, guild_id))
 
     @app_commands.command(name="server", description="Change what holds in the whole server")
     @app_commands.describe(**_WORDS)
@@ -220,17 +221,19 @@ async def _change(interaction: Interaction, where: str, changes: dict[str, Any])
         await settings.change_channel(guild_id, channel_id, person, **changes)
     parent_id = getattr(interaction.channel, "parent_id", None)
     here = settings.effective(guild_id, channel_id, parent_id)
-    await tell(interaction, f"Changed. In this channel now:\n{_told(here)}")
+    await tell(interaction, f"Changed. In this channel now:\n{_told(here, guild_id)}")
 
 
-def _told(here: Effective) -> str:
+def _told(here: Effective, guild_id: int) -> str:
     """Tell what holds in a channel. Blocked words are only counted: others may look on."""
 
     def limit(count: int) -> str:
         return str(count) if count else "as the machine allows"
 
     def roles(role_ids: tuple[int, ...], nobody: str) -> str:
-        return ", ".join(f"<@&{role_id}>" for role_id in role_ids) or nobody
+        # The role that everybody has is called by its server's id, and is no mention.
+        named = ("everybody" if one == guild_id else f"<@&{one}>" for one in role_ids)
+        return ", ".join(named) or nobody
 
     adult = "in age-restricted channels" if here.nsfw is Nsfw.CHANNEL else "nowhere"
     lines = [

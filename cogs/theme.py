@@ -21,6 +21,7 @@ from bot.delivery.interactions import (
 )
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Theme, Visibility
+from bot.model_choice import choose_model
 from bot.sizes import parse_size
 from bot.text import shorten
 from cogs import choosing
@@ -133,6 +134,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 visibility=visibility,
             )  # fmt: skip
             person = person_of(interaction)
+            _check_engine(interaction, engine, model)
             theme = await front.themes.create(name, title, person=person, **details)
             await front.channels.bind(channel_id, guild_id, theme.slug)
             await tell(interaction, f"This channel now carries {_told(theme)}")
@@ -176,6 +178,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             if not details:
                 raise InvalidRequestError("theme", "Say what is to change: give an option.")
             slug = await front.channels.own_theme(channel_id, guild_id)
+            _check_engine(interaction, engine, model)
             theme = await front.themes.change(slug, person=person_of(interaction), **details)
             await tell(interaction, f"Changed. {_all_of(theme)}")
 
@@ -232,11 +235,17 @@ _CLEARED: dict[str, dict[str, Any]] = {
 
 
 async def _usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
-    """Return a theme that may be used in this channel: none that is private to others."""
-    found = await front_of(interaction).themes.get(slug.strip().lower())
-    if found.visibility is Visibility.PRIVATE and found.id != own.id:
-        raise NotFoundError("There is no such stream here.")
-    return found
+    """Return a theme that may be used in this channel: none that is private to others.
+
+    Whoever made a private one, or changed it where it hung, can hang it again.
+    """
+    themes = front_of(interaction).themes
+    found = await themes.get(slug.strip().lower())
+    if found.visibility is not Visibility.PRIVATE or found.id == own.id:
+        return found
+    if await themes.is_by(found, person_of(interaction)):
+        return found
+    raise NotFoundError("There is no such theme here.")
 
 
 def _given(*, size: str | None, **details: Any) -> dict[str, Any]:
@@ -247,6 +256,17 @@ def _given(*, size: str | None, **details: Any) -> dict[str, Any]:
         for name, value in (details | {"width": width, "height": height}).items()
         if value is not None
     }
+
+
+def _check_engine(interaction: Interaction, engine: str | None, model: str | None) -> None:
+    """Refuse what cannot draw here. One in a file is kept: it may come from another machine.
+
+    Raises:
+        InvalidRequestError: there is no such engine or model, or its weights are not here.
+    """
+    if engine or model:
+        engines = front_of(interaction).drawer.engines
+        choose_model(engines, engine, model, Theme(id=0, slug="", title=""))
 
 
 def _told(theme: Theme) -> str:

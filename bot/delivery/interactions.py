@@ -17,6 +17,8 @@ import aiosqlite
 import discord
 
 from bot.acceptance import Also
+from bot.delivery import words
+from bot.delivery.attempts import once
 from bot.delivery.followups import WORD, FollowUps
 from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
@@ -154,12 +156,15 @@ async def _defer(interaction: Interaction, *, in_place: bool) -> None:
     tried = False
     while True:
         try:
-            async with asyncio.timeout(ATTEMPT_S):
-                if in_place:
-                    await interaction.response.defer()
-                else:
-                    await interaction.response.defer(ephemeral=True, thinking=True)
+            with once():
+                async with asyncio.timeout(ATTEMPT_S):
+                    if in_place:
+                        await interaction.response.defer()
+                    else:
+                        await interaction.response.defer(ephemeral=True, thinking=True)
             return
+        except discord.RateLimited as error:
+            await asyncio.sleep(error.retry_after)  # past `ACKNOWLEDGE_S` it is too late anyway
         except discord.HTTPException as error:
             if tried and error.code == ACKNOWLEDGED:  # an attempt whose answer did not come
                 kinds = discord.InteractionResponseType
@@ -183,7 +188,7 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
     except TooLateError:
         raise
     except DreamstreamError as error:
-        await tell(interaction, str(error))
+        await tell(interaction, words.sentence(error))
     except (aiohttp.ClientError, discord.DiscordServerError, discord.NotFound) as error:
         log.info("An answer did not arrive: %s", error)
         await tell(interaction, "Discord did not take the answer. Try again.")

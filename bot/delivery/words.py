@@ -29,6 +29,11 @@ def plain(text: str, length: int) -> str:
     return shown
 
 
+def sentence(error: Exception) -> str:
+    """Return what an error says; it may repeat what somebody typed."""
+    return _escaped(str(error))
+
+
 def _escaped(text: str) -> str:
     return discord.utils.escape_mentions(discord.utils.escape_markdown(text))
 

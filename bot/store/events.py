@@ -17,6 +17,9 @@ _SELECT = """
 """
 AFTER = f"{_SELECT} WHERE event.id > ? ORDER BY event.id LIMIT ?"
 AFTER_IN_THEME = f"{_SELECT} WHERE event.theme_id = ? AND event.id > ? ORDER BY event.id LIMIT ?"
+BY_PERSON = """
+    SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = ? AND person_id = ? LIMIT 1
+"""
 LAST_ID = "SELECT coalesce(max(id), 0) AS id FROM stream_event"
 
 
@@ -54,6 +57,11 @@ async def after(
     else:
         rows = await store.read(AFTER_IN_THEME, (theme_id, event_id, limit))
     return [from_row(row) for row in rows]
+
+
+async def is_in_theme(store: Store, theme_id: int, kind: EventKind, person_id: str) -> bool:
+    """Say whether somebody has done something of a kind to a theme."""
+    return await store.read_one(BY_PERSON, (theme_id, kind, person_id)) is not None
 
 
 async def last_id(store: Store) -> int:

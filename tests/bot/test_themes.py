@@ -96,5 +96,5 @@ async def test_wrong_themes_are_refused(
         with pytest.raises(InvalidRequestError, match="title"):
             await s.themes.create("b", "\u200b")
         assert len(await s.themes.list()) == 1
-        with pytest.raises(NotFoundError, match="no stream called"):
+        with pytest.raises(NotFoundError, match="no theme called"):
             await s.themes.get(slug if slug != "open" else "closed")

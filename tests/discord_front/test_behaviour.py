@@ -92,6 +92,8 @@ async def test_a_wrong_value_gets_a_sentence(tmp_path: Path) -> None:
             ({"engine": "oil"}, "There is no engine"),
             ({"engine": "diffusion", "steps": 5000}, "steps"),
             ({"prompt": "|"}, "empty"),
+            # What was typed is repeated as it stands: it calls nobody, and is no markup.
+            ({"engine": "*oil* @everyone"}, "“\\*oil\\* @\u200beveryone”"),
         ):
             asked = {"prompt": "a fox"} | options
             result = await there.ann.slash(there.channel, "dream", **asked)

@@ -344,6 +344,9 @@ async def test_settings_bind_the_channel(tmp_path: Path) -> None:
         await said(admin, there, "settings role", role=painters, what="allowed_role_ids")
         assert "certain roles" in await said(there.ann, there, "dream", prompt="x")
         await said(admin, there, "settings role", role=painters, what="allowed_role_ids", may=False)
+        everybody = there.env.guild.default_role
+        told = await said(admin, there, "settings role", role=everybody, what="allowed_role_ids")
+        assert "By: everybody" in told
         await there.ask(prompt="an owl")
         assert "Say what is to change" in await said(admin, there, "settings server")
         known = {one.name: one for one in await there.client.tree.fetch_commands()}
@@ -378,6 +381,13 @@ async def test_moderators_keep_order(tmp_path: Path) -> None:
         ]
         known = {one.name: one for one in await there.client.tree.fetch_commands()}
         there.env.guild.set_command_permissions(known["moderate"], {there.ann: True})
+        # Settings are called as the commands call them.
+        guild_id, admin = there.env.guild.id, Person("discord:1", "admin")
+        await there.parts.settings.change_guild(guild_id, admin, nsfw="never", allowed_role_ids=())
+        await there.parts.settings.change_channel(guild_id, there.channel.id, admin, per_hour=3)
+        newest = (await said(mod, there, "moderate log")).splitlines()[:2]
+        assert newest[0].endswith(f"changed settings: per hour in <#{there.channel.id}>")
+        assert newest[1].endswith("settings: who may ask, adult words in the whole server")
         for command in ("moderate blocked", "moderate log"):
             assert "Only who may manage" in await said(there.ann, there, command)
         told = await said(there.ann, there, "moderate block", person=there.bob)

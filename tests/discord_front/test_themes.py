@@ -49,7 +49,7 @@ async def test_a_channels_theme_shapes_what_is_asked_there(tmp_path: Path) -> No
         result = await host.slash(there.channel, "theme new", name="castles", title="Again")
         assert "already" in result.response.content
         result = await host.slash(there.channel, "theme use", theme="absent")
-        assert "no stream" in result.response.content
+        assert "no theme" in result.response.content
 
 
 async def test_a_private_theme_is_not_hung_elsewhere(tmp_path: Path) -> None:
@@ -57,8 +57,28 @@ async def test_a_private_theme_is_not_hung_elsewhere(tmp_path: Path) -> None:
         host = host_of(there)
         await there.parts.themes.create("secret", "Secret", visibility="private")
         result = await host.slash(there.channel, "theme use", theme="secret")
-        assert "no such stream" in result.response.content
+        assert "no such theme" in result.response.content
         assert await host.autocomplete(there.channel, "theme use", "theme", "sec") == []
+        # Who made one can take it off and hang it again; another host cannot hang it elsewhere.
+        await host.slash(
+            there.channel, "theme new", name="ours", title="Ours", visibility="private"
+        )
+        await host.slash(there.channel, "theme off")
+        result = await host.slash(there.channel, "theme use", theme="ours")
+        assert "**Ours**" in result.response.content
+        other = there.env.guild.create_text_channel("other")
+        result = await host_of(there).slash(other, "theme use", theme="ours")
+        assert "no such theme" in result.response.content
+
+
+async def test_a_theme_is_not_given_what_cannot_draw(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        for command, more in (("theme new", {"name": "oils", "title": "Oils"}), ("theme edit", {})):
+            result = await host.slash(there.channel, command, engine="oil", **more)
+            assert "no engine" in result.response.content
+            await host.slash(there.channel, "theme new", name="inks", title="Inks", engine="clip")
+        assert [theme.slug for theme in await there.parts.themes.list()] == ["open", "inks"]
 
 
 async def test_who_does_not_manage_the_channel_may_not_choose(tmp_path: Path) -> None:
