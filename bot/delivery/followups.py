@@ -19,6 +19,7 @@ import aiosqlite
 import discord
 
 from bot.acceptance import Also
+from bot.delivery.attempts import once
 from bot.delivery.card import Face
 from bot.delivery.faces import Faces, Room
 from bot.delivery.lane import Lane
@@ -137,13 +138,17 @@ class FollowUps:
         if follow_up is None:
             return
         try:
-            if await self._bring(follow_up):
+            with once():
+                last = await self._bring(follow_up)
+            if last:
                 self._forget(key)
+        except discord.RateLimited as error:
+            self._later(key, follow_up, error.retry_after)
         except discord.HTTPException as error:
             self._refused(key, follow_up, error)
         except (DreamstreamError, *UNREACHABLE) as error:
             log.info("A follow-up cannot be shown yet: %s", error)
-            self._later(key, follow_up)
+            self._later(key, follow_up, RETRY_S)
         except Exception:  # a mistake of ours
             log.exception("A follow-up cannot be shown")
             self._forget(key)
@@ -191,11 +196,11 @@ class FollowUps:
         if error.status in _GONE:
             self._forget(key)
         else:
-            self._later(key, follow_up)
+            self._later(key, follow_up, RETRY_S)
 
-    def _later(self, key: int, follow_up: _FollowUp) -> None:
-        if time.monotonic() + RETRY_S < follow_up.until_s:
-            follow_up.lane.later(_KEY, Urgency.END, RETRY_S)
+    def _later(self, key: int, follow_up: _FollowUp, delay_s: float) -> None:
+        if time.monotonic() + delay_s < follow_up.until_s:
+            follow_up.lane.later(_KEY, Urgency.END, delay_s)
         else:
             self._forget(key)
 

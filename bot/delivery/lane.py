@@ -38,9 +38,9 @@ class Lane:
         """Note that a card has been sent."""
         self._pace.sent(key, self._clock(), posted=posted)
 
-    def tried(self, *, posted: bool) -> None:
-        """Note an attempt that failed."""
-        self._pace.tried(self._clock(), posted=posted)
+    def tried(self, key: int, *, posted: bool, closed_s: float = 0.0) -> None:
+        """Note an attempt that failed; Discord takes no other like it for `closed_s`."""
+        self._pace.tried(key, self._clock(), posted=posted, closed_s=closed_s)
 
     def later(self, key: int, urgency: Urgency, delay_s: float) -> None:
         """Have a card tried again."""

@@ -62,12 +62,17 @@ class _Window:
 
     def __init__(self) -> None:
         self._sent_s: deque[float] = deque(maxlen=BURST)
+        self._closed_s = _LONG_AGO  # Discord has said that it takes none before
 
     def add(self, now_s: float) -> None:
         self._sent_s.append(now_s)
 
+    def close(self, until_s: float) -> None:
+        self._closed_s = max(self._closed_s, until_s)
+
     def free_s(self) -> float:
-        return self._sent_s[0] + WINDOW_S if len(self._sent_s) == BURST else _LONG_AGO
+        full_s = self._sent_s[0] + WINDOW_S if len(self._sent_s) == BURST else _LONG_AGO
+        return max(full_s, self._closed_s)
 
 
 class Pace:
@@ -107,9 +112,16 @@ class Pace:
             self._cards[key].shown_s = now_s
             self._cards[key].posted = True
 
-    def tried(self, now_s: float, *, posted: bool) -> None:
-        """Note an attempt that failed: it counts for Discord's limits, too."""
-        (self._edits if posted else self._posts).add(now_s)
+    def tried(self, key: int, now_s: float, *, posted: bool, closed_s: float = 0.0) -> None:
+        """Note an attempt that failed: it counts for all limits, too.
+
+        `closed_s` is for how long Discord takes no new message, or no edit, of any card here.
+        """
+        window = self._edits if posted else self._posts
+        window.add(now_s)
+        window.close(now_s + closed_s)
+        if key in self._cards:
+            self._cards[key].shown_s = now_s
 
     def later(self, key: int, urgency: Urgency, now_s: float, delay_s: float) -> None:
         """Note that a card could not be sent, and when to try again."""

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import discord
 
+from bot.delivery.attempts import once
 from bot.delivery.card import Face
 from bot.delivery.controls import dream_of
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
@@ -37,10 +38,12 @@ class TryLaterError(Exception):
     """It cannot be shown at present; it may be later.
 
     `outage` says that it is Discord as a whole, which comes back sooner than a permission does.
+    `after_s` is when Discord takes such a request again, where it has said so.
     """
 
-    def __init__(self, reason: str, *, outage: bool) -> None:
+    def __init__(self, reason: str, *, outage: bool, after_s: float | None = None) -> None:
         self.outage = outage
+        self.after_s = after_s
         super().__init__(reason)
 
 
@@ -204,9 +207,12 @@ class DiscordSender:
 
 @contextmanager
 def _meanings() -> Iterator[None]:
-    """Raise what Discord's errors mean for a card."""
+    """Try each request once, and raise what Discord's errors mean for a card."""
     try:
-        yield
+        with once():
+            yield
+    except discord.RateLimited as error:
+        raise TryLaterError(str(error), outage=False, after_s=error.retry_after) from error
     except discord.HTTPException as error:
         raise _meaning(error) from error
     except UNREACHABLE as error:

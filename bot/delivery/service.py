@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 POSITION = "delivery.position"
 STOP_S = 5.0
 RETRY_S = 1.0
-FIRST_DELAY_S = 5.0
+FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 600.0
 MAX_OUTAGE_DELAY_S = 15.0
 PATIENCE_MS = 24 * 3600 * 1000
@@ -214,9 +214,13 @@ class Delivery:
         try:
             await self._attempt(lane, card)
         except TooLargeError:
+            lane.tried(key, posted=card.posted)
             lane.later(key, Urgency.END, 0.0)
         except (TryLaterError, DreamstreamError) as error:
             log.warning("The card of dream %s cannot be shown yet: %s", card.row.dream_id, error)
+            if isinstance(error, TryLaterError) and error.after_s is not None:
+                lane.later(key, Urgency.FORMING if card.posted else Urgency.NEW, error.after_s)
+                return
             outage = isinstance(error, TryLaterError) and error.outage
             self._try_later(lane, card, MAX_OUTAGE_DELAY_S if outage else MAX_DELAY_S)
         except Exception:  # a mistake of ours
@@ -230,7 +234,7 @@ class Delivery:
             await self._give_up(card, str(error))
             return
         except TryLaterError as error:
-            lane.tried(posted=card.posted)
+            lane.tried(card.row.id, posted=card.posted, closed_s=error.after_s or 0.0)
             card.failing_ms = card.failing_ms or now_ms()
             if now_ms() - card.failing_ms <= PATIENCE_MS:
                 raise

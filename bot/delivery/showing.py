@@ -38,7 +38,7 @@ class Showing:
             TryLaterError, NeverError, TooLargeError: it does not show them.
         """
         face = await self._faces.of(card.row.dream_id, card.row.dream_ids, self._room(card))
-        posted = card.posted
+        edited, sends = card.posted, card.row.sends
         if face is None:
             async with self._at_once:
                 await self._sender.take_away(card.row)
@@ -53,9 +53,13 @@ class Showing:
             dream_ids = max(row.dream_ids, card.row.dream_ids, key=len)
             card.row = msgspec.structs.replace(row, dream_ids=dream_ids)
             card.looks, card.failures, card.failing_ms = face.looks, 0, None
+            if row.sends == sends:
+                edited = True  # perhaps one that was found, of an earlier attempt
+            elif edited:  # a fresh message in place of one that could not be edited
+                lane.tried(card.row.id, posted=False)
         else:
             return face
-        lane.sent(card.row.id, posted=posted)
+        lane.sent(card.row.id, posted=edited)
         return face
 
     async def repaint(self, row: DeliveryRow) -> None:

@@ -148,9 +148,32 @@ def test_attempts_that_failed_count_for_the_limits() -> None:
         key_, _ = asked.next(0.0)
         assert key_ is not None
         asked.begin(key_)
-        asked.tried(0.0, posted=False)
+        asked.tried(key_, 0.0, posted=False)
         asked.later(key_, Urgency.NEW, 0.0, 60.0)
     assert asked.next(0.0) == (None, pace.WINDOW_S)
+
+
+def test_a_refusal_closes_edits_for_as_long_as_it_says_but_not_new_messages() -> None:
+    asked = Pace()
+    for key, posted in ((1, True), (2, True), (3, False)):
+        asked.want(key, Urgency.FORMING if posted else Urgency.NEW, 0.0, posted=posted)
+    asked.begin(1)
+    asked.tried(1, 0.0, posted=True, closed_s=20.0)
+    asked.later(1, Urgency.FORMING, 0.0, 20.0)
+    assert asked.next(0.0) == (3, None)
+    asked.begin(3)
+    asked.sent(3, 0.0, posted=False)
+    assert asked.next(0.0) == (None, 20.0)
+
+
+def test_a_message_is_not_tried_again_before_it_may_be_edited_again() -> None:
+    asked = Pace()
+    asked.want(1, Urgency.END, 0.0, posted=True)
+    asked.begin(1)
+    asked.tried(1, 0.0, posted=True)
+    asked.later(1, Urgency.END, 0.0, 600.0)
+    asked.hurry(1)
+    assert asked.next(0.0) == (None, pace.FORMING_S)
 
 
 def test_what_could_not_be_sent_is_tried_at_once_when_there_is_reason_to() -> None:

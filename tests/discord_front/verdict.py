@@ -100,17 +100,12 @@ def beyond_limits(discord: Discord) -> Iterator[str]:
     yield from (f"{one} was over Discord's limit" for one in discord.limits.exceeded)
     channels: dict[tuple[str, str], list[float]] = defaultdict(list)
     messages: dict[str, list[float]] = defaultdict(list)
-    failed: set[tuple[str, str]] = set()
     for one in discord.requests:
         found = _CARD.fullmatch(one.path)
         if not found or one.method not in ("POST", "PATCH"):
             continue
-        # discord.py itself tries what failed again, which no schedule of ours knows of.
-        again = (one.method, one.path) in failed
-        (failed.add if one.status >= 400 else failed.discard)((one.method, one.path))
-        if not again:
-            channels[one.method, found[1]].append(one.at_s)
-            messages[one.path].append(one.at_s)
+        channels[one.method, found[1]].append(one.at_s)
+        messages[one.path].append(one.at_s)
     for (method, channel), times in channels.items():
         late = times[IN_WINDOW:]
         most = min((b - a for a, b in zip(times, late, strict=False)), default=WINDOW_S)
