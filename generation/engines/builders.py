@@ -102,6 +102,7 @@ def _diffusion(
         guidance=7.0,
         takes_init=True,
         takes_mask=True,
+        max_pictures=1,
         takes_negative=True,
         steerable=True,
         options=diffusion_options(shift=1.5),

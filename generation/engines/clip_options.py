@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 
 from generation.clip.cutouts import KINDS
 from generation.engine import EngineError
+from generation.engines.blending import blend_option
 from generation.engines.options import complete_settings
 from generation.protocol import EngineInfo, OptionInfo, Recipe, Setting, chosen_with_weights
 from generation.schedules import NO_SCHEDULE, Schedule, read_schedule
@@ -31,6 +32,7 @@ class ClipSettings:
     learning_rate: float
     init_weight: float
     start: str
+    blend: float = 0.0
     tries: int = 1
     averaging: float = 0.0
     panorama: bool = False
@@ -61,6 +63,7 @@ class ClipSettings:
             learning_rate=float(values["learning_rate"]),
             init_weight=float(values.get("init_weight", 0.0)),
             start=str(values.get("start", "chance")),
+            blend=float(values.get("blend", 0.0)),
             tries=int(values.get("tries", 1)),
             averaging=float(values.get("averaging", 0.0)),
             panorama=bool(values["panorama"]),
@@ -232,6 +235,7 @@ def _start_options(start: str, starts: tuple[str, ...]) -> tuple[OptionInfo, ...
             default=start,
             choices=starts,
         ),
+        blend_option(0.0),
     )
 
 

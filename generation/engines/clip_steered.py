@@ -26,6 +26,7 @@ from generation.canvases.clouds import clouds
 from generation.clip.cutouts import Streams, chance_taken_back
 from generation.clip.perceptor import Perceptor
 from generation.engine import BatchKey, EngineError, Eyes
+from generation.engines.blending import mixed_in
 from generation.engines.checkpointing import identity, pack, saved_step, unpack
 from generation.engines.clip_growth import carry_over, moments_since, resample, size_at
 from generation.engines.clip_loss import steering_loss
@@ -460,6 +461,8 @@ def _start(
     width, height = size
     if job.init:
         picture = decode_picture(job.init, width, height)
+        if (other := mixed_in(job, settings.blend)) is not None:
+            picture = torch.lerp(picture, decode_picture(other, width, height), settings.blend)
         return canvas.start(width, height, random, picture, settings.own)
     if settings.start == "clouds":
         begun = canvas.start(width, height, random, clouds(width, height, random), settings.own)

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from generation.engine import BatchKey, EngineError, Run
+from generation.engines.blending import mixed_in, slerp
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.conditions import Condition
 from generation.engines.exactness import deterministic_kernels
@@ -282,8 +283,10 @@ class DenoisingEngine(ABC, Generic[M, R]):
         return torch.randn(shape, generator=seeded(recipe)).to(self._device)
 
     def _start(self, model: M, job: Job) -> Start | None:
-        recipe = job.recipe
-        surround = float(self._settings(recipe)["surround"])
+        recipe, settings = job.recipe, self._settings(job.recipe)
+        surround = float(settings["surround"])
+        blend = float(settings["blend"])
+        other = mixed_in(job, blend)
         if job.init is None:
             if job.mask is not None:
                 raise EngineError("A mask says where a picture is redrawn. Give that picture, too.")
@@ -295,6 +298,11 @@ class DenoisingEngine(ABC, Generic[M, R]):
         inner = (width - 2 * margins[0], height - 2 * margins[1])
         picture = _framed(decode_picture(job.init, *inner), margins, "reflect").to(self._device)
         latents = model.encode(picture[None])[0]
+        if other is not None:
+            if job.mask is not None or surround:
+                raise EngineError("Pictures are blended whole. Leave out the mask and “surround”.")
+            mixed = decode_picture(other, width, height).to(self._device)
+            latents = slerp(latents, model.encode(mixed[None])[0], blend)
         if job.mask is None and not surround:
             return Start(latents, picture)
         mask = torch.zeros(1, inner[1], inner[0])

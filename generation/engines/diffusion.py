@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from generation.engine import BatchKey
+from generation.engines.blending import blend_option
 from generation.engines.conditions import Condition, join
 from generation.engines.denoising import (
     DenoisingEngine,
@@ -62,6 +63,7 @@ def diffusion_options(*, sampler: str = "euler", shift: float = 1.0) -> tuple[Op
             maximum=10.0,
         ),
         surround_option(),
+        blend_option(0.5),
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from generation.engine import BatchKey
+from generation.engines.blending import blend_option
 from generation.engines.conditions import Condition, Rows, join
 from generation.engines.denoising import (
     DenoisingEngine,
@@ -109,6 +110,7 @@ def latent_options(
             maximum=2.0,
         ),
         surround_option(),
+        blend_option(0.5),
     )
 
 

@@ -127,6 +127,7 @@ def _build(
         guidance=kind.guidance,
         takes_init=True,
         takes_mask=True,
+        max_pictures=1,
         takes_negative=True,
         steerable=True,
         options=latent_options(
