@@ -21,7 +21,7 @@ from generation.clip.cutouts import Streams, chance_taken_back, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.targets import Glide, Target, stack_targets, targets_at
-from generation.engine import BatchKey, EngineError, Run
+from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.clip_prompts import embed_glide, embed_prompts, score
 from generation.engines.clip_steered import PerceptorSource
@@ -353,8 +353,11 @@ class GuidedDiffusionEngine:
         tensors, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, run.recipe))
         saved = restore(tensors, _state(run))
         run.x, run.picture = saved["x"], saved["picture"]
-        run.streams.restore(saved["geometry"].cpu(), saved["noise"].cpu())
         run.step = saved_step(fields)
+        try:
+            run.streams.restore(saved["geometry"].cpu(), saved["noise"].cpu())
+        except RuntimeError as error:
+            raise BadCheckpointError("The saved state of this dream is damaged.") from error
 
 
 def total_variation(pictures: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from generation.engine import BadCheckpointError, EngineError
+from generation.engines.checkpointing import pack, unpack
 from generation.engines.ddpm import (
     ancestral_step,
     ddim_step,
@@ -343,6 +344,11 @@ def test_a_checkpoint_goes_on_to_the_same_picture() -> None:
     assert torch.equal(finish(drawing, again), whole)
     with pytest.raises(BadCheckpointError):
         drawing.begin(wanted, b"nothing")
+    tensors, fields = unpack(drawing.checkpoint(run))
+    for stream in ("geometry", "noise"):
+        damaged = tensors | {stream: torch.full_like(tensors[stream], 255)}
+        with pytest.raises(BadCheckpointError, match="damaged"):
+            drawing.begin(wanted, pack(damaged, **fields))
 
 
 def test_a_start_picture_leaves_out_the_first_steps() -> None:
