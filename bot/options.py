@@ -58,6 +58,11 @@ def complete(settings: Mapping[str, Setting], engine: EngineInfo) -> dict[str, S
     }
 
 
+def side_by_side(settings: Mapping[str, Setting]) -> bool:
+    """Say whether slashes put prompts side by side with these settings, complete or as typed."""
+    return _bool(settings.get("panorama", False)) is True
+
+
 def _unknown(name: str, engine: EngineInfo) -> str:
     names = [option.name for option in engine.options]
     if not names:

@@ -16,6 +16,7 @@ import msgspec
 
 from bot.errors import InvalidRequestError
 from bot.model import DreamRequest, Shape
+from bot.options import side_by_side
 from bot.styles import with_style
 from bot.text import clean, shorten
 from generation.protocol import EngineInfo, Setting
@@ -63,11 +64,22 @@ def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRe
     return msgspec.structs.replace(
         request,
         engine=engine.name,
-        prompt=with_style(request.prompt, preset.style),
+        prompt=with_style(
+            request.prompt, preset.style, placed=side_by_side(settings | request.settings)
+        ),
         shape=request.shape if sized else preset.shape,
         settings={name: value for name, value in settings.items() if name in has}
         | request.settings,
     )
+
+
+def styled(request: DreamRequest, style: str) -> DreamRequest:
+    """Return the request with a style around its words: around each place of a panorama."""
+    wanted = clean(request.preset or "").casefold()
+    named = (one for one in all_presets() if wanted in (one.name, one.title.casefold()))
+    settings = next((one.settings for one in named), {}) | request.settings
+    words = with_style(request.prompt, style, placed=side_by_side(settings))
+    return msgspec.structs.replace(request, prompt=words)
 
 
 def _engine(request: DreamRequest, preset: Preset, engines: Sequence[EngineInfo]) -> EngineInfo:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from bot.model import Theme
@@ -19,6 +19,7 @@ from bot.palettes import PALETTES
 from bot.text import clean
 
 PLACE = "{prompt}"
+_HERE = "\0"  # stands for the place while choices are made: no text that was cleaned has it
 MAX_DEPTH = 16  # braces nested deeper are plain text
 
 _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
@@ -41,30 +42,38 @@ def has_choices(text: str, palettes: Mapping[str, Sequence[str]] = PALETTES) -> 
     return any(choose(text, seed, palettes) != choose(text, 0, palettes) for seed in range(1, 9))
 
 
-def wrap(text: str, theme: Theme) -> str:
+def wrap(text: str, theme: Theme, *, placed: bool = False) -> str:
     """Put a theme's template around the first prompt and its modifiers after the last.
 
     The template goes around words only: ``a fox:2 | fog`` in ``{prompt}, oil`` is
-    ``a fox, oil:2 | fog``.
+    ``a fox, oil:2 | fog``. With `placed` it goes around each of those that lie side by side:
+    ``sea / land:2`` is ``sea, oil / land, oil:2``. A place without words stays without.
     """
-    first, rest = _split_first(text)
-    begins = _weight_begins(first)
-    first, tail = first[:begins].strip(), first[begins:].strip()
-    if PLACE in theme.template:
-        first = theme.template.replace(PLACE, first, 1).strip()
-    if tail and _protects(first):
-        first += " "
-    parts = [first + tail, *([rest.strip()] if rest.strip() else [])]
-    if theme.modifiers:
-        parts.append(theme.modifiers)
-    return " | ".join(parts)
+    return _wrapped(text, theme.template, theme.modifiers, _pairs(text), placed=placed)
 
 
 def expand(
-    text: str, theme: Theme, seed: int, palettes: Mapping[str, Sequence[str]] = PALETTES
+    text: str,
+    theme: Theme,
+    seed: int,
+    palettes: Mapping[str, Sequence[str]] = PALETTES,
+    *,
+    placed: bool = False,
 ) -> str:
-    """Return the prompt that is drawn for what a person typed in a theme, with this seed."""
-    return clean(choose(wrap(text, theme), seed, palettes))
+    """Return the prompt that is drawn for what a person typed in a theme, with this seed.
+
+    `placed` is as for `wrap`; what is left to chance in the template falls alike at every place.
+    """
+    if not placed:
+        return clean(choose(wrap(text, theme), seed, palettes))
+    chosen = []
+    made = 0
+    for part in (theme.template.replace(PLACE, _HERE, 1), clean(text), theme.modifiers):
+        chooser = _Chooser(part, seed, palettes, made)
+        chosen.append(chooser.choose())
+        made = chooser.made
+    template, words, modifiers = chosen
+    return clean(_wrapped(words, template.replace(_HERE, PLACE), modifiers, {}, placed=True))
 
 
 def wanted(text: str) -> list[tuple[str, float]]:
@@ -79,6 +88,33 @@ def wanted(text: str) -> list[tuple[str, float]]:
         if words and weight > 0 and math.isfinite(weight):
             found.append((words, weight))
     return found
+
+
+def _wrapped(
+    text: str, template: str, modifiers: str, closing: Mapping[int, int], *, placed: bool
+) -> str:
+    """Wrap a text of which `closing` says where each brace that holds alternatives ends."""
+    first, rest = _split_first(text, closing)
+    pieces = _places(first, closing) if placed else [first]
+    if len(pieces) > 1:
+        pieces = [_around(piece, template) if piece.strip() else "" for piece in pieces]
+    else:
+        pieces = [_around(first, template)]
+    parts = [" / ".join(pieces), *([rest.strip()] if rest.strip() else [])]
+    if modifiers:
+        parts.append(modifiers)
+    return " | ".join(parts)
+
+
+def _around(part: str, template: str) -> str:
+    """Put a template around a part's words, before their weight."""
+    begins = _weight_begins(part)
+    words, tail = part[:begins].strip(), part[begins:].strip()
+    if PLACE in template:
+        words = template.replace(PLACE, words, 1).strip()
+    if tail and _protects(words):
+        words += " "
+    return words + tail
 
 
 def _weight_begins(part: str) -> int:
@@ -97,20 +133,42 @@ def _protects(before: str) -> bool:
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
-def _split_first(text: str) -> tuple[str, str]:
+def _split_first(text: str, closing: Mapping[int, int] | None = None) -> tuple[str, str]:
     """Split at the first bar that is not between braces nor behind a backslash."""
-    closing = _pairs(text)
+    for position in _outside(text, _pairs(text) if closing is None else closing):
+        if text[position] == "|":
+            return text[:position], text[position + 1 :]
+    return text, ""
+
+
+def _places(part: str, closing: Mapping[int, int]) -> list[str]:
+    """Split at the slashes with spaces around them that are not between braces."""
+    padded = f"{part} "
+    ends = [
+        position
+        for position in _outside(part, closing)
+        if part[position] == "/"
+        and (position == 0 or part[position - 1].isspace())
+        and padded[position + 1].isspace()
+    ]
+    return [
+        part[start:end]
+        for start, end in zip([0, *(end + 1 for end in ends)], [*ends, len(part)], strict=True)
+    ]
+
+
+def _outside(text: str, closing: Mapping[int, int]) -> Iterator[int]:
+    """Yield the positions that lie in no braces and behind no backslash."""
     position = 0
     while position < len(text):
-        sign = text[position]
-        if sign == "\\":
-            position += 1
-        elif sign == "{" and position in closing:
-            position = closing[position]
-        elif sign == "|":
-            return text[:position], text[position + 1 :]
+        if text[position] == "\\":
+            position += 2
+            continue
+        if text[position] == "{" and position in closing:
+            position = closing[position] + 1
+            continue
+        yield position
         position += 1
-    return text, ""
 
 
 @lru_cache(maxsize=64)
@@ -131,14 +189,16 @@ def _pairs(text: str) -> Mapping[int, int]:
 
 
 class _Chooser:
-    """One pass over one text; the n-th choice made takes the n-th number of its seed."""
+    """One pass over one text; the n-th choice takes the n-th number of its seed, `made` before."""
 
-    def __init__(self, text: str, seed: int, palettes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, text: str, seed: int, palettes: Mapping[str, Sequence[str]], made: int = 0
+    ) -> None:
         self._text = text
         self._seed = seed
         self._palettes = palettes
         self._pairs = _pairs(text)
-        self._made = 0
+        self.made = made
 
     def choose(self) -> str:
         return self._span(0, len(self._text), depth=0)
@@ -186,6 +246,6 @@ class _Chooser:
         return options
 
     def _pick(self, count: int) -> int:
-        digest = hashlib.blake2b(f"{self._seed}:{self._made}".encode(), digest_size=8).digest()
-        self._made += 1
+        digest = hashlib.blake2b(f"{self._seed}:{self.made}".encode(), digest_size=8).digest()
+        self.made += 1
         return int.from_bytes(digest, "big") % count

@@ -19,7 +19,7 @@ from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.model_choice import choose_model
-from bot.options import complete
+from bot.options import complete, side_by_side
 from bot.presets import with_preset
 from bot.prompts import expand
 from bot.sizes import fit, scaled, shaped, tiles
@@ -71,7 +71,7 @@ class Plan:
         return Recipe(
             engine=self.engine.name,
             model=self.model.name,
-            prompt=expand(self.prompt, self.theme, seed),
+            prompt=expand(self.prompt, self.theme, seed, placed=side_by_side(self.settings)),
             width=width,
             height=height,
             steps=steps,

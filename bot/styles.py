@@ -16,12 +16,15 @@ def list_styles() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-def with_style(prompt: str, style: str) -> str:
-    """Return the prompt with a style after the words of its first part, before their weight."""
+def with_style(prompt: str, style: str, *, placed: bool = False) -> str:
+    """Return the prompt with a style after the words of its first part, before their weight.
+
+    With `placed` it comes after each of several prompts that lie side by side.
+    """
     if not style.strip():
         return prompt
     around = Theme(id=0, slug="", title="", template=f"{PLACE}, {style.strip()}")
-    return wrap(prompt, around)
+    return wrap(prompt, around, placed=placed)
 
 
 def complete_last(typed: str, count: int) -> list[str]:

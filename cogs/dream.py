@@ -24,8 +24,8 @@ from bot.delivery.interactions import (
 from bot.errors import InvalidRequestError
 from bot.model import DreamRequest, Person, Relation, Shape
 from bot.options import parse_settings
+from bot.presets import styled
 from bot.sizes import parse_size
-from bot.styles import with_style
 from cogs import choosing
 from cogs.places import everywhere
 
@@ -211,16 +211,17 @@ def _request(
 ) -> DreamRequest:
     """Return what was typed as a request that does not know yet where it is asked, and by whom."""
     width, height = parse_size(size)
-    return DreamRequest(
+    request = DreamRequest(
         theme="",
         person=Person("", ""),
-        prompt=with_style(prompt, style or ""),
+        prompt=prompt,
         width=width,
         height=height,
         shape=_shape(shape),
         settings=parse_settings(options or ""),
         **rest,
     )
+    return styled(request, style or "")
 
 
 def _shape(name: str | None) -> Shape | None:

@@ -14,7 +14,7 @@ from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import DreamRequest, Person, Shape, Theme
 from bot.options import complete
-from bot.presets import all_presets, presets_of, with_preset
+from bot.presets import all_presets, presets_of, styled, with_preset
 from generation.engines import build_engines
 from generation.engines.clip_options import ClipSettings
 from generation.engines.clip_steered import ClipSteeredEngine
@@ -129,3 +129,20 @@ def test_every_preset_is_taken_by_the_engines_that_it_names(tmp_path: Path) -> N
                 ClipSettings.of(replace(asked, settings=settings, **size), engine.info)
             drawn += 1
     assert drawn >= 10
+
+
+def test_a_style_and_a_themes_words_go_around_every_place_of_a_panorama() -> None:
+    theme = replace(THEME, template="{prompt}, at dusk")
+    asked = styled(request(prompt="sea / land:2 | fog", preset="doorway"), "oil on canvas")
+    assert asked.prompt == "sea, oil on canvas / land, oil on canvas:2 | fog"
+    plan = requests.check(asked, theme, ENGINES, Limits())
+    assert plan.recipe(0, DrawnFrom()).prompt == (
+        "sea, oil on canvas, at dusk / land, oil on canvas, at dusk:2 | fog"
+    )
+    typed = request(prompt="sea / land", settings={"panorama": "yes"}, engine="vqgan-clip")
+    assert styled(typed, "oil").prompt == "sea, oil / land, oil"
+    plain = request(prompt="sea / land", engine="vqgan-clip")
+    assert styled(plain, "oil").prompt == "sea / land, oil"
+    assert requests.check(plain, theme, ENGINES, Limits()).recipe(0, DrawnFrom()).prompt == (
+        "sea / land, at dusk"
+    )

@@ -153,6 +153,44 @@ def test_no_prompt_holds_up_everybody(text: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("typed", "drawn"),
+    [
+        ("sea / land:2 | fog", "sea, oil / land, oil:2 | fog"),
+        ("sea / / land", "sea, oil / / land, oil"),
+        ("sea", "sea, oil"),
+        (r"sea \/ land / hill", r"sea \/ land, oil / hill, oil"),
+        ("sea/land / {hill}", "sea/land, oil / hill, oil"),
+        ("{sea / land}", "sea, oil / land, oil"),
+        (r"\{sea / land\}", "{sea, oil / land}, oil"),
+        (r"\{sea | land\}", "{sea, oil | land}"),
+    ],
+)
+def test_a_template_goes_around_every_place_of_a_panorama(typed: str, drawn: str) -> None:
+    assert expand(typed, theme("{prompt}, oil"), 1, placed=True) == drawn
+
+
+@given(st.lists(st.sampled_from(["sea", "land:2", r"a\/b", "a/b", ""]), min_size=1, max_size=5))
+def test_every_place_has_what_the_engines_take_for_it(pieces: list[str]) -> None:
+    typed = " / ".join(pieces)
+    before = parse(typed, placed=True)
+    around = parse(expand(typed, theme("{prompt}, oil"), 1, placed=True), placed=True)
+    if before:
+        assert [each.text for each in around] == [f"{each.text}, oil" for each in before]
+        kept = [(each.weight, each.place) for each in before]
+        assert [(each.weight, each.place) for each in around] == kept
+
+
+def test_what_a_template_leaves_to_chance_falls_alike_at_every_place() -> None:
+    around = theme("a {linocut|woodcut|etching} of {prompt}", "{by day|by night}")
+    seen = set()
+    for seed in range(30):
+        left, right = parse(expand("{sea|lake} / land", around, seed, placed=True), placed=True)[:2]
+        assert left.text.rpartition(" ")[0] == right.text.rpartition(" ")[0]
+        seen.add((left.text.split()[1], left.text.split()[-1]))
+    assert len(seen) == 6  # and choices of the words are none of the template's
+
+
 def test_modifiers_follow() -> None:
     assert wrap("a fox", theme("{prompt}", "by moonlight:0.5 | text:-1")) == (
         "a fox | by moonlight:0.5 | text:-1"
