@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Small enough for a loaded machine, long enough to be killed in the middle.
-RECIPE = {"engine": "vqgan-clip", "size": "64x64", "steps": "40", "seed": "7"}
+RECIPE = {"engine": "vqgan-clip", "size": "64x64", "steps": "25", "seed": "7"}
 PROMPT = "a red apple"
 
 
