@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from bot.model import Dream, DreamState, Live, PendingSteer
 from generation.protocol import Checkpoint, Steer
 
@@ -11,16 +13,16 @@ from generation.protocol import Checkpoint, Steer
 class Active:
     """How an unfinished dream stands. Lives from its acceptance to its end.
 
-    `epoch` is the scheduler process that has it, None where none has. `ending` says that its end
-    is being written down: nothing else may happen to it. `resumable` says that there may be a
-    checkpoint, `anew` that it is not to be used again. `note` is the notice while all is well.
-    `steers` wait for an answer, oldest first; they are in the database too.
+    `epoch` is the scheduler process that has it, None where none has. `ending` says that its end is
+    being written down: nothing else may happen to it. `resumable` says that there may be a
+    checkpoint, `anew` that it is not to be used again. `steers` wait for an answer, oldest first;
+    they are in the database too.
     """
 
     def __init__(self, dream: Dream, stream: str, note: str = "", *, resumed: bool = False) -> None:
         self.dream = dream
         self.stream = stream
-        self.note = note
+        self._note = note
         self.resumable = resumed
         self.live = Live(
             dream_id=dream.id,
@@ -41,6 +43,15 @@ class Active:
         self.unsaved: Checkpoint | None = None
         self.saving: asyncio.Task[None] | None = None
         self.steers: list[PendingSteer] = []
+
+    @property
+    def note(self) -> str:
+        """The notice while all is well: how what was asked for, and its recipe, were read."""
+        return " ".join(filter(None, (self._note, self.dream.reason)))
+
+    def heard(self, notices: tuple[str, ...]) -> None:
+        """Take in what whatever draws says of how the recipe is read."""
+        self.dream = msgspec.structs.replace(self.dream, reason=" ".join(notices))
 
     def steer_taken(self, steer: Steer) -> PendingSteer | None:
         """Let go of the oldest steer that this one answers, and return it."""

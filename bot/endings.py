@@ -78,6 +78,7 @@ class Endings:
                 image,
                 gpu_s=finished.gpu_s,
                 score=finished.score,
+                reason=dream.reason,
                 now_ms=at_ms,
             )
             if first:

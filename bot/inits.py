@@ -30,12 +30,14 @@ class DrawnFrom:
 
     init: Image | None = None
     mask: Image | None = None
+    sketch: Image | None = None
     pictures: tuple[Image, ...] = ()
 
     @property
     def images(self) -> tuple[Image, ...]:
         """All of them."""
-        return tuple(image for image in (self.init, self.mask, *self.pictures) if image)
+        every = (self.init, self.mask, self.sketch, *self.pictures)
+        return tuple(image for image in every if image)
 
 
 class Inits:
@@ -55,13 +57,12 @@ class Inits:
             DiskError: the disk is full, or may not be written.
         """
         async with AsyncExitStack() as stack:
-            init = mask = None
-            if request.init is not None:
-                init = await self._keep(request.init, stack)
-            if request.mask is not None:
-                mask = await self._keep(request.mask, stack)
+            parts = (request.init, request.mask, request.sketch)
+            init, mask, sketch = [
+                None if part is None else await self._keep(part, stack) for part in parts
+            ]
             pictures = [await self._keep(picture, stack) for picture in request.pictures]
-            yield DrawnFrom(init, mask, tuple(pictures))
+            yield DrawnFrom(init, mask, sketch, tuple(pictures))
 
     @asynccontextmanager
     async def named(

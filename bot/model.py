@@ -107,11 +107,12 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     """One picture asked for: by whom, where, how (`recipe`), and what became of it.
 
     `prompt` is what the person typed; the recipe's has the theme's words around it. Dreams asked
-    for together share `ask_id`. `reason` is the sentence shown when it failed. `attempt` counts
-    the crashes that are held against it (`bot.quarantine`). `guild_id` and `channel_id` say where
-    in Discord it was asked for, if it was. One that is not `published` is shown nowhere else. With
-    `deleted_ms` it is a tombstone: its words, recipe and picture are gone. What it started from
-    may have been deleted since: then it is not `init_kept`.
+    for together share `ask_id`. `reason` is the sentence shown with its end: why it failed, or
+    what the person should know of how its recipe was read. `attempt` counts the crashes that are
+    held against it (`bot.quarantine`). `guild_id` and `channel_id` say where in Discord it was
+    asked for, if it was. One that is not `published` is shown nowhere else. With `deleted_ms` it
+    is a tombstone: its words, recipe and picture are gone. What it started from may have been
+    deleted since: then it is not `init_kept`.
     """
 
     id: str
@@ -164,11 +165,11 @@ class Shape(StrEnum):
 class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for, as either front hands it in: unchecked, None where not said.
 
-    `init`, `mask` and `pictures` are encoded pictures as they were uploaded. `count` dreams are
-    made, with seeds one apart; with `until_step`, or with `first_look` where that step is left to
-    the engine, they end early and can be continued. A `preset` fills in what is left open. A
-    `shape` stands in place of `width` and `height`. `guild_id` and `channel_id` are where in
-    Discord it is asked for.
+    `init`, `mask`, `sketch` and `pictures` are encoded pictures as they were uploaded. `count`
+    dreams are made, with seeds one apart; with `until_step`, or with `first_look` where that step
+    is left to the engine, they end early and can be continued. A `preset` fills in what is left
+    open. A `shape` stands in place of `width` and `height`. `guild_id` and `channel_id` are where
+    in Discord it is asked for.
     """
 
     theme: str
@@ -187,6 +188,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     strength: float | None = None
     init: bytes | None = None
     mask: bytes | None = None
+    sketch: bytes | None = None
     pictures: tuple[bytes, ...] = ()
     settings: dict[str, Setting] = {}
     until_step: int | None = None

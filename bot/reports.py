@@ -111,6 +111,7 @@ class Reports:
                 self._failed(active, message)
 
     async def _started(self, active: Active, message: protocol.Started) -> None:
+        active.heard(message.notices)
         self._unfinished.show(
             active,
             state=DreamState.DRAWING,

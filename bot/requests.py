@@ -63,7 +63,7 @@ class Plan:
             InvalidRequestError: the picture it starts from is too large.
         """
         seed = self.seed + index
-        init, mask = drawn_from.init, drawn_from.mask
+        init, mask, sketch = drawn_from.init, drawn_from.mask, drawn_from.sketch
         width, height, steps = self.width, self.height, self.steps
         if self.engine.scale is not None and init is not None:
             width, height = scaled(self.engine, init.width, init.height)
@@ -81,6 +81,7 @@ class Plan:
             strength=self.strength,
             init_sha256=None if init is None else init.sha256,
             mask_sha256=None if mask is None else mask.sha256,
+            sketch_sha256=None if sketch is None else sketch.sha256,
             picture_sha256s=tuple(picture.sha256 for picture in drawn_from.pictures),
             settings=self.settings,
             until_step=self.until_step,
@@ -132,7 +133,8 @@ def check(
 
 def uploads(request: DreamRequest) -> bool:
     """Say whether pictures come with a request."""
-    return request.init is not None or request.mask is not None or bool(request.pictures)
+    parts = (request.init, request.mask, request.sketch)
+    return any(part is not None for part in parts) or bool(request.pictures)
 
 
 def _size(request: DreamRequest, theme: Theme, engine: EngineInfo) -> tuple[int, int, str]:
@@ -172,6 +174,8 @@ def _check_uploads(
             raise InvalidRequestError(
                 "mask", "A mask says where a picture is redrawn. Give that picture too."
             )
+    if request.sketch is not None and not engine.takes_sketch:
+        raise InvalidRequestError("sketch", _no_sketch(engine, engines))
     if len(request.pictures) > engine.max_pictures:
         raise InvalidRequestError(
             "pictures",
@@ -179,6 +183,16 @@ def _check_uploads(
             if not engine.max_pictures
             else f"{engine.title} takes at most {engine.max_pictures} further pictures.",
         )
+
+
+def _no_sketch(engine: EngineInfo, engines: Sequence[EngineInfo]) -> str:
+    others = [other.title for other in engines if other.takes_sketch]
+    if others:
+        return f"{engine.title} cannot be led by a sketch. {_list(others)} can."
+    # It may be another painter that only lacks the weights.
+    missing = [one.sketch_missing for one in (engine, *engines) if one.sketch_missing]
+    instead = "Give it as the picture to start from." if engine.takes_init else "Leave it out."
+    return " ".join([f"{engine.title} cannot be led by a sketch.", instead, *missing[:1]])
 
 
 def check_recipe(

@@ -68,6 +68,7 @@ class Steering:
     async def taken(self, active: Active, message: Steered) -> bool:
         """Write a steer into the dream's recipe; say whether it was not there already."""
         recipe = active.dream.recipe
+        active.heard(message.notices)
         asked = active.steer_taken(message.steer)
         if message.steer in recipe.steers and asked is None:
             return False

@@ -47,6 +47,8 @@ class BadCheckpointError(EngineError):
 class Run:
     """A picture in the making. Engines subclass it with their own state.
 
+    `notices` are what the person should know of how the recipe is read, as in `Started`.
+
     Invariant: `step` steps have been taken, each with the prompt that `recipe` says for it.
     """
 
@@ -56,6 +58,7 @@ class Run:
     loss: float | None = None
     error: EngineError | None = None
     score: float | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
 """So many fit into one `Embed`: what draws waits for it."""
@@ -41,14 +41,14 @@ class Steer(msgspec.Struct, frozen=True):
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides a picture: the same recipe gives the same picture.
 
-    `prompt` is in the grammar of docs/prompts.md with its alternatives already chosen.
-    Pictures are named by content: `init_sha256` is what it starts from, `mask_sha256` is white
-    where that may be redrawn, `picture_sha256s` are further ones that the engine draws from, in
-    order. `settings` holds the engine's own options, complete (defaults filled in), so that a
-    later change of a default cannot change an old recipe. `until_step` ends it early, as a first
-    look; the same recipe without it goes on to the picture this would have become. `film` asks
-    for a film of how it formed besides. `exact` asks for the same pixels whoever shares the
-    machine.
+    `prompt` is in the grammar of docs/prompts.md with its alternatives already chosen. Pictures are
+    named by content: `init_sha256` is what it starts from, `mask_sha256` is white where that may be
+    redrawn, `sketch_sha256` says by its lines where things are, and `picture_sha256s` are further
+    ones that the engine draws from, in order. `settings` holds the engine's own options, complete
+    (defaults filled in), so that a later change of a default cannot change an old recipe.
+    `until_step` ends it early, as a first look; the same recipe without it goes on to the picture
+    this would have become. `film` asks for a film of how it formed besides. `exact` asks for the
+    same pixels whoever shares the machine.
     """
 
     engine: str
@@ -63,6 +63,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     strength: float = 0.7
     init_sha256: str | None = None
     mask_sha256: str | None = None
+    sketch_sha256: str | None = None
     picture_sha256s: tuple[str, ...] = ()
     steers: tuple[Steer, ...] = ()
     settings: dict[str, Setting] = {}
@@ -78,7 +79,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def named_pictures(self) -> tuple[str, ...]:
         """The pictures it is drawn from, by content, each once."""
-        named = (self.init_sha256, self.mask_sha256, *self.picture_sha256s)
+        named = (self.init_sha256, self.mask_sha256, self.sketch_sha256, *self.picture_sha256s)
         return tuple(dict.fromkeys(sha256 for sha256 in named if sha256 is not None))
 
 
@@ -112,6 +113,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def mask(self) -> bytes | None:
         """The encoded mask: white where its start may be redrawn."""
         return self._picture(self.recipe.mask_sha256)
+
+    @property
+    def sketch(self) -> bytes | None:
+        """The encoded sketch that leads it."""
+        return self._picture(self.recipe.sketch_sha256)
 
     def _picture(self, sha256: str | None) -> bytes | None:
         return None if sha256 is None else self.pictures.get(sha256)
@@ -182,11 +188,13 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     no such thing. `models` is in order of preference: the first available one is the default.
 
     What it draws from: `takes_prompt` is false for a mere tool; it may start from a picture
-    (`takes_init`), must (`needs_init`), redraw only a part of it (`takes_mask`), and use so many
-    further pictures (`max_pictures`). With a `scale` the picture is so many times as large as its
-    start, and neither size nor steps are asked for: it takes a step for each window of `tile`, a
-    side and how far apart they lie, in pixels of the start. Where it `continues`, a step does not
-    depend on how many there are to be, so that more can be added to a finished picture.
+    (`takes_init`), must (`needs_init`), redraw only a part of it (`takes_mask`), be led by a sketch
+    (`takes_sketch`; where it only lacks the weights for that, `sketch_missing` says how to get
+    them), and use so many further pictures (`max_pictures`). With a `scale` the picture is so many
+    times as large as its start, and neither size nor steps are asked for: it takes a step for each
+    window of `tile`, a side and how far apart they lie, in pixels of the start. Where it
+    `continues`, a step does not depend on how many there are to be, so that more can be added to a
+    finished picture.
     """
 
     name: str
@@ -206,6 +214,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     takes_init: bool = False
     needs_init: bool = False
     takes_mask: bool = False
+    takes_sketch: bool = False
+    sketch_missing: str = ""
     max_pictures: int = 0
     scale: int | None = None
     tile: tuple[int, int] = (1, 1)
@@ -327,10 +337,15 @@ class Queue(msgspec.Struct, frozen=True, tag=True):
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """A job's first step is about to be taken (again, after a resume)."""
+    """A job's first step is about to be taken (again, after a resume).
+
+    `notices` are sentences for the person about what of the recipe cannot be kept to as it was
+    meant: words that are beyond what the model reads. They follow from the recipe alone.
+    """
 
     job_id: str
     step: int
+    notices: tuple[str, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -357,10 +372,14 @@ class Checkpoint(msgspec.Struct, frozen=True, tag=True):
 
 
 class Steered(msgspec.Struct, frozen=True, tag=True):
-    """The steer has been taken, and belongs to the job's recipe from now on."""
+    """The steer has been taken, and belongs to the job's recipe from now on.
+
+    `notices` are those of `Started` as they are with it.
+    """
 
     job_id: str
     steer: Steer
+    notices: tuple[str, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

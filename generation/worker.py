@@ -257,7 +257,7 @@ class Worker:
             if job.recipe.film:
                 past = [frame for frame in frames if frame.step <= run.step]
                 self._films[job.id] = Film.of(job.recipe, past)
-            self._emit(Started(job.id, run.step))
+            self._emit(Started(job.id, run.step, run.notices))
 
     def _draw(self, turn: _Turn) -> None:
         """Take the steps, and after each see to those runs."""
@@ -393,7 +393,7 @@ class Worker:
             if steer not in run.recipe.steers:
                 steers = (*run.recipe.steers, steer)
                 run.recipe = msgspec.structs.replace(run.recipe, steers=steers)
-            self._emit(Steered(run.job.id, steer))
+            self._emit(Steered(run.job.id, steer, run.notices))
 
     def _save(self, run: Run) -> None:
         """Send a checkpoint. Where none can be made, an older one must do."""

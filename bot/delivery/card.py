@@ -58,6 +58,13 @@ class Shown:
     hearts: int = 0
     note: str = ""
 
+    @property
+    def notice(self) -> str:
+        """What the person should know of it, beside how it stands."""
+        if not self.dream.state.final:
+            return "" if self.live is None else self.live.notice
+        return self.dream.reason if self.dream.state is DreamState.DONE else ""
+
     def name(self, attached: Attached) -> str:
         """Name a file by its dream, never by what somebody typed."""
         return f"dream-{self.dream.id}{attached.suffix}"
@@ -151,21 +158,19 @@ class Face:
             box.add_item(row)
 
     def _texts(self, one: Shown) -> Iterator[str]:
-        dream, live = one.dream, one.live
+        dream = one.dream
         for steer in dream.recipe.steers[-_MAX_STEERS:]:
             yield f"→ {words.plain(steer.prompt, words.MAX_STEER)}"
         match dream.state:
             case DreamState.WAITING | DreamState.DRAWING:
-                yield words.standing(dream, live)
-                if live is not None and live.notice:
-                    yield f"-# {words.plain(live.notice, 300)}"
+                yield words.standing(dream, one.live)
             case DreamState.FAILED:
                 yield f"Could not be drawn. {words.plain(dream.reason, 500)}".rstrip()
             case DreamState.CANCELLED:
                 yield "Cancelled."
             case DreamState.DONE:
                 pass
-        for note in (one.note, self.note):
+        for note in (one.notice, one.note, self.note):
             if note:
                 yield f"-# {words.plain(note, 300)}"
 
@@ -178,7 +183,8 @@ class Face:
         if items := list(self._gallery()):
             box.add_item(ui.MediaGallery(*items))
         box.add_item(ui.TextDisplay("\n".join(self._lines())))
-        notes = (*(one.note for one in self.shown), self.note)
+        notices = dict.fromkeys(one.notice for one in self.shown if one.notice)
+        notes = (*list(notices)[:_MAX_REASONS], *(one.note for one in self.shown), self.note)
         for note in dict.fromkeys(filter(None, notes)):
             box.add_item(ui.TextDisplay(f"-# {words.plain(note, 300)}"))
         box.add_item(ui.TextDisplay(f"-# {words.several(self.dreams, self.theme.title)}"))

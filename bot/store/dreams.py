@@ -236,13 +236,14 @@ async def to_done(
     gpu_s: float,
     score: float | None,
     now_ms: int,
+    reason: str = "",
 ) -> bool:
     """End a dream with its picture, and say whether it had not ended before."""
     cursor = await connection.execute(
         """
         UPDATE dream
         SET state = 'done', recipe = ?, step = ?, image_sha256 = ?, gpu_s = ?, score = ?,
-            started_ms = coalesce(started_ms, ?), ended_ms = ?
+            reason = ?, started_ms = coalesce(started_ms, ?), ended_ms = ?
         WHERE id = ? AND state IN ('waiting', 'drawing')
         """,
         (
@@ -251,6 +252,7 @@ async def to_done(
             image.sha256,
             gpu_s,
             score,
+            reason,
             now_ms,
             now_ms,
             dream_id,

@@ -23,13 +23,14 @@ from generation.protocol import (
     Progress,
     Refused,
     Started,
+    Steer,
     Steered,
     SteerJob,
     ToBot,
 )
 from generation.settings import Settings, parse
 from generation.worker import Worker
-from tests.fakes.engine import FakeEngine, job, recipe
+from tests.fakes.engine import FakeEngine, FakeRun, job, recipe
 
 MODEL = ("fake", "plain")
 
@@ -56,9 +57,10 @@ class FakeDevice:
 class Bench:
     """A worker, what it said, and the clock."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, engine: FakeEngine | None = None, **settings: Any) -> None:
         self.now = 0.0
-        self.engine = FakeEngine(sleep=self.sleep)
+        self.engine = engine or FakeEngine()
+        self.engine.sleep = self.sleep
         self.device = FakeDevice()
         self.said: list[ToBot] = []
         self.worker = Worker(
@@ -302,3 +304,23 @@ def test_settings_that_are_wrong_say_which() -> None:
     assert parse('{"max_batch": 3}').limits.max_batch == 3
     with pytest.raises(ValueError, match="quantum"):
         parse('{"quantum": 1}')
+
+
+class Talkative(FakeEngine):
+    """Has something to say of a recipe until it is steered."""
+
+    def begin(self, job: Job, checkpoint: bytes | None) -> FakeRun:
+        run = super().begin(job, checkpoint)
+        run.notices = ("Too long.",)
+        return run
+
+    def steer(self, run: FakeRun, steer: Steer) -> None:
+        super().steer(run, steer)
+        run.notices = ()
+
+
+def test_it_says_how_a_recipe_is_read_at_the_beginning_and_after_a_steer() -> None:
+    bench = Bench(Talkative())
+    bench.advance(job("d1"), steers=(SteerJob("d1", "a blue whale"),))
+    notices = [m.notices for m in bench.said if isinstance(m, Started | Steered)]
+    assert notices == [("Too long.",), ()]
