@@ -26,7 +26,13 @@ from bot.delivery.followups import FollowUps
 from bot.delivery.galleries import LookMenu, PageButton
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
-from bot.delivery.interactions import ACKNOWLEDGED, PERMISSIONS, TooLateError, tell
+from bot.delivery.interactions import (
+    ACKNOWLEDGED,
+    PERMISSIONS,
+    WENT_WRONG,
+    TooLateError,
+    tell,
+)
 from bot.delivery.picking import PickedButton, PickedMenu
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
@@ -34,6 +40,7 @@ from bot.delivery.sources import SourceMenu
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
 from bot.network import UNREACHABLE
+from bot.sentences import say
 from bot.shards import IdentifyPace, install
 from bot.translations import Translations
 
@@ -71,7 +78,7 @@ DISALLOWED_INTENTS = (
     "intent; look at the bot's page in the developer portal, or create a new application."
 )
 
-CHANGED = (
+CHANGED = say(
     "This command has changed, and your Discord does not know it yet. Reload it (Ctrl-R, or close "
     "and open the app) and try again."
 )
@@ -187,17 +194,17 @@ async def _on_command_error(
     if isinstance(cause, TooLateError):
         log.info("A command could not be acknowledged in time; nothing was done")
     elif isinstance(cause, DreamstreamError):
-        await tell(interaction, words.sentence(cause))
+        await tell(interaction, words.sentence(cause, interaction.locale))
     elif isinstance(cause, app_commands.CheckFailure):
-        await tell(interaction, "You may not use this command here.")
+        await tell(interaction, say("You may not use this command here."))
     elif isinstance(cause, app_commands.TransformerError):
-        await tell(interaction, "An option has a value that cannot be taken. Choose another.")
+        await tell(interaction, say("An option has a value that cannot be taken. Choose another."))
     elif isinstance(cause, (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)):
         log.info("An older form of a command was used: %s", cause)
         await tell(interaction, CHANGED)
     else:
         log.error("A command failed", exc_info=cause)
-        await tell(interaction, "Something went wrong here, and has been written down.")
+        await tell(interaction, WENT_WRONG)
 
 
 class DiscordFront:

@@ -26,6 +26,11 @@ from collections.abc import Sequence
 class DreamstreamError(Exception):
     """The root of all of them."""
 
+    @property
+    def sentence(self) -> str:
+        """What it says, as it was given: a `bot.sentences.Sentence` is still one."""
+        return str(self) if not self.args or type(self.args[0]) is str else self.args[0]
+
 
 class ConfigError(DreamstreamError):
     """The settings are wrong. `mistakes` has a sentence for each."""

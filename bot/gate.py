@@ -14,6 +14,7 @@ from bot.ids import now_ms
 from bot.model import Block, Dream, Theme
 from bot.moderation import Moderation
 from bot.rights import Actor
+from bot.sentences import Sentence, say
 from bot.settings import Effective, Nsfw, Settings
 from bot.text import clean, shorten
 from bot.wordlist import Words, unsafe_words, words_of
@@ -21,14 +22,16 @@ from bot.wordlist import Words, unsafe_words, words_of
 HOUR_MS = 3600 * 1000
 _MAX_REASON = 200
 
-BLOCKED_WORD = (
+BLOCKED_WORD = say(
     "This prompt has a word that is blocked here. Say it in other words, or ask a moderator."
 )
-UNSAFE_WORD = (
+UNSAFE_WORD = say(
     "This prompt has a word for adults, which is only for channels that are age-restricted. Say "
     "it in other words."
 )
-NEVER_UNSAFE = "This prompt has a word for adults, which is blocked here. Say it in other words."
+NEVER_UNSAFE = say(
+    "This prompt has a word for adults, which is blocked here. Say it in other words."
+)
 
 
 class Asker(Actor, frozen=True):
@@ -86,8 +89,12 @@ class Gate:
                 raise ForbiddenError("Batches are off in this channel. Ask for single dreams.")
             self.check_waiting(asker, own=count, background=True)
         elif here.max_count and count > here.max_count:
-            most = "one picture" if here.max_count == 1 else f"{here.max_count} pictures"
-            raise LimitError(f"At most {most} can be asked for at once in this channel.")
+            one = say("In this channel only one picture can be asked for at once.")
+            many = say(
+                "At most {count} pictures can be asked for at once in this channel.",
+                count=here.max_count,
+            )
+            raise LimitError(one if here.max_count == 1 else many)
         self.check_words(asker, [prompt])
 
     def check_person(self, asker: Asker) -> None:
@@ -169,46 +176,62 @@ class Gate:
         if background:
             if here.per_person_background and own > here.per_person_background:
                 raise LimitError(
-                    f"In this channel a person may have {_dreams(here.per_person_background)} "
-                    "waiting in the background. Ask for fewer, or wait for some to finish."
+                    say(
+                        "In this channel a person may have {dreams} waiting in the background. Ask "
+                        "for fewer, or wait for some to finish.",
+                        dreams=_dreams(here.per_person_background),
+                    )
                 )
             return
         if here.per_person and own > here.per_person:
             raise LimitError(
-                f"In this channel a person may have {_dreams(here.per_person)} waiting at once. "
-                "Wait for one to finish, or cancel one."
+                say(
+                    "In this channel a person may have {dreams} waiting at once. Wait for one to "
+                    "finish, or cancel one.",
+                    dreams=_dreams(here.per_person),
+                )
             )
         if here.per_channel and channel > here.per_channel:
             raise LimitError(
-                f"In this channel {_dreams(here.per_channel)} may be waiting at once. Try again "
-                "when some have finished.",
+                say(
+                    "In this channel {dreams} may be waiting at once. Try again when some have "
+                    "finished.",
+                    dreams=_dreams(here.per_channel),
+                ),
                 retry_after_s=60.0,
             )
         if here.per_hour and hour > here.per_hour:
             raise LimitError(
-                f"In this channel a person may ask for {_dreams(here.per_hour)} within an hour. "
-                "Try again later; what failed or was cancelled before it began does not count.",
+                say(
+                    "In this channel a person may ask for {dreams} within an hour. Try again "
+                    "later; what failed or was cancelled before it began does not count.",
+                    dreams=_dreams(here.per_hour),
+                ),
                 retry_after_s=600.0,
             )
 
 
-def _blocked(block: Block) -> str:
-    until = "."
+def _blocked(block: Block) -> Sentence:
+    refused = say("You may not ask for dreams in this server.")
     if block.until_ms is not None:
         minutes = max(1, -(-(block.until_ms - now_ms()) // 60_000))
-        until = f" for another {_span(minutes)}."
-    reason = shorten(clean(block.reason), _MAX_REASON)
-    said = f" A moderator says: {reason}" if reason else " Ask a moderator about it."
-    return f"You may not ask for dreams in this server{until}{said}"
+        text = "You may not ask for dreams in this server for another {span}."
+        refused = say(text, span=_span(minutes))
+    why = say("Ask a moderator about it.")
+    if reason := shorten(clean(block.reason), _MAX_REASON):
+        why = say("A moderator says: {reason}", reason=reason)
+    return say("{refused} {why}", refused=refused, why=why)
 
 
-def _span(minutes: int) -> str:
+def _span(minutes: int) -> Sentence:
+    if minutes < 2:
+        return say("minute")
     if minutes < 120:
-        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+        return say("{count} minutes", count=minutes)
     if minutes < 48 * 60:
-        return f"{round(minutes / 60)} hours"
-    return f"{round(minutes / (24 * 60))} days"
+        return say("{count} hours", count=round(minutes / 60))
+    return say("{count} days", count=round(minutes / (24 * 60)))
 
 
-def _dreams(count: int) -> str:
-    return "one dream" if count == 1 else f"{count} dreams"
+def _dreams(count: int) -> Sentence:
+    return say("one dream") if count == 1 else say("{count} dreams", count=count)

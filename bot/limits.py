@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.errors import LimitError
+from bot.sentences import Sentence, say
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,44 @@ class Limits:
         """
         per_person = self.background_per_person if background else self.per_person
         if own + count > per_person:
-            have = "one dream" if own == 1 else f"{own} dreams"
-            where = " in the background" if background else ""
-            left = per_person - own
-            room = f", so that {left} more can be asked for, not {count}" if left > 0 else ""
             raise LimitError(
-                f"You have {have} waiting{where}, and {per_person} is the most at once{room}. "
-                "Wait for one to finish, or cancel one."
+                _too_many(count, own, per_person, background=background)
                 if own
-                else f"{count} dreams at once are more than the {per_person} that a person "
-                f"may have waiting{where}. Ask for fewer."
+                else say(
+                    "{count} dreams at once are more than the {most} that a person may have "
+                    "waiting{where}. Ask for fewer.",
+                    count=count,
+                    most=per_person,
+                    where=_where(background=background),
+                )
             )
         if everybody + count > (self.background_everybody if background else self.everybody):
             raise LimitError(
-                f"The queue is full: {everybody} dreams are waiting already. Try again when some "
-                "have finished.",
+                say(
+                    "The queue is full: {count} dreams are waiting already. Try again when some "
+                    "have finished.",
+                    count=everybody,
+                ),
                 retry_after_s=60.0,
             )
+
+
+def _too_many(count: int, own: int, most: int, *, background: bool) -> Sentence:
+    left = most - own
+    room = (
+        say(", so that {left} more can be asked for, not {count}", left=left, count=count)
+        if left > 0
+        else ""
+    )
+    return say(
+        "You have {have} waiting{where}, and {most} is the most at once{room}. Wait for one to "
+        "finish, or cancel one.",
+        have=say("one dream") if own == 1 else say("{count} dreams", count=own),
+        where=_where(background=background),
+        most=most,
+        room=room,
+    )
+
+
+def _where(*, background: bool) -> str:
+    return say(" in the background") if background else ""

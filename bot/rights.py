@@ -6,6 +6,7 @@ import msgspec
 
 from bot.errors import ForbiddenError, NotFoundError
 from bot.model import Dream, Person, Theme, Visibility
+from bot.sentences import say
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -35,7 +36,9 @@ def check_may_change(dream: Dream, actor: Actor) -> None:
         ForbiddenError: the actor is neither.
     """
     if not may_change(dream, actor):
-        raise ForbiddenError(f"Only {dream.person.name}, who asked for this dream, can do that.")
+        raise ForbiddenError(
+            say("Only {name}, who asked for this dream, can do that.", name=dream.person.name)
+        )
 
 
 def may_see(dream: Dream, theme: Theme, here: Theme | None, channel_id: int | None) -> bool:

@@ -1,13 +1,15 @@
-"""What the commands are called in other languages than English.
+"""What the commands are called, and what is told, in other languages than English.
 
 `bot/data/de.toml` and `fr.toml` hold the texts: the names of commands under their full English
 names, the names of options, menus and choices under theirs, and descriptions under the English
-text itself, so that one that was changed cannot keep an old translation.
+text itself, so that one that was changed cannot keep an old translation. So do the sentences that
+one reader is told (`bot.sentences`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from importlib import resources
 
 import msgspec
@@ -23,6 +25,8 @@ from discord.app_commands import (
     locale_str,
 )
 from discord.app_commands import TranslationContextLocation as Location
+
+from bot.sentences import put_into
 
 LANGUAGES = {Locale.german: "de", Locale.french: "fr"}
 Texts = dict[str, dict[str, str]]
@@ -43,6 +47,7 @@ class Translations(Translator):
         """Read the languages."""
         for locale, name in LANGUAGES.items():
             self._texts[locale] = await asyncio.to_thread(read_texts, name)
+            await asyncio.to_thread(_sentences, name)
 
     async def translate(
         self, string: locale_str, locale: Locale, context: TranslationContextTypes
@@ -69,6 +74,18 @@ def place_of(string: locale_str, context: TranslationContextTypes) -> tuple[str,
         case Choice(name=name):
             return "choices", name
     return None
+
+
+def in_language_of(locale: Locale, text: str) -> str:
+    """Return a text in a reader's language; what has no translation stays in English."""
+    language = LANGUAGES.get(locale)
+    return str(text) if language is None else put_into(_sentences(language), text)
+
+
+@cache
+def _sentences(language: str) -> dict[str, str]:
+    """Return a language's sentences. Reads a file the first time, which is at the start."""
+    return read_texts(language)["sentences"]
 
 
 def read_texts(language: str) -> Texts:

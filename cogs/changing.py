@@ -9,10 +9,11 @@ from bot.client import Client
 from bot.delivery import words
 from bot.delivery.asking import check_words, permit
 from bot.delivery.finding import find_dream
-from bot.delivery.forms import COMING, draw_like
+from bot.delivery.forms import draw_like, tell_coming
 from bot.delivery.interactions import Interaction, acknowledged, actor_of, front_of, tell
 from bot.errors import NotFoundError
 from bot.model import Dream, Relation
+from bot.sentences import say
 from bot.sizes import parse_size
 from cogs import choosing
 from cogs.places import everywhere
@@ -30,7 +31,8 @@ class ChangingCog(commands.Cog):
         async with acknowledged(interaction):
             found = await _named_or_last(interaction, dream)
             await front_of(interaction).dreams.cancel(found.id, actor_of(interaction))
-            await tell(interaction, f"Cancelled: {words.plain(found.prompt, 200)}")
+            prompt = words.plain(found.prompt, 200)
+            await tell(interaction, say("Cancelled: {prompt}", prompt=prompt))
 
     @everywhere
     @app_commands.command(name="steer", description="Turn a dream to other words while it forms")
@@ -55,8 +57,9 @@ class ChangingCog(commands.Cog):
             steps = min(10, found.recipe.last_step) if glide is None else glide
             actor = actor_of(interaction)
             await front_of(interaction).dreams.steer(found.id, actor, text, steps, check=check)
-            over = "at once" if steps == 0 else f"over {steps} step{'s' if steps > 1 else ''}"
-            await tell(interaction, f"From its next step on it glides there, {over}.")
+            text = say("From its next step on it glides there, over {count} steps.", count=steps)
+            at_once = say("At its next step it turns there at once.")
+            await tell(interaction, text if steps > 1 else at_once)
 
     @everywhere
     @app_commands.command(name="redo", description="Draw a dream once more")
@@ -98,8 +101,8 @@ class ChangingCog(commands.Cog):
                     **{name: value for name, value in changes.items() if value is not None},
                     **seed,
                 )
-            again = "Once more" if same_seed else "Once more, with another seed"
-            await tell(interaction, f"{again}. {COMING}")
+            again = say("Once more.") if same_seed else say("Once more, with another seed.")
+            await tell_coming(interaction, again)
 
 
 async def setup(bot: Client) -> None:

@@ -11,7 +11,7 @@ from discord.ext import commands
 
 from bot.client import Client
 from bot.delivery.asking import permit
-from bot.delivery.forms import COMING, MANY_COMING
+from bot.delivery.forms import COMING, tell_coming
 from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
     Interaction,
@@ -25,6 +25,7 @@ from bot.errors import InvalidRequestError
 from bot.model import DreamRequest, Person, Relation, Shape
 from bot.options import parse_settings
 from bot.presets import styled
+from bot.sentences import say
 from bot.sizes import parse_size
 from cogs import choosing
 from cogs.places import everywhere
@@ -232,7 +233,9 @@ def _shape(name: str | None) -> Shape | None:
         return Shape(name.strip().lower())
     except ValueError:
         shapes = ", ".join(Shape)
-        raise InvalidRequestError("shape", f"The shape is one of {shapes}.") from None
+        raise InvalidRequestError(
+            "shape", say("The shape is one of {shapes}.", shapes=shapes)
+        ) from None
 
 
 async def _ask(
@@ -268,13 +271,19 @@ async def _ask(
     )
     dreams = await front.dreams.ask(request, also)
     if exploring:
-        await tell(interaction, f"{len(dreams)} first looks are on their way. Then pick from them.")
+        text = "{count} first looks are on their way. Then pick from them."
+        await tell(interaction, say(text, count=len(dreams)))
     elif request.background:
         await tell(
             interaction,
-            f"{len(dreams)} pictures are drawn when nobody else waits, through the night if need "
-            "be. They appear on a card in this channel; pick from it what you like.",
+            say(
+                "{count} pictures are drawn when nobody else waits, through the night if need be. "
+                "They appear on a card in this channel; pick from it what you like.",
+                count=len(dreams),
+            ),
         )
+    elif len(dreams) > 1:
+        what = say("{count} dreams are on their way.", count=len(dreams))
+        await tell_coming(interaction, what, len(dreams))
     else:
-        many = f"{len(dreams)} dreams are on their way. {MANY_COMING}"
-        await tell(interaction, many if len(dreams) > 1 else COMING)
+        await tell(interaction, COMING)

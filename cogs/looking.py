@@ -20,10 +20,12 @@ from bot.delivery.interactions import (
     person_of,
     tell,
     theme_of,
+    told,
 )
 from bot.delivery.looking import show
 from bot.model import Dream
 from bot.rights import may_see
+from bot.sentences import say
 from cogs.places import CONTEXTS, INSTALLS, everywhere
 
 _MAX_LISTED = 15
@@ -54,8 +56,9 @@ class LookingCog(commands.Cog):
             ]
             lines = [_line(dream, interaction) for dream in dreams[:_MAX_LISTED]]
             if len(dreams) > _MAX_LISTED:
-                lines.append(f"… and {len(dreams) - _MAX_LISTED} more.")
-            await tell(interaction, "\n".join(lines) or "Nothing is being drawn here.")
+                more = say("… and {count} more.", count=len(dreams) - _MAX_LISTED)
+                lines.append(told(interaction, more))
+            await tell(interaction, "\n".join(lines) or say("Nothing is being drawn here."))
 
     @everywhere
     @app_commands.command(name="show", description="Show a dream")
@@ -77,7 +80,7 @@ class LookingCog(commands.Cog):
                 await tell(interaction, f"```\n{text}\n```")
             else:
                 file = discord.File(io.BytesIO(text.encode()), f"recipe-{found.id}.txt")
-                await tell(interaction, "The recipe is long:", attachments=[file])
+                await tell(interaction, say("The recipe is long:"), attachments=[file])
 
     @stream.command(name="latest", description="The newest pictures of this channel's stream")
     async def latest(self, interaction: Interaction) -> None:
@@ -123,9 +126,10 @@ class LookingCog(commands.Cog):
             url = front_of(interaction).page_of(theme)
             title = words.plain(theme.title, 80)
             if url is None:
-                await tell(interaction, f"**{title}** has no page that you could open from here.")
+                text = "**{theme}** has no page that you could open from here."
+                await tell(interaction, say(text, theme=title))
             else:
-                await tell(interaction, f"**{title}** is at <{url}>")
+                await tell(interaction, say("**{theme}** is at <{url}>", theme=title, url=url))
 
 
 async def setup(bot: Client) -> None:

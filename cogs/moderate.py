@@ -22,6 +22,7 @@ from bot.errors import ForbiddenError
 from bot.ids import now_ms
 from bot.model import Act, Block, ModerationEntry, Person
 from bot.rights import Actor
+from bot.sentences import say
 from bot.text import shorten
 from cogs.places import everywhere
 
@@ -104,7 +105,7 @@ class ModerateCog(
         async with acknowledged(interaction):
             found = await find_dream(interaction, dream)
             await front_of(interaction).moderation.delete(found.id, actor_of(interaction))
-            await tell(interaction, "Deleted: its words and pictures are gone.")
+            await tell(interaction, say("Deleted: its words and pictures are gone."))
 
     @app_commands.command(name="log", description="What moderators have done here")
     async def log(self, interaction: Interaction) -> None:
@@ -130,12 +131,15 @@ class PrivacyCog(commands.Cog):
             if publish is not None:
                 await moderation.set_publishes(person, publish)
             if await moderation.publishes(person):
-                await tell(interaction, "What you ask for is shown on the wall, with your name.")
+                text = say("What you ask for is shown on the wall, with your name.")
+                await tell(interaction, text)
             else:
                 await tell(
                     interaction,
-                    "What you ask for from now on stays where you ask for it. It is not on the "
-                    "wall. What was there before stays; you can delete it.",
+                    say(
+                        "What you ask for from now on stays where you ask for it. It is not on the "
+                        "wall. What was there before stays; you can delete it."
+                    ),
                 )
 
 
@@ -149,7 +153,7 @@ def _moderator(interaction: Interaction) -> Actor:
     """Return who acts, if they moderate here: the default permission can be changed."""
     actor = actor_of(interaction)
     if not actor.moderates:
-        raise ForbiddenError("Only who may manage messages here can do that.")
+        raise ForbiddenError(say("Only who may manage messages here can do that."))
     return actor
 
 

@@ -10,7 +10,7 @@ from discord import ui
 from bot.delivery import controls, words
 from bot.delivery.asking import permit
 from bot.delivery.controls import Action
-from bot.delivery.forms import COMING, MANY_COMING, draw_like
+from bot.delivery.forms import draw_like, tell_coming
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -18,13 +18,17 @@ from bot.delivery.interactions import (
     front_of,
     person_of,
     tell,
+    told,
 )
 from bot.delivery.looking import dreams_of_card, show, visible_dream, visible_dreams
 from bot.errors import DreamstreamError, InvalidRequestError
 from bot.model import Dream, Relation
 from bot.rights import check_may_change
+from bot.sentences import say
 
 VARIATIONS = 4
+CANCELLED = say("Cancelled.")
+DELETED = say("Deleted.")
 
 
 class _Refreshes(Protocol):
@@ -47,7 +51,7 @@ async def reroll(interaction: Interaction, dream_id: str) -> None:
         await front_of(interaction).offspring.reroll(
             dream_id, actor_of(interaction), channel_id=interaction.channel_id, also=also
         )
-        await tell(interaction, f"The same with another seed. {COMING}")
+        await tell_coming(interaction, say("The same with another seed."))
 
 
 async def variations(interaction: Interaction, dream_id: str) -> None:
@@ -62,7 +66,7 @@ async def variations(interaction: Interaction, dream_id: str) -> None:
             channel_id=interaction.channel_id,
             also=also,
         )
-        await tell(interaction, f"{len(made)} variations. {MANY_COMING}")
+        await tell_coming(interaction, say("{count} variations.", count=len(made)), len(made))
 
 
 async def go_on(interaction: Interaction, dream_id: str) -> None:
@@ -82,9 +86,11 @@ async def go_on_with(interaction: Interaction, dream_ids: Sequence[str]) -> None
             channel_id=interaction.channel_id,
             also=also,
         )
-        many = len(made) > 1
-        which = f"{len(made)} of them go on" if many else "It goes on"
-        await tell(interaction, f"{which} from there. {MANY_COMING if many else COMING}")
+        if len(made) > 1:
+            which = say("{count} of them go on from there.", count=len(made))
+        else:
+            which = say("It goes on from there.")
+        await tell_coming(interaction, which, len(made))
 
 
 async def upscale(interaction: Interaction, dream_id: str) -> None:
@@ -96,7 +102,7 @@ async def upscale(interaction: Interaction, dream_id: str) -> None:
             dream_id, actor_of(interaction), channel_id=interaction.channel_id, also=also
         )
         size = f"{made.recipe.width}×{made.recipe.height}"
-        await tell(interaction, f"It is being made larger, {size}. {COMING}")
+        await tell_coming(interaction, say("It is being made larger, {size}.", size=size))
 
 
 async def animate(interaction: Interaction, dream_id: str) -> None:
@@ -107,7 +113,7 @@ async def animate(interaction: Interaction, dream_id: str) -> None:
         await front_of(interaction).offspring.animate(
             dream_id, actor_of(interaction), channel_id=interaction.channel_id, also=also
         )
-        await tell(interaction, f"It is drawn once more, and filmed. {COMING}")
+        await tell_coming(interaction, say("It is drawn once more, and filmed."))
 
 
 async def reroll_all(interaction: Interaction, card_id: str) -> None:
@@ -115,7 +121,8 @@ async def reroll_all(interaction: Interaction, card_id: str) -> None:
     async with acknowledged(interaction):
         dreams = await dreams_of_card(interaction, card_id)
         await draw_like(interaction, dreams, dreams[0].prompt, Relation.REROLL)
-        await tell(interaction, f"{len(dreams)} with other seeds. {MANY_COMING}")
+        what = say("{count} with other seeds.", count=len(dreams))
+        await tell_coming(interaction, what, len(dreams))
 
 
 # --- its course and its end --------------------------------------------------------------------
@@ -125,7 +132,7 @@ async def cancel(interaction: Interaction, dream_id: str) -> None:
     """End a dream."""
     async with acknowledged(interaction):
         await front_of(interaction).dreams.cancel(dream_id, actor_of(interaction))
-        await tell(interaction, "Cancelled.")
+        await tell(interaction, CANCELLED)
 
 
 async def cancel_all(interaction: Interaction, card_id: str) -> None:
@@ -137,7 +144,8 @@ async def cancel_all(interaction: Interaction, card_id: str) -> None:
             raise InvalidRequestError("dream", "These dreams are over already.")
         cancel = front_of(interaction).dreams.cancel
         done = await _each(unfinished, lambda dream: cancel(dream.id, actor))
-        await tell(interaction, f"Cancelled {done} of them." if done > 1 else "Cancelled.")
+        many = say("Cancelled {count} of them.", count=done)
+        await tell(interaction, many if done > 1 else CANCELLED)
 
 
 async def _each(dreams: Sequence[Dream], do: Callable[[Dream], Awaitable[None]]) -> int:
@@ -163,11 +171,13 @@ async def ask_whether_to_delete(interaction: Interaction, dream_id: str) -> None
     async with acknowledged(interaction):
         dream = await visible_dream(interaction, dream_id)
         check_may_change(dream, actor_of(interaction))
-        question = (
-            f"Delete **{words.plain(dream.prompt, 200)}**? Its picture is taken away here, from "
-            "the wall and from the disk, for good."
+        question = say(
+            "Delete **{prompt}**? Its picture is taken away here, from the wall and from the disk, "
+            "for good.",
+            prompt=words.plain(dream.prompt, 200),
         )
-        await tell(interaction, question, view=_surely(dream_id, of_all=False))
+        view = _surely(interaction, dream_id, of_all=False)
+        await tell(interaction, question, view=view)
 
 
 async def ask_whether_to_delete_all(interaction: Interaction, card_id: str) -> None:
@@ -176,11 +186,13 @@ async def ask_whether_to_delete_all(interaction: Interaction, card_id: str) -> N
         dreams, actor = await dreams_of_card(interaction, card_id), actor_of(interaction)
         for dream in dreams:
             check_may_change(dream, actor)
-        question = (
-            f"Delete all {len(dreams)}? Their pictures are taken away here, from the wall and from "
-            "the disk, for good."
+        question = say(
+            "Delete all {count}? Their pictures are taken away here, from the wall and from the "
+            "disk, for good.",
+            count=len(dreams),
         )
-        await tell(interaction, question, view=_surely(card_id, of_all=True))
+        view = _surely(interaction, card_id, of_all=True)
+        await tell(interaction, question, view=view)
 
 
 async def delete(interaction: Interaction, dream_id: str) -> None:
@@ -188,7 +200,7 @@ async def delete(interaction: Interaction, dream_id: str) -> None:
     async with acknowledged(interaction, in_place=True):
         await visible_dream(interaction, dream_id)
         await front_of(interaction).moderation.delete(dream_id, actor_of(interaction))
-        await tell(interaction, "Deleted.", view=None)
+        await tell(interaction, DELETED, view=None)
 
 
 async def delete_all(interaction: Interaction, card_id: str) -> None:
@@ -197,12 +209,15 @@ async def delete_all(interaction: Interaction, card_id: str) -> None:
         dreams, actor = await dreams_of_card(interaction, card_id), actor_of(interaction)
         delete = front_of(interaction).moderation.delete
         done = await _each(dreams, lambda dream: delete(dream.id, actor))
-        await tell(interaction, f"Deleted {done}." if done > 1 else "Deleted.", view=None)
+        many = say("Deleted {count}.", count=done)
+        await tell(interaction, many if done > 1 else DELETED, view=None)
 
 
-def _surely(dream_id: str, *, of_all: bool) -> ui.View:
+def _surely(interaction: Interaction, dream_id: str, *, of_all: bool) -> ui.View:
     view = ui.View(timeout=None)
-    view.add_item(controls.button(Action.SURELY, dream_id, of_all=of_all))
+    button = controls.button(Action.SURELY, dream_id, of_all=of_all)
+    button.label = told(interaction, say("Yes, delete"))
+    view.add_item(button)
     view.stop()  # its id says all
     return view
 
@@ -218,13 +233,11 @@ async def favourite(interaction: Interaction, dream_id: str) -> None:
             dream_id, person_of(interaction)
         )
         if likes:
-            likes_too = {1: "", 2: " So does another."}
-            await tell(
-                interaction,
-                f"♥ You like it.{likes_too.get(count, f' So do {count - 1} others.')}",
-            )
+            liked = {1: say("♥ You like it."), 2: say("♥ You like it. So does another.")}
+            many = say("♥ You like it. So do {count} others.", count=count - 1)
+            await tell(interaction, liked.get(count, many))
         else:
-            await tell(interaction, "You like it no more.")
+            await tell(interaction, say("You like it no more."))
         cast(_HasDelivery, interaction.client).delivery.refresh(dream_id)
 
 

@@ -24,15 +24,17 @@ from bot.delivery.interactions import (
     person_of,
     tell,
     theme_of,
+    told,
 )
 from bot.delivery.looking import dreams_of_card, visible_dream
 from bot.errors import DreamstreamError
 from bot.ids import LENGTH
 from bot.model import Dream, DreamRequest, Relation
+from bot.sentences import Sentence, say
 from bot.text import shorten
 
-COMING = "It appears in this channel as it forms."
-MANY_COMING = "They appear in this channel as they form."
+COMING = say("It appears in this channel as it forms.")
+MANY_COMING = say("They appear in this channel as they form.")
 _FIELD = "prompt"
 _FORM = re.compile(rf"form:(?P<action>steer|remix)(?P<all>-all)?:(?P<id>[0-9a-z]{{{LENGTH}}})")
 _MAX_TEXT = 4000
@@ -42,28 +44,28 @@ async def ask_for_steer(interaction: Interaction, dream_id: str) -> None:
     """Show the form in which the words that a dream is to glide to are typed."""
     async with answered(interaction):
         dream = await visible_dream(interaction, dream_id)
-        await _show(interaction, f"steer:{dream_id}", "Steer this dream", _present(dream))
+        await _show(interaction, f"steer:{dream_id}", say("Steer this dream"), _present(dream))
 
 
 async def ask_for_steer_of_all(interaction: Interaction, card_id: str) -> None:
     """Show the same for all dreams of a card."""
     async with answered(interaction):
         dreams = await dreams_of_card(interaction, card_id)
-        await _show(interaction, f"steer-all:{card_id}", "Steer them all", _present(dreams[0]))
+        await _show(interaction, f"steer-all:{card_id}", say("Steer them all"), _present(dreams[0]))
 
 
 async def ask_for_remix(interaction: Interaction, dream_id: str) -> None:
     """Show the form in which a dream's words are changed."""
     async with answered(interaction):
         dream = await visible_dream(interaction, dream_id)
-        await _show(interaction, f"remix:{dream_id}", "Remix this dream", dream.prompt)
+        await _show(interaction, f"remix:{dream_id}", say("Remix this dream"), dream.prompt)
 
 
 async def ask_for_remix_of_all(interaction: Interaction, card_id: str) -> None:
     """Show the same for as many dreams as a card shows."""
     async with answered(interaction):
         dreams = await dreams_of_card(interaction, card_id)
-        title = f"Remix these {len(dreams)}"
+        title = say("Remix these {count}", count=len(dreams))
         await _show(interaction, f"remix-all:{card_id}", title, dreams[0].prompt)
 
 
@@ -87,7 +89,7 @@ async def submitted(interaction: Interaction) -> None:
             await _steer(interaction, dreams, prompt)
         else:
             await draw_like(interaction, dreams, prompt, Relation.REMIX)
-            await tell(interaction, f"Remixed. {COMING if len(dreams) == 1 else MANY_COMING}")
+            await tell_coming(interaction, say("Remixed."), len(dreams))
 
 
 async def draw_like(
@@ -153,8 +155,17 @@ async def _steer(interaction: Interaction, dreams: Sequence[Dream], prompt: str)
             last_error = error
     if not steered and last_error is not None:
         raise last_error
-    which = "It glides" if steered == 1 else f"{steered} of them glide"
-    await tell(interaction, f"{which} there from the next step on.")
+    if steered == 1:
+        await tell(interaction, say("It glides there from the next step on."))
+    else:
+        text = say("{count} of them glide there from the next step on.", count=steered)
+        await tell(interaction, text)
+
+
+async def tell_coming(interaction: Interaction, what: Sentence, count: int = 1) -> None:
+    """Tell what was asked for, and that as many dreams come here."""
+    coming = COMING if count == 1 else MANY_COMING
+    await tell(interaction, say("{what} {coming}", what=what, coming=coming))
 
 
 def _present(dream: Dream) -> str:
@@ -163,15 +174,15 @@ def _present(dream: Dream) -> str:
 
 
 async def _show(interaction: Interaction, purpose: str, title: str, prompt: str) -> None:
-    form = ui.Modal(title=title, custom_id=f"form:{purpose}")
+    form = ui.Modal(title=told(interaction, title), custom_id=f"form:{purpose}")
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id=_FIELD,
         style=discord.TextStyle.paragraph,
         default=shorten(prompt, _MAX_TEXT),
         max_length=_MAX_TEXT,
     )
-    label = "It glides to" if purpose.startswith("steer") else "Words"
-    form.add_item(ui.Label(text=label, component=field))
+    label = say("It glides to") if purpose.startswith("steer") else say("Words")
+    form.add_item(ui.Label(text=told(interaction, label), component=field))
     form.stop()  # or the library would keep it, and lose it at the next start
     await interaction.response.send_modal(form)
 

@@ -20,12 +20,14 @@ from bot.delivery.interactions import (
     front_of,
     person_of,
     theme_of,
+    told,
 )
 from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.ids import is_id
 from bot.library import Library
 from bot.model import Dream, Theme
+from bot.sentences import say
 from bot.store import galleries
 from bot.text import shorten
 
@@ -47,14 +49,14 @@ class Kind(StrEnum):
 
 
 _TITLES = {
-    Kind.LATEST: "The newest of {}",
-    Kind.BEST: "What people like in {}",
+    Kind.LATEST: "The newest of {theme}",
+    Kind.BEST: "What people like in {theme}",
     Kind.MINE: "Your pictures",
 }
 _EMPTY = {
-    Kind.LATEST: "Nothing has been drawn here yet. Be the first: /dream",
-    Kind.BEST: "Nobody has marked a picture here yet. Press ♥ under one that you like.",
-    Kind.MINE: "You have no pictures yet. Ask for one: /dream",
+    Kind.LATEST: say("Nothing has been drawn here yet. Be the first: /dream"),
+    Kind.BEST: say("Nobody has marked a picture here yet. Press ♥ under one that you like."),
+    Kind.MINE: say("You have no pictures yet. Ask for one: /dream"),
 }
 
 
@@ -65,7 +67,7 @@ async def show(interaction: Interaction, kind: Kind, skip: int = 0) -> None:
     dreams, more = found[:PAGE], len(found) > PAGE
     pictures = await thumbnails(front, dreams)
     hearts = await front.moderation.favourites([dream.id for dream, _ in pictures])
-    view = _view(front, kind, theme, pictures, hearts, skip, more=more)
+    view = _view(interaction, kind, theme, pictures, hearts, skip, more=more)
     await interaction.edit_original_response(view=view, attachments=files(pictures))
 
 
@@ -173,7 +175,7 @@ def _read(library: Library, sha256: str) -> bytes:
 
 
 def _view(
-    front: Front,
+    interaction: Interaction,
     kind: Kind,
     theme: Theme,
     pictures: Sequence[Picture],
@@ -182,12 +184,13 @@ def _view(
     *,
     more: bool,
 ) -> ui.LayoutView:
-    buttons = []
+    front, buttons = front_of(interaction), []
     if skip:
-        buttons.append(PageButton(kind, max(0, skip - PAGE), "Back"))
+        back = told(interaction, say("Back"))
+        buttons.append(PageButton(kind, max(0, skip - PAGE), back))
     if more and skip + PAGE <= _MOST:
-        buttons.append(PageButton(kind, skip + PAGE, "More"))
-    title = _TITLES[kind].format(words.plain(theme.title, 80))
+        buttons.append(PageButton(kind, skip + PAGE, told(interaction, say("More"))))
+    title = told(interaction, say(_TITLES[kind], theme=words.plain(theme.title, 80)))
     url = front.page_of(theme) if kind is not Kind.MINE else None
     lines = [
         line(front, theme, number, dream, hearts.get(dream.id, 0))
@@ -197,7 +200,7 @@ def _view(
         theme,
         title if url is None else f"[{title}]({url})",
         pictures,
-        lines or [_EMPTY[kind] if not skip else "There are no more."],
+        lines or [told(interaction, say("There are no more.") if skip else _EMPTY[kind])],
         buttons,
         first=skip + 1,
     )

@@ -10,8 +10,10 @@ from typing import Any, Self
 import discord
 from discord import ui
 
-from bot.delivery.interactions import Interaction, TooLateError, acknowledged, front_of
+from bot.delivery.interactions import Interaction, TooLateError, acknowledged, front_of, told
 from bot.help import Page, pages
+from bot.sentences import say
+from bot.translations import LANGUAGES
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +24,12 @@ _ROW = 5
 async def show(interaction: Interaction, number: int = 0) -> None:
     """Answer an acknowledged interaction with a page; 0 is the first."""
     run = front_of(interaction).library.run
-    found = await run(pages)
+    found = await run(pages, LANGUAGES.get(interaction.locale, ""))
     number = min(number, len(found) - 1)
     page = found[number]
     pictures = [(one.file, await run(one.read)) for one in page.pictures]
     await interaction.edit_original_response(
-        view=_view(found, number),
+        view=_view(interaction, found, number),
         attachments=[discord.File(io.BytesIO(data), name) for name, data in pictures],
     )
 
@@ -58,7 +60,7 @@ class GuideButton(ui.DynamicItem[ui.Button[Any]], template=r"guide:(?P<number>[0
             log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
-def _view(found: tuple[Page, ...], number: int) -> ui.LayoutView:
+def _view(interaction: Interaction, found: tuple[Page, ...], number: int) -> ui.LayoutView:
     page = found[number]
     view = ui.LayoutView(timeout=None)
     box: ui.Container[ui.LayoutView] = ui.Container(accent_colour=_COLOUR)
@@ -70,7 +72,10 @@ def _view(found: tuple[Page, ...], number: int) -> ui.LayoutView:
                 *(
                     discord.MediaGalleryItem(
                         f"attachment://{one.file}",
-                        description=f"A picture drawn from the words: {one.prompt}",
+                        description=told(
+                            interaction,
+                            say("A picture drawn from the words: {prompt}", prompt=one.prompt),
+                        ),
                     )
                     for one in page.pictures
                 )

@@ -26,8 +26,10 @@ from bot.ids import now_ms
 from bot.model import Dream, Person, Theme
 from bot.network import UNREACHABLE
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import deliveries
 from bot.text import shorten
+from bot.translations import in_language_of
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,12 @@ PERMISSIONS = discord.Permissions(
 )
 """What the bot asks for when it is invited; each is used."""
 
-_ONLY_YOU = "only you see this, and for a quarter of an hour; /show finds it later."
+WENT_WRONG = say("Something went wrong here, and has been written down.")
+
+_UNINVITED = say(
+    "I post for everybody only where I was invited as a bot, so only you see this, and for a "
+    "quarter of an hour; /show finds it later."
+)
 
 Interaction = discord.Interaction[Any]
 
@@ -115,7 +122,7 @@ def posting_here(interaction: Interaction) -> Also:
     """
     if why := _why_not_post(interaction):
         follow_ups = cast(_HasDelivery, interaction.client).follow_ups
-        return follow_ups.ordering(interaction, why)
+        return follow_ups.ordering(interaction, told(interaction, why))
     guild_id, channel_id = channel_of(interaction)
     card_id: str | None = None
 
@@ -188,23 +195,28 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
     except TooLateError:
         raise
     except DreamstreamError as error:
-        await tell(interaction, words.sentence(error))
+        await tell(interaction, words.sentence(error, interaction.locale))
     except (aiohttp.ClientError, discord.DiscordServerError, discord.NotFound) as error:
         log.info("An answer did not arrive: %s", error)
-        await tell(interaction, "Discord did not take the answer. Try again.")
+        await tell(interaction, say("Discord did not take the answer. Try again."))
     except Exception as error:
         if isinstance(error, discord.HTTPException) and error.code == ACKNOWLEDGED:
             # The library tried again what had arrived; only Discord's word of it was lost.
             log.info("It was answered before: %s", error)
             return
         log.exception("An interaction failed: %s", interaction.data)
-        await tell(interaction, "Something went wrong here, and has been written down.")
+        await tell(interaction, WENT_WRONG)
+
+
+def told(interaction: Interaction, text: str) -> str:
+    """Return a text in the asker's language."""
+    return in_language_of(interaction.locale, text)
 
 
 async def tell(interaction: Interaction, text: str, **more: Any) -> None:
-    """Answer the asker alone. An answer that does not arrive is only logged."""
+    """Answer the asker alone, in their language. What does not arrive is only logged."""
     word = interaction.extras.get(WORD, "")
-    text = shorten(f"{text}\n{word}".rstrip(), 1900)
+    text = shorten(f"{told(interaction, text)}\n{word}".rstrip(), 1900)
     try:
         if interaction.response.is_done():
             await interaction.edit_original_response(content=text, **more)
@@ -218,15 +230,21 @@ def _why_not_post(interaction: Interaction) -> str:
     """Return why the bot may not post pictures where something is asked; empty where it may."""
     by_user_alone = interaction.is_user_integration() and not interaction.is_guild_integration()
     if interaction.guild_id is None or by_user_alone:
-        return f"I post for everybody only where I was invited as a bot, so {_ONLY_YOU}"
+        return _UNINVITED
     has = interaction.app_permissions
     in_thread = isinstance(interaction.channel, discord.Thread)
     needed = {
-        "View Channel": has.view_channel,
-        "Send Messages": has.send_messages_in_threads if in_thread else has.send_messages,
-        "Attach Files": has.attach_files,
+        say("View Channel"): has.view_channel,
+        (say("Send Messages in Threads") if in_thread else say("Send Messages")): (
+            has.send_messages_in_threads if in_thread else has.send_messages
+        ),
+        say("Attach Files"): has.attach_files,
     }
-    missing = [name for name, granted in needed.items() if not granted]
+    missing = [told(interaction, name) for name, granted in needed.items() if not granted]
     if not missing:
         return ""
-    return f"I may not post pictures here (I lack {', '.join(missing)}), so {_ONLY_YOU}"
+    return say(
+        "I may not post pictures here (I lack {permissions}), so only you see this, and for a "
+        "quarter of an hour; /show finds it later.",
+        permissions=", ".join(missing),
+    )

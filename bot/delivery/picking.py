@@ -20,7 +20,7 @@ from bot.delivery import actions
 from bot.delivery.asking import permit
 from bot.delivery.controls import dream_of
 from bot.delivery.faces import TILE_THUMBNAIL_PX
-from bot.delivery.forms import COMING, MANY_COMING
+from bot.delivery.forms import tell_coming
 from bot.delivery.interactions import (
     Interaction,
     TooLateError,
@@ -37,6 +37,7 @@ from bot.delivery.words import MAX_ALT
 from bot.errors import DreamstreamError, InvalidRequestError
 from bot.ids import is_id
 from bot.model import Dream, Relation
+from bot.sentences import say
 from bot.text import shorten
 
 log = logging.getLogger(__name__)
@@ -158,9 +159,11 @@ async def _upscale(interaction: Interaction, dream_ids: Sequence[str]) -> None:
             channel_id=interaction.channel_id,
             also=also,
         )
-        many = len(made) > 1
-        which = f"{len(made)} are being made larger" if many else "It is being made larger"
-        await tell(interaction, f"{which}. {MANY_COMING if many else COMING}")
+        if len(made) > 1:
+            which = say("{count} are being made larger.", count=len(made))
+        else:
+            which = say("It is being made larger.")
+        await tell_coming(interaction, which, len(made))
 
 
 async def _like(interaction: Interaction, dream_ids: Sequence[str]) -> None:
@@ -168,7 +171,7 @@ async def _like(interaction: Interaction, dream_ids: Sequence[str]) -> None:
         dreams = await visible_dreams(interaction, dream_ids)
         ids = [dream.id for dream in dreams]
         await front_of(interaction).moderation.like(ids, person_of(interaction))
-        await tell(interaction, f"♥ You like {'these' if len(ids) > 1 else 'it'}.")
+        await tell(interaction, say("♥ You like these.") if len(ids) > 1 else say("♥ You like it."))
         delivery = cast(_HasDelivery, interaction.client).delivery
         for dream_id in ids:
             delivery.refresh(dream_id)
@@ -185,7 +188,9 @@ async def _show_picked(
     listed = ", ".join(str(number) for number, _ in numbered)
     await tell(
         interaction,
-        f"You picked {listed}." if len(numbered) > 1 else f"You picked number {listed}.",
+        say("You picked {numbers}.", numbers=listed)
+        if len(numbered) > 1
+        else say("You picked number {number}.", number=listed),
         view=view,
         attachments=[
             discord.File(io.BytesIO(paper), "picked.webp", description=_alt_text(numbered))

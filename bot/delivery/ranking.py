@@ -15,11 +15,19 @@ from bot.delivery.asking import asker_of, check_words
 from bot.delivery.controls import Action
 from bot.delivery.faces import THUMBNAIL_PX
 from bot.delivery.forms import values_of
-from bot.delivery.interactions import Interaction, acknowledged, answered, front_of, tell
+from bot.delivery.interactions import (
+    Interaction,
+    acknowledged,
+    answered,
+    front_of,
+    tell,
+    told,
+)
 from bot.delivery.looking import dreams_of_card
 from bot.ids import LENGTH
 from bot.ranking import rank
 from bot.seeing import MAX_TEXT
+from bot.sentences import say
 
 BEST = 5
 """How many of them are picked at once, to go on with."""
@@ -39,11 +47,15 @@ async def ask_for_words(interaction: Interaction, card_id: str) -> None:
     """Show the form in which the words are typed by which a card's pictures are ranked."""
     async with answered(interaction):
         await dreams_of_card(interaction, card_id)
-        form = ui.Modal(title="Rank by other words", custom_id=f"rank:{card_id}")
+        form = ui.Modal(
+            title=told(interaction, say("Rank by other words")), custom_id=f"rank:{card_id}"
+        )
         field: ui.TextInput[Any] = ui.TextInput(
             custom_id=_FIELD, style=discord.TextStyle.paragraph, max_length=MAX_TEXT
         )
-        form.add_item(ui.Label(text="What they should show", component=field))
+        form.add_item(
+            ui.Label(text=told(interaction, say("What they should show")), component=field)
+        )
         form.stop()  # or the library would keep it, and lose it at the next start
         await interaction.response.send_modal(form)
 
@@ -76,13 +88,18 @@ async def tell_order(interaction: Interaction, card_id: str, text: str = "") -> 
     ranked = await rank(dreams, front.seeing, front.library, text)
     numbers = {dream.id: number for number, dream in enumerate(dreams, 1)}
     by = words.plain(text or dreams[0].prompt, 200)
-    lines = [f"Nearest to **{by}** first, by the cosine that CLIP sees:"]
-    lines += [
-        f"{place}. Picture {numbers[one.dream.id]} · {one.score:.3f}"
-        for place, one in enumerate(ranked[:_SHOWN], 1)
+    lines = [
+        told(
+            interaction,
+            say("Nearest to **{words}** first, by the cosine that CLIP sees:", words=by),
+        )
     ]
+    for place, one in enumerate(ranked[:_SHOWN], 1):
+        which = say("Picture {number}", number=numbers[one.dream.id])
+        lines.append(f"{place}. {told(interaction, which)} · {one.score:.3f}")
     if len(ranked) > _SHOWN:
-        lines.append(f"-# … and {len(ranked) - _SHOWN} more.")
+        more = say("… and {count} more.", count=len(ranked) - _SHOWN)
+        lines.append(f"-# {told(interaction, more)}")
     best = [(numbers[one.dream.id], one.dream) for one in ranked[:BEST]]
     view = picking.view_of(interaction, sorted(best, key=lambda one: one[0]))
     view.add_item(controls.button(Action.RANK_BY, card_id, of_all=True))

@@ -8,15 +8,16 @@ from bot.delivery import galleries, words
 from bot.delivery.asking import asker_of, check_words
 from bot.delivery.finding import find_dream
 from bot.delivery.incoming import fetch
-from bot.delivery.interactions import Interaction, front_of, theme_of
+from bot.delivery.interactions import Interaction, front_of, theme_of, told
 from bot.errors import InvalidRequestError
 from bot.search import Found, Hit
+from bot.sentences import say
 
 _ONE = (
     "Say what to look for: words, a picture, or a dream that others are to be like; one of these."
 )
-_NOTHING = "There is no picture here yet that could be found."
-_INCOMPLETE = "-# Older pictures are still being looked at: later there may be more."
+_NOTHING = say("There is no picture here yet that could be found.")
+_INCOMPLETE = say("Older pictures are still being looked at: later there may be more.")
 
 
 async def show(
@@ -43,10 +44,10 @@ async def show(
         + _twins(hits[dream.id], like=like is not None)
         for number, (dream, _) in enumerate(pictures, 1)
     ]
-    lines = lines or [_NOTHING]
+    lines = lines or [told(interaction, _NOTHING)]
     if not found.complete:
-        lines.append(_INCOMPLETE)
-    title = f"Found in {words.plain(theme.title, 80)}"
+        lines.append(f"-# {told(interaction, _INCOMPLETE)}")
+    title = told(interaction, say("Found in {theme}", theme=words.plain(theme.title, 80)))
     await interaction.edit_original_response(
         view=galleries.page(theme, title, pictures, lines), attachments=galleries.files(pictures)
     )

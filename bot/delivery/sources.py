@@ -20,7 +20,7 @@ from discord import ui
 from bot.delivery import words
 from bot.delivery.asking import asker_of, check_words, permit
 from bot.delivery.finding import dreams_of_message
-from bot.delivery.forms import COMING, values_of
+from bot.delivery.forms import tell_coming, values_of
 from bot.delivery.held import Held
 from bot.delivery.incoming import fetch, picture_on
 from bot.delivery.interactions import (
@@ -33,11 +33,13 @@ from bot.delivery.interactions import (
     person_of,
     tell,
     theme_of,
+    told,
 )
 from bot.delivery.looking import visible_dream
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import LENGTH
 from bot.model import Dream, DreamRequest, Relation
+from bot.sentences import say
 from bot.text import shorten
 
 log = logging.getLogger(__name__)
@@ -61,8 +63,8 @@ class Use(StrEnum):
     SCORE = "score"
 
 
-_TITLES = {Use.DREAM: "Dream from this picture", Use.SCORE: "Score against a text"}
-_FIELDS = {Use.DREAM: "What to make of it", Use.SCORE: "What it should show"}
+_TITLES = {Use.DREAM: say("Dream from this picture"), Use.SCORE: say("Score against a text")}
+_FIELDS = {Use.DREAM: say("What to make of it"), Use.SCORE: say("What it should show")}
 _USES = "|".join(Use)
 _FORM = re.compile(
     rf"source:(?P<use>{_USES}):(?:(?P<dream>[0-9a-z]{{{LENGTH}}})|held-(?P<held>[0-9a-f]{{16}}))"
@@ -181,7 +183,7 @@ async def _ask_which(interaction: Interaction, use: Use, dreams: Sequence[Dream]
     view = ui.View(timeout=None)
     view.add_item(SourceMenu(use, dreams))
     view.stop()  # what it is for stands in its menu's id
-    text = "There are several pictures on this message."
+    text = told(interaction, say("There are several pictures on this message."))
     if interaction.response.is_done():
         await interaction.edit_original_response(content=text, view=view)
     else:
@@ -194,14 +196,14 @@ async def _show_form(interaction: Interaction, use: Use, source: Source) -> None
     else:
         held = cast(_HasHeld, interaction.client).held
         about, default = f"held-{held.put(source, person_of(interaction).id)}", ""
-    form = ui.Modal(title=_TITLES[use], custom_id=f"source:{use}:{about}")
+    form = ui.Modal(title=told(interaction, _TITLES[use]), custom_id=f"source:{use}:{about}")
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id=_FIELD,
         style=discord.TextStyle.paragraph,
         default=shorten(default, 4000) or None,
         max_length=4000 if use is Use.DREAM else 1000,
     )
-    form.add_item(ui.Label(text=_FIELDS[use], component=field))
+    form.add_item(ui.Label(text=told(interaction, _FIELDS[use]), component=field))
     form.stop()  # or the library would keep it, and lose it at the next start
     await interaction.response.send_modal(form)
 
@@ -217,16 +219,21 @@ async def _do(interaction: Interaction, use: Use, source: Source, text: str = ""
             picture = await _bytes(interaction, source)
             found = await front_of(interaction).seeing.describe(picture, _WORDS)
             lines = [f"{cosine:.2f} · {words.plain(word, 60)}" for word, cosine in found]
-            await tell(interaction, "\n".join(["CLIP would call this:", *lines]))
+            title = told(interaction, say("CLIP would call this:"))
+            await tell(interaction, "\n".join([title, *lines]))
         case Use.SCORE:
             await check_words(interaction, text)
             picture = await _bytes(interaction, source)
             score = await front_of(interaction).seeing.score(picture, text)
             await tell(
                 interaction,
-                f"**{score:.3f}** · {words.plain(text, 300)}\n-# The cosine between picture and "
-                "text as CLIP sees them: 1 is the same, 0 is unrelated. Compare it with the "
-                "scores of other texts or pictures; alone it says little.",
+                say(
+                    "**{score:.3f}** · {text}\n-# The cosine between picture and text as CLIP sees "
+                    "them: 1 is the same, 0 is unrelated. Compare it with the scores of other "
+                    "texts or pictures; alone it says little.",
+                    score=score,
+                    text=words.plain(text, 300),
+                ),
             )
 
 
@@ -245,7 +252,7 @@ async def _dream(interaction: Interaction, source: Source, prompt: str) -> None:
         channel_id=interaction.channel_id,
     )
     await front.dreams.ask(request, also)
-    await tell(interaction, f"It starts from that picture. {COMING}")
+    await tell_coming(interaction, say("It starts from that picture."))
 
 
 async def _upscale(interaction: Interaction, source: Source) -> None:
@@ -274,7 +281,7 @@ async def _upscale(interaction: Interaction, source: Source) -> None:
             channel_id=interaction.channel_id,
         )
         await front.dreams.ask(request, also)
-    await tell(interaction, f"It is made larger. {COMING}")
+    await tell_coming(interaction, say("It is being made larger."))
 
 
 async def _bytes(interaction: Interaction, source: Source) -> bytes:

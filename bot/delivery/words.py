@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import discord
 
+from bot.errors import DreamstreamError
 from bot.model import Dream, DreamState, Live
 from bot.text import shorten
+from bot.translations import in_language_of
 from bot.words import duration
 
 MAX_PROMPT = 600
@@ -29,9 +31,9 @@ def plain(text: str, length: int) -> str:
     return shown
 
 
-def sentence(error: Exception) -> str:
-    """Return what an error says; it may repeat what somebody typed."""
-    return _escaped(str(error))
+def sentence(error: DreamstreamError, locale: discord.Locale) -> str:
+    """Return what an error says to a reader; it may repeat what somebody typed."""
+    return _escaped(in_language_of(locale, error.sentence))
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,7 @@
 """What ``/help`` tells: pages of words, with pictures that the product drew itself.
 
 `pages.toml` has the words, and how each picture was drawn; `docs/make_help_pictures.py` draws them
-anew.
+anew. `pages.de.toml` and the like have the words in other languages.
 """
 
 from __future__ import annotations
@@ -38,7 +38,21 @@ class _Pages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def pages() -> tuple[Page, ...]:
-    """Return all pages, in order. Reads a file the first time."""
-    data = resources.files(__name__).joinpath("pages.toml").read_bytes()
+def pages(language: str = "") -> tuple[Page, ...]:
+    """Return all pages, in order, in a language such as `de`; else in English.
+
+    Reads a file the first time.
+    """
+    english = _read("pages.toml")
+    if not language:
+        return english
+    translated = _read(f"pages.{language}.toml")
+    return tuple(
+        msgspec.structs.replace(page, pictures=there.pictures)
+        for page, there in zip(translated, english, strict=True)
+    )
+
+
+def _read(name: str) -> tuple[Page, ...]:
+    data = resources.files(__name__).joinpath(name).read_bytes()
     return msgspec.toml.decode(data, type=_Pages).page

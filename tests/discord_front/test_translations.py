@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from typing import Any
 
 import discord
@@ -12,7 +14,11 @@ from discord.ext import commands
 from bot import translations
 from bot.client import COGS
 from bot.command_sync import fingerprint
-from bot.translations import LANGUAGES, Translations, place_of, read_texts
+from bot.errors import GoneError, LimitError
+from bot.help import pages
+from bot.sentences import say
+from bot.translations import LANGUAGES, Translations, in_language_of, place_of, read_texts
+from tests.discord_front import spoken
 from tests.discord_front.oracle import check_requests
 
 
@@ -48,7 +54,12 @@ async def test_every_string_has_its_translation_and_none_is_left_over() -> None:
     await payload_of(await the_tree(recorder))
     assert len(recorder.places) > 150
     for language in LANGUAGES.values():
-        texts = {(table, name) for table, names in read_texts(language).items() for name in names}
+        texts = {
+            (table, name)
+            for table, names in read_texts(language).items()
+            for name in names
+            if table != "sentences"
+        }
         assert recorder.places - texts == set(), language
         assert texts - recorder.places == set(), language
 
@@ -58,6 +69,78 @@ async def test_the_commands_are_within_discords_limits_in_every_language() -> No
     assert {one["name_localizations"]["de"] for one in payload} >= {"traum", "Vergrößern"}
     # The judge knows lengths, letters, and names that come twice, in each language.
     check_requests([("PUT", "/applications/1/commands", payload)])
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values())
+def test_every_sentence_has_its_translation_and_none_is_left_over(language: str) -> None:
+    there = read_texts(language)["sentences"]
+    worded = {text for text in spoken.sentences() if re.search("[a-z]", re.sub("{.*?}", "", text))}
+    assert worded - set(there) == set()
+    assert set(there) - spoken.strings() == set()
+    for english, translated in there.items():
+        assert fields(translated) == fields(english), english
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values())
+def test_a_sentence_calls_commands_as_its_readers_know_them(language: str) -> None:
+    texts = read_texts(language)
+    for english, translated in texts["sentences"].items():
+        meant = [texts["commands"][name] for name in re.findall(r"(?<!\w)/([a-z]+)", english)]
+        assert re.findall(r"(?<!\w)/(\w+)", translated) == meant, english
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values())
+def test_help_has_the_same_pages_and_calls_things_as_its_readers_know_them(language: str) -> None:
+    texts = read_texts(language)
+    named = {
+        " ".join(_name(texts, name, depth) for depth in range(1, 3)).strip()
+        for name in texts["commands"]
+    }
+    options = set(texts["options"].values())
+    for page, english in zip(pages(language), pages(), strict=True):
+        assert page.pictures == english.pictures
+        assert len(page.text) < 2000 and len(page.name) <= 80
+        for quoted in re.findall(r"`([^`]+)`", page.text):
+            if quoted.startswith("/"):
+                command, *given = re.split(r" (?=\w+:)", quoted.removeprefix("/"))
+                assert command in named, quoted
+                assert {one.partition(":")[0] for one in given} <= options, quoted
+            else:
+                assert quoted in options or f"`{quoted}`" in english.text, quoted
+
+
+def _name(texts: dict[str, dict[str, str]], name: str, depth: int) -> str:
+    """Return the part of a command's name that stands so deep."""
+    parts = name.split(" ")[:depth]
+    return texts["commands"][" ".join(parts)] if len(parts) == depth else ""
+
+
+def fields(template: str) -> list[tuple[str, str | None]]:
+    """Return the values that a template has places for."""
+    parts = string.Formatter().parse(template)
+    return sorted((name, form) for _, name, form, _ in parts if name is not None)
+
+
+def test_a_sentence_is_told_in_the_language_of_its_reader() -> None:
+    dreams = say("{count} dreams", count=3)
+    text = say(
+        "In this channel a person may have {dreams} waiting at once. Wait for one to finish, or "
+        "cancel one.",
+        dreams=dreams,
+    )
+    assert text == (
+        "In this channel a person may have 3 dreams waiting at once. Wait for one to finish, or "
+        "cancel one."
+    )
+    assert "darf eine Person 3 Träume gleichzeitig" in in_language_of(discord.Locale.german, text)
+    assert in_language_of(discord.Locale.japanese, text) == text
+    assert in_language_of(discord.Locale.french, "what nobody says") == "what nobody says"
+    # What somebody typed is left alone, whatever it is.
+    typed = say("Cancelled: {prompt}", prompt="{0.__class__} Cancelled.")
+    assert in_language_of(discord.Locale.german, typed) == "Abgebrochen: {0.__class__} Cancelled."
+    error = LimitError(text)
+    assert error.sentence is text and str(error) == text
+    assert GoneError().sentence == "This dream was deleted."
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values())

@@ -8,6 +8,7 @@ import re
 from PIL import Image
 
 from tests.discord_front import payloads
+from tests.discord_front.looks import text_of
 from tests.discord_front.loopback import Discord
 from tests.discord_front.payloads import ANN, CHANNEL, Json
 from tests.discord_front.shipped import Bot, finished
@@ -32,6 +33,13 @@ async def test_pictures_on_messages_are_seen_and_dreamt_from(bot: Bot, discord: 
     asked = await discord.slash("dream", prompt="a green sea", steps=2)
     assert "this channel" in await discord.answer(asked), bot.said()
     card = await finished(discord)
+    discord.speaks[ANN] = "de"
+    asked = await discord.slash("cancel")
+    assert await discord.answer(asked) == "Du hast keinen Traum, der wartet oder entsteht."
+    asked = await discord.slash("help")
+    await discord.answer(asked)
+    assert asked.answer is not None and "`/traum motiv" in text_of(asked.answer)
+    discord.speaks.clear()
     for shown in (card, message):
         form = (await discord.callback(await discord.choose("Score against a text", shown)))["data"]
         said = await discord.answer(await discord.submit(form, "a red strawberry"))

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from discord import Locale
+
+from bot.delivery.interactions import WENT_WRONG
+from bot.translations import LANGUAGES, in_language_of
 from tests.discord_front.looks import walk
 from tests.discord_front.loopback import Discord, Request
 from tests.discord_front.rest import Asked
@@ -22,6 +26,9 @@ EDIT_GAP_S = 2.8  # 3 s, less what two requests may differ in on their way
 WINDOW_S, IN_WINDOW = 5.0, 5
 _UNFINISHED = ("waiting", "drawing")
 _CARD = re.compile(r"/channels/(\d+)/messages(/\d+)?")
+_WENT_WRONG = tuple(
+    in_language_of(one, WENT_WRONG) for one in (Locale.american_english, *LANGUAGES)
+)
 
 
 @dataclass
@@ -48,7 +55,7 @@ def unanswered(asked: Iterable[Asked], down: Down) -> Iterator[str]:
             yield f"{name} was acknowledged after {one.acknowledged_s - one.at_s:.2f} s"
         elif one.callback and one.callback["type"] == 5 and one.answer is None:
             yield f"{name} was left thinking"
-        elif one.answer and "Something went wrong" in str(one.answer.get("content")):
+        elif one.answer and str(one.answer.get("content")).startswith(_WENT_WRONG):
             yield f"{name} met a mistake of ours"
 
 
