@@ -119,7 +119,7 @@ async def services(
         looker = Looker(store, library, feed, supervisor, seeing)
         stack.push_async_callback(looker.stop)
         search = Search(store, library, seeing, looker)
-        offspring = Offspring(dreams, supervisor)
+        offspring = Offspring(dreams, supervisor, library)
         settings, moderation = Settings(store), Moderation(store, dreams)
         await settings.start()
         await moderation.start()

@@ -99,6 +99,11 @@ class Dreams(DreamReader):
         """Why no new dreams are taken at present, as a sentence; or None."""
         return self._drawer.paused or self._disk.trouble
 
+    @property
+    def engines(self) -> tuple[EngineInfo, ...]:
+        """What can be drawn with; empty before it is first known."""
+        return self._drawer.engines
+
     # --- asking ------------------------------------------------------------------------------
 
     async def ask(self, request: DreamRequest, also: Also | None = None) -> list[Dream]:
@@ -178,12 +183,17 @@ class Dreams(DreamReader):
         actor: Actor,
         relation: Relation,
         *,
+        prompt: str | None = None,
+        given: Sequence[bytes] = (),
+        published: bool = True,
         channel_id: int | None = None,
         also: Also | None = None,
     ) -> list[Dream]:
         """Accept children of dreams of one stream, in one ask; `recipes` says what each becomes.
 
-        Every child has its parent's prompt. Pictures that its recipe names are kept already.
+        Every child has its parent's prompt, or the one that is said here; `recipes` is handed the
+        parent with it. Pictures that its recipe names are kept already, or `given` as they are to
+        be kept. A child is `published` only where its parent is, too.
 
         Raises:
             As `ask` does; NotFoundError: one of the dreams, or a picture of it, is not here.
@@ -197,6 +207,11 @@ class Dreams(DreamReader):
                 "dream", "These dreams are of several streams. Choose those of one."
             )
         theme = await self._themes.by_id(parents[0].theme_id)
+        if prompt is not None:
+            prompt = requests.check_prompt(prompt, self._limits)
+            parents = [msgspec.structs.replace(parent, prompt=prompt) for parent in parents]
+        if not published:
+            parents = [msgspec.structs.replace(parent, published=False) for parent in parents]
         children = [
             (parent, requests.check_recipe(recipe, theme, engines, self._limits))
             for parent in parents
@@ -217,7 +232,7 @@ class Dreams(DreamReader):
         if not named:
             return await self._accept(self._write(order))
         await self._acceptance.check(order.person, len(children))
-        return await self._accept(self._write_named(order, tuple(named), ()))
+        return await self._accept(self._write_named(order, tuple(named), given))
 
     async def draw_recipe(
         self, slug: str, person: Person, recipe: Recipe, pictures: Sequence[bytes] = ()

@@ -1,4 +1,4 @@
-"""What can be made of a dream: again, varied, carried on, larger, as a film.
+"""What can be made of a dream: again, varied, carried on, larger, as a film, repainted.
 
 Each makes children of finished dreams through `bot.dreams`, which accepts them like anything that
 is asked for. Their recipes are written here, without waiting for or keeping anything.
@@ -17,7 +17,9 @@ from bot.dreams import Dreams
 from bot.errors import InvalidRequestError
 from bot.model import Dream, DreamState, Image, Relation, Theme
 from bot.options import complete, side_by_side
+from bot.parents import able, engine_of, model_for, picture_of, rearranged, words_of
 from bot.prompts import expand
+from bot.repainting import Pictures, Repainting, can_be_repainted
 from bot.rights import Actor
 from bot.sizes import nearest, scaled, tiles
 from generation.protocol import EngineInfo, Recipe
@@ -26,15 +28,12 @@ VARIATION_STRENGTH = 0.6  # enough to change what is in the picture, not how it 
 MAX_VARIATIONS = 10
 FILM_NAME = "forming.mp4"
 
-_NO_PICTURE = "This dream has no picture yet. Try again when it is done."
-_DELETED = "This dream has been deleted."
 
+class Offspring(Repainting):
+    """The children that dreams can have. `drawer` knows the engines, `pictures` what they drew."""
 
-class Offspring:
-    """The children that dreams can have. `drawer` knows the engines."""
-
-    def __init__(self, dreams: Dreams, drawer: Drawer) -> None:
-        self._dreams = dreams
+    def __init__(self, dreams: Dreams, drawer: Drawer, pictures: Pictures) -> None:
+        super().__init__(dreams, pictures)
         self._drawer = drawer
 
     def can(self, dream: Dream) -> frozenset[Relation]:
@@ -44,8 +43,8 @@ class Offspring:
         """
         if dream.deleted_ms is not None:
             return frozenset()
-        engines = _able(self._drawer.engines)
-        engine = _engine(dream, engines)
+        engines = able(self._drawer.engines)
+        engine = engine_of(dream, engines)
         found: set[Relation] = set()
         if engine is not None:
             found.add(Relation.REROLL)
@@ -59,7 +58,7 @@ class Offspring:
             found.add(Relation.VARIATION)
         if any(_takes(other, dream.image) for other in engines if other.scale is not None):
             found.add(Relation.UPSCALE)
-        return frozenset(found)
+        return frozenset(found) | can_be_repainted(dream, engines)
 
     async def reroll(
         self,
@@ -112,9 +111,9 @@ class Offspring:
             )
 
         def recipes(dream: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
-            image = _picture(dream)
-            engines = _able(engines)
-            own = _engine(dream, engines)
+            image = picture_of(dream)
+            engines = able(engines)
+            own = engine_of(dream, engines)
             engine = _variator(dream, own, engines)
             if engine is None:
                 raise InvalidRequestError("dream", "Nothing here starts from a picture.")
@@ -148,8 +147,8 @@ class Offspring:
             raise InvalidRequestError("steps", "Say how many steps more: one at least.")
 
         def recipes(dream: Dream, _theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
-            _picture(dream)
-            engine = _engine(dream, engines)
+            picture_of(dream)
+            engine = engine_of(dream, engines)
             if engine is None:
                 raise InvalidRequestError("engine", "What drew this dream is not here any more.")
             return [_carried_on(dream.recipe, engine, more_steps)]
@@ -189,8 +188,8 @@ class Offspring:
         """
 
         def recipes(dream: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
-            image = _picture(dream)
-            scalers = [engine for engine in _able(engines) if engine.scale is not None]
+            image = picture_of(dream)
+            scalers = [engine for engine in able(engines) if engine.scale is not None]
             if not scalers:
                 raise InvalidRequestError(
                     "engine",
@@ -219,8 +218,8 @@ class Offspring:
         """
 
         def recipes(dream: Dream, _theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
-            _picture(dream)
-            engine = _engine(dream, engines)
+            picture_of(dream)
+            engine = engine_of(dream, engines)
             if engine is not None and not _can_be_filmed(dream, engine):
                 raise InvalidRequestError(
                     "dream",
@@ -234,28 +233,6 @@ class Offspring:
             [dream_id], recipes, actor, Relation.ANIMATE, channel_id=channel_id, also=also
         )
         return filmed
-
-
-def _able(engines: Sequence[EngineInfo]) -> list[EngineInfo]:
-    """Return the engines that have a model to draw with."""
-    return [engine for engine in engines if any(model.available for model in engine.models)]
-
-
-def _engine(dream: Dream, engines: Sequence[EngineInfo]) -> EngineInfo | None:
-    """Return what drew a dream, if that and its model are here."""
-    for engine in engines:
-        if engine.name == dream.recipe.engine:
-            here = {model.name for model in engine.models if model.available}
-            return engine if dream.recipe.model in here else None
-    return None
-
-
-def _picture(dream: Dream) -> Image:
-    if dream.deleted_ms is not None:
-        raise InvalidRequestError("dream", _DELETED)
-    if dream.image is None or dream.state is not DreamState.DONE:
-        raise InvalidRequestError("dream", _NO_PICTURE)
-    return dream.image
 
 
 def _variator(
@@ -279,7 +256,7 @@ def _variation(
     seed: int,
 ) -> Recipe:
     recipe = dream.recipe
-    prompt = recipe.steers[-1].prompt if recipe.steers else recipe.prompt
+    prompt = words_of(recipe)
     if engine is own:
         return msgspec.structs.replace(
             recipe,
@@ -288,6 +265,7 @@ def _variation(
             strength=VARIATION_STRENGTH,
             init_sha256=image.sha256,
             mask_sha256=None,
+            settings=rearranged(recipe),
             steers=(),
             until_step=None,
             film=False,
@@ -295,7 +273,7 @@ def _variation(
     width, height = nearest(engine, image.width, image.height)
     return Recipe(
         engine=engine.name,
-        model=_model(engine, theme),
+        model=model_for(engine, theme),
         prompt=prompt or expand(dream.prompt, theme, seed),
         width=width,
         height=height,
@@ -351,7 +329,7 @@ def _upscaled(dream: Dream, image: Image, engine: EngineInfo, theme: Theme) -> R
     width, height = scaled(engine, image.width, image.height)
     return Recipe(
         engine=engine.name,
-        model=_model(engine, theme),
+        model=model_for(engine, theme),
         prompt=dream.recipe.prompt if engine.takes_prompt else "",
         width=width,
         height=height,
@@ -361,8 +339,3 @@ def _upscaled(dream: Dream, image: Image, engine: EngineInfo, theme: Theme) -> R
         settings=complete({}, engine),
         guidance=engine.guidance,
     )
-
-
-def _model(engine: EngineInfo, theme: Theme) -> str:
-    here = [model.name for model in engine.models if model.available]
-    return theme.model if theme.model in here else here[0]

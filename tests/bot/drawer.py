@@ -165,7 +165,7 @@ class Services:
             limits,
             **(quick | settings),
         )
-        self.offspring = Offspring(self.dreams, self.drawer)
+        self.offspring = Offspring(self.dreams, self.drawer, self.library)
         self.seeing = Seeing(self.drawer, library)
         # Looks at pictures only where a test starts it.
         self.looker = Looker(store, library, self.feed, self.drawer, self.seeing, pause_s=0.02)

@@ -1,0 +1,57 @@
+"""What children of a dream are made from: its picture and words, and an engine that can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.errors import InvalidRequestError
+from bot.model import Dream, DreamState, Image, Theme
+from generation.protocol import EngineInfo, Recipe, Setting
+
+_NO_PICTURE = "This dream has no picture yet. Try again when it is done."
+_DELETED = "This dream has been deleted."
+# What arranges a start picture: a picture that came of it is arranged already.
+_ARRANGING: dict[str, Setting] = {"surround": 0.0, "blend": 0.0}
+
+
+def able(engines: Sequence[EngineInfo]) -> list[EngineInfo]:
+    """Return the engines that have a model to draw with."""
+    return [engine for engine in engines if any(model.available for model in engine.models)]
+
+
+def engine_of(dream: Dream, engines: Sequence[EngineInfo]) -> EngineInfo | None:
+    """Return what drew a dream, if that and its model are here."""
+    for engine in engines:
+        if engine.name == dream.recipe.engine:
+            here = {model.name for model in engine.models if model.available}
+            return engine if dream.recipe.model in here else None
+    return None
+
+
+def model_for(engine: EngineInfo, theme: Theme) -> str:
+    """Return the model of an engine that a theme is drawn with."""
+    here = [model.name for model in engine.models if model.available]
+    return theme.model if theme.model in here else here[0]
+
+
+def picture_of(dream: Dream) -> Image:
+    """Return a finished dream's picture.
+
+    Raises:
+        InvalidRequestError: it has none.
+    """
+    if dream.deleted_ms is not None:
+        raise InvalidRequestError("dream", _DELETED)
+    if dream.image is None or dream.state is not DreamState.DONE:
+        raise InvalidRequestError("dream", _NO_PICTURE)
+    return dream.image
+
+
+def words_of(recipe: Recipe) -> str:
+    """Return the whole prompt that a picture came to, after all steers."""
+    return recipe.steers[-1].prompt if recipe.steers else recipe.prompt
+
+
+def rearranged(recipe: Recipe) -> dict[str, Setting]:
+    """Return a recipe's settings for a child that starts from its picture."""
+    return {name: _ARRANGING.get(name, value) for name, value in recipe.settings.items()}

@@ -1,0 +1,214 @@
+"""Parts drawn anew, pictures extended, two blended: what their recipes say, and who sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from bot.errors import GoneError, InvalidRequestError
+from bot.model import Dream, DreamState, Relation
+from bot.outpainting import Side
+from bot.rights import Actor
+from bot.store import dreams as rows
+from bot.uploads import to_png
+from generation.protocol import PROTOCOL_VERSION, EngineInfo, OptionInfo, Welcome
+from tests.bot.drawer import ANN, BOB, DIFFUSION, FOURIER, Services, request, services
+
+ACTOR = Actor(BOB, guild_id=7)
+BLEND = OptionInfo(name="blend", help="How much.", default=0.5, minimum=0, maximum=1)
+SURROUND = OptionInfo(name="surround", help="How much.", default=0.0, minimum=0, maximum=0.6)
+PAINTER = replace(
+    DIFFUSION,
+    max_side=256,
+    max_pixels=192 * 192,
+    size_multiple=16,
+    takes_init=True,
+    takes_mask=True,
+    max_pictures=1,
+    options=(SURROUND, BLEND),
+)
+STEERED = replace(FOURIER, max_pictures=4, options=(*FOURIER.options, replace(BLEND, default=0.0)))
+
+
+async def up(s: Services, *engines: EngineInfo) -> None:
+    await s.up(Welcome(version=PROTOCOL_VERSION, pid=2, device="a test", engines=engines))
+
+
+async def done(s: Services, colour: str = "red", **asked: object) -> Dream:
+    (dream,) = await s.dreams.ask(request(**asked))  # type: ignore[arg-type]
+    await s.draw(dream.id, colour)
+    return await s.dreams.wait(dream.id)
+
+
+def half(width: int = 64, height: int = 64) -> bytes:
+    """Return a mask whose right half is white."""
+    mask = Image.new("L", (width, height))
+    mask.paste(255, (width // 2, 0, width, height))
+    out = io.BytesIO()
+    mask.save(out, "PNG")
+    return out.getvalue()
+
+
+def size(data: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(data)) as opened:
+        return opened.size
+
+
+async def test_a_part_is_drawn_anew_from_the_picture_itself(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        dream = await done(s, prompt="a fox", steps=9, guidance=3.0, settings={"surround": 0.4})
+        child = await s.offspring.redraw(
+            dream.id, ACTOR, half(), prompt="a red balloon", strength=0.8, channel_id=3
+        )
+        assert (child.parent_id, child.relation, child.person) == (dream.id, Relation.INPAINT, BOB)
+        assert (child.guild_id, child.channel_id, child.prompt) == (7, 3, "a red balloon")
+        recipe, job = child.recipe, await s.job(child.id)
+        assert dream.image is not None and recipe.init_sha256 == dream.image.sha256
+        assert job.mask == to_png(half())
+        assert recipe.mask_sha256 == hashlib.sha256(to_png(half())).hexdigest()
+        assert (recipe.prompt, recipe.strength) == ("a red balloon", 0.8)
+        assert (recipe.steps, recipe.guidance, recipe.width) == (9, 3.0, 64)
+        # What came of a surrounded picture is not surrounded once more.
+        assert recipe.settings["surround"] == 0.0
+        again = await s.offspring.redraw(dream.id, ACTOR, half())
+        assert (again.prompt, again.recipe.prompt) == ("a fox", "a fox")
+        assert again.recipe.strength == 1.0 and again.recipe.seed != recipe.seed
+        # Its recipe is all that is needed to draw it once more.
+        await s.draw(child.id, "blue")
+        same = await s.dreams.redo(child.id, ANN, same_seed=True)
+        assert same.recipe == recipe and (await s.job(same.id)).pictures == job.pictures
+
+
+async def test_another_engine_redraws_what_its_own_cannot(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, FOURIER, PAINTER)
+        dream = await done(s, prompt="a fox", engine="clip", width=128, height=64)
+        assert s.offspring.can(dream) >= {Relation.INPAINT, Relation.BLEND}
+        child = await s.offspring.redraw(dream.id, ACTOR, half(128, 64))
+        assert (child.recipe.engine, child.recipe.model) == ("diffusion", "starter")
+        assert (child.recipe.width, child.recipe.height) == (128, 64)
+        assert child.recipe.steps == PAINTER.default_steps
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (b"", "empty"),
+        (b"GIF89a", "not a picture"),
+        (half(128, 64), "same proportions"),
+    ],
+)
+async def test_masks_that_are_none_are_refused_and_nothing_is_kept(
+    tmp_path: Path, mask: bytes, sentence: str
+) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        dream = await done(s)
+        files = sorted(path.name for path in (tmp_path / "library").rglob("*.png"))
+        with pytest.raises(InvalidRequestError, match=sentence):
+            await s.offspring.redraw(dream.id, ACTOR, mask)
+        assert sorted(path.name for path in (tmp_path / "library").rglob("*.png")) == files
+
+
+async def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, FOURIER)
+        dream, other = await done(s, prompt="a fox"), await done(s, prompt="an owl")
+        (waiting,) = await s.dreams.ask(request())
+        assert not s.offspring.can(dream) & {Relation.INPAINT, Relation.BLEND}
+        with pytest.raises(InvalidRequestError, match="no diffusion model"):
+            await s.offspring.redraw(dream.id, ACTOR, half(128, 128))
+        with pytest.raises(InvalidRequestError, match="two pictures"):
+            await s.offspring.blend(dream.id, other.id, ACTOR)
+        await up(s, PAINTER, STEERED)
+        for making in (
+            s.offspring.redraw(waiting.id, ACTOR, half()),
+            s.offspring.extend(waiting.id, ACTOR, Side.ALL),
+            s.offspring.blend(dream.id, waiting.id, ACTOR),
+        ):
+            with pytest.raises(InvalidRequestError, match="no picture yet"):
+                await making
+        with pytest.raises(InvalidRequestError, match="two different"):
+            await s.offspring.blend(dream.id, dream.id, ACTOR)
+        for weight in (-0.1, 1.1, float("nan")):
+            with pytest.raises(InvalidRequestError, match="weight is a number from 0 to 1"):
+                await s.offspring.blend(dream.id, other.id, ACTOR, weight=weight)
+        with pytest.raises(InvalidRequestError, match="empty"):
+            await s.offspring.redraw(dream.id, ACTOR, half(128, 128), prompt=" | ")
+        await s.dreams.delete(other.id, Actor(other.person))
+        with pytest.raises(GoneError):
+            await s.offspring.blend(dream.id, other.id, ACTOR)
+
+
+async def test_an_extended_picture_has_a_larger_canvas_and_its_mask(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        dream = await done(s, "teal", prompt="the sea")
+        child = await s.offspring.extend(dream.id, ACTOR, Side.RIGHT, 1.0)
+        recipe, job = child.recipe, await s.job(child.id)
+        assert (child.relation, child.parent_id) == (Relation.INPAINT, dream.id)
+        assert (recipe.width, recipe.height, recipe.prompt) == (128, 64, "the sea")
+        assert job.init is not None and job.mask is not None
+        assert size(job.init) == size(job.mask) == (128, 64)
+        with Image.open(io.BytesIO(job.init)) as canvas, Image.open(io.BytesIO(job.mask)) as mask:
+            assert canvas.convert("RGB").getpixel((10, 10)) == (0, 128, 128)
+            shades = mask.convert("L")
+            assert (shades.getpixel((10, 32)), shades.getpixel((100, 32))) == (0, 255)
+        with pytest.raises(InvalidRequestError, match="10% to 200%"):
+            await s.offspring.extend(dream.id, ACTOR, Side.RIGHT, 5.0)
+        await s.draw(child.id)
+        assert (await s.dreams.wait(child.id)).state is DreamState.DONE
+
+
+async def test_a_blend_by_diffusion_names_both_pictures(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        fox, owl = await done(s, prompt="a fox"), await done(s, "blue", prompt="an owl")
+        assert fox.image is not None and owl.image is not None
+        child = await s.offspring.blend(fox.id, owl.id, ACTOR, weight=0.25)
+        recipe = child.recipe
+        assert (child.relation, child.parent_id) == (Relation.BLEND, fox.id)
+        assert child.prompt == "a fox:0.75 | an owl:0.25" == recipe.prompt
+        assert (recipe.init_sha256, recipe.picture_sha256s) == (
+            fox.image.sha256,
+            (owl.image.sha256,),
+        )
+        assert (recipe.settings["blend"], recipe.strength) == (0.25, 0.6)
+        assert set((await s.job(child.id)).pictures) == {fox.image.sha256, owl.image.sha256}
+        other = await s.offspring.blend(fox.id, owl.id, ACTOR, prompt="one animal", strength=0.3)
+        assert (other.prompt, other.recipe.strength) == ("one animal", 0.3)
+        # What varies a blend starts from the blend, not from a blend of it with the second.
+        await s.draw(child.id, "purple")
+        await s.dreams.wait(child.id)
+        (varied,) = await s.offspring.variations(child.id, ACTOR, count=1)
+        assert varied.recipe.settings["blend"] == 0.0
+
+
+async def test_a_blend_by_clip_starts_from_both_and_is_steered_by_both(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, STEERED)
+        fox, owl = await done(s, prompt="a fox:2 | fog"), await done(s, "blue", prompt="an owl")
+        assert fox.image is not None and owl.image is not None
+        child = await s.offspring.blend(fox.id, owl.id, ACTOR, weight=0.4)
+        recipe = child.recipe
+        assert recipe.picture_sha256s == (fox.image.sha256, owl.image.sha256)
+        # Words with weights of their own keep them.
+        assert child.prompt == "a fox:2 | fog | an owl"
+        assert recipe.prompt == f"{child.prompt} | picture 1:0.60 | picture 2:0.40"
+        assert recipe.settings["blend"] == 0.4
+
+
+async def test_a_blend_with_what_is_shown_nowhere_is_shown_nowhere(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        fox, owl = await done(s, prompt="a fox"), await done(s, prompt="an owl")
+        async with s.store.write() as connection:
+            await rows.keep_to_place(connection, [owl.id])
+        assert (await s.offspring.blend(owl.id, fox.id, ACTOR)).published is False
+        assert (await s.offspring.blend(fox.id, owl.id, ACTOR)).published is False
