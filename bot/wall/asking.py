@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 
 from aiohttp import web
 
-from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
+from bot.errors import DreamstreamError, ForbiddenError
 from bot.model import Dream, DreamRequest, Relation, Theme
 from bot.rights import Actor
 from bot.sizes import parse_size
 from bot.wall.addresses import Addresses
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
-from bot.wall.forms import Form, read_form
+from bot.wall.forms import Form, number_of, read_form, text_of, upload_of, whole_number_of
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
 from bot.wall.pages import Pages
@@ -95,7 +93,7 @@ class Asking:
         """Change what an unfinished dream is to become."""
         self._check_may_ask()
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        prompt = _text(await read_form(request), "prompt")
+        prompt = text_of(await read_form(request), "prompt")
         await self._services.dreams.steer(dream.id, Actor(guest_of(request).person), prompt)
         return self._done(request, f"/d/{dream.id}")
 
@@ -111,13 +109,13 @@ class Asking:
         self._check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         form = await read_form(request)
-        same_seed = _text(form, "same_seed") == "1"
+        same_seed = text_of(form, "same_seed") == "1"
         with self._room_for(request, 1) as took:
             again = await self._services.dreams.redo(
                 dream.id, guest_of(request).person, same_seed=same_seed
             )
             took([again.id])
-        if _text(form, "stay") == "1":
+        if text_of(form, "stay") == "1":
             if is_htmx(request):
                 return self._asked(request, [again], instead_of=dream.id)
             raise web.HTTPSeeOther(f"/s/{theme.slug}")
@@ -136,9 +134,7 @@ class Asking:
     async def carry_on(self, request: web.Request) -> web.StreamResponse:
         """Let a dream go on from where it was."""
         offspring = self._services.offspring
-        return await self._child(
-            request, lambda dream, actor: offspring.carry_on([dream.id], actor)
-        )
+        return await self.child(request, lambda dream, actor: offspring.carry_on([dream.id], actor))
 
     async def upscale(self, request: web.Request) -> web.StreamResponse:
         """Make a dream's picture larger."""
@@ -146,7 +142,7 @@ class Asking:
         async def made(dream: Dream, actor: Actor) -> list[Dream]:
             return [await self._services.offspring.upscale(dream.id, actor)]
 
-        return await self._child(request, made)
+        return await self.child(request, made)
 
     async def animate(self, request: web.Request) -> web.StreamResponse:
         """Draw a dream once more, with a film of it."""
@@ -154,9 +150,10 @@ class Asking:
         async def made(dream: Dream, actor: Actor) -> list[Dream]:
             return [await self._services.offspring.animate(dream.id, actor)]
 
-        return await self._child(request, made)
+        return await self.child(request, made)
 
-    async def _child(self, request: web.Request, make: Make) -> web.StreamResponse:
+    async def child(self, request: web.Request, make: Make) -> web.StreamResponse:
+        """Have a child made of the dream that a request names, and lead to it."""
         (child,), _ = await self._made(request, 1, make)
         return self._redirect(request, f"/d/{child.id}")
 
@@ -200,68 +197,37 @@ class Asking:
             raise ForbiddenError("This wall is for watching. Dreams are asked for on Discord.")
 
     async def _read(self, request: web.Request, theme: Theme, form: Form) -> DreamRequest:
-        width, height = parse_size(_text(form, "size"))
-        parent_id = _text(form, "parent") or None
+        width, height = parse_size(text_of(form, "size"))
+        parent_id = text_of(form, "parent") or None
         if parent_id is not None:
             await self._services.visible_dream(parent_id)
         # As the box shows them: a value left over from another engine's box is not sent on.
-        typed = {"engine": _text(form, "engine")}
+        typed = {"engine": text_of(form, "engine")}
         choices = choices_for(self._services.drawer.engines, theme, typed)
-        batch = _whole(form, "batch")
+        batch = whole_number_of(form, "batch")
         return DreamRequest(
             theme=theme.slug,
             person=guest_of(request).person,
-            prompt=_text(form, "prompt"),
-            preset=_text(form, "preset") or None,
-            engine=_text(form, "engine") or None,
-            model=_text(form, "model") or None,
+            prompt=text_of(form, "prompt"),
+            preset=text_of(form, "preset") or None,
+            engine=text_of(form, "engine") or None,
+            model=text_of(form, "model") or None,
             width=width,
             height=height,
-            steps=_whole(form, "steps"),
-            seed=_whole(form, "seed"),
-            guidance=_number(form, "guidance"),
-            negative=_text(form, "negative") or None,
-            strength=_number(form, "strength"),
-            init=await _upload(form, "init"),
-            mask=await _upload(form, "mask"),
-            pictures=tuple(filter(None, [await _upload(form, "picture")])),
+            steps=whole_number_of(form, "steps"),
+            seed=whole_number_of(form, "seed"),
+            guidance=number_of(form, "guidance"),
+            negative=text_of(form, "negative") or None,
+            strength=number_of(form, "strength"),
+            init=await upload_of(form, "init"),
+            mask=await upload_of(form, "mask"),
+            pictures=tuple(filter(None, [await upload_of(form, "picture")])),
             settings=_settings(form, choices.options),
-            count=(_whole(form, "count") or 1) if batch is None else batch,
+            count=(whole_number_of(form, "count") or 1) if batch is None else batch,
             background=batch is not None,
             parent_id=parent_id,
             relation=None if parent_id is None else Relation.REMIX,
         )
-
-
-def _text(form: Form, name: str) -> str:
-    value = form.get(name, "")
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _whole(form: Form, name: str) -> int | None:
-    text = _text(form, name)
-    if not text:
-        return None
-    # Python reads and prints only so many digits, and no setting has more.
-    if len(text) <= 30:
-        try:
-            return int(text)
-        except ValueError:
-            pass
-    raise InvalidRequestError(name, f"{name.capitalize()} must be a whole number.")
-
-
-def _number(form: Form, name: str, label: str = "") -> float | None:
-    text = _text(form, name)
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidRequestError(name, f"{(label or name).capitalize()} must be a number.")
-    return value
 
 
 def _settings(form: Form, options: tuple[OptionInfo, ...]) -> dict[str, Setting]:
@@ -269,7 +235,7 @@ def _settings(form: Form, options: tuple[OptionInfo, ...]) -> dict[str, Setting]
     found: dict[str, Setting] = {}
     for option in options:
         field = OPTION + option.name
-        text = _text(form, field)
+        text = text_of(form, field)
         if not text:
             continue
         if isinstance(option.default, bool):
@@ -277,15 +243,8 @@ def _settings(form: Form, options: tuple[OptionInfo, ...]) -> dict[str, Setting]
         elif isinstance(option.default, str):
             found[option.name] = text
         else:
-            value = _number(form, field, option.name.replace("_", " "))
+            value = number_of(form, field, option.name.replace("_", " "))
             assert value is not None
             whole = isinstance(option.default, int) and value == int(value)
             found[option.name] = int(value) if whole else value
     return found
-
-
-async def _upload(form: Form, name: str) -> bytes | None:
-    field = form.get(name)
-    if not isinstance(field, web.FileField):
-        return None
-    return await asyncio.to_thread(field.file.read) or None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiDictProxy
@@ -22,3 +25,53 @@ async def read_form(request: web.Request) -> Form:
     except (HttpProcessingError, ValueError, LookupError, AssertionError, RuntimeError) as error:
         # What aiohttp raises for a body that is not what its type says.
         raise InvalidRequestError("form", "What was sent could not be read.") from error
+
+
+def text_of(form: Form, name: str) -> str:
+    """Return what was typed into a field, empty where it is not one of text."""
+    value = form.get(name, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def whole_number_of(form: Form, name: str) -> int | None:
+    """Return the whole number in a field, None where it is empty.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    text = text_of(form, name)
+    if not text:
+        return None
+    # Python reads and prints only so many digits, and no setting has more.
+    if len(text) <= 30:
+        try:
+            return int(text)
+        except ValueError:
+            pass
+    raise InvalidRequestError(name, f"{name.capitalize()} must be a whole number.")
+
+
+def number_of(form: Form, name: str, label: str = "") -> float | None:
+    """Return the finite number in a field, None where it is empty.
+
+    Raises:
+        InvalidRequestError: it is something else; the sentence speaks of its `label`.
+    """
+    text = text_of(form, name)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidRequestError(name, f"{(label or name).capitalize()} must be a number.")
+    return value
+
+
+async def upload_of(form: Form, name: str) -> bytes | None:
+    """Return the bytes of an uploaded file, None where there is none."""
+    field = form.get(name)
+    if not isinstance(field, web.FileField):
+        return None
+    return await asyncio.to_thread(field.file.read) or None
