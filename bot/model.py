@@ -83,6 +83,8 @@ class Relation(StrEnum):
     BLEND = "blend"
     EXPLORE = "explore"
     ANIMATE = "animate"
+    GROW = "grow"
+    COMBINE = "combine"
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +215,7 @@ class EventKind(StrEnum):
     CANCELLED = "cancelled"
     THEME = "theme"
     DELETED = "deleted"
+    PARTY = "party"
 
 
 ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)

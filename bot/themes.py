@@ -6,9 +6,10 @@ import builtins
 import math
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiosqlite
 import msgspec
 
 from bot.errors import InvalidRequestError, NotFoundError
@@ -29,6 +30,8 @@ MAX_TEMPLATE = 500
 MAX_WEIGHT = 100.0
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
+AlsoWithTheme = Callable[[aiosqlite.Connection, Theme], Awaitable[None]]
+
 _CHANGEABLE = frozenset(Theme.__struct_fields__) - {"id", "slug", "created_ms"}
 
 
@@ -85,9 +88,17 @@ class Themes:
         return theme
 
     async def create(
-        self, slug: str, title: str, *, person: Person | None = None, **details: Any
+        self,
+        slug: str,
+        title: str,
+        *,
+        person: Person | None = None,
+        also: AlsoWithTheme | None = None,
+        **details: Any,
     ) -> Theme:
         """Make a theme. `details` are fields of `Theme`.
+
+        `also` is called within the transaction, to write what belongs to it. It may raise.
 
         Raises:
             InvalidRequestError: a field is wrong, or the slug is taken.
@@ -99,6 +110,8 @@ class Themes:
             async with self._store.write() as connection:
                 theme = await rows.insert(connection, theme)
                 await self._record(connection, theme, person, "created")
+                if also is not None:
+                    await also(connection, theme)
         except sqlite3.IntegrityError as error:
             raise InvalidRequestError(
                 "slug", f"There is a theme called “{theme.slug}” already. Choose another name."
@@ -106,8 +119,17 @@ class Themes:
         self._changed(theme)
         return theme
 
-    async def change(self, slug: str, *, person: Person | None = None, **details: Any) -> Theme:
+    async def change(
+        self,
+        slug: str,
+        *,
+        person: Person | None = None,
+        also: AlsoWithTheme | None = None,
+        **details: Any,
+    ) -> Theme:
         """Change fields of a theme. What is being drawn already stays as it was asked.
+
+        `also` is called within the transaction, to write what belongs to it. It may raise.
 
         Raises:
             NotFoundError: there is no such theme.
@@ -118,6 +140,8 @@ class Themes:
             theme = checked(_found(await rows.newest(connection, slug), slug), details)
             await rows.update(connection, theme)
             await self._record(connection, theme, person, "changed")
+            if also is not None:
+                await also(connection, theme)
         self._changed(theme)
         return theme
 

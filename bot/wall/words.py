@@ -22,6 +22,8 @@ RELATIONS = {
     Relation.BLEND: "a blend",
     Relation.EXPLORE: "a first look",
     Relation.ANIMATE: "filmed",
+    Relation.GROW: "grown by words",
+    Relation.COMBINE: "two put together",
 }
 SAID = {
     EventKind.ASKED: "Asked for: {}",
