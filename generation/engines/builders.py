@@ -22,6 +22,7 @@ from generation.engines.generators import build_biggan_clip, build_dvae_clip, bu
 from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.latent_kinds import STARTER, build_latent_engines, build_pipelines
 from generation.engines.perceptors import SharedPerceptors
+from generation.engines.rudalle import build_rudalle
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
@@ -52,6 +53,7 @@ def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[st
         engines.append(build_stylegan_clip(library, perceptors, where, exact=exact))
     if perceptors.names:
         engines.append(_guided(library, perceptors, where, exact))
+    engines.append(build_rudalle(library, perceptors, where, exact=exact))
     engines.append(build_deepdream(library, where, exact=exact))
     engines.append(build_upscaler(library, where, exact=exact))
     return {engine.info.name: engine for engine in engines if _can_draw(engine)}

@@ -160,10 +160,14 @@ class VQGAN(nn.Module):
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the codes' vectors [n, embed_dim, h/f, w/f] that stand for pictures."""
+        return self.lookup(self.indices(pictures))
+
+    def indices(self, pictures: Tensor) -> Tensor:
+        """Return the indices [n, h/f, w/f] of the codes that stand for pictures."""
         latents = self.quant_conv(self.encoder(pictures))
         if self.config.gumbel:
-            return self.lookup(self.quantize.logits(latents).argmax(dim=1))
-        return self.lookup(self.nearest(latents))
+            return self.quantize.logits(latents).argmax(dim=1)
+        return self.nearest(latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the pictures, in about −1..1, of latents (quantised or not)."""

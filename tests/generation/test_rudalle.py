@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from tests.generation import tiny
 CONFIG = RuDALLEConfig(layers=7, width=128, heads=2, text=8, side=8, text_tokens=48, codes=32)
 
 
-def weights(*, is_v2: bool = False, masks: bool = True) -> dict[str, Tensor]:
+def weights(
+    config: RuDALLEConfig = CONFIG, *, is_v2: bool = False, masks: bool = True
+) -> dict[str, Tensor]:
     """Return random weights under the published names, with masks as they were published."""
     random = torch.Generator().manual_seed(6)
     with torch.device("meta"):
-        shapes = {name: each.shape for name, each in RuDALLE(CONFIG).state_dict().items()}
+        shapes = {name: each.shape for name, each in RuDALLE(config).state_dict().items()}
     made = {}
     for name, shape in shapes.items():
         value = torch.randn(shape, generator=random)
@@ -30,18 +33,18 @@ def weights(*, is_v2: bool = False, masks: bool = True) -> dict[str, Tensor]:
             made[name] = 0.3 * value + float(name.endswith("weight"))
         else:
             made[name] = value * (0.5 if "embeddings" in name else 0.1)
-    if masks:
-        for kind in ("row", "col", "conv"):
-            made[f"transformer.{kind}_mask"] = published_mask(kind, is_v2).bool()
+    for kind in ("row", "col", "conv") if masks else ():
+        made[f"transformer.{kind}_mask"] = published_mask(kind, is_v2, config).bool()
     return made
 
 
-def published_mask(kind: str, is_v2: bool) -> Tensor:
+@functools.cache
+def published_mask(kind: str, is_v2: bool, config: RuDALLEConfig = CONFIG) -> Tensor:
     """Clear the triangle place by place, as the published code does."""
-    text, side = CONFIG.text, CONFIG.side
-    seen = torch.ones(CONFIG.places, CONFIG.places).tril()
-    for key in range(text, CONFIG.places):
-        for place in range(key + 1, CONFIG.places):
+    text, side = config.text, config.side
+    seen = torch.ones(config.places, config.places).tril()
+    for key in range(text, config.places):
+        for place in range(key + 1, config.places):
             behind = place - key
             row, column = divmod(key - text, side)
             if kind == "row":
@@ -120,7 +123,7 @@ def test_codes_one_by_one_and_all_at_once_get_the_published_answers(is_v2: bool)
     text, codes = example()
     expected = answers(state, text, codes[:-1], is_v2=is_v2)
     assert len(expected) == len(codes) and float(expected.std()) > 0.3
-    for known in (0, 1, 7, 8, 9, 40, 63):
+    for known in (0, 9, 40):
         logits, memory = network.prefill(text, codes[:known])
         assert tiny.difference(logits, expected[known]) < 1e-4
         batch = Memory.stack([memory])
