@@ -14,13 +14,14 @@ from bot.store.deliveries import DeliveryRow
 class Card:
     """A row that is open.
 
-    `failing_ms` is since when it cannot be shown, if it cannot. `room_bytes` is what a file may
-    have, where that is less than usual.
+    `tried` says that a message may have been sent from here. `failing_ms` is since when it cannot
+    be shown, if it cannot. `room_bytes` is what a file may have, where that is less than usual.
     """
 
     row: DeliveryRow
     unfinished: set[str] = field(default_factory=set)
     looks: object = None
+    tried: bool = False
     failures: int = 0
     failing_ms: int | None = None
     room_bytes: int | None = None

@@ -106,10 +106,18 @@ class DiscordSender:
             TryLaterError, NeverError, TooLargeError: it does not show it.
         """
         with _meanings():
+            row = await self._again(row)  # an attempt that failed has left more than it knows
             if row.message_id is None and row.sends:
                 row = await self._found(row)
+            if row.message_id is None:
+                first = not row.sends
+                row = await self._send(row, face)
+                if first:
+                    return row
+                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
+                assert row.message_id is not None
             # One that has shown its end is changed where it is, if that can be.
-            if row.message_id is None or (not row.shown and _stale(row.message_id)):
+            elif not row.shown and _stale(row.message_id):
                 return await self._send(row, face)
             try:
                 await self._edit(row, row.message_id, face)
@@ -136,6 +144,7 @@ class DiscordSender:
             TryLaterError, NeverError: it is still there.
         """
         with _meanings():
+            row = await self._again(row)
             if row.message_id is None and row.sends:
                 row = await self._found(row)
             for message_id in (row.message_id, row.replaced_id):
@@ -144,12 +153,19 @@ class DiscordSender:
                         await self._channel(row).get_partial_message(message_id).delete()
 
     async def _send(self, row: DeliveryRow, face: Face) -> DeliveryRow:
+        first = not row.sends
         async with self._store.write() as connection:
             await deliveries.begin_send(connection, row.id, now_ms())
         row = await self._again(row)
-        message = await self._channel(row).send(
-            view=face.view(), files=face.files(), nonce=f"{row.dream_id}-{row.sends}"
-        )
+        try:
+            message = await self._channel(row).send(
+                view=face.view(), files=face.files(), nonce=f"{row.dream_id}-{row.sends}"
+            )
+        except (discord.HTTPException, discord.RateLimited) as error:
+            if first and (isinstance(error, discord.RateLimited) or error.status < 500):
+                async with self._store.write() as connection:
+                    await deliveries.refused(connection, row.id)
+            raise
         return await self._without_older(await self._known(row, message.id))
 
     async def _edit(self, row: DeliveryRow, message_id: int, face: Face) -> None:

@@ -38,11 +38,12 @@ class Showing:
             TryLaterError, NeverError, TooLargeError: it does not show them.
         """
         face = await self._faces.of(card.row.dream_id, card.row.dream_ids, self._room(card))
-        edited, sends = card.posted, card.row.sends
+        before, first = card.row, not (card.tried or card.row.sends)
         if face is None:
             async with self._at_once:
                 await self._sender.take_away(card.row)
         elif face.looks != card.looks:
+            card.tried = True
             try:
                 async with self._at_once:
                     row = await self._sender.show(card.row, face)
@@ -53,13 +54,11 @@ class Showing:
             dream_ids = max(row.dream_ids, card.row.dream_ids, key=len)
             card.row = msgspec.structs.replace(row, dream_ids=dream_ids)
             card.looks, card.failures, card.failing_ms = face.looks, 0, None
-            if row.sends == sends:
-                edited = True  # perhaps one that was found, of an earlier attempt
-            elif edited:  # a fresh message in place of one that could not be edited
-                lane.tried(card.row.id, posted=False)
+            if not first and row.message_id != before.message_id:
+                lane.tried(row.id, posted=False)  # sent perhaps, and not just edited
         else:
             return face
-        lane.sent(card.row.id, posted=edited)
+        lane.sent(before.id, posted=not first)
         return face
 
     async def repaint(self, row: DeliveryRow) -> None:

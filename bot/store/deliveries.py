@@ -131,6 +131,14 @@ async def begin_send(connection: aiosqlite.Connection, delivery_id: int, now_ms:
     )
 
 
+async def refused(connection: aiosqlite.Connection, delivery_id: int) -> None:
+    """Record that the first message was refused: none is there that is not known."""
+    await connection.execute(
+        "UPDATE delivery SET sends = 0 WHERE id = ? AND sends = 1 AND message_id IS NULL",
+        (delivery_id,),
+    )
+
+
 async def sent(
     connection: aiosqlite.Connection, delivery_id: int, message_id: int, now_ms: int
 ) -> None:

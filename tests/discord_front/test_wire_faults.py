@@ -13,6 +13,7 @@ from tests.discord_front.payloads import ANN, CHANNEL, Json
 from tests.discord_front.people import File
 from tests.discord_front.rest import ATTACH, SEND, VIEW
 from tests.discord_front.shipped import Bot, fetched, finished, is_final
+from tests.discord_front.verdict import beyond_limits
 
 MESSAGES = "/channels/.*/messages"
 MESSAGE = "/channels/.*/messages/.*"
@@ -175,3 +176,35 @@ async def test_a_picture_comes_in_from_the_cdn(bot: Bot, discord: Discord) -> No
     assert sum(is_final(card) for card in discord.cards()) == 2
     assert await bot.stop() == 0
     assert "Traceback" not in bot.said()
+
+
+async def test_every_attempt_keeps_to_the_limits_whatever_fails(bot: Bot, discord: Discord) -> None:
+    bot.edit_gap_s = None
+    await bot.joined()
+    limited = {"message": "You are being rate limited.", "retry_after": 0.4, "global": False}
+    discord.fail("POST", MESSAGES, 502, after=True)
+    discord.fail("POST", MESSAGES, 429, body=limited)
+    for status in (500, 502):
+        discord.fail("PATCH", MESSAGE, status)
+    discord.fail("PATCH", MESSAGE, 429, times=2, body=limited)
+    for by in (ANN, ANN + 1, ANN + 2):
+        await discord.slash("dream", prompt="a red fox", steps=5, by=by)
+    for number in range(3):
+        await finished(discord, number)
+    assert all(fault.times == 0 for fault in discord.faults)
+    assert not list(beyond_limits(discord))
+    assert len(discord.cards()) == 3
+    assert await bot.stop() == 0
+
+
+async def test_edits_that_are_refused_hold_up_no_new_message(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    await long_dream(discord)
+    long = {"message": "You are being rate limited.", "retry_after": 15.0, "global": False}
+    discord.fail("PATCH", MESSAGE, 429, body=long)
+    refused = await discord.until(lambda: discord.sent("PATCH", MESSAGE, status=429), "a refusal")
+    await discord.slash("dream", prompt="a red fox", steps=5, by=ANN + 1)
+    await discord.until(lambda: len(discord.cards()) == 2, "the new card")
+    assert discord.sent("POST", MESSAGES)[-1] - refused[0] < 10.0
+    assert not [at_s for at_s in discord.sent("PATCH", MESSAGE) if at_s > refused[0]]
+    assert await bot.stop() == 0
