@@ -16,6 +16,8 @@ from bot.store import dreams as rows
 from generation.protocol import Recipe
 
 Also = Callable[[aiosqlite.Connection, Sequence[Dream]], Awaitable[None]]
+Guard = Callable[[aiosqlite.Connection, Theme, Sequence[Dream]], Awaitable[None]]
+"""Judges every ask in the transaction that accepts it; it may write, or raise what refuses it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Acceptance:
         self._store = store
         self._limits = limits
         self._ids = IdMaker()
+        self._guards: list[Guard] = []
+
+    def guard(self, guard: Guard) -> None:
+        """Have every ask from now on pass a guard, too."""
+        self._guards.append(guard)
 
     async def start(self) -> None:
         """Go on where the ids of earlier dreams end."""
@@ -90,6 +97,9 @@ class Acceptance:
             await rows.insert(connection, dreams)
             if order.also is not None:
                 await order.also(connection, dreams)
+            for guard in self._guards:
+                await guard(connection, order.theme, dreams)
+            if order.also is not None or self._guards:
                 published = await rows.published_now(connection, dreams[0].ask_id)
                 dreams = [
                     msgspec.structs.replace(dream, published=published[dream.id])

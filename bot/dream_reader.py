@@ -6,6 +6,7 @@ Nothing here changes anything. `bot.dreams` asks, changes and ends.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from bot.errors import GoneError, NotFoundError
 from bot.ids import is_id
@@ -77,6 +78,11 @@ class DreamReader:
             limit=max(1, min(limit, MAX_PAGE)),
         )
 
+    async def several(self, dream_ids: Collection[str]) -> list[Dream]:
+        """Return those of the dreams that there are, oldest first, as they are at this moment."""
+        found = await rows.by_ids(self._store, dream_ids)
+        return [self._unfinished.present(dream) for dream in sorted(found, key=_id)]
+
     async def together(self, ask_id: str) -> list[Dream]:
         """Return the dreams that were asked for together."""
         found = await rows.by_ask(self._store, ask_id)
@@ -121,3 +127,7 @@ class DreamReader:
             else:
                 await active.ended.wait()
         return dream
+
+
+def _id(dream: Dream) -> str:
+    return dream.id

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bot import requests
-from bot.acceptance import Acceptance, Also, Order
+from bot.acceptance import Acceptance, Also, Guard, Order
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
@@ -103,6 +103,10 @@ class Dreams(DreamReader):
     def engines(self) -> tuple[EngineInfo, ...]:
         """What can be drawn with; empty before it is first known."""
         return self._drawer.engines
+
+    def guard(self, guard: Guard) -> None:
+        """Have every ask from now on pass a guard, in the transaction that accepts it."""
+        self._acceptance.guard(guard)
 
     # --- asking ------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class Relation(StrEnum):
     ANIMATE = "animate"
     GROW = "grow"
     COMBINE = "combine"
+    ENLARGE = "enlarge"
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):

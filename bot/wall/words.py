@@ -24,6 +24,7 @@ RELATIONS = {
     Relation.ANIMATE: "filmed",
     Relation.GROW: "grown by words",
     Relation.COMBINE: "two put together",
+    Relation.ENLARGE: "drawn larger",
 }
 SAID = {
     EventKind.ASKED: "Asked for: {}",
