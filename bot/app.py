@@ -36,6 +36,7 @@ from bot.limits import Limits
 from bot.looker import Looker
 from bot.moderation import Moderation
 from bot.offspring import Offspring
+from bot.origins import Origins
 from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
 from bot.seeing import Seeing
@@ -119,6 +120,7 @@ async def services(
         looker = Looker(store, library, feed, supervisor, seeing)
         stack.push_async_callback(looker.stop)
         search = Search(store, library, seeing, looker)
+        dreams.trace_uploads(Origins(store, library, themes, seeing, looker))
         offspring = Offspring(dreams, supervisor, library)
         settings, moderation = Settings(store), Moderation(store, dreams)
         await settings.start()

@@ -27,6 +27,7 @@ from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Person, Relation, Theme
 from bot.options import side_by_side
+from bot.origins import Origins
 from bot.prompts import expand
 from bot.removal import Removal
 from bot.reports import Reports
@@ -77,6 +78,7 @@ class Dreams(DreamReader):
         self._inits = Inits(store, library, self._disk)
         self._removal = Removal(store, library)
         self._tasks = SideTasks()
+        self._origins: Origins | None = None
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
 
@@ -86,6 +88,10 @@ class Dreams(DreamReader):
         await self._removal.start()
         await self._acceptance.start()
         await self._unfinished.start(await self._themes.list())
+
+    def trace_uploads(self, origins: Origins) -> None:
+        """Record from now on of which dreams the pictures are that others start from."""
+        self._origins = origins
 
     async def stop(self) -> None:
         """Write down what has ended; the rest is taken up at the next start."""
@@ -149,7 +155,12 @@ class Dreams(DreamReader):
         if not requests.uploads(request):
             return await self._accept(self._write(order(DrawnFrom())))
         await self._acceptance.check(plan.person, plan.count, background=request.background)
-        return await self._accept(self._write_uploads(order, request))
+        relation = Relation.VARIATION
+        if plan.engine.scale is not None:
+            relation = Relation.UPSCALE
+        elif request.mask is not None:
+            relation = Relation.INPAINT
+        return await self._accept(self._write_uploads(order, request, relation))
 
     async def redo(
         self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
@@ -292,10 +303,22 @@ class Dreams(DreamReader):
         return await self._tasks.finish(work)
 
     async def _write_uploads(
-        self, order: Callable[[DrawnFrom], Order], request: DreamRequest
+        self, order: Callable[[DrawnFrom], Order], request: DreamRequest, relation: Relation
     ) -> list[Dream]:
         async with self._inits.uploaded(request) as drawn_from:
-            return await self._write(order(drawn_from))
+            made = order(drawn_from)
+            if made.parent_id is None and (origin := await self._origin(request, drawn_from, made)):
+                came = made.relation or relation
+                made = replace(made, parent_id=origin.id, relation=came)
+            return await self._write(made)
+
+    async def _origin(
+        self, request: DreamRequest, drawn_from: DrawnFrom, order: Order
+    ) -> Dream | None:
+        """Return the dream whose picture was uploaded to start from, if it is one's here."""
+        if self._origins is None or request.init is None or drawn_from.init is None:
+            return None
+        return await self._origins.of(request.init, drawn_from.init, order.theme, order.channel_id)
 
     async def _write_named(
         self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]

@@ -70,6 +70,12 @@ PLACES_TAKEN = """
          AND guild_id = :guild_id AND background = :background AND state <> 'failed'
          AND NOT (state = 'cancelled' AND started_ms IS NULL)) AS hour
 """
+OF_IMAGE = f"{_SELECT} WHERE dream.image_sha256 = ? ORDER BY dream.id DESC LIMIT ?"
+# As the index dream_by_seed has it, to the sign.
+OF_SEED = f"""
+    {_SELECT} WHERE json_extract(dream.recipe, '$.seed') = ? AND dream.state = 'done'
+    ORDER BY dream.id DESC LIMIT ?
+"""
 PUBLISHED = "SELECT id, published FROM dream WHERE ask_id = ?"
 LAST_ID = "SELECT max(id) AS id FROM dream"
 
@@ -301,6 +307,16 @@ async def by_ids(store: Store, dream_ids: Collection[str]) -> list[Dream]:
     """Return those of the dreams with these ids that there are."""
     ids = msgspec.json.encode(list(dream_ids)).decode()
     return [from_row(row) for row in await store.read(BY_IDS, (ids,))]
+
+
+async def of_image(store: Store, sha256: str, limit: int = 20) -> list[Dream]:
+    """Return the dreams whose picture has this name, newest first."""
+    return [from_row(row) for row in await store.read(OF_IMAGE, (sha256, limit))]
+
+
+async def of_seed(store: Store, seed: int, limit: int = 200) -> list[Dream]:
+    """Return the finished dreams that were drawn with a seed, newest first."""
+    return [from_row(row) for row in await store.read(OF_SEED, (seed, limit))]
 
 
 async def by_ask(store: Store, ask_id: str) -> list[Dream]:

@@ -332,6 +332,8 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (dreams.FINISHED_IN_THEME, (1, "a", 9), "dream_finished"),
         (dreams.FAILED, ("a", "a", 1, 0, 9), "dream_by_person"),
         (dreams.CHILDREN, ("a", 9), "dream_by_parent"),
+        (dreams.OF_IMAGE, ("a", 9), "dream_by_image"),
+        (dreams.OF_SEED, (1, 9), "dream_by_seed"),
         (dreams.COUNT_UNFINISHED, ("a", 0), "dream_unfinished"),
         (events.AFTER, (1, 9), "PRIMARY KEY"),
         (events.AFTER_IN_THEME, (1, 1, 9), "stream_event_by_theme"),
