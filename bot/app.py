@@ -57,6 +57,7 @@ NO_FRONT = (
     "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
     f"Turn the wall on, or put a bot token into {TOKEN_VARIABLE}."
 )
+NO_TOKEN = f"No Discord token: only the wall runs. To join Discord, set {TOKEN_VARIABLE}."
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ async def in_discord(
         ConfigError: Discord does not accept the token.
     """
     if token is None:
+        print(NO_TOKEN, flush=True)
         yield asyncio.get_running_loop().create_future()
         return
     from bot.client import DiscordFront  # not needed without a token

@@ -40,7 +40,7 @@ def choose_model(
         able = [engine for engine in ready if engine.takes_init or not takes_init] or ready
         engine = next((engine for engine in able if engine.name == theme.engine), able[0])
     if model_name is not None:
-        model = _named("model", model_name, engine.models)
+        model = _model_of(engine, model_name, engines)
     else:
         usable = [model for model in engine.models if model.available] or list(engine.models)
         if not usable:
@@ -51,6 +51,23 @@ def choose_model(
             "model", model.missing or f"The weights of {model.title} are not on this machine."
         )
     return engine, model
+
+
+def _model_of(engine: EngineInfo, model_name: str, engines: Sequence[EngineInfo]) -> ModelInfo:
+    """Return the engine's model of this name; one of another engine's is said to be that."""
+    wanted = clean(model_name).casefold()
+    if not _has(engine, wanted) and (other := next((e for e in engines if _has(e, wanted)), None)):
+        model = _named("model", model_name, other.models)
+        raise InvalidRequestError(
+            "model",
+            f"“{model.name}” is a model of {other.title}, not of {engine.title}. Choose that "
+            f"engine ({other.name}), or another model.",
+        )
+    return _named("model", model_name, engine.models)
+
+
+def _has(engine: EngineInfo, wanted: str) -> bool:
+    return any(wanted in (one.name.casefold(), one.title.casefold()) for one in engine.models)
 
 
 def _engine_of(model_name: str, engines: Sequence[EngineInfo], preferred: str) -> EngineInfo:

@@ -177,11 +177,15 @@ def _check_uploads(
     if request.sketch is not None and not engine.takes_sketch:
         raise InvalidRequestError("sketch", _no_sketch(engine, engines))
     if len(request.pictures) > engine.max_pictures:
+        others = [other.title for other in engines if other.max_pictures >= len(request.pictures)]
         raise InvalidRequestError(
             "pictures",
-            f"{engine.title} draws from no further pictures. Leave them out."
-            if not engine.max_pictures
-            else f"{engine.title} takes at most {engine.max_pictures} further pictures.",
+            (
+                f"{engine.title} takes at most {engine.max_pictures} further pictures."
+                if engine.max_pictures
+                else f"{engine.title} draws towards no pictures."
+            )
+            + (f" {_list(others)} can." if others else " Leave them out."),
         )
 
 
@@ -328,7 +332,7 @@ def _guidance(guidance: float | None, engine: EngineInfo) -> float | None:
 def _whole(field: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InvalidRequestError(
-            field, f"The {field} is a whole number from {low:,} to {high:,}, not {_show(value)}."
+            field, f"For {field}, give a whole number from {low:,} to {high:,}, not {_show(value)}."
         )
     return value
 

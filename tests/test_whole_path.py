@@ -98,6 +98,7 @@ def test_the_drawing_process_may_be_killed_in_mid_dream(
     assert pixels(finished(program)) == pixels(undisturbed)
     assert program.scheduler_pid() not in (None, pid)
     assert program.stop() == 0
+    assert "To join Discord, set DREAMSTREAM_DISCORD_TOKEN" in program.log.read_text("utf-8")
 
 
 def test_the_bot_may_be_killed_in_mid_dream(undisturbed: bytes, program: Program) -> None:

@@ -123,7 +123,11 @@ def test_unknown_names_list_what_there_is() -> None:
     field, sentence = refusal(model="fouriér\u202e")
     assert (field, "Did you mean “fourier”?" in sentence) == ("model", True)
     assert "vqgan, starter" in sentence
-    assert refusal(engine="clip", model="starter")[0] == "model"
+    assert refusal(engine="clip", model="Starter") == (
+        "model",
+        "“starter” is a model of Diffusion, not of CLIP-steered. Choose that engine (diffusion), "
+        "or another model.",
+    )
     assert len(refusal(engine="x" * 5000)[1]) < 300
 
 
@@ -279,6 +283,12 @@ def test_pictures_only_where_they_are_taken() -> None:
         "init",
         "Diffusion does not start from a picture. CLIP-steered can.",
     )
+    able = msgspec.structs.replace(FOURIER, max_pictures=2)
+    for count, says in ((1, "CLIP-steered can."), (3, "Leave them out.")):
+        field, sentence = refusal(
+            engines=(DIFFUSION, able), engine="diffusion", pictures=(b"x",) * count
+        )
+        assert (field, sentence) == ("pictures", f"Diffusion draws towards no pictures. {says}")
 
 
 # --- how much at once --------------------------------------------------------------------------
