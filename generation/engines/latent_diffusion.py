@@ -17,6 +17,7 @@ from torch import Tensor
 from generation.engine import BatchKey
 from generation.engines.blending import blend_option
 from generation.engines.conditions import Condition, Rows, join
+from generation.engines.controls import Control, Hint, control_of, control_options
 from generation.engines.denoising import (
     DenoisingEngine,
     DenoisingRun,
@@ -47,10 +48,26 @@ class NoiseModel(LatentModel, Protocol):
         """Return token states [length, dim], and the prompt as one vector where it is wanted."""
         ...
 
-    def predict(self, latents: Tensor, timesteps: Tensor, rows: Rows, guidance: Tensor) -> Tensor:
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        rows: Rows,
+        guidance: Tensor,
+        hints: Sequence[Hint | None] = (),
+    ) -> Tensor:
         """Return what it predicts, [rows, c, h, w], of unit-variance latents.
 
-        `timesteps` and `guidance` are [rows].
+        `timesteps` and `guidance` are [rows]; `hints` has a row's sketch, or is empty where none
+        has one.
+        """
+        ...
+
+    def use_control(self, name: str) -> None:
+        """Have a ControlNet ready.
+
+        Raises:
+            EngineError: there is none called so, or it does not fit.
         """
         ...
 
@@ -75,10 +92,15 @@ class LatentRun(DenoisingRun):
     chance: torch.Generator
     before: Tensor
     remembered: bool = False
+    control: Control | None = None
 
 
 def latent_options(
-    *, sampler: str = "dpm++2m", schedule: str = "model", loras: tuple[str, ...] = ()
+    *,
+    sampler: str = "dpm++2m",
+    schedule: str = "model",
+    loras: tuple[str, ...] = (),
+    controls: tuple[str, ...] = (),
 ) -> tuple[OptionInfo, ...]:
     """Return the engine's settings, with defaults that suit its models."""
     return (
@@ -109,6 +131,7 @@ def latent_options(
             minimum=-2.0,
             maximum=2.0,
         ),
+        *control_options(controls),
         surround_option(),
         blend_option(0.5),
     )
@@ -160,6 +183,9 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         chance = seeded(recipe)
         torch.randn(noise.shape, generator=chance)
         model.use_lora(*self._lora(recipe))
+        control = control_of(job, settings, self._device)
+        if control is not None:
+            model.use_control(control.name)
         return LatentRun(
             job=job,
             recipe=recipe,
@@ -173,6 +199,7 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
             sampler=sampler,
             chance=chance,
             before=torch.zeros_like(latents),
+            control=control,
         )
 
     def _advance(self, runs: Sequence[LatentRun]) -> None:
@@ -202,7 +229,14 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         guidance = latents.new_tensor([run.guidance for run in runs])
         model.use_lora(*self._lora(runs[0].recipe))
         owners = rows.owners
-        answers = model.predict(scaled[owners], timesteps[owners], rows, guidance[owners])
+        hints = [run.control and run.control.hint(run.step, run.recipe.steps) for run in runs]
+        answers = model.predict(
+            scaled[owners],
+            timesteps[owners],
+            rows,
+            guidance[owners],
+            [hints[owner] for owner in owners.tolist()] if any(hints) else (),
+        )
         answer = rows.sum(answers, len(runs))
         if model.trained.prediction == "epsilon":
             return latents - sigmas * answer

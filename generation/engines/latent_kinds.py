@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from generation.engine import EngineError
+from generation.engines.diffusers_folders import read_config
 from generation.engines.latent_diffusion import LatentDiffusionEngine, NoiseModel, latent_options
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.pipelines import PipelineEngine, load_pipeline, pipeline_options
-from generation.engines.stable_diffusion import StableDiffusion, read_config
+from generation.engines.stable_diffusion import StableDiffusion
 from generation.models.checkpoints import CheckpointError
 from generation.models.library import Library
 from generation.protocol import EngineInfo, ModelInfo
@@ -112,6 +113,12 @@ def build_pipelines(library: Library, device: torch.device, *, exact: bool) -> P
 def _build(
     kind: _Kind, library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
 ) -> LatentDiffusionEngine:
+    controls = [
+        model
+        for model in library.models("controlnet")
+        if kind.name in (library.entry(model.name).engines or (kind.name,))
+    ]
+    here = tuple(model.name for model in controls if model.available)
     info = EngineInfo(
         name=kind.name,
         title=kind.title,
@@ -127,6 +134,8 @@ def _build(
         guidance=kind.guidance,
         takes_init=True,
         takes_mask=True,
+        takes_sketch=bool(here),
+        sketch_missing="" if here or not controls else controls[0].missing,
         max_pictures=1,
         takes_negative=True,
         steerable=True,
@@ -134,6 +143,7 @@ def _build(
             sampler=kind.sampler,
             schedule=kind.schedule,
             loras=tuple(model.name for model in library.models("lora") if model.available),
+            controls=here,
         ),
     )
 
@@ -147,6 +157,7 @@ def _build(
                 perceptor=perceptor,
                 release=lambda: perceptors.release(judge) if judge else None,
                 lora_weights=library.weights,
+                control_folder=library.folder,
             )
         except BaseException:
             if judge:

@@ -10,7 +10,7 @@ from generation.protocol import EngineInfo, OptionInfo, Recipe, Setting
 
 
 def check_recipe(recipe: Recipe, info: EngineInfo) -> None:
-    """Refuse sizes and steps that the engine cannot draw.
+    """Refuse sizes, steps and sketches that the engine cannot draw from.
 
     Raises:
         EngineError: the first thing that is wrong.
@@ -27,6 +27,9 @@ def check_recipe(recipe: Recipe, info: EngineInfo) -> None:
         raise EngineError(
             f"{width}×{height} cannot be drawn: sides must be multiples of {info.size_multiple}."
         )
+    if recipe.sketch_sha256 is not None and not info.takes_sketch:
+        how = info.sketch_missing or "Leave the sketch out."
+        raise EngineError(f"{info.title} cannot be led by a sketch here. {how}")
     if not 1 <= recipe.steps <= info.max_steps:
         raise EngineError(f"{info.title} takes 1 to {info.max_steps} steps, not {recipe.steps}.")
 

@@ -6,18 +6,17 @@ Nothing is fetched, and weights are read from safetensors alone.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
 from generation.engines.conditions import Rows
+from generation.engines.controls import ControlNets, Hint
+from generation.engines.diffusers_folders import incomplete, read_config, read_network
 from generation.engines.loras import LoRAs
 from generation.engines.noise_schedules import TrainedNoise
 
@@ -41,26 +40,11 @@ _SDXL_COLOURS = (
 _TILED_PIXELS = 768 * 768
 
 
-def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file of a diffusers folder.
-
-    Raises:
-        EngineError: it is not there or damaged.
-    """
-    try:
-        config = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EngineError(_incomplete(folder, name)) from error
-    if not isinstance(config, dict):
-        raise EngineError(_incomplete(folder, name))
-    return config
-
-
 class StableDiffusion:
     """A `NoiseModel` of a diffusers folder.
 
     `perceptor` judges finished pictures, and `release` gives it back; both may be missing.
-    `lora_weights` reads a LoRA's tensors by its name.
+    `lora_weights` reads a LoRA's tensors by its name, `control_folder` finds a ControlNet's folder.
 
     Raises:
         EngineError: something is missing in the folder, or damaged.
@@ -74,6 +58,7 @@ class StableDiffusion:
         perceptor: Perceptor | None = None,
         release: Callable[[], None] = lambda: None,
         lora_weights: Callable[[str], dict[str, Tensor]] | None = None,
+        control_folder: Callable[[str], Path] | None = None,
     ) -> None:
         self._device = device
         self._half = torch.float16 if device.type == "cuda" else torch.float32
@@ -81,8 +66,8 @@ class StableDiffusion:
         self.trained = TrainedNoise.from_config(
             read_config(folder, "scheduler/scheduler_config.json")
         )
-        self._unet = _network(folder, "unet", "UNet2DConditionModel", self._half, device)
-        self._vae = _network(folder, "vae", "AutoencoderKL", torch.float32, device)
+        self._unet = read_network(folder, "unet", "UNet2DConditionModel", self._half, device)
+        self._vae = read_network(folder, "vae", "AutoencoderKL", torch.float32, device)
         index = read_config(folder, "model_index.json")
         self._encoders = [_TextEncoder(folder, "", self._half, device)]
         self._is_xl = (folder / "text_encoder_2").is_dir()
@@ -98,6 +83,7 @@ class StableDiffusion:
             )
         self.latent_channels = int(self._vae.config.latent_channels)
         self.factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        self._controls = ControlNets(self._unet, self.factor, control_folder, self._half, device)
         self.knows_guidance = self._unet.config.time_cond_proj_dim is not None
         colours = _SDXL_COLOURS if self._is_xl else _SD_COLOURS
         self._colours = torch.tensor(colours, device=device)
@@ -117,7 +103,14 @@ class StableDiffusion:
             pooled = None if pooled is None else torch.zeros_like(pooled)
         return states, pooled
 
-    def predict(self, latents: Tensor, timesteps: Tensor, rows: Rows, guidance: Tensor) -> Tensor:
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        rows: Rows,
+        guidance: Tensor,
+        hints: Sequence[Hint | None] = (),
+    ) -> Tensor:
         """Ask the network; see `NoiseModel.predict`."""
         added: dict[str, Tensor] | None = None
         if self._is_xl:
@@ -138,8 +131,13 @@ class StableDiffusion:
             timestep_cond=told,
             added_cond_kwargs=added,
             return_dict=False,
+            **self._controls.residuals(hints, latents, timesteps, rows, added),
         )[0]
         return answer.float()
+
+    def use_control(self, name: str) -> None:
+        """Have a ControlNet ready; see `NoiseModel.use_control`."""
+        self._controls.load(name)
 
     def use_lora(self, name: str, scale: float) -> None:
         """Add a LoRA to the networks' weights; see `NoiseModel.use_lora`."""
@@ -200,12 +198,12 @@ class _TextEncoder:
         from transformers import CLIPTokenizer
 
         kind = "CLIPTextModelWithProjection" if number else "CLIPTextModel"
-        self.model = _network(folder, f"text_encoder{number}", kind, half, device)
+        self.model = read_network(folder, f"text_encoder{number}", kind, half, device)
         place = folder / f"tokenizer{number}"
         try:
             self._tokenizer = CLIPTokenizer.from_pretrained(place, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EngineError(_incomplete(folder, place.name)) from error
+            raise EngineError(incomplete(folder, place.name)) from error
         self._device = device
 
     def encode(self, text: str, *, penultimate: bool) -> tuple[Tensor, Tensor | None]:
@@ -241,34 +239,3 @@ def guidance_embedding(guidance: Tensor, width: int) -> Tensor:
     angles = 1000 * guidance[:, None] * frequencies
     embedding = torch.cat([angles.sin(), angles.cos()], dim=1)
     return torch.nn.functional.pad(embedding, (0, width % 2))
-
-
-def _network(folder: Path, part: str, kind: str, dtype: torch.dtype, device: torch.device) -> Any:
-    """Load one network of the folder, ready to use.
-
-    Raises:
-        EngineError: it is not there, or damaged.
-    """
-    import diffusers
-    import transformers
-
-    library: Any = transformers if hasattr(transformers, kind) else diffusers
-    weights = folder / part
-    if not any(weights.glob("*.safetensors")):
-        raise EngineError(_incomplete(folder, f"{part}/*.safetensors"))
-    try:
-        network = getattr(library, kind).from_pretrained(
-            weights, local_files_only=True, use_safetensors=True, torch_dtype=dtype
-        )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise EngineError(_incomplete(folder, part)) from error
-    return cast(Any, network).eval().requires_grad_(False).to(device)
-
-
-def _incomplete(folder: Path, part: str) -> str:
-    return (
-        f"The model {folder.name} is not complete: {part} is missing or damaged. See what is "
-        "wrong with: dreamstream models verify"
-    )
