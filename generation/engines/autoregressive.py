@@ -153,9 +153,9 @@ class AutoregressiveEngine:
         return self.image(run)
 
     def steer(self, run: WrittenRun, steer: Steer) -> None:
-        """Draw the rows to come by other words. They cannot glide, so they change at once."""
+        """Draw the rows to come by other words. They cannot glide: they change at once."""
         text = self._writers[run.recipe.model].read(steer.prompt)
-        taken = steer_taken(run, Steer(steer.step, steer.prompt))
+        taken = steer_taken(run, steer)
         run.texts += (text.to(self._device),)
         note_steer(run, taken)
 

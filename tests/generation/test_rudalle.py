@@ -150,6 +150,21 @@ def test_runs_at_different_rows_share_a_call(is_v2: bool) -> None:
         assert tiny.difference(mine, own[0]) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_the_digits_give_nearly_the_same_answers(dtype: torch.dtype) -> None:
+    network = RuDALLE.from_weights(weights())
+    halved = RuDALLE.from_weights(weights()).to(dtype)
+    text, codes = example()
+    expected, got = (each.prefill(text, codes[:30])[0] for each in (network, halved))
+    assert got.dtype == torch.float32
+    assert tiny.difference(got, expected) < 0.1 * float(expected.std())
+    _, memory = halved.prefill(text, codes[:29])
+    batch = Memory.stack([memory])
+    fed = halved.feed(codes[29, None], torch.tensor([29]), batch)[0]
+    assert tiny.difference(fed, got) < 0.1 * float(expected.std())
+    assert {each.dtype for each in memory.keys + memory.values} == {dtype}
+
+
 def test_what_lies_out_of_sight_is_not_kept() -> None:
     """Most layers look back by a row: they keep two rows, however much is drawn."""
     network = RuDALLE.from_weights(weights())

@@ -305,7 +305,7 @@ def test_a_steer_changes_the_rows_to_come_and_its_recipe_repeats_it() -> None:
     for _ in range(3):
         drawing.step([run])
     drawing.steer(run, Steer(0, "A Blue | whale:2", 5))
-    assert run.recipe.steers == (Steer(3, "A Blue | whale:2", 0),)
+    assert run.recipe.steers == (Steer(3, "A Blue | whale:2", 5),)
     steered = finish(drawing, run)
     assert torch.equal(steered[:18], plain[:18]) and not torch.equal(steered[18:], plain[18:])
     again = finish(drawing, drawing.begin(job(4, steers=run.recipe.steers), None))
