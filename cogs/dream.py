@@ -62,6 +62,7 @@ class DreamCog(commands.Cog):
         init="A picture to start from",
         mask="Another picture of its size: white where it may be redrawn",
         picture="A picture to draw towards, as if it were words",
+        sketch="A drawing whose lines say where things are",
         count="How many pictures, with seeds one apart",
         film="Whether to make a film of how it forms",
     )
@@ -89,6 +90,7 @@ class DreamCog(commands.Cog):
         strength: app_commands.Range[float, 0.0, 1.0] | None = None,
         mask: discord.Attachment | None = None,
         picture: discord.Attachment | None = None,
+        sketch: discord.Attachment | None = None,
         guidance: app_commands.Range[float, 0.0] | None = None,
         negative: app_commands.Range[str, 1, 1000] | None = None,
         count: app_commands.Range[int, 1, 100] = 1,
@@ -102,7 +104,7 @@ class DreamCog(commands.Cog):
                 preset=preset, engine=engine, model=model, steps=steps, seed=seed,
                 strength=strength, guidance=guidance, negative=negative, count=count, film=film,
             )  # fmt: skip
-            await _ask(interaction, request, init=init, mask=mask, picture=picture)
+            await _ask(interaction, request, init=init, mask=mask, picture=picture, sketch=sketch)
 
     @everywhere
     @app_commands.command(

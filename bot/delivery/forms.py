@@ -128,6 +128,7 @@ async def draw_like(
         strength=recipe.strength,
         init=None if recipe.init_sha256 is None else await library.read(recipe.init_sha256),
         mask=None if recipe.mask_sha256 is None else await library.read(recipe.mask_sha256),
+        sketch=None if recipe.sketch_sha256 is None else await library.read(recipe.sketch_sha256),
         pictures=tuple([await library.read(name) for name in recipe.picture_sha256s]),
         settings=recipe.settings,
         until_step=recipe.until_step,

@@ -85,6 +85,7 @@ async def test_dream_takes_all_that_decides_a_picture(tmp_path: Path) -> None:
             ({"options": "nonsense=1"}, "no setting"),
             ({"options": "cutouts=1000"}, "from 1 to 128"),
             ({"mask": ("mask.png", png())}, "cannot redraw"),
+            ({"sketch": ("lines.png", png())}, "cannot be led by a sketch"),
             ({"init": ("fox.gif", b"GIF89a")}, "not a picture"),
             ({"strength": 0.5}, "Give that picture too"),
         ):
