@@ -55,12 +55,14 @@ class PartySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `weight` is its stream's share of the machine while it is open. With `everyone_steers` its
     members may steer each other's dreams. One of an `age_restricted` channel publishes nothing.
+    `parent_id` is the channel that its thread belongs to.
     """
 
     max_guests: int = 50
     everyone_steers: bool = True
     weight: float = 2.0
     age_restricted: bool = False
+    parent_id: int | None = None
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):

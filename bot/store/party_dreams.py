@@ -100,15 +100,22 @@ async def choose(
 
 
 async def end_chain(
-    connection: aiosqlite.Connection, party_id: str, dream_id: str, upscaled_id: str | None
+    connection: aiosqlite.Connection,
+    party_id: str,
+    dream_id: str,
+    redrawn_id: str | None,
+    upscaled_id: str | None,
 ) -> bool:
-    """Note what the last picture is and that no more comes; say whether one was waited for."""
+    """Note what the last picture is and that no more comes; say whether one was waited for.
+
+    `redrawn_id` is what was waited for: another may have been asked for meanwhile.
+    """
     cursor = await connection.execute(
         """
         UPDATE party_finale SET upscaled_id = ?, done = 1
-        WHERE party_id = ? AND dream_id = ? AND done = 0
+        WHERE party_id = ? AND dream_id = ? AND redrawn_id IS ? AND done = 0
         """,
-        (upscaled_id, party_id, dream_id),
+        (upscaled_id, party_id, dream_id, redrawn_id),
     )
     return cursor.rowcount == 1
 

@@ -1,0 +1,180 @@
+"""The finale: the chosen dreams drawn anew as large as can be, and then made larger still.
+
+What is to come stands in the database, and is taken up again at every start. An upscale is
+accepted in the transaction that ends its wait, so that it is asked for once, whatever dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import aiosqlite
+
+from bot.acceptance import Also
+from bot.errors import (
+    DiskError,
+    GoneError,
+    InvalidRequestError,
+    LimitError,
+    NotFoundError,
+    RequestError,
+    SchedulerError,
+    StoreError,
+)
+from bot.model import Dream, DreamState, Person, Relation, Theme
+from bot.parents import able, picture_of
+from bot.parties.acting import LEADERS, note
+from bot.parties.drawing import _at
+from bot.parties.model import FinalePicture, Party, Stage
+from bot.parties.recipes import enlarged
+from bot.parties.voting import Voting
+from bot.rights import Actor
+from bot.side_tasks import SideTasks
+from bot.store import parties, party_dreams
+from generation.protocol import EngineInfo, Recipe
+
+log = logging.getLogger(__name__)
+
+MOST = 12
+RETRY_S = 10.0
+
+
+class Finale(Voting):
+    """Chosen dreams on their way."""
+
+    _retry_s = RETRY_S
+
+    def _begin(self) -> None:
+        self._chains = SideTasks()
+
+    async def finale(
+        self,
+        party: Party,
+        actor: Actor,
+        dream_ids: Sequence[str],
+        *,
+        also: Also | None = None,
+    ) -> list[FinalePicture]:
+        """Draw the chosen dreams anew, large; what is finished is then upscaled by itself.
+
+        `also` is called with those that are drawn anew, if there are any.
+
+        Raises:
+            As `Dreams.derive` does; ForbiddenError: the actor does not lead the party;
+                InvalidRequestError: not at this stage, too many, or one has no picture.
+        """
+        chosen = list(dict.fromkeys(dream_ids))
+        if not 1 <= len(chosen) <= MOST:
+            raise InvalidRequestError("dream", f"Choose 1 to {MOST} pictures for the finale.")
+        dreams = [await self._own(party, dream_id) for dream_id in chosen]
+        for dream in dreams:
+            picture_of(dream)
+        theme = await self.theme_of(party)
+        engines = able(self._dreams.engines)
+        recipes = {dream.id: enlarged(dream, engines, theme) for dream in dreams}
+        anew = [dream_id for dream_id in chosen if recipes[dream_id] is not None]
+
+        async def choose(connection: aiosqlite.Connection, children: Sequence[Dream]) -> None:
+            act = await self._admit(connection, party, actor, Stage.FINALE, roles=LEADERS)
+            redrawn = {child.parent_id: child.id for child in children}
+            await party_dreams.insert(connection, party.id, redrawn.values(), Stage.FINALE)
+            for dream_id in chosen:
+                await party_dreams.choose(
+                    connection,
+                    party.id,
+                    dream_id,
+                    actor.person.id,
+                    redrawn.get(dream_id),
+                    act.at_ms,
+                )
+            await act.note("finale", dream_ids=chosen)
+            if children and also is not None:
+                await also(connection, children)
+
+        def made(parent: Dream, _: Theme, __: Sequence[EngineInfo]) -> list[Recipe]:
+            recipe = recipes[parent.id]
+            assert recipe is not None
+            return [recipe]
+
+        if anew:
+            await self._dreams.derive(
+                anew,
+                made,
+                _at(party, actor),
+                Relation.ENLARGE,
+                channel_id=party.channel_id,
+                also=choose,
+            )
+        else:
+            async with self._store.write() as connection:
+                await choose(connection, ())
+        pictures = [one for one in await self.finale_of(party) if one.dream_id in chosen]
+        for picture in pictures:
+            self._chains.spawn(self._go_on(party.id, actor.person, picture))
+        return pictures
+
+    async def _resume(self) -> None:
+        for party_id, person, picture in await party_dreams.under_way(self._store):
+            self._chains.spawn(self._go_on(party_id, person, picture))
+
+    async def _go_on(self, party_id: str, person: Person, picture: FinalePicture) -> None:
+        """Wait for a picture and upscale it; try again for as long as that cannot be done."""
+        while True:
+            try:
+                party = await self.get(party_id)
+                await self._upscale(party, person, picture, await self._best(picture))
+                return
+            except (LimitError, SchedulerError, DiskError, StoreError) as error:
+                log.debug("The finale waits: %s", error)
+                await asyncio.sleep(self._retry_s)
+
+    async def _best(self, picture: FinalePicture) -> Dream | None:
+        """Return what is to be upscaled: what was drawn anew, or if that failed the chosen one."""
+        for dream_id in (picture.redrawn_id, picture.dream_id):
+            if dream_id is not None:
+                try:
+                    dream = await self._dreams.wait(dream_id)
+                except NotFoundError:
+                    continue
+                if dream.state is DreamState.DONE and dream.deleted_ms is None:
+                    return dream
+        return None
+
+    async def _upscale(
+        self, party: Party, person: Person, picture: FinalePicture, best: Dream | None
+    ) -> None:
+        async def end(connection: aiosqlite.Connection, larger: Sequence[Dream]) -> None:
+            upscaled_id = larger[0].id if larger else None
+            if not await party_dreams.end_chain(
+                connection, party.id, picture.dream_id, picture.redrawn_id, upscaled_id
+            ):
+                raise _AnotherCameFirstError
+            await party_dreams.insert(
+                connection, party.id, [one.id for one in larger], Stage.FINALE
+            )
+            at_ms = self._clock()
+            member = await parties.member(connection, party.id, person.id)
+            await note(
+                connection, party, member, "enlarged", at_ms,
+                dream_ids=[picture.dream_id, *(one.id for one in larger)],
+            )  # fmt: skip
+
+        try:
+            if best is not None:
+                try:
+                    await self._offspring.upscale(
+                        best.id, _at(party, Actor(person)), channel_id=party.channel_id, also=end
+                    )
+                    return
+                except (InvalidRequestError, GoneError, NotFoundError) as error:
+                    log.info("A chosen picture stays as large as it is: %s", error)
+            async with self._store.write() as connection:
+                await end(connection, ())
+        except _AnotherCameFirstError:
+            return
+
+
+class _AnotherCameFirstError(RequestError):
+    """The finale was asked for once more meanwhile: that one's chain goes on."""
