@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bot.errors import InvalidRequestError
 from bot.model import Theme
+from bot.sentences import option, say
 from bot.text import clean, shorten
 from generation.protocol import EngineInfo, ModelInfo
 
@@ -60,8 +61,14 @@ def _model_of(engine: EngineInfo, model_name: str, engines: Sequence[EngineInfo]
         model = _named("model", model_name, other.models)
         raise InvalidRequestError(
             "model",
-            f"“{model.name}” is a model of {other.title}, not of {engine.title}. Choose that "
-            f"engine ({other.name}), or another model.",
+            say(
+                "“{model}” is a model of {other}, not of {engine}. Choose that engine ({name}), or "
+                "another model.",
+                model=model.name,
+                other=other.title,
+                engine=engine.title,
+                name=other.name,
+            ),
         )
     return _named("model", model_name, engine.models)
 
@@ -85,9 +92,17 @@ def _named(field: str, name: str, offered: Sequence[N]) -> N:
             return one
     names = [one.name for one in offered]
     close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
-    suggestion = f" Did you mean “{close[0]}”?" if close else ""
+    meant = say(" Did you mean “{name}”?", name=close[0]) if close else ""
+    there = ", ".join(names)
     raise InvalidRequestError(
         field,
-        f"There is no {field} “{shorten(clean(name), 40)}”.{suggestion} "
-        f"There {'is' if len(names) == 1 else 'are'}: {', '.join(names)}.",
+        say(
+            "There is no {field} “{name}”.{meant} {there}",
+            field=option(field),
+            name=shorten(clean(name), 40),
+            meant=meant,
+            there=say("There is: {names}.", names=there)
+            if len(names) == 1
+            else say("There are: {names}.", names=there),
+        ),
     )

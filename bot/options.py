@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from bot.errors import InvalidRequestError
+from bot.sentences import say
 from bot.text import clean, shorten
 from generation.protocol import EngineInfo, OptionInfo, Setting
 
@@ -32,10 +33,15 @@ def parse_settings(text: str) -> dict[str, Setting]:
             continue
         if not (name and equals and value):
             raise InvalidRequestError(
-                "options", f"Options are written like cutouts=16, kind=soft; not {_show(part)}."
+                "options",
+                say(
+                    "Options are written like cutouts=16, kind=soft; not {part}.", part=_show(part)
+                ),
             )
         if name in found:
-            raise InvalidRequestError("options", f"The option {_show(name)} is given twice.")
+            raise InvalidRequestError(
+                "options", say("The option {name} is given twice.", name=_show(name))
+            )
         found[name] = value
     return found
 
@@ -61,6 +67,11 @@ def complete(settings: Mapping[str, Setting], engine: EngineInfo) -> dict[str, S
 def side_by_side(settings: Mapping[str, Setting]) -> bool:
     """Say whether slashes put prompts side by side with these settings, complete or as typed."""
     return _bool(settings.get("panorama", False)) is True
+
+
+def mixes(engine: EngineInfo) -> bool:
+    """Say whether a further picture is mixed into an engine's start picture if nothing is said."""
+    return any(option.name == "blend" and option.default for option in engine.options)
 
 
 def _unknown(name: str, engine: EngineInfo) -> str:

@@ -19,9 +19,10 @@ from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.model_choice import choose_model
-from bot.options import complete, side_by_side
+from bot.options import complete, mixes, side_by_side
 from bot.presets import with_preset
 from bot.prompts import expand
+from bot.sentences import option, say
 from bot.sizes import fit, scaled, shaped, tiles
 from bot.text import clean, shorten, visible
 from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
@@ -176,6 +177,12 @@ def _check_uploads(
             )
     if request.sketch is not None and not engine.takes_sketch:
         raise InvalidRequestError("sketch", _no_sketch(engine, engines))
+    if request.pictures and request.init is None and mixes(engine):
+        raise InvalidRequestError(
+            "pictures",
+            f"{engine.title} blends a further picture with the one it starts from. Give that "
+            "picture too.",
+        )
     if len(request.pictures) > engine.max_pictures:
         others = [other.title for other in engines if other.max_pictures >= len(request.pictures)]
         raise InvalidRequestError(
@@ -253,11 +260,20 @@ def check_prompt(text: str, limits: Limits, field: str = "prompt") -> str:
     if len(prompt) > limit:
         raise InvalidRequestError(
             field,
-            f"The {field} has {len(prompt):,} characters; at most {limit:,} are taken. Shorten it.",
+            say(
+                "The {field} has {count:,} characters; at most {limit:,} are taken. Shorten it.",
+                field=option(field),
+                count=len(prompt),
+                limit=limit,
+            ),
         )
     if not visible(prompt.replace("|", "").replace(":", "")):
         raise InvalidRequestError(
-            field, f"The {field} is empty. Say in a few words what should be drawn."
+            field,
+            say(
+                "The {field} is empty. Say in a few words what should be drawn.",
+                field=option(field),
+            ),
         )
     return prompt
 
@@ -332,7 +348,14 @@ def _guidance(guidance: float | None, engine: EngineInfo) -> float | None:
 def _whole(field: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InvalidRequestError(
-            field, f"For {field}, give a whole number from {low:,} to {high:,}, not {_show(value)}."
+            field,
+            say(
+                "For {field}, give a whole number from {low:,} to {high:,}, not {value}.",
+                field=option(field),
+                low=low,
+                high=high,
+                value=_show(value),
+            ),
         )
     return value
 
@@ -342,7 +365,14 @@ def _number(field: str, value: float | None, low: float, high: float, *, default
         return default
     if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
         raise InvalidRequestError(
-            field, f"The {field} is a number from {low:g} to {high:g}, not {_show(value)}."
+            field,
+            say(
+                "The {field} is a number from {low:g} to {high:g}, not {value}.",
+                field=option(field),
+                low=low,
+                high=high,
+                value=_show(value),
+            ),
         )
     return float(value)
 

@@ -41,6 +41,11 @@ def say(template: str, /, **values: object) -> Sentence:
     return Sentence(template, values)
 
 
+def option(name: str) -> Sentence:
+    """Return an option's name, which readers know by what commands call it in their language."""
+    return Sentence(name, {})
+
+
 def put_into(language: Mapping[str, str], text: str) -> str:
     """Return a text by a language's templates; one without values is its own template."""
     if isinstance(text, Sentence):

@@ -7,6 +7,7 @@ import re
 
 from bot.errors import InvalidRequestError
 from bot.model import Shape, Theme
+from bot.sentences import option, say
 from generation.protocol import EngineInfo
 
 _SIZE = re.compile(r"\s*(\d{1,6})\s*(?:[x×*]\s*(\d{1,6}))?\s*(?:px)?\s*", re.ASCII)
@@ -32,7 +33,9 @@ def parse_size(text: str | None, field: str = "size") -> tuple[int | None, int |
         return None, None
     found = _SIZE.fullmatch(text.lower())
     if found is None:
-        raise InvalidRequestError(field, f"The {field} is written like 256 or 384x256.")
+        raise InvalidRequestError(
+            field, say("The {field} is written like 256 or 384x256.", field=option(field))
+        )
     return int(found[1]), int(found[2] or found[1])
 
 
@@ -86,9 +89,16 @@ def fit(
     if not all(low <= side <= high for side in chosen) or math.prod(chosen) > engine.max_pixels:
         raise InvalidRequestError(
             "size",
-            f"{_show(chosen)} is outside of what {engine.title} can draw: sides of {low} to "
-            f"{high} pixels, {engine.max_pixels:,} pixels in all. The nearest it can do is "
-            f"{_show(near)}.",
+            say(
+                "{size} is outside of what {engine} can draw: sides of {low} to {high} pixels, "
+                "{most:,} pixels in all. The nearest it can do is {near}.",
+                size=_show(chosen),
+                engine=engine.title,
+                low=low,
+                high=high,
+                most=engine.max_pixels,
+                near=_show(near),
+            ),
         )
     if near == chosen:
         return *chosen, ""
@@ -110,8 +120,14 @@ def scaled(engine: EngineInfo, width: int, height: int) -> tuple[int, int]:
         most = math.isqrt(engine.max_pixels) // scale
         raise InvalidRequestError(
             "init",
-            f"A picture of {_show((width, height))} becomes {_show(size)}, which is more than "
-            f"{engine.title} can do. Give one of about {_show((most, most))} at most.",
+            say(
+                "A picture of {size} becomes {larger}, which is more than {engine} can do. Give "
+                "one of about {most} at most.",
+                size=_show((width, height)),
+                larger=_show(size),
+                engine=engine.title,
+                most=_show((most, most)),
+            ),
         )
     return size
 

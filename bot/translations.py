@@ -84,8 +84,12 @@ def in_language_of(locale: Locale, text: str) -> str:
 
 @cache
 def _sentences(language: str) -> dict[str, str]:
-    """Return a language's sentences. Reads a file the first time, which is at the start."""
-    return read_texts(language)["sentences"]
+    """Return what a language says for sentences, and calls options.
+
+    Reads a file the first time, which is at the start.
+    """
+    texts = read_texts(language)
+    return texts["options"] | texts["sentences"]
 
 
 def read_texts(language: str) -> Texts:

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from bot.errors import InvalidRequestError
+from bot.sentences import say
 
 MAX_SIDE_PX = 16_384
 KEPT_SIDE_PX = 2048  # no engine draws larger than this from an upload; more would only cost time
@@ -37,8 +38,12 @@ class UploadLimits:
         if count > self.max_bytes:
             raise InvalidRequestError(
                 field,
-                f"The uploaded picture has {count / _MIB:.1f} MiB; at most "
-                f"{self.max_bytes / _MIB:g} MiB are taken. Make it smaller.",
+                say(
+                    "The uploaded picture has {size:.1f} MiB; at most {most:g} MiB are taken. Make "
+                    "it smaller.",
+                    size=count / _MIB,
+                    most=self.max_bytes / _MIB,
+                ),
             )
 
 
@@ -92,9 +97,13 @@ def _too_large(
     measured = f" ({size[0]}×{size[1]})" if size else ""
     return InvalidRequestError(
         field,
-        f"The uploaded picture has too many pixels{measured}; at most "
-        f"{limits.max_pixels / 1e6:g} million are taken, and {MAX_SIDE_PX} along a side. "
-        "Make it smaller.",
+        say(
+            "The uploaded picture has too many pixels{measured}; at most {most:g} million are "
+            "taken, and {side} along a side. Make it smaller.",
+            measured=measured,
+            most=limits.max_pixels / 1e6,
+            side=MAX_SIDE_PX,
+        ),
     )
 
 

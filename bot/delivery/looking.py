@@ -9,15 +9,17 @@ from typing import Protocol, cast
 import discord
 
 from bot.delivery.faces import Faces, Room
-from bot.delivery.interactions import Interaction, front_of, person_of, theme_of
+from bot.delivery.interactions import Interaction, front_of, person_of, theme_of, told
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.errors import GoneError, NotFoundError
 from bot.front import Front
 from bot.model import Dream, Visibility
+from bot.sentences import say
 from bot.store import deliveries
 from bot.store import dreams as rows
 
 NO_DREAM = "There is no such dream."
+_STILL = say("This shows how it stands now, and does not change. Look again later.")
 _TRIES = 8
 
 
@@ -84,6 +86,8 @@ async def show(interaction: Interaction, dream_id: str) -> None:
         face = await faces.of(dream.id, [dream.id], room)
         if face is None:
             raise GoneError
+        if not face.over:
+            face = replace(face, note=told(interaction, _STILL))
         try:
             await interaction.edit_original_response(view=face.view(), attachments=face.files())
         except discord.HTTPException as error:

@@ -144,9 +144,12 @@ async def test_the_queue_and_cancelling(tmp_path: Path) -> None:
 async def test_show_and_recipe(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         dream_id, _ = await there.ask(seed=7)
+        result = await there.bob.slash(there.channel, "show", dream=dream_id)
+        assert "does not change" in text_of(result.response.message)
         await finish(there, dream_id)
         result = await there.bob.slash(there.channel, "show", dream=f"http://wall/d/{dream_id}?x=1")
         assert result.ephemeral
+        assert "does not change" not in text_of(result.response.message)
         assert "a red fox" in text_of(result.response.message)
         result = await there.bob.slash(there.channel, "recipe", dream=dream_id)
         assert "Seed: 7" in result.response.content

@@ -16,7 +16,7 @@ from bot.client import COGS
 from bot.command_sync import fingerprint
 from bot.errors import GoneError, LimitError
 from bot.help import pages
-from bot.sentences import say
+from bot.sentences import option, say
 from bot.translations import LANGUAGES, Translations, in_language_of, place_of, read_texts
 from tests.discord_front import spoken
 from tests.discord_front.oracle import check_requests
@@ -138,6 +138,9 @@ def test_a_sentence_is_told_in_the_language_of_its_reader() -> None:
     # What somebody typed is left alone, whatever it is.
     typed = say("Cancelled: {prompt}", prompt="{0.__class__} Cancelled.")
     assert in_language_of(discord.Locale.german, typed) == "Abgebrochen: {0.__class__} Cancelled."
+    # Options are called as the commands call them.
+    steps = say("The {field} is written like 256 or 384x256.", field=option("size"))
+    assert in_language_of(discord.Locale.german, steps).startswith("„größe“ schreibt man")
     error = LimitError(text)
     assert error.sentence is text and str(error) == text
     assert GoneError().sentence == "This dream was deleted."
