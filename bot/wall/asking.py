@@ -62,7 +62,7 @@ class Asking:
     async def ask(self, request: web.Request) -> web.StreamResponse:
         """Ask for dreams. Without script, a mistake brings the page back as it was typed."""
         theme = await self._services.visible_theme(request.match_info["slug"])
-        self._check_may_ask()
+        self.check_may_ask()
         form = await read_form(request)
         typed = {name: value for name, value in form.items() if isinstance(value, str)}
         rename(request, typed.get("name", ""))
@@ -91,7 +91,7 @@ class Asking:
 
     async def steer(self, request: web.Request) -> web.StreamResponse:
         """Change what an unfinished dream is to become."""
-        self._check_may_ask()
+        self.check_may_ask()
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
         prompt = text_of(await read_form(request), "prompt")
         await self._services.dreams.steer(dream.id, Actor(guest_of(request).person), prompt)
@@ -99,14 +99,14 @@ class Asking:
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Take a dream of one's own away for good."""
-        self._check_may_ask()
+        self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         await self._services.dreams.delete(dream.id, Actor(guest_of(request).person))
         return self._redirect(request, f"/s/{theme.slug}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:
         """Ask for a dream again, with its seed or with another; `stay` leads back to the stream."""
-        self._check_may_ask()
+        self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         form = await read_form(request)
         same_seed = text_of(form, "same_seed") == "1"
@@ -160,7 +160,7 @@ class Asking:
     async def _made(
         self, request: web.Request, count: int, make: Make
     ) -> tuple[list[Dream], Theme]:
-        self._check_may_ask()
+        self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         with self._room_for(request, count) as took:
             children = await make(dream, Actor(guest_of(request).person))
@@ -192,7 +192,8 @@ class Asking:
         # A count that is none, or too large, is refused by the dreams service in its own words.
         return addresses.room_for(max(1, count), address_of(request, self._settings))
 
-    def _check_may_ask(self) -> None:
+    def check_may_ask(self) -> None:
+        """Refuse where visitors only watch; raises `ForbiddenError`."""
         if not self._settings.asking:
             raise ForbiddenError("This wall is for watching. Dreams are asked for on Discord.")
 
@@ -205,6 +206,10 @@ class Asking:
         typed = {"engine": text_of(form, "engine")}
         choices = choices_for(self._services.drawer.engines, theme, typed)
         batch = whole_number_of(form, "batch")
+        init, sketch = await upload_of(form, "init"), await upload_of(form, "sketched")
+        leads = choices.engine is not None and choices.engine.takes_sketch
+        if init is None and not (leads and text_of(form, "sketch_as") == "lines"):
+            init, sketch = sketch, None
         return DreamRequest(
             theme=theme.slug,
             person=guest_of(request).person,
@@ -219,7 +224,8 @@ class Asking:
             guidance=number_of(form, "guidance"),
             negative=text_of(form, "negative") or None,
             strength=number_of(form, "strength"),
-            init=await upload_of(form, "init"),
+            init=init,
+            sketch=sketch if leads else None,
             mask=await upload_of(form, "mask"),
             pictures=tuple(filter(None, [await upload_of(form, "picture")])),
             settings=_settings(form, choices.options),

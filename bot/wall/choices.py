@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.model import Theme
+from bot.options import mixes
 from bot.presets import presets_of
 from generation.protocol import EngineInfo, OptionInfo
 
@@ -29,6 +30,7 @@ class Choice:
 class Choices:
     """The prompt box's folded part. `engine` is the one whose bounds hold, None before any is up.
 
+    With `blends` a further picture is mixed into the start picture, and is not one to draw towards.
     `typed` holds what the person had already typed, to be shown again; empty where nothing was.
     """
 
@@ -40,6 +42,7 @@ class Choices:
     usual_steps: int
     options: tuple[OptionInfo, ...]
     typed: Mapping[str, str]
+    blends: bool = False
 
 
 def choices_for(
@@ -69,6 +72,7 @@ def choices_for(
         usual_steps=theme.steps or chosen.default_steps,
         options=chosen.options,
         typed=typed,
+        blends=mixes(chosen),
     )
 
 

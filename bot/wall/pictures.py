@@ -79,7 +79,7 @@ class Pictures:
         if not _SHA256.fullmatch(sha256) or not dream_id:
             raise NotFoundError(_NOT_HERE)
         dream, theme = await self._services.visible_dream(dream_id)
-        own = {dream.recipe.init_sha256} if dream.init_kept else set()
+        own = set(dream.recipe.named_pictures) if dream.init_kept else set()
         if dream.image is not None:
             own.add(dream.image.sha256)
         if sha256 not in own:

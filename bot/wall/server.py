@@ -21,6 +21,7 @@ from bot.wall.files import Files
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
 from bot.wall.pages import Pages
+from bot.wall.painting import Painting
 from bot.wall.pictures import Pictures
 from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
@@ -63,7 +64,9 @@ class Wall:
             client_max_size=settings.max_upload_bytes,
         )
         self.app.add_routes(pages.routes())
-        self.app.add_routes(Asking(settings, services, renderer, pages).routes())
+        asking = Asking(settings, services, renderer, pages)
+        self.app.add_routes(asking.routes())
+        self.app.add_routes(Painting(services, renderer, asking).routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Together(settings, services, renderer, seeing).routes())
         self.app.add_routes(Theming(settings, services, renderer).routes())

@@ -21,6 +21,7 @@ from bot.model import (
     Theme,
     Visibility,
 )
+from bot.outpainting import Side
 from bot.rights import Actor, may_see
 from bot.search import Found
 
@@ -136,6 +137,38 @@ class Offspring(Protocol):
     async def upscale(self, dream_id: str, actor: Actor) -> Dream: ...
 
     async def animate(self, dream_id: str, actor: Actor) -> Dream: ...
+
+    async def redraw(
+        self,
+        dream_id: str,
+        actor: Actor,
+        mask: bytes,
+        *,
+        prompt: str | None = None,
+        strength: float | None = None,
+    ) -> Dream: ...
+
+    async def extend(
+        self,
+        dream_id: str,
+        actor: Actor,
+        side: Side,
+        share: float = 0.5,
+        *,
+        prompt: str | None = None,
+        strength: float | None = None,
+    ) -> Dream: ...
+
+    async def blend(
+        self,
+        first_id: str,
+        second_id: str,
+        actor: Actor,
+        *,
+        weight: float = 0.5,
+        prompt: str | None = None,
+        strength: float | None = None,
+    ) -> Dream: ...
 
 
 class Search(Protocol):

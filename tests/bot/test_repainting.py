@@ -204,6 +204,17 @@ async def test_a_blend_by_clip_starts_from_both_and_is_steered_by_both(tmp_path:
         assert recipe.settings["blend"] == 0.4
 
 
+async def test_a_further_picture_alone_is_refused_before_it_is_kept(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER, STEERED)
+        with pytest.raises(InvalidRequestError, match="blends a further picture"):
+            await s.dreams.ask(request(pictures=(half(),)))
+        both = request(pictures=(half(),), init=half())
+        (dream,) = await s.dreams.ask(both)
+        assert dream.recipe.settings["blend"] == 0.5
+        await s.dreams.ask(request(engine="clip", pictures=(half(),)))
+
+
 async def test_a_blend_with_what_is_shown_nowhere_is_shown_nowhere(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         await up(s, PAINTER)

@@ -30,6 +30,7 @@ from bot.model import (
     StreamEvent,
     Theme,
 )
+from bot.outpainting import Side
 from bot.rights import Actor
 from bot.search import Found, Hit
 from bot.themes import checked
@@ -233,6 +234,8 @@ class FakeOffspring:
     def __init__(self, dreams: FakeDreams) -> None:
         self.dreams = dreams
         self.able = frozenset(Relation)
+        self.masks: list[bytes] = []
+        self.said: list[tuple[object, ...]] = []
 
     def can(self, dream: Dream) -> frozenset[Relation]:
         return self.able if dream.image is not None else frozenset({Relation.REROLL})
@@ -249,6 +252,48 @@ class FakeOffspring:
 
     async def animate(self, dream_id: str, actor: Actor) -> Dream:
         (made,) = await self._made(dream_id, actor, Relation.ANIMATE)
+        return made
+
+    async def redraw(
+        self,
+        dream_id: str,
+        actor: Actor,
+        mask: bytes,
+        *,
+        prompt: str | None = None,
+        strength: float | None = None,
+    ) -> Dream:
+        self.masks.append(mask)
+        self.said.append((prompt, strength))
+        (made,) = await self._made(dream_id, actor, Relation.INPAINT)
+        return made
+
+    async def extend(
+        self,
+        dream_id: str,
+        actor: Actor,
+        side: Side,
+        share: float = 0.5,
+        *,
+        prompt: str | None = None,
+        strength: float | None = None,
+    ) -> Dream:
+        self.said.append((side, share, prompt, strength))
+        (made,) = await self._made(dream_id, actor, Relation.INPAINT)
+        return made
+
+    async def blend(
+        self,
+        first_id: str,
+        second_id: str,
+        actor: Actor,
+        *,
+        weight: float = 0.5,
+        prompt: str | None = None,
+        strength: float | None = None,
+    ) -> Dream:
+        self.said.append((second_id, weight, prompt, strength))
+        (made,) = await self._made(first_id, actor, Relation.BLEND)
         return made
 
     async def _made(
