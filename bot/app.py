@@ -37,6 +37,8 @@ from bot.looker import Looker
 from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.origins import Origins
+from bot.parties.model import PartyLimits
+from bot.parties.service import Parties
 from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
 from bot.seeing import Seeing
@@ -76,6 +78,8 @@ class Services:
     search: Search
     settings: Settings
     moderation: Moderation
+    gate: Gate
+    parties: Parties
 
 
 @asynccontextmanager
@@ -126,6 +130,10 @@ async def services(
         settings, moderation = Settings(store), Moderation(store, dreams)
         await settings.start()
         await moderation.start()
+        gate = Gate(settings, moderation)
+        parties = Parties(store, themes, dreams, offspring, gate, party_limits(config))
+        await parties.start_keeping()
+        stack.push_async_callback(parties.stop)
         yield Services(
             store,
             library,
@@ -139,6 +147,8 @@ async def services(
             search,
             settings,
             moderation,
+            gate,
+            parties,
         )
 
 
@@ -211,7 +221,8 @@ async def in_discord(
         search=parts.search,
         settings=parts.settings,
         moderation=parts.moderation,
-        gate=Gate(parts.settings, parts.moderation),
+        gate=parts.gate,
+        parties=parts.parties,
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)
@@ -251,6 +262,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         offspring=parts.offspring,
         search=parts.search,
         seeing=parts.seeing,
+        parties=parts.parties,
     )
 
 
@@ -282,6 +294,18 @@ def limits(config: Config) -> Limits:
         background_per_person=config.limits.background_per_person,
         background_everybody=config.limits.background_total,
         background_per_ask=config.limits.pictures_per_batch,
+    )
+
+
+def party_limits(config: Config) -> PartyLimits:
+    """Return the settings of parties as the service takes them."""
+    parties = config.parties
+    return PartyLimits(
+        max_guests=parties.max_guests,
+        weight=parties.weight,
+        idle_hours=parties.idle_hours,
+        words_per_minute=parties.words_per_minute,
+        open_per_person=parties.open_per_person,
     )
 
 

@@ -117,6 +117,16 @@ class Limits(Section):
     upload_megapixels: int = Field(default=40, ge=1, le=170)  # Pillow itself takes 178
 
 
+class Parties(Section):
+    """How parties are held."""
+
+    max_guests: int = Field(default=50, ge=1, le=1000)
+    weight: float = Field(default=2.0, ge=1, le=4)
+    idle_hours: float = Field(default=12.0, ge=0.1, le=24 * 30)
+    words_per_minute: int = Field(default=20, ge=1, le=1000)
+    open_per_person: int = Field(default=3, ge=1, le=100)
+
+
 class Log(Section):
     """What is written to standard error."""
 
@@ -131,6 +141,7 @@ class Config(Section):
     discord: Discord = Discord()
     scheduler: Scheduler = Scheduler()
     limits: Limits = Limits()
+    parties: Parties = Parties()
     log: Log = Log()
 
 

@@ -13,6 +13,7 @@ from bot.library import Library
 from bot.model import Theme, Visibility
 from bot.moderation import Moderation
 from bot.offspring import Offspring
+from bot.parties.service import Parties
 from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
@@ -37,6 +38,7 @@ class Front:
     settings: Settings
     moderation: Moderation
     gate: Gate
+    parties: Parties
     wall_url: str = ""
 
     def page_of(self, theme: Theme) -> str | None:

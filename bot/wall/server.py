@@ -12,6 +12,7 @@ from yarl import URL
 
 from bot.drawing import Drawer
 from bot.errors import ConfigError
+from bot.parties.service import Parties
 from bot.ranking import Eyes
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
@@ -48,9 +49,10 @@ class Wall:
         offspring: Offspring,
         search: Search,
         seeing: Eyes,
+        parties: Parties | None = None,
     ) -> None:
         self._settings = settings
-        services = Services(themes, dreams, feed, library, drawer, offspring, search)
+        services = Services(themes, dreams, feed, library, drawer, offspring, search, parties)
         files = Files()
         renderer = Renderer(settings, files)
         self._events = EventStreams(settings, services, renderer)

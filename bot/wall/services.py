@@ -22,6 +22,7 @@ from bot.model import (
     Visibility,
 )
 from bot.outpainting import Side
+from bot.parties.service import Parties
 from bot.rights import Actor, may_see
 from bot.search import Found
 
@@ -183,7 +184,7 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """All of them together."""
+    """All of them together. Without `parties` there are none at this wall."""
 
     themes: Themes
     dreams: Dreams
@@ -192,6 +193,7 @@ class Services:
     drawer: Drawer
     offspring: Offspring
     search: Search
+    parties: Parties | None = None
 
     async def visible_theme(self, slug: str) -> Theme:
         """Return a theme that may be seen at the wall.

@@ -14,12 +14,16 @@ from PIL import Image as Pillow
 
 from bot.dreams import Dreams
 from bot.feed import Feed
+from bot.gate import Gate
+from bot.ids import now_ms
 from bot.library import Library
 from bot.limits import Limits
 from bot.looker import Looker
 from bot.model import DreamRequest, Person
 from bot.moderation import Moderation
 from bot.offspring import Offspring
+from bot.parties.model import PartyLimits
+from bot.parties.service import Parties
 from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
@@ -145,7 +149,16 @@ class FakeDrawer:
 class Services:
     """One bot process's worth of services, over a folder."""
 
-    def __init__(self, store: Store, library: Library, limits: Limits, **settings: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        limits: Limits,
+        *,
+        party_limits: PartyLimits | None = None,
+        clock: Callable[[], int] = now_ms,
+        **settings: Any,
+    ) -> None:
         self.store = store
         self.library = library
         self.feed = Feed(store)
@@ -172,6 +185,11 @@ class Services:
         self.search = Search(store, library, self.seeing, self.looker)
         self.settings = Settings(store)
         self.moderation = Moderation(store, self.dreams)
+        self.gate = Gate(self.settings, self.moderation)
+        # Its timers run only where a test starts them.
+        self.parties = Parties(
+            store, self.themes, self.dreams, self.offspring, self.gate, party_limits, clock=clock
+        )
 
     async def up(self, welcome: Welcome = WELCOME) -> None:
         self.drawer.up, self.drawer.engines = True, welcome.engines
@@ -232,6 +250,7 @@ async def services(
     try:
         yield made
     finally:
+        await made.parties.stop()
         await made.looker.stop()
         await made.seeing.close()
         await made.dreams.stop()

@@ -19,12 +19,11 @@ from bot.errors import (
     LimitError,
     NotFoundError,
 )
-from bot.gate import Asker, Gate
+from bot.gate import Asker
 from bot.ids import now_ms
 from bot.model import Dream, EventKind, Person, Relation, Visibility
 from bot.parties.model import AssociationKind, Party, PartyLimits, Role, Stage
 from bot.parties.reading import SOMEBODY, WRONG_CODE
-from bot.parties.service import Parties
 from bot.rights import Actor
 from bot.store import people
 from generation.protocol import PROTOCOL_VERSION, Welcome
@@ -51,18 +50,10 @@ class Clock:
 class Room:
     """Parties over the services of a test."""
 
-    def __init__(self, s: Services, clock: Clock, limits: PartyLimits) -> None:
+    def __init__(self, s: Services, clock: Clock) -> None:
         self.s = s
         self.clock = clock
-        self.parties = Parties(
-            s.store,
-            s.themes,
-            s.dreams,
-            s.offspring,
-            Gate(s.settings, s.moderation),
-            limits,
-            clock=clock,
-        )
+        self.parties = s.parties
         self.parties._retry_s = 0.02
 
     async def opened(self, topic: str = "loneliness", **options: Any) -> Party:
@@ -98,14 +89,12 @@ async def room(
     limits: PartyLimits | None = None,
     engines: tuple[Any, ...] = (FOURIER, DIFFUSION),
 ) -> AsyncIterator[Room]:
-    async with services(folder, up=False) as s:
-        made = Room(s, clock or Clock(), limits or PartyLimits())
+    clock = clock or Clock()
+    async with services(folder, up=False, party_limits=limits, clock=clock) as s:
+        made = Room(s, clock)
         await made.parties.start_keeping()
         await s.up(Welcome(version=PROTOCOL_VERSION, pid=1, device="a test", engines=engines))
-        try:
-            yield made
-        finally:
-            await made.parties.stop()
+        yield made
 
 
 # --- opening and ending ------------------------------------------------------------------------

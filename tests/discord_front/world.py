@@ -16,7 +16,6 @@ from bot.channels import Channels
 from bot.client import Client
 from bot.delivery.controls import dream_of
 from bot.front import Front
-from bot.gate import Gate
 from tests.bot.drawer import Services, services, until
 from tests.discord_front.oracle import check_requests
 
@@ -36,7 +35,8 @@ def front_of(parts: Services) -> Front:
         search=parts.search,
         settings=parts.settings,
         moderation=parts.moderation,
-        gate=Gate(parts.settings, parts.moderation),
+        gate=parts.gate,
+        parties=parts.parties,
     )
 
 
