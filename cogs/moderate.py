@@ -17,6 +17,7 @@ from bot.delivery.interactions import (
     front_of,
     person_of,
     tell,
+    told,
 )
 from bot.errors import ForbiddenError
 from bot.ids import now_ms
@@ -72,7 +73,7 @@ class ModerateCog(
             block = await front_of(interaction).moderation.block(
                 guild_id, _person(person), actor, reason=reason, until_ms=until_ms
             )
-            await tell(interaction, f"Blocked: {_told(block)}")
+            await tell(interaction, say("Blocked: {who}", who=_told(interaction, block)))
 
     @app_commands.command(name="unblock", description="Let somebody ask for dreams here again")
     @app_commands.describe(person="Who")
@@ -84,7 +85,8 @@ class ModerateCog(
             moderation = front_of(interaction).moderation
             was = await moderation.unblock(guild_id, _person(person), actor)
             name = words.plain(person.display_name, 40)
-            await tell(interaction, f"{name} {'may ask again' if was else 'was not blocked'}.")
+            freed = say("{name} may ask again.", name=name)
+            await tell(interaction, freed if was else say("{name} was not blocked.", name=name))
 
     @app_commands.command(name="blocked", description="Who may ask for no dreams here")
     async def blocked(self, interaction: Interaction) -> None:
@@ -93,10 +95,11 @@ class ModerateCog(
             _moderator(interaction)
             guild_id, _ = channel_of(interaction)
             blocks = front_of(interaction).moderation.blocked(guild_id)
-            lines = [_told(block) for block in blocks[:_MAX_LISTED]]
+            lines = [_told(interaction, block) for block in blocks[:_MAX_LISTED]]
             if len(blocks) > _MAX_LISTED:
-                lines.append(f"… and {len(blocks) - _MAX_LISTED} more.")
-            await tell(interaction, "\n".join(lines) or "Nobody is blocked.")
+                more = say("… and {count} more.", count=len(blocks) - _MAX_LISTED)
+                lines.append(told(interaction, more))
+            await tell(interaction, "\n".join(lines) or say("Nobody is blocked."))
 
     @app_commands.command(name="delete", description="Take a dream away, for good and everywhere")
     @app_commands.describe(dream="Its id, or a link to it or to its message")
@@ -115,7 +118,7 @@ class ModerateCog(
             guild_id, _ = channel_of(interaction)
             entries = await front_of(interaction).moderation.log(guild_id, limit=_MAX_LISTED)
             text = "\n".join(_entry(entry) for entry in entries)
-            await tell(interaction, shorten(text, 1800) or "Nothing has been done yet.")
+            await tell(interaction, shorten(text, 1800) or say("Nothing has been done yet."))
 
 
 class PrivacyCog(commands.Cog):
@@ -161,8 +164,11 @@ def _person(user: discord.User) -> Person:
     return Person(f"discord:{user.id}", user.display_name)
 
 
-def _told(block: Block) -> str:
-    until = "" if block.until_ms is None else f", until <t:{block.until_ms // 1000}:f>"
+def _told(interaction: Interaction, block: Block) -> str:
+    until = ""
+    if block.until_ms is not None:
+        time = f"<t:{block.until_ms // 1000}:f>"
+        until = told(interaction, say(", until {time}", time=time))
     why = f": {words.plain(block.reason, 200)}" if block.reason else ""
     return f"**{words.plain(block.person.name, 40)}**{until}{why}"
 

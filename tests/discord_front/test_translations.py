@@ -116,8 +116,8 @@ def _name(texts: dict[str, dict[str, str]], name: str, depth: int) -> str:
 
 
 def fields(template: str) -> list[tuple[str, str | None]]:
-    """Return the values that a template has places for."""
-    parts = string.Formatter().parse(template)
+    """Return what a template has places for; only English sets off thousands by commas."""
+    parts = string.Formatter().parse(template.replace(":,}", "}"))
     return sorted((name, form) for _, name, form, _ in parts if name is not None)
 
 
