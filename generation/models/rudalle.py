@@ -97,20 +97,23 @@ class RuDALLE(nn.Module):
             The logits [codes] of the next code, in float32, and what `feed` needs.
         """
         assert len(codes) < self.config.side**2
+        text_length = self.config.text
         x = self._embedded(text, codes)[None]
         count = x.shape[1]
         memory = Memory([], [])
+        seen, kept = {}, {}
+        for kind, view in self._seen_by().items():
+            seen[kind] = mask(self.config, kind)[:count, :count].to(x.device)
+            # Of the grid the newest: slots are used again where a layer does not look far back.
+            first = max(text_length, count - (view.count - text_length))
+            kept[kind] = [*range(text_length), *range(first, count)]
 
         def attend(kind: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            view = self._view(kind)
-            # Of the grid the newest; slots are used again where a layer does not look far back.
-            first = max(self.config.text, count - (view.count - self.config.text))
-            kept = [*range(min(count, self.config.text)), *range(first, count)]
-            for new, all_of_them in ((k, memory.keys), (v, memory.values)):
-                all_of_them.append(new.new_zeros(view.count, self.config.width))
-                all_of_them[-1][view.slots[kept]] = new[0, kept]
-            seen = mask(self.config, kind)[:count, :count].to(q.device)
-            return self._attended(q, k, v, seen)
+            view = self._seen_by()[kind]
+            for new, layers in ((k, memory.keys), (v, memory.values)):
+                layers.append(new.new_zeros(view.count, self.config.width))
+                layers[-1][view.slots[kept[kind]]] = new[0, kept[kind]]
+            return self._attended(q, k, v, seen[kind])
 
         x = self.transformer(x, attend)
         return self._logits(x[0, -1]), memory
@@ -129,14 +132,17 @@ class RuDALLE(nn.Module):
         grid = (at + int(self.config.is_v2)).clamp(max=side**2 - 1)
         runs = torch.arange(len(codes), device=codes.device)
         layers = iter(zip(memory.keys, memory.values, strict=True))
+        places = {
+            kind: (view.slots[self.config.text + grid], view.seen[grid], view.is_seen[grid])
+            for kind, view in self._seen_by().items()
+        }
 
         def attend(kind: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            view = self._view(kind)
+            slot, seen, is_seen = places[kind]
             keys, values = next(layers)
-            slot = view.slots[self.config.text + grid]
             keys[runs, slot], values[runs, slot] = k[:, 0], v[:, 0]
-            seen = runs[:, None], view.seen[grid]
-            return self._attended(q, keys[seen], values[seen], view.is_seen[grid][:, None, None])
+            k, v = (each[runs[:, None], seen] for each in (keys, values))
+            return self._attended(q, k, v, is_seen[:, None, None])
 
         return self._logits(self.transformer(x, attend)[:, 0])
 
@@ -165,11 +171,13 @@ class RuDALLE(nn.Module):
         weight, bias = (each[self.config.text_tokens :] for each in (linear.weight, linear.bias))
         return F.linear(norm(x), weight, bias).float()
 
-    def _view(self, kind: str) -> View:
-        if kind not in self._views:
+    def _seen_by(self) -> dict[str, View]:
+        """Return what each kind of layer sees, on the weights' device."""
+        if not self._views:
             device = self.text_embeddings.weight.device
-            self._views[kind] = View.of(self.config, kind, device)
-        return self._views[kind]
+            kinds = set(self.transformer.kinds)
+            self._views = {kind: View.of(self.config, kind, device) for kind in kinds}
+        return self._views
 
 
 class _Transformer(nn.Module):
