@@ -18,15 +18,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.discord_front import payloads, verdict
+from tests.discord_front import payloads, places, verdict
 from tests.discord_front.looks import walk
 from tests.discord_front.loopback import Discord
 from tests.discord_front.nonsense import Nonsense
 from tests.discord_front.payloads import ANN, CHANNEL, CHANNEL_B, Json
-from tests.discord_front.rest import ATTACH, SEND, Asked
+from tests.discord_front.rest import ATTACH, SEND, VIEW, Asked
 from tests.discord_front.shipped import TOKEN, Bot
 
 SETTINGS = """
@@ -39,6 +40,9 @@ waiting_per_person = 6
 """
 MESSAGES, MESSAGE = r"/channels/\d+/messages", r"/channels/\d+/messages/\d+"
 Trouble = Callable[[], Awaitable[None]]
+CROWD, _CROWD_FROM = 40, 100
+_HELD = (CHANNEL, CHANNEL_B, places.ADULTS)  # whose permissions change in the middle
+_LONG_S = 240.0  # a run so long has an outage of 90 s besides
 START_S = 1.0  # how long a start may still keep the loop busy
 _LIMITED = {"message": "You are being rate limited.", "retry_after": 0.3, "global": False}
 _FAULTS: tuple[tuple[str, str, int, Json], ...] = (
@@ -70,6 +74,7 @@ class Chaos:
     down: verdict.Down = field(default_factory=verdict.Down)
     did: Counter[str] = field(default_factory=Counter)
     lag_s: float = 0.0
+    _forms: list[tuple[int, Json, int]] = field(default_factory=list)
     _seen: dict[str, Json] = field(default_factory=dict)
     _since_s: float = 0.0
     _unlimited: bool = True
@@ -77,7 +82,7 @@ class Chaos:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.nonsense = Nonsense(self.chance, self.discord, self.people)
-        self.places = [CHANNEL] if self.discord.rest.shards == 1 else [CHANNEL, CHANNEL_B]
+        self.shared = places.open_all(self.discord.rest, self.people)
         everything = int(payloads.ALL_PERMISSIONS)
         for number in range(1, self.people):  # Ann alone may do all
             rights = (0, 1 << 13, 1 << 5, everything) if number % 4 == 0 else (0,)
@@ -106,13 +111,14 @@ class Chaos:
     async def settle(self, patience_s: float = 90.0) -> None:
         """Stop all troubles, end what is being drawn, and wait until nothing changes any more."""
         self.discord.faults.clear()
-        for place in self.places:
+        for place in _HELD:
             await self.discord.permit(place, 0)
         end_s = time.monotonic() + patience_s
         while time.monotonic() < end_s and (self._unended() or self._open_cards()):
-            for dream_id, person in self._unended():
+            for dream_id, person, place in self._unended():
                 if self._age_s(dream_id) > 5.0:
-                    await self._note(self.discord.slash("cancel", by=person, dream=dream_id))
+                    end = self.discord.slash("cancel", by=person, place=place, dream=dream_id)
+                    await self._note(end)
             await asyncio.sleep(1.0)
         await asyncio.sleep(1.0)
         self._watch_lag()
@@ -124,10 +130,12 @@ class Chaos:
             *self.discord.mistakes_made(),
             *verdict.unanswered(self.asked, self.down),
             *verdict.wrong_about_posts(self.bot, self.discord, self.deleted),
+            *verdict.wrong_about_follow_ups(self.asked, self.discord, self.down),
             *verdict.beyond_limits(self.discord),
             *sorted(set(verdict.pings(self.discord.requests))),
             *verdict.secrets_told(said, self.asked),
             *verdict.mistakes_told(said),
+            *verdict.slow(self.waits_s(), self.lag_s),
         ]
 
     def waits_s(self) -> list[float]:
@@ -146,8 +154,8 @@ class Chaos:
             for message in [*self.discord.rest.messages.values()]:
                 self._seen[message["id"]] = message
             do = chance.choices(
-                (self._command, self._type, self._press, self._menu, self._take_away),
-                (4, 2, 8, 1, 0.15),
+                (self._command, self._type, self._press, self._menu, self._late, self._take_away),
+                (4, 2, 8, 1, 0.5, 0.15),
             )[0]
             self.did[do.__name__.strip("_")] += 1
             await do(person)
@@ -157,14 +165,16 @@ class Chaos:
         if not self.discord.rest.commands:
             return
         name, options = self.nonsense.command()
-        place = self.chance.choice(self.places)
+        if (place := self._place(person, name)) is None:
+            return
         await self._note(self.discord.slash(name, by=person, place=place, **options))
 
     async def _type(self, person: int) -> None:
         if (found := self.nonsense.typed()) is None:
             return
         name, option, text = found
-        place = self.chance.choice(self.places)
+        if (place := self._place(person, name)) is None:
+            return
         await self._note(self.discord.typing(name, option, text, by=person, place=place))
 
     async def _press(self, person: int) -> None:
@@ -179,25 +189,42 @@ class Chaos:
         if not controls:
             return
         control = self.chance.choice(controls)
-        for _ in range(self.chance.choice((1, 1, 1, 2))):
+        number = int(message["channel_id"])
+        if (place := self.discord.rest.channels.get(number)) is None:
+            return
+        person = places.reader_of(place, number) or person
+        uses: list[Callable[[], Awaitable[Asked]]] = []
+        for _ in range(self.chance.choice((1, 1, 1, 2, 3))):
             if control["type"] == 2:
-                use = self.discord.press_button(message, control, by=person)
+                uses.append(partial(self.discord.press_button, message, control, by=person))
             else:
                 offered = [one["value"] for one in control["options"]]
                 most = min(control.get("max_values", 1), len(offered))
                 chosen = self.chance.sample(offered, self.chance.randint(1, most))
-                use = self.discord.pick(message, control, chosen, by=person)
-            asked = await self._note(use)
-            await self._fill(asked, person, int(message["channel_id"]))
+                uses.append(partial(self.discord.pick, message, control, chosen, by=person))
+        if self.chance.random() < 0.5:  # at once
+            for asked in await asyncio.gather(*(self._note(use()) for use in uses)):
+                await self._fill(asked, person, number)
+            return
+        for use in uses:
+            await self._fill(await self._note(use()), person, number)
 
     async def _menu(self, person: int) -> None:
         names = [one["name"] for one in self.discord.rest.commands if one.get("type") == 3]
         messages = [*self.discord.rest.messages.values()]
-        if not names or not messages:
+        if not names:
             return
-        message = self.chance.choice([*messages, self.nonsense.message(self.places[0])])
+        place = self.chance.choice([*self.shared, places.direct(person)])
+        message = self.chance.choice([*messages[-20:], self.nonsense.message(place)])
         asked = await self._note(self.discord.choose(self.chance.choice(names), message, by=person))
         await self._fill(asked, person, int(message["channel_id"]))
+
+    async def _late(self, person: int) -> None:
+        """Send a form that was opened long ago, perhaps before the bot was started again."""
+        if self._forms:
+            by, form, place = self.chance.choice(self._forms)
+            text = self.nonsense.words()
+            await self._note(self.discord.submit(form, text, by=by, place=place))
 
     async def _take_away(self, person: int) -> None:
         """Delete a message as a moderator does in Discord itself."""
@@ -212,6 +239,7 @@ class Chaos:
             (asked.callback or {}).get("data") if (asked.callback or {}).get("type") == 9 else None
         )
         if form is not None:
+            self._forms.append((person, form, place))
             for _ in range(self.chance.choice((0, 1, 1, 2))):
                 text = self.nonsense.words()
                 await self._note(self.discord.submit(form, text, by=person, place=place))
@@ -247,6 +275,22 @@ class Chaos:
         for method, path, status, more in self.chance.sample(_FAULTS, 4):
             self.discord.fail(method, path, status, **more)
 
+    async def crowd(self) -> None:
+        """Have forty people more ask at once, in one channel."""
+        place = self.chance.choice((CHANNEL, places.THREAD))
+        people = range(ANN + _CROWD_FROM, ANN + _CROWD_FROM + CROWD)
+        asks = [
+            self.discord.slash("dream", by=by, place=place, prompt="a red fox", steps=3)
+            for by in people
+        ]
+        if self.discord.rest.commands:
+            await asyncio.gather(*map(self._note, asks))
+
+    async def expire(self) -> None:
+        """Have all tokens that there are be over, as after a quarter of an hour."""
+        for one in [*self.discord.rest.asked.values()]:
+            one.expired = one.expired or one.answer is not None or bool(one.follow_ups)
+
     async def cut(self) -> None:
         """Break a shard's connection."""
         await self.discord.gateway.cut(self.chance.randrange(self.discord.gateway.shards))
@@ -266,16 +310,23 @@ class Chaos:
 
     async def outage(self) -> None:
         """Be gone for some seconds."""
+        await self._out(self.chance.uniform(1.0, 6.0))
+
+    async def long_outage(self) -> None:
+        """Be gone for 90 s."""
+        await self._out(90.0)
+
+    async def _out(self, seconds: float) -> None:
         with self._away():
-            await self.discord.out(self.chance.uniform(1.0, 6.0))
+            await self.discord.out(seconds)
             await self.discord.until(
                 lambda: self.discord.gateway.connected >= self.discord.gateway.shards, "the bot"
             )
 
     async def forbid(self) -> None:
         """Take permissions away in a channel, and give them back a little later."""
-        place = self.chance.choice(self.places)
-        await self.discord.permit(place, self.chance.choice((SEND, ATTACH)))
+        place = self.chance.choice(_HELD)
+        await self.discord.permit(place, self.chance.choice((SEND, ATTACH, VIEW)))
         await asyncio.sleep(self.chance.uniform(0.5, 3.0))
         await self.discord.permit(place, 0)
 
@@ -311,12 +362,23 @@ class Chaos:
         with closing(sqlite3.connect(path, timeout=10)) as connection:
             return connection.execute(sql, values).fetchall()
 
-    def _unended(self) -> list[tuple[str, int]]:
+    def _place(self, person: int, name: str) -> int | None:
+        """Return where somebody uses a command; None where it is not offered in that place."""
+        command = next(
+            one for one in self.discord.rest.commands if one["name"] == name.split(" ")[0]
+        )
+        # Half of all in one channel, where it is crowded.
+        place = self.chance.choice([*self.shared, places.direct(person), *[CHANNEL] * 6])
+        rest = self.discord.rest
+        invited = rest.invited(place)
+        return place if places.offered(command, rest.channels[place], invited=invited) else None
+
+    def _unended(self) -> list[tuple[str, int, int]]:
         rows = self._rows(
-            "SELECT id, person_id FROM dream WHERE state IN ('waiting', 'drawing') "
+            "SELECT id, person_id, channel_id FROM dream WHERE state IN ('waiting', 'drawing') "
             "AND person_id LIKE 'discord:%'"
         )
-        return [(dream_id, int(person.removeprefix("discord:"))) for dream_id, person in rows]
+        return [(dream, int(who.removeprefix("discord:")), place) for dream, who, place in rows]
 
     def _age_s(self, dream_id: str) -> float:
         [(created_ms,)] = self._rows("SELECT created_ms FROM dream WHERE id = ?", dream_id)
@@ -361,8 +423,10 @@ async def main(seconds: float, seed: int, people: int, folder: Path) -> int:
     try:
         await chaos.start()
         kinds = [chaos.fail, chaos.fail, chaos.cut, chaos.reconnect, chaos.invalidate]
-        kinds += [chaos.outage, chaos.forbid, chaos.kill, chaos.stop]
+        kinds += [chaos.outage, chaos.forbid, chaos.kill, chaos.stop, chaos.expire, chaos.crowd]
         troubles = chaos.chance.choices(kinds, k=max(1, int(seconds / 8)))
+        if seconds >= _LONG_S:
+            troubles += [chaos.crowd, chaos.long_outage, chaos.crowd]
         await chaos.live(seconds, troubles)
         await chaos.settle()
         await bot.stop()

@@ -89,4 +89,6 @@ class Watch:
             "stack": self._stack,
         }
         self._slowest = sorted([*self._slowest, note], key=lambda one: -one["wall_s"])[:_KEPT]
-        self._path.write_text(json.dumps(self._slowest, indent=1), encoding="utf-8")
+        written = self._path.with_suffix(".new")
+        written.write_text(json.dumps(self._slowest, indent=1), encoding="utf-8")
+        written.replace(self._path)  # whole, for whoever reads it at this moment

@@ -125,7 +125,9 @@ class Discord(People):
 
     async def tell(self, name: str, data: Json) -> None:
         """Tell the shard whose guild an event is of."""
-        await self.gateway.dispatch(name, data, self._shard(int(data["guild_id"])))
+        guild_id = data.get("guild_id")  # what is of no server comes over the first shard
+        shard = self._shard(int(guild_id)) if guild_id is not None else 0
+        await self.gateway.dispatch(name, data, shard)
 
     def cards(self, place: int = CHANNEL) -> list[Json]:
         """Return a channel's messages that are there, oldest first."""
@@ -152,7 +154,7 @@ class Discord(People):
         events = [("READY", payloads.ready(self.rest.gateway_url, here, shard))]
         for guild_id in here:
             channels = [
-                one for one in self.rest.channels.values() if one["guild_id"] == str(guild_id)
+                one for one in self.rest.channels.values() if one.get("guild_id") == str(guild_id)
             ]
             guild = payloads.guild(guild_id, self.rest.roles[guild_id], channels)
             events.append(("GUILD_CREATE", guild))

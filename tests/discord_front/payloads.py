@@ -135,7 +135,7 @@ def role(guild_id: int, permissions: int = int(ALL_PERMISSIONS)) -> Json:
 
 
 def guild(guild_id: int, everybody: Json, channels: list[Json]) -> Json:
-    """Return a guild as GUILD_CREATE does."""
+    """Return a guild as GUILD_CREATE does, with its channels and threads."""
     return {
         "id": str(guild_id),
         "name": "Dreamers",
@@ -177,8 +177,8 @@ def guild(guild_id: int, everybody: Json, channels: list[Json]) -> Json:
         "member_count": 2,
         "voice_states": [],
         "members": [member(BOT, "dreamstream")],
-        "channels": channels,
-        "threads": [],
+        "channels": [one for one in channels if "thread_metadata" not in one],
+        "threads": [one for one in channels if "thread_metadata" in one],
         "presences": [],
         "stage_instances": [],
         "guild_scheduled_events": [],
@@ -291,26 +291,36 @@ def interaction(
     permissions: str = ALL_PERMISSIONS,
     **more: Any,
 ) -> Json:
-    """Return what a member of a guild does in `place`, a channel where the bot may so much."""
+    """Return what somebody does in `place`, a channel where the bot may so much.
+
+    `more` says how the bot came there, where it has not been invited (`places.context_of`).
+    """
     where = channel() if place is None else place
-    guild_id = where["guild_id"]
+    name = "ann" if by == ANN else f"guest{by - ANN}"
+    if "guild_id" in where:
+        guild_id = where["guild_id"]
+        who: Json = {
+            "guild_id": guild_id,
+            "guild": {"id": guild_id, "locale": "en-US", "features": []},
+            "guild_locale": "en-US",
+            "member": member(by, name),
+            "authorizing_integration_owners": {"0": guild_id},
+        }
+    else:
+        who = {"user": user(by, name)}
     return {
         "id": str(snowflake()),
         "application_id": str(APPLICATION),
         "type": kind,
         "token": f"token-{snowflake()}",
         "version": 1,
-        "guild_id": guild_id,
-        "guild": {"id": guild_id, "locale": "en-US", "features": []},
-        "guild_locale": "en-US",
         "channel_id": where["id"],
-        "channel": where | {"permissions": ALL_PERMISSIONS},
-        "member": member(by, "ann" if by == ANN else f"guest{by - ANN}"),
+        "channel": where | ({"permissions": ALL_PERMISSIONS} if "guild_id" in where else {}),
         "locale": "en-US",
         "app_permissions": permissions,
         "entitlements": [],
         "entitlement_sku_ids": [],
-        "authorizing_integration_owners": {"0": guild_id},
+        **who,
         "context": 0,
         "attachment_size_limit": 10_485_760,
         "data": data,

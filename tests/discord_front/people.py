@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.discord_front import payloads
+from tests.discord_front import payloads, places
 from tests.discord_front.looks import labels_of, walk
 from tests.discord_front.payloads import CHANNEL, Json, snowflake
 from tests.discord_front.rest import Asked, Rest
@@ -154,12 +154,13 @@ class People(ABC):
 
     def _meant(self, place: int, kinds: dict[str, int], options: Json) -> Json:
         """Return the people and roles that are named in options."""
-        guild_id = int(self.rest.channels[place]["guild_id"])
+        guild_id = int(self.rest.channels[place].get("guild_id", 0))
         people = [int(value) for name, value in options.items() if kinds[name] == 6]
         users = {str(one): payloads.user(one, f"guest{one - payloads.ANN}") for one in people}
         members = {
             str(one): {k: v for k, v in payloads.member(one, "").items() if k not in _LEFT_OUT}
             for one in people
+            if guild_id
         }
         roles = {
             str(value): self.rest.roles[guild_id]
@@ -171,11 +172,13 @@ class People(ABC):
     async def _interact(self, kind: int, data: Json, by: int, place: int, **more: Any) -> Asked:
         channel = self.rest.channels[place]
         permissions = str(self.rest.permissions(place))
+        if not self.rest.invited(place):
+            more |= places.context_of(channel, by)
         made = payloads.interaction(
             kind, data, by=by, place=channel, permissions=permissions, **more
         )
         made["locale"] = self.speaks.get(by, made["locale"])
-        if by in self.may:
+        if by in self.may and "member" in made:
             made["member"]["permissions"] = str(self.may[by])
         asked = self.rest.asked[made["id"]] = Asked(made, time.monotonic())
         await self.tell("INTERACTION_CREATE", made)

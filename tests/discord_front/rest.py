@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.discord_front import payloads
 from tests.discord_front.payloads import Json, snowflake
 
 VIEW, SEND, ATTACH, HISTORY = 1 << 10, 1 << 11, 1 << 15, 1 << 16
+SEND_IN_THREADS = 1 << 38
+_MAX_FOLLOW_UPS = 5  # where only a person has installed the bot
 _ACKNOWLEDGE_S = 3.0
 _TOKEN_S = 15 * 60.0
 _IS_V2 = 1 << 15
@@ -40,6 +42,7 @@ class Asked:
     callback: Json | None = None
     answer: Json | None = None
     expired: bool = False
+    follow_ups: list[int] = field(default_factory=list)
 
 
 class Rest:
@@ -119,10 +122,18 @@ class Rest:
     def permissions(self, channel_id: int) -> int:
         """Return what the bot may do in a channel, as bits."""
         channel = self.channels[channel_id]
+        if not self.invited(channel_id):
+            return 0
         bits = int(self.roles[int(channel["guild_id"])]["permissions"])
+        if "thread_metadata" in channel:
+            channel = self.channels[int(channel["parent_id"])]
         for overwrite in channel["permission_overwrites"]:
             bits = bits & ~int(overwrite["deny"]) | int(overwrite["allow"])
         return bits
+
+    def invited(self, channel_id: int) -> bool:
+        """Return whether a channel is of a guild that the bot is a member of."""
+        return int(self.channels[channel_id].get("guild_id", 0)) in self.roles
 
     def upload(self, channel_id: int, name: str, data: bytes) -> Json:
         """Put a file on the CDN; return it as an attachment."""
@@ -175,6 +186,11 @@ class Rest:
         attachments = self._attached(channel_id, body, files)
         number = snowflake()
         made = _checked(lambda: payloads.message(number, channel_id, body, attachments))
+        asked.follow_ups.append(number)
+        by_user_alone = "0" not in asked.interaction["authorizing_integration_owners"]
+        if by_user_alone and len(asked.follow_ups) > _MAX_FOLLOW_UPS:
+            self._mistakes.append("more than five follow-ups where a person installed the bot")
+            raise Refused(400, 40094, "Too many follow-up messages")
         self.follow_ups[number] = made
         return made
 
@@ -193,7 +209,8 @@ class Rest:
     # --- messages ----------------------------------------------------------------------------
 
     def _post(self, channel_id: int, body: Json, files: dict[int, tuple[str, bytes]]) -> Json:
-        self._may(channel_id, SEND | (ATTACH if files else 0))
+        in_thread = "thread_metadata" in self.channels.get(channel_id, {})
+        self._may(channel_id, (SEND_IN_THREADS if in_thread else SEND) | (ATTACH if files else 0))
         nonce = (channel_id, str(body.get("nonce")))
         if body.get("enforce_nonce") and self.nonces.get(nonce) in self.messages:
             return self.messages[self.nonces[nonce]]

@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,10 +18,13 @@ from bot.delivery.interactions import WENT_WRONG
 from bot.translations import LANGUAGES, in_language_of
 from tests.discord_front.looks import walk
 from tests.discord_front.loopback import Discord, Request
+from tests.discord_front.payloads import Json
 from tests.discord_front.rest import Asked
 from tests.discord_front.shipped import TOKEN, Bot
 
 ACKNOWLEDGED_S = 3.0
+P99_S = 1.0
+LAG_S = 0.05
 EDIT_GAP_S = 2.8  # 3 s, less what two requests may differ in on their way
 WINDOW_S, IN_WINDOW = 5.0, 5
 _UNFINISHED = ("waiting", "drawing")
@@ -96,8 +99,37 @@ def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator
         yield f"no card knows of the message {number}"
 
 
+def wrong_about_follow_ups(asked: Iterable[Asked], discord: Discord, down: Down) -> Iterator[str]:
+    """Yield what is wrong about cards that the asker alone sees: one for each ask, to its end.
+
+    They end with the process, and with the token.
+    """
+    for one in asked:
+        there = [number for number in one.follow_ups if number in discord.rest.follow_ups]
+        if len(there) > 1:
+            yield f"{_named(one)} has {len(there)} follow-ups"
+        if one.expired or any(ended >= one.at_s for _, ended in down.spans):
+            continue
+        for number in there:
+            if not _is_over(discord.rest.follow_ups[number]):
+                yield f"{_named(one)} is not shown to its end to who asked"
+
+
+def slow(waits_s: Sequence[float], lag_s: float) -> Iterator[str]:
+    """Yield what took too long; `waits_s` are those for acknowledgements, shortest first."""
+    if waits_s and (p99_s := waits_s[int(len(waits_s) * 0.99) - 1]) >= P99_S:
+        yield f"of 100 acknowledgements one took {p99_s:.2f} s or longer; {P99_S:.0f} s is allowed"
+    if lag_s >= LAG_S:
+        most_ms = LAG_S * 1000
+        yield f"the event loop was busy for {lag_s * 1000:.0f} ms at once, not under {most_ms:.0f}"
+
+
 def _tells_of(discord: Discord, message_id: int) -> bool:
-    labels = [one.get("label") for one in walk(discord.rest.messages[message_id]["components"])]
+    return _is_over(discord.rest.messages[message_id])
+
+
+def _is_over(message: Json) -> bool:
+    labels = [one.get("label") for one in walk(message["components"])]
     return "Cancel" not in labels and "Cancel all" not in labels
 
 
