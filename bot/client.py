@@ -58,6 +58,7 @@ COGS = (
     "cogs.settings",
     "cogs.moderate",
     "cogs.pictures",
+    "cogs.painting",
     "cogs.help",
 )
 START_S = 15.0

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from bot.errors import InvalidRequestError
+from bot.sentences import say
 from bot.sizes import nearest
 from generation.protocol import EngineInfo
 
@@ -63,7 +64,13 @@ def plan(engine: EngineInfo, width: int, height: int, side: Side, share: float) 
     """
     if not LEAST <= share <= MOST:
         raise InvalidRequestError(
-            "by", f"A picture is extended by {LEAST:.0%} to {MOST:.0%}, not by {share:.0%}."
+            "by",
+            say(
+                "A picture is extended by {least:.0%} to {most:.0%}, not by {share:.0%}.",
+                least=LEAST,
+                most=MOST,
+                share=share,
+            ),
         )
     left, up, right, down = _EDGES[side]
     across, along = left or right, up or down
@@ -80,9 +87,13 @@ def plan(engine: EngineInfo, width: int, height: int, side: Side, share: float) 
     if (across and spare[0] < engine.size_multiple) or (along and spare[1] < engine.size_multiple):
         raise InvalidRequestError(
             "by",
-            f"{engine.title} draws at most {engine.max_side} pixels a side and "
-            f"{engine.max_pixels:,} in all, which leaves no room there. Extend another side, or "
-            "by more.",
+            say(
+                "{engine} draws at most {side} pixels a side and {most:,} in all, which leaves no "
+                "room there. Extend another side, or by more.",
+                engine=engine.title,
+                side=engine.max_side,
+                most=engine.max_pixels,
+            ),
         )
     at = (_before(spare[0], left, right), _before(spare[1], up, down))
     return Extension(*whole, (at[0], at[1], at[0] + old[0], at[1] + old[1]))

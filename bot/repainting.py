@@ -22,6 +22,7 @@ from bot.outpainting import Extension, Side, extended, plan
 from bot.parents import able, engine_of, model_for, picture_of, rearranged, words_of
 from bot.prompts import expand
 from bot.rights import Actor
+from bot.sentences import say
 from bot.sizes import nearest
 from bot.uploads import UploadLimits, to_png
 from generation.protocol import EngineInfo, Recipe
@@ -299,8 +300,12 @@ def _check_proportions(mask: bytes, image: Image) -> None:
     if abs(width * image.height - height * image.width) > 0.02 * width * image.height:
         raise InvalidRequestError(
             "mask",
-            f"The mask has {width}×{height} pixels and its picture {image.width}×{image.height}. "
-            "Give both the same proportions.",
+            say(
+                "The mask has {mask} pixels and its picture {picture}. Give both the same "
+                "proportions.",
+                mask=f"{width}×{height}",
+                picture=f"{image.width}×{image.height}",
+            ),
         )
 
 
@@ -314,5 +319,5 @@ def _fraction(field: str, value: float | None, default: float) -> float:
     if value is None:
         return default
     if isinstance(value, bool) or not 0.0 <= value <= 1.0:
-        raise InvalidRequestError(field, f"The {field} is a number from 0 to 1.")
+        raise InvalidRequestError(field, say("The {field} is a number from 0 to 1.", field=field))
     return float(value)

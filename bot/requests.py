@@ -180,8 +180,11 @@ def _check_uploads(
     if request.pictures and request.init is None and mixes(engine):
         raise InvalidRequestError(
             "pictures",
-            f"{engine.title} blends a further picture with the one it starts from. Give that "
-            "picture too.",
+            say(
+                "{engine} blends a further picture with the one it starts from. Give that picture "
+                "too.",
+                engine=engine.title,
+            ),
         )
     if len(request.pictures) > engine.max_pictures:
         others = [other.title for other in engines if other.max_pictures >= len(request.pictures)]

@@ -9,12 +9,14 @@ from discord import app_commands
 from bot.delivery.interactions import Interaction, front_of, person_of
 from bot.model import Visibility
 from bot.presets import presets_of
+from bot.store import galleries
 from bot.styles import complete_last
 from bot.text import shorten
 from generation.protocol import EngineInfo, OptionInfo
 
 MAX_CHOICES = 25
 MAX_LENGTH = 100
+_NEWEST = 100
 Choices = list[app_commands.Choice[str]]
 
 
@@ -83,6 +85,14 @@ async def offer_own(interaction: Interaction, current: str) -> Choices:
     unfinished = await front_of(interaction).dreams.unfinished(None)
     own = ((one.prompt, one.id) for one in reversed(unfinished) if one.person.id == person.id)
     return matching(current, own)
+
+
+async def offer_pictures(interaction: Interaction, current: str) -> Choices:
+    """Offer the asker's newest pictures, by their words."""
+    person = person_of(interaction)
+    store = front_of(interaction).store
+    newest = await galleries.of_person(store, person.id, skip=0, limit=_NEWEST)
+    return matching(current, ((one.prompt or one.id, one.id) for one in newest))
 
 
 async def offer_themes(interaction: Interaction, current: str) -> Choices:

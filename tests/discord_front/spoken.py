@@ -19,7 +19,10 @@ _TOLD = (
     "bot/model_choice.py",
     "bot/offspring.py",
     "bot/options.py",
+    "bot/outpainting.py",
+    "bot/parents.py",
     "bot/ranking.py",
+    "bot/repainting.py",
     "bot/requests.py",
     "bot/rights.py",
     "bot/search.py",
@@ -30,6 +33,7 @@ _TOLD = (
     "cogs/dream.py",
     "cogs/looking.py",
     "cogs/moderate.py",
+    "cogs/painting.py",
 )
 """Where whoever dreams is told something; what hosts and administrators are told is elsewhere."""
 _NEVER_SHOWN = {"bot/delivery/theme_files.py"}
