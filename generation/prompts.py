@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 MAX_WEIGHT = 100.0
@@ -126,3 +126,21 @@ def _format_one(prompt: Prompt) -> str:
     if prompt.stop != NO_STOP:
         return f"{words}:{prompt.weight!r}:{prompt.stop!r}"
     return f"{words}:{prompt.weight!r}" if prompt.weight != 1.0 else words
+
+
+def words_beyond(text: str, tokens: Callable[[str], int], room: int) -> str:
+    """Return the words of a text from the first on that does not fit into so many tokens.
+
+    `tokens` counts a text's tokens, which never become fewer by a further word.
+    """
+    if tokens(text) <= room:
+        return ""
+    words = text.split()
+    fits, too_many = 0, len(words)
+    while fits + 1 < too_many:
+        middle = (fits + too_many) // 2
+        if tokens(" ".join(words[:middle])) <= room:
+            fits = middle
+        else:
+            too_many = middle
+    return " ".join(words[fits:])

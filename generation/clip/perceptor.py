@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.prompts import words_beyond
+
 _CACHED_TEXTS = 4096
 
 Tokenizer = Callable[[list[str]], Any]
@@ -86,6 +88,15 @@ class Perceptor:
         if isinstance(tokens, Tensor):
             tokens = tokens.to(self.device)
         return F.normalize(self.model.encode_text(tokens).float(), dim=-1)  # type: ignore[operator]
+
+    def unread(self, text: str) -> str:
+        """Return the words of a text that are beyond what the model reads; empty for none."""
+        encode = getattr(self._tokenizer, "encode", None)
+        room = getattr(self._tokenizer, "context_length", None)
+        if encode is None or room is None:
+            return ""
+        # The tokens of begin and end take two of the places.
+        return words_beyond(text, lambda part: len(encode(part)), room - 2)
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """Return [n, dim] of pictures [n, 3, size, size] in 0..1; gradients pass."""

@@ -129,6 +129,7 @@ class AutoregressiveEngine:
         )
         if checkpoint is not None:
             self._resume(run, checkpoint)
+        run.notices = writer.notices(run.recipe)
         return run
 
     @torch.no_grad()
@@ -158,6 +159,7 @@ class AutoregressiveEngine:
         taken = steer_taken(run, steer)
         run.texts += (text.to(self._device),)
         note_steer(run, taken)
+        run.notices = self._writers[run.recipe.model].notices(run.recipe)
 
     def checkpoint(self, run: WrittenRun) -> bytes:
         """Return the codes, how many rows of them are drawn, and the step."""

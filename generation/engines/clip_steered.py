@@ -42,6 +42,7 @@ from generation.engines.clip_run import (
     zeros,
 )
 from generation.engines.exactness import deterministic_kernels
+from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
@@ -205,6 +206,7 @@ class ClipSteeredEngine:
         if saved is not None:
             resume(run, saved)
             run.step = step
+        run.notices = self._notices(run)
         return run
 
     def step(self, runs: Sequence[ClipRun]) -> None:
@@ -257,10 +259,16 @@ class ClipSteeredEngine:
             for judge, aim in zip(self._panel(run), run.aims, strict=True)
         )
         note_steer(run, taken)
+        run.notices = self._notices(run)
 
     def checkpoint(self, run: ClipRun) -> bytes:
         """Return parameters, optimiser state, random streams and the step."""
         return pack(state_of(run), step=run.step, **identity(_FORMAT, _VERSION, run.recipe))
+
+    def _notices(self, run: ClipRun) -> tuple[str, ...]:
+        # Of several, the one that counts most.
+        judge = self._panel(run)[0]
+        return of_lost_words(run.recipe, judge.unread, placed=run.settings.panorama)
 
     # --- one step --------------------------------------------------------------------------
 

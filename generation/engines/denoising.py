@@ -27,6 +27,7 @@ from generation.engines.blending import mixed_in, slerp
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.conditions import Condition
 from generation.engines.exactness import deterministic_kernels
+from generation.engines.notices import ReadsSoFar, of_lost_words
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_mask, decode_picture, to_pil
@@ -202,6 +203,7 @@ class DenoisingEngine(ABC, Generic[M, R]):
             saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, recipe))
             self._take_state(run, restore(saved, self._state(run)))
             run.step = saved_step(fields)
+        run.notices = self._notices(run)
         return run
 
     @torch.no_grad()
@@ -235,6 +237,7 @@ class DenoisingEngine(ABC, Generic[M, R]):
         taken = steer_taken(run, steer)
         run.prompts += (self._steered(run, taken),)
         note_steer(run, taken)
+        run.notices = self._notices(run)
 
     def checkpoint(self, run: R) -> bytes:
         """Return the state and the step."""
@@ -271,6 +274,10 @@ class DenoisingEngine(ABC, Generic[M, R]):
 
     def _is_exact(self, run: R) -> bool:
         return self._exact or run.recipe.exact
+
+    def _notices(self, run: R) -> tuple[str, ...]:
+        model: object = self._models[run.recipe.model]
+        return of_lost_words(run.recipe, model.unread) if isinstance(model, ReadsSoFar) else ()
 
     def _guidance(self, recipe: Recipe) -> float:
         default = self._info.guidance if self._info.guidance is not None else 1.0

@@ -27,6 +27,7 @@ from generation.engines.clip_prompts import embed_glide, embed_prompts, score
 from generation.engines.clip_steered import PerceptorSource
 from generation.engines.ddpm import Schedule, ancestral_step, ddim_step, predicted_picture, respaced
 from generation.engines.exactness import deterministic_kernels
+from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
@@ -215,6 +216,7 @@ class GuidedDiffusionEngine:
         )
         if checkpoint is not None:
             self._resume(run, checkpoint)
+        run.notices = of_lost_words(recipe, judge.unread)
         return run
 
     def step(self, runs: Sequence[GuidedRun]) -> None:
@@ -242,6 +244,7 @@ class GuidedDiffusionEngine:
         judge = self._loaded(run)[1]
         run.glides = (*run.glides, embed_glide(judge, run.recipe, taken))
         note_steer(run, taken)
+        run.notices = of_lost_words(run.recipe, judge.unread)
 
     def checkpoint(self, run: GuidedRun) -> bytes:
         """Return the picture with its noise, the random streams and the step."""

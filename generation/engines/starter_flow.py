@@ -41,6 +41,10 @@ class StarterFlow:
         """Return token states [n, length, dim] and their mask [n, length]."""
         return self._pipeline.encode_prompt(texts)
 
+    def unread(self, text: str) -> str:
+        """Return the words of a text that are beyond what the model reads; empty for none."""
+        return self._perceptor.unread(text)
+
     def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         """Return noise minus picture, [n, c, h, w]."""
         kind = latents.device.type

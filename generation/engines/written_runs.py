@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,11 +12,18 @@ from torch import Tensor
 
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError, Run
+from generation.engines.notices import lost_words
 from generation.models.rudalle import Memory, RuDALLE
 from generation.models.vqgan import VQGAN
 from generation.models.yttm import BPE
-from generation.prompts import plain_text
-from generation.protocol import OptionInfo, Setting
+from generation.prompts import plain_text, words_beyond
+from generation.protocol import OptionInfo, Recipe, Setting
+
+_RUSSIAN = re.compile("[а-яё]")
+_READS_RUSSIAN = (
+    "This model reads Russian; words of other languages say little to it. Ask in Russian for what "
+    "you mean."
+)
 
 KEEPS = ("top", "left", "right", "bottom")
 
@@ -47,9 +55,21 @@ class Writer:
         words = plain_text(text).lower().strip()
         if not words:
             raise EngineError("The prompt says nothing to draw. Write a few words.")
-        room = self.network.config.text
+        room = self._room
         tokens = [self.bpe.begin, *self.bpe.encode(words), self.bpe.end][:room]
         return torch.tensor(tokens + [0] * (room - len(tokens)))
+
+    def notices(self, recipe: Recipe) -> tuple[str, ...]:
+        """Say what of the words asked for last is not read, or hardly: it was taught Russian."""
+        words = plain_text(recipe.steers[-1].prompt if recipe.steers else recipe.prompt).lower()
+        # One place is the begin's; of the end's token nothing depends.
+        lost = words_beyond(words, lambda text: len(self.bpe.encode(text)), self._room - 1)
+        said = (lost_words(lost),) if lost else ()
+        return said if _RUSSIAN.search(words) else (*said, _READS_RUSSIAN)
+
+    @property
+    def _room(self) -> int:
+        return self.network.config.text
 
 
 @dataclass(frozen=True)

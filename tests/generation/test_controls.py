@@ -114,11 +114,9 @@ def job(
     settings: dict[str, Setting] | None = None,
     **recipe: Any,
 ) -> Job:
-    names = {
-        part: hashlib.sha256(data).hexdigest()
-        for part, data in (("sketch", sketch), ("init", init))
-        if data is not None
-    }
+    def named(data: bytes | None) -> str | None:
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
     return Job(
         id=str(seed),
         recipe=Recipe(
@@ -130,7 +128,8 @@ def job(
             steps=steps,
             seed=seed,
             settings=settings or {},
-            **{f"{part}_sha256": name for part, name in names.items()},
+            sketch_sha256=named(sketch),
+            init_sha256=named(init),
             **recipe,
         ),
         stream="s",
@@ -268,13 +267,14 @@ def test_what_is_wrong_is_said_in_a_sentence(
 ) -> None:
     drawing = engines["sd"]
     never: dict[str, Setting] = {"control_start": 0.5, "control_end": 0.5}
-    for data, settings, words in (
+    wrong: tuple[tuple[bytes, dict[str, Setting], str], ...] = (
         (drawn(), {"control": "none"}, "Name one, or leave the sketch out"),
         (drawn(), {"control": "control-xl"}, "control-xl does not fit this model"),
         (drawn(), never, "which is never"),
         (b"no picture", {}, "The sketch cannot be read"),
         (png(Image.new("RGB", (32, 32), "white")), {}, "There is nothing on the sketch"),
-    ):
+    )
+    for data, settings, words in wrong:
         with pytest.raises(EngineError, match=words):
             drawing.begin(job(data, settings=settings), None)
     lost = job(drawn())

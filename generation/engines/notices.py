@@ -1,0 +1,45 @@
+"""What a person is told of how a recipe is read: words beyond what a model reads do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from textwrap import shorten
+from typing import Protocol, runtime_checkable
+
+from generation.prompts import parse
+from generation.protocol import Recipe
+
+_SHOWN = 120
+
+
+@runtime_checkable
+class ReadsSoFar(Protocol):
+    """What reads only the beginning of a long text."""
+
+    def unread(self, text: str) -> str:
+        """Return the words of a text that it does not read any more; empty where it reads all."""
+        ...
+
+
+def of_lost_words(
+    recipe: Recipe, unread: Callable[[str], str], *, placed: bool = False
+) -> tuple[str, ...]:
+    """Return a sentence if words of what is asked for last, or is unwanted, are not read.
+
+    Each of the prompts that are weighed against each other is read by itself; `placed` is as for
+    `parse`.
+    """
+    asked = recipe.steers[-1].prompt if recipe.steers else recipe.prompt
+    prompts = [*parse(asked, placed=placed), *parse(recipe.negative)]
+    lost = [words for prompt in prompts if (words := unread(prompt.text))]
+    return (lost_words(" … ".join(lost)),) if lost else ()
+
+
+def lost_words(words: str) -> str:
+    """Say that these words of a prompt are not read, and what to do."""
+    if len(words) > _SHOWN:
+        words = f"{shorten(words, _SHOWN, placeholder='')} …"
+    return (
+        f"The prompt is longer than the model reads. These words do not count: “{words}”. Put what "
+        "matters first, or separate parts with “|”: each is read by itself."
+    )
