@@ -28,7 +28,9 @@ from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.errors import DreamstreamError
 from bot.model import Dream
 from bot.network import UNREACHABLE
+from bot.sentences import say
 from bot.store import dreams as rows
+from bot.translations import in_language_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ WORD = "word"
 TOKEN_S = 15 * 60
 LAST_S = 60.0
 RETRY_S = 5.0
-FAREWELL = "I cannot show it forming any longer. See what becomes of it with /show {id}"
+FAREWELL = "I cannot show it forming any longer. See what becomes of it with /show {dream}"
 _MAX = 1000
 _STOP_S = 2.0
 _KEY = 0
@@ -52,6 +54,7 @@ class _FollowUp:
     lane: Lane
     room: Room
     why: str
+    locale: discord.Locale
     until_s: float = math.inf
     dream_ids: list[str] = field(default_factory=list)
     accepted: bool = False
@@ -78,6 +81,7 @@ class FollowUps:
             lane=Lane(lambda _lane, _key: self._show(key)),
             room=Room(interaction.filesize_limit or DEFAULT_LIMIT_BYTES),
             why=why,
+            locale=interaction.locale,
         )
         self._by_interaction[key] = follow_up
 
@@ -162,7 +166,8 @@ class FollowUps:
                 await follow_up.webhook.delete_message(follow_up.message_id)
             return True
         last = time.monotonic() >= follow_up.until_s - LAST_S
-        note = FAREWELL.format(id=ids[0]) if last and not face.over else follow_up.why
+        farewell = in_language_of(follow_up.locale, say(FAREWELL, dream=ids[0]))
+        note = farewell if last and not face.over else follow_up.why
         face = replace(face, note=" ".join(filter(None, (face.note, note))))
         # What is over stays known until the token's end, for one of its dreams may be deleted.
         looks = len(face.shown) if face.over else face.looks
