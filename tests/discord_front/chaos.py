@@ -426,7 +426,8 @@ async def main(seconds: float, seed: int, people: int, folder: Path) -> int:
         kinds += [chaos.outage, chaos.forbid, chaos.kill, chaos.stop, chaos.expire, chaos.crowd]
         troubles = chaos.chance.choices(kinds, k=max(1, int(seconds / 8)))
         if seconds >= _LONG_S:
-            troubles += [chaos.crowd, chaos.long_outage, chaos.crowd]
+            middle = len(troubles) // 2
+            troubles[middle:middle] = [chaos.crowd, chaos.long_outage, chaos.crowd]
         await chaos.live(seconds, troubles)
         await chaos.settle()
         await bot.stop()
