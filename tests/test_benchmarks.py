@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 import pytest
 import torch
 
-from benchmarks import classic, step
+from benchmarks import classic, company, step
 from generation.canvases.vqgan import VQGANCanvas
 
 CPU = torch.device("cpu")
@@ -47,3 +48,11 @@ def test_a_step_is_measured_against_the_classic_loop() -> None:
     assert set(ratios) == {"classic", "ours, 1 together", "ours, 2 together"}
     assert ratios["classic"] == 1
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_company_is_compared_with_being_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    company.main(["--engine", "fourier-clip", "--side", "32", "--steps", "8", "--prompts", "1"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["prompts"] == 1
+    assert 0 < found["first_steps"] < 1e-4
+    assert found["mean_score"] == found["largest_score"] < 0.01

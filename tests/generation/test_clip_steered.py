@@ -102,9 +102,13 @@ def test_in_exact_mode_company_changes_nothing(model: str, exact: bool) -> None:
     among = engine.begin(tiny.job(model, seed=1, steps=8, exact=exact), None)
     strangers = [stranger(engine, model, exact=exact) for _ in range(2)]
     engine.steer(strangers[0], Steer(0, "a blue whale", 2))
-    for _ in range(8):
+    for step in range(8):
+        if step == 3:
+            strangers.append(stranger(engine, model, exact=exact))
+        if step == 5:
+            del strangers[0]
         engine.step([alone])
-        engine.step([*strangers, among])
+        engine.step([*strangers[:1], among, *strangers[1:]])
     assert torch.equal(pixels(engine, alone), pixels(engine, among))
     assert engine.image(alone).tobytes() == engine.image(among).tobytes()
 
