@@ -7,11 +7,11 @@ and its border with the old picture is soft. These functions block: call them in
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from bot.errors import InvalidRequestError
 from bot.sentences import say
@@ -104,29 +104,39 @@ def extended(picture: bytes, extension: Extension) -> tuple[bytes, bytes]:
     left, top, right, bottom = extension.box
     with Image.open(io.BytesIO(picture)) as opened:
         old = opened.convert("RGB").resize((right - left, bottom - top), Image.Resampling.LANCZOS)
-    edges = ((top, extension.height - bottom), (left, extension.width - right), (0, 0))
-    around = Image.fromarray(np.pad(np.asarray(old), edges, mode="symmetric"))
-    canvas = around.filter(ImageFilter.GaussianBlur(_BLUR * min(around.size)))
+    canvas = _reflected(old, extension)
+    canvas = canvas.filter(ImageFilter.GaussianBlur(_BLUR * min(canvas.size)))
     canvas.paste(old, (left, top))
     return _png(canvas), _png(_mask(extension))
+
+
+def _reflected(old: Image.Image, extension: Extension) -> Image.Image:
+    """Return a picture in its place, mirrored at its edges as often as there is room."""
+    left, top, _, _ = extension.box
+    canvas = Image.new("RGB", (extension.width, extension.height))
+    for row in range(-math.ceil(top / old.height), math.ceil(extension.height / old.height)):
+        in_row = ImageOps.flip(old) if row % 2 else old
+        for column in range(-math.ceil(left / old.width), math.ceil(extension.width / old.width)):
+            tile = ImageOps.mirror(in_row) if column % 2 else in_row
+            canvas.paste(tile, (left + column * old.width, top + row * old.height))
+    return canvas
 
 
 def _mask(extension: Extension) -> Image.Image:
     """Return the mask: it fades over the soft border, along those edges that are not outer ones."""
     left, top, right, bottom = extension.box
+    size = extension.width, extension.height
     soft = max(1.0, _SOFT * min(right - left, bottom - top))
-    outer = (left == 0, top == 0, right == extension.width, bottom == extension.height)
 
-    def kept(side: int, low: int, high: int, is_low: bool, is_high: bool) -> np.ndarray:
-        at = np.arange(side) + 0.5
-        rises = np.where(is_low, 1.0, (at - low) / soft)
-        falls = np.where(is_high, 1.0, (high - at) / soft)
-        return np.clip(np.minimum(rises, falls), 0.0, 1.0)
+    def kept(side: int, low: int, high: int) -> bytes:
+        rises = [1.0 if low == 0 else (at + 0.5 - low) / soft for at in range(side)]
+        falls = [1.0 if high == side else (high - at - 0.5) / soft for at in range(side)]
+        least = (min(1.0, max(0.0, min(pair))) for pair in zip(rises, falls, strict=True))
+        return bytes(round(255 * part) for part in least)
 
-    across = kept(extension.width, left, right, outer[0], outer[2])
-    along = kept(extension.height, top, bottom, outer[1], outer[3])
-    new = 1 - np.minimum(along[:, None], across[None, :])
-    return Image.fromarray((new * 255).round().astype(np.uint8))
+    across = Image.frombytes("L", (size[0], 1), kept(size[0], left, right)).resize(size)
+    along = Image.frombytes("L", (1, size[1]), kept(size[1], top, bottom)).resize(size)
+    return ImageChops.invert(ImageChops.darker(across, along))
 
 
 def _before(spare: int, begins: bool, ends: bool) -> int:
