@@ -1,172 +1,177 @@
-"""Draw the contact sheets of docs/gallery.md: every canvas that needs no download, 20 prompts each.
+"""Draw the contact sheets of docs/gallery.md with what needs no download, chosen by nobody.
 
-Run it with ``make gallery``. It draws with the models that ship and with the defaults of a
-processor, at 96 × 96, and writes a sheet for each canvas to ``docs/images`` and the scores, as the
-starter CLIP sees them, to ``docs/gallery.md``. Nobody chose among the pictures: each is of seed 1.
+Run it with ``make gallery``: it draws the sheets that are not in ``docs/images`` yet, so it can be
+stopped and run again; with names it draws those anew. Models are the ones that ship, settings
+the defaults of a processor unless a sheet says otherwise, and every seed is 1. Each sheet goes to
+``docs/images``, and what it shows, with the scores as the starter CLIP sees them, to
+``docs/gallery.md``. DeepDream's needs ``pip install 'dreamstream[deepdream]'`` as well.
 """
 
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from gallery_sheets import SHEETS, Ask, Sheet, View
 from PIL import Image, ImageDraw, ImageFont
 
+from bot.model import DreamRequest, Person
+from bot.presets import with_preset
+from generation.engine import Engine, Eyes, HasEyes, Run
 from generation.engines import build_engines
+from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
-from generation.protocol import Job, Recipe, Setting
+from generation.protocol import Job, Recipe
 
 DOCS = Path(__file__).parent
-# The words are in the starter models' vocabulary; no training caption is one of these.
-PROMPTS = (
-    "a red apple on a wooden table",
-    "a lighthouse above a stormy sea at dusk",
-    "green hills under a blue sky",
-    "a golden sunset over the desert",
-    "a snowy mountain at night",
-    "a blue teapot",
-    "a field of yellow sunflowers",
-    "a forest in autumn",
-    "an orange cat",
-    "a full moon over dark water",
-    "a pink flower in a green garden",
-    "a waterfall in the jungle",
-    "a city at night in the rain",
-    "a white sailing boat on the sea",
-    "a purple butterfly",
-    "a castle on a hill in fog",
-    "a slice of watermelon",
-    "a volcano with glowing lava",
-    "a tropical beach with palm trees",
-    "a bowl of green apples",
-)
-COLUMNS, SIDE, LINE = 5, 96, 26
 AT_ONCE = 5
-MAX_BYTES = 150 * 1024
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A page of the gallery; `settings` are those that differ from the defaults."""
-
-    name: str
-    engine: str
-    title: str
-    prompts: tuple[str, ...] = PROMPTS
-    size: tuple[int, int] = (SIDE, SIDE)
-    steps: int | None = None
-    settings: tuple[tuple[str, Setting], ...] = ()
-    columns: int = COLUMNS
+LINE = 26
+MAX_BYTES = 200 * 1024
+Engines = Mapping[str, Engine[Any]]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture with its prompt and its scores before the first and after the last step."""
+    """A picture with its prompt, and its scores before the first and after the last step."""
 
+    ask: Ask
     prompt: str
+    steps: int
     picture: Image.Image
-    first: float
-    last: float
-
-
-_COMPOSED: tuple[tuple[str, Setting], ...] = (("panorama", True), ("cutouts", 16))
-SHEETS = (
-    Sheet("vqgan", "vqgan-clip", "VQGAN"),
-    Sheet("fourier", "fourier-clip", "Fourier", steps=40),
-    Sheet("siren", "siren-clip", "SIREN (Deep Daze)"),
-    Sheet("strokes", "strokes-clip", "Strokes (CLIPDraw)"),
-    Sheet(
-        "panorama",
-        "vqgan-clip",
-        "Panoramas (`preset: panorama`)",
-        (
-            "a forest in autumn / green hills under a blue sky / a stormy sea",
-            "a snowy mountain / a golden desert / a tropical beach",
-        ),
-        (288, 96),
-        settings=_COMPOSED,
-        columns=1,
-    ),
-    Sheet(
-        "doorway",
-        "vqgan-clip",
-        "Doorways (`preset: doorway`)",
-        (
-            "a snowy mountain / a volcano with glowing lava",
-            "a forest in autumn / a forest in spring",
-            "a sunset over the sea / a full moon over dark water",
-            "a city at night / a green garden",
-        ),
-        (192, 128),
-        200,
-        (*_COMPOSED, ("symmetry", "semantic"), ("crop_weighting", 1.0), ("learning_rate", 0.1)),
-        columns=2,
-    ),
-)
+    first: float | None
+    last: float | None
 
 
 def main(names: Sequence[str]) -> None:
-    """Draw the sheets of these names, or all, and write the page about them."""
+    """Draw the sheets of these names, or those that are missing, and write the page about them."""
     engines = build_engines(device="cpu", models_dir=None)
     for sheet in SHEETS:
-        if names and sheet.name not in names:
-            continue
-        engine = engines[sheet.engine]
-        assert isinstance(engine, ClipSteeredEngine)
-        begun = time.monotonic()
-        drawn = list(draw(engine, sheet))
         path = DOCS / "images" / f"gallery-{sheet.name}.webp"
+        if sheet.name not in names if names else path.exists():
+            continue
+        if missing := {ask.engine for ask in sheet.asks if ask.engine} - engines.keys():
+            print(f"{sheet.name}: needs {', '.join(sorted(missing))}, which is not ready here.")
+            continue
+        begun = time.monotonic()
+        drawn = draw(engines, sheet)
         write_sheet(drawn, sheet, path)
-        lines = section(sheet, engine, drawn, path)
+        lines = section(sheet, drawn, path)
         print("\n".join(lines), f"\n{time.monotonic() - begun:.0f} s", flush=True)
         write_section(sheet, lines)
 
 
-def draw(engine: ClipSteeredEngine, sheet: Sheet) -> Iterator[Drawn]:
-    """Draw a sheet's pictures, a few at once."""
-    for first in range(0, len(sheet.prompts), AT_ONCE):
-        runs = [
-            engine.begin(job(engine, sheet, prompt), None)
-            for prompt in sheet.prompts[first : first + AT_ONCE]
-        ]
-        before = [engine.score(run) or 0.0 for run in runs]
-        while unfinished := [run for run in runs if not run.done]:
-            engine.step(unfinished)
-        for run, earlier in zip(runs, before, strict=True):
-            assert run.error is None and run.score is not None
-            yield Drawn(run.recipe.prompt, engine.image(run), earlier, run.score)
+def draw(engines: Engines, sheet: Sheet) -> list[Drawn]:
+    """Draw a sheet's pictures, a few that can share a step at once."""
+    eyes = next(engine.eyes for engine in engines.values() if isinstance(engine, HasEyes))
+    assert eyes is not None
+    given: dict[str, bytes] = {}
+    for ask in sheet.asks:
+        for words in (ask.begins_as, ask.guide):
+            if words and words not in given:
+                (seen,) = _draw_alike(engines, eyes, [_asked(engines, Ask(words, "diffusion"), {})])
+                given[words] = _png(seen.picture)
+    jobs = [_asked(engines, ask, given) for ask in sheet.asks]
+    kinds: dict[object, list[int]] = {}
+    for place, (_, job) in enumerate(jobs):
+        key = engines[job.recipe.engine].batch_key(job.recipe)
+        kinds.setdefault((job.recipe.engine, key), []).append(place)
+    drawn: dict[int, Drawn] = {}
+    for places in kinds.values():
+        for first in range(0, len(places), AT_ONCE):
+            some = places[first : first + AT_ONCE]
+            seen = _draw_alike(engines, eyes, [jobs[place] for place in some])
+            drawn |= zip(some, seen, strict=True)
+    return [drawn[place] for place in range(len(jobs))]
 
 
-def job(engine: ClipSteeredEngine, sheet: Sheet, prompt: str) -> Job:
-    """Return a picture's job, of seed 1."""
-    width, height = sheet.size
+def _draw_alike(engines: Engines, eyes: Eyes, asked: Sequence[tuple[Ask, Job]]) -> list[Drawn]:
+    """Draw what can share a step, from its begin to its end."""
+    engine = engines[asked[0][1].recipe.engine]
+    runs = [engine.begin(job, None) for _, job in asked]
+    before = [_score(engine, eyes, run) for run in runs]
+    while unfinished := [run for run in runs if not run.done]:
+        engine.step(unfinished)
+    result = []
+    for (ask, job), run, first in zip(asked, runs, before, strict=True):
+        assert run.error is None, run.error
+        last, recipe = _score(engine, eyes, run), job.recipe
+        result.append(Drawn(ask, recipe.prompt, recipe.steps, engine.image(run), first, last))
+    return result
+
+
+def _score(engine: Engine[Any], eyes: Eyes, run: Run) -> float | None:
+    """Return the cosine of the run's picture as it is with its prompt, None where it has none."""
+    if not run.recipe.prompt:
+        return None
+    if isinstance(engine, ClipSteeredEngine) and isinstance(run, ClipRun):
+        return engine.score(run)  # it knows which of the words are weighed how
+    (seen,), (read,) = eyes.look(eyes.names[0], [engine.image(run)], [run.recipe.prompt])
+    picture, text = (np.frombuffer(each, "<f2").astype(float) for each in (seen, read))
+    return float(picture @ text)
+
+
+def _asked(engines: Engines, ask: Ask, given: Mapping[str, bytes]) -> tuple[Ask, Job]:
+    """Return a picture's job, of seed 1, with what its preset says."""
+    request = DreamRequest(
+        theme="", person=Person(id="gallery", name=""), prompt=ask.prompt, preset=ask.preset,
+        engine=ask.engine or None, settings=dict(ask.settings),
+    )  # fmt: skip
+    request = with_preset(request, [engine.info for engine in engines.values()])
+    info = engines[request.engine or ""].info
+    width, height = ask.size or (info.default_width, info.default_height)
+    start, guide = (_name(given[words]) if words else None for words in (ask.begins_as, ask.guide))
     recipe = Recipe(
-        engine=engine.info.name,
-        model=next(model.name for model in engine.info.models if model.available),
-        prompt=prompt,
+        engine=info.name,
+        model=next(model.name for model in info.models if model.available),
+        prompt=request.prompt,
         width=width,
         height=height,
-        steps=sheet.steps or engine.info.default_steps,
+        steps=ask.steps or info.default_steps,
         seed=1,
-        settings=dict(sheet.settings),
+        guidance=info.guidance,
+        init_sha256=start,
+        picture_sha256s=(guide,) if guide else (),
+        settings=request.settings,
     )
-    return Job(id=prompt, recipe=recipe, stream="gallery", person="gallery")
+    pictures = {_name(data): data for data in given.values()}
+    return ask, Job(
+        id=ask.prompt, recipe=recipe, stream="gallery", person="gallery", pictures=pictures
+    )
+
+
+def _name(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def write_sheet(drawn: Sequence[Drawn], sheet: Sheet, path: Path) -> None:
-    """Lay pictures out in rows, each over its two scores, in at most 150 KB."""
-    width, height = sheet.size
+    """Lay pictures out in rows, each over its words or scores, in at most 200 KB."""
+    shown = [_seen(one.picture, sheet.view) for one in drawn]
+    width = max(each.width for each in shown)
+    height = max(each.height for each in shown)
     rows = -(-len(drawn) // sheet.columns)
     whole = Image.new("RGB", (sheet.columns * (width + 8) + 8, rows * (height + LINE) + 8), "white")
     pen, font = ImageDraw.Draw(whole), ImageFont.load_default(11)
-    for index, one in enumerate(drawn):
+    for index, (one, picture) in enumerate(zip(drawn, shown, strict=True)):
         x = 8 + index % sheet.columns * (width + 8)
         y = 8 + index // sheet.columns * (height + LINE)
-        whole.paste(one.picture, (x, y))
-        pen.text((x, y + height + 3), f"{one.first:.2f} > {one.last:.2f}", "black", font)
+        whole.paste(picture, (x, y))
+        risen = "" if one.last is None else f"{one.first:.2f} > {one.last:.2f}"
+        words = f"{one.ask.caption}  {risen}".strip()
+        pen.text((x, y + height + 3), words, "black", font)
     for quality in (85, 70, 50):
         whole.save(path, "WEBP", quality=quality, method=6)
         if path.stat().st_size <= MAX_BYTES:
@@ -174,21 +179,42 @@ def write_sheet(drawn: Sequence[Drawn], sheet: Sheet, path: Path) -> None:
     raise SystemExit(f"{path} is larger than {MAX_BYTES} bytes; make its pictures smaller.")
 
 
-def section(
-    sheet: Sheet, engine: ClipSteeredEngine, drawn: Sequence[Drawn], path: Path
-) -> list[str]:
+def _seen(picture: Image.Image, view: View) -> Image.Image:
+    """Return the picture as its sheet shows it: once, or twice in each direction."""
+    if view is View.ONCE:
+        return picture
+    whole = Image.new("RGB", (picture.width * 2, picture.height * 2))
+    for x in (0, picture.width):
+        for y in (0, picture.height):
+            whole.paste(picture, (x, y))
+    return whole
+
+
+def section(sheet: Sheet, drawn: Sequence[Drawn], path: Path) -> list[str]:
     """Return what the page says of a sheet."""
-    rose = sum(one.last > one.first for one in drawn)
-    first = sum(one.first for one in drawn) / len(drawn)
-    last = sum(one.last for one in drawn) / len(drawn)
-    width, height = sheet.size
+    scored = [one for one in drawn if one.first is not None and one.last is not None]
+    steps = sorted({one.steps for one in drawn})
+    sizes = sorted({one.picture.size for one in drawn})
+    said = f"{' or '.join(map(str, steps))} steps at " + " or ".join(
+        f"{width} × {height}" for width, height in sizes
+    )
+    if scored:
+        rose = sum((one.last or 0) > (one.first or 0) for one in scored)
+        first, last = (
+            sum(score) / len(scored)
+            for score in zip(*((one.first or 0, one.last or 0) for one in scored), strict=True)
+        )
+        said += (
+            f"; the score rose on {rose} of {len(scored)}, from {first:.2f} to {last:.2f} "
+            "on average"
+        )
+    told = ", ".join(one.ask.caption or one.prompt for one in drawn)
     return [
         f"## {sheet.title}",
         "",
-        f"{sheet.steps or engine.info.default_steps} steps at {width} × {height}; the score rose "
-        f"on {rose} of {len(drawn)}, from {first:.2f} to {last:.2f} on average.",
+        textwrap.fill(f"{said}. {sheet.note}", 100),
         "",
-        f"![{', '.join(one.prompt for one in drawn)}](images/{path.name})",
+        f"![{told}](images/{path.name})",
         "",
     ]
 

@@ -1,0 +1,208 @@
+"""What the sheets of docs/gallery.md show; ``docs/make_gallery.py`` draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from generation.protocol import Setting
+
+
+class View(Enum):
+    """How a sheet shows its pictures: each once, or side by side so that its seams show."""
+
+    ONCE = auto()
+    TILED = auto()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A picture to be drawn.
+
+    `settings` are those that differ from the defaults and from what the preset says. `begins_as`
+    and `guide` are words: a picture of these, drawn by diffusion, is what it starts from or is
+    guided by.
+    """
+
+    prompt: str
+    engine: str = ""
+    preset: str = ""
+    size: tuple[int, int] | None = None
+    steps: int | None = None
+    settings: tuple[tuple[str, Setting], ...] = ()
+    begins_as: str = ""
+    guide: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A page of the gallery; `note` is what its section says besides."""
+
+    name: str
+    title: str
+    asks: tuple[Ask, ...]
+    columns: int = 5
+    view: View = View.ONCE
+    note: str = ""
+
+
+# The words are in the starter models' vocabulary; no training caption is one of these.
+PROMPTS = (
+    "a red apple on a wooden table",
+    "a lighthouse above a stormy sea at dusk",
+    "green hills under a blue sky",
+    "a golden sunset over the desert",
+    "a snowy mountain at night",
+    "a blue teapot",
+    "a field of yellow sunflowers",
+    "a forest in autumn",
+    "an orange cat",
+    "a full moon over dark water",
+    "a pink flower in a green garden",
+    "a waterfall in the jungle",
+    "a city at night in the rain",
+    "a white sailing boat on the sea",
+    "a purple butterfly",
+    "a castle on a hill in fog",
+    "a slice of watermelon",
+    "a volcano with glowing lava",
+    "a tropical beach with palm trees",
+    "a bowl of green apples",
+)
+_SMALL = (96, 96)
+_VOLCANO, _FLOWERS = "a volcano with glowing lava", "a field of yellow sunflowers"
+
+
+def _each(
+    engine: str, steps: int | None = None, size: tuple[int, int] | None = _SMALL
+) -> tuple[Ask, ...]:
+    return tuple(Ask(prompt, engine, size=size, steps=steps) for prompt in PROMPTS)
+
+
+SHEETS = (
+    Sheet(
+        "diffusion",
+        "Starter diffusion",
+        _each("diffusion", size=None),
+        note="By eye most are what was asked for, as a child might paint it; the moon is a blot, "
+        "and its score is the lowest.",
+    ),
+    Sheet(
+        "vqgan",
+        "VQGAN",
+        _each("vqgan-clip"),
+        note="By eye the colours and where they lie are those of the words: sea below sky, brown "
+        "over green in autumn. Things have no outline yet.",
+    ),
+    Sheet(
+        "fourier",
+        "Fourier",
+        _each("fourier-clip", 40),
+        note="All begin with the same clouds, which stay where few crops reach: at the edges. By "
+        "eye colours and large shapes are those of the words; few things could be named without "
+        "them.",
+    ),
+    Sheet(
+        "strokes",
+        "Strokes (CLIPDraw)",
+        _each("strokes-clip", 60),
+        note="By eye the likest to the words of all the canvases. The moon is a yellow heap, and its "
+        "score is the lowest.",
+    ),
+    Sheet("siren", "SIREN (Deep Daze)", _each("siren-clip", 40, (64, 64))),
+    Sheet(
+        "deepdream",
+        "DeepDream",
+        (
+            Ask("", "deepdream", caption="from clouds"),
+            *(
+                Ask(
+                    "",
+                    "deepdream",
+                    settings=(("depth", depth),),
+                    begins_as=_VOLCANO,
+                    caption=f"a volcano, depth {depth}",
+                )
+                for depth in (0.2, 0.4, 0.6, 0.8)
+            ),
+            Ask(
+                "",
+                "deepdream",
+                settings=(("step_size", 3.0),),
+                begins_as=_VOLCANO,
+                caption="step size 3",
+            ),
+            Ask("", "deepdream", begins_as=_VOLCANO, guide=_FLOWERS, caption="guided by flowers"),
+            Ask("", "deepdream", guide=_FLOWERS, caption="clouds, guided by flowers"),
+        ),
+        columns=4,
+        note="The volcano and the flowers are pictures of the starter diffusion. Without a guide "
+        "it finds more of what it finds; with one it finds that one's.",
+    ),
+    Sheet(
+        "panorama",
+        "Panoramas (`preset: panorama`)",
+        (
+            Ask(
+                "a forest in autumn / green hills under a blue sky / a stormy sea",
+                "vqgan-clip",
+                "panorama",
+                (224, 80),
+                60,
+            ),
+        ),
+        columns=1,
+    ),
+    Sheet(
+        "doorway",
+        "Doorways (`preset: doorway`)",
+        tuple(
+            Ask(prompt, "vqgan-clip", "doorway", (160, 112), 120)
+            for prompt in (
+                "a snowy mountain / a volcano with glowing lava",
+                "a forest in autumn / a forest in spring",
+                "a sunset over the sea / a full moon over dark water",
+                "a city at night / a green garden",
+            )
+        ),
+        columns=2,
+    ),
+    Sheet(
+        "tiling",
+        "Seamless tiles (`preset: seamless tile`)",
+        tuple(
+            Ask(prompt, engine, "seamless tile", _SMALL, 60)
+            for engine in ("fourier-clip", "vqgan-clip")
+            for prompt in ("a pink flower in a green garden", "a field of yellow sunflowers")
+        ),
+        columns=2,
+        view=View.TILED,
+        note="Each tile is shown four times; Fourier's above, VQGAN's below.",
+    ),
+    Sheet(
+        "presets",
+        "Other presets",
+        tuple(
+            Ask(
+                "a lighthouse above a stormy sea",
+                preset=preset,
+                size=(128, 128),
+                steps=80,
+                caption=preset,
+            )
+            for preset in (
+                "mirror",
+                "grow",
+                "overview and detail",
+                "aphantasia",
+                "deep daze",
+                "pen drawing",
+                "stained glass",
+                "oil painting",
+            )
+        ),
+        columns=4,
+        note="The words are “a lighthouse above a stormy sea”.",
+    ),
+)
