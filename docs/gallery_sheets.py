@@ -107,8 +107,8 @@ SHEETS = (
         "strokes",
         "Strokes (CLIPDraw)",
         _each("strokes-clip", 60),
-        note="By eye the likest to the words of all the canvases. The moon is a yellow heap, and its "
-        "score is the lowest.",
+        note="By eye the likest to the words of all the canvases. The moon is a yellow heap, and "
+        "its score is the lowest.",
     ),
     Sheet("siren", "SIREN (Deep Daze)", _each("siren-clip", 40, (64, 64))),
     Sheet(
