@@ -35,11 +35,15 @@ def of_lost_words(
     return (lost_words(" … ".join(lost)),) if lost else ()
 
 
-def lost_words(words: str) -> str:
-    """Say that these words of a prompt are not read, and what to do."""
+def lost_words(words: str, *, apart: bool = True) -> str:
+    """Say that these words of a prompt are not read, and what to do.
+
+    `apart` says that the parts of a prompt are read each by itself, and not joined.
+    """
     if len(words) > _SHOWN:
         words = f"{shorten(words, _SHOWN, placeholder='')} …"
+    advice = ", or separate parts with “|”: each is read by itself" if apart else ""
     return (
         f"The prompt is longer than the model reads. These words do not count: “{words}”. Put what "
-        "matters first, or separate parts with “|”: each is read by itself."
+        f"matters first{advice}."
     )

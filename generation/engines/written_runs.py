@@ -64,7 +64,7 @@ class Writer:
         words = plain_text(recipe.steers[-1].prompt if recipe.steers else recipe.prompt).lower()
         # One place is the begin's; of the end's token nothing depends.
         lost = words_beyond(words, lambda text: len(self.bpe.encode(text)), self._room - 1)
-        said = (lost_words(lost),) if lost else ()
+        said = (lost_words(lost, apart=False),) if lost else ()
         return said if _RUSSIAN.search(words) else (*said, _READS_RUSSIAN)
 
     @property

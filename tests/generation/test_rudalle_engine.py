@@ -323,6 +323,16 @@ def test_words_are_read_in_lower_case_and_as_far_as_there_is_room() -> None:
     assert reading.read("abcdefghijklmnop").tolist() == [2, 31, 5, 6, 7, 8, 9, 10]
 
 
+def test_words_without_room_are_named_and_no_other_way_to_have_them_read_is_told() -> None:
+    drawing = engine()
+    run = drawing.begin(job(prompt="a | abc bcd"), None)
+    told, language = run.notices
+    assert "“bcd”" in told and told.endswith("Put what matters first.")
+    assert "reads Russian" in language
+    drawing.steer(run, Steer(0, "лиса"))
+    assert run.notices == ()
+
+
 # --- pictures to start from ----------------------------------------------------------------
 
 
