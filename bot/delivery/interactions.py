@@ -224,6 +224,10 @@ async def tell(interaction: Interaction, text: str, **more: Any) -> None:
             await interaction.response.send_message(text, ephemeral=True)
     except (discord.HTTPException, *UNREACHABLE) as error:
         log.info("An answer did not arrive: %s", error)
+    except RuntimeError as error:  # how its session says that the bot is just being stopped
+        if not interaction.client.is_closed():
+            raise
+        log.info("An answer did not arrive: %s", error)
 
 
 def _why_not_post(interaction: Interaction) -> str:
