@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from generation.engine import EngineError
 from generation.engines.blending import slerp
 from generation.imaging import decode_picture
-from generation.protocol import Job
+from generation.protocol import Job, Setting
 from tests.generation import test_diffusion as flow
 from tests.generation import tiny
 from tests.generation.test_clip_steered import picture
@@ -28,7 +28,7 @@ def with_picture(job: Job, data: bytes) -> Job:
 
 
 def blending(part: float | None = None, **asked: Any) -> Job:
-    settings = {} if part is None else {"blend": part}
+    settings: dict[str, Setting] = {} if part is None else {"blend": part}
     return with_picture(flow.job(init=TEAL, settings=settings, **asked), RED)
 
 
