@@ -154,6 +154,8 @@ async def test_nothing_painted_is_said_and_what_was_painted_stays(
     page = await people[1].open(f"/d/{dream.id}/repaint")
     await page.get_by_role("button", name="Redraw it").click()
     await expect(page.get_by_role("alert")).to_contain_text("Paint over what")
+    # Where it was pressed: the top of the page is out of sight on a phone.
+    await expect(page.get_by_role("alert")).to_be_in_viewport()
     canvas = page.get_by_role("img", name="The picture.")
     await swipe(page, canvas, [(0.2, 0.2), (0.8, 0.8)])
     scene.offspring.able = frozenset()
