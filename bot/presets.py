@@ -23,7 +23,7 @@ from generation.protocol import EngineInfo, Setting
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
-    """One way of drawing. `of_engine` are settings of one engine alone."""
+    """One way of drawing. `of_one` are settings of one engine or model."""
 
     name: str
     title: str
@@ -32,7 +32,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     style: str = ""
     shape: Shape | None = None
     settings: dict[str, Setting] = {}
-    of_engine: dict[str, dict[str, Setting]] = {}
+    of_one: dict[str, dict[str, Setting]] = {}
 
 
 @cache
@@ -58,7 +58,8 @@ def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRe
         return request
     preset = _named(request.preset or "", engines)
     engine = _engine(request, preset, engines)
-    settings = preset.settings | preset.of_engine.get(engine.name, {})
+    settings = preset.settings | preset.of_one.get(engine.name, {})
+    settings = settings | preset.of_one.get(_model(request, engine), {})
     has = {option.name for option in engine.options}
     sized = request.shape is not None or request.width is not None or request.height is not None
     return msgspec.structs.replace(
@@ -101,6 +102,12 @@ def _engine(request: DreamRequest, preset: Preset, engines: Sequence[EngineInfo]
     )
 
 
+def _model(request: DreamRequest, engine: EngineInfo) -> str:
+    """Return the model that was asked for, else the engine's first that is here."""
+    here = (model.name for model in engine.models if model.available)
+    return request.model or next(here, "")
+
+
 def _named(name: str, engines: Sequence[EngineInfo]) -> Preset:
     wanted = clean(name).casefold()
     for preset in all_presets():
@@ -125,8 +132,8 @@ def _ready(engines: Sequence[EngineInfo]) -> set[str]:
 
 
 def _preset(table: dict[str, object]) -> Preset:
-    """Read one; a table under an engine's name holds that engine's settings."""
+    """Read one; a table under an engine's or a model's name holds its settings."""
     own = set(Preset.__struct_fields__)
     known = {name: value for name, value in table.items() if name in own}
-    of_engine = {name: value for name, value in table.items() if name not in own}
-    return msgspec.convert(known | {"of_engine": of_engine}, Preset)
+    of_one = {name: value for name, value in table.items() if name not in own}
+    return msgspec.convert(known | {"of_one": of_one}, Preset)

@@ -119,7 +119,7 @@ def test_every_preset_is_taken_by_the_engines_that_it_names(tmp_path: Path) -> N
                 continue
             engine = engines[name]
             options = {option.name for option in engine.info.options}
-            own = preset.of_engine.get(name, {})
+            own = preset.of_one.get(name, {})
             assert set(own) <= options
             assert set(preset.settings) <= options, "said for an engine that has no such setting"
             settings = complete(preset.settings | own, engine.info)
@@ -146,3 +146,17 @@ def test_a_style_and_a_themes_words_go_around_every_place_of_a_panorama() -> Non
     assert requests.check(plain, theme, ENGINES, Limits()).recipe(0, DrawnFrom()).prompt == (
         "sea / land, at dusk"
     )
+
+
+def test_a_models_own_settings_go_before_its_engines() -> None:
+    starter = ModelInfo(name="starter-vqgan", title="Starter", licence="MIT")
+    large = VQGAN.models[0]
+    for here, said, rate in (
+        ((large, starter), None, 0.025),
+        ((large, starter), "starter-vqgan", 0.1),
+        ((starter,), None, 0.1),
+        ((replace(large, available=False), starter), None, 0.1),
+    ):
+        asked = request(prompt="sun / moon", preset="doorway", model=said)
+        chosen = with_preset(asked, [replace(VQGAN, models=here)])
+        assert chosen.settings["learning_rate"] == rate
