@@ -23,6 +23,7 @@ from bot.dream_reader import DreamReader
 from bot.errors import GoneError, InvalidRequestError, SchedulerError
 from bot.feed import Feed
 from bot.inits import DrawnFrom, Inits, StartGoneError
+from bot.journeys import reseeded
 from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Person, Relation, Theme
@@ -175,10 +176,7 @@ class Dreams(DreamReader):
         theme = await self._themes.by_id(dream.theme_id)
         recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
         if not same_seed:
-            seed = requests.check_seed(None)
-            placed = side_by_side(dream.recipe.settings)
-            prompt = expand(dream.prompt, theme, seed, placed=placed)
-            recipe = msgspec.structs.replace(recipe, seed=seed, prompt=prompt, steers=())
+            recipe = reseeded(recipe, dream.prompt, theme, requests.check_seed(None))
         order = Order(
             dream.prompt,
             theme,

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
 
-FILE_TYPES = {"video/mp4": "mp4", "image/svg+xml": "svg", "image/webp": "webp"}
+FILE_TYPES = {"video/mp4": "mp4", "image/svg+xml": "svg", "image/webp": "webp", "image/gif": "gif"}
 """What is kept besides pictures, and how their names end."""
 MAX_FILES = 4
 MAX_FILE_BYTES = 16 * 1024 * 1024

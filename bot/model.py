@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from generation.protocol import Recipe, Setting
+from generation.protocol import FilmFormat, JourneyKind, Recipe, Setting
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -165,6 +165,27 @@ class Shape(StrEnum):
     TALL = "tall"
 
 
+class JourneyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A film through the prompts that arrows join; None and empty are left to the engine.
+
+    `frames` go before `seconds`. Movements are as they are typed. With `loop` it ends where it
+    began; one that is `still` keeps its noise while the prompt changes.
+    """
+
+    kind: JourneyKind | None = None
+    seconds: float | None = None
+    frames: int | None = None
+    rate: int | None = None
+    frame_steps: int | None = None
+    strength: float | None = None
+    zoom: str = ""
+    pan_x: str = ""
+    pan_y: str = ""
+    rotate: str = ""
+    loop: bool = False
+    still: bool = False
+
+
 class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for, as either front hands it in: unchecked, None where not said.
 
@@ -197,6 +218,8 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     until_step: int | None = None
     first_look: bool = False
     film: bool = False
+    film_format: FilmFormat = FilmFormat.MP4
+    journey: JourneyRequest | None = None
     background: bool = False
     exact: bool | None = None
     count: int = 1

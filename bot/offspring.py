@@ -15,8 +15,9 @@ from bot.acceptance import Also
 from bot.drawing import Drawer
 from bot.dreams import Dreams
 from bot.errors import InvalidRequestError
+from bot.journeys import reseeded
 from bot.model import Dream, DreamState, Image, Relation, Theme
-from bot.options import complete, side_by_side
+from bot.options import complete
 from bot.parents import able, engine_of, model_for, picture_of, rearranged, words_of
 from bot.prompts import expand
 from bot.repainting import Pictures, Repainting, can_be_repainted
@@ -79,9 +80,7 @@ class Offspring(Repainting):
             if same_seed:
                 return [dream.recipe]
             seed = requests.check_seed(None)
-            placed = side_by_side(dream.recipe.settings)
-            prompt = expand(dream.prompt, theme, seed, placed=placed)
-            return [msgspec.structs.replace(dream.recipe, seed=seed, prompt=prompt, steers=())]
+            return [reseeded(dream.recipe, dream.prompt, theme, seed)]
 
         (again,) = await self._dreams.derive(
             [dream_id], recipes, actor, Relation.REROLL, channel_id=channel_id, also=also
@@ -224,7 +223,7 @@ class Offspring(Repainting):
                 raise InvalidRequestError(
                     "dream",
                     "This dream has its film already."
-                    if dream.recipe.film
+                    if dream.recipe.film or dream.recipe.journey is not None
                     else "There is nothing to film: this picture does not form step by step.",
                 )
             return [msgspec.structs.replace(dream.recipe, film=True)]
@@ -269,6 +268,7 @@ def _variation(
             steers=(),
             until_step=None,
             film=False,
+            journey=None,
         )
     width, height = nearest(engine, image.width, image.height)
     return Recipe(
@@ -290,12 +290,18 @@ def _variation(
 
 def _further(recipe: Recipe, engine: EngineInfo) -> bool:
     """Whether a finished picture can go on."""
+    if recipe.journey is not None:
+        return False
     if recipe.until_step is not None:
         return recipe.last_step < recipe.steps
     return engine.continues and recipe.steps < engine.max_steps
 
 
 def _carried_on(recipe: Recipe, engine: EngineInfo, more_steps: int | None) -> Recipe:
+    if recipe.journey is not None:
+        raise InvalidRequestError(
+            "dream", "A journey is at its end. Ask for another one, or for variations of its end."
+        )
     if not _further(recipe, engine):
         raise InvalidRequestError(
             "dream",
@@ -314,7 +320,8 @@ def _carried_on(recipe: Recipe, engine: EngineInfo, more_steps: int | None) -> R
 
 
 def _can_be_filmed(dream: Dream, engine: EngineInfo) -> bool:
-    return not dream.recipe.film and engine.scale is None and dream.recipe.last_step > 1
+    is_film = dream.recipe.film or dream.recipe.journey is not None
+    return not is_film and engine.scale is None and dream.recipe.last_step > 1
 
 
 def _takes(scaler: EngineInfo, image: Image) -> bool:

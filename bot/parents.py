@@ -49,7 +49,9 @@ def picture_of(dream: Dream) -> Image:
 
 def words_of(recipe: Recipe) -> str:
     """Return the whole prompt that a picture came to, after all steers."""
-    return recipe.steers[-1].prompt if recipe.steers else recipe.prompt
+    if recipe.steers:
+        return recipe.steers[-1].prompt
+    return recipe.prompt if recipe.journey is None else recipe.journey.stops[-1].prompt
 
 
 def rearranged(recipe: Recipe) -> dict[str, Setting]:

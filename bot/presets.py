@@ -15,7 +15,7 @@ from importlib import resources
 import msgspec
 
 from bot.errors import InvalidRequestError
-from bot.model import DreamRequest, Shape
+from bot.model import DreamRequest, JourneyRequest, Shape
 from bot.options import side_by_side
 from bot.styles import with_style
 from bot.text import clean, shorten
@@ -23,7 +23,7 @@ from generation.protocol import EngineInfo, Setting
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
-    """One way of drawing. `of_one` are settings of one engine or model."""
+    """One way of drawing, or a `journey`. `of_one` are settings of one engine or model."""
 
     name: str
     title: str
@@ -33,6 +33,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape | None = None
     settings: dict[str, Setting] = {}
     of_one: dict[str, dict[str, Setting]] = {}
+    journey: JourneyRequest | None = None
 
 
 @cache
@@ -71,6 +72,7 @@ def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRe
         shape=request.shape if sized else preset.shape,
         settings={name: value for name, value in settings.items() if name in has}
         | request.settings,
+        journey=_journey(request.journey, preset.journey),
     )
 
 
@@ -81,6 +83,14 @@ def styled(request: DreamRequest, style: str) -> DreamRequest:
     settings = next((one.settings for one in named), {}) | request.settings
     words = with_style(request.prompt, style, placed=side_by_side(settings))
     return msgspec.structs.replace(request, prompt=words)
+
+
+def _journey(asked: JourneyRequest | None, preset: JourneyRequest | None) -> JourneyRequest | None:
+    """Return the preset's journey with what was said of it; a preset may make one of a dream."""
+    if asked is None or preset is None:
+        return asked or preset
+    said = {name: value for name, value in msgspec.structs.asdict(asked).items() if value}
+    return msgspec.structs.replace(preset, **said)
 
 
 def _engine(request: DreamRequest, preset: Preset, engines: Sequence[EngineInfo]) -> EngineInfo:

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from bot.journeys import described
 from generation.protocol import Recipe
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -115,6 +116,7 @@ def parameters(recipe: Recipe) -> str:
         details.append(("Denoising strength", _number(recipe.strength)))
         details.append(("Init image hash", recipe.init_sha256[:16]))
     details.extend(sorted(recipe.settings.items()))
+    details.extend(described(recipe.journey) if recipe.journey is not None else ())
     details.append(("Version", software()))
     lines = [recipe.prompt]
     lines.extend(f"Steer at step {steer.step}: {steer.prompt}" for steer in recipe.steers)

@@ -16,6 +16,7 @@ import msgspec
 
 from bot.errors import InvalidRequestError
 from bot.inits import DrawnFrom
+from bot.journeys import check_journey, joined, plan_journey, worded
 from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.model_choice import choose_model
@@ -25,7 +26,7 @@ from bot.prompts import expand
 from bot.sentences import option, say
 from bot.sizes import fit, scaled, shaped, tiles
 from bot.text import clean, shorten, visible
-from generation.protocol import EngineInfo, ModelInfo, Recipe, Setting
+from generation.protocol import EngineInfo, FilmFormat, Journey, ModelInfo, Recipe, Setting
 
 SEEDS = 2**32
 MAX_PERSON_ID = 200
@@ -55,6 +56,8 @@ class Plan:
     until_step: int | None
     film: bool
     exact: bool
+    film_format: FilmFormat = FilmFormat.MP4
+    journey: Journey | None = None
     note: str = ""
 
     def recipe(self, index: int, drawn_from: DrawnFrom) -> Recipe:
@@ -69,10 +72,16 @@ class Plan:
         if self.engine.scale is not None and init is not None:
             width, height = scaled(self.engine, init.width, init.height)
             steps = tiles(self.engine, init.width, init.height)
+        placed, journey = side_by_side(self.settings), self.journey
+        if journey is None:
+            prompt = expand(self.prompt, self.theme, seed, placed=placed)
+        else:
+            journey = worded(journey, self.theme, seed, placed=placed)
+            prompt = joined(journey)
         return Recipe(
             engine=self.engine.name,
             model=self.model.name,
-            prompt=expand(self.prompt, self.theme, seed, placed=side_by_side(self.settings)),
+            prompt=prompt,
             width=width,
             height=height,
             steps=steps,
@@ -88,6 +97,8 @@ class Plan:
             until_step=self.until_step,
             film=self.film,
             exact=self.exact,
+            journey=journey,
+            film_format=self.film_format,
         )
 
 
@@ -110,6 +121,14 @@ def check(
     _check_uploads(request, engine, engines)
     width, height, note = _size(request, theme, engine)
     steps = _steps(request.steps, theme, engine)
+    journey = None
+    if request.journey is not None:
+        if request.until_step is not None or request.first_look:
+            raise InvalidRequestError(
+                "journey", "A journey has no first look. Ask for a shorter film instead."
+            )
+        asked = plan_journey(request.journey, prompt, engine, engines)
+        journey = check_journey(asked, steps, engine)
     return Plan(
         prompt=prompt,
         theme=theme,
@@ -126,8 +145,10 @@ def check(
         strength=_number("strength", request.strength, 0.0, 1.0, default=0.7),
         settings=complete(request.settings, engine),
         until_step=_until(_first_look(request, steps), steps),
-        film=request.film,
+        film=request.film and journey is None,
         exact=bool(request.exact),
+        film_format=request.film_format,
+        journey=journey,
         note=note,
     )
 
@@ -234,6 +255,14 @@ def check_recipe(
         raise InvalidRequestError("recipe", "This recipe has too many steers.")
     for steer in recipe.steers:
         check_prompt(steer.prompt, roomy, "recipe")
+    steps = _whole("steps", recipe.steps, 1, engine.max_steps)
+    journey = recipe.journey
+    if journey is not None:
+        journey = check_journey(journey, steps, engine)
+        for stop in journey.stops if engine.takes_prompt else ():
+            check_prompt(stop.prompt, roomy, "recipe")
+        # All of them stand in the prompt.
+        roomy = replace(roomy, prompt_length=len(journey.stops) * roomy.prompt_length)
     return msgspec.structs.replace(
         recipe,
         engine=engine.name,
@@ -241,7 +270,8 @@ def check_recipe(
         prompt=check_prompt(recipe.prompt, roomy) if engine.takes_prompt else "",
         width=width,
         height=height,
-        steps=_whole("steps", recipe.steps, 1, engine.max_steps),
+        steps=steps,
+        journey=journey,
         seed=check_seed(recipe.seed),
         negative=_negative(recipe.negative, Theme(id=0, slug="", title=""), engine, roomy),
         guidance=_guidance(recipe.guidance, engine),

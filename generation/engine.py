@@ -16,7 +16,7 @@ To add an engine, write a module in ``generation/engines`` with a class that has
 3. `step` raises only for what concerns the whole batch (out of memory). What concerns one run
    (a loss that is not a number) is put into `Run.error`, and the others go on.
 
-What an engine may have besides, where it has any use for it, is `MakesFiles` and `HasEyes`.
+What an engine may have besides, where it has any use for it: `MakesFiles`, `HasEyes`, `Walks`.
 
 An engine does not know: who asked, who waits, what time it is, Discord, or the disk (but for its
 models' weights).
@@ -67,6 +67,7 @@ class Run:
 
 
 R = TypeVar("R", bound=Run)
+R_co = TypeVar("R_co", bound=Run, covariant=True)
 R_contra = TypeVar("R_contra", bound=Run, contravariant=True)
 
 
@@ -132,6 +133,32 @@ class Engine(Protocol[R]):
 
     def checkpoint(self, run: R) -> bytes:
         """Return all that `begin` needs to go on: safetensors with its format version."""
+        ...
+
+
+@dataclass(frozen=True)
+class Between:
+    """A place between two stops of a journey, `part` (0..1) of the way from one to the other.
+
+    `noises` are which of the seed's noises the stops are of: 0 is what it gives a picture.
+    """
+
+    prompt: str
+    onward: str
+    noises: tuple[int, int]
+    part: float
+
+
+@runtime_checkable
+class Walks(Protocol[R_co]):
+    """An engine that can draw pictures between two prompts and two noises, each by itself."""
+
+    def begin_between(self, job: Job, between: Between, checkpoint: bytes | None) -> R_co:
+        """Make a run of what lies there; at part 0 it is that of the job with that prompt.
+
+        Raises:
+            As `Engine.begin` does.
+        """
         ...
 
 

@@ -192,9 +192,15 @@ class SchedulerProcess:
 
     def _make_worker(self) -> tuple[Worker, Device]:
         settings = self._settings
-        self._engines = self._build(
+        engines = self._build(
             device=settings.device, models_dir=settings.models_dir, exact=settings.exact
         )
+        if any(engine.info.journeys for engine in engines.values()):
+            # Imports torch, as whatever made such engines has done.
+            from generation.engines.journeys import with_journeys
+
+            engines = with_journeys(engines)
+        self._engines = engines
         device = find_device(settings.device, settings.threads)
 
         def emit(message: ToBot) -> None:

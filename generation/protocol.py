@@ -38,6 +38,64 @@ class Steer(msgspec.Struct, frozen=True):
     glide_steps: int = 0
 
 
+class FilmFormat(StrEnum):
+    """What a film is written as. All play where pictures are shown; MP4 is the smallest."""
+
+    MP4 = "mp4"
+    WEBP = "webp"
+    GIF = "gif"
+
+
+class JourneyKind(StrEnum):
+    """How a film's frame comes of the one before.
+
+    With a ``camera`` it is that frame, moved and then drawn over in a few steps. On a ``walk``
+    nothing moves: prompt and noise, or what is being optimised, go from stop to stop.
+    """
+
+    CAMERA = "camera"
+    WALK = "walk"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What a movement is in a frame; between two keys it changes evenly."""
+
+    frame: int
+    value: float
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """What a journey has come to in a frame. `noise` is which of the seed's noises it is of."""
+
+    frame: int
+    prompt: str
+    noise: int = 0
+
+
+class Journey(msgspec.Struct, frozen=True, kw_only=True):
+    """A film through several prompts, and how its frames follow each other.
+
+    The first frame is drawn in the recipe's own `steps` and each other one in `frame_steps`.
+    `stops` are in the order of their frames, from 0 on; the last may lie one behind the film's end,
+    which is then a loop. A camera draws over so much (`strength`,
+    0..1) of the frame before, after it has moved that: `zoom` is a factor (above 1 goes nearer),
+    `pan_x` and `pan_y` are parts of width and height that the camera goes to the right and down,
+    `rotate` is in degrees that the picture turns clockwise. All are for each frame; without keys
+    it rests.
+    """
+
+    kind: JourneyKind
+    frames: int
+    frame_steps: int
+    stops: tuple[Stop, ...]
+    rate: int = 12
+    strength: float = 1.0
+    zoom: tuple[Key, ...] = ()
+    pan_x: tuple[Key, ...] = ()
+    pan_y: tuple[Key, ...] = ()
+    rotate: tuple[Key, ...] = ()
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides a picture: the same recipe gives the same picture.
 
@@ -70,10 +128,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     until_step: int | None = None
     film: bool = False
     exact: bool = False
+    journey: Journey | None = None
+    film_format: FilmFormat = FilmFormat.MP4
 
     @property
     def last_step(self) -> int:
         """The step at which it is over."""
+        if self.journey is not None:
+            return self.steps + (self.journey.frames - 1) * self.journey.frame_steps
         return self.steps if self.until_step is None else min(self.until_step, self.steps)
 
     @property
@@ -181,6 +243,18 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
+class JourneyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of journey that an engine can draw, and what suits it for each frame.
+
+    `max_steps` is how many it may have in all, where that is bounded.
+    """
+
+    kind: JourneyKind
+    frame_steps: int
+    strength: float = 1.0
+    max_steps: int | None = None
+
+
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a front needs to know of an engine: what may be asked of it, and what it takes.
 
@@ -194,7 +268,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     times as large as its start, and neither size nor steps are asked for: it takes a step for each
     window of `tile`, a side and how far apart they lie, in pixels of the start. Where it
     `continues`, a step does not depend on how many there are to be, so that more can be added to a
-    finished picture.
+    finished picture. `journeys` are those that it can draw, the preferred kind first.
     """
 
     name: str
@@ -222,6 +296,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     continues: bool = False
     takes_negative: bool = False
     steerable: bool = False
+    journeys: tuple[JourneyInfo, ...] = ()
     options: tuple[OptionInfo, ...] = ()
 
 

@@ -254,7 +254,7 @@ class Worker:
             self._fail(turn, job.id, BROKEN, repr(error))
         else:
             self._runs[job.id] = run
-            if job.recipe.film:
+            if job.recipe.film or job.recipe.journey is not None:
                 past = [frame for frame in frames if frame.step <= run.step]
                 self._films[job.id] = Film.of(job.recipe, past)
             self._emit(Started(job.id, run.step, run.notices))
@@ -290,7 +290,8 @@ class Worker:
         film = self._films.get(run.job.id)
         shown = self._previews.due(run.job.id, now)
         filmed = film is not None and film.wants(run.step)
-        if (shown or filmed) and not self._encoder.behind:
+        kept = filmed and film is not None and film.keeps_all
+        if kept or ((shown or filmed) and not self._encoder.behind):
             try:
                 picture = engine.preview(run)
                 if film is not None and filmed:
@@ -341,7 +342,9 @@ class Worker:
         film = self._films.get(job_id)
         if film is not None:
             self._encoder.frame(film, run.step, picture)
-        if run.recipe.until_step is not None or engine.info.continues:
+        if run.recipe.journey is None and (
+            run.recipe.until_step is not None or engine.info.continues
+        ):
             self._save(run)  # another job may go on from here
         self._encoder.finished(
             job_id,

@@ -29,6 +29,7 @@ from bot.delivery.interactions import (
 from bot.delivery.looking import dreams_of_card, visible_dream
 from bot.errors import DreamstreamError
 from bot.ids import LENGTH
+from bot.journeys import request_like
 from bot.model import Dream, DreamRequest, Relation
 from bot.sentences import Sentence, say
 from bot.text import shorten
@@ -133,6 +134,8 @@ async def draw_like(
         settings=recipe.settings,
         until_step=recipe.until_step,
         film=recipe.film,
+        film_format=recipe.film_format,
+        journey=None if recipe.journey is None else request_like(recipe.journey),
         background=background,
         count=len(dreams),
         parent_id=first.id,

@@ -47,6 +47,8 @@ def alt_text(dream: Dream, number: int = 1, count: int = 1, *, film: bool = Fals
     drawn = ", " if forming else " drawn "
     if film:
         what = f"A film of how {'a' if count == 1 else 'this'} picture formed"
+        if dream.recipe.journey is not None:
+            what = "A film of a journey"
         drawn = ", "
     return shorten(f"{what}{forming}{drawn}from the words: {dream.prompt}", MAX_ALT)
 

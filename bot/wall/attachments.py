@@ -12,7 +12,7 @@ from bot.errors import NotFoundError
 from bot.wall.guard import mark
 from bot.wall.services import Services
 
-_SHOWN = frozenset({"video/mp4", "image/webp"})
+_SHOWN = frozenset({"video/mp4", "image/webp", "image/gif"})
 """What a browser may show by itself; all else is only to be kept."""
 _KEPT = frozenset({"image/svg+xml"})
 _HEADERS = {

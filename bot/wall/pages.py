@@ -9,6 +9,7 @@ from aiohttp import web
 
 from bot.errors import DreamstreamError, NotFoundError
 from bot.ids import now_ms
+from bot.journeys import described
 from bot.model import Dream, Theme, Visibility
 from bot.recipes import parameters
 from bot.wall.choices import COUNTS, choices_for
@@ -143,6 +144,7 @@ class Pages:
             "after": after,
             "relations": RELATIONS,
             "parameters": parameters(dream.recipe),
+            "journey": described(journey) if (journey := dream.recipe.journey) else [],
             "engine": engines.get(dream.recipe.engine),
             "can": self._services.offspring.can(dream),
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),

@@ -30,7 +30,7 @@ from generation.models.guided import GuidedUNet
 from generation.models.guided import load as load_guided
 from generation.models.library import Library
 from generation.models.vqgan import VQGAN, config_of_taming
-from generation.protocol import EngineInfo, ModelInfo
+from generation.protocol import EngineInfo, JourneyInfo, JourneyKind, ModelInfo
 
 
 def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[str, Engine[Any]]:
@@ -107,6 +107,11 @@ def _diffusion(
         max_pictures=1,
         takes_negative=True,
         steerable=True,
+        # Over a picture it takes all its steps, from the noise of the strength on.
+        journeys=(
+            JourneyInfo(kind=JourneyKind.WALK, frame_steps=25),
+            JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=12, strength=0.45),
+        ),
         options=diffusion_options(shift=1.5),
     )
 
@@ -209,6 +214,13 @@ def _guided(
         takes_init=True,
         takes_negative=True,
         steerable=True,
+        journeys=(
+            JourneyInfo(
+                kind=JourneyKind.CAMERA,
+                frame_steps=250 if device.type != "cpu" else 50,
+                strength=0.45,
+            ),
+        ),
         options=guided_options(perceptors.names, cutouts=16),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 import torch
@@ -29,6 +30,34 @@ class Condition:
     def weighing(self, weight: float) -> Condition:
         """Return it with another weight."""
         return Condition(self.states, self.mask, weight, self.pooled)
+
+
+def mixed(
+    before: Sequence[Condition], after: Sequence[Condition], part: float
+) -> tuple[Condition, ...]:
+    """Return what lies `part` (0..1) of the way from one prompt to another.
+
+    Those in the same place of the list turn into each other, token by token, where they have as
+    many tokens; else, and where there is no partner, both are asked and their answers mixed. Source
+    for the first: interpolate_stable_diffusion, of diffusers' community (2022).
+    """
+    if part <= 0 or part >= 1:
+        return tuple(before if part <= 0 else after)
+    found: list[Condition] = []
+    for one, other in zip_longest(before, after):
+        if one and other and torch.equal(one.mask, other.mask):
+            pooled = None
+            if one.pooled is not None and other.pooled is not None:
+                pooled = torch.lerp(one.pooled, other.pooled, part)
+            states = torch.lerp(one.states, other.states, part)
+            weight = one.weight + (other.weight - one.weight) * part
+            found.append(Condition(states, one.mask, weight, pooled))
+            continue
+        if one:
+            found.append(one.weighing(one.weight * (1 - part)))
+        if other:
+            found.append(other.weighing(other.weight * part))
+    return tuple(found)
 
 
 class Conditioned(Protocol):

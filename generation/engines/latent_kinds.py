@@ -15,7 +15,7 @@ from generation.engines.pipelines import PipelineEngine, load_pipeline, pipeline
 from generation.engines.stable_diffusion import StableDiffusion
 from generation.models.checkpoints import CheckpointError
 from generation.models.library import Library
-from generation.protocol import EngineInfo, ModelInfo
+from generation.protocol import EngineInfo, JourneyInfo, JourneyKind, ModelInfo
 
 STARTER = "starter-diffusion"
 PIPELINE = "pipeline"
@@ -139,6 +139,10 @@ def _build(
         max_pictures=1,
         takes_negative=True,
         steerable=True,
+        journeys=(
+            JourneyInfo(kind=JourneyKind.WALK, frame_steps=kind.steps),
+            JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=kind.steps, strength=0.45),
+        ),
         options=latent_options(
             sampler=kind.sampler,
             schedule=kind.schedule,

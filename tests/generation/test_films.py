@@ -56,7 +56,10 @@ def test_a_film_shows_the_frames_in_order_and_holds_the_last() -> None:
         assert film.wants(step)
         film.add(step, plain(BLUE))
     encoded = film.encode(11, plain(RED))
-    assert encoded is not None and (encoded.name, encoded.media_type) == (films.NAME, "video/mp4")
+    assert encoded is not None and (encoded.name, encoded.media_type) == (
+        "forming.mp4",
+        "video/mp4",
+    )
     frames, stream = played(encoded)
     rate = int(stream.average_rate)
     assert rate == 6 and len(frames) == 11 + rate, "the last is held for a second"
@@ -177,7 +180,7 @@ def test_files_come_with_the_picture_and_never_in_its_place(
         return (svg,)
 
     monkeypatch.setattr(bench.engine, "attachments", attachments, raising=False)
-    monkeypatch.setattr(films, "_mp4", lambda *_: 1 / 0)
+    monkeypatch.setattr(films, "film_file", lambda *_: 1 / 0)
     bench.advance(job("d", steps=2), job("broken", steps=2, film=True), steps=20)
     assert finished(bench, "d").attachments == (svg,)
     assert finished(bench, "broken").attachments == ()
