@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from generation.clip.perceptor import Perceptor
 from generation.clip.targets import Glide, Target, targets
 from generation.engine import EngineError
 from generation.imaging import decode_picture
-from generation.prompts import Prompt, parse
+from generation.prompts import Place, Prompt, parse
 from generation.protocol import Job, Recipe, Steer
 
 # Of CLIPDraw: what the negative prompts weigh beside the prompt.
@@ -88,7 +89,8 @@ def score(
 ) -> float | None:
     """Return the cosine of a picture [3, h, w] in 0..1 with the words asked for last, or None.
 
-    Pictures do not count: they are nearer to every picture than words are.
+    Pictures do not count: they are nearer to every picture than words are. Words that are for a
+    place in the picture are compared with that place.
     """
     asked = recipe.steers[-1].prompt if recipe.steers else recipe.prompt
     count = len(recipe.picture_sha256s)
@@ -99,9 +101,22 @@ def score(
     ]
     if not wanted:
         return None
-    cosines = judge.score(picture, [prompt.text for prompt in wanted])
-    weights = torch.tensor([prompt.weight for prompt in wanted], device=cosines.device)
-    return float((cosines * weights).sum() / weights.sum())
+    total = 0.0
+    for place, alike in groupby(wanted, key=lambda prompt: prompt.place):
+        prompts = list(alike)
+        cosines = judge.score(_part_of(picture, place), [prompt.text for prompt in prompts])
+        weights = torch.tensor([prompt.weight for prompt in prompts], device=cosines.device)
+        total += float((cosines * weights).sum())
+    return total / sum(prompt.weight for prompt in wanted)
+
+
+def _part_of(picture: Tensor, place: Place | None) -> Tensor:
+    """Return the columns of a picture [3, h, w] that belong to a place; all for none."""
+    if place is None:
+        return picture
+    width = picture.shape[2]
+    left, right = (width * index // place.count for index in (place.index, place.index + 1))
+    return picture[:, :, left : max(right, left + 1)]
 
 
 def _picture_of(prompt: Prompt, count: int) -> int | None:

@@ -18,7 +18,7 @@ from generation.clip.perceptor import Perceptor
 from generation.clip.places import place_shares, size_weights
 from generation.clip.symmetry import edge_asymmetry, semantic_asymmetry, tone_asymmetry
 from generation.engine import EngineError
-from generation.engines.clip_prompts import embed_prompts
+from generation.engines.clip_prompts import embed_prompts, score
 from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.prompts import Place, Prompt, parse
@@ -289,6 +289,23 @@ def test_every_prompt_appears_where_it_was_put(order: tuple[str, ...]) -> None:
     channels = ("red", "green", "blue")
     for part, colour in zip(parts, order, strict=True):
         assert channels[int(part.mean(dim=1).argmax())] == colour
+
+
+def test_a_panoramas_score_compares_each_prompt_with_its_place() -> None:
+    picture = torch.zeros(3, 8, 30)
+    for column, channel in enumerate((0, 1, 2)):
+        picture[channel, :, 10 * column : 10 * column + 10] = 1
+    judge = colour_perceptor()
+
+    def scored(prompt: str, *, placed: bool = True) -> float | None:
+        return score(judge, tiny.job(prompt=prompt).recipe, picture, placed=placed)
+
+    assert scored("red / green / blue") == pytest.approx(1, abs=1e-3)
+    assert scored("green / blue / red") == pytest.approx(0, abs=1e-3)
+    assert scored("red:3 / blue / blue") == pytest.approx(4 / 5, abs=1e-3)
+    assert scored("red / / ") == pytest.approx(1, abs=1e-3)
+    assert scored("red / green / blue | grey") == pytest.approx(1, abs=1e-2)
+    assert scored("red", placed=False) == pytest.approx(3**-0.5, abs=1e-2)
 
 
 def test_without_the_setting_a_slash_is_text() -> None:
