@@ -403,7 +403,18 @@ def seeded(recipe: Recipe) -> torch.Generator:
 
 
 def _unwanted(recipe: Recipe) -> list[Prompt]:
-    """Return what to guide away from: negative words and weights, or else the empty prompt."""
+    """Return what to guide away from: negative words and weights, or else the empty prompt.
+
+    Negative weights that are less, together, than the positive ones leave the rest of their place
+    to the empty prompt. So ``fog:-0.1`` keeps away from fog a tenth as much as ``fog:-1`` does.
+
+    Source: Liu et al., Compositional Visual Generation with Composable Diffusion Models (2022).
+    """
+    said = parse(recipe.prompt)
+    against = [prompt for prompt in said if prompt.weight < 0]
     words = [prompt for prompt in parse(recipe.negative) if prompt.weight != 0]
-    words += [prompt for prompt in parse(recipe.prompt) if prompt.weight < 0]
-    return words or [Prompt("")]
+    if not against or words:
+        return [*words, *against] or [Prompt("")]
+    towards = sum(prompt.weight for prompt in said if prompt.weight > 0)
+    room = towards + sum(prompt.weight for prompt in against)
+    return [*against, Prompt("", room)] if room > 0 else against

@@ -236,6 +236,28 @@ def test_weights_negatives_and_guidance_one() -> None:
     assert model.calls == [1]
 
 
+def test_a_negative_weight_counts_as_much_as_it_says() -> None:
+    drawing, network = engine(), TinyFlow()
+    for prompt, share in (
+        ("fox | fog:-0.25", 0.25),
+        ("fox:3 | owl | fog:-1", 0.25),
+        ("fox | fog:-9", 1),
+    ):
+        run = drawing.begin(job(prompt=prompt, guidance=2.0), None)
+        before, t = run.latents.clone(), run.times[:1]
+        with torch.no_grad():
+            fog, nothing = (
+                network.velocity(before[None], t, *network.encode_prompt([word]))[0]
+                for word in ("fog", "")
+            )
+            shares = {each.weight: each for each in run.away}
+        away = sum(
+            weight * network.velocity(before[None], t, each.states[None], each.mask[None])[0]
+            for weight, each in shares.items()
+        )
+        assert torch.allclose(away, share * fog + (1 - share) * nothing, atol=1e-6)
+
+
 def test_runs_at_different_steps_share_one_call() -> None:
     drawing = engine()
     early, late = drawing.begin(job(), None), drawing.begin(job(prompt="a | b", seed=2), None)
