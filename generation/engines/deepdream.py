@@ -248,7 +248,7 @@ class DeepDreamEngine:
         height = max(model.smallest, _GUIDE * job.recipe.height // longer)
         guide = decode_picture(data, width, height).to(self._device)
         with deterministic_kernels(self._exact or job.recipe.exact):
-            return tuple(each[0].flatten(1) for each in model.look(guide[None], layers))
+            return tuple(_inside(each[0]).flatten(1) for each in model.look(guide[None], layers))
 
     def _resume(self, run: DreamRun, checkpoint: bytes) -> None:
         saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, run.recipe))
@@ -276,6 +276,17 @@ def _answer(run: DreamRun, layer: int, features: Tensor) -> Tensor:
         )
         wanted = guide[:, likest]
     return (flat * wanted).mean()
+
+
+def _inside(features: Tensor) -> Tensor:
+    """Leave out what layers make of a guide's edges [channels, h, w].
+
+    Convolutions pad with zeros there, and answer the edge of the picture itself: strongly enough to
+    be the likest of many places, so that frames and grids were dreamed instead of what is shown.
+    """
+    edges = [max(1, side // 14) if side >= 5 else 0 for side in features.shape[1:]]
+    (down, right), (height, width) = edges, features.shape[1:]
+    return features[:, down : height - down, right : width - right]
 
 
 def _shift(run: DreamRun) -> tuple[int, int]:

@@ -180,6 +180,20 @@ def test_a_guide_makes_the_features_more_like_its_own() -> None:
     assert likeness[True] > likeness[False]
 
 
+def test_a_guides_edges_are_no_features_of_it() -> None:
+    """Of a plain guide every place is alike, but for where convolutions see zeros around it."""
+    dreaming = engine()
+    plain = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(plain, "PNG")
+    for layers in ("stages.0.0", "stages.1.1"):
+        asked = job(guide=plain.getvalue(), settings={"layers": layers})
+        (features,) = dreaming.begin(asked, None).guide
+        assert features.shape[1] > 100
+        assert float(features.std(dim=1).max()) < 1e-5
+        whole = dreaming._models["network"].look(torch.zeros(1, 3, 64, 64), (layers,))[0][0]
+        assert float(whole.flatten(1).std(dim=1).max()) > 1e-3
+
+
 def engine_features(dreaming: DeepDreamEngine, guide: bytes) -> tuple[Tensor, ...]:
     return dreaming.begin(job(steps=30, guide=guide), None).guide
 
