@@ -473,7 +473,8 @@ def _start(
             picture = torch.lerp(picture, decode_picture(other, width, height), settings.blend)
         return canvas.start(width, height, random, picture, settings.own)
     if settings.start == "clouds":
-        begun = canvas.start(width, height, random, clouds(width, height, random), settings.own)
+        picture = clouds(width, height, random, settings.tiling)
+        begun = canvas.start(width, height, random, picture, settings.own)
         return replace(begun, anchor={})
     return canvas.start(width, height, random, None, settings.own)
 

@@ -12,6 +12,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from generation.canvases.clouds import clouds
 from generation.clip.cutouts import Streams, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
@@ -481,6 +482,27 @@ def test_a_rolled_grid_of_codes_gives_the_rolled_picture(
         # Nothing of it stays behind in the shared network.
         again = plain.draw({name: value}, {}, 48, 32)
         assert torch.equal(again, tiny.make_canvas(model).draw({name: value}, {}, 48, 32))
+
+
+@pytest.mark.parametrize("tiling", ["none", "across", "down", "both"])
+def test_clouds_go_on_at_the_opposite_edge(tiling: str) -> None:
+    picture = clouds(90, 64, torch.Generator().manual_seed(3), tiling)
+    for axis, ways in ((2, ("across", "both")), (1, ("down", "both"))):
+        steepest = float(picture.diff(dim=axis).abs().max())
+        seam = float((picture.select(axis, 0) - picture.select(axis, -1)).abs().max())
+        assert (seam <= steepest) == (tiling in ways)
+
+
+def test_a_tile_that_begins_with_clouds_has_no_seam() -> None:
+    """A jump at the edge would stay: a spectrum draws it, and hardly a step reaches it."""
+    settings = {"tiling": "both", "start": "clouds", "cutouts": 4}
+    engine = tiny.engine("fourier")
+    run = engine.begin(tiny.job("fourier", steps=5, settings=settings), None)
+    finish(engine, run)
+    drawn = pixels(engine, run)
+    for axis in (1, 2):
+        seam = (drawn.select(axis, 0) - drawn.select(axis, -1)).abs().max()
+        assert float(seam) <= float(drawn.diff(dim=axis).abs().max())
 
 
 def test_crops_of_a_tiled_picture_lie_over_its_edges() -> None:
