@@ -251,10 +251,12 @@ def test_a_negative_weight_counts_as_much_as_it_says() -> None:
                 for word in ("fog", "")
             )
             shares = {each.weight: each for each in run.away}
-        away = sum(
-            weight * network.velocity(before[None], t, each.states[None], each.mask[None])[0]
-            for weight, each in shares.items()
-        )
+        away = torch.stack(
+            [
+                weight * network.velocity(before[None], t, each.states[None], each.mask[None])[0]
+                for weight, each in shares.items()
+            ]
+        ).sum(dim=0)
         assert torch.allclose(away, share * fog + (1 - share) * nothing, atol=1e-6)
 
 
