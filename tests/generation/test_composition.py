@@ -495,7 +495,7 @@ def test_clouds_go_on_at_the_opposite_edge(tiling: str) -> None:
 
 def test_a_tile_that_begins_with_clouds_has_no_seam() -> None:
     """A jump at the edge would stay: a spectrum draws it, and hardly a step reaches it."""
-    settings = {"tiling": "both", "start": "clouds", "cutouts": 4}
+    settings: dict[str, Any] = {"tiling": "both", "start": "clouds", "cutouts": 4}
     engine = tiny.engine("fourier")
     run = engine.begin(tiny.job("fourier", steps=5, settings=settings), None)
     finish(engine, run)
