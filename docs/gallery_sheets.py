@@ -153,26 +153,28 @@ SHEETS = (
             ),
         ),
         columns=1,
+        note="By eye autumn lies on the left, green hills in the middle and water on the right.",
     ),
     Sheet(
         "doorway",
         "Doorways (`preset: doorway`)",
         tuple(
-            Ask(prompt, "vqgan-clip", "doorway", (160, 112), 120)
+            Ask(prompt, "vqgan-clip", "doorway", (144, 96), 100)
             for prompt in (
                 "a snowy mountain / a volcano with glowing lava",
-                "a forest in autumn / a forest in spring",
                 "a sunset over the sea / a full moon over dark water",
-                "a city at night / a green garden",
             )
         ),
         columns=2,
+        note="A snowy mountain and a volcano; a sunset over the sea and a moon over dark water. By "
+        "eye snow and lava are on their sides, and the two moons mirror each other. No door is to "
+        "be seen.",
     ),
     Sheet(
         "tiling",
         "Seamless tiles (`preset: seamless tile`)",
         tuple(
-            Ask(prompt, engine, "seamless tile", _SMALL, 60)
+            Ask(prompt, engine, "seamless tile", (64, 64), 60)
             for engine in ("fourier-clip", "vqgan-clip")
             for prompt in ("a pink flower in a green garden", "a field of yellow sunflowers")
         ),
@@ -188,7 +190,7 @@ SHEETS = (
                 "a lighthouse above a stormy sea",
                 preset=preset,
                 size=(128, 128),
-                steps=80,
+                steps=60,
                 caption=preset,
             )
             for preset in (
