@@ -48,6 +48,7 @@ from bot.supervisor import Supervisor
 from bot.themes import Themes
 from bot.uploads import UploadLimits
 from bot.wall import Wall, WallSettings
+from bot.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -263,6 +264,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         search=parts.search,
         seeing=parts.seeing,
         parties=parts.parties,
+        watching=Watching(parts.store),
     )
 
 

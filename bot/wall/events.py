@@ -18,12 +18,13 @@ from contextlib import contextmanager, suppress
 from aiohttp import web
 
 from bot.errors import GoneError, LimitError, RequestError
-from bot.model import EventKind, Live, StreamEvent, Theme
+from bot.model import EventKind, Live, StreamEvent
 from bot.wall.connection import Connection, last_seen, message
 from bot.wall.forming import Forming
 from bot.wall.guard import address_of
 from bot.wall.messages import Messages
 from bot.wall.rendering import Renderer
+from bot.wall.scopes import OneStream, Scope
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 from bot.wall.slices import Slices
@@ -65,6 +66,10 @@ class EventStreams:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/s/{slug}/events``; ``?dream=`` keeps to one dream."""
         theme = await self._services.visible_theme(request.match_info["slug"])
+        return await self.send(request, OneStream(self._services, theme.id, theme.slug))
+
+    async def send(self, request: web.Request, scope: Scope) -> web.StreamResponse:
+        """Answer with what happens in a part of the log, until the browser hangs up."""
         after = last_seen(request)
         deleted = await self._is_deleted(request.query.get("dream"))
         with self._place_for(address_of(request, self._settings)):
@@ -81,12 +86,12 @@ class EventStreams:
                 if deleted:
                     await connection.send(message("reload", "reload"))
                 else:
-                    await self._serve(connection, theme, after)
+                    await self._serve(connection, scope, after)
             except ConnectionError:
-                log.debug("a watcher of %s is gone", theme.slug)
+                log.debug("a watcher of %s is gone", scope.name)
             except Exception:
                 # The answer has begun: nothing can be said in it any more but its end.
-                log.exception("the events of %s broke off", theme.slug)
+                log.exception("the events of %s broke off", scope.name)
         return response
 
     async def _is_deleted(self, dream_id: str | None) -> bool:
@@ -99,21 +104,21 @@ class EventStreams:
             return True
         return False
 
-    async def _serve(self, connection: Connection, theme: Theme, after: int | None) -> None:
+    async def _serve(self, connection: Connection, scope: Scope, after: int | None) -> None:
         await connection.send(f"retry: {RETRY_MS}\n\n".encode())
-        if after is not None and not await self._catch_up(theme.id, after):
+        if after is not None and not await self._catch_up(scope.theme_id, after):
             newest = await self._services.feed.last_id()
             await connection.send(message("reload", "reload", newest))
             return
-        async with self._services.feed.listen(theme.id, after=after) as updates:
+        async with self._services.feed.listen(scope.theme_id, after=after) as updates:
             # Read after listening began: what changes meanwhile comes as an event as well.
-            dreams = [] if connection.only else await self._services.unfinished(theme.id)
+            dreams = [] if connection.only else await scope.unfinished()
             watcher = Watcher(connection.only, Forming(connection.person_id, dreams))
             if connection.again:
                 watcher.send_all_cards()
             self._watchers.add(watcher)
             try:
-                await self._follow(connection, updates, watcher, theme.slug)
+                await self._follow(connection, scope.shown_of(updates), watcher, scope)
             finally:
                 self._watchers.discard(watcher)
 
@@ -129,7 +134,7 @@ class EventStreams:
             if not self._open[address]:
                 del self._open[address]
 
-    async def _catch_up(self, theme_id: int, after: int) -> bool:
+    async def _catch_up(self, theme_id: int | None, after: int) -> bool:
         """Say whether what a page has missed can be sent to it, and make it ready."""
         feed = self._services.feed
         if await feed.last_id() <= after:
@@ -145,7 +150,7 @@ class EventStreams:
         connection: Connection,
         updates: AsyncIterator[StreamEvent | Live],
         watcher: Watcher,
-        slug: str,
+        scope: Scope,
     ) -> None:
         """Pass on updates until the browser, the feed or the wall ends it."""
         loop = asyncio.get_running_loop()
@@ -162,8 +167,11 @@ class EventStreams:
                 watcher.ready.clear()
                 while (coming := watcher.take()) is not None:
                     if isinstance(coming, StreamEvent) and coming.kind is EventKind.THEME:
-                        # Raises, and so ends this, where the theme may be seen no more.
-                        await self._services.visible_theme(slug)
+                        # Raises, and so ends this, where nothing may be seen any more.
+                        less = await scope.is_less()
+                        if less:
+                            await connection.send(message("reload", "reload", coming.id))
+                            return
                     if text := await self._messages.render(coming):
                         await connection.send(text)
                     heartbeat_at = loop.time() + HEARTBEAT_S
@@ -180,7 +188,7 @@ class EventStreams:
                     await connection.send(b": still here\n\n")
                     heartbeat_at = now + HEARTBEAT_S
         except RequestError:
-            log.debug("a stream was closed to its watchers: %s", slug)
+            log.debug("a stream was closed to its watchers: %s", scope.name)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

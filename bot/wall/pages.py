@@ -115,7 +115,7 @@ class Pages:
         before = request.query.get("before")
         older = await self._services.dreams.recent(theme.id, before=before, limit=PAGE)
         return self._renderer.fragment(
-            "more.html", theme=theme, finished=older, more=len(older) == PAGE
+            "more.html", base=_base(theme), theme=theme, finished=older, more=len(older) == PAGE
         )
 
     async def choices(self, request: web.Request) -> web.StreamResponse:
@@ -187,6 +187,7 @@ class Pages:
         unfinished = [dream for dream in unfinished if dream.id not in done]
         forming = Forming(guest_of(request).person.id, unfinished)
         return {
+            "base": _base(theme),
             "theme": theme,
             "after": after,
             "cards": [self._card(dream) for dream in unfinished if dream.id in forming.cards],
@@ -209,6 +210,10 @@ class Pages:
 
     def _card(self, dream: Dream) -> dict[str, Any]:
         return self._renderer.standing(dream, self._services.dreams.live(dream.id))
+
+
+def _base(theme: Theme) -> str:
+    return f"/s/{theme.slug}"
 
 
 def _shown_with(theme: Theme, others: Iterable[Dream]) -> list[Dream]:

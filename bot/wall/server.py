@@ -18,6 +18,7 @@ from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
+from bot.wall.everything import Everything
 from bot.wall.files import Files
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
@@ -28,8 +29,10 @@ from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
+from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
 from bot.wall.together import Together
+from bot.watching import Watching
 
 _SHUTDOWN_S = 5.0
 
@@ -50,6 +53,7 @@ class Wall:
         search: Search,
         seeing: Eyes,
         parties: Parties | None = None,
+        watching: Watching | None = None,
     ) -> None:
         self._settings = settings
         services = Services(themes, dreams, feed, library, drawer, offspring, search, parties)
@@ -72,6 +76,10 @@ class Wall:
         self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Together(settings, services, renderer, seeing).routes())
         self.app.add_routes(Theming(settings, services, renderer).routes())
+        self.app.add_routes(Syndication(settings, services).routes())
+        if watching is not None:
+            everything = Everything(services, renderer, watching, pages=pages, events=self._events)
+            self.app.add_routes(everything.routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)

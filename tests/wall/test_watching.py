@@ -1,0 +1,167 @@
+"""Watching beyond one stream's newest pictures: the feed, and all streams in one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+from aiohttp import ClientSession, CookieJar
+
+from bot.model import Visibility
+from bot.rights import Actor
+from bot.wall import Wall, WallSettings
+from bot.watching import Watching
+from tests.bot.drawer import Services, request, services
+from tests.wall.test_events import Reader, watching
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+@asynccontextmanager
+async def walled(folder: Path) -> AsyncIterator[tuple[Services, ClientSession]]:
+    """Give the real services with a public, a linked and a private theme, and a visitor."""
+    async with services(folder) as parts:
+        await parts.themes.create("cats", "Cats")
+        await parts.themes.create("linked", "With the link", visibility=Visibility.LINK)
+        await parts.themes.create("secret", "Ours alone", visibility=Visibility.PRIVATE)
+        wall = Wall(
+            WallSettings(port=0),
+            themes=parts.themes,
+            dreams=parts.dreams,
+            feed=parts.feed,
+            library=parts.library,
+            drawer=parts.drawer,
+            offspring=parts.offspring,
+            search=parts.search,
+            seeing=parts.seeing,
+            watching=Watching(parts.store),
+        )
+        url = await wall.start()
+        try:
+            async with ClientSession(
+                base_url=url, cookie_jar=CookieJar(unsafe=True), headers={"Accept": "text/html"}
+            ) as visitor:
+                yield parts, visitor
+        finally:
+            await wall.stop()
+
+
+async def draw(parts: Services, prompt: str, theme: str = "open") -> str:
+    """Have a dream drawn; return its id."""
+    [dream] = await parts.dreams.ask(request(prompt, theme=theme))
+    await parts.draw(dream.id)
+    await parts.dreams.wait(dream.id)
+    return dream.id
+
+
+async def get(visitor: ClientSession, path: str, status: int = 200) -> str:
+    async with visitor.get(path) as response:
+        assert response.status == status, path
+        return await response.text()
+
+
+# --- the feed ------------------------------------------------------------------------------------
+
+
+async def test_the_feed_is_sent_again_only_where_it_changed(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        dream_id = await draw(parts, "a red fox")
+        async with visitor.get("/s/open/feed.atom") as response:
+            assert response.content_type == "application/atom+xml"
+            root = ElementTree.fromstring(await response.text())
+            tag = response.headers["ETag"]
+            assert "Last-Modified" not in response.headers
+        [entry] = root.findall(ATOM + "entry")
+        [enclosure] = [
+            link.attrib["href"]
+            for link in entry.findall(ATOM + "link")
+            if link.attrib["rel"] == "enclosure"
+        ]
+        async with visitor.get(enclosure) as response:
+            assert (response.status, response.content_type) == (200, "image/png")
+        again = {"If-None-Match": tag}
+        async with visitor.get("/s/open/feed.atom", headers=again) as response:
+            assert (response.status, await response.read()) == (304, b"")
+            assert response.headers["ETag"] == tag
+        dream = await parts.dreams.get(dream_id)
+        await parts.moderation.delete(dream_id, Actor(dream.person))
+        async with visitor.get("/s/open/feed.atom", headers=again) as response:
+            assert response.status == 200
+            assert "a red fox" not in await response.text()
+
+
+async def test_what_is_private_has_no_feed(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        await draw(parts, "a grey cat", "secret")
+        await draw(parts, "a door", "linked")
+        assert "grey cat" not in await get(visitor, "/s/secret/feed.atom", 404)
+        assert "a door" in await get(visitor, "/s/linked/feed.atom")
+        assert 'href="/s/open/feed.atom"' in await get(visitor, "/s/open")
+
+
+# --- all streams in one --------------------------------------------------------------------------
+
+
+async def test_the_stream_of_streams_shows_what_is_public(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        for prompt, theme in (
+            ("a red fox", "open"),
+            ("a tabby", "cats"),
+            ("a door", "linked"),
+            ("a secret", "secret"),
+        ):
+            await draw(parts, prompt, theme)
+        for path in ("/all", "/all/watch"):
+            text = await get(visitor, path)
+            assert text.index("a tabby") < text.index("a red fox")
+            assert "a door" not in text
+            assert "a secret" not in text
+            assert 'sse-connect="/all/events?after=' in text
+        assert "a tabby" in await get(visitor, "/all/more")
+        [first] = await Watching(parts.store).everything(limit=1)
+        rest = await Watching(parts.store).everything(before=first.id)
+        assert [dream.prompt for dream in (first, *rest)] == ["a tabby", "a red fox"]
+
+
+async def test_its_events_are_those_of_public_streams(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        async with watching(visitor, await _events_from_now(parts)) as reader:
+            await draw(parts, "a secret", "secret")
+            await draw(parts, "a door", "linked")
+            fox, cat = await draw(parts, "a red fox"), await draw(parts, "a tabby", "cats")
+            seen = await _until(reader, "done", cat)
+        assert fox in seen
+        assert "a secret" not in seen
+        assert "a door" not in seen
+
+
+async def test_who_watches_all_sees_no_more_of_a_stream_that_turned_private(
+    tmp_path: Path,
+) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        async with watching(visitor, await _events_from_now(parts)) as reader:
+            await parts.themes.change("open", topic="Anything.")
+            await parts.themes.change("cats", visibility=Visibility.PRIVATE)
+            await draw(parts, "a tabby", "cats")
+            seen = await _until(reader, "reload", "reload")
+            assert "a tabby" not in seen
+            assert await reader.next() is None
+        assert "a tabby" not in await get(visitor, "/all")
+
+
+async def _events_from_now(parts: Services) -> str:
+    return f"/all/events?after={await parts.feed.last_id()}"
+
+
+async def _until(reader: Reader, event: str, piece: str) -> str:
+    """Read on until a message of a kind holds a piece; return all that was read."""
+    seen = ""
+    while True:
+        message = await reader.next()
+        assert message is not None, seen
+        text = "\n".join(message.data)
+        seen += text
+        if message.event == event and piece in text:
+            return seen
