@@ -180,7 +180,8 @@ SHEETS = (
         ),
         columns=2,
         view=View.TILED,
-        note="Each tile is shown four times; Fourier's above, VQGAN's below.",
+        note="Each tile is shown four times, Fourier's above and VQGAN's below. By eye there is no "
+        "seam.",
     ),
     Sheet(
         "presets",
@@ -205,6 +206,7 @@ SHEETS = (
             )
         ),
         columns=4,
-        note="The words are “a lighthouse above a stormy sea”.",
+        note="The words are “a lighthouse above a stormy sea”. By eye all have the sea below and a "
+        "light; the mirror's left and right are equally bright, and no two look alike.",
     ),
 )

@@ -33,7 +33,7 @@ from generation.protocol import Job, Recipe
 
 DOCS = Path(__file__).parent
 AT_ONCE = 5
-LINE = 26
+LINE = 30
 MAX_BYTES = 200 * 1024
 Engines = Mapping[str, Engine[Any]]
 
@@ -170,8 +170,8 @@ def write_sheet(drawn: Sequence[Drawn], sheet: Sheet, path: Path) -> None:
         y = 8 + index // sheet.columns * (height + LINE)
         whole.paste(picture, (x, y))
         risen = "" if one.last is None else f"{one.first:.2f} > {one.last:.2f}"
-        words = f"{one.ask.caption}  {risen}".strip()
-        pen.text((x, y + height + 3), words, "black", font)
+        words = "\n".join(line for line in (one.ask.caption, risen) if line)
+        pen.text((x, y + height + 2), words, "black", font, spacing=1)
     for quality in (85, 70, 50):
         whole.save(path, "WEBP", quality=quality, method=6)
         if path.stat().st_size <= MAX_BYTES:
