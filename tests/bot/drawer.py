@@ -35,6 +35,8 @@ from generation.protocol import (
     EngineInfo,
     Finished,
     Job,
+    JourneyInfo,
+    JourneyKind,
     ModelInfo,
     OptionInfo,
     Progress,
@@ -68,6 +70,10 @@ FOURIER = EngineInfo(
     max_steps=1000,
     steerable=True,
     takes_init=True,
+    journeys=(
+        JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=6),
+        JourneyInfo(kind=JourneyKind.WALK, frame_steps=4, max_steps=1000),
+    ),
     options=(
         OptionInfo(name="rate", help="How fast it learns.", default=0.1, minimum=0, maximum=1),
         OptionInfo(name="cutouts", help="How many.", default=32, minimum=1, maximum=128),
