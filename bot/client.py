@@ -52,6 +52,7 @@ install()
 
 COGS = (
     "cogs.dream",
+    "cogs.journey",
     "cogs.looking",
     "cogs.changing",
     "cogs.theme",

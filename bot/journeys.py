@@ -21,6 +21,7 @@ from bot.prompts import expand
 from bot.text import clean, shorten, visible
 from generation.protocol import (
     EngineInfo,
+    FilmFormat,
     Journey,
     JourneyInfo,
     JourneyKind,
@@ -46,6 +47,10 @@ MOVEMENTS: dict[str, tuple[float, float, float]] = {
 }
 """Of each movement the least and the greatest value, and that at which the camera rests."""
 
+KINDS = {JourneyKind.CAMERA: "A camera that moves", JourneyKind.WALK: "A walk"}
+"""The kinds, and what people call them."""
+FORMATS = tuple(FilmFormat)
+
 _ARROWS = re.compile(r"\s*(?:->|→|⟶)\s*")
 
 
@@ -53,6 +58,32 @@ def stops_of(prompt: str) -> list[str]:
     """Return the prompts between the arrows; those without words are dropped."""
     parts = (clean(part) for part in _ARROWS.split(prompt))
     return [part for part in parts if visible(part.replace("|", "").replace(":", ""))]
+
+
+def kind_of(text: str) -> JourneyKind | None:
+    """Return the kind of this name, None where nothing is said.
+
+    Raises:
+        InvalidRequestError: there is none of this name.
+    """
+    try:
+        return JourneyKind(text.strip().lower()) if text.strip() else None
+    except ValueError:
+        raise InvalidRequestError("kind", f"The kind is one of {', '.join(JourneyKind)}.") from None
+
+
+def format_of(text: str) -> FilmFormat:
+    """Return the format of this name, MP4 where nothing is said.
+
+    Raises:
+        InvalidRequestError: there is none of this name.
+    """
+    try:
+        return FilmFormat(text.strip().lower()) if text.strip() else FilmFormat.MP4
+    except ValueError:
+        raise InvalidRequestError(
+            "film_format", f"A film is written as one of {', '.join(FilmFormat)}."
+        ) from None
 
 
 def plan_journey(
@@ -209,7 +240,8 @@ def _kind(
     for info in engine.journeys:
         if wanted in (None, info.kind):
             return info
-    what = "walks" if wanted is JourneyKind.WALK else "journeys with a camera"
+    kinds = {JourneyKind.WALK: "walks", JourneyKind.CAMERA: "journeys with a camera"}
+    what = "journeys" if wanted is None else kinds[wanted]
     others = [
         other.title
         for other in engines

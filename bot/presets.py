@@ -15,6 +15,7 @@ from importlib import resources
 import msgspec
 
 from bot.errors import InvalidRequestError
+from bot.journeys import ARROW, stops_of
 from bot.model import DreamRequest, JourneyRequest, Shape
 from bot.options import side_by_side
 from bot.styles import with_style
@@ -66,8 +67,8 @@ def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRe
     return msgspec.structs.replace(
         request,
         engine=engine.name,
-        prompt=with_style(
-            request.prompt, preset.style, placed=side_by_side(settings | request.settings)
+        prompt=_with_style(
+            request, preset.style, preset.journey, side_by_side(settings | request.settings)
         ),
         shape=request.shape if sized else preset.shape,
         settings={name: value for name, value in settings.items() if name in has}
@@ -77,12 +78,23 @@ def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRe
 
 
 def styled(request: DreamRequest, style: str) -> DreamRequest:
-    """Return the request with a style around its words: around each place of a panorama."""
+    """Return the request with a style around its words: around each place, and each stop."""
     wanted = clean(request.preset or "").casefold()
-    named = (one for one in all_presets() if wanted in (one.name, one.title.casefold()))
-    settings = next((one.settings for one in named), {}) | request.settings
-    words = with_style(request.prompt, style, placed=side_by_side(settings))
+    named = next((one for one in all_presets() if wanted in (one.name, one.title.casefold())), None)
+    settings = ({} if named is None else named.settings) | request.settings
+    journey = None if named is None else named.journey
+    words = _with_style(request, style, journey, side_by_side(settings))
     return msgspec.structs.replace(request, prompt=words)
+
+
+def _with_style(
+    request: DreamRequest, style: str, journey: JourneyRequest | None, placed: bool
+) -> str:
+    """Return the words with a style: on a journey, that of the preset too, at every stop."""
+    if request.journey is None and journey is None:
+        return with_style(request.prompt, style, placed=placed)
+    stops = stops_of(request.prompt)
+    return ARROW.join(with_style(stop, style, placed=placed) for stop in stops)
 
 
 def _journey(asked: JourneyRequest | None, preset: JourneyRequest | None) -> JourneyRequest | None:

@@ -31,7 +31,7 @@ from cogs import choosing
 from cogs.places import everywhere
 
 SHAPES = [app_commands.Choice(name=shape.value.capitalize(), value=shape.value) for shape in Shape]
-_WORDS = {
+WORDS = {
     "prompt": "What to draw; parts joined by | with weights as in “a castle:2 | fog:-1”",
     "preset": "A way of drawing, such as doorway or pen drawing",
     "engine": "What draws it",
@@ -57,7 +57,7 @@ class DreamCog(commands.Cog):
     @everywhere
     @app_commands.command(name="dream", description="Have a picture drawn from your words")
     @app_commands.describe(
-        **_WORDS,
+        **WORDS,
         strength="How far it may leave the picture it starts from, 0 to 1",
         init="A picture to start from",
         mask="Another picture of its size: white where it may be redrawn",
@@ -99,19 +99,21 @@ class DreamCog(commands.Cog):
     ) -> None:
         """Ask for pictures, which appear on one card in this channel."""
         async with acknowledged(interaction):
-            request = _request(
+            request = request_of(
                 prompt, style, shape, size, options,
                 preset=preset, engine=engine, model=model, steps=steps, seed=seed,
                 strength=strength, guidance=guidance, negative=negative, count=count, film=film,
             )  # fmt: skip
-            await _ask(interaction, request, init=init, mask=mask, picture=picture, sketch=sketch)
+            await ask_for(
+                interaction, request, init=init, mask=mask, picture=picture, sketch=sketch
+            )
 
     @everywhere
     @app_commands.command(
         name="explore", description="See first looks at many seeds, and pick which go on"
     )
     @app_commands.describe(
-        **_WORDS,
+        **WORDS,
         count="How many seeds to look at",
         after="After which step to look; without it, early on",
     )
@@ -143,20 +145,20 @@ class DreamCog(commands.Cog):
     ) -> None:
         """Ask for first looks, of which some can be continued."""
         async with acknowledged(interaction):
-            request = _request(
+            request = request_of(
                 prompt, style, shape, size, options,
                 preset=preset, engine=engine, model=model, steps=steps, seed=seed,
                 guidance=guidance, negative=negative, count=count, until_step=after,
                 first_look=True, relation=Relation.EXPLORE,
             )  # fmt: skip
-            await _ask(interaction, request)
+            await ask_for(interaction, request)
 
     @everywhere
     @app_commands.command(
         name="batch", description="Have many drawn when nobody else waits, and pick from them"
     )
     @app_commands.describe(
-        **_WORDS,
+        **WORDS,
         count="How many pictures, with seeds one apart",
         strength="How far it may leave the picture it starts from, 0 to 1",
         init="A picture to start from",
@@ -190,13 +192,13 @@ class DreamCog(commands.Cog):
     ) -> None:
         """Ask for many pictures on contact sheets, drawn when there is nothing else to do."""
         async with acknowledged(interaction):
-            request = _request(
+            request = request_of(
                 prompt, style, shape, size, options,
                 preset=preset, engine=engine, model=model, steps=steps, seed=seed,
                 strength=strength, guidance=guidance, negative=negative, count=count,
                 background=True,
             )  # fmt: skip
-            await _ask(interaction, request, init=init)
+            await ask_for(interaction, request, init=init)
 
 
 async def setup(bot: Client) -> None:
@@ -204,7 +206,7 @@ async def setup(bot: Client) -> None:
     await bot.add_cog(DreamCog())
 
 
-def _request(
+def request_of(
     prompt: str,
     style: str | None,
     shape: str | None,
@@ -240,7 +242,7 @@ def _shape(name: str | None) -> Shape | None:
         ) from None
 
 
-async def _ask(
+async def ask_for(
     interaction: Interaction, request: DreamRequest, **uploads: discord.Attachment | None
 ) -> None:
     """Ask for what was typed, with the pictures that came along, and say what comes of it."""

@@ -8,13 +8,22 @@ from contextlib import AbstractContextManager
 from aiohttp import web
 
 from bot.errors import DreamstreamError, ForbiddenError
+from bot.journeys import format_of
 from bot.model import Dream, DreamRequest, Relation, Theme
 from bot.rights import Actor
 from bot.sizes import parse_size
 from bot.wall.addresses import Addresses
 from bot.wall.choices import choices_for
 from bot.wall.errors import status_of
-from bot.wall.forms import Form, number_of, read_form, text_of, upload_of, whole_number_of
+from bot.wall.forms import (
+    Form,
+    journey_of,
+    number_of,
+    read_form,
+    text_of,
+    upload_of,
+    whole_number_of,
+)
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
 from bot.wall.pages import Pages
@@ -70,7 +79,7 @@ class Asking:
             asked = await self._read(request, theme, form)
             if asked.background and not self._settings.batching:
                 raise ForbiddenError("Batches cannot be asked for on this wall. Ask for a few.")
-            with self._room_for(request, asked.count, background=asked.background) as took:
+            with self.room_for(request, asked.count, background=asked.background) as took:
                 dreams = await self._services.dreams.ask(asked)
                 took(dream.id for dream in dreams)
         except DreamstreamError as error:
@@ -110,7 +119,7 @@ class Asking:
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         form = await read_form(request)
         same_seed = text_of(form, "same_seed") == "1"
-        with self._room_for(request, 1) as took:
+        with self.room_for(request, 1) as took:
             again = await self._services.dreams.redo(
                 dream.id, guest_of(request).person, same_seed=same_seed
             )
@@ -162,7 +171,7 @@ class Asking:
     ) -> tuple[list[Dream], Theme]:
         self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
-        with self._room_for(request, count) as took:
+        with self.room_for(request, count) as took:
             children = await make(dream, Actor(guest_of(request).person))
             took(child.id for child in children)
         return children, theme
@@ -185,9 +194,10 @@ class Asking:
             return web.Response(status=204)
         raise web.HTTPSeeOther(back_to)
 
-    def _room_for(
+    def room_for(
         self, request: web.Request, count: int, *, background: bool = False
     ) -> AbstractContextManager[Callable[[Iterable[str]], None]]:
+        """Keep room for dreams from a request's address, as `Addresses.room_for` does."""
         addresses = self._background if background else self._addresses
         # A count that is none, or too large, is refused by the dreams service in its own words.
         return addresses.room_for(max(1, count), address_of(request, self._settings))
@@ -229,6 +239,8 @@ class Asking:
             mask=await upload_of(form, "mask"),
             pictures=tuple(filter(None, [await upload_of(form, "picture")])),
             settings=_settings(form, choices.options),
+            journey=journey_of(form),
+            film_format=format_of(text_of(form, "film_format")),
             count=(whole_number_of(form, "count") or 1) if batch is None else batch,
             background=batch is not None,
             parent_id=parent_id,

@@ -10,6 +10,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiDictProxy
 
 from bot.errors import InvalidRequestError
+from bot.journeys import kind_of
+from bot.model import JourneyRequest
 
 Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
 
@@ -67,6 +69,26 @@ def number_of(form: Form, name: str, label: str = "") -> float | None:
     if not math.isfinite(value):
         raise InvalidRequestError(name, f"{(label or name).capitalize()} must be a number.")
     return value
+
+
+def journey_of(form: Form) -> JourneyRequest | None:
+    """Return what is said of a journey, None where none is asked for.
+
+    Raises:
+        InvalidRequestError: a field is something else than it should be.
+    """
+    wanted = text_of(form, "journey")
+    if not wanted:
+        return None
+    return JourneyRequest(
+        kind=None if wanted == "usual" else kind_of(wanted),
+        seconds=number_of(form, "seconds"),
+        zoom=text_of(form, "zoom"),
+        pan_x=text_of(form, "pan_x"),
+        pan_y=text_of(form, "pan_y"),
+        rotate=text_of(form, "rotate"),
+        loop=text_of(form, "loop") == "yes",
+    )
 
 
 async def upload_of(form: Form, name: str) -> bytes | None:

@@ -19,7 +19,7 @@ from bot.model import Dream, Person, Relation, Shape
 from bot.rights import Actor
 from bot.sizes import shaped
 from bot.store import deliveries
-from cogs.dream import _request
+from cogs.dream import request_of
 from generation.protocol import Recipe
 from tests.bot.drawer import FOURIER, png, request, until
 from tests.discord_front.world import World, buttons_of, text_of, world
@@ -93,7 +93,45 @@ async def test_dream_takes_all_that_decides_a_picture(tmp_path: Path) -> None:
             assert says in sentence, sentence
         assert len(await waiting(there)) == 1
         with pytest.raises(InvalidRequestError, match="square, portrait"):
-            _request("x", None, "round", None, None)
+            request_of("x", None, "round", None, None)
+
+
+async def test_a_journey_goes_where_the_arrows_lead(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        await said(
+            there.ann,
+            there,
+            "journey",
+            prompt="a forest -> a city -> the sea",
+            engine="clip",
+            style="oil",
+            seconds=2.0,
+            zoom="1.05@0, 0.95@12",
+            turn="1",
+            loop=True,
+            film_format="gif",
+        )
+        (dream,) = await waiting(there)
+        journey = dream.recipe.journey
+        assert journey is not None and journey.kind == "camera" and journey.frames == 24
+        assert [stop.prompt for stop in journey.stops] == [
+            "a forest, oil", "a city, oil", "the sea, oil", "a forest, oil",
+        ]  # fmt: skip
+        assert [(key.frame, key.value) for key in journey.zoom] == [(0, 1.05), (12, 0.95)]
+        assert dream.recipe.film_format == "gif" and journey.rotate[0].value == 1
+        for options, says in (
+            ({"zoom": "far"}, "for each frame"),
+            ({"kind": "walk", "turn": "3"}, "nothing moves"),
+            ({"seconds": 30.0}, "up to 20 seconds"),
+            ({"engine": "diffusion"}, "draws no journeys. CLIP-steered can."),
+        ):
+            asked = {"prompt": "a -> b", "engine": "clip"} | options
+            sentence = await said(there.ann, there, "journey", **asked)
+            assert says in sentence, sentence
+        assert len(await waiting(there)) == 1
+        await there.parts.draw(dream.id)
+        done = await there.parts.dreams.wait(dream.id)
+        assert {"continue", "animate"}.isdisjoint(there.parts.offspring.can(done))
 
 
 async def test_what_is_typed_is_completed(tmp_path: Path) -> None:

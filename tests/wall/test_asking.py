@@ -9,9 +9,10 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar, FormData
 
 from bot.errors import LimitError
-from bot.model import Dream, DreamRequest, DreamState, Live, Relation
+from bot.model import Dream, DreamRequest, DreamState, JourneyRequest, Live, Relation
 from bot.wall import WallSettings
 from bot.wall.words import standing
+from generation.protocol import FilmFormat, JourneyKind
 from tests.wall.conftest import Scene
 
 
@@ -75,6 +76,27 @@ async def test_every_choice_arrives(scene: Scene, visitor: ClientSession) -> Non
     # The name is kept for the next time.
     await post(visitor, "/s/planets/dreams", {"prompt": "one moon"})
     assert scene.dreams.requests[1].person == request.person
+
+
+async def test_a_journey_arrives(scene: Scene, visitor: ClientSession) -> None:
+    typed = {
+        "prompt": "two moons -> one",
+        "journey": "camera",
+        "seconds": "2.5",
+        "zoom": "1.1",
+        "rotate": "1@0, 2@9",
+        "loop": "yes",
+        "film_format": "webp",
+    }
+    await post(visitor, "/s/planets/dreams", typed)
+    [request] = scene.dreams.requests
+    wanted = JourneyRequest(
+        kind=JourneyKind.CAMERA, seconds=2.5, zoom="1.1", rotate="1@0, 2@9", loop=True
+    )
+    assert request.journey == wanted and request.film_format is FilmFormat.WEBP
+    # Without a journey its fields mean nothing.
+    await post(visitor, "/s/planets/dreams", typed | {"journey": ""})
+    assert scene.dreams.requests[1].journey is None
 
 
 async def test_without_script_one_is_sent_back_to_the_stream(
