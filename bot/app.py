@@ -39,6 +39,7 @@ from bot.offspring import Offspring
 from bot.origins import Origins
 from bot.parties.model import PartyLimits
 from bot.parties.service import Parties
+from bot.publish.service import Publishing
 from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
 from bot.seeing import Seeing
@@ -81,6 +82,7 @@ class Services:
     moderation: Moderation
     gate: Gate
     parties: Parties
+    publishing: Publishing
 
 
 @asynccontextmanager
@@ -135,6 +137,9 @@ async def services(
         parties = Parties(store, themes, dreams, offspring, gate, party_limits(config))
         await parties.start_keeping()
         stack.push_async_callback(parties.stop)
+        publishing = Publishing(parties, library, feed)
+        await publishing.start()
+        stack.push_async_callback(publishing.stop)
         yield Services(
             store,
             library,
@@ -150,6 +155,7 @@ async def services(
             moderation,
             gate,
             parties,
+            publishing,
         )
 
 
@@ -224,6 +230,7 @@ async def in_discord(
         moderation=parts.moderation,
         gate=parts.gate,
         parties=parts.parties,
+        publishing=parts.publishing,
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)
@@ -264,6 +271,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         search=parts.search,
         seeing=parts.seeing,
         parties=parts.parties,
+        publishing=parts.publishing,
         watching=Watching(parts.store),
     )
 

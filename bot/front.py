@@ -14,6 +14,7 @@ from bot.model import Theme, Visibility
 from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.parties.service import Parties
+from bot.publish.service import Publishing
 from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
@@ -39,6 +40,7 @@ class Front:
     moderation: Moderation
     gate: Gate
     parties: Parties
+    publishing: Publishing
     wall_url: str = ""
 
     def page_of(self, theme: Theme) -> str | None:

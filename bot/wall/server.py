@@ -13,6 +13,7 @@ from yarl import URL
 from bot.drawing import Drawer
 from bot.errors import ConfigError
 from bot.parties.service import Parties
+from bot.publish.service import Publishing
 from bot.ranking import Eyes
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
@@ -25,6 +26,7 @@ from bot.wall.guests import remember
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
 from bot.wall.pictures import Pictures
+from bot.wall.publishing import Bundles
 from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
@@ -53,10 +55,13 @@ class Wall:
         search: Search,
         seeing: Eyes,
         parties: Parties | None = None,
+        publishing: Publishing | None = None,
         watching: Watching | None = None,
     ) -> None:
         self._settings = settings
-        services = Services(themes, dreams, feed, library, drawer, offspring, search, parties)
+        services = Services(
+            themes, dreams, feed, library, drawer, offspring, search, parties, publishing
+        )
         files = Files()
         renderer = Renderer(settings, files)
         self._events = EventStreams(settings, services, renderer)
@@ -82,6 +87,7 @@ class Wall:
             self.app.add_routes(everything.routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
+        self.app.add_routes(Bundles(services).routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
         self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)

@@ -23,6 +23,7 @@ from bot.model import (
 )
 from bot.outpainting import Side
 from bot.parties.service import Parties
+from bot.publish.service import Publishing
 from bot.rights import Actor, may_see
 from bot.search import Found
 
@@ -184,7 +185,7 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """All of them together. Without `parties` there are none at this wall."""
+    """All of them together. Without `parties` there are none at this wall, nor bundles of them."""
 
     themes: Themes
     dreams: Dreams
@@ -194,6 +195,7 @@ class Services:
     offspring: Offspring
     search: Search
     parties: Parties | None = None
+    publishing: Publishing | None = None
 
     async def visible_theme(self, slug: str) -> Theme:
         """Return a theme that may be seen at the wall.

@@ -24,6 +24,7 @@ from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.parties.model import PartyLimits
 from bot.parties.service import Parties
+from bot.publish.service import Publishing
 from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
@@ -196,6 +197,8 @@ class Services:
         self.parties = Parties(
             store, self.themes, self.dreams, self.offspring, self.gate, party_limits, clock=clock
         )
+        # Keeps bundles up to date only where a test starts it.
+        self.publishing = Publishing(self.parties, library, self.feed)
 
     async def up(self, welcome: Welcome = WELCOME) -> None:
         self.drawer.up, self.drawer.engines = True, welcome.engines
@@ -256,6 +259,7 @@ async def services(
     try:
         yield made
     finally:
+        await made.publishing.stop()
         await made.parties.stop()
         await made.looker.stop()
         await made.seeing.close()

@@ -1,0 +1,302 @@
+"""The bundles of parties: made in the background, kept, and never telling more than may be told.
+
+Each lies in ``bundles/<party>/<version>/`` of the library; ``bundles/<party>/bundle.json`` names
+the version that counts and is replaced at once: a bundle is whole or not there. A file ``wanted``
+beside it says that one was asked for, also to the next start. Where something that a bundle tells
+may be told no more (a dream or words were deleted, somebody is not to be named), it is withdrawn,
+and made again without that: for a deleted dream at once, for all else when it is next looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import msgspec
+
+from bot.errors import (
+    DiskError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RequestError,
+)
+from bot.feed import Feed
+from bot.files import disk_sentences, write_atomic
+from bot.ids import is_id
+from bot.library import Library
+from bot.model import EventKind, StreamEvent
+from bot.parties.acting import LEADERS, leads
+from bot.parties.model import Party
+from bot.parties.service import Parties
+from bot.publish.building import bundle
+from bot.publish.model import Bundle, Told
+from bot.publish.story import of_party, told_by
+from bot.rights import Actor
+from bot.sentences import say
+from bot.side_tasks import SideTasks
+
+log = logging.getLogger(__name__)
+
+FOLDER = "bundles"
+CHECK_S = 10.0
+"""For how long a bundle that was looked at is taken to tell only what may be told."""
+_NOTE, _WANTED = "bundle.json", "wanted"
+_VERSION = re.compile("[0-9a-f]{16}")
+_NOT_ALLOWED = "Only the host and the facilitators of the party can publish it."
+_NOTHING = "There is nothing to publish: no picture of this party may be shown elsewhere."
+_BROKEN = "The bundle could not be made. The log says why."
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a bundle beside it."""
+
+    version: str
+    title: str
+    pictures: int
+    left_out: int
+    made_ms: int
+    told: Told
+
+
+class Publishing:
+    """Makes parties' bundles and keeps them. `start` before the fronts open, `stop` after."""
+
+    def __init__(self, parties: Parties, library: Library, feed: Feed) -> None:
+        self._parties = parties
+        self._library = library
+        self._feed = feed
+        self._root = library.root / FOLDER
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publishing")
+        self._tasks = SideTasks()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._kept: dict[str, Bundle] = {}
+        self._troubles: dict[str, str] = {}
+        self._checked: dict[str, float] = {}
+        self._stopping = threading.Event()
+
+    async def start(self) -> None:
+        """Take up what an earlier process left, and look after what is told from now on."""
+        after = await self._feed.last_id()
+        notes, wanted = await self._run(self._read)
+        for party_id, kept in notes.items():
+            self._kept[party_id] = kept
+            await self._check(party_id)
+        for party_id in wanted:
+            self._begin(party_id)
+        self._tasks.spawn(self._watch(after))
+
+    async def stop(self) -> None:
+        """Leave what is not done to the next start."""
+        self._stopping.set()
+        await self._tasks.stop()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def bundle_of(self, party_id: str) -> Bundle | None:
+        """Return a party's bundle; None where there is none, or none that may be shown."""
+        if time.monotonic() - self._checked.get(party_id, -CHECK_S) >= CHECK_S:
+            await self._check(party_id)
+        return self._kept.get(party_id)
+
+    def making(self, party_id: str) -> bool:
+        """Say whether a party's bundle is being made."""
+        return party_id in self._under_way
+
+    def trouble(self, party_id: str) -> str:
+        """Return why the newest bundle could not be made, as a sentence; empty if it could."""
+        return self._troubles.get(party_id, "")
+
+    async def make(self, party_id: str, actor: Actor) -> None:
+        """Have a party's bundle made, or made anew. It goes on in the background, and after a stop.
+
+        Raises:
+            NotFoundError: there is no such party.
+            ForbiddenError: the actor does not lead it.
+            InvalidRequestError: nothing of it may be shown elsewhere.
+            DiskError: that it was asked for cannot be kept.
+        """
+        party = await self._parties.get(party_id)
+        member = await self._parties.member(party, actor.person.id)
+        leader = member is not None and not member.removed and member.role in LEADERS
+        if not leader and not leads(party, actor):
+            raise ForbiddenError(say(_NOT_ALLOWED))
+        if not (await self._parties.record(party)).nodes:
+            raise InvalidRequestError("party", say(_NOTHING))
+        await self._run(self._want, party.id)
+        self._begin(party.id)
+
+    async def wait(self, party_id: str) -> Bundle:
+        """Return a party's bundle once nothing more is being made of it.
+
+        Raises:
+            NotFoundError: there is none; the sentence says why, where that is known.
+        """
+        while (task := self._under_way.get(party_id)) is not None:
+            await asyncio.shield(task)
+        made = self._kept.get(party_id)
+        if made is None:
+            raise NotFoundError(self.trouble(party_id) or say("There is no bundle of this party."))
+        return made
+
+    def _begin(self, party_id: str) -> None:
+        if party_id in self._under_way:
+            self._again.add(party_id)
+            return
+        task = self._tasks.spawn(self._make(party_id))
+        self._under_way[party_id] = task
+        task.add_done_callback(lambda _: self._under_way.pop(party_id, None))
+
+    async def _make(self, party_id: str) -> None:
+        """Make a bundle, once more where it was asked for or had to be withdrawn meanwhile."""
+        while True:
+            self._again.discard(party_id)
+            self._troubles.pop(party_id, None)
+            try:
+                party = await self._parties.get(party_id)
+                await self._make_once(party)
+            except (RequestError, DiskError) as error:
+                self._troubles[party_id] = str(error)
+                log.warning("No bundle of party %s: %s", party_id, error)
+            except Exception:
+                self._troubles[party_id] = _BROKEN
+                log.exception("No bundle of party %s", party_id)
+            if party_id not in self._again:
+                break
+        with suppress(DiskError):
+            await self._run(self._done_with, party_id)
+
+    async def _make_once(self, party: Party) -> None:
+        record = await self._parties.record(party)
+        if not record.nodes:
+            raise InvalidRequestError("party", say(_NOTHING))
+        story = of_party(record)
+        version = secrets.token_hex(8)
+        folder = self._root / party.id / version
+        try:
+            made = await self._run(
+                bundle, story, self._library, folder, whole=True, stopped=self._stopping.is_set
+            )
+            # It took its time: what may be told no more since then must not be in it.
+            now = told_by(await self._parties.record(party))
+            if not made.told.within(now):
+                self._again.add(party.id)
+                return
+            await self._run(self._keep, party.id, version, made)
+            self._kept[party.id] = made
+            await self._check(party.id)
+        finally:
+            before = self._kept.get(party.id)
+            kept = version if before is None else before.folder.name
+            await asyncio.shield(self._run(self._clear, party.id, kept))
+
+    async def _check(self, party_id: str) -> None:
+        """Withdraw a bundle that tells what may be told no more; have another one made."""
+        kept = self._kept.get(party_id)
+        if kept is None:
+            return
+        try:
+            record = await self._parties.record(await self._parties.get(party_id))
+            allowed = told_by(record)
+        except NotFoundError:
+            allowed = Told()
+        self._checked[party_id] = time.monotonic()
+        if not kept.told.within(allowed) and self._kept.get(party_id) is kept:
+            await self._withdraw(party_id)
+
+    async def _withdraw(self, party_id: str) -> None:
+        del self._kept[party_id]  # nobody sees it from here on, whatever becomes of its files
+        with suppress(DiskError):
+            await self._run(self._want, party_id)
+            await self._run(self._clear, party_id, "")
+        self._begin(party_id)
+
+    async def _watch(self, after: int) -> None:
+        """Withdraw bundles of whose dreams one is deleted."""
+        while True:
+            async with self._feed.listen(None, after=after) as updates:
+                async for update in updates:
+                    if not isinstance(update, StreamEvent):
+                        continue
+                    after = update.id
+                    if update.kind is not EventKind.DELETED:
+                        continue
+                    for party_id, kept in list(self._kept.items()):
+                        if update.dream_id in kept.told.dream_ids and party_id in self._kept:
+                            await self._withdraw(party_id)
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    def _want(self, party_id: str) -> None:
+        write_atomic(self._root / party_id / _WANTED, b"")
+
+    def _done_with(self, party_id: str) -> None:
+        with disk_sentences(self._root):
+            (self._root / party_id / _WANTED).unlink(missing_ok=True)
+
+    def _keep(self, party_id: str, version: str, made: Bundle) -> None:
+        note = _Note(
+            version=version,
+            title=made.title,
+            pictures=made.pictures,
+            left_out=made.left_out,
+            made_ms=made.made_ms,
+            told=made.told,
+        )
+        write_atomic(self._root / party_id / _NOTE, msgspec.json.encode(note))
+
+    def _clear(self, party_id: str, version: str) -> None:
+        """Remove what is in a party's folder but for one version; with none, its note too."""
+        folder = self._root / party_id
+        if not version:
+            (folder / _NOTE).unlink(missing_ok=True)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir() and path.name != version:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _read(self) -> tuple[dict[str, Bundle], list[str]]:
+        """Return the bundles that are whole, and the parties whose bundle was asked for."""
+        kept: dict[str, Bundle] = {}
+        wanted = []
+        for folder in sorted(self._root.iterdir()) if self._root.is_dir() else ():
+            if not is_id(folder.name):
+                continue
+            found = _bundle_in(folder)
+            if found is not None:
+                kept[folder.name] = found
+            if (folder / _WANTED).exists():
+                wanted.append(folder.name)
+            self._clear(folder.name, "" if found is None else found.folder.name)
+        return kept, wanted
+
+
+def _bundle_in(folder: Path) -> Bundle | None:
+    try:
+        note = msgspec.json.decode((folder / _NOTE).read_bytes(), type=_Note)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    made = Bundle(
+        folder=folder / note.version,
+        title=note.title,
+        pictures=note.pictures,
+        left_out=note.left_out,
+        made_ms=note.made_ms,
+        told=note.told,
+    )
+    return made if _VERSION.fullmatch(note.version) and made.index.is_file() else None
