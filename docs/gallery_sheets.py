@@ -107,10 +107,15 @@ SHEETS = (
         "strokes",
         "Strokes (CLIPDraw)",
         _each("strokes-clip", 60),
-        note="By eye the likest to the words of all the canvases. The moon is a yellow heap, and "
-        "its score is the lowest.",
+        note="By eye near to the words. The moon is a yellow heap, and its score is the lowest.",
     ),
-    Sheet("siren", "SIREN (Deep Daze)", _each("siren-clip", 40, (64, 64))),
+    Sheet(
+        "siren",
+        "SIREN (Deep Daze)",
+        _each("siren-clip", 40, (64, 64)),
+        note="By eye horizon, volcano and boat's sea are where they belong. With strokes it comes "
+        "nearest to the words, and its scores are the highest.",
+    ),
     Sheet(
         "deepdream",
         "DeepDream",
