@@ -55,7 +55,8 @@ class PartySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `weight` is its stream's share of the machine while it is open. With `everyone_steers` its
     members may steer each other's dreams. One of an `age_restricted` channel publishes nothing.
-    `parent_id` is the channel that its thread belongs to.
+    `parent_id` is the channel that its thread belongs to. The big screen shows the way in only
+    with `code_shown`.
     """
 
     max_guests: int = 50
@@ -63,6 +64,7 @@ class PartySettings(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 2.0
     age_restricted: bool = False
     parent_id: int | None = None
+    code_shown: bool = True
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):

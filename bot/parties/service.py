@@ -51,6 +51,11 @@ class Parties(Finale):
         self.keeper = Keeper(self._store, self._expire, self._limits.idle_hours, self._clock)
         self._dreams.guard(self._guard)
 
+    @property
+    def usual_guests(self) -> int:
+        """How many guests a party has room for, if its host says nothing else."""
+        return self._limits.max_guests
+
     async def start_keeping(self) -> None:
         """Take up what an earlier process left: timers, and pictures on their way."""
         self._ids = IdMaker(await parties.last_id(self._store))
@@ -188,6 +193,7 @@ class Parties(Finale):
         *,
         everyone_steers: bool | None = None,
         max_guests: int | None = None,
+        code_shown: bool | None = None,
     ) -> Party:
         """Change what the host chose; None leaves it. Who is there already stays.
 
@@ -203,6 +209,7 @@ class Parties(Finale):
                     before.everyone_steers if everyone_steers is None else everyone_steers
                 ),
                 max_guests=_guests(max_guests, before.max_guests),
+                code_shown=before.code_shown if code_shown is None else code_shown,
             )
             await parties.set_settings(act.connection, party.id, settings)
             await act.note("settings")

@@ -72,7 +72,7 @@ class EventStreams:
         """Answer with what happens in a part of the log, until the browser hangs up."""
         after = last_seen(request)
         deleted = await self._is_deleted(request.query.get("dream"))
-        with self._place_for(address_of(request, self._settings)):
+        with self.place_for(request):
             response = web.StreamResponse(
                 headers={
                     "Content-Type": "text/event-stream; charset=utf-8",
@@ -122,8 +122,19 @@ class EventStreams:
             finally:
                 self._watchers.discard(watcher)
 
+    @property
+    def closing(self) -> bool:
+        """Whether every connection is to end."""
+        return self._closing.is_set()
+
     @contextmanager
-    def _place_for(self, address: str) -> Iterator[None]:
+    def place_for(self, request: web.Request) -> Iterator[None]:
+        """Count a connection of these or of any other events among those of its address.
+
+        Raises:
+            LimitError: there are too many from there, or the wall is closing.
+        """
+        address = address_of(request, self._settings)
         if self._closing.is_set() or self._open[address] >= self._settings.streams_per_address:
             raise LimitError("Too many pages are open from your address. Close some.", 30)
         self._open[address] += 1

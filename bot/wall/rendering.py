@@ -24,9 +24,9 @@ _DEFAULT_COLOUR = "#7c6cff"
 
 
 class Renderer:
-    """Holds the templates, and what all of them know."""
+    """Holds the templates, and what all of them know. With `parties`, there are some here."""
 
-    def __init__(self, settings: WallSettings, files: Files) -> None:
+    def __init__(self, settings: WallSettings, files: Files, *, parties: bool = False) -> None:
         self._settings = settings
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -38,6 +38,7 @@ class Renderer:
         )
         self._environment.globals.update(
             settings=settings,
+            partying=parties and settings.asking,
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,

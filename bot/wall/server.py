@@ -25,6 +25,7 @@ from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
+from bot.wall.party.serving import PartyWall
 from bot.wall.pictures import Pictures
 from bot.wall.publishing import Bundles
 from bot.wall.rendering import Renderer
@@ -63,7 +64,7 @@ class Wall:
             themes, dreams, feed, library, drawer, offspring, search, parties, publishing
         )
         files = Files()
-        renderer = Renderer(settings, files)
+        renderer = Renderer(settings, files, parties=parties is not None)
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
         self.app = web.Application(
@@ -88,6 +89,17 @@ class Wall:
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.add_routes(Bundles(services).routes())
+        if parties is not None:
+            party_wall = PartyWall(
+                settings,
+                services,
+                renderer,
+                parties,
+                pages=pages,
+                asking=asking,
+                events=self._events,
+            )
+            self.app.add_routes(party_wall.routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
         self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)

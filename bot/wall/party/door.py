@@ -1,0 +1,109 @@
+"""Who comes in: by a code, which cannot be guessed, and as the guest of a cookie.
+
+No party, one of another code and one that is not for the wall are answered alike. So is who was
+sent away: for them there is no such party any more.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bot.errors import ForbiddenError, NotFoundError
+from bot.parties.acting import LEADERS, NOT_THERE
+from bot.parties.model import Member, Role
+from bot.parties.reading import WRONG_CODE
+from bot.parties.service import Parties
+from bot.rights import Actor
+from bot.wall.guard import address_of
+from bot.wall.guests import guest_of
+from bot.wall.party.evening import Evening, Evenings
+from bot.wall.rates import Rates
+from bot.wall.settings import WallSettings
+
+WRONG_CODES = 30
+JOINS = 60
+WINDOW_S = 600.0
+
+
+class Door:
+    """Lets requests in to the party that they name."""
+
+    def __init__(self, settings: WallSettings, parties: Parties, evenings: Evenings) -> None:
+        self._settings = settings
+        self._parties = parties
+        self._evenings = evenings
+        self._guesses = Rates(
+            WRONG_CODES,
+            WINDOW_S,
+            "Too many codes from where you are were wrong. Ask the host for the right one, and "
+            "try again in a few minutes.",
+        )
+        self._joins = Rates(
+            JOINS,
+            WINDOW_S,
+            "Many people came from where you are just now. Try again in a few minutes.",
+        )
+
+    async def see(self, request: web.Request, typed: str | None = None) -> Evening:
+        """Return the party whose code a request names, or somebody typed.
+
+        Raises:
+            NotFoundError: there is none for them.
+            LimitError: too many codes from this address were wrong.
+        """
+        code = request.match_info.get("code", "") if typed is None else typed
+        address = address_of(request, self._settings)
+        person_id = guest_of(request).person.id
+        try:
+            evening = await self._evenings.now((await self._parties.by_code(code)).id)
+            member = evening.member(person_id)
+        except (ForbiddenError, NotFoundError):
+            self._guesses.take(address)
+            raise NotFoundError(WRONG_CODE) from None
+        if member is None:
+            self._guesses.check(address)
+        elif member.removed:
+            raise NotFoundError(WRONG_CODE)
+        return evening
+
+    async def enter(self, request: web.Request) -> tuple[Evening, Member]:
+        """Return the party that a request names, and who asks, who is there.
+
+        Raises:
+            As `see` does; ForbiddenError: they have not joined.
+        """
+        evening = await self.see(request)
+        member = evening.member(guest_of(request).person.id)
+        if member is None or not (member.present or not evening.party.open):
+            raise ForbiddenError(NOT_THERE)
+        return evening, member
+
+    async def join(self, request: web.Request, evening: Evening) -> None:
+        """Let the guest in who shows a code.
+
+        Raises:
+            As `Parties.join` does; LimitError: too many came from this address.
+        """
+        person = guest_of(request).person
+        if evening.member(person.id) is None:
+            self._joins.take(address_of(request, self._settings))
+        await self._parties.join(evening.party, Actor(person), code=evening.party.code)
+
+    def check_may_act(self) -> None:
+        """Refuse where visitors of this wall only watch.
+
+        Raises:
+            ForbiddenError: it is such a wall.
+        """
+        if not self._settings.asking:
+            raise ForbiddenError("This wall is for watching. Parties are held on Discord.")
+
+
+def leads(member: Member) -> bool:
+    """Say whether somebody who is there moves the party on."""
+    return member.present and member.role in LEADERS
+
+
+def is_host(member: Member) -> bool:
+    """Say whether somebody is the host, to whom the rest of the desk belongs."""
+    return member.present and member.role is Role.HOST

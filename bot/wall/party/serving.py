@@ -1,0 +1,50 @@
+"""Joins what serves parties at the wall."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bot.parties.service import Parties
+from bot.wall.asking import Asking
+from bot.wall.events import EventStreams
+from bot.wall.pages import Pages
+from bot.wall.party.acts import Acts
+from bot.wall.party.door import Door
+from bot.wall.party.evening import Evenings
+from bot.wall.party.leading import Leading
+from bot.wall.party.pages import PartyPages
+from bot.wall.party.stream import PartyStreams
+from bot.wall.rendering import Renderer
+from bot.wall.services import Services
+from bot.wall.settings import WallSettings
+
+
+class PartyWall:
+    """All of the wall's answers about parties."""
+
+    def __init__(
+        self,
+        settings: WallSettings,
+        services: Services,
+        renderer: Renderer,
+        parties: Parties,
+        *,
+        pages: Pages,
+        asking: Asking,
+        events: EventStreams,
+    ) -> None:
+        evenings = Evenings(parties, services.feed)
+        door = Door(settings, parties, evenings)
+        self._pages = PartyPages(settings, services, renderer, parties, door, pages)
+        self._acts = Acts(settings, services, parties, door, evenings, self._pages, asking)
+        self._leading = Leading(parties, self._acts)
+        self._streams = PartyStreams(services, renderer, door, events)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes and what answers them."""
+        return [
+            web.get("/p/{code}/events", self._streams.handle, allow_head=False),
+            *self._pages.routes(),
+            *self._acts.routes(),
+            *self._leading.routes(),
+        ]
