@@ -12,10 +12,69 @@ EVERYTHING = f"""
     ORDER BY dream.id DESC LIMIT ?
 """  # noqa: S608 (own text)
 
+_BETWEEN = f"dream.theme_id = ? AND {_SHOWN} AND dream.id >= ? AND dream.id < ?"
+BETWEEN = f"SELECT dream.id FROM dream WHERE {_BETWEEN} ORDER BY dream.id LIMIT ? OFFSET ?"  # noqa: S608
+COUNT_BETWEEN = f"SELECT count(*) AS count FROM dream WHERE {_BETWEEN}"  # noqa: S608
+LAST_BEFORE = f"""
+    SELECT dream.id FROM dream WHERE dream.theme_id = ? AND {_SHOWN} AND dream.id < ?
+    ORDER BY dream.id DESC LIMIT 1
+"""  # noqa: S608 (own text)
+FIRST_FROM = f"""
+    SELECT dream.id FROM dream WHERE dream.theme_id = ? AND {_SHOWN} AND dream.id >= ?
+    ORDER BY dream.id LIMIT 1
+"""  # noqa: S608 (own text)
+_LIKED = "(SELECT dream_id, count(*) AS hearts FROM favourite GROUP BY dream_id) AS liked"
+# CROSS: few of the dreams there ever were are liked by anybody.
+BEST = f"""
+    SELECT dream.id FROM {_LIKED} CROSS JOIN dream ON dream.id = liked.dream_id
+    WHERE {_BETWEEN} ORDER BY liked.hearts DESC, dream.id LIMIT ? OFFSET ?
+"""  # noqa: S608 (own text)
+COUNT_BEST = f"""
+    SELECT count(*) AS count FROM {_LIKED} CROSS JOIN dream ON dream.id = liked.dream_id
+    WHERE {_BETWEEN}
+"""  # noqa: S608 (own text)
+
 
 async def everything(store: Store, before: str, limit: int) -> list[str]:
     """Return the newest finished dreams of all public themes, before one, newest first."""
     return _ids(await store.read(EVERYTHING, (before, limit)))
+
+
+async def between(
+    store: Store, theme_id: int, first: str, end: str, offset: int, limit: int
+) -> tuple[int, list[str]]:
+    """Return how many of a theme's pictures have an id from `first` to before `end`, and some.
+
+    Those are in the order in which they were asked for.
+    """
+    return await _part(store, COUNT_BETWEEN, BETWEEN, (theme_id, first, end), offset, limit)
+
+
+async def best(
+    store: Store, theme_id: int, first: str, end: str, offset: int, limit: int
+) -> tuple[int, list[str]]:
+    """Return the same of those that somebody likes, the most liked first, then the older."""
+    return await _part(store, COUNT_BEST, BEST, (theme_id, first, end), offset, limit)
+
+
+async def beside(store: Store, theme_id: int, first: str, end: str) -> tuple[str, str]:
+    """Return the last picture before some of a theme and the first after; empty for none."""
+    before = await store.read_one(LAST_BEFORE, (theme_id, first))
+    after = await store.read_one(FIRST_FROM, (theme_id, end))
+    return ("" if before is None else before["id"], "" if after is None else after["id"])
+
+
+async def _part(
+    store: Store,
+    counting: str,
+    reading: str,
+    values: tuple[int, str, str],
+    offset: int,
+    limit: int,
+) -> tuple[int, list[str]]:
+    count = await store.read_one(counting, values)
+    assert count is not None
+    return int(count["count"]), _ids(await store.read(reading, (*values, limit, offset)))
 
 
 def _ids(rows: list[Row]) -> list[str]:

@@ -49,6 +49,7 @@ class Renderer:
             duration=duration,
             form=words.form,
             moment=words.moment,
+            clock=words.clock,
             iso=words.iso,
             ago=words.ago,
         )

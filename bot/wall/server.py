@@ -32,6 +32,7 @@ from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
+from bot.wall.showing import Showing
 from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
 from bot.wall.together import Together
@@ -86,6 +87,7 @@ class Wall:
         if watching is not None:
             everything = Everything(services, renderer, watching, pages=pages, events=self._events)
             self.app.add_routes(everything.routes())
+            self.app.add_routes(Showing(services, renderer, watching).routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.add_routes(Bundles(services).routes())

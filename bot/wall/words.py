@@ -101,6 +101,11 @@ def moment(at_ms: int) -> str:
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
+def clock(at_ms: int) -> str:
+    """Return the time of day, in UTC."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M} UTC"
+
+
 def iso(at_ms: int) -> str:
     """Return a time as machines read it."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

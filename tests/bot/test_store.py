@@ -27,6 +27,7 @@ from bot.store import (
     themes,
     tombstones,
     vectors,
+    watching,
 )
 from generation.protocol import Recipe
 
@@ -344,6 +345,11 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (favourites.OF_PERSON, ("a", 9), "favourite_by_person"),
         (vectors.OLDER_UNSEEN, ("~", "a", 9), "PRIMARY KEY"),
         (vectors.PAGE, (0, "a", 9), "PRIMARY KEY"),
+        (watching.EVERYTHING, ("a", 9), "PRIMARY KEY"),
+        (watching.BETWEEN, (1, "a", "b", 9, 0), "dream_finished"),
+        (watching.COUNT_BETWEEN, (1, "a", "b"), "dream_finished"),
+        (watching.LAST_BEFORE, (1, "a"), "dream_finished"),
+        (watching.FIRST_FROM, (1, "a"), "dream_finished"),
     ],
 )
 async def test_hot_queries_use_an_index(

@@ -1,15 +1,19 @@
-"""Watching beyond one stream's newest pictures: the feed, and all streams in one."""
+"""Watching beyond one stream's newest pictures: the feed, all streams in one, days, the best."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from aiohttp import ClientSession, CookieJar
 
-from bot.model import Visibility
+from bot import ids
+from bot.model import Person, Visibility
 from bot.rights import Actor
 from bot.wall import Wall, WallSettings
 from bot.watching import Watching
@@ -48,10 +52,10 @@ async def walled(folder: Path) -> AsyncIterator[tuple[Services, ClientSession]]:
             await wall.stop()
 
 
-async def draw(parts: Services, prompt: str, theme: str = "open") -> str:
+async def draw(parts: Services, prompt: str, theme: str = "open", *, colour: str = "red") -> str:
     """Have a dream drawn; return its id."""
     [dream] = await parts.dreams.ask(request(prompt, theme=theme))
-    await parts.draw(dream.id)
+    await parts.draw(dream.id, colour)
     await parts.dreams.wait(dream.id)
     return dream.id
 
@@ -149,6 +153,99 @@ async def test_who_watches_all_sees_no_more_of_a_stream_that_turned_private(
             assert "a tabby" not in seen
             assert await reader.next() is None
         assert "a tabby" not in await get(visitor, "/all")
+
+
+# --- days and the best ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Set the time that dreams are asked for at."""
+
+    def set_to(moment: str) -> None:
+        at_ms = int(datetime.fromisoformat(moment).timestamp() * 1000)
+        monkeypatch.setattr(ids, "now_ms", lambda: at_ms)
+
+    return set_to
+
+
+async def test_a_day_has_what_was_asked_for_on_it(
+    tmp_path: Path, clock: Callable[[str], None]
+) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        for moment, prompt in (
+            ("2026-03-07T23:59:59.999+00:00", "a late fox"),
+            ("2026-03-09T00:00:00+00:00", "an early fox"),
+            ("2026-03-09T23:59:59+00:00", "a tired fox"),
+            ("2026-03-12T00:00:00+00:00", "another fox"),
+        ):
+            clock(moment)
+            await draw(parts, prompt)
+        gone = await draw(parts, "a fox that is gone")
+        await parts.moderation.delete(gone, Actor((await parts.dreams.get(gone)).person))
+        text = await get(visitor, "/s/open/day/2026-03-09")
+        assert "Monday, 9 March 2026 · 2 pictures" in text
+        assert 'max="1" value="0"' in text
+        assert _shown(text) == "an early fox"
+        assert 'rel="prev" href="/s/open/day/2026-03-07"' in text
+        assert 'rel="next" href="/s/open/day/2026-03-12"' in text
+        assert "a late fox" not in text
+        assert _shown(await get(visitor, "/s/open/day/2026-03-09?at=1")) == "a tired fox"
+        assert _shown(await get(visitor, "/s/open/day/2026-03-09?at=77")) == "a tired fox"
+        async with visitor.get("/s/open/day/2026-03-09/part?from=1") as response:
+            told = await response.json()
+        assert told["total"] == 2
+        [picture] = told["pictures"]
+        assert (picture["prompt"], picture["who"]) == ("a tired fox", "Ann")
+        async with visitor.get(picture["small"]) as response:
+            assert response.status == 200
+        empty = await get(visitor, "/s/open/day/2026-03-08")
+        assert "Nothing was dreamt on this day." in empty
+        assert 'id="scrub"' not in empty
+        # To the last one that has pictures; what is deleted is none.
+        async with visitor.get("/s/open/day") as response:
+            assert response.url.path == "/s/open/day/2026-03-12"
+        assert "1 picture<" in await get(visitor, "/s/open/day/2026-03-12")
+
+
+async def test_days_that_there_are_not(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        await draw(parts, "a grey cat", "secret")
+        for path in ("2026-02-30", "9999-12-31", "0001-01-01", "2026-W10-1", "x"):
+            await get(visitor, f"/s/open/day/{path}", 404)
+        await get(visitor, "/s/open/day?day=2026-13-01", 404)
+        for path in ("day", "day/2026-03-09", "day/2026-03-09/part", "best", "best/part"):
+            assert "grey cat" not in await get(visitor, f"/s/secret/{path}", 404)
+
+
+async def test_the_best_are_those_that_most_people_like(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        assert "Nobody has liked" in await get(visitor, "/s/open/best")
+        fox, owl, _, cat = [
+            await draw(parts, prompt, theme)
+            for prompt, theme in (
+                ("a fox", "open"),
+                ("an owl", "open"),
+                ("an ant", "open"),
+                ("a cat", "cats"),
+            )
+        ]
+        ada, bob = Person("guest:ada", "Ada"), Person("discord:1", "Bob")
+        await parts.moderation.like([fox, owl, cat], ada)
+        await parts.moderation.like([owl, cat], bob)
+        async with visitor.get("/s/open/best/part") as response:
+            told = await response.json()
+        assert [one["prompt"] for one in told["pictures"]] == ["an owl", "a fox"]
+        assert told["total"] == 2
+        text = await get(visitor, "/s/open/best?at=1")
+        assert _shown(text) == "a fox"
+        assert "an ant" not in text
+
+
+def _shown(html: str) -> str:
+    found = re.search(r'<a class="prompt" href="[^"]+">([^<]+)</a>', html)
+    assert found is not None, html
+    return found[1]
 
 
 async def _events_from_now(parts: Services) -> str:

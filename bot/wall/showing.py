@@ -1,0 +1,142 @@
+"""Going back through a day of a stream, and its best: one picture at a time, as a slow show."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from bot.ids import now_ms, time_of
+from bot.model import Dream, Theme
+from bot.wall import words
+from bot.wall.rendering import Renderer, picture_url, thumbnail_url
+from bot.wall.services import Services
+from bot.watching import Part, Watching, day_of, read_day
+
+PART = 100
+AROUND = 24
+_MOST = 10**9
+_Parts = Callable[[int, int], Awaitable[Part]]
+
+
+class Showing:
+    """Serves the days of a stream and its best. ``?at=`` is a place in the order, 0 the first."""
+
+    def __init__(self, services: Services, renderer: Renderer, watching: Watching) -> None:
+        self._services = services
+        self._renderer = renderer
+        self._watching = watching
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes and what answers them."""
+        return [
+            web.get("/s/{slug}/day", self.last_day),
+            web.get("/s/{slug}/day/{day}", self.day),
+            web.get("/s/{slug}/day/{day}/part", self.day_part),
+            web.get("/s/{slug}/best", self.best),
+            web.get("/s/{slug}/best/part", self.best_part),
+        ]
+
+    async def last_day(self, request: web.Request) -> web.StreamResponse:
+        """Lead to the last day that has pictures; to the day named by ``?day=``, from a form."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        day = day_of(now_ms())
+        if named := request.query.get("day"):
+            day = read_day(named)
+        elif newest := await self._services.dreams.recent(theme.id, limit=1):
+            day = day_of(time_of(newest[0].id))
+        raise web.HTTPFound(f"/s/{theme.slug}/day/{day.isoformat()}")
+
+    async def day(self, request: web.Request) -> web.StreamResponse:
+        """Show a day, oldest picture first."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        day = read_day(request.match_info["day"])
+        before, after = await self._watching.days_beside(theme.id, day)
+        return await self._page(
+            request,
+            theme,
+            lambda offset, limit: self._watching.of_day(theme.id, day, offset=offset, limit=limit),
+            path=f"/s/{theme.slug}/day/{day.isoformat()}",
+            heading=f"{day:%A}, {day.day} {day:%B %Y}",
+            empty="Nothing was dreamt on this day.",
+            day=day,
+            before=before,
+            after=after,
+        )
+
+    async def day_part(self, request: web.Request) -> web.StreamResponse:
+        """Return some of a day's pictures as JSON, from ``?from=`` on."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        day = read_day(request.match_info["day"])
+        return _json(
+            await self._watching.of_day(theme.id, day, offset=_number(request, "from"), limit=PART)
+        )
+
+    async def best(self, request: web.Request) -> web.StreamResponse:
+        """Show what people like, the most liked first."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        return await self._page(
+            request,
+            theme,
+            lambda offset, limit: self._watching.best(theme.id, offset=offset, limit=limit),
+            path=f"/s/{theme.slug}/best",
+            heading="What people like best",
+            empty="Nobody has liked a picture here yet.",
+            day=None,
+            before=None,
+            after=None,
+        )
+
+    async def best_part(self, request: web.Request) -> web.StreamResponse:
+        """Return some of them as JSON, from ``?from=`` on."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        return _json(
+            await self._watching.best(theme.id, offset=_number(request, "from"), limit=PART)
+        )
+
+    async def _page(
+        self, request: web.Request, theme: Theme, parts: _Parts, **context: Any
+    ) -> web.Response:
+        at = _number(request, "at")
+        first = max(0, at - AROUND // 2)
+        part = await parts(first, AROUND)
+        if part.total and not part.dreams:  # past the end
+            at = part.total - 1
+            first = max(0, at - AROUND // 2)
+            part = await parts(first, AROUND)
+        at = min(at, max(0, first + len(part.dreams) - 1))
+        return self._renderer.page(
+            request,
+            "show.html",
+            themes=[theme],
+            theme=theme,
+            at=at,
+            total=part.total,
+            around=[(first + index, dream) for index, dream in enumerate(part.dreams)],
+            shown=part.dreams[at - first] if part.dreams else None,
+            part=PART,
+            **context,
+        )
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "")
+    return min(int(text), _MOST) if text.isascii() and text.isdigit() and len(text) < 18 else 0
+
+
+def _json(part: Part) -> web.Response:
+    return web.json_response(
+        {"total": part.total, "pictures": [_told(dream) for dream in part.dreams]}
+    )
+
+
+def _told(dream: Dream) -> dict[str, str]:
+    return {
+        "id": dream.id,
+        "prompt": dream.prompt,
+        "who": dream.person.name,
+        "when": words.clock(dream.created_ms),
+        "picture": picture_url(dream),
+        "small": thumbnail_url(dream),
+    }

@@ -1,0 +1,146 @@
+// Going through the pictures of a day, or the best: by the slider, keys, swiping, or by itself.
+(() => {
+  "use strict";
+  const SHOW_MS = 9000;
+  const SETTLE_MS = 220; // A slider that is dragged shows small pictures; one that rests, whole ones.
+  const KEPT_PARTS = 6;
+  const SWIPE_PX = 40;
+  const byId = (id) => document.getElementById(id);
+  const stage = byId("stage");
+  const scrub = byId("scrub");
+  if (!scrub) return;
+
+  const size = Number(stage.dataset.part);
+  let total = Number(stage.dataset.total);
+  let at = Number(scrub.value);
+  let settling;
+  let turn;
+  let playing = false;
+
+  const parts = new Map();
+  const partOf = (number) => {
+    let part = parts.get(number);
+    if (part) return part;
+    part = fetch(`${stage.dataset.parts}?from=${number * size}`).then((response) => {
+      if (!response.ok) throw new Error(response.statusText);
+      return response.json();
+    }).then((found) => {
+      total = found.total;
+      scrub.max = Math.max(0, total - 1);
+      return found.pictures;
+    });
+    part.catch(() => parts.delete(number));
+    parts.set(number, part);
+    if (parts.size > KEPT_PARTS) parts.delete(parts.keys().next().value);
+    return part;
+  };
+  const pictureAt = async (index) => (await partOf(Math.floor(index / size)))[index % size];
+
+  const lineOf = (name, className, text) => {
+    const line = document.createElement(name);
+    line.className = className;
+    line.textContent = text;
+    return line;
+  };
+
+  const put = (told, small) => {
+    const figure = document.createElement("figure");
+    const image = new Image();
+    const caption = document.createElement("figcaption");
+    const prompt = lineOf("a", "prompt", told.prompt);
+    prompt.href = `/d/${told.id}`;
+    caption.append(prompt, lineOf("span", "who", `${told.who} · ${told.when}`));
+    image.alt = told.prompt;
+    image.src = small ? told.small : told.picture;
+    figure.append(image, caption);
+    figure.dataset.id = told.id;
+    const wanted = at;
+    return image.decode().catch(() => {}).then(() => {
+      if (wanted !== at) return;
+      const before = stage.querySelectorAll("figure");
+      stage.append(figure);
+      if (small) {
+        figure.classList.add("shown", "still");
+        before.forEach((old) => old.remove());
+        return;
+      }
+      requestAnimationFrame(() => requestAnimationFrame(() => figure.classList.add("shown")));
+      setTimeout(() => before.forEach((old) => old.remove()), 1800);
+    });
+  };
+
+  const show = async (index, { dragging = false } = {}) => {
+    at = Math.max(0, Math.min(index, total - 1));
+    scrub.value = at;
+    byId("place").textContent = `${at + 1} of ${total}`;
+    document.querySelectorAll("#around .tile").forEach((tile) => {
+      if (Number(tile.dataset.at) === at) tile.setAttribute("aria-current", "true");
+      else tile.removeAttribute("aria-current");
+    });
+    clearTimeout(settling);
+    clearTimeout(turn);
+    const wanted = at;
+    try {
+      const told = await pictureAt(wanted);
+      if (wanted !== at || !told) return;
+      if (dragging) {
+        settling = setTimeout(() => show(wanted), SETTLE_MS);
+        await put(told, true);
+        return;
+      }
+      await put(told, false);
+      history.replaceState(null, "", `?at=${wanted}`);
+      pictureAt((wanted + 1) % total).then((next) => { if (next) new Image().src = next.picture; });
+    } catch {
+      // Out of reach: what is shown stays, and a show tries again.
+    }
+    if (playing && wanted === at) turn = setTimeout(() => show((at + 1) % total), SHOW_MS);
+  };
+
+  const step = (by) => show(at + by);
+  const play = (on) => {
+    playing = on;
+    byId("play").textContent = on ? "Pause" : "Play";
+    byId("play").setAttribute("aria-pressed", String(on));
+    clearTimeout(turn);
+    if (on) turn = setTimeout(() => show((at + 1) % total), SHOW_MS / 3);
+  };
+
+  scrub.addEventListener("input", () => show(Number(scrub.value), { dragging: true }));
+  scrub.form.addEventListener("submit", (event) => event.preventDefault());
+  byId("before").addEventListener("click", () => step(-1));
+  byId("after").addEventListener("click", () => step(1));
+  byId("play").addEventListener("click", () => play(!playing));
+  byId("full").addEventListener("click", () => {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else stage.requestFullscreen().catch(() => {});
+  });
+  byId("play").hidden = false;
+  byId("full").hidden = !document.fullscreenEnabled;
+  byId("around").addEventListener("click", (event) => {
+    const tile = event.target.closest(".tile");
+    if (!tile || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    show(Number(tile.dataset.at));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.closest("input, button, textarea, select")) return;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
+    if (event.key in steps) step(steps[event.key]);
+    else if (event.key === "Home") show(0);
+    else if (event.key === "End") show(total - 1);
+    else if (event.key === " " && !event.target.closest("a")) play(!playing);
+    else return;
+    event.preventDefault();
+  });
+  let from = null;
+  stage.addEventListener("pointerdown", (event) => { from = event.clientX; });
+  stage.addEventListener("pointerup", (event) => {
+    const moved = from === null ? 0 : event.clientX - from;
+    from = null;
+    if (Math.abs(moved) >= SWIPE_PX) step(moved < 0 ? 1 : -1);
+  });
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
+  stage.addEventListener("pointercancel", () => { from = null; });
+})();
