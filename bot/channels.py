@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.errors import ForbiddenError, NotFoundError
 from bot.ids import now_ms
 from bot.model import Theme
-from bot.store import Store
+from bot.store import Store, parties
 from bot.store import channels as rows
 from bot.themes import DEFAULT_SLUG, Themes
 
@@ -18,9 +18,18 @@ class Channels:
         self._themes = themes
 
     async def theme_of(self, channel_id: int, parent_id: int | None = None) -> Theme:
-        """Return the theme of a channel; a thread without one has that of its channel."""
+        """Return the theme of a channel; a thread without one has that of its channel.
+
+        While a party is held in a place, that is the party's: what hangs there comes back with
+        its end, whatever has died meanwhile.
+        """
         for place in (channel_id, parent_id):
-            theme = None if place is None else await rows.theme_of(self._store, place)
+            if place is None:
+                continue
+            party = await parties.open_in(self._store, place)
+            if party is not None:
+                return await self._themes.by_id(party.theme_id)
+            theme = await rows.theme_of(self._store, place)
             if theme is not None:
                 return theme
         return await self._themes.get(DEFAULT_SLUG)

@@ -18,7 +18,7 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms, ranking, sources, words
+from bot.delivery import forms, party_forms, ranking, sources, words
 from bot.delivery.attempts import trace
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
@@ -33,6 +33,8 @@ from bot.delivery.interactions import (
     TooLateError,
     tell,
 )
+from bot.delivery.party_buttons import PairButton, PartyButton, PartyMenu
+from bot.delivery.party_cards import PartyCards
 from bot.delivery.picking import PickedButton, PickedMenu
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
@@ -56,6 +58,7 @@ COGS = (
     "cogs.looking",
     "cogs.changing",
     "cogs.theme",
+    "cogs.party",
     "cogs.settings",
     "cogs.moderate",
     "cogs.pictures",
@@ -107,6 +110,8 @@ class Client(commands.AutoShardedBot):
         self.delivery = Delivery(
             front, DiscordSender(self, front.store), self.faces, self.follow_ups
         )
+        self.party_cards = PartyCards(front, self, self.delivery.lane)
+        self.delivery.companion = self.party_cards
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         # Adding it twice adds it once.
         logging.getLogger("discord.app_commands.tree").addFilter(_is_ours)
@@ -119,6 +124,7 @@ class Client(commands.AutoShardedBot):
         await self.tree.set_translator(Translations())
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton)
+        self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
 
@@ -133,6 +139,7 @@ class Client(commands.AutoShardedBot):
                 await forms.submitted(interaction)
                 await sources.submitted(interaction)
                 await ranking.submitted(interaction)
+                await party_forms.submitted(interaction)
 
     # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
 

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from discord import ui
 
-from bot.delivery import controls, words
+from bot.delivery import controls, party_choices, words
 from bot.delivery.asking import permit
 from bot.delivery.controls import Action
 from bot.delivery.forms import draw_like, tell_coming
@@ -232,6 +232,7 @@ async def favourite(interaction: Interaction, dream_id: str) -> None:
         likes, count = await front_of(interaction).moderation.favourite(
             dream_id, person_of(interaction)
         )
+        await party_choices.favour(interaction, dream_id, likes=likes)
         if likes:
             liked = {1: say("♥ You like it."), 2: say("♥ You like it. So does another.")}
             many = say("♥ You like it. So do {count} others.", count=count - 1)

@@ -226,16 +226,7 @@ def page(
     view.add_item(box)
     if pictures:
         box.add_item(ui.TextDisplay(f"## {title}"))
-        box.add_item(
-            ui.MediaGallery(
-                *(
-                    discord.MediaGalleryItem(
-                        f"attachment://{_name(dream)}", description=words.alt_text(dream)
-                    )
-                    for dream, _ in pictures
-                )
-            )
-        )
+        box.add_item(gallery(pictures))
     box.add_item(ui.TextDisplay("\n".join(lines)))
     if pictures:
         dreams = [dream for dream, _ in pictures]
@@ -244,6 +235,18 @@ def page(
         box.add_item(ui.ActionRow(*buttons))
     view.stop()  # its buttons' ids say all; the library need not remember it
     return view
+
+
+def gallery(pictures: Sequence[Picture]) -> ui.MediaGallery[ui.LayoutView]:
+    """Return pictures side by side, 1 to 10; their `files` go along with the message."""
+    return ui.MediaGallery(
+        *(
+            discord.MediaGalleryItem(
+                f"attachment://{_name(dream)}", description=words.alt_text(dream)
+            )
+            for dream, _ in pictures
+        )
+    )
 
 
 def files(pictures: Sequence[Picture]) -> list[discord.File]:

@@ -43,6 +43,7 @@ PERMISSIONS = discord.Permissions(
     send_messages=True,
     send_messages_in_threads=True,
     attach_files=True,
+    create_public_threads=True,
     read_message_history=True,
 )
 """What the bot asks for when it is invited; each is used."""

@@ -105,7 +105,7 @@ class DiscordSender:
         Raises:
             TryLaterError, NeverError, TooLargeError: it does not show it.
         """
-        with _meanings():
+        with meanings():
             row = await self._again(row)  # an attempt that failed has left more than it knows
             if row.message_id is None and row.sends:
                 row = await self._found(row)
@@ -134,7 +134,7 @@ class DiscordSender:
             TryLaterError, NeverError, TooLargeError: it is as it was.
         """
         if row.message_id is not None:
-            with _meanings():
+            with meanings():
                 await self._edit(row, row.message_id, face)
 
     async def take_away(self, row: DeliveryRow) -> None:
@@ -143,7 +143,7 @@ class DiscordSender:
         Raises:
             TryLaterError, NeverError: it is still there.
         """
-        with _meanings():
+        with meanings():
             row = await self._again(row)
             if row.message_id is None and row.sends:
                 row = await self._found(row)
@@ -179,7 +179,7 @@ class DiscordSender:
 
     async def _found(self, row: DeliveryRow) -> DeliveryRow:
         """Look for the message that an earlier attempt may have sent."""
-        after = discord.Object(_snowflake(row.created_ms - _LOOK_BACK_MS))
+        after = discord.Object(snowflake_at(row.created_ms - _LOOK_BACK_MS))
         try:
             async for message in self._channel(row).history(
                 limit=_LOOK_AT, after=after, oldest_first=True
@@ -222,7 +222,7 @@ class DiscordSender:
 
 
 @contextmanager
-def _meanings() -> Iterator[None]:
+def meanings() -> Iterator[None]:
     """Try each request once, and raise what Discord's errors mean for a card."""
     try:
         with once():
@@ -254,5 +254,6 @@ def _stale(message_id: int) -> bool:
     return time.time() - made_s > FRESH_S
 
 
-def _snowflake(at_ms: int) -> int:
+def snowflake_at(at_ms: int) -> int:
+    """Return what sorts before the ids of messages that were made at this time or later."""
     return (at_ms - discord.utils.DISCORD_EPOCH) << 22

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
@@ -45,6 +46,22 @@ PATIENCE_MS = 24 * 3600 * 1000
 DELETED = "Its dreams were deleted."
 
 
+class Companion(Protocol):
+    """Other messages that keep the same channels' turns; their keys in a lane are below 0."""
+
+    async def start(self) -> None:
+        """Begin, before anything is sent."""
+
+    async def stop(self) -> None:
+        """Want nothing any more."""
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Show what the key stands for, whose turn it is."""
+
+    def hurry(self) -> None:
+        """Try again at once what could not be shown."""
+
+
 class Delivery:
     """The cards in Discord, from `start` to `stop`."""
 
@@ -59,6 +76,7 @@ class Delivery:
         self._position = 0
         self._wishes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self.companion: Companion | None = None
 
     async def start(self) -> None:
         """Take up every card that does not show its dreams' ends yet, and follow the feed."""
@@ -67,6 +85,8 @@ class Delivery:
         self._position = await self._front.feed.last_id() if kept is None else int(kept)
         for row in await deliveries.open_rows(store):
             await self._take(row)
+        if self.companion is not None:
+            await self.companion.start()
         self._tasks = (
             asyncio.create_task(self._listen(), name="discord-delivery"),
             asyncio.create_task(self._grant(), name="discord-delivery-wishes"),
@@ -80,6 +100,8 @@ class Delivery:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self.companion is not None:
+            await self.companion.stop()
         lanes = [*self._lanes.values()]
         stops = (lane.stop(STOP_S) for lane in lanes)
         await asyncio.gather(self._follow_ups.stop(), *stops)
@@ -107,7 +129,9 @@ class Delivery:
         for card in self._cards:
             if card.failures and guild_id in (None, card.row.guild_id):
                 card.failures = 0
-                self._lane(card.row.channel_id).hurry(card.row.id)
+                self.lane(card.row.channel_id).hurry(card.row.id)
+        if self.companion is not None:
+            self.companion.hurry()
 
     @property
     def unsettled(self) -> int:
@@ -172,7 +196,7 @@ class Delivery:
             self._want_card(card, urgency)
 
     def _want_card(self, card: Card, urgency: Urgency) -> None:
-        self._lane(card.row.channel_id).want(card.row.id, urgency, posted=card.posted)
+        self.lane(card.row.channel_id).want(card.row.id, urgency, posted=card.posted)
 
     async def _take(self, row: DeliveryRow) -> None:
         """Take up an open row, or dreams that have come onto one that was taken before."""
@@ -181,7 +205,8 @@ class Delivery:
         card.unfinished = {dream.id for dream in dreams if not dream.state.final}
         self._want_card(card, Urgency.NEW if card.unfinished else Urgency.END)
 
-    def _lane(self, channel_id: int) -> Lane:
+    def lane(self, channel_id: int) -> Lane:
+        """Return a channel's turn-taking."""
         if channel_id not in self._lanes:
             self._lanes[channel_id] = Lane(self._show)
             if not self._tasks:  # taken up from a process that may have sent until just now
@@ -200,12 +225,15 @@ class Delivery:
     async def _refresh(self, dream_id: str) -> None:
         for row in await deliveries.of_dream(self._front.store, dream_id):
             if row.message_id is not None and row.id not in self._cards:
-                self._repaints.want(self._lane(row.channel_id), row)
+                self._repaints.want(self.lane(row.channel_id), row)
 
     # --- showing it --------------------------------------------------------------------------
 
     async def _show(self, lane: Lane, key: int) -> None:
         """Show a card as it is now. Whatever goes wrong holds up no other card."""
+        if key < 0 and self.companion is not None:
+            await self.companion.show(lane, key)
+            return
         card = self._cards.get(key)
         if card is None:
             await self._repaints.show(lane, key)
@@ -288,4 +316,4 @@ class Delivery:
             if row.open:
                 await self._take(row)
         if row.id not in self._cards:
-            self._lane(row.channel_id).drop(row.id)
+            self.lane(row.channel_id).drop(row.id)

@@ -82,6 +82,7 @@ async def test_the_invitation_asks_for_what_is_used_and_no_more(tmp_path: Path) 
             "send_messages",
             "send_messages_in_threads",
             "attach_files",
+            "create_public_threads",
             "read_message_history",
         }
         made = Client(front_of(parts))

@@ -1,0 +1,249 @@
+"""What is done at parties from Discord: opening one, joining, moving on, roles, ending.
+
+Who may do what is decided by `bot.parties`; here it is said who they are, and what came of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Protocol, cast
+
+import discord
+import msgspec
+
+from bot.delivery import words
+from bot.delivery.asking import asker_of
+from bot.delivery.interactions import (
+    Interaction,
+    channel_of,
+    front_of,
+    person_of,
+    tell,
+    theme_of,
+)
+from bot.delivery.party_cards import PartyCards
+from bot.delivery.party_controls import STAGE_NAMES, next_stage, stage_before
+from bot.delivery.party_face import ROLE_NAMES
+from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, NotFoundError
+from bot.model import Visibility
+from bot.parties.acting import NOT_THERE
+from bot.parties.model import Party, Role, Stage
+from bot.sentences import say
+from bot.store import party_cards
+from bot.text import shorten
+
+PASSED = "This stage is over. Look at the party's newest card."
+
+
+async def party_here(interaction: Interaction) -> Party:
+    """Return the party that is held in this channel.
+
+    Raises:
+        NotFoundError: there is none; ForbiddenError: this is no channel of a server.
+    """
+    _, channel_id = channel_of(interaction)
+    party = await front_of(interaction).parties.open_in(channel_id)
+    if party is None:
+        raise NotFoundError("There is no party in this channel. Open one: /party start")
+    return party
+
+
+async def party_of_card(
+    interaction: Interaction, party_id: str, card_id: int, *, there: bool = True
+) -> Party:
+    """Return the party of a card that is pressed, if the card's stage goes on.
+
+    Raises:
+        InvalidRequestError: the stage, or the party, is over.
+        ForbiddenError: who presses is not there, where they have to be.
+    """
+    front = front_of(interaction)
+    party = await front.parties.get(party_id)
+    card = await party_cards.by_id(front.store, card_id)
+    if not party.open:
+        raise InvalidRequestError("party", "This party is over.")
+    if card is None or card.party_id != party.id or not card.newest:
+        raise InvalidRequestError("stage", PASSED)
+    if there:
+        member = await front.parties.member(party, person_of(interaction).id)
+        if member is None or not member.present:
+            raise ForbiddenError(NOT_THERE)
+    return party
+
+
+async def start(
+    interaction: Interaction,
+    topic: str,
+    *,
+    minutes: int,
+    guests: int | None,
+    visibility: Visibility,
+    thread: bool,
+) -> None:
+    """Open a party here, or in a thread of its own.
+
+    Raises:
+        ForbiddenError: the asker does not manage the channel, or the bot may not post there.
+        As `Parties.start` does.
+    """
+    front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
+    asker = asker_of(interaction)
+    if not (interaction.permissions.manage_channels or front.gate.is_host(asker)):
+        raise ForbiddenError(
+            "Only who may manage this channel, or is a host here, can open a party."
+        )
+    _check_may_post(interaction, thread=thread)
+    theme = await theme_of(interaction)
+    made: discord.Thread | None = None
+    if thread:
+        made = await _thread(interaction, topic)
+        asker = msgspec.structs.replace(asker, channel_id=made.id, parent_id=channel_id)
+    try:
+        await front.parties.start(
+            topic,
+            asker,
+            theme=theme,
+            guild_id=guild_id,
+            channel_id=asker.channel_id,
+            visibility=visibility,
+            stage_minutes=minutes,
+            max_guests=guests,
+        )
+    except DreamstreamError:
+        if made is not None:
+            with suppress(discord.HTTPException):
+                await made.edit(archived=True)  # whoever made a thread may do that
+        raise
+    where = f"<#{made.id}>" if made is not None else f"<#{channel_id}>"
+    await tell(interaction, say("The party is open in {channel}; you are its host.", channel=where))
+
+
+async def join(interaction: Interaction, party: Party) -> None:
+    """Let who asks in."""
+    member = await front_of(interaction).parties.join(party, asker_of(interaction))
+    await tell(interaction, say("You are at the party, as {role}.", role=ROLE_NAMES[member.role]))
+
+
+async def leave(interaction: Interaction) -> None:
+    """Let who asks go."""
+    party = await party_here(interaction)
+    await front_of(interaction).parties.leave(party, asker_of(interaction))
+    await tell(interaction, say("You have left the party. You can come back."))
+
+
+async def move(interaction: Interaction, party: Party, stage: Stage) -> None:
+    """Move a party to a stage."""
+    await front_of(interaction).parties.move(party, asker_of(interaction), stage)
+    await tell(interaction, say("The party is at: {stage}.", stage=STAGE_NAMES[stage]))
+
+
+async def go_on(interaction: Interaction, party: Party, *, back: bool = False) -> None:
+    """Move a party to the next stage, or to the one before."""
+    stage = stage_before(party.stage) if back else next_stage(party.stage)
+    if stage is None:
+        raise InvalidRequestError("stage", "There is no further stage.")
+    await move(interaction, party, stage)
+
+
+async def set_timer(interaction: Interaction, minutes: int) -> None:
+    """Let the stages last so long."""
+    party = await party_here(interaction)
+    await front_of(interaction).parties.set_timer(party, asker_of(interaction), minutes)
+    if minutes:
+        text = say("Stages have {minutes} minutes, this one from now on.", minutes=minutes)
+        await tell(interaction, text)
+    else:
+        await tell(interaction, say("There is no timer any more."))
+
+
+async def give_role(interaction: Interaction, party: Party, person_id: str, role: Role) -> None:
+    """Give somebody who is there a role."""
+    parties, asker = front_of(interaction).parties, asker_of(interaction)
+    await parties.set_role(party, asker, person_id, role)
+    member = await parties.member(party, person_id)
+    assert member is not None
+    name = words.plain(member.person.name, 40)
+    await tell(interaction, say("{name} is now: {role}.", name=name, role=ROLE_NAMES[role]))
+
+
+async def send_away(interaction: Interaction, party: Party, person_id: str) -> None:
+    """Send somebody away for good."""
+    await front_of(interaction).parties.remove(party, asker_of(interaction), person_id)
+    await tell(interaction, say("They are gone, and cannot come back."))
+
+
+async def end(interaction: Interaction, party: Party) -> None:
+    """End a party."""
+    await front_of(interaction).parties.end(party, asker_of(interaction))
+    await tell(interaction, say("The party is over. What was drawn stays."), view=None)
+
+
+class _HasPartyCards(Protocol):
+    @property
+    def party_cards(self) -> PartyCards: ...
+
+
+async def show(interaction: Interaction) -> None:
+    """Show the party's card to who asks, as it is now.
+
+    Raises:
+        NotFoundError: there is no party here, or its card is only just being made.
+    """
+    party = await party_here(interaction)
+    card = await party_cards.newest_of(front_of(interaction).store, party.id)
+    if card is None:
+        raise NotFoundError("The party is just being opened. Try again.")
+    face = await cast(_HasPartyCards, interaction.client).party_cards.face_of(party, card)
+    await interaction.edit_original_response(view=face.view(), attachments=face.files())
+
+
+def stage_of(value: str) -> Stage:
+    """Return a stage by its name; Discord does not hold every client to the choices.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    try:
+        return Stage(value)
+    except ValueError:
+        raise InvalidRequestError("stage", "There is no such stage.") from None
+
+
+def role_of(value: str) -> Role:
+    """Return a role by its name.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    try:
+        return Role(value)
+    except ValueError:
+        raise InvalidRequestError("role", "There is no such role.") from None
+
+
+def _check_may_post(interaction: Interaction, *, thread: bool) -> None:
+    has = interaction.app_permissions
+    in_thread = thread or isinstance(interaction.channel, discord.Thread)
+    sends = has.send_messages_in_threads if in_thread else has.send_messages
+    if not (has.view_channel and sends and has.attach_files):
+        raise ForbiddenError(
+            "A party needs a channel in which I may post messages and files. Allow me View "
+            "Channel, Send Messages and Attach Files here, or take another channel."
+        )
+    if thread and not has.create_public_threads:
+        raise ForbiddenError(
+            "I may not make threads here. Allow me Create Public Threads, or leave the thread out."
+        )
+
+
+async def _thread(interaction: Interaction, topic: str) -> discord.Thread:
+    if not isinstance(interaction.channel, discord.TextChannel):
+        raise InvalidRequestError(
+            "thread", "A thread can be made in a text channel only. Leave that option out."
+        )
+    try:
+        return await interaction.channel.create_thread(
+            name=shorten(" ".join(topic.split()), 100), type=discord.ChannelType.public_thread
+        )
+    except discord.HTTPException as error:
+        raise ForbiddenError("Discord did not let me make a thread here. Try without.") from error

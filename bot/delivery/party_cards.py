@@ -1,0 +1,272 @@
+"""Keep the cards of parties up to date: one message for each time a stage began.
+
+What a card shows is read anew whenever its turn comes, and which cards there are to be follows
+from the parties themselves (`bot.store.party_cards`). So nothing hangs on having seen an event:
+every start looks at all parties once, and what a crash left half done is done then. Invariants:
+
+- a stage has one card, and a card one message: that one is about to be sent is written down before,
+  and where one may have been sent that is not known, it is looked for;
+- a card is open until its message is known to show that its stage is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import discord
+
+from bot.delivery.galleries import PAGE, Picture, thumbnails
+from bot.delivery.lane import Lane
+from bot.delivery.pace import Urgency
+from bot.delivery.party_controls import card_of
+from bot.delivery.party_face import Evening, Face
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.errors import DreamstreamError
+from bot.front import Front
+from bot.ids import now_ms
+from bot.model import ENDINGS, DreamState, EventKind, Live, StreamEvent
+from bot.parties.model import FinalePicture, Party, Stage
+from bot.store import party_cards as rows
+from bot.store.party_cards import PartyCard
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+FIRST_DELAY_S = 3.0
+MAX_DELAY_S = 120.0
+_LOOK_BACK_MS = 60_000
+_LOOK_AT = 200
+_WITH_PICTURES = (Stage.FINALE, Stage.PUBLISHED)
+
+
+class PartyCards:
+    """The parties' cards in Discord, from `start` to `stop`. A card's key in its lane is -id."""
+
+    def __init__(
+        self, front: Front, client: discord.Client, lane_of: Callable[[int], Lane]
+    ) -> None:
+        self._front = front
+        self._client = client
+        self._lane_of = lane_of
+        self._of_theme: dict[int, str] = {}
+        self._failures: dict[int, int] = {}
+        self._lane_failing: dict[int, Lane] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look at every party that is held in a channel, and follow the feed from then on."""
+        position = await self._front.feed.last_id()
+        await self._look_at_all()
+        self._task = asyncio.create_task(self._listen(position), name="discord-parties")
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Try again at once what could not be shown."""
+        for key, lane in self._lane_failing.items():
+            self._failures.pop(key, None)
+            lane.hurry(key)
+        self._lane_failing.clear()
+
+    async def face_of(self, party: Party, card: PartyCard) -> Face:
+        """Return how a card is to look now."""
+        front = self._front
+        theme = await front.parties.theme_of(party)
+        nodes = await front.parties.nodes(party)
+        voters = 0
+        if card.stage is Stage.CHOOSE:
+            voters = len({vote.person.id for vote in await front.parties.votes(party)})
+        pictures: list[Picture] = []
+        if card.stage in _WITH_PICTURES:
+            finished = {
+                node.dream.id: node.dream for node in nodes if node.dream.state is DreamState.DONE
+            }
+            chain = [
+                next((one for one in largest_first(picture) if one in finished), None)
+                for picture in await front.parties.finale_of(party)
+            ]
+            dreams = [finished[one] for one in chain if one is not None]
+            pictures = await thumbnails(front, dreams[:PAGE])
+        return Face(
+            Evening(
+                party=party,
+                stage=card.stage,
+                passed=not card.newest,
+                card_id=card.id,
+                colour=theme.colour,
+                members=await front.parties.members(party),
+                said=await front.parties.associations(party),
+                drawn=sum(node.dream.state is DreamState.DONE for node in nodes),
+                forming=sum(not node.dream.state.final for node in nodes),
+                voters=voters,
+                pictures=pictures,
+                url=f"{front.wall_url}/p/{party.code}" if front.wall_url else None,
+            )
+        )
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Bring a card to Discord as its party is now. Whatever goes wrong is tried again."""
+        card = await rows.by_id(self._front.store, -key)
+        if card is None or not card.open:
+            lane.drop(key)
+            return
+        try:
+            await self._attempt(lane, key, card)
+        except NeverError as error:
+            log.warning("A card of party %s will not be shown: %s", card.party_id, error)
+            await self._close(lane, key, card)
+        except (TryLaterError, TooLargeError, DreamstreamError) as error:
+            log.warning("A card of party %s cannot be shown yet: %s", card.party_id, error)
+            closed_s = getattr(error, "after_s", None)
+            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s or 0.0)
+            self._later(lane, key, card, closed_s)
+        except Exception:  # a mistake of ours
+            log.exception("A card of party %s cannot be shown", card.party_id)
+            self._later(lane, key, card, None)
+
+    # --- what happens ------------------------------------------------------------------------
+
+    async def _listen(self, position: int) -> None:
+        while True:
+            try:
+                async with self._front.feed.listen(None, after=position) as updates:
+                    async for update in updates:
+                        if not isinstance(update, Live):
+                            await self._happened(update)
+                            position = update.id
+            except DreamstreamError as error:
+                log.warning("The parties' cards cannot be kept up to date: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _happened(self, event: StreamEvent) -> None:
+        if event.kind is EventKind.PARTY:
+            party = await self._front.parties.of_theme(event.theme_id)
+            if party is not None:
+                await self._look(party)
+        elif event.kind in ENDINGS or event.kind is EventKind.DELETED:
+            party_id = self._of_theme.get(event.theme_id)
+            if party_id is not None:
+                await self._look(await self._front.parties.get(party_id))
+
+    async def _look_at_all(self) -> None:
+        for party_id in await rows.unsettled(self._front.store):
+            await self._look(await self._front.parties.get(party_id))
+
+    async def _look(self, party: Party) -> None:
+        """Have the cards that a party is to have, and want those shown that are not done with."""
+        if party.channel_id is None or party.guild_id is None:
+            return
+        store = self._front.store
+        self._of_theme[party.theme_id] = party.id
+        if party.open and await rows.newest_of(store, party.id) is None:
+            async with store.write() as connection:
+                await rows.order(connection, party.id, now_ms())
+        for card in await rows.open_of(store, party.id):
+            posted = card.message_id is not None
+            ending = not (card.newest and party.open)
+            urgency = Urgency.END if ending else Urgency.FORMING if posted else Urgency.NEW
+            self._lane_of(party.channel_id).want(-card.id, urgency, posted=posted)
+
+    # --- showing it --------------------------------------------------------------------------
+
+    async def _attempt(self, lane: Lane, key: int, card: PartyCard) -> None:
+        party = await self._front.parties.get(card.party_id)
+        over = not (party.open and card.newest)
+        if over and not card.sends:  # nobody has seen it
+            await self._close(lane, key, card)
+            return
+        face = await self.face_of(party, card)
+        if face.looks != card.shown:
+            edited = card.message_id is not None
+            await self._bring(party, card, face)
+            lane.sent(key, posted=edited)
+        self._failures.pop(key, None)
+        self._lane_failing.pop(key, None)
+        if over:
+            await self._close(lane, key, card)
+
+    async def _bring(self, party: Party, card: PartyCard, face: Face) -> None:
+        """Have a card's message show a face, in one message for good."""
+        assert party.channel_id is not None
+        channel = self._client.get_partial_messageable(party.channel_id, guild_id=party.guild_id)
+        with meanings():
+            message_id = card.message_id
+            if message_id is None and card.sends:
+                message_id = await self._found(channel, card)
+            if message_id is None:
+                message_id = await self._send(channel, party, card, face)
+                if not card.sends:
+                    await self._showed(card, face)
+                    return
+                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
+            await channel.get_partial_message(message_id).edit(
+                view=face.view(),
+                attachments=face.files(),
+                allowed_mentions=discord.AllowedMentions.none(),
+            )
+            await self._showed(card, face)
+
+    async def _send(
+        self, channel: discord.PartialMessageable, party: Party, card: PartyCard, face: Face
+    ) -> int:
+        store = self._front.store
+        async with store.write() as connection:
+            await rows.begin_send(connection, card.id)
+        try:
+            message = await channel.send(
+                view=face.view(), files=face.files(), nonce=f"{party.id}-{card.id % 10**8}"
+            )
+        except (discord.HTTPException, discord.RateLimited) as error:
+            refused = isinstance(error, discord.RateLimited) or error.status < 500
+            if refused and not card.sends:
+                async with store.write() as connection:
+                    await rows.refused(connection, card.id)
+            raise
+        async with store.write() as connection:
+            await rows.sent(connection, card.id, message.id)
+        return message.id
+
+    async def _found(self, channel: discord.PartialMessageable, card: PartyCard) -> int | None:
+        """Look for the message that an earlier attempt may have sent."""
+        after = discord.Object(snowflake_at(card.created_ms - _LOOK_BACK_MS))
+        me = self._client.user
+        try:
+            async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
+                ours = me is not None and message.author.id == me.id
+                if ours and card_of(list(message.components)) == card.id:
+                    async with self._front.store.write() as connection:
+                        await rows.sent(connection, card.id, message.id)
+                    return message.id
+        except discord.Forbidden:
+            log.info("The history of channel %s may not be read", channel.id)
+        return None
+
+    async def _showed(self, card: PartyCard, face: Face) -> None:
+        async with self._front.store.write() as connection:
+            await rows.showed(connection, card.id, face.looks)
+
+    async def _close(self, lane: Lane, key: int, card: PartyCard) -> None:
+        async with self._front.store.write() as connection:
+            await rows.close(connection, card.id)
+        lane.drop(key)
+
+    def _later(self, lane: Lane, key: int, card: PartyCard, after_s: float | None) -> None:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self._lane_failing[key] = lane
+        delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
+        urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
+        lane.later(key, urgency, delay_s)
+
+
+def largest_first(picture: FinalePicture) -> list[str]:
+    """Return what a chosen dream became, the largest that was asked for first."""
+    found = (picture.upscaled_id, picture.redrawn_id, picture.dream_id)
+    return [dream_id for dream_id in found if dream_id is not None]

@@ -1,0 +1,198 @@
+"""Parties in Discord: their cards, what each button does for whom, and what a restart costs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import discord
+
+from bot.model import Dream
+from bot.parties.model import Party, Stage
+from bot.store import party_cards
+from tests.bot.drawer import until
+from tests.discord_front.test_themes import host_of
+from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
+
+
+def said(result: Any) -> str:
+    """Return the sentence that was answered."""
+    return str(result.response.content)
+
+
+async def opened(there: World, host: Any, **options: Any) -> Party:
+    """Have a host open a party; wait for its card."""
+    given = {"topic": "the sea"} | options
+    result = await host.slash(there.channel, "party start", **given)
+    assert "The party is open" in said(result)
+    party = await there.parts.parties.open_in(there.channel.id)
+    assert party is not None
+    await card_at(there, "Gather")
+    return party
+
+
+async def card_at(there: World, stage: str, words: str = "") -> discord.Message:
+    """Wait for the card of a stage that goes on, with these words."""
+
+    def found() -> discord.Message | None:
+        cards = [
+            card
+            for card in there.cards()
+            if f"**{stage}**" in text_of(card)
+            and " is over." not in text_of(card)
+            and words in text_of(card)
+        ]
+        return cards[-1] if cards else None
+
+    await until(lambda: found() is not None)
+    card = found()
+    assert card is not None
+    return card
+
+
+async def moved(there: World, host: Any, party: Party, stage: Stage) -> discord.Message:
+    await host.slash(there.channel, "party stage", stage=stage.value)
+    return await card_at(there, stage.value.capitalize())
+
+
+async def drawn(there: World, person: Any, card: discord.Message, words: str) -> list[Dream]:
+    """Have somebody sketch, and all of it be drawn."""
+    form = await person.click(card, label="Sketch")
+    result = await person.submit_modal(form, {"words": words})
+    assert "sketches" in said(result)
+    return await all_drawn(there)
+
+
+async def all_drawn(there: World) -> list[Dream]:
+    """Have all that waits be drawn, and return it as it is then."""
+    dreams = await there.parts.dreams.unfinished(None)
+    for dream in dreams:
+        await there.parts.draw(dream.id)
+    return [await there.parts.dreams.wait(dream.id) for dream in dreams]
+
+
+async def test_an_evening_from_its_first_word_to_its_end(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host, minutes=10)
+        card = await card_at(there, "Gather")
+        assert "Until <t:" in text_of(card) and "host (host)" in text_of(card)
+        assert buttons_of(card) == ["Join", "Say a word", "Next: Sketch", "Roles …", "End"]
+        # Who is not there is told so, before they type anything.
+        result = await there.ann.click(card, label="Say a word")
+        assert said(result) == "Join the party first."
+        result = await there.ann.click(card, label="Join")
+        assert said(result) == "You are at the party, as guest."
+        await there.bob.click(card, label="Join")
+        form = await there.ann.click(card, label="Say a word")
+        result = await there.ann.submit_modal(form, {"words": "waves\n\nfog\n", "kind": ["idea"]})
+        assert said(result) == "2 things were said."
+        form = await there.bob.click(card, label="Say a word")
+        await there.bob.submit_modal(form, {"words": "Fog", "kind": ["idea"]})
+        card = await card_at(there, "Gather", "fog ×2 · waves")
+        assert "ann, bob" in text_of(card)
+        # A member may not lead; a press on a stage that has passed changes nothing.
+        result = await there.ann.click(card, label="Next: Sketch")
+        assert "Only the host" in said(result)
+        result = await host.click(card, label="Next: Sketch")
+        assert said(result) == "The party is at: Sketch."
+        result = await host.click(card, label="Next: Sketch")
+        assert "This stage is over." in said(result)
+        sketch = await card_at(there, "Sketch")
+        await until(lambda: "This stage is over." in text_of(there.cards()[0]))
+        assert buttons_of(there.cards()[0]) == []
+        # The words that were said are chosen, more are typed.
+        form = await there.ann.click(sketch, label="Sketch")
+        ids = {one.words: str(one.id) for one in await parties.associations(party)}
+        await there.ann.submit_modal(form, {"said": [ids["fog"]], "words": "a harbour"})
+        first = await there.parts.dreams.unfinished(None)
+        assert {dream.person.name for dream in first} == {"ann"} and len(first) == 4
+        assert "fog" in first[0].prompt and "a harbour" in first[0].prompt
+        node = (await parties.nodes(party))[0]
+        assert node.entry.association_ids == (int(ids["fog"]),)
+        first = await all_drawn(there)
+        await card_at(there, "Sketch", "4 finished")
+        # What is asked for as ever is the party's, too, and only of those who are there.
+        await there.bob.slash(there.channel, "dream", prompt="a lighthouse")
+        [bobs] = await there.parts.dreams.unfinished(None)
+        assert bobs.theme_id == party.theme_id
+        assert bobs.id in {node.dream.id for node in await parties.nodes(party)}
+        [bobs] = await all_drawn(there)
+        stranger = there.env.guild.add_member(there.env.create_user("cee"))
+        result = await stranger.slash(there.channel, "dream", prompt="a fox")
+        assert said(result) == "Join the party first."
+
+        card = await moved(there, host, party, Stage.ELABORATE)
+        result = await there.bob.click(card, label="Grow")
+        menu = result.response.message
+        assert "Which picture is to grow?" in text_of(menu) and gallery_of(menu) is not None
+        form = await there.bob.select(menu, [bobs.id])
+        result = await there.bob.submit_modal(form, {"words": "a red lighthouse"})
+        assert "It grows." in said(result)
+        [grown] = await there.parts.dreams.unfinished(None)
+        assert (grown.prompt, grown.parent_id) == ("a red lighthouse", bobs.id)
+        assert grown.recipe.seed == bobs.recipe.seed
+        [grown] = await all_drawn(there)
+        result = await there.ann.click(card, label="Combine")
+        result = await there.ann.select(result.response.message, [grown.id, first[0].id])
+        assert "put together" in said(result)
+        [both] = await there.parts.dreams.unfinished(None)
+        [both] = await all_drawn(there)
+
+        card = await moved(there, host, party, Stage.CHOOSE)
+        result = await there.ann.click(card, label="Vote")
+        while "Which is the better one?" in text_of(result.response.message):
+            result = await there.ann.click(result.response.message, label="The first")
+        assert "You have compared all there is" in text_of(result.response.message)
+        votes = await parties.votes(party)
+        assert len(votes) == 6, "each of the four last ones with each"
+        form = await there.bob.click(card, label="Points")
+        result = await there.bob.submit_modal(
+            form, {"point1": [both.id], "point2": [both.id], "point4": [first[1].id]}
+        )
+        assert said(result) == "Your points are given. You have 2 left."
+        found = next(card for card in there.cards() if bobs.id in text_of(card))
+        await there.ann.click(found, label="♥")
+        favoured = {
+            vote.dream_id for vote in await parties.votes(party) if vote.kind == "favourite"
+        }
+        assert favoured == {bobs.id}
+        await card_at(there, "Choose", "2 people")
+        result = await there.ann.click(card, label="Standing")
+        assert "2 points" in text_of(result.response.message)
+
+        card = await moved(there, host, party, Stage.FINALE)
+        result = await there.ann.click(card, label="Choose for the finale …")
+        result = await there.ann.select(result.response.message, [both.id])
+        assert "Only the host" in said(result)
+        result = await host.click(card, label="Choose for the finale …")
+        # simcord would wait for what then waits for pictures: it is begun from here.
+        chains: list[Any] = []
+        parties._chains.spawn = chains.append  # type: ignore[assignment, method-assign]
+        result = await host.select(result.response.message, [both.id, bobs.id])
+        begun = [asyncio.create_task(chain) for chain in chains]
+        assert "2 are drawn anew" in said(result)
+        await until(lambda: gallery_of(there.cards()[-1]) is not None)
+        await all_drawn(there)
+        await asyncio.gather(*begun)
+
+        result = await host.slash(there.channel, "party publish")
+        card = await card_at(there, "Published")
+        result = await host.click(card, label="End")
+        result = await host.click(result.response.message, label="Yes, end it")
+        assert "The party is over." in said(result)
+        await until(lambda: "The party is over." in text_of(there.cards()[-1]))
+        await until_closed(there, party)
+        # The channel has its own theme again.
+        theme = await there.client.front.channels.theme_of(there.channel.id)
+        assert theme.slug == "open"
+        stages = [card for card in there.cards() if "Party · stage" in text_of(card)]
+        assert len(stages) == 6, "one card a stage"
+        assert all(buttons_of(card) == [] for card in stages)
+
+
+async def until_closed(there: World, party: Party) -> None:
+    async with asyncio.timeout(20):
+        while await party_cards.open_of(there.parts.store, party.id):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
