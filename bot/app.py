@@ -273,6 +273,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         parties=parts.parties,
         publishing=parts.publishing,
         watching=Watching(parts.store),
+        favourites=parts.moderation,
     )
 
 

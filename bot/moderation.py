@@ -6,7 +6,7 @@ Who may ask is judged by `bot.gate`; how a dream is taken away is known to `bot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bot.dreams import Dreams
 from bot.errors import ForbiddenError, GoneError, InvalidRequestError
@@ -30,6 +30,11 @@ class Moderation:
         self._store = store
         self._dreams = dreams
         self._blocks: dict[tuple[int, str], Block] = {}
+        self._watchers: list[Callable[[str], None]] = []
+
+    def on_favourite(self, watcher: Callable[[str], None]) -> None:
+        """Call `watcher` with a dream's id after somebody liked it, or likes it no more."""
+        self._watchers.append(watcher)
 
     async def start(self) -> None:
         """Read who is blocked."""
@@ -64,7 +69,10 @@ class Moderation:
             liked = await favourites.toggle(connection, dream_id, person.id, at_ms)
             if liked is None:
                 raise GoneError
-            return liked, await favourites.count(connection, dream_id)
+            count = await favourites.count(connection, dream_id)
+        for watcher in self._watchers:
+            watcher(dream_id)
+        return liked, count
 
     async def like(self, dream_ids: Sequence[str], person: Person) -> None:
         """Like several dreams; those that are liked already still are, those deleted are not.
@@ -80,6 +88,10 @@ class Moderation:
     async def favourites(self, dream_ids: Sequence[str]) -> dict[str, int]:
         """Return by how many people each of these dreams is liked."""
         return await favourites.counts(self._store, dream_ids)
+
+    async def likes(self, dream_id: str, person: Person) -> bool:
+        """Say whether a person likes a dream."""
+        return await favourites.is_liked(self._store, dream_id, person.id)
 
     async def liked(self, person: Person, limit: int = 100) -> list[str]:
         """Return the ids of the dreams that a person likes, the newest liked first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, cast
 
 from discord import ui
 
@@ -29,15 +28,6 @@ from bot.sentences import say
 VARIATIONS = 4
 CANCELLED = say("Cancelled.")
 DELETED = say("Deleted.")
-
-
-class _Refreshes(Protocol):
-    def refresh(self, dream_id: str) -> None: ...
-
-
-class _HasDelivery(Protocol):
-    @property
-    def delivery(self) -> _Refreshes: ...
 
 
 # --- making more of a dream --------------------------------------------------------------------
@@ -239,7 +229,6 @@ async def favourite(interaction: Interaction, dream_id: str) -> None:
             await tell(interaction, liked.get(count, many))
         else:
             await tell(interaction, say("You like it no more."))
-        cast(_HasDelivery, interaction.client).delivery.refresh(dream_id)
 
 
 async def look(interaction: Interaction, dream_ids: Sequence[str]) -> None:

@@ -87,6 +87,7 @@ class Delivery:
             await self._take(row)
         if self.companion is not None:
             await self.companion.start()
+        self._front.moderation.on_favourite(self.refresh)
         self._tasks = (
             asyncio.create_task(self._listen(), name="discord-delivery"),
             asyncio.create_task(self._grant(), name="discord-delivery-wishes"),
@@ -114,7 +115,8 @@ class Delivery:
 
         Not for what must be seen: it is not tried again.
         """
-        self._wishes.put_nowait(lambda: self._refresh(dream_id))
+        if self._tasks:
+            self._wishes.put_nowait(lambda: self._refresh(dream_id))
 
     def answered(self, interaction_id: int) -> None:
         """Note that the asker has had an answer, so that a follow-up comes after it."""

@@ -9,6 +9,7 @@ import aiosqlite
 from bot.store import Store
 
 COUNT = "SELECT count(*) AS count FROM favourite WHERE dream_id = ?"
+LIKED = "SELECT 1 FROM favourite WHERE dream_id = ? AND person_id = ?"
 OF_PERSON = """
     SELECT favourite.dream_id FROM favourite JOIN dream ON dream.id = favourite.dream_id
     WHERE favourite.person_id = ? AND dream.deleted_ms IS NULL
@@ -48,6 +49,11 @@ async def put(
         """,
         [(person_id, now_ms, dream_id) for dream_id in dream_ids],
     )
+
+
+async def is_liked(store: Store, dream_id: str, person_id: str) -> bool:
+    """Say whether a person likes a dream."""
+    return await store.read_one(LIKED, (dream_id, person_id)) is not None
 
 
 async def count(connection: aiosqlite.Connection, dream_id: str) -> int:

@@ -147,6 +147,8 @@ class Pages:
             "journey": described(journey) if (journey := dream.recipe.journey) else [],
             "engine": engines.get(dream.recipe.engine),
             "can": self._services.offspring.can(dream),
+            "heart": await self._services.heart(dream, guest_of(request).person),
+            "replaces": False,
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }
         if is_htmx(request):

@@ -23,6 +23,7 @@ from bot.wall.everything import Everything
 from bot.wall.files import Files
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
+from bot.wall.liking import Liking
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
 from bot.wall.party.serving import PartyWall
@@ -30,7 +31,7 @@ from bot.wall.pictures import Pictures
 from bot.wall.publishing import Bundles
 from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
-from bot.wall.services import Dreams, Feed, Library, Offspring, Search, Services, Themes
+from bot.wall.services import Dreams, Favourites, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
 from bot.wall.showing import Showing
 from bot.wall.syndication import Syndication
@@ -59,10 +60,20 @@ class Wall:
         parties: Parties | None = None,
         publishing: Publishing | None = None,
         watching: Watching | None = None,
+        favourites: Favourites | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
-            themes, dreams, feed, library, drawer, offspring, search, parties, publishing
+            themes,
+            dreams,
+            feed,
+            library,
+            drawer,
+            offspring,
+            search,
+            parties,
+            publishing,
+            favourites,
         )
         files = Files()
         renderer = Renderer(settings, files, parties=parties is not None)
@@ -88,6 +99,8 @@ class Wall:
             everything = Everything(services, renderer, watching, pages=pages, events=self._events)
             self.app.add_routes(everything.routes())
             self.app.add_routes(Showing(services, renderer, watching).routes())
+        if favourites is not None:
+            self.app.add_routes(Liking(settings, services, renderer, favourites).routes())
         self.app.add_routes(Pictures(services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.add_routes(Bundles(services).routes())

@@ -173,6 +173,26 @@ class Offspring(Protocol):
     ) -> Dream: ...
 
 
+class Favourites(Protocol):
+    """Which pictures people like, here and in Discord."""
+
+    async def favourite(self, dream_id: str, person: Person) -> tuple[bool, int]:
+        """Like a dream, or no more; say whether it is liked now, and by how many people."""
+        ...
+
+    async def favourites(self, dream_ids: Sequence[str]) -> dict[str, int]: ...
+
+    async def likes(self, dream_id: str, person: Person) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Heart:
+    """By how many people a dream is liked, and whether the visitor is one of them."""
+
+    count: int
+    liked: bool
+
+
 class Search(Protocol):
     """Finding pictures of a stream: those that are published, unless a channel is named."""
 
@@ -196,6 +216,7 @@ class Services:
     search: Search
     parties: Parties | None = None
     publishing: Publishing | None = None
+    favourites: Favourites | None = None
 
     async def visible_theme(self, slug: str) -> Theme:
         """Return a theme that may be seen at the wall.
@@ -222,6 +243,13 @@ class Services:
         if dream.deleted_ms is not None:
             raise GoneError
         return dream, theme
+
+    async def heart(self, dream: Dream, person: Person) -> Heart | None:
+        """Return how a finished dream is liked; None where this wall has no favourites."""
+        if self.favourites is None or dream.image is None:
+            return None
+        counts = await self.favourites.favourites([dream.id])
+        return Heart(counts[dream.id], await self.favourites.likes(dream.id, person))
 
     async def unfinished(self, theme_id: int) -> list[Dream]:
         """Return the unfinished dreams of a theme that may be seen at the wall, oldest first."""

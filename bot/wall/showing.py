@@ -10,6 +10,7 @@ from aiohttp import web
 from bot.ids import now_ms, time_of
 from bot.model import Dream, Theme
 from bot.wall import words
+from bot.wall.guests import guest_of
 from bot.wall.rendering import Renderer, picture_url, thumbnail_url
 from bot.wall.services import Services
 from bot.watching import Part, Watching, day_of, read_day
@@ -106,15 +107,20 @@ class Showing:
             first = max(0, at - AROUND // 2)
             part = await parts(first, AROUND)
         at = min(at, max(0, first + len(part.dreams) - 1))
+        shown = part.dreams[at - first] if part.dreams else None
+        person = guest_of(request).person
         return self._renderer.page(
             request,
             "show.html",
+            dream=shown,
+            heart=None if shown is None else await self._services.heart(shown, person),
+            replaces=False,
             themes=[theme],
             theme=theme,
             at=at,
             total=part.total,
             around=[(first + index, dream) for index, dream in enumerate(part.dreams)],
-            shown=part.dreams[at - first] if part.dreams else None,
+            shown=shown,
             part=PART,
             **context,
         )

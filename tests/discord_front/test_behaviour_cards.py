@@ -257,6 +257,9 @@ async def test_likes_are_counted_on_the_card(tmp_path: Path) -> None:
         await until(lambda: "♥ 2" in buttons_of(there.cards()[0]))
         await there.bob.click(there.cards()[0], label="♥ 2")
         await until(lambda: "♥ 1" in buttons_of(there.cards()[0]))
+        # A guest of the wall likes it as well.
+        await there.parts.moderation.favourite(dream_id, Person("guest:ada", "Ada"))
+        await until(lambda: "♥ 2" in buttons_of(there.cards()[0]))
         assert there.posts() == 1
         assert len(there.cards()[0].attachments) == 1
 

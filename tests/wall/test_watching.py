@@ -41,6 +41,7 @@ async def walled(folder: Path) -> AsyncIterator[tuple[Services, ClientSession]]:
             search=parts.search,
             seeing=parts.seeing,
             watching=Watching(parts.store),
+            favourites=parts.moderation,
         )
         url = await wall.start()
         try:
@@ -240,6 +241,70 @@ async def test_the_best_are_those_that_most_people_like(tmp_path: Path) -> None:
         text = await get(visitor, "/s/open/best?at=1")
         assert _shown(text) == "a fox"
         assert "an ant" not in text
+
+
+# --- favourites ----------------------------------------------------------------------------------
+
+
+async def like(visitor: ClientSession, dream_id: str, status: int = 200) -> str:
+    htmx = {"HX-Request": "true"}
+    async with visitor.post(f"/d/{dream_id}/heart", headers=htmx) as response:
+        assert response.status == status
+        return await response.text()
+
+
+async def test_hearts_at_the_wall_are_those_of_discord(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        dream_id = await draw(parts, "a red fox")
+        await parts.moderation.favourite(dream_id, Person("discord:1", "Bob"))
+        changed: list[str] = []
+        parts.moderation.on_favourite(changed.append)
+        assert "♡ 1<" in await get(visitor, f"/d/{dream_id}")
+        text = await like(visitor, dream_id)
+        assert "♥ 2<" in text
+        assert 'aria-pressed="true" aria-label="Like it; 1 other likes it"' in text
+        assert changed == [dream_id]
+        assert await parts.moderation.favourites([dream_id]) == {dream_id: 2}
+        assert "♥ 2<" in await get(visitor, f"/d/{dream_id}/heart")
+        assert "♥ 2<" in await get(visitor, "/s/open/best")
+        assert "♡ 1<" in await like(visitor, dream_id)
+        assert await parts.moderation.favourites([dream_id]) == {dream_id: 1}
+        # Without script one comes back to the dream.
+        async with visitor.post(f"/d/{dream_id}/heart") as response:
+            assert response.url.path == f"/d/{dream_id}"
+            assert "♥ 2<" in await response.text()
+
+
+async def test_nobody_likes_what_they_cannot_see_or_twice(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        fox = await draw(parts, "a red fox")
+        secret = await draw(parts, "a secret", "secret")
+        [waiting] = await parts.dreams.ask(request("not yet"))
+        # Who has no cookie yet could be anybody, as often as they please.
+        await like(visitor, fox, 403)
+        await get(visitor, "/s/open")
+        await like(visitor, secret, 404)
+        await like(visitor, waiting.id, 404)
+        elsewhere = {"Sec-Fetch-Site": "cross-site"}
+        async with visitor.post(f"/d/{fox}/heart", headers=elsewhere) as response:
+            assert response.status == 403
+        assert await parts.moderation.favourites([fox, secret, waiting.id]) == {
+            fox: 0,
+            secret: 0,
+            waiting.id: 0,
+        }
+
+
+async def test_hearts_from_one_address_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.wall.liking.MOST", 3)
+    async with walled(tmp_path) as (parts, visitor):
+        fox = await draw(parts, "a red fox")
+        await get(visitor, "/s/open")
+        for _ in range(3):
+            await like(visitor, fox)
+        assert "many hearts" in await like(visitor, fox, 429)
 
 
 def _shown(html: str) -> str:

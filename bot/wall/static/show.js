@@ -90,6 +90,7 @@
       }
       await put(told, false);
       history.replaceState(null, "", `?at=${wanted}`);
+      if (byId("heart")) htmx.ajax("GET", `/d/${told.id}/heart`, { target: "#liking", swap: "innerHTML" });
       pictureAt((wanted + 1) % total).then((next) => { if (next) new Image().src = next.picture; });
     } catch {
       // Out of reach: what is shown stays, and a show tries again.
