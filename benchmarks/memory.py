@@ -114,8 +114,10 @@ def guided(side: int, device: torch.device) -> Engine[Any]:
     clip = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
     perceptor = Perceptor.of_open_clip(clip, open_clip.get_tokenizer("ViT-B-32"), device)
     network = filled(lambda: GuidedUNet(PUBLISHED[256]), device)
-    info = _info("guided-diffusion", side, options=guided_options(("one",), cutouts=16))
-    return GuidedDiffusionEngine(info, lambda _: network, OnePerceptor(perceptor), device=device)
+    described = info("guided-diffusion", side, options=guided_options(("one",), cutouts=16))
+    return GuidedDiffusionEngine(
+        described, lambda _: network, OnePerceptor(perceptor), device=device
+    )
 
 
 def sd(side: int, device: torch.device) -> Engine[Any]:
@@ -147,8 +149,8 @@ def sd(side: int, device: torch.device) -> Engine[Any]:
             with mock.patch.object(stable_diffusion, "read_network", read_network):
                 return stable_diffusion.StableDiffusion(folder, device)
 
-    info = _info("stable-diffusion", side, guidance=7.5, options=latent_options())
-    return LatentDiffusionEngine(info, load, device=device)
+    described = info("stable-diffusion", side, guidance=7.5, options=latent_options())
+    return LatentDiffusionEngine(described, load, device=device)
 
 
 def starter(_side: int, device: torch.device) -> Engine[Any]:
@@ -199,7 +201,8 @@ def _configured(folder: Path) -> Path:
     return folder
 
 
-def _info(name: str, side: int, **more: Any) -> EngineInfo:
+def info(name: str, side: int, **more: Any) -> EngineInfo:
+    """Describe an engine whose pictures are squares of `side` pixels."""
     return EngineInfo(
         name=name,
         title=name,

@@ -8,6 +8,11 @@ import pytest
 import torch
 
 from benchmarks import memory
+from benchmarks.step import OnePerceptor
+from generation import starter
+from generation.clip.perceptor import Perceptor
+from generation.engines.guided import GuidedDiffusionEngine, guided_options
+from generation.models.guided import GuidedConfig, GuidedUNet
 
 CPU = torch.device("cpu")
 
@@ -28,3 +33,17 @@ def test_the_starter_model_takes_what_is_predicted(capsys: pytest.CaptureFixture
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     for one in said["bytes"].values():
         assert 0.9 < one["ratio"] < 1.1
+
+
+def test_guided_diffusion_takes_about_what_is_predicted() -> None:
+    clip, tokenizer, wants = starter.load_clip(CPU)
+    judge = Perceptor(
+        clip, tokenizer, size=wants.image_size, mean=wants.mean, std=wants.std, device=CPU
+    )
+    # The published network's levels, an eighth as wide.
+    config = GuidedConfig(32, (1, 1, 2, 2, 4, 4), (False,) * 3 + (True,) * 3, head_channels=16)
+    network = memory.filled(lambda: GuidedUNet(config), CPU)
+    info = memory.info("guided-diffusion", 64, options=guided_options(("one",), cutouts=2))
+    drawing = GuidedDiffusionEngine(info, lambda _: network, OnePerceptor(judge), device=CPU)
+    found = memory.measure(drawing, 1, 64, CPU)
+    assert 0.85 < found["ratio"] < 1.25

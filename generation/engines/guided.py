@@ -31,7 +31,7 @@ from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
-from generation.models.guided import GuidedUNet
+from generation.models.guided import PUBLISHED, GuidedUNet
 from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
 
 _FORMAT, _VERSION = "guided-diffusion", 1
@@ -156,14 +156,20 @@ class GuidedDiffusionEngine:
         return key
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
-        """Estimate what the network and CLIP keep for the gradient, with a quarter to spare."""
+        """Estimate what the network and CLIP keep for the gradient, with a tenth to spare.
+
+        The network keeps as much as 53 maps of each level's width: measured on the CPU with
+        ``benchmarks.memory``, as the difference of 64 and 128 pixels.
+        """
         settings = complete_settings(recipe.settings, self._info.options)
         loaded = self._networks.get(_model_key(recipe, settings))
         a_cutout = loaded[1].predict_bytes() if loaded else 60 << 20
-        # Measured by hooks on the 256 network: 6,300 numbers a pixel; half size under autocast.
-        a_pixel = 6300 * (4 if self._device.type == "cpu" else 2)
-        drawing = a_pixel * recipe.width * recipe.height
-        return int(1.25 * runs * (drawing + a_cutout * int(settings["cutouts"])))
+        config = loaded[0].config if loaded else PUBLISHED[256]
+        widths = sum(config.width(level) / 4**level for level in range(len(config.multipliers)))
+        # Under autocast convolutions keep halves, but what is normalised stays float32.
+        number = 4 if self._device.type == "cpu" else 3
+        drawing = 53 * widths * number * recipe.width * recipe.height
+        return int(1.1 * runs * (drawing + a_cutout * int(settings["cutouts"])))
 
     def load(self, model: str) -> None:
         """Have a network and a perceptor ready, named by the first item of a batch key."""
