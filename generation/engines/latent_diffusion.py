@@ -147,8 +147,8 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         Each prompt and what it is guided away from are a row. The decoder works in float32 and
         takes larger pictures in tiles. Measured on the CPU with ``benchmarks.memory`` on Stable
         Diffusion 1.5: 970 numbers a pixel for the decoder; for the network what its largest
-        convolution works in, and by the shapes of its maps 130 numbers a pixel and row. A ControlNet
-        leaves up to 60 more. A tenth is added.
+        convolution works in, and by the shapes of its maps 130 numbers a pixel and row. Those of a
+        ControlNet are up to 60 more. A tenth is added.
         """
         pixels = recipe.width * recipe.height
         decoder = min(pixels, 768 * 768) * 1050 * 4
