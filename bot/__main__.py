@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     _theme_arguments(themes)
     themes.set_defaults(run=_themes)
 
+    publish = commands.add_parser(
+        "publish", parents=[shared], help="make a site of a party, or of a theme's days"
+    )
+    _publish_arguments(publish)
+    publish.set_defaults(run=_publish)
+
     config = commands.add_parser("config", help="about the settings").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -123,6 +129,20 @@ def _theme_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--out", type=Path, metavar="FILE", help="- for the screen")
 
 
+def _publish_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(required=True, metavar="WHAT", dest="what")
+    party = what.add_parser("party", help="an evening")
+    party.add_argument("name", metavar="ID|CODE", help="its id, or the code it was joined by")
+    theme = what.add_parser("theme", help="what was drawn in a stream, the most liked first")
+    theme.add_argument("name", metavar="NAME", help="the theme's short name")
+    theme.add_argument("--day", metavar="YYYY-MM-DD", help="that day alone (UTC)")
+    theme.add_argument("--since", metavar="YYYY-MM-DD", help="from that day on")
+    theme.add_argument("--until", metavar="YYYY-MM-DD", help="up to that day, itself included")
+    for one in (party, theme):
+        one.add_argument("--into", type=Path, required=True, metavar="DIR", help="a new folder")
+        one.add_argument("--zip", action="store_true", help="one ZIP of all of it besides")
+
+
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(find_config(arguments.config))
     # A statement a line, each with its parameters, is no use to anybody who looks for our own.
@@ -171,6 +191,14 @@ def _models(arguments: argparse.Namespace) -> int:
 
 def _themes(arguments: argparse.Namespace) -> int:
     from bot.theme_command import run
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run(arguments, config))
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from bot.publish.command import run
 
     config = load_config(find_config(arguments.config))
     _say_it_once()

@@ -116,6 +116,7 @@ def enlarged(dream: Dream, engines: Sequence[EngineInfo], theme: Theme) -> Recip
 
     Where its engine can start from a picture and draw a larger one, from this picture, so that
     its likeness stays. Else, where it was drawn in few steps, with all of them from the same seed.
+    It is filmed as it forms: an evening's own film shows that.
     """
     engine, image, recipe = engine_of(dream, engines), dream.image, dream.recipe
     if engine is None or image is None or engine.scale is not None:
@@ -132,14 +133,14 @@ def enlarged(dream: Dream, engines: Sequence[EngineInfo], theme: Theme) -> Recip
             height=size[1],
             steps=usual,
             until_step=None,
-            film=False,
+            film=True,
             init_sha256=image.sha256,
             mask_sha256=None,
             strength=FINALE_STRENGTH,
             settings=rearranged(recipe),
         )
     if recipe.until_step is not None:
-        return msgspec.structs.replace(recipe, until_step=None)
+        return msgspec.structs.replace(recipe, until_step=None, film=True)
     if recipe.steps < usual:
-        return msgspec.structs.replace(recipe, steps=usual)
+        return msgspec.structs.replace(recipe, steps=usual, film=True)
     return None

@@ -165,15 +165,15 @@ class Site:
         if record is None:
             return context | {"some": self._pictures[:ON_FIRST], "pages": len(self._pictures)}
         sketches = [one for one in self._pictures if one.entry.stage is Stage.SKETCH]
-        grown = any(one.parent is not None for one in self._tree)
+        grown = [one for one in self._tree if one.depth or one.picture.id in self._grown]
         return context | {
             "lasted": lasted(record.stages, record.party.ended_ms),
             "people": len(record.members),
             "words": [self._word(one) for one in record.associations],
             "sketches": sketches[:ON_FIRST],
             "more_sketches": max(0, len(sketches) - ON_FIRST),
-            "tree": self._tree[:TREE_ON_FIRST] if grown else [],
-            "more_tree": max(0, len(self._tree) - TREE_ON_FIRST),
+            "tree": grown[:TREE_ON_FIRST],
+            "more_tree": max(0, len(grown) - TREE_ON_FIRST),
             "places": [
                 Place(self._by_id[one.dream_id], one.place, votes_of(one))
                 for one in record.standings

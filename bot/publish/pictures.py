@@ -27,6 +27,7 @@ from bot.text import clean, shorten
 
 SMALL_PX, LARGE_PX = 384, 1024
 _QUALITY = 82
+_WIDE = 1.25
 _FILMS = {"video/mp4": ".mp4", "image/webp": ".webp", "image/gif": ".gif"}
 _MOST_ALT, _MOST_NAME, _MOST_PERSON = 300, 40, 60
 _WORDLESS = "A picture without words"
@@ -76,6 +77,12 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     def small_file(self) -> str:
         """Where it lies in a size for many on one page."""
         return f"small/{self.name}.webp"
+
+    @property
+    def form(self) -> str:
+        """The form in which it is shown large: ``wide``, ``tall`` or ``square``."""
+        ratio = self.large[0] / self.large[1]
+        return "wide" if ratio >= _WIDE else "tall" if ratio <= 1 / _WIDE else "square"
 
     @property
     def page(self) -> str:

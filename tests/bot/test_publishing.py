@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import re
 import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from aiohttp import ClientSession
+from msgspec.structs import replace
 from PIL import Image as Pillow
+from yarl import URL
 
-from bot.errors import InvalidRequestError
-from bot.model import Dream
+from bot.__main__ import main
+from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.files import disk_sentences
+from bot.model import Dream, Visibility
 from bot.parties.model import Stage
-from bot.publish import building
-from bot.publish.story import of_party
+from bot.publish import building, film, pages
+from bot.publish.model import FILM, Entry, Story
+from bot.publish.service import Publishing
+from bot.publish.story import of_days, of_party
 from bot.publish.texts import markdown
 from bot.recipes import read_document
+from bot.rights import Actor
+from bot.store import favourites, people
+from bot.wall import Wall, WallSettings
+from tests.bot.drawer import ANN, request, services, until
 from tests.bot.test_parties import GUEST, HOST, THIRD, Room, room
 
 NASTY = (
@@ -27,10 +44,9 @@ NASTY = (
 
 
 @pytest.fixture(autouse=True)
-def no_film(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Leave films to the tests of films: each is a process of its own."""
-    if "filmed" not in request.keywords:
-        monkeypatch.setattr(building, "film_of", lambda *_: False)
+def no_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave films to the test of films: each is a process of its own."""
+    monkeypatch.setattr(building, "film_of", lambda *_: False)
 
 
 class Page(HTMLParser):
@@ -74,7 +90,7 @@ def check_pages(folder: Path) -> None:
         assert page.all("html") == [{"lang": "en"}]
         assert len(page.all("h1")) == 1 and page.all("main") and page.all("title")
         levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
-        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after <= before + 1 for before, after in pairwise(levels))
         ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
         for link in page.links():
             if link.startswith("#"):
@@ -162,4 +178,229 @@ async def test_pictures_that_are_gone_or_damaged_are_left_out_and_counted(tmp_pa
         assert not (tmp_path / "none").exists()
         with pytest.raises(InvalidRequestError, match="not empty"):
             building.bundle(of_party(record), r.s.library, into)
-        assert {path.name for path in tmp_path.glob(".part-*")} == set()
+        assert not await asyncio.to_thread(lambda: list(tmp_path.glob(".part-*")))
+
+
+async def test_a_stream_of_many_has_pages_and_the_most_liked_first(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request("a red fox"))
+        await s.draw(dream.id)
+        dream = await s.dreams.wait(dream.id)
+        theme = await s.themes.get("open")
+        many = tuple(
+            Entry(dream=replace(dream, id=f"{number:016d}"), likes=number == 77)
+            for number in range(pages.ON_PAGE + 10)
+        )
+        deep = tuple(
+            replace(entry, parent_id=many[number - 1].dream.id if number else None)
+            for number, entry in enumerate(many)
+        )
+        story = Story(title=NASTY, topic="", when="today", theme=theme, entries=deep)
+        into = tmp_path / "out"
+        made = building.bundle(story, s.library, into)
+        assert made.pictures == len(many)
+        check_pages(into)
+        assert len(Page((into / "pictures-2.html").read_text(encoding="utf-8")).all("img")) == 10
+        assert {path.name for path in into.glob("sheet*")} == {"sheet.webp", "sheet-2.webp"}
+
+
+async def test_a_day_holds_what_was_asked_for_on_it_and_no_name_of_who_hides(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as s:
+        theme = await s.themes.get("open")
+        asked = [(await s.dreams.ask(request(words)))[0] for words in ("a fox", "a hare", "a cat")]
+        for number, dream in enumerate(asked):
+            await s.draw(dream.id, colour=f"#{number:02x}4488")
+        async with s.store.write() as connection:
+            await favourites.put(connection, [asked[1].id], ANN.id, 1)
+        await s.dreams.delete(asked[2].id, Actor(ANN))
+        today = datetime.now(UTC).date()
+        story = await of_days(s.store, theme, today, today)
+        assert [entry.dream.prompt for entry in story.entries] == ["a hare", "a fox"]
+        assert story.entries[0].likes == 1 and story.entries[0].dream.person == ANN
+        async with s.store.write() as connection:
+            await people.set_publishes(connection, ANN.id, publishes=False)
+        story = await of_days(s.store, theme, None, None)
+        assert {entry.dream.person.name for entry in story.entries} == {""}
+        before = await of_days(s.store, theme, None, today - timedelta(days=1))
+        after = await of_days(s.store, theme, today + timedelta(days=1), None)
+        assert before.entries == () == after.entries
+
+
+async def test_the_host_has_a_bundle_made_and_a_deleted_dream_is_in_none(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, (first, _, child) = await evening(r)
+        publishing = r.s.publishing
+        await publishing.start()
+        with pytest.raises(ForbiddenError, match="Only the host"):
+            await publishing.make(party_id, GUEST)
+        with pytest.raises(NotFoundError):
+            await publishing.make("0" * 16, HOST)
+        assert await publishing.bundle_of(party_id) is None
+        await publishing.make(party_id, HOST)
+        assert publishing.making(party_id)
+        made = await publishing.wait(party_id)
+        assert made == await publishing.bundle_of(party_id)
+        assert made.pictures == 3 and made.whole is not None
+        home = made.folder.parent
+        await until(
+            lambda: {path.name for path in home.iterdir()} == {"bundle.json", made.folder.name}
+        )
+
+        await r.s.dreams.delete(child.id, HOST)
+        await until(lambda: not made.folder.exists())
+        again = await publishing.wait(party_id)
+        assert again.pictures == 2 and child.id not in again.told.dream_ids
+        assert "in the snow" not in again.index.read_text(encoding="utf-8")
+
+        await r.parties.credit(await r.parties.get(party_id), GUEST.person, False)
+        publishing._checked.clear()
+        assert await publishing.bundle_of(party_id) is None
+        unnamed = await publishing.wait(party_id)
+        assert "Bob" not in unnamed.index.read_text(encoding="utf-8")
+        assert first.id in unnamed.told.dream_ids
+
+
+async def test_what_was_asked_for_is_made_by_the_next_start(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, (first, *_) = await evening(r)
+        publishing = r.s.publishing
+        await r.s.library.run(publishing._want, party_id)  # and then the process died
+        later = Publishing(r.parties, r.s.library, r.s.feed)
+        await later.start()
+        made = await later.wait(party_id)
+        await later.stop()
+        # Half a bundle, and one that tells what was deleted while nothing ran, are not shown.
+        (made.folder.parent / "half").mkdir()
+        await r.s.dreams.delete(first.id, GUEST)
+        last = Publishing(r.parties, r.s.library, r.s.feed)
+        await last.start()
+        assert (await last.wait(party_id)).pictures == 2
+        assert not made.folder.exists() and not (made.folder.parent / "half").exists()
+        await last.stop()
+
+
+async def test_a_full_disk_is_told_and_leaves_the_bundle_that_there_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        publishing = r.s.publishing
+        await publishing.start()
+        await publishing.make(party_id, HOST)
+        made = await publishing.wait(party_id)
+
+        def full(*_: object) -> None:
+            with disk_sentences(tmp_path):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(building, "_originals", full)
+        await publishing.make(party_id, HOST)
+        assert await publishing.wait(party_id) == made
+        assert "disk is full" in publishing.trouble(party_id)
+        assert made.index.is_file()
+
+
+async def test_the_wall_shows_a_bundle_to_who_may_see_its_party(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        await r.s.publishing.start()
+        await r.s.publishing.make(party_id, HOST)
+        await r.s.publishing.wait(party_id)
+        wall = Wall(
+            WallSettings(port=0),
+            themes=r.s.themes,
+            dreams=r.s.dreams,
+            feed=r.s.feed,
+            library=r.s.library,
+            drawer=r.s.drawer,
+            offspring=r.s.offspring,
+            search=r.s.search,
+            seeing=r.s.seeing,
+            parties=r.parties,
+            publishing=r.s.publishing,
+        )
+        url = await wall.start()
+        try:
+            async with ClientSession(base_url=url) as visitor:
+                page = await visitor.get(f"/b/{party_id}")
+                assert page.status == 200 and page.url.path == f"/b/{party_id}/"
+                assert "loneliness" in await page.text()
+                policy = page.headers["Content-Security-Policy"]
+                assert policy.startswith("default-src 'none'") and "script" not in policy
+                style = await visitor.get(f"/b/{party_id}/style.css")
+                assert style.status == 200 and style.content_type == "text/css"
+                zipped = await visitor.get(f"/b/{party_id}/originals.zip")
+                assert zipped.headers["Content-Disposition"].startswith("attachment")
+                assert zipfile.is_zipfile(io.BytesIO(await zipped.read()))
+                for path in ("..%2fbundle.json", "%2e%2e/bundle.json", "p", "p/99.html", "%00"):
+                    outside = await visitor.get(URL(f"/b/{party_id}/{path}", encoded=True))
+                    assert outside.status == 404, path
+                party = await r.parties.get(party_id)
+                theme = await r.parties.theme_of(party)
+                await r.s.themes.change(theme.slug, visibility=Visibility.PRIVATE)
+                assert (await visitor.get(f"/b/{party_id}/")).status == 404
+                assert (await visitor.get(f"/b/{party_id}/originals.zip")).status == 404
+        finally:
+            await wall.stop()
+
+
+def test_a_film_shows_each_picture_as_it_formed(tmp_path: Path) -> None:
+    import av
+
+    files = []
+    for number, colour in enumerate(("red", "green", "blue")):
+        files.append(str(tmp_path / f"{number}.webp"))
+        Pillow.new("RGB", (96, 64), colour).save(files[-1])
+    forming = tmp_path / "forming.mp4"
+    film.write([film.Shot(files[0]), film.Shot(files[1])], forming)
+    shots = [
+        film.Shot(files[0]),
+        film.Shot(files[1], grew_of=files[0]),
+        film.Shot(files[2], forming=str(forming)),
+    ]
+    into = tmp_path / FILM
+    assert film.film_of(shots, into, lambda: False)
+    with av.open(str(into)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (640, 426)
+        frames: Iterator[Any] = container.decode(video=0)
+        seen = [frame.to_image() for frame in frames]
+    middles = [picture.getpixel((320, 213)) for picture in seen]
+    assert middles[0][0] > 200 and middles[-1][2] > 200
+    assert max(green for _, green, _ in middles[: len(middles) // 2]) > 100
+    assert len(seen) > 3 * film._HOLD + film._LAST_HOLD
+    assert not film.film_of([film.Shot(str(tmp_path / "none.webp"))] * 2, tmp_path / "x.mp4", bool)
+    assert not (tmp_path / "x.mp4").exists()
+
+
+async def test_the_command_makes_a_bundle_beside_a_running_bot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with room(tmp_path / "data") as r:
+        party_id, _ = await evening(r)
+        code = (await r.parties.get(party_id)).code
+        (tmp_path / "config.toml").write_text(
+            f"[storage]\ndata_dir = {str(tmp_path / 'data')!r}\n", encoding="utf-8"
+        )
+
+        async def publish(*arguments: str) -> int:
+            given = ["publish", "--config", str(tmp_path / "config.toml"), *arguments]
+            return await asyncio.to_thread(main, given)
+
+        for name, into in ((party_id, "one"), (code.upper(), "two")):
+            assert await publish("party", name, "--into", str(tmp_path / into), "--zip") == 0
+            assert "3 pictures" in capsys.readouterr().out
+            assert (tmp_path / into / "whole.zip").is_file()
+        theme = await r.parties.theme_of(await r.parties.get(party_id))
+        assert await publish("theme", theme.slug, "--into", str(tmp_path / "three")) == 0
+        for wrong, why in (
+            (("party", "12345678"), "No party takes this code"),
+            (("theme", "open"), "no picture was finished"),
+            (("theme", theme.slug, "--day", "tomorrow"), "write the day like"),
+            (("theme", theme.slug, "--since", "2026-02-02", "--until", "2026-02-01"), "Swap"),
+        ):
+            assert await publish(*wrong, "--into", str(tmp_path / "four")) == 1
+            assert why in capsys.readouterr().err
+        assert not (tmp_path / "four").exists()
