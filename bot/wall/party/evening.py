@@ -79,8 +79,14 @@ class Evening:
     @cached_property
     def by_standing(self) -> tuple[Node, ...]:
         """The same, those that stand best first."""
-        order = {one.dream_id: index for index, one in enumerate(self.standings)}
-        return tuple(sorted(self.contest, key=lambda one: order.get(one.dream.id, len(order))))
+        return tuple(sorted(self.contest, key=lambda one: self._place(one.dream.id)))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {one.dream_id: index for index, one in enumerate(self.standings)}
+
+    def _place(self, dream_id: str) -> int:
+        return self._places.get(dream_id, len(self._places))
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -135,12 +141,12 @@ class Evening:
 
     @cached_property
     def chosen(self) -> tuple[tuple[FinalePicture, Dream, Person], ...]:
-        """The finale's pictures, each with the largest that is finished, and whose it is.
+        """The finale's pictures, the best first: the largest that is finished, and whose it is.
 
         That is the author of the one that was chosen: who leads only had it drawn anew.
         """
         found = []
-        for one in self.finale:
+        for one in sorted(self.finale, key=lambda one: self._place(one.dream_id)):
             for dream_id in (one.upscaled_id, one.redrawn_id, one.dream_id):
                 dream = self.dreams.get(dream_id or "")
                 if dream is not None and dream.image is not None:

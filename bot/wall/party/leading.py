@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from aiohttp import web
 
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.parties.model import Party, Role, Stage
 from bot.parties.service import Parties
+from bot.publish.service import Publishing
 from bot.wall.forms import text_of, whole_number_of
 from bot.wall.party.acts import Acts, done, redirect
 from bot.wall.party.evening import Evening
@@ -16,8 +19,9 @@ from bot.wall.words import mark_of
 class Leading:
     """Hands what leaders do to the parties service, which knows who may."""
 
-    def __init__(self, parties: Parties, acts: Acts) -> None:
+    def __init__(self, parties: Parties, publishing: Publishing | None, acts: Acts) -> None:
         self._parties = parties
+        self._publishing = publishing
         self._acts = acts
 
     def routes(self) -> list[web.RouteDef]:
@@ -27,20 +31,24 @@ class Leading:
             web.post("/p/{code}/timer", self.set_timer),
             web.post("/p/{code}/settings", self.change),
             web.post("/p/{code}/finale", self.finale),
+            web.post("/p/{code}/publish", self.publish),
             web.post("/p/{code}/end", self.end),
             web.post("/p/{code}/members/{mark}/role", self.set_role),
             web.post("/p/{code}/members/{mark}/remove", self.remove),
         ]
 
     async def move(self, request: web.Request) -> web.StreamResponse:
-        """Move the party on, or back."""
+        """Move the party on, or back. At its last stage its bundle is made."""
         evening, _, actor, form = await self._acts.acting(request)
         try:
             stage = Stage(text_of(form, "stage"))
         except ValueError:
             raise InvalidRequestError("stage", "Choose one of the stages.") from None
         await self._parties.move(evening.party, actor, stage)
-        return redirect(request, f"/p/{evening.party.code}")
+        if stage is Stage.PUBLISHED and self._publishing is not None:
+            with suppress(InvalidRequestError):  # there is nothing to publish
+                await self._publishing.make(evening.party.id, actor)
+        return done(request, evening)
 
     async def set_timer(self, request: web.Request) -> web.StreamResponse:
         """Let stages last so long."""
@@ -80,13 +88,21 @@ class Leading:
         if party.stage is not Stage.FINALE:
             party = await self._parties.move(party, actor, Stage.FINALE)
         await self._parties.finale(party, actor, chosen)
-        return redirect(request, f"/p/{party.code}")
+        return done(request, evening)
+
+    async def publish(self, request: web.Request) -> web.StreamResponse:
+        """Have the evening's bundle made, or made anew."""
+        evening, _, actor, _ = await self._acts.acting(request)
+        if self._publishing is None:
+            raise NotFoundError("Nothing is published here.")
+        await self._publishing.make(evening.party.id, actor)
+        return redirect(request, f"/p/{evening.party.code}")
 
     async def end(self, request: web.Request) -> web.StreamResponse:
         """End the party."""
         evening, _, actor, _ = await self._acts.acting(request)
         await self._parties.end(evening.party, actor)
-        return redirect(request, f"/p/{evening.party.code}")
+        return done(request, evening)
 
     async def set_role(self, request: web.Request) -> web.StreamResponse:
         """Give somebody a role; that of the host is handed over."""

@@ -42,7 +42,7 @@ KINDS: dict[AssociationKind, str] = {
     AssociationKind.STYLE: "Style",
     AssociationKind.ARTIST: "Artist",
 }
-PARTS = ("said", "pictures", "votes", "desk", "pair")
+PARTS = ("said", "pictures", "votes", "desk", "pair", "finalists", "farewell")
 SCREEN_PARTS = ("said", "pictures", "votes", "desk")
 PRESELECTED = 3
 # A guest may speak their words; what hears them is the browser's maker, as the page says.
@@ -130,8 +130,9 @@ class PartyPages:
         me = evening.member(guest_of(request).person.id)
         if me is None or (evening.party.open and not me.present):
             return self.door(request, evening)
+        context = self.context(request, evening, me) | await self._bundle(evening)
         response = self._renderer.page(
-            request, "party/page.html", themes=[evening.theme], **self.context(request, evening, me)
+            request, "party/page.html", themes=[evening.theme], **context
         )
         response.headers.update(_HEARING)
         return response
@@ -151,6 +152,8 @@ class PartyPages:
         context = self.context(request, evening, me)
         if part == "pair":
             context["pair"] = await self.pair(evening, me)
+        elif part == "farewell":
+            context |= await self._bundle(evening)
         return self._renderer.fragment(f"party/{part}.html", **context)
 
     async def pair(self, evening: Evening, me: Member) -> list[Dream]:
@@ -227,6 +230,19 @@ class PartyPages:
             "points_left": evening.points_left(person_id),
             "preselected": [one.dream_id for one, _ in evening.results[:PRESELECTED]],
             "standing": self._standing,
+        }
+
+    async def _bundle(self, evening: Evening) -> dict[str, Any]:
+        """Return whether a party's bundle is there, on its way, or why it is not."""
+        publishing, party_id = self._services.publishing, evening.party.id
+        there = evening.stage is Stage.PUBLISHED and publishing is not None
+        if publishing is None or not there:
+            return {"bundle": None, "making": False, "trouble": "", "publishes": False}
+        return {
+            "bundle": await publishing.bundle_of(party_id),
+            "making": publishing.making(party_id),
+            "trouble": publishing.trouble(party_id),
+            "publishes": True,
         }
 
     def _standing(self, dream: Dream) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class PartyWall:
         door = Door(settings, parties, evenings)
         self._pages = PartyPages(settings, services, renderer, parties, door, pages)
         self._acts = Acts(settings, services, parties, door, evenings, self._pages, asking)
-        self._leading = Leading(parties, self._acts)
+        self._leading = Leading(parties, services.publishing, self._acts)
         self._streams = PartyStreams(services, renderer, door, events)
 
     def routes(self) -> list[web.RouteDef]:

@@ -50,6 +50,11 @@ class Lane:
     skipped: bool = False
 
     @property
+    def end(self) -> int:
+        """The column after its last picture."""
+        return self.start + len(self.rows)
+
+    @property
     def lone(self) -> bool:
         """Whether this is a picture of which nothing has grown yet, and that grew of none."""
         return len(self.rows) == 1 and self.rows[0].depth == 0

@@ -41,6 +41,14 @@
       event.detail.swapOverride = "innerHTML";
     }
   });
+  // Votes choose for the finale, until whoever leads does.
+  body.addEventListener("change", (event) => {
+    const finalists = event.target.closest("#finalists");
+    if (finalists) finalists.dataset.touched = "1";
+  });
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.detail.elt.dataset.touched) event.preventDefault();
+  });
   let noticed;
   body.addEventListener("htmx:afterSwap", (event) => {
     if (event.target.id === "notice") {
