@@ -127,12 +127,14 @@ class PartyCog(
             party = await party_acts.party_here(interaction)
             await party_choices.show_standing(interaction, party)
 
-    @app_commands.command(name="publish", description="Move the party to its last stage")
+    @app_commands.command(
+        name="publish", description="Have a bundle made of the party, for anyone to open"
+    )
     async def publish(self, interaction: Interaction) -> None:
-        """Move the party to the stage in which its record goes out."""
+        """Move the party to its last stage, in which its record goes out."""
         async with acknowledged(interaction):
             party = await party_acts.party_here(interaction)
-            await party_acts.move(interaction, party, Stage.PUBLISHED)
+            await party_acts.publish(interaction, party)
 
     @app_commands.command(name="leave", description="Leave this channel's party")
     async def leave(self, interaction: Interaction) -> None:

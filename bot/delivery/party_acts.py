@@ -32,6 +32,12 @@ from bot.sentences import say
 from bot.store import party_cards
 from bot.text import shorten
 
+
+class _HasPartyCards(Protocol):
+    @property
+    def party_cards(self) -> PartyCards: ...
+
+
 PASSED = "This stage is over. Look at the party's newest card."
 
 
@@ -132,9 +138,30 @@ async def leave(interaction: Interaction) -> None:
 
 
 async def move(interaction: Interaction, party: Party, stage: Stage) -> None:
-    """Move a party to a stage."""
+    """Move a party to a stage; to the last one by publishing it."""
+    if stage is Stage.PUBLISHED:
+        await publish(interaction, party)
+        return
     await front_of(interaction).parties.move(party, asker_of(interaction), stage)
     await tell(interaction, say("The party is at: {stage}.", stage=STAGE_NAMES[stage]))
+
+
+async def publish(interaction: Interaction, party: Party) -> None:
+    """Have the party's record go out: a bundle, on its card and, where it fits, to who asks.
+
+    It is made anew where that was done before.
+
+    Raises:
+        As `Parties.move` and `Publishing.make` do.
+    """
+    front, asker = front_of(interaction), asker_of(interaction)
+    if party.stage is not Stage.PUBLISHED:
+        await front.parties.move(party, asker, Stage.PUBLISHED)
+    await front.publishing.make(party.id, asker)
+    cast(_HasPartyCards, interaction.client).party_cards.look_again(party.id)
+    await tell(
+        interaction, say("The bundle is being made. It comes to the party's card in a while.")
+    )
 
 
 async def go_on(interaction: Interaction, party: Party, *, back: bool = False) -> None:
@@ -176,11 +203,6 @@ async def end(interaction: Interaction, party: Party) -> None:
     """End a party."""
     await front_of(interaction).parties.end(party, asker_of(interaction))
     await tell(interaction, say("The party is over. What was drawn stays."), view=None)
-
-
-class _HasPartyCards(Protocol):
-    @property
-    def party_cards(self) -> PartyCards: ...
 
 
 async def show(interaction: Interaction) -> None:

@@ -1,12 +1,14 @@
 """Keep the cards of parties up to date: one message for each time a stage began.
 
 What a card shows is read anew whenever its turn comes, and which cards there are to be follows
-from the parties themselves (`bot.store.party_cards`). So nothing hangs on having seen an event:
-every start looks at all parties once, and what a crash left half done is done then. Invariants:
+from the parties themselves (`bot.store.party_cards`). So nothing but deletions hangs on having seen
+an event: every start looks at all parties once, and what a crash left half done is done then.
+Invariants:
 
 - a stage has one card, and a card one message: that one is about to be sent is written down before,
   and where one may have been sent that is not known, it is looked for;
-- a card is open until its message is known to show that its stage is over.
+- a card is open until its message is known to show that its stage is over, and again from the
+  deletion of a picture until its message shows it no more.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import discord
 
@@ -22,22 +25,29 @@ from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.party_controls import card_of
 from bot.delivery.party_face import Evening, Face
+from bot.delivery.pictures import DEFAULT_LIMIT_BYTES, REQUEST_LIMIT_BYTES
 from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
 from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.ids import now_ms
-from bot.model import ENDINGS, DreamState, EventKind, Live, StreamEvent
+from bot.model import ENDINGS, DreamState, EventKind, Live, StreamEvent, Visibility
 from bot.parties.model import FinalePicture, Party, Stage
+from bot.publish.model import Bundle
+from bot.side_tasks import SideTasks
+from bot.store import facts
 from bot.store import party_cards as rows
 from bot.store.party_cards import PartyCard
 
 log = logging.getLogger(__name__)
 
+POSITION = "parties.position"
 RETRY_S = 1.0
 FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 120.0
 _LOOK_BACK_MS = 60_000
 _LOOK_AT = 200
+_NOTED_EVERY = 1000
+_FOR_PICTURES_BYTES = 2 * 1024 * 1024
 _WITH_PICTURES = (Stage.FINALE, Stage.PUBLISHED)
 
 
@@ -53,20 +63,28 @@ class PartyCards:
         self._of_theme: dict[int, str] = {}
         self._failures: dict[int, int] = {}
         self._lane_failing: dict[int, Lane] = {}
+        self._position = self._noted = 0
+        self._waits = SideTasks()
+        self._waited_for: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Look at every party that is held in a channel, and follow the feed from then on."""
-        position = await self._front.feed.last_id()
+        kept = await facts.get(self._front.store, POSITION)
+        last_id = await self._front.feed.last_id()
+        self._position = self._noted = last_id if kept is None else int(kept)
         await self._look_at_all()
-        self._task = asyncio.create_task(self._listen(position), name="discord-parties")
+        self._task = asyncio.create_task(self._listen(), name="discord-parties")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
+        await self._waits.stop()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            with suppress(DreamstreamError):
+                await self._note()
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
@@ -74,6 +92,12 @@ class PartyCards:
             self._failures.pop(key, None)
             lane.hurry(key)
         self._lane_failing.clear()
+
+    def look_again(self, party_id: str) -> None:
+        """Have a party's card show its bundle once nothing more is being made of it."""
+        if party_id not in self._waited_for:
+            self._waited_for.add(party_id)
+            self._waits.spawn(self._bundled(party_id))
 
     async def face_of(self, party: Party, card: PartyCard) -> Face:
         """Return how a card is to look now."""
@@ -94,6 +118,14 @@ class PartyCards:
             ]
             dreams = [finished[one] for one in chain if one is not None]
             pictures = await thumbnails(front, dreams[:PAGE])
+        bundle, bundle_url = None, None
+        made = None
+        if card.stage is Stage.PUBLISHED:
+            made = await front.publishing.bundle_of(party.id)
+        if made is not None:
+            if front.wall_url and theme.visibility is not Visibility.PRIVATE:
+                bundle_url = f"{front.wall_url}/b/{party.id}/"
+            bundle = await front.library.run(_zip, made, self._room(party))
         return Face(
             Evening(
                 party=party,
@@ -107,6 +139,8 @@ class PartyCards:
                 forming=sum(not node.dream.state.final for node in nodes),
                 voters=voters,
                 pictures=pictures,
+                bundle_url=bundle_url,
+                bundle=bundle,
                 url=f"{front.wall_url}/p/{party.code}" if front.wall_url else None,
             )
         )
@@ -133,27 +167,59 @@ class PartyCards:
 
     # --- what happens ------------------------------------------------------------------------
 
-    async def _listen(self, position: int) -> None:
+    async def _listen(self) -> None:
+        feed = self._front.feed
         while True:
             try:
-                async with self._front.feed.listen(None, after=position) as updates:
+                async with feed.listen(None, after=self._position) as updates:
                     async for update in updates:
-                        if not isinstance(update, Live):
-                            await self._happened(update)
-                            position = update.id
+                        if isinstance(update, Live):
+                            continue
+                        await self._happened(update)
+                        self._position = update.id
+                        if self._position >= self._noted + _NOTED_EVERY:
+                            await self._note()
             except DreamstreamError as error:
                 log.warning("The parties' cards cannot be kept up to date: %s", error)
                 await asyncio.sleep(RETRY_S)
+
+    async def _note(self) -> None:
+        """Write down how far the feed was followed: only deletions have to be seen."""
+        async with self._front.store.write() as connection:
+            await facts.put(connection, POSITION, str(self._position))
+        self._noted = self._position
 
     async def _happened(self, event: StreamEvent) -> None:
         if event.kind is EventKind.PARTY:
             party = await self._front.parties.of_theme(event.theme_id)
             if party is not None:
                 await self._look(party)
-        elif event.kind in ENDINGS or event.kind is EventKind.DELETED:
+        elif event.kind is EventKind.DELETED:
+            await self._deleted(event)
+        elif event.kind in ENDINGS:
             party_id = self._of_theme.get(event.theme_id)
             if party_id is not None:
                 await self._look(await self._front.parties.get(party_id))
+
+    async def _bundled(self, party_id: str) -> None:
+        with suppress(DreamstreamError):  # that there is none is told by who makes it
+            await self._front.publishing.wait(party_id)
+        self._waited_for.discard(party_id)
+        with suppress(DreamstreamError):
+            await self._look(await self._front.parties.get(party_id))
+
+    def _room(self, party: Party) -> int:
+        guild = self._client.get_guild(party.guild_id or 0)
+        limit_bytes = DEFAULT_LIMIT_BYTES if guild is None else guild.filesize_limit
+        return min(limit_bytes, REQUEST_LIMIT_BYTES) - _FOR_PICTURES_BYTES
+
+    async def _deleted(self, event: StreamEvent) -> None:
+        """Have a picture go from cards that are done with, too."""
+        party = await self._front.parties.of_theme(event.theme_id)
+        if party is not None:
+            async with self._front.store.write() as connection:
+                await rows.reopen(connection, party.id)
+            await self._look(party)
 
     async def _look_at_all(self) -> None:
         for party_id in await rows.unsettled(self._front.store):
@@ -165,6 +231,8 @@ class PartyCards:
             return
         store = self._front.store
         self._of_theme[party.theme_id] = party.id
+        if self._front.publishing.making(party.id):
+            self.look_again(party.id)
         if party.open and await rows.newest_of(store, party.id) is None:
             async with store.write() as connection:
                 await rows.order(connection, party.id, now_ms())
@@ -264,6 +332,15 @@ class PartyCards:
         delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
         urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
         lane.later(key, urgency, delay_s)
+
+
+def _zip(bundle: Bundle, limit_bytes: int) -> bytes | None:
+    """Return a bundle as one file, None where that is too large to be sent, or gone. Blocks."""
+    with suppress(OSError):
+        for path in (bundle.whole, bundle.originals):
+            if path is not None and path.stat().st_size <= limit_bytes:
+                return path.read_bytes()
+    return None
 
 
 def largest_first(picture: FinalePicture) -> list[str]:

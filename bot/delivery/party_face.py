@@ -60,6 +60,7 @@ class Evening:
 
     `stage` is the card's; it is `over` once another has begun (`passed`) or the party has ended.
     `drawn` and `forming` count pictures, `voters` people. `url` is where guests join on the wall.
+    `bundle` is a ZIP file of what was published, where it is small enough, `bundle_url` its page.
     """
 
     party: Party
@@ -74,6 +75,8 @@ class Evening:
     voters: int = 0
     pictures: Sequence[Picture] = ()
     url: str | None = None
+    bundle: bytes | None = None
+    bundle_url: str | None = None
 
     @property
     def over(self) -> bool:
@@ -104,6 +107,8 @@ class Face:
             box.add_item(ui.Section(text, accessory=picture))
         if evening.pictures:
             box.add_item(galleries.gallery(evening.pictures))
+        if evening.bundle is not None:
+            box.add_item(ui.File(f"attachment://{self._bundle_name}"))
         if not evening.over:
             for row in rows_for(evening.stage, evening.party.id, evening.card_id):
                 box.add_item(row)
@@ -118,7 +123,15 @@ class Face:
             segno.make(self._code, micro=False).save(out, kind="png", scale=_QR_SCALE, border=3)
             out.seek(0)
             found.append(discord.File(out, _QR, description="The code by which guests join"))
+        if self.evening.bundle is not None:
+            found.append(discord.File(io.BytesIO(self.evening.bundle), self._bundle_name))
         return found
+
+    @property
+    def _bundle_name(self) -> str:
+        """Return a name that tells one bundle from another, since names are what is compared."""
+        digest = hashlib.blake2b(self.evening.bundle or b"", digest_size=4).hexdigest()
+        return f"party-{self.evening.party.id}-{digest}.zip"
 
     @cached_property
     def looks(self) -> str:
@@ -153,6 +166,8 @@ def lines(evening: Evening) -> list[str]:
     there = [member for member in evening.members if member.present]
     if there and not evening.over:
         found.append(f"**There:** {_names(there)}")
+    if evening.bundle_url is not None:
+        found.append(f"[The whole evening, to look at and to keep]({evening.bundle_url})")
     if evening.url is not None and not evening.over:
         code = party.code
         found.append(f"[On the wall]({evening.url}) · code `{code[:4]} {code[4:]}`")

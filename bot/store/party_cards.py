@@ -101,6 +101,19 @@ async def showed(connection: aiosqlite.Connection, card_id: int, shown: str) -> 
     await connection.execute("UPDATE party_card SET shown = ? WHERE id = ?", (shown, card_id))
 
 
+async def reopen(connection: aiosqlite.Connection, party_id: str) -> None:
+    """Have the cards that show pictures shown anew, since one of those was deleted."""
+    await connection.execute(
+        """
+        UPDATE party_card SET open = 1
+        WHERE party_id = ? AND message_id IS NOT NULL AND stage_id IN (
+            SELECT id FROM party_stage WHERE stage IN ('finale', 'published')
+        )
+        """,
+        (party_id,),
+    )
+
+
 async def close(connection: aiosqlite.Connection, card_id: int) -> None:
     """Record that a card is not to be shown any more."""
     await connection.execute("UPDATE party_card SET open = 0 WHERE id = ?", (card_id,))

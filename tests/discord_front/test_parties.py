@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import discord
+import pytest
 
-from bot.model import Dream
+from bot.delivery.party_cards import PartyCards
+from bot.model import Dream, Person
 from bot.parties.model import Party, Stage
+from bot.rights import Actor
 from bot.store import party_cards
 from tests.bot.drawer import until
 from tests.discord_front.test_themes import host_of
@@ -178,7 +183,16 @@ async def test_an_evening_from_its_first_word_to_its_end(tmp_path: Path) -> None
         await asyncio.gather(*begun)
 
         result = await host.slash(there.channel, "party publish")
+        assert "The bundle is being made." in said(result)
         card = await card_at(there, "Published")
+        await until(
+            lambda: any(one.filename.endswith(".zip") for one in there.cards()[-1].attachments)
+        )
+        [bundle] = [one for one in there.cards()[-1].attachments if one.filename.endswith(".zip")]
+        with zipfile.ZipFile(io.BytesIO(await bundle.read())) as opened_zip:
+            assert opened_zip.testzip() is None
+            names = opened_zip.namelist()
+        assert any(name.endswith("index.html") for name in names), names
         result = await host.click(card, label="End")
         result = await host.click(result.response.message, label="Yes, end it")
         assert "The party is over." in said(result)
@@ -196,3 +210,155 @@ async def until_closed(there: World, party: Party) -> None:
     async with asyncio.timeout(20):
         while await party_cards.open_of(there.parts.store, party.id):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+async def restarted(there: World) -> None:
+    """Let the parties' cards be looked after by another, as after a crash."""
+    await there.client.party_cards.stop()
+    made = PartyCards(there.client.front, there.client, there.client.delivery.lane)
+    there.client.party_cards = there.client.delivery.companion = made
+    await made.start()
+
+
+async def test_a_restart_at_any_moment_posts_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # simcord's messages are months old to our clock.
+    monkeypatch.setattr("bot.delivery.party_cards.snowflake_at", lambda at_ms: 1)
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host)
+        asker = Actor(Person(f"discord:{host.id}", "host"))
+        for number, stage in enumerate(Stage, 1):
+            if stage is not Stage.GATHER:
+                # It moves on while nobody looks after the cards.
+                await there.client.party_cards.stop()
+                party = await parties.move(party, asker, stage)
+                await restarted(there)
+            await card_at(there, stage.value.capitalize())
+            await restarted(there)
+            card = await party_cards.newest_of(there.parts.store, party.id)
+            assert card is not None
+            # Its message is there, but the process died before it knew of it.
+            async with there.parts.store.write() as connection:
+                await connection.execute(
+                    "UPDATE party_card SET message_id = NULL, shown = '' WHERE id = ?", (card.id,)
+                )
+            await restarted(there)
+            await known(there, party)
+            assert there.posts() == number
+        await parties.end(party, asker)
+        await restarted(there)
+        await until_closed(there, party)
+        assert there.posts() == len(Stage)
+        assert all(buttons_of(one) == [] for one in there.cards())
+
+
+async def known(there: World, party: Party) -> None:
+    """Wait until the message of a party's newest card is known."""
+    async with asyncio.timeout(20):
+        while True:
+            card = await party_cards.newest_of(there.parts.store, party.id)
+            if card is not None and card.message_id is not None and card.shown:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_who_leads_gives_roles_and_hands_over(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        result = await there.ann.slash(there.channel, "party start", topic="the sea")
+        assert "Only who may manage this channel" in said(result)
+        result = await there.ann.slash(there.channel, "party leave")
+        assert said(result) == "There is no party in this channel. Open one: /party start"
+        party = await opened(there, host, minutes=0)
+        result = await host.slash(there.channel, "party start", topic="again")
+        assert said(result) == "There is a party in this channel already."
+        card = await card_at(there, "Gather")
+        assert "Until" not in text_of(card)
+        for person in (there.ann, there.bob):
+            await person.click(card, label="Join")
+        form = await host.click(card, label="Roles …")
+        result = await host.submit_modal(
+            form, {"person": [f"discord:{there.ann.id}"], "role": ["facilitator"]}
+        )
+        assert said(result) == "ann is now: facilitator."
+        await card_at(there, "Gather", "ann (facilitator)")
+        # A facilitator moves on, and gives no roles.
+        result = await there.ann.slash(
+            there.channel, "party role", person=there.bob, role="art_expert"
+        )
+        assert said(result) == "Only the host of the party can do that."
+        result = await there.ann.slash(there.channel, "party timer", minutes=5)
+        assert "5 minutes" in said(result)
+        await card_at(there, "Gather", "Until <t:")
+        await host.slash(there.channel, "party role", person=there.bob, role="art_expert")
+        await card_at(there, "Gather", "bob (art expert)")
+        result = await host.slash(there.channel, "party hand-over", person=there.bob)
+        assert said(result) == "bob is now: host."
+        await card_at(there, "Gather", "bob (host)")
+        await there.bob.slash(there.channel, "party leave")
+        await card_at(there, "Gather", "ann (host)")
+        form = await there.ann.click(card, label="Roles …")
+        result = await there.ann.submit_modal(
+            form, {"person": [f"discord:{host.id}"], "role": ["away"]}
+        )
+        assert said(result) == "They are gone, and cannot come back."
+        result = await host.click(card, label="Join")
+        assert said(result) == "You were asked to leave this party."
+        result = await there.ann.slash(there.channel, "party show")
+        assert "ann (host)" in text_of(result.response.message)
+        assert party.host.name == "host"
+
+
+async def test_the_time_is_told_once_and_without_calling_anybody(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host, minutes=1)
+        async with there.parts.store.write() as connection:
+            await connection.execute("UPDATE party SET due_ms = 1 WHERE id = ?", (party.id,))
+        await parties.keeper.look()
+        await parties.keeper.look()
+        await card_at(there, "Gather", "The time for this is up.")
+        assert there.posts() == 1
+
+
+async def test_a_party_has_a_thread_where_threads_may_be_made(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        result = await host.slash(there.channel, "party start", topic="the sea", thread=True)
+        assert "The party is open in <#" in said(result)
+        [party] = await there.parts.parties.open()
+        assert party.channel_id != there.channel.id
+        assert party.settings.parent_id == there.channel.id
+        await known(there, party)
+        theme = await there.client.front.channels.theme_of(there.channel.id)
+        assert theme.slug == "open", "what is around the thread goes on as it was"
+
+
+async def test_a_deleted_picture_goes_from_the_cards_of_a_party_that_is_over(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host)
+        asker = Actor(Person(f"discord:{host.id}", "host"))
+        party = await parties.move(party, asker, Stage.SKETCH)
+        [dream] = await parties.draw(party, asker, "a fox", count=1)
+        await there.parts.draw(dream.id)
+        await there.parts.dreams.wait(dream.id)
+        party = await parties.move(party, asker, Stage.FINALE)
+        async with there.parts.store.write() as connection:
+            await connection.execute(
+                "INSERT INTO party_finale (party_id, dream_id, person_id, done, at_ms)"
+                " VALUES (?, ?, ?, 1, 1)",
+                (party.id, dream.id, asker.person.id),
+            )
+        await card_at(there, "Finale")
+        await parties.end(party, asker)
+        await until_closed(there, party)
+        assert gallery_of(there.cards()[-1]) is not None
+        await there.parts.moderation.delete(dream.id, asker)
+        await until(lambda: gallery_of(there.cards()[-1]) is None)
+        assert there.cards()[-1].attachments == []
+        await until_closed(there, party)
