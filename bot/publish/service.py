@@ -156,29 +156,32 @@ class Publishing:
     def _begin(self, party_id: str) -> None:
         if party_id in self._under_way:
             self._again.add(party_id)
-            return
-        task = self._tasks.spawn(self._make(party_id))
-        self._under_way[party_id] = task
-        task.add_done_callback(lambda _: self._under_way.pop(party_id, None))
+        else:
+            self._under_way[party_id] = self._tasks.spawn(self._make(party_id))
 
     async def _make(self, party_id: str) -> None:
         """Make a bundle, once more where it was asked for or had to be withdrawn meanwhile."""
-        while True:
-            self._again.discard(party_id)
-            self._troubles.pop(party_id, None)
-            try:
-                party = await self._parties.get(party_id)
-                await self._make_once(party)
-            except (RequestError, DiskError) as error:
-                self._troubles[party_id] = str(error)
-                log.warning("No bundle of party %s: %s", party_id, error)
-            except Exception:
-                self._troubles[party_id] = _BROKEN
-                log.exception("No bundle of party %s", party_id)
-            if party_id not in self._again:
-                break
-        with suppress(DiskError):
-            await self._run(self._done_with, party_id)
+        try:
+            while True:
+                self._again.discard(party_id)
+                self._troubles.pop(party_id, None)
+                try:
+                    await self._make_once(await self._parties.get(party_id))
+                except (RequestError, DiskError) as error:
+                    self._troubles[party_id] = str(error)
+                    log.warning("No bundle of party %s: %s", party_id, error)
+                except Exception:
+                    self._troubles[party_id] = _BROKEN
+                    log.exception("No bundle of party %s", party_id)
+                if party_id in self._again:
+                    continue
+                with suppress(DiskError):
+                    await self._run(self._done_with, party_id)
+                if party_id not in self._again:
+                    return
+        finally:
+            # No await between the last look at `_again` and this: nobody is left waiting.
+            del self._under_way[party_id]
 
     async def _make_once(self, party: Party) -> None:
         record = await self._parties.record(party)
@@ -201,7 +204,7 @@ class Publishing:
             await self._check(party.id)
         finally:
             before = self._kept.get(party.id)
-            kept = version if before is None else before.folder.name
+            kept = "" if before is None else before.folder.name
             await asyncio.shield(self._run(self._clear, party.id, kept))
 
     async def _check(self, party_id: str) -> None:
@@ -219,11 +222,12 @@ class Publishing:
             await self._withdraw(party_id)
 
     async def _withdraw(self, party_id: str) -> None:
-        del self._kept[party_id]  # nobody sees it from here on, whatever becomes of its files
-        with suppress(DiskError):
-            await self._run(self._want, party_id)
-            await self._run(self._clear, party_id, "")
+        gone = self._kept.pop(party_id)  # nobody sees it from here on, whatever its files do
         self._begin(party_id)
+        with suppress(DiskError):
+            # Not behind what is being made: that takes its time.
+            await asyncio.to_thread(self._want, party_id)
+        await asyncio.to_thread(shutil.rmtree, gone.folder, ignore_errors=True)
 
     async def _watch(self, after: int) -> None:
         """Withdraw bundles of whose dreams one is deleted."""
