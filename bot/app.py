@@ -24,6 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bot.autopilot import Autopilot
 from bot.channels import Channels
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import TOKEN_VARIABLE, Config
@@ -174,6 +175,12 @@ async def run(config: Config, token: str | None) -> int:
         async with services(config, config.storage.data_dir) as parts:
             await parts.looker.start()
             wall = make_wall(config, parts)
+            autopilot = Autopilot(
+                parts.store,
+                parts.themes,
+                parts.dreams,
+                watchers=lambda: 0 if wall is None else wall.watchers,
+            )
             _keep_for_good()
             if wall is None:
                 log.info("the wall is off")
@@ -181,6 +188,7 @@ async def run(config: Config, token: str | None) -> int:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
             try:
+                autopilot.start()
                 async with in_discord(parts, token, wall_url(config)) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:
@@ -193,6 +201,7 @@ async def run(config: Config, token: str | None) -> int:
                     print(STOPPING, flush=True)
                     return 1 if lost.done() and wall is None else 0
             finally:
+                await autopilot.stop()
                 if wall is not None:
                     await wall.stop()
 

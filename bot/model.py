@@ -34,7 +34,9 @@ class Theme(msgspec.Struct, frozen=True, kw_only=True):
 
     `template` holds ``{prompt}`` once; `modifiers` are appended as further prompts; empty
     `engine` and `model`, and None sizes and steps, mean the engine's defaults. `weight` is its
-    stream's share of the machine. `colour` is ``#rrggbb``.
+    stream's share of the machine. `colour` is ``#rrggbb``. What it may dream by itself
+    (`bot.autopilot`): `autopilot` dreams and `autopilot_seconds` of drawing a day, 0 dreams for
+    none, after `autopilot_quiet` minutes; also where nobody watches with `autopilot_alone`.
     """
 
     id: int
@@ -52,6 +54,10 @@ class Theme(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     colour: str = "#7c6cff"
     visibility: Visibility = Visibility.PUBLIC
+    autopilot: int = 0
+    autopilot_seconds: int = 1800
+    autopilot_quiet: int = 10
+    autopilot_alone: bool = False
     created_ms: int = 0
 
 

@@ -31,7 +31,8 @@ _TEXTS = (
     *("colour", "visibility"),
 )
 _WHOLE = ("width", "height", "steps")
-_KEYS = ("format", *_TEXTS, *_WHOLE, "weight")
+_AUTOPILOT = ("autopilot", "autopilot_seconds", "autopilot_quiet")
+_KEYS = ("format", *_TEXTS, *_WHOLE, "weight", *_AUTOPILOT, "autopilot_alone")
 _HEADER = "# A theme of Dreamstream. Take it in with: dreamstream themes import {}\n"
 
 
@@ -55,9 +56,11 @@ def read(data: bytes, name: str = "") -> ThemeFile:
     for key in _TEXTS:
         if key in values and not isinstance(values[key], str):
             raise InvalidRequestError(key, f"{key} is a text, as in {key} = “…”, in quotes.")
-    for key in _WHOLE:
+    for key in (*_WHOLE, *_AUTOPILOT):
         if key in values and (isinstance(values[key], bool) or not isinstance(values[key], int)):
             raise InvalidRequestError(key, f"{key} is a whole number, or left out.")
+    if not isinstance(values.get("autopilot_alone", False), bool):
+        raise InvalidRequestError("autopilot_alone", "autopilot_alone is true or false.")
     weight = values.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise InvalidRequestError("weight", "weight is a number, such as 1.0.")

@@ -32,6 +32,8 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 AlsoWithTheme = Callable[[aiosqlite.Connection, Theme], Awaitable[None]]
 
+MOST_BY_ITSELF = {"autopilot": 2000, "autopilot_seconds": 86_400, "autopilot_quiet": 1440}
+AUTOPILOT = frozenset((*MOST_BY_ITSELF, "autopilot_alone"))
 _CHANGEABLE = frozenset(Theme.__struct_fields__) - {"id", "slug", "created_ms"}
 
 
@@ -225,6 +227,11 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
         )
     if not _COLOUR.fullmatch(theme.colour):
         raise InvalidRequestError("colour", "The colour is written like #7c6cff.")
+    for name, most in MOST_BY_ITSELF.items():
+        if not 0 <= getattr(theme, name) <= most:
+            raise InvalidRequestError(
+                name, f"{name} is a whole number from 0 to {most:,}; autopilot = 0 is none."
+            )
     for name in ("width", "height", "steps"):
         value = getattr(theme, name)
         if value is not None and not 0 < value <= 100_000:

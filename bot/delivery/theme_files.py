@@ -13,6 +13,7 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.model import Theme
 from bot.network import UNREACHABLE
 from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, shipped_one, write
+from bot.themes import AUTOPILOT
 
 _FETCH_S = 20.0
 
@@ -54,7 +55,8 @@ async def take_in(interaction: Interaction, file: discord.Attachment, name: str)
     """Make a theme of an uploaded file and hang it on the channel; change the one it carries.
 
     The one that it carries is changed where that has the file's name and is the server's own.
-    How much of the machine a stream gets is not for a server to say: a `weight` is left out.
+    How much of the machine a stream gets is not for a server to say: a `weight` is left out, and so
+    is what the stream may dream by itself.
 
     Raises:
         InvalidRequestError: the file is no theme, or the name is taken.
@@ -63,7 +65,7 @@ async def take_in(interaction: Interaction, file: discord.Attachment, name: str)
     front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
     found = await front.library.run(read, await _fetch(file), file.filename)
     slug = name.strip().lower() or found.slug
-    details = {key: value for key, value in found.details.items() if key != "weight"}
+    details = {key: value for key, value in found.details.items() if key not in _OWNERS}
     person = person_of(interaction)
     carried = await front.channels.theme_of(channel_id)
     if carried.slug == slug:
@@ -79,11 +81,12 @@ def _whole(found: ThemeFile, details: dict[str, Any]) -> dict[str, Any]:
     plain = {
         field: getattr(_PLAIN, field)
         for field in Theme.__struct_fields__
-        if field not in ("id", "slug", "created_ms", "weight")
+        if field not in ("id", "slug", "created_ms", *_OWNERS)
     }
     return {**plain, **details, "title": found.title}
 
 
+_OWNERS = AUTOPILOT | {"weight"}  # for whoever has the machine to say
 _PLAIN = Theme(id=0, slug="plain", title="Plain")
 
 

@@ -16,6 +16,7 @@ from bot.errors import DiskError, NewerDatabaseError, StoreError
 from bot.ids import IdMaker
 from bot.model import Dream, DreamState, EventKind, Image, Person, Theme
 from bot.store import (
+    autopilot,
     Store,
     dreams,
     events,
@@ -345,6 +346,10 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (favourites.OF_PERSON, ("a", 9), "favourite_by_person"),
         (vectors.OLDER_UNSEEN, ("~", "a", 9), "PRIMARY KEY"),
         (vectors.PAGE, (0, "a", 9), "PRIMARY KEY"),
+        (autopilot.SPENT, ("a", "a", 1), "dream_by_person"),
+        (autopilot.NEWEST, (1,), "dream_by_theme"),
+        (autopilot.RECENT, (1, "a", 9), "dream_finished"),
+        (autopilot.TRIED, (1, 9), "dream_by_theme"),
         (watching.EVERYTHING, ("a", 9), "PRIMARY KEY"),
         (watching.BETWEEN, (1, "a", "b", 9, 0), "dream_finished"),
         (watching.COUNT_BETWEEN, (1, "a", "b"), "dream_finished"),

@@ -1,0 +1,177 @@
+"""Keeps a quiet stream flowing: dreams that nobody asked for, within a budget, behind everybody.
+
+It dreams in one theme at a time, one dream at a time, in the background, and begins none while
+anybody's dream is not over. So a person who comes waits for no more than the step under way. What
+it has spent is counted from the dreams themselves: a restart forgets nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from bot.dreams import Dreams
+from bot.errors import DreamstreamError
+from bot.ids import now_ms, time_of
+from bot.model import Dream, DreamRequest, Person, Relation, Theme, Visibility
+from bot.palettes import PALETTES
+from bot.store import Store
+from bot.store import autopilot as rows
+from bot.themes import Themes
+
+log = logging.getLogger(__name__)
+
+PILOT = Person("local:autopilot", "autopilot")
+LOOK_S = 15.0
+REPEATS = 60  # of the last prompts of its theme it says none again
+SEEDS = 40  # liked prompts, and recent ones, that it starts from
+LONGEST = 240
+DAY_MS = 24 * 3600 * 1000
+_MINUTE_MS = 60 * 1000
+_TRIES = 30
+# What may be put after any prompt and still be about the same.
+TWISTS = ("light", "mood", "season", "weather", "technique", "viewpoint", "colour")
+# A prompt with any of these has a meaning of its own, which more words would change.
+_GRAMMAR = frozenset("|{}_:→>\n")
+
+
+class Autopilot:
+    """Runs from `start` to `stop`. `watchers` says how many look at the wall."""
+
+    def __init__(
+        self,
+        store: Store,
+        themes: Themes,
+        dreams: Dreams,
+        *,
+        watchers: Callable[[], int],
+        clock: Callable[[], int] = now_ms,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._themes = themes
+        self._dreams = dreams
+        self._watchers = watchers
+        self._clock = clock
+        self._dice = dice or random.Random()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look every `LOOK_S` whether a stream is quiet."""
+        self._task = asyncio.create_task(self._run(), name="autopilot")
+
+    async def stop(self) -> None:
+        """Begin no more; what is under way goes on at the next start."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def look(self) -> Dream | None:
+        """Ask for a dream where it is quiet and the budget allows it, and return it.
+
+        Raises:
+            DreamstreamError: nothing can be asked for at present.
+        """
+        themes = [theme for theme in await self._themes.list() if self._flies(theme)]
+        if not themes or self._dreams.refusing or await self._dreams.unfinished(None):
+            return None
+        quiet: list[tuple[int, Theme]] = []
+        for theme in themes:
+            newest = await rows.newest(self._store, theme.id)
+            since_ms = time_of(newest) if newest else theme.created_ms
+            if self._clock() - since_ms >= theme.autopilot_quiet * _MINUTE_MS:
+                quiet.append((since_ms, theme))
+        # The one that has been quiet for longest first.
+        for _, theme in sorted(quiet, key=lambda one: one[0]):
+            if not await self._can_spend(theme) or (found := await self._words(theme)) is None:
+                continue
+            prompt, parent_id = found
+            [dream] = await self._dreams.ask(
+                DreamRequest(
+                    theme=theme.slug,
+                    person=PILOT,
+                    prompt=prompt,
+                    seed=self._dice.getrandbits(32),
+                    background=True,
+                    parent_id=parent_id,
+                    relation=None if parent_id is None else Relation.REMIX,
+                )
+            )
+            return dream
+        return None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.look()
+            except DreamstreamError as error:
+                log.info("The autopilot rests: %s", error)
+            except Exception:  # a mistake of ours must not end it for good
+                log.exception("The autopilot could not look")
+
+    def _flies(self, theme: Theme) -> bool:
+        # What is private is watched nowhere.
+        return (
+            theme.autopilot > 0
+            and theme.visibility is not Visibility.PRIVATE
+            and (theme.autopilot_alone or self._watchers() > 0)
+        )
+
+    async def _can_spend(self, theme: Theme) -> bool:
+        midnight_ms = self._clock() // DAY_MS * DAY_MS
+        dreams, seconds = await rows.spent(self._store, PILOT.id, theme.id, midnight_ms)
+        return dreams < theme.autopilot and seconds < theme.autopilot_seconds
+
+    async def _words(self, theme: Theme) -> tuple[str, str | None] | None:
+        """Return a prompt that was not tried of late in the theme, and what dream it comes of.
+
+        Half of the time it starts from what people like, by how many do; else from what people
+        asked for, or from the theme's title. None where nothing new comes to mind.
+        """
+        tried = {_folded(one) for one in await rows.tried(self._store, theme.id, REPEATS)}
+        liked = _plain(await rows.liked(self._store, theme.id, SEEDS))
+        recent = _plain(await rows.recent(self._store, theme.id, PILOT.id, SEEDS))
+        recent.append(rows.Seed("", theme.title, 1))
+        for _ in range(_TRIES):
+            seeds = liked if liked and self._dice.random() < 0.5 else recent
+            [seed] = self._dice.choices(seeds, [one.weight for one in seeds])
+            words = self._changed(seed.prompt)
+            if _folded(words) not in tried:
+                return words, seed.id or None
+        return None
+
+    def _changed(self, prompt: str) -> str:
+        """Return a prompt with one word of a list exchanged, or with one of another put after it.
+
+        It stays a near neighbour: a picture of the same thing in another light, place or manner.
+        """
+        ended = f"{prompt},"
+        held = [
+            (phrase, words)
+            for words in PALETTES.values()
+            for phrase in words
+            if f" {phrase}," in ended or f" {phrase} " in ended
+        ]
+        if held and self._dice.random() < 0.5:
+            phrase, words = self._dice.choice(held)
+            other = self._dice.choice([word for word in words if word != phrase])
+            return f" {prompt} ".replace(f" {phrase}", f" {other}", 1).strip()
+        return f"{prompt}, {self._dice.choice(PALETTES[self._dice.choice(TWISTS)])}"
+
+
+def _plain(seeds: Iterable[rows.Seed]) -> list[rows.Seed]:
+    return [
+        seed
+        for seed in seeds
+        if seed.prompt and len(seed.prompt) <= LONGEST and _GRAMMAR.isdisjoint(seed.prompt)
+    ]
+
+
+def _folded(prompt: str) -> str:
+    return " ".join(prompt.casefold().replace(",", " ").split())
