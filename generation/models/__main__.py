@@ -94,7 +94,7 @@ def _list(arguments: argparse.Namespace) -> int:
             if model.family == family:
                 state, size = _state(model, arguments.folder), _size(model)
                 memory = f", needs {model.memory_gb:g} GB" if model.memory_gb else ""
-                print(f"  {model.name:<{width}}  {state:<9} {size:>8}  {model.title}{memory}")
+                print(f"  {model.name:<{width}}  {state:<9} {size:>10}  {model.title}{memory}")
                 print(f"  {'':<{width}}  {model.licence}")
     return 0
 
@@ -265,9 +265,8 @@ def _state(model: Model, folder: Path) -> str:
 
 def _size(model: Model) -> str:
     sizes = [file.size_bytes for file in model.files]
-    if not sizes or None in sizes:
-        return ""
-    return f"{sum(size or 0 for size in sizes) / 1e6:,.0f} MB"
+    known = sum(size or 0 for size in sizes)
+    return f"{known / 1e6:,.0f} MB{'+' if None in sizes else ''}" if known else ""
 
 
 def _agreed(question: str) -> bool:

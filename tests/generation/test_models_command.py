@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -330,3 +331,23 @@ def test_a_hub_model_is_described_by_its_safetensors(
     for wrong in ("nobody/nothing", "neither file nor id", "../x"):
         with pytest.raises(DownloadError):
             adding.describe_hub(wrong, "diffusion")
+
+
+def test_the_catalogue_says_of_each_model_its_terms_and_what_it_needs() -> None:
+    hexadecimal = re.compile(r"[0-9a-f]{64}")
+    for model in catalogue().values():
+        name, colon, terms = model.licence.partition(": ")
+        assert colon and len(name) > 2 and len(terms.split()) >= 4, model.name
+        assert model.memory_gb is not None and 0.5 <= model.memory_gb <= 24, model.name
+        assert model.shipped or (model.page.startswith("https://") and model.files), model.name
+        for file in model.files:
+            assert file.sha256 is None or hexadecimal.fullmatch(file.sha256), file.url
+            assert file.size_bytes is None or file.size_bytes > 0, file.url
+
+
+def test_the_list_tells_terms_and_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--folder", str(tmp_path), "list"]) == 0
+    told = capsys.readouterr().out
+    for model in catalogue().values():
+        assert f"{model.title}, needs {model.memory_gb:g} GB" in told
+        assert model.licence in told
