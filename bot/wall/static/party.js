@@ -16,6 +16,7 @@
     for (const fold of details) if (folds.has(fold.id)) fold.open = folds.get(fold.id);
     tick();
     listen(added);
+    begin();
   });
   // An arrival is shown once. What is kept from the page before may be put in again.
   body.addEventListener("animationend", (event) => event.target.classList.remove("fresh"));
@@ -73,6 +74,15 @@
     field.value = [field.value.trim(), words.dataset.words].filter(Boolean).join(", ");
     field.focus();
   });
+
+  // wall.js turns through two pictures or more; the first one, and a better one in its place, are
+  // the page's own.
+  const begin = () => {
+    const large = [...document.querySelectorAll("#finished .tile")].map((tile) => tile.dataset.full);
+    if (!byId("hero") || !large.length) return;
+    const shown = [...document.querySelectorAll("#hero img")].map((image) => image.getAttribute("src"));
+    if (!shown.length || (large.length === 1 && !shown.includes(large[0]))) location.reload();
+  };
 
   // --- the timer -----------------------------------------------------------------------------------
   // By this machine's clock: a projector that is a minute off shows a minute more or less.
