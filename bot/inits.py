@@ -6,6 +6,7 @@ held; when nobody holds it any more and nothing names it, it is thrown away.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from bot.errors import NotFoundError
 from bot.library import Library, described
 from bot.model import DreamRequest, Image
 from bot.store import Store, images
+from bot.uploads import check_fits, to_mask
 
 
 class StartGoneError(NotFoundError):
@@ -53,14 +55,18 @@ class Inits:
         """Keep and give what was uploaded with a request.
 
         Raises:
-            InvalidRequestError: something of it is not a picture that is taken.
+            InvalidRequestError: something of it is not a picture that is taken, or the mask none
+                for its picture.
             DiskError: the disk is full, or may not be written.
         """
         async with AsyncExitStack() as stack:
-            parts = (request.init, request.mask, request.sketch)
-            init, mask, sketch = [
-                None if part is None else await self._keep(part, stack) for part in parts
-            ]
+            init = None if request.init is None else await self._keep(request.init, stack)
+            mask = None
+            if init is not None and request.mask is not None:
+                png = await asyncio.to_thread(to_mask, request.mask, self._library.uploads)
+                check_fits(png, init.width, init.height)
+                mask = await self._keep(png, stack)
+            sketch = None if request.sketch is None else await self._keep(request.sketch, stack)
             pictures = [await self._keep(picture, stack) for picture in request.pictures]
             yield DrawnFrom(init, mask, sketch, tuple(pictures))
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from bot.model import Theme
 from bot.palettes import PALETTES
-from bot.text import clean
+from bot.text import clean, visible
 
 PLACE = "{prompt}"
 _HERE = "\0"  # stands for the place while choices are made: no text that was cleaned has it
@@ -88,6 +88,17 @@ def wanted(text: str) -> list[tuple[str, float]]:
         if words and weight > 0 and math.isfinite(weight):
             found.append((words, weight))
     return found
+
+
+def says_anything(text: str) -> bool:
+    """Say whether any part of a prompt, choices and all, has words that weigh something."""
+    while text:
+        part, text = _split_first(text)
+        begins = _weight_begins(part)
+        tail = _WEIGHT.match(part[begins:])
+        if visible(part[:begins]) and (tail is None or float(tail[1]) != 0):
+            return True
+    return False
 
 
 def _wrapped(

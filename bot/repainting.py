@@ -16,7 +16,7 @@ from bot import requests
 from bot.acceptance import Also
 from bot.dreams import Dreams
 from bot.errors import InvalidRequestError
-from bot.model import Dream, DreamState, Image, Relation, Theme
+from bot.model import Dream, DreamState, Relation, Theme
 from bot.options import complete, side_by_side
 from bot.outpainting import Extension, Side, extended, plan
 from bot.parents import able, engine_of, model_for, picture_of, rearranged, words_of
@@ -24,7 +24,7 @@ from bot.prompts import expand
 from bot.rights import Actor
 from bot.sentences import say
 from bot.sizes import nearest
-from bot.uploads import UploadLimits, to_png
+from bot.uploads import UploadLimits, check_fits, to_mask, to_png
 from generation.protocol import EngineInfo, Recipe
 
 REDRAWN = 1.0  # what was painted over has nothing to say about what comes in its place
@@ -73,12 +73,12 @@ class Repainting:
             As `Dreams.derive` does; InvalidRequestError: nothing here redraws parts, or the mask
                 is no picture or has other proportions.
         """
-        white = await asyncio.to_thread(to_png, mask, self._pictures.uploads, field="mask")
+        white = await asyncio.to_thread(to_mask, mask, self._pictures.uploads)
         sha256 = hashlib.sha256(white).hexdigest()
 
         def recipes(dream: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
             image = picture_of(dream)
-            _check_proportions(white, image)
+            check_fits(white, image.width, image.height)
             recipe = _repainted(dream, image.width, image.height, theme, engines, prompt)
             return [
                 msgspec.structs.replace(
@@ -292,21 +292,6 @@ def _both(first: str, second: str, part: float) -> str:
     if any(sign in first + second for sign in "|:{"):
         return f"{first} | {second}"
     return f"{first}:{1 - part:.2f} | {second}:{part:.2f}"
-
-
-def _check_proportions(mask: bytes, image: Image) -> None:
-    # A PNG of our own making: its size stands at the beginning.
-    width, height = (int.from_bytes(mask[at : at + 4], "big") for at in (16, 20))
-    if abs(width * image.height - height * image.width) > 0.02 * width * image.height:
-        raise InvalidRequestError(
-            "mask",
-            say(
-                "The mask has {mask} pixels and its picture {picture}. Give both the same "
-                "proportions.",
-                mask=f"{width}×{height}",
-                picture=f"{image.width}×{image.height}",
-            ),
-        )
 
 
 def _canvas(picture: bytes, extension: Extension) -> tuple[bytes, bytes]:

@@ -22,7 +22,7 @@ from bot.model import DreamRequest, Person, Theme
 from bot.model_choice import choose_model
 from bot.options import complete, mixes, side_by_side
 from bot.presets import with_preset
-from bot.prompts import expand
+from bot.prompts import expand, says_anything
 from bot.sentences import option, say
 from bot.sizes import fit, scaled, shaped, tiles
 from bot.text import clean, shorten, visible
@@ -300,7 +300,7 @@ def check_prompt(text: str, limits: Limits, field: str = "prompt") -> str:
                 limit=limit,
             ),
         )
-    if not visible(prompt.replace("|", "").replace(":", "")):
+    if not visible(prompt.replace("|", "").replace(":", "")) or not says_anything(prompt):
         raise InvalidRequestError(
             field,
             say(

@@ -20,6 +20,8 @@ MAX_SIDE_PX = 16_384
 KEPT_SIDE_PX = 2048  # no engine draws larger than this from an upload; more would only cost time
 FORMATS = ("PNG", "JPEG", "WEBP")
 _MIB = 1024 * 1024
+_WHITE = 128  # the engines take a lighter grey for white
+_SKEWED = 0.02  # how far a mask's proportions may be off those of its picture
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,11 @@ def to_png(
     *,
     field: str = "init",
     side: int = KEPT_SIDE_PX,
+    paper: str = "white",
 ) -> bytes:
     """Return the uploaded picture as a plain RGB PNG, upright, at most `side` pixels a side.
+
+    What is transparent is of the colour of the `paper`.
 
     Raises:
         InvalidRequestError: it is not a still picture of a known kind, is damaged, or too large.
@@ -68,7 +73,7 @@ def to_png(
             warnings.simplefilter("ignore")  # bounds of our own are checked below
             with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
                 _check(picture, limits, field)
-                return _encode(_upright(picture, side))
+                return _encode(_upright(picture, side, paper))
     except InvalidRequestError:
         raise
     except Pillow.DecompressionBombError as error:
@@ -79,6 +84,42 @@ def to_png(
             field,
             "The uploaded file is not a picture that can be read. Send a PNG, JPEG or WebP file.",
         ) from error
+
+
+def to_mask(data: bytes, limits: UploadLimits | None = None) -> bytes:
+    """Return an uploaded mask as `to_png` does; what is white and opaque is redrawn.
+
+    Raises:
+        InvalidRequestError: as `to_png`; it leaves nothing to redraw.
+    """
+    png = to_png(data, limits, field="mask", paper="black")
+    with Pillow.open(io.BytesIO(png)) as opened:
+        _, lightest = opened.convert("L").getextrema()
+    if lightest < _WHITE:
+        raise InvalidRequestError(
+            "mask", "The mask has no white, so nothing would be redrawn. Paint some white."
+        )
+    return png
+
+
+def check_fits(mask: bytes, width: int, height: int) -> None:
+    """Refuse a mask of `to_mask` for a picture of this size.
+
+    Raises:
+        InvalidRequestError: it has other proportions.
+    """
+    # A PNG of our own making: its size stands at the beginning.
+    across, down = (int.from_bytes(mask[at : at + 4], "big") for at in (16, 20))
+    if abs(across * height - down * width) > _SKEWED * across * height:
+        raise InvalidRequestError(
+            "mask",
+            say(
+                "The mask has {mask} pixels and its picture {picture}. Give both the same "
+                "proportions.",
+                mask=f"{across}×{down}",
+                picture=f"{width}×{height}",
+            ),
+        )
 
 
 def _check(picture: Pillow.Image, limits: UploadLimits, field: str) -> None:
@@ -107,7 +148,7 @@ def _too_large(
     )
 
 
-def _upright(picture: Pillow.Image, side: int) -> Pillow.Image:
+def _upright(picture: Pillow.Image, side: int, paper: str) -> Pillow.Image:
     picture.draft("RGB", (side, side))  # lets JPEG decode at a fraction
     upright = ImageOps.exif_transpose(picture)
     upright.thumbnail((side, side), Pillow.Resampling.LANCZOS, reducing_gap=2.0)
@@ -115,8 +156,8 @@ def _upright(picture: Pillow.Image, side: int) -> Pillow.Image:
         upright = upright.convert("I").point(lambda value: value / 257).convert("L")
     if "A" in upright.getbands() or "transparency" in upright.info:
         upright = upright.convert("RGBA")
-        paper = Pillow.new("RGBA", upright.size, "white")
-        return Pillow.alpha_composite(paper, upright).convert("RGB")
+        under = Pillow.new("RGBA", upright.size, paper)
+        return Pillow.alpha_composite(under, upright).convert("RGB")
     return upright.convert("RGB")
 
 

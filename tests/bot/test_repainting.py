@@ -54,6 +54,12 @@ def half(width: int = 64, height: int = 64) -> bytes:
     return out.getvalue()
 
 
+def shade(width: int, height: int, colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGBA", (width, height), colour).save(out, "PNG")
+    return out.getvalue()
+
+
 def size(data: bytes) -> tuple[int, int]:
     with Image.open(io.BytesIO(data)) as opened:
         return opened.size
@@ -102,6 +108,7 @@ async def test_another_engine_redraws_what_its_own_cannot(tmp_path: Path) -> Non
         (b"", "empty"),
         (b"GIF89a", "not a picture"),
         (half(128, 64), "same proportions"),
+        (shade(64, 64, "black"), "no white"),
     ],
 )
 async def test_masks_that_are_none_are_refused_and_nothing_is_kept(
@@ -114,6 +121,27 @@ async def test_masks_that_are_none_are_refused_and_nothing_is_kept(
         with pytest.raises(InvalidRequestError, match=sentence):
             await s.offspring.redraw(dream.id, ACTOR, mask)
         assert sorted(path.name for path in (tmp_path / "library").rglob("*.png")) == files
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (b"GIF89a", "not a picture"),
+        (half(128, 64), "same proportions"),
+        (shade(64, 64, "black"), "no white"),
+        (shade(64, 64, "#ffffff00"), "no white"),  # white, but transparent
+    ],
+)
+async def test_masks_that_come_with_a_picture_are_looked_at_when_asked(
+    tmp_path: Path, mask: bytes, sentence: str
+) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        with pytest.raises(InvalidRequestError, match=sentence):
+            await s.dreams.ask(request(init=shade(64, 64, "red"), mask=mask))
+        assert not list((tmp_path / "library").rglob("*.png"))
+        (dream,) = await s.dreams.ask(request(init=shade(64, 64, "red"), mask=half()))
+        assert (await s.job(dream.id)).mask == to_png(half())
 
 
 async def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:

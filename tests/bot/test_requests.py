@@ -41,7 +41,11 @@ def refusal(theme: Theme = THEME, engines: Any = ENGINES, **changes: Any) -> tup
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", " \n\t", "\x00\x07", "\u200b\u202e", "| |", " : ", "\ufe0f", "\u2800\u3164"]
+    "prompt",
+    [
+        *("", " \n\t", "\x00\x07", "\u200b\u202e", "| |", " : ", "\ufe0f", "\u2800\u3164"),
+        *(":-1", " | :2:0.5", "a fox:0"),
+    ],
 )
 def test_an_empty_prompt_is_refused(prompt: str) -> None:
     assert refusal(prompt=prompt) == (
