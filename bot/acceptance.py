@@ -8,13 +8,19 @@ from dataclasses import dataclass
 import aiosqlite
 import msgspec
 
+from bot.errors import ForbiddenError
 from bot.ids import IdMaker, now_ms
 from bot.limits import Limits
 from bot.model import Dream, DreamState, EventKind, Image, Person, Relation, Theme
+from bot.sentences import say
 from bot.store import Store, events, images, people
 from bot.store import dreams as rows
 from generation.protocol import Recipe
 
+PAUSED = say(
+    "This theme is paused: nothing more is drawn in it for now. Try again later, or in another "
+    "channel."
+)
 Also = Callable[[aiosqlite.Connection, Sequence[Dream]], Awaitable[None]]
 Guard = Callable[[aiosqlite.Connection, Theme, Sequence[Dream]], Awaitable[None]]
 """Judges every ask in the transaction that accepts it; it may write, or raise what refuses it."""
@@ -76,9 +82,12 @@ class Acceptance:
         """Make an order's dreams. Once this returns they survive a power cut.
 
         Raises:
+            ForbiddenError: the theme is paused.
             LimitError: the person, or everybody together, has too many waiting.
             DiskError, StoreError: nothing can be kept at present.
         """
+        if order.theme.paused:
+            raise ForbiddenError(PAUSED)
         at_ms = now_ms()
         dreams = self._dreams(order, at_ms)
         payload = {"ask_id": dreams[0].ask_id} | ({"note": order.note} if order.note else {})

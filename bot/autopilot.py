@@ -119,6 +119,7 @@ class Autopilot:
         # What is private is watched nowhere.
         return (
             theme.autopilot > 0
+            and not theme.paused
             and theme.visibility is not Visibility.PRIVATE
             and (theme.autopilot_alone or self._watchers() > 0)
         )

@@ -36,7 +36,8 @@ class Theme(msgspec.Struct, frozen=True, kw_only=True):
     `engine` and `model`, and None sizes and steps, mean the engine's defaults. `weight` is its
     stream's share of the machine. `colour` is ``#rrggbb``. What it may dream by itself
     (`bot.autopilot`): `autopilot` dreams and `autopilot_seconds` of drawing a day, 0 dreams for
-    none, after `autopilot_quiet` minutes; also where nobody watches with `autopilot_alone`.
+    none, after `autopilot_quiet` minutes; also where nobody watches with `autopilot_alone`. One
+    that is `paused` takes no further asks.
     """
 
     id: int
@@ -58,6 +59,7 @@ class Theme(msgspec.Struct, frozen=True, kw_only=True):
     autopilot_seconds: int = 1800
     autopilot_quiet: int = 10
     autopilot_alone: bool = False
+    paused: bool = False
     created_ms: int = 0
 
 

@@ -32,7 +32,8 @@ _TEXTS = (
 )
 _WHOLE = ("width", "height", "steps")
 _AUTOPILOT = ("autopilot", "autopilot_seconds", "autopilot_quiet")
-_KEYS = ("format", *_TEXTS, *_WHOLE, "weight", *_AUTOPILOT, "autopilot_alone")
+_SWITCHES = ("autopilot_alone", "paused")
+_KEYS = ("format", *_TEXTS, *_WHOLE, "weight", *_AUTOPILOT, *_SWITCHES)
 _HEADER = "# A theme of Dreamstream. Take it in with: dreamstream themes import {}\n"
 
 
@@ -59,8 +60,9 @@ def read(data: bytes, name: str = "") -> ThemeFile:
     for key in (*_WHOLE, *_AUTOPILOT):
         if key in values and (isinstance(values[key], bool) or not isinstance(values[key], int)):
             raise InvalidRequestError(key, f"{key} is a whole number, or left out.")
-    if not isinstance(values.get("autopilot_alone", False), bool):
-        raise InvalidRequestError("autopilot_alone", "autopilot_alone is true or false.")
+    for key in _SWITCHES:
+        if not isinstance(values.get(key, False), bool):
+            raise InvalidRequestError(key, f"{key} is true or false.")
     weight = values.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise InvalidRequestError("weight", "weight is a number, such as 1.0.")

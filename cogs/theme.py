@@ -22,6 +22,7 @@ from bot.delivery.interactions import (
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Theme, Visibility
 from bot.model_choice import choose_model
+from bot.sentences import say
 from bot.sizes import parse_size
 from bot.text import shorten
 from cogs import choosing
@@ -182,6 +183,19 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             theme = await front.themes.change(slug, person=person_of(interaction), **details)
             await tell(interaction, f"Changed. {_all_of(theme)}")
 
+    @app_commands.command(name="pause", description="Let this channel's theme rest, or go on")
+    @app_commands.describe(paused="Whether it is to rest; what was asked for before is still drawn")
+    async def pause(self, interaction: Interaction, paused: bool = True) -> None:
+        """Take no further asks in the channel's theme, or take them again."""
+        async with acknowledged(interaction):
+            _check_manages(interaction)
+            front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
+            slug = await front.channels.own_theme(channel_id, guild_id)
+            theme = await front.themes.change(slug, person=person_of(interaction), paused=paused)
+            title = words.plain(theme.title, 80)
+            rests = say("**{theme}** rests. What was asked for before is still drawn.", theme=title)
+            await tell(interaction, rests if paused else say("**{theme}** goes on.", theme=title))
+
     @app_commands.command(name="export", description="Get a theme as a file")
     @app_commands.describe(theme="Its short name; without it, this channel's")
     @app_commands.autocomplete(theme=choosing.offer_themes)
@@ -286,6 +300,7 @@ def _all_of(theme: Theme) -> str:
         "Steps": str(theme.steps or ""),
         "Colour": theme.colour,
         "Seen by": _SEEN[theme.visibility],
+        "Paused": "yes" if theme.paused else "",
     }
     lines = [f"{name}: {words.plain(value, 300)}" for name, value in parts.items() if value]
     return shorten("\n".join([_told(theme), *lines]), 1900)

@@ -67,5 +67,6 @@ def from_row(row: Row) -> Theme:
     """Read a theme from a row that has its columns."""
     values = {column: row[column] for column in COLUMNS}
     values["visibility"] = Visibility(values["visibility"])
-    values["autopilot_alone"] = bool(values["autopilot_alone"])
+    for switch in ("autopilot_alone", "paused"):
+        values[switch] = bool(values[switch])
     return Theme(id=row["id"], **values)

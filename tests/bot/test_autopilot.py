@@ -91,6 +91,7 @@ async def test_it_waits_until_it_is_quiet_and_nobody_waits(tmp_path: Path) -> No
         ({}, 0, False),
         ({"autopilot_alone": True}, 0, True),
         ({"autopilot": 0}, 1, False),
+        ({"paused": True}, 1, False),
         ({"visibility": Visibility.PRIVATE}, 1, False),
         ({"visibility": Visibility.LINK}, 1, True),
     ],

@@ -16,8 +16,8 @@ from bot.errors import DiskError, NewerDatabaseError, StoreError
 from bot.ids import IdMaker
 from bot.model import Dream, DreamState, EventKind, Image, Person, Theme
 from bot.store import (
-    autopilot,
     Store,
+    autopilot,
     dreams,
     events,
     favourites,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bot.errors import InvalidRequestError, NotFoundError
-from bot.model import EventKind, Visibility
+from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.model import DreamState, EventKind, Visibility
 from tests.bot.drawer import ANN, request, services, until
 
 
@@ -98,3 +98,18 @@ async def test_wrong_themes_are_refused(
         assert len(await s.themes.list()) == 1
         with pytest.raises(NotFoundError, match="no theme called"):
             await s.themes.get(slug if slug != "open" else "closed")
+
+
+async def test_a_paused_theme_takes_nothing_more_and_finishes_what_it_has(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        [before] = await s.dreams.ask(request("a red fox"))
+        await s.themes.change("open", paused=True)
+        with pytest.raises(ForbiddenError, match="paused"):
+            await s.dreams.ask(request("an owl"))
+        await s.draw(before.id)
+        done = await s.dreams.wait(before.id)
+        assert done.state is DreamState.DONE
+        with pytest.raises(ForbiddenError, match="paused"):
+            await s.dreams.redo(done.id, done.person, same_seed=True)
+        await s.themes.change("open", paused=False)
+        assert len(await s.dreams.ask(request("an owl"))) == 1

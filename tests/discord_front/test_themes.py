@@ -90,6 +90,21 @@ async def test_who_does_not_manage_the_channel_may_not_choose(tmp_path: Path) ->
         assert "Only who may manage" in result.response.content
 
 
+async def test_a_theme_rests_and_goes_on(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme new", name="castles", title="Castles")
+        result = await host.slash(there.channel, "theme pause")
+        assert "**Castles** rests." in result.response.content
+        result = await there.ann.slash(there.channel, "dream", prompt="a red fox")
+        assert "This theme is paused" in result.response.content
+        result = await host.slash(there.channel, "theme show")
+        assert "Paused: yes" in result.response.content
+        result = await host.slash(there.channel, "theme pause", paused=False)
+        assert "**Castles** goes on." in result.response.content
+        assert not (await there.parts.themes.get("castles")).paused
+
+
 async def test_a_theme_goes_out_as_a_file_and_comes_in_as_one(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host, themes = host_of(there), there.parts.themes
