@@ -106,4 +106,7 @@ async def _check_visible(interaction: Interaction, dream: Dream) -> None:
         raise NotFoundError(NO_DREAM)
     theme = await front.themes.by_id(dream.theme_id)
     if theme.visibility is Visibility.PRIVATE and theme.id != (await theme_of(interaction)).id:
-        raise NotFoundError(NO_DREAM)
+        # A party's pictures stay to be seen where it was held.
+        party = await front.parties.of_theme(theme.id)
+        if party is None or party.channel_id != interaction.channel_id:
+            raise NotFoundError(NO_DREAM)
