@@ -266,20 +266,26 @@ def _resolved(component: Json, attachments: list[Json]) -> Json:
     made: Json = {"id": next(_sequence) + 1} | component
     if "components" in made:
         made["components"] = [_resolved(one, attachments) for one in made["components"]]
+    if "accessory" in made:
+        made["accessory"] = _resolved(made["accessory"], attachments)
     if "items" in made:
-        urls = {f"attachment://{one['filename']}": one["url"] for one in attachments}
         made["items"] = [
-            item
-            | {
-                "media": {
-                    "id": str(snowflake()),
-                    "url": urls[item["media"]["url"]],
-                    "proxy_url": urls[item["media"]["url"]],
-                }
-            }
-            for item in made["items"]
+            item | {"media": _media(item["media"], attachments)} for item in made["items"]
         ]
+    if "media" in made:
+        made["media"] = _media(made["media"], attachments)
+    if "file" in made:
+        uploaded = {f"attachment://{one['filename']}": one for one in attachments}
+        file = uploaded[made["file"]["url"]]
+        made |= {"name": file["filename"], "size": file["size"]}
+        made["file"] = _media(made["file"], attachments)
     return made
+
+
+def _media(media: Json, attachments: list[Json]) -> Json:
+    urls = {f"attachment://{one['filename']}": one["url"] for one in attachments}
+    url = urls[media["url"]]
+    return {"id": str(snowflake()), "url": url, "proxy_url": url}
 
 
 def interaction(
