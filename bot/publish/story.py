@@ -22,13 +22,24 @@ NOBODY = "Anonymous"
 
 
 def of_party(record: Record) -> Story:
-    """Return what is told of a party: its pictures in the order in which they were asked for."""
+    """Return what is told of a party: its pictures in the order in which they were asked for.
+
+    What the finale made of a picture is by whose that one was, not by who chose it.
+    """
     words = {one.id: one.words for one in record.associations}
     standings = {one.dream_id: one for one in record.standings}
+    authors = {node.dream.id: node.dream.person for node in record.nodes}
+    chosen = {
+        made_id: authors[one.dream_id]
+        for one in record.finale
+        for made_id in (one.redrawn_id, one.upscaled_id)
+        if made_id is not None
+    }
 
     def entry(node: Node) -> Entry:
+        author = chosen.get(node.dream.id, node.dream.person)
         return Entry(
-            dream=node.dream,
+            dream=msgspec.structs.replace(node.dream, person=author),
             parent_id=node.parent_id,
             other_id=node.entry.other_id,
             words=tuple(words[one] for one in node.entry.association_ids if one in words),

@@ -25,7 +25,7 @@ from bot.__main__ import main
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.files import disk_sentences
 from bot.model import Dream, Visibility
-from bot.parties.model import Stage
+from bot.parties.model import FinalePicture, Stage
 from bot.publish import building, film, pages
 from bot.publish.model import FILM, Entry, Story
 from bot.publish.service import Publishing
@@ -404,3 +404,19 @@ async def test_the_command_makes_a_bundle_beside_a_running_bot(
             assert await publish(*wrong, "--into", str(tmp_path / "four")) == 1
             assert why in capsys.readouterr().err
         assert not (tmp_path / "four").exists()
+
+
+async def test_what_the_finale_made_is_by_whose_picture_was_chosen(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, (first, second, _) = await evening(r)
+        record = await r.parties.record(await r.parties.get(party_id))
+        (node,) = [node for node in record.nodes if node.dream.id == first.id]
+        large = replace(node, dream=replace(node.dream, id="z" * 16, person=ANN))
+        chosen = FinalePicture(dream_id=second.id, redrawn_id=large.dream.id, done=True)
+        record = replace(record, nodes=(*record.nodes, large), finale=(chosen,))
+        story = of_party(record)
+        assert [entry.dream.person.name for entry in story.entries] == ["Bob", "", "Ann", ""]
+        into = tmp_path / "out"
+        building.bundle(story, r.s.library, into)
+        check_pages(into)
+        assert "It was picture 2" in (into / "index.html").read_text(encoding="utf-8")
