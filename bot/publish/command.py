@@ -14,7 +14,7 @@ from datetime import date
 from bot.app import scheduler_command
 from bot.config import Config
 from bot.dreams import Dreams
-from bot.errors import InvalidRequestError, NotFoundError
+from bot.errors import DiskError, InvalidRequestError, NotFoundError
 from bot.feed import Feed
 from bot.gate import Gate
 from bot.ids import is_id
@@ -50,6 +50,8 @@ async def run(arguments: argparse.Namespace, config: Config) -> int:
         story = await _story(arguments, config, library)
         into = arguments.into.absolute()
         made = await asyncio.to_thread(bundle, story, library, into, whole=arguments.zip)
+    except DiskError as error:
+        raise DiskError(f"--into: nothing was written into {arguments.into}. {error}") from error
     finally:
         library.close()
     left_out = f" ({made.left_out} were missing or damaged)" if made.left_out else ""
