@@ -28,8 +28,9 @@ from generation.engines.checkpointing import identity, pack, unpack
 from generation.engines.denoising import seeded
 from generation.engines.exactness import deterministic_kernels
 from generation.engines.options import check_recipe, complete_settings
+from generation.engines.pipeline_words import notices_of, unwanted_in
 from generation.imaging import to_pil
-from generation.prompts import parse, plain_text
+from generation.prompts import plain_text
 from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
 
 _FORMAT = "pipeline"
@@ -142,6 +143,7 @@ class PipelineEngine:
         self.load(recipe.model)
         call = PipelineCall(self._pipelines[recipe.model], recipe, settings)
         run = PipelineRun(job=job, recipe=recipe, call=call)
+        run.notices = notices_of(self._pipelines[recipe.model], recipe)
         # Nobody tells an engine that a run is cancelled; it is let go of.
         weakref.finalize(run, call.cancel)
         return run
@@ -302,8 +304,6 @@ class PipelineCall:
 def _arguments(pipeline: Any, recipe: Recipe, settings: Mapping[str, Setting]) -> dict[str, object]:
     """Return what a pipeline is called with, of what its kind takes."""
     takes = inspect.signature(type(pipeline).__call__).parameters
-    unwanted = [prompt.text for prompt in parse(recipe.negative)]
-    unwanted += [prompt.text for prompt in parse(recipe.prompt) if prompt.weight < 0]
     arguments: dict[str, object] = {
         "prompt": plain_text(recipe.prompt),
         "width": recipe.width,
@@ -312,8 +312,8 @@ def _arguments(pipeline: Any, recipe: Recipe, settings: Mapping[str, Setting]) -
         "generator": seeded(recipe),
         "output_type": "pil",
     }
-    if unwanted:
-        arguments["negative_prompt"] = ", ".join(unwanted)
+    if unwanted := unwanted_in(recipe):
+        arguments["negative_prompt"] = unwanted
     if settings["guidance_scale"] != _OWN_GUIDANCE:
         arguments["guidance_scale"] = settings["guidance_scale"]
     return {name: value for name, value in arguments.items() if name in takes}

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -17,6 +18,7 @@ from diffusers import StableDiffusion3Pipeline as SD3
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from generation.engine import BadCheckpointError, EngineError
+from generation.engines.pipeline_words import unread
 from generation.engines.pipelines import (
     PipelineEngine,
     PipelineRun,
@@ -251,3 +253,36 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     (tmp_path / "empty").mkdir()
     with pytest.raises(EngineError, match="empty is damaged, incomplete"):
         load_pipeline(tmp_path / "empty", tiny.CPU)
+
+
+def test_words_that_no_encoder_reads_are_named(drawing: PipelineEngine) -> None:
+    assert drawing.begin(job(), None).notices == ()
+    long = " ".join(["sea"] * 25)  # its tokens are single letters
+    for asked in (job(prompt=f"{long} tiger"), job(prompt="a fox", negative=f"{long} tiger")):
+        (said,) = drawing.begin(asked, None).notices
+        assert "These words do not count" in said and "tiger”" in said
+        assert "|" not in said  # parts are joined here, so to part them helps nothing
+
+
+def test_the_encoder_that_reads_most_counts() -> None:
+    class CLIPWords:
+        model_max_length = 4
+
+        def __call__(self, text: str, **_: object) -> SimpleNamespace:
+            return SimpleNamespace(input_ids=["", *text.split(), ""])
+
+    class T5Words(CLIPWords):
+        model_max_length = 512
+
+    class Pipeline:
+        def __init__(self, **components: object) -> None:
+            self.components = components
+
+        def __call__(self, prompt: str, max_sequence_length: int = 6) -> None:
+            pass
+
+    both = {"tokenizer": CLIPWords(), "text_encoder": 1, "tokenizer_2": T5Words()}
+    assert unread(Pipeline(**both, text_encoder_2=1), "a b c d") == ""
+    assert unread(Pipeline(**both, text_encoder_2=1), "a b c d e") == "e"
+    assert unread(Pipeline(**both, text_encoder_2=None), "a b c d e") == "c d e"
+    assert unread(Pipeline(), "a b c d e") == ""
