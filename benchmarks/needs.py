@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -77,9 +78,10 @@ def _recipe(engine: str, side: int) -> Recipe:
 
 def _judged(engine: Engine[Any], network: nn.Module, side: int) -> int:
     recipe = _recipe(engine.info.name, side)
-    engine.load(str(cast("tuple[object, ...]", engine.batch_key(recipe))[0]))
-    own = sum(each.numel() for each in network.state_dict().values()) * 4
-    return own + _JUDGE_BYTES + engine.predict_bytes(recipe, 1)
+    engine.load(str(engine.batch_key(recipe)[0]))
+    own: int = sum(each.numel() for each in network.state_dict().values()) * 4
+    predicted: int = engine.predict_bytes(recipe, 1)
+    return own + _JUDGE_BYTES + predicted
 
 
 def steered(network: nn.Module, canvas: Canvas, side: int, crops: int) -> int:
@@ -141,9 +143,9 @@ def main() -> None:
     found: dict[str, Callable[[], int]] = {
         "vqgan f16": lambda: vqgan((1, 1, 2, 2, 4), 16384),
         "vqgan f8": lambda: vqgan((1, 1, 2, 4), 8192, gumbel=True),
-        **{f"biggan {side}": (lambda side=side: biggan(side)) for side in _BIGGANS},
+        **{f"biggan {side}": partial(biggan, side) for side in _BIGGANS},
         "dvae": dvae,
-        **{f"guided {size}": (lambda size=size: guided(size)) for size in PUBLISHED},
+        **{f"guided {size}": partial(guided, size) for size in PUBLISHED},
     }
     engines = build(device="meta", models_dir=None, exact=False)
 
@@ -153,7 +155,7 @@ def main() -> None:
         engine = LatentDiffusionEngine(described, cast("Any", None), device=META)
         return (2 * halves + 4 * floats) * 1_000_000 + engine.predict_bytes(_recipe(kind, side), 1)
 
-    found |= {name: (lambda name=name: latent(name)) for name in _LATENT}
+    found |= {name: partial(latent, name) for name in _LATENT}
     found["starter diffusion"] = lambda: engines["diffusion"].predict_bytes(
         _recipe("diffusion", 128), 1
     )

@@ -94,8 +94,8 @@ def to_mask(data: bytes, limits: UploadLimits | None = None) -> bytes:
     """
     png = to_png(data, limits, field="mask", paper="black")
     with Pillow.open(io.BytesIO(png)) as opened:
-        _, lightest = opened.convert("L").getextrema()
-    if lightest < _WHITE:
+        shades = opened.convert("L").histogram()
+    if not any(shades[_WHITE:]):
         raise InvalidRequestError(
             "mask", "The mask has no white, so nothing would be redrawn. Paint some white."
         )
