@@ -90,13 +90,17 @@ def wanted(text: str) -> list[tuple[str, float]]:
     return found
 
 
-def says_anything(text: str) -> bool:
-    """Say whether any part of a prompt, choices and all, has words that weigh something."""
+def says_anything(text: str, *, wanted: bool = False) -> bool:
+    """Say whether any part of a prompt, choices and all, has words that weigh something.
+
+    With `wanted`, whether there is any that is not only to be kept away from.
+    """
     while text:
         part, text = _split_first(text)
         begins = _weight_begins(part)
         tail = _WEIGHT.match(part[begins:])
-        if visible(part[:begins]) and (tail is None or float(tail[1]) != 0):
+        weight = 1.0 if tail is None else float(tail[1])
+        if visible(part[:begins]) and (weight > 0 or (weight < 0 and not wanted)):
             return True
     return False
 

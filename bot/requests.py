@@ -118,6 +118,15 @@ def check(
         engines, request.engine, request.model, theme, takes_init=request.init is not None
     )
     prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
+    if engine.needs_positive and not says_anything(f"{prompt} | {theme.modifiers}", wanted=True):
+        raise InvalidRequestError(
+            "prompt",
+            say(
+                "{engine} cannot draw only what is to be kept away from. Say what should be "
+                "there, too.",
+                engine=engine.title,
+            ),
+        )
     _check_uploads(request, engine, engines)
     width, height, note = _size(request, theme, engine)
     steps = _steps(request.steps, theme, engine)

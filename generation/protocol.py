@@ -261,7 +261,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     Sizes are in pixels and multiples of `size_multiple`. `guidance` is None where the engine has
     no such thing. `models` is in order of preference: the first available one is the default.
 
-    What it draws from: `takes_prompt` is false for a mere tool; it may start from a picture
+    What it draws from: `takes_prompt` is false for a mere tool; where it
+    `needs_positive`, words to be kept away from are not enough; it may start from a picture
     (`takes_init`), must (`needs_init`), redraw only a part of it (`takes_mask`), be led by a sketch
     (`takes_sketch`; where it only lacks the weights for that, `sketch_missing` says how to get
     them), and use so many further pictures (`max_pictures`). With a `scale` the picture is so many
@@ -295,6 +296,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     tile: tuple[int, int] = (1, 1)
     continues: bool = False
     takes_negative: bool = False
+    needs_positive: bool = False
     steerable: bool = False
     journeys: tuple[JourneyInfo, ...] = ()
     options: tuple[OptionInfo, ...] = ()

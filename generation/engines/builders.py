@@ -106,6 +106,7 @@ def _diffusion(
         takes_mask=True,
         max_pictures=1,
         takes_negative=True,
+        needs_positive=True,
         steerable=True,
         # Over a picture it takes all its steps, from the noise of the strength on.
         journeys=(

@@ -101,6 +101,7 @@ def build_pipelines(library: Library, device: torch.device, *, exact: bool) -> P
         default_steps=28,
         max_steps=100,
         takes_negative=True,
+        needs_positive=True,
         options=pipeline_options(),
     )
 
@@ -138,6 +139,7 @@ def _build(
         sketch_missing="" if here or not controls else controls[0].missing,
         max_pictures=1,
         takes_negative=True,
+        needs_positive=True,
         steerable=True,
         journeys=(
             JourneyInfo(kind=JourneyKind.WALK, frame_steps=kind.steps),

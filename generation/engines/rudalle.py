@@ -42,6 +42,7 @@ def build_rudalle(
         max_steps=_ROWS,
         takes_init=True,
         takes_mask=True,
+        needs_positive=True,
         steerable=True,
         options=autoregressive_options(),
     )

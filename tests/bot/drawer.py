@@ -96,6 +96,7 @@ DIFFUSION = EngineInfo(
     max_steps=100,
     guidance=5.0,
     takes_negative=True,
+    needs_positive=True,
 )
 WELCOME = Welcome(version=PROTOCOL_VERSION, pid=1, device="a test", engines=(FOURIER, DIFFUSION))
 

@@ -54,6 +54,16 @@ def test_an_empty_prompt_is_refused(prompt: str) -> None:
     )
 
 
+def test_only_some_engines_draw_mere_dislikes() -> None:
+    assert plan(engine=FOURIER.name, prompt="fog:-1").prompt == "fog:-1"
+    field, sentence = refusal(engine=DIFFUSION.name, prompt="fog:-1 | rain:-0.5")
+    assert field == "prompt"
+    assert "Say what should be there" in sentence
+    assert plan(engine=DIFFUSION.name, prompt="fog:-1 | a fox:0.1").prompt
+    liked = msgspec.structs.replace(THEME, modifiers="oil on canvas")
+    assert plan(liked, engine=DIFFUSION.name, prompt="fog:-1").prompt == "fog:-1"
+
+
 @pytest.mark.parametrize("length", [1001, 10_000, 1_000_000])
 def test_a_long_prompt_is_told_how_long_it_is(length: int) -> None:
     field, sentence = refusal(prompt="a" * length)
