@@ -6,6 +6,7 @@ It runs in a process of its own, with torch where weights are read; the bot only
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0 well, 1 not, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has seen enough, as “head” does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except EngineError as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -351,3 +354,12 @@ def test_the_list_tells_terms_and_needs(tmp_path: Path, capsys: pytest.CaptureFi
     for model in catalogue().values():
         assert f"{model.title}, needs {model.memory_gb:g} GB" in told
         assert model.licence in told
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake(tmp_path: Path) -> None:
+    listing = [sys.executable, "-m", "generation.models", "--folder", str(tmp_path), "list"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(listing, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
