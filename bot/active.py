@@ -54,11 +54,16 @@ class Active:
         self.dream = msgspec.structs.replace(self.dream, reason=" ".join(notices))
 
     def steer_taken(self, steer: Steer) -> PendingSteer | None:
-        """Let go of the oldest steer that this one answers, and return it."""
-        for asked in self.steers:
-            if (asked.prompt, asked.glide_steps) == (steer.prompt, steer.glide_steps):
-                self.steers.remove(asked)
-                return asked
+        """Let go of the oldest steer that this one answers, and return it.
+
+        An engine may have bounded its glide.
+        """
+        alike = [asked for asked in self.steers if asked.prompt == steer.prompt]
+        exact = [asked for asked in alike if asked.glide_steps == steer.glide_steps]
+        bounded = [asked for asked in alike if asked.glide_steps > steer.glide_steps]
+        for asked in (*exact, *bounded):
+            self.steers.remove(asked)
+            return asked
         return None
 
     def steer_refused(self) -> PendingSteer | None:

@@ -383,6 +383,7 @@ class Worker:
 
     def _steer(self, run: Run, message: SteerJob) -> None:
         steer = Steer(run.step, message.prompt, message.glide_steps)
+        before = len(run.recipe.steers)
         try:
             self._engines[run.recipe.engine].steer(run, steer)
         except EngineError as error:
@@ -393,10 +394,11 @@ class Worker:
             _log.exception("dream %s: could not be steered", run.job.id)
             self._emit(Refused(run.job.id, "The new prompt could not be taken."))
         else:
-            if steer not in run.recipe.steers:
+            if len(run.recipe.steers) == before:  # an engine that notes none itself
                 steers = (*run.recipe.steers, steer)
                 run.recipe = msgspec.structs.replace(run.recipe, steers=steers)
-            self._emit(Steered(run.job.id, steer, run.notices))
+            # As it was taken, which may be otherwise than it was asked for.
+            self._emit(Steered(run.job.id, run.recipe.steers[-1], run.notices))
 
     def _save(self, run: Run) -> None:
         """Send a checkpoint. Where none can be made, an older one must do."""

@@ -415,6 +415,17 @@ async def test_a_steer_is_asked_again_of_every_process_until_it_is_answered(
         assert steered == [LOCAL, ANN]
 
 
+async def test_a_steer_whose_glide_was_bounded_is_answered(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        await s.begin(dream.id, step=20)
+        await s.dreams.steer(dream.id, Actor(ANN), "an owl", glide_steps=5)
+        taken = Steer(21, "an owl", 3)
+        await s.dreams.on_message(Steered(dream.id, taken))
+        assert (await s.dreams.get(dream.id)).recipe.steers == (taken,)
+        assert await steers.pending(s.store) == []
+
+
 async def test_a_steer_that_waits_goes_with_its_dream(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         drawn, cancelled = await s.dreams.ask(request(count=2))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -304,6 +305,22 @@ def test_settings_that_are_wrong_say_which() -> None:
     assert parse('{"max_batch": 3}').limits.max_batch == 3
     with pytest.raises(ValueError, match="quantum"):
         parse('{"quantum": 1}')
+
+
+class Bounding(FakeEngine):
+    """Lets no glide be longer than three steps."""
+
+    def steer(self, run: FakeRun, steer: Steer) -> None:
+        super().steer(run, msgspec.structs.replace(steer, glide_steps=min(3, steer.glide_steps)))
+
+
+def test_a_steer_that_an_engine_bounds_is_told_as_it_was_taken_and_is_there_once() -> None:
+    bench = Bench(Bounding())
+    bench.advance(job("d1"), steers=(SteerJob("d1", "a blue whale", 50_000),), steps=100)
+    [steered] = bench.heard(Steered)
+    assert steered.steer == Steer(0, "a blue whale", 3)
+    [finished] = bench.heard(Finished)
+    assert finished.recipe.steers == (steered.steer,)
 
 
 class Talkative(FakeEngine):
