@@ -182,9 +182,15 @@ class JourneyEngine:
             self._engine.steer(run, steer)
             return
         taken = steer_taken(run, steer)
-        if not run.inner.done:
-            self._engine.steer(run.inner, msgspec.structs.replace(taken, step=run.inner.step))
+        if run.inner.done:
+            # It is the next frame's, whose engine says whether it can draw that.
+            self._go_on(run)
+            if run.error is not None:
+                raise run.error
+            taken = steer_taken(run, steer)
+        self._engine.steer(run.inner, msgspec.structs.replace(taken, step=run.inner.step))
         note_steer(run, taken)
+        run.notices = run.inner.notices
 
     def checkpoint(self, run: Run) -> bytes:
         """Return the frame's checkpoint with what the frame is."""

@@ -312,6 +312,23 @@ def test_a_steer_turns_the_rest_of_it_and_can_be_repeated(case: str) -> None:
         engine.steer(run, Steer(14, "too late"))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_steer_between_two_frames_is_the_next_ones(case: str) -> None:
+    make, job = CASES[case]
+    engine = make()
+    run = engine.begin(job(), None)
+    before = go(engine, run, 6)
+    with pytest.raises(EngineError):
+        engine.steer(run, Steer(run.step, ""))
+    assert not run.done, "what cannot be drawn is refused, and the journey goes on"
+    assert run.recipe.steers == ()
+    engine.steer(run, Steer(run.step, "fire", 2))
+    assert run.recipe.steers == (Steer(run.step, "fire", 2),)
+    after = go(engine, run)
+    again = make()
+    assert go(again, again.begin(replace(job(), recipe=run.recipe), None)) == before + after
+
+
 def test_it_shares_steps_with_pictures_and_neither_changes_the_other() -> None:
     engine = diffusing()
     alone = go(engine, engine.begin(flow_job(journey()), None))
