@@ -26,6 +26,7 @@ import msgspec
 
 from bot.errors import (
     DiskError,
+    DreamstreamError,
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 FOLDER = "bundles"
 CHECK_S = 10.0
 """For how long a bundle that was looked at is taken to tell only what may be told."""
+_RETRY_S = 1.0
 _NOTE, _WANTED = "bundle.json", "wanted"
 _VERSION = re.compile("[0-9a-f]{16}")
 _NOT_ALLOWED = "Only the host and the facilitators of the party can publish it."
@@ -88,6 +90,7 @@ class Publishing:
         self._kept: dict[str, Bundle] = {}
         self._troubles: dict[str, str] = {}
         self._checked: dict[str, float] = {}
+        self._looking: dict[str, asyncio.Lock] = {}
         self._stopping = threading.Event()
 
     async def start(self) -> None:
@@ -109,8 +112,12 @@ class Publishing:
 
     async def bundle_of(self, party_id: str) -> Bundle | None:
         """Return a party's bundle; None where there is none, or none that may be shown."""
-        if time.monotonic() - self._checked.get(party_id, -CHECK_S) >= CHECK_S:
-            await self._check(party_id)
+        if party_id not in self._kept:
+            return None
+        # A page of many pictures asks for each: the first of them looks, the others wait for it.
+        async with self._looking.setdefault(party_id, asyncio.Lock()):
+            if time.monotonic() - self._checked.get(party_id, -CHECK_S) >= CHECK_S:
+                await self._check(party_id)
         return self._kept.get(party_id)
 
     def making(self, party_id: str) -> bool:
@@ -137,7 +144,8 @@ class Publishing:
             raise ForbiddenError(say(_NOT_ALLOWED))
         if not (await self._parties.record(party)).nodes:
             raise InvalidRequestError("party", say(_NOTHING))
-        await self._run(self._want, party.id)
+        # Not behind what is being made, of this party or another: that takes minutes.
+        await asyncio.to_thread(self._want, party.id)
         self._begin(party.id)
 
     async def wait(self, party_id: str) -> Bundle:
@@ -232,16 +240,22 @@ class Publishing:
     async def _watch(self, after: int) -> None:
         """Withdraw bundles of whose dreams one is deleted."""
         while True:
-            async with self._feed.listen(None, after=after) as updates:
-                async for update in updates:
-                    if not isinstance(update, StreamEvent):
-                        continue
-                    after = update.id
-                    if update.kind is not EventKind.DELETED:
-                        continue
-                    for party_id, kept in list(self._kept.items()):
-                        if update.dream_id in kept.told.dream_ids and party_id in self._kept:
-                            await self._withdraw(party_id)
+            try:
+                async with self._feed.listen(None, after=after) as updates:
+                    async for update in updates:
+                        if not isinstance(update, StreamEvent):
+                            continue
+                        if update.kind is EventKind.DELETED:
+                            await self._deleted(update.dream_id)
+                        after = update.id
+            except DreamstreamError as error:
+                log.warning("It is not seen which pictures of bundles are deleted: %s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _deleted(self, dream_id: str | None) -> None:
+        for party_id, kept in list(self._kept.items()):
+            if dream_id in kept.told.dream_ids and party_id in self._kept:
+                await self._withdraw(party_id)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

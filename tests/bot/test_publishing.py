@@ -6,6 +6,7 @@ import asyncio
 import errno
 import io
 import re
+import threading
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from bot.__main__ import main
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.files import disk_sentences
 from bot.model import Dream, Visibility
-from bot.parties.model import FinalePicture, Stage
+from bot.parties.model import FinalePicture, Party, Record, Stage
 from bot.publish import building, film, pages
 from bot.publish.model import FILM, Entry, Story
 from bot.publish.service import Publishing
@@ -260,6 +261,44 @@ async def test_the_host_has_a_bundle_made_and_a_deleted_dream_is_in_none(tmp_pat
         unnamed = await publishing.wait(party_id)
         assert "Bob" not in unnamed.index.read_text(encoding="utf-8")
         assert first.id in unnamed.told.dream_ids
+
+
+async def test_asking_for_a_bundle_waits_for_none_that_is_being_made(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        publishing = r.s.publishing
+        going = threading.Event()
+        busy = asyncio.create_task(publishing._run(going.wait, 30))
+        try:
+            async with asyncio.timeout(10):
+                await publishing.make(party_id, HOST)
+            assert publishing.making(party_id) and not busy.done()
+            assert (tmp_path / "library" / "bundles" / party_id / "wanted").exists()
+        finally:
+            going.set()
+            await busy
+        assert (await publishing.wait(party_id)).pictures == 3
+
+
+async def test_a_page_of_pictures_has_its_bundle_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        publishing = r.s.publishing
+        await publishing.make(party_id, HOST)
+        made = await publishing.wait(party_id)
+        looked: list[str] = []
+        record = r.parties.record
+
+        async def counted(party: Party) -> Record:
+            looked.append(party.id)
+            return await record(party)
+
+        monkeypatch.setattr(r.parties, "record", counted)
+        publishing._checked.clear()
+        found = await asyncio.gather(*(publishing.bundle_of(party_id) for _ in range(60)))
+        assert found == [made] * 60 and looked == [party_id]
 
 
 async def test_what_was_asked_for_is_made_by_the_next_start(tmp_path: Path) -> None:
