@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from bot.dreams import Dreams
-from bot.errors import DreamstreamError
+from bot.errors import DreamstreamError, RequestError
 from bot.ids import now_ms, time_of
 from bot.model import Dream, DreamRequest, Person, Relation, Theme, Visibility
 from bot.palettes import PALETTES
@@ -90,19 +90,11 @@ class Autopilot:
         for _, theme in sorted(quiet, key=lambda one: one[0]):
             if not await self._can_spend(theme) or (found := await self._words(theme)) is None:
                 continue
-            prompt, parent_id = found
-            [dream] = await self._dreams.ask(
-                DreamRequest(
-                    theme=theme.slug,
-                    person=PILOT,
-                    prompt=prompt,
-                    seed=self._dice.getrandbits(32),
-                    background=True,
-                    parent_id=parent_id,
-                    relation=None if parent_id is None else Relation.REMIX,
-                )
-            )
-            return dream
+            try:
+                return await self._ask(theme, *found)
+            except RequestError as error:
+                # It stays the quietest: what its settings refuse must not silence the others.
+                log.info("The autopilot can ask for nothing in %s: %s", theme.slug, error)
         return None
 
     async def _run(self) -> None:
@@ -114,6 +106,20 @@ class Autopilot:
                 log.info("The autopilot rests: %s", error)
             except Exception:  # a mistake of ours must not end it for good
                 log.exception("The autopilot could not look")
+
+    async def _ask(self, theme: Theme, prompt: str, parent_id: str | None) -> Dream:
+        [dream] = await self._dreams.ask(
+            DreamRequest(
+                theme=theme.slug,
+                person=PILOT,
+                prompt=prompt,
+                seed=self._dice.getrandbits(32),
+                background=True,
+                parent_id=parent_id,
+                relation=None if parent_id is None else Relation.REMIX,
+            )
+        )
+        return dream
 
     def _flies(self, theme: Theme) -> bool:
         # What is private is watched nowhere.

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bot.autopilot import PILOT, REPEATS, Autopilot
+from bot.errors import ForbiddenError
 from bot.ids import now_ms
-from bot.model import Dream, Person, Relation, Visibility
+from bot.model import Dream, Person, Relation, Theme, Visibility
 from tests.bot.drawer import Services, request, services
 
 MINUTE_MS = 60_000
@@ -145,6 +146,19 @@ async def test_it_goes_on_from_what_people_like(tmp_path: Path) -> None:
         assert any("at dawn" not in dream.prompt and "fox" in dream.prompt for dream in foxes)
         assert any(dream.prompt.startswith("a fox at dawn, ") for dream in foxes)
         assert not any("wolf" in dream.prompt for dream in flown)
+
+
+async def test_a_stream_that_refuses_it_does_not_silence_the_others(tmp_path: Path) -> None:
+    async def refuse(_: object, theme: Theme, __: object) -> None:
+        if theme.slug == "open":
+            raise ForbiddenError("Not here.")
+
+    async with quiet(tmp_path) as scene:
+        await scene.parts.themes.create("sea", "The sea", person=PILOT, autopilot=50)
+        scene.parts.dreams.guard(refuse)
+        dream = await scene.look()
+        assert dream is not None
+        assert dream.theme_id == (await scene.parts.themes.get("sea")).id
 
 
 async def test_it_repeats_nothing_soon(tmp_path: Path) -> None:
