@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.parties.acting import NOT_OURS, Act
@@ -34,12 +34,17 @@ class Voting(Drawing):
             await act.note("voted")
         return liked
 
-    async def pair(self, party: Party, actor: Actor) -> tuple[str, str] | None:
+    async def pair(
+        self, party: Party, actor: Actor, *, among: Container[str] | None = None
+    ) -> tuple[str, str] | None:
         """Return two dreams for somebody to compare, None where they have compared all.
 
         They are of the last ones: those that nothing finished has grown of. No pair comes again.
+        With `among`, both are of these: of those that may be shown where they are asked.
         """
         last = await self.last_ones(party)
+        if among is not None:
+            last = [one for one in last if one in among]
         votes = await party_votes.of_party(self._store, party.id)
         return await in_another_thread(next_pair, last, votes, actor.person.id)
 

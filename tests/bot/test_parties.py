@@ -466,6 +466,9 @@ async def test_pairs_come_once_each_and_are_of_the_last_ones(tmp_path: Path) -> 
             for pair in ((grown.id, others[0]), (grown.id, others[1]), tuple(others))
         }
         assert await r.parties.pair(party, HOST) is not None
+        # Where one may not be shown, the others are still compared.
+        assert set(await r.parties.pair(party, HOST, among=others) or ()) == set(others)
+        assert await r.parties.pair(party, HOST, among=others[:1]) is None
 
 
 # --- the finale --------------------------------------------------------------------------------

@@ -158,9 +158,9 @@ class PartyPages:
 
     async def pair(self, evening: Evening, me: Member) -> list[Dream]:
         """Return two pictures for somebody to compare; none where they have compared all."""
-        ids = await self._parties.pair(evening.party, Actor(me.person)) or ()
-        shown = [evening.dreams[one] for one in ids if one in evening.dreams]
-        return shown if len(shown) == len(ids) else []
+        actor = Actor(me.person)
+        ids = await self._parties.pair(evening.party, actor, among=evening.dreams) or ()
+        return [evening.dreams[one] for one in ids]
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """Show one picture, and what may be made of it."""
