@@ -118,15 +118,7 @@ def check(
         engines, request.engine, request.model, theme, takes_init=request.init is not None
     )
     prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
-    if engine.needs_positive and not says_anything(f"{prompt} | {theme.modifiers}", wanted=True):
-        raise InvalidRequestError(
-            "prompt",
-            say(
-                "{engine} cannot draw only what is to be kept away from. Say what should be "
-                "there, too.",
-                engine=engine.title,
-            ),
-        )
+    _check_wanted(prompt, theme, engine)
     _check_uploads(request, engine, engines)
     width, height, note = _size(request, theme, engine)
     steps = _steps(request.steps, theme, engine)
@@ -138,6 +130,8 @@ def check(
             )
         asked = plan_journey(request.journey, prompt, engine, engines)
         journey = check_journey(asked, steps, engine)
+        for stop in journey.stops if engine.takes_prompt else ():
+            _check_wanted(check_prompt(stop.prompt, limits), theme, engine)
     return Plan(
         prompt=prompt,
         theme=theme,
@@ -166,6 +160,18 @@ def uploads(request: DreamRequest) -> bool:
     """Say whether pictures come with a request."""
     parts = (request.init, request.mask, request.sketch)
     return any(part is not None for part in parts) or bool(request.pictures)
+
+
+def _check_wanted(prompt: str, theme: Theme, engine: EngineInfo) -> None:
+    if engine.needs_positive and not says_anything(f"{prompt} | {theme.modifiers}", wanted=True):
+        raise InvalidRequestError(
+            "prompt",
+            say(
+                "{engine} cannot draw only what is to be kept away from. Say what should be "
+                "there, too.",
+                engine=engine.title,
+            ),
+        )
 
 
 def _size(request: DreamRequest, theme: Theme, engine: EngineInfo) -> tuple[int, int, str]:

@@ -74,6 +74,23 @@ def test_arrows_part_the_stops() -> None:
     assert stops_of(" -> a | b:2 -> ") == ["a | b:2"] and stops_of("->") == []
 
 
+@pytest.mark.parametrize(
+    ("painter", "words", "match"),
+    [
+        (BOTH, "a forest -> fog:0 -> the sea", "empty"),
+        (msgspec.structs.replace(BOTH, needs_positive=True), "a forest -> fog:-1", "kept away"),
+    ],
+)
+def test_a_stop_of_which_nothing_can_be_drawn_is_refused_before_the_journey(
+    painter: EngineInfo, words: str, match: str
+) -> None:
+    asked = DreamRequest(
+        theme="open", person=Person("local:ann", "Ann"), prompt=words, journey=JourneyRequest()
+    )
+    with pytest.raises(InvalidRequestError, match=match):
+        requests.check(asked, THEME, (painter,), Limits())
+
+
 def test_all_that_is_left_open_is_filled_in() -> None:
     recipe = recipe_of(JourneyRequest(), film=True)
     journey = recipe.journey
