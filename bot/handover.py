@@ -128,7 +128,10 @@ class Handover:
         await self.saved(active)
         recipe = active.dream.recipe
         engine = self._engine(recipe.engine)
-        if done and (recipe.until_step is not None or (engine is not None and engine.continues)):
+        can_go_on = recipe.journey is None and (
+            recipe.until_step is not None or (engine is not None and engine.continues)
+        )
+        if done and can_go_on:
             await self._library.run(self._checkpoints.put_by, active.dream.id)
         else:
             await self.forget(active.dream.id)

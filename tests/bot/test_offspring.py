@@ -13,13 +13,26 @@ from msgspec.structs import replace
 from bot.checkpoints import Checkpoints, goes_on
 from bot.errors import InvalidRequestError, LimitError, NotFoundError
 from bot.limits import Limits
-from bot.model import Dream, DreamState, Relation
+from bot.model import Dream, DreamState, JourneyRequest, Relation
 from bot.rights import Actor
-from generation.protocol import PROTOCOL_VERSION, Checkpoint, EngineInfo, Failed, Steer, Welcome
+from generation.protocol import (
+    PROTOCOL_VERSION,
+    Checkpoint,
+    EngineInfo,
+    Failed,
+    JourneyInfo,
+    JourneyKind,
+    Steer,
+    Welcome,
+)
 from generation.protocol import ModelInfo as Model
 from tests.bot.drawer import ANN, BOB, DIFFUSION, FOURIER, Services, png, request, services, until
 
-ADDING = replace(FOURIER, continues=True)
+ADDING = replace(
+    FOURIER,
+    continues=True,
+    journeys=(JourneyInfo(kind=JourneyKind.WALK, frame_steps=1),),
+)
 UPSCALER = EngineInfo(
     name="upscale",
     title="Upscaler",
@@ -203,6 +216,11 @@ async def test_only_what_can_go_on_keeps_its_checkpoint(tmp_path: Path) -> None:
         (more,) = await s.offspring.carry_on([whole.id], BOTH)
         assert more.recipe == replace(whole.recipe, steps=150)
         assert (await s.job(more.id)).checkpoint is not None
+        # A journey's would be large, and nothing goes on from it.
+        trip = await looked(s, 100, journey=JourneyRequest(frames=3))
+        folder = tmp_path / "library" / "checkpoints"
+        await until(lambda: not (folder / f"{trip.id}.checkpoint").exists())
+        assert Relation.CONTINUE not in s.offspring.can(trip) and kept(tmp_path) == [whole.id]
         most = await done(s, steps=1000)
         assert Relation.CONTINUE not in s.offspring.can(most)
         with pytest.raises(InvalidRequestError, match="1,000 steps"):
