@@ -13,13 +13,15 @@ from aiohttp import ClientSession, CookieJar
 from yarl import URL
 
 from bot.errors import LimitError
-from bot.model import Person, Visibility
+from bot.model import DreamState, EventKind, Live, Person, StreamEvent, Visibility
 from bot.parties.model import Party, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.rights import Actor
 from bot.wall import Wall, WallSettings
 from bot.wall.party import acts, door
 from bot.wall.party.codes import qr_svg
+from bot.wall.party.evening import Evenings
+from bot.wall.party.stream import _Page
 from bot.wall.rates import Rates
 from bot.wall.words import mark_of
 from tests.bot.drawer import Services, request, services
@@ -473,6 +475,50 @@ async def test_a_page_that_comes_back_is_told_all_that_it_missed(evening: Evenin
     async with watching(host, f"{path}?stage=gather") as reader:
         message = await reader.next()
         assert message is not None and message.event == "reload", "it slept through the change"
+
+
+async def test_how_an_unpublished_picture_stands_is_told_to_no_page(evening: Evening) -> None:
+    host = await evening.host()
+    assert await evening.post(host, "stage", stage="sketch") == 200
+    await evening.post(host, "draw", words="a lighthouse", count="1")
+    (before,) = await evening.parts.dreams.unfinished(None)
+    party = await evening.party()
+    now = await Evenings(evening.parts.parties, evening.parts.feed).now(party.id)
+    page = _Page(now, behind=False)
+
+    async def updates() -> AsyncIterator[StreamEvent | Live]:
+        for number, (dream_id, payload) in enumerate(
+            (("shown", {}), ("kept", {"published": False}), ("over", {})), now.version + 1
+        ):
+            yield StreamEvent(
+                id=number,
+                kind=EventKind.ASKED,
+                theme_id=party.theme_id,
+                dream_id=dream_id,
+                person=None,
+                at_ms=0,
+                payload=payload,
+            )
+        yield StreamEvent(
+            id=now.version + 9,
+            kind=EventKind.DONE,
+            theme_id=party.theme_id,
+            dream_id="over",
+            person=None,
+            at_ms=0,
+            payload={},
+        )
+        for dream_id in (before.id, "shown", "kept", "over"):
+            yield Live(
+                dream_id=dream_id,
+                theme_id=party.theme_id,
+                state=DreamState.DRAWING,
+                step=1,
+                steps=8,
+            )
+
+    await page.read(updates())
+    assert set(page.standing) == {before.id, "shown"}
 
 
 def test_the_qr_code_is_one_picture_without_style_or_script() -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from bot.errors import RequestError
-from bot.model import EventKind, Live, StreamEvent
+from bot.model import ENDINGS, EventKind, Live, StreamEvent
 from bot.wall.connection import Connection, last_seen, message
 from bot.wall.events import HEARTBEAT_S, RETRY_MS, EventStreams
 from bot.wall.party.door import Door
@@ -171,6 +171,8 @@ class _Page:
         self.versions: dict[str, int] = {}
         self.last_id = evening.version
         self.doubted = False
+        # Of what else forms, which is not published, nothing leaves the channel it was asked in.
+        self._forming = {one.dream.id for one in evening.forming}
         if behind:
             self.ready.set()
 
@@ -178,6 +180,8 @@ class _Page:
         """Sort what comes, until it ends."""
         async for update in updates:
             if isinstance(update, Live):
+                if update.dream_id not in self._forming:
+                    continue
                 self.standing[update.dream_id] = update
             else:
                 self.last_id = max(self.last_id, update.id)
@@ -193,5 +197,10 @@ class _Page:
             self.doubted = True
         else:
             self.parts |= _DREAM
-            if event.dream_id is not None:
-                self.standing.pop(event.dream_id, None)
+            if event.dream_id is None:
+                return
+            if event.kind is EventKind.ASKED and event.payload.get("published", True):
+                self._forming.add(event.dream_id)
+            elif event.kind in ENDINGS or event.kind is EventKind.DELETED:
+                self._forming.discard(event.dream_id)
+            self.standing.pop(event.dream_id, None)
