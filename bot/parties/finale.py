@@ -15,6 +15,7 @@ import aiosqlite
 from bot.acceptance import Also
 from bot.errors import (
     DiskError,
+    ForbiddenError,
     GoneError,
     InvalidRequestError,
     LimitError,
@@ -126,7 +127,8 @@ class Finale(Voting):
                 party = await self.get(party_id)
                 await self._upscale(party, person, picture, await self._best(picture))
                 return
-            except (LimitError, SchedulerError, DiskError, StoreError) as error:
+            except (ForbiddenError, LimitError, SchedulerError, DiskError, StoreError) as error:
+                # Forbidden is what a paused stream answers: it goes on some time.
                 log.debug("The finale waits: %s", error)
                 await asyncio.sleep(self._retry_s)
 

@@ -525,6 +525,26 @@ async def test_without_an_upscaler_or_a_new_picture_the_finale_ends_with_what_th
             await r.parties.finale(party, HOST, [])
 
 
+async def test_a_finale_goes_on_where_its_stream_rested_meanwhile(tmp_path: Path) -> None:
+    async with room(tmp_path, engines=(FOURIER, UPSCALER)) as r:
+        r.parties._retry_s = 0.05
+        party = await r.joined(stage=Stage.SKETCH)
+        chosen = await r.drawn(party)
+        party = await r.parties.move(party, HOST, Stage.FINALE)
+        (picture,) = await r.parties.finale(party, HOST, [chosen.id])
+        assert picture.redrawn_id is not None
+        slug = (await r.parties.theme_of(party)).slug
+        await r.s.themes.change(slug, paused=True)
+        await r.s.draw(picture.redrawn_id, "navy")
+        await r.s.dreams.wait(picture.redrawn_id)
+        await asyncio.sleep(0.2)  # it tries, and is refused
+        assert not await _done(r, party)
+        await r.s.themes.change(slug, paused=False)
+        await until_async(lambda: _done(r, party))
+        (picture,) = await r.parties.finale_of(party)
+        assert picture.upscaled_id is not None
+
+
 async def _done(r: Room, party: Party) -> bool:
     return all(one.done for one in await r.parties.finale_of(party))
 
