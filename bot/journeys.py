@@ -299,6 +299,8 @@ def _keys(name: str, text: str) -> tuple[Key, ...]:
     """
     low, high, rest = MOVEMENTS[name]
     found: dict[int, float] = {}
+    if text.count(",") > MAX_KEYS:  # before a very long text is read to its end
+        raise InvalidRequestError(name, f"A movement has at most {MAX_KEYS} keys.")
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         value, _, frame = part.partition("@")
         try:

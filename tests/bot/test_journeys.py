@@ -91,6 +91,11 @@ def test_a_stop_of_which_nothing_can_be_drawn_is_refused_before_the_journey(
         requests.check(asked, THEME, (painter,), Limits())
 
 
+def test_a_movement_of_very_many_keys_is_refused_unread() -> None:
+    with pytest.raises(InvalidRequestError, match="at most 32 keys"):
+        recipe_of(JourneyRequest(zoom="," * 40 + "nonsense"))
+
+
 def test_all_that_is_left_open_is_filled_in() -> None:
     recipe = recipe_of(JourneyRequest(), film=True)
     journey = recipe.journey
