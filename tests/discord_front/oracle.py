@@ -126,7 +126,13 @@ def _told(error: jsonschema.ValidationError) -> Iterator[str]:
     if any(excused.fullmatch(place) for excused in _EXCUSED):
         return
     if error.context:
-        # Of several forms that would do, the one that comes nearest says what is wrong.
+        # A form that would do but for what is excused does.
+        forms: dict[Any, list[jsonschema.ValidationError]] = {}
+        for inner_error in error.context:
+            forms.setdefault(inner_error.schema_path[0], []).append(inner_error)
+        if any(not any(map(list, map(_told, form))) for form in forms.values()):
+            return
+        # Of several forms, the one that comes nearest says what is wrong.
         best = jsonschema.exceptions.best_match([error])
         inner = ".".join(str(part) for part in best.absolute_path) if best else place
         if any(excused.fullmatch(inner) for excused in _EXCUSED):

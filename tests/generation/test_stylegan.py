@@ -312,17 +312,17 @@ def nvidia_file(path: Path, found: Mapping[str, Tensor], **others: object) -> Pa
 @pytest.mark.usefixtures("nvidia")
 def test_nvidias_pickle_is_read_without_running_it(tmp_path: Path, clamp: float | None) -> None:
     found = weights(clamp=clamp, classes=3)
-    path = nvidia_file(tmp_path / "ffhq.pkl", found)
+    path = nvidia_file(tmp_path / "metfaces.pkl", found)
     read = read_stylegan(path)
     assert read.keys() == found.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in found.items())
     library = Library(tmp_path)
-    assert library.info("stylegan2-ffhq").available
-    model = StyleGAN2.from_weights(library.weights("stylegan2-ffhq"))
+    assert library.info("stylegan2-metfaces").available
+    model = StyleGAN2.from_weights(library.weights("stylegan2-metfaces"))
     path.unlink()  # from now on only the safetensors file is needed
-    assert [each.name for each in tmp_path.iterdir()] == ["stylegan2-ffhq.safetensors"]
+    assert [each.name for each in tmp_path.iterdir()] == ["stylegan2-metfaces.safetensors"]
     latents = torch.randn(1, 6, 8)
-    again = StyleGAN2.from_weights(Library(tmp_path).weights("stylegan2-ffhq"))
+    again = StyleGAN2.from_weights(Library(tmp_path).weights("stylegan2-metfaces"))
     assert torch.equal(again.synthesise(latents), model.synthesise(latents))
 
 
