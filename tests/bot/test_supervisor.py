@@ -159,7 +159,9 @@ def gone(pid: int) -> bool:
 def children() -> set[int]:
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text(encoding="ascii").split()}
+        # A pool's thread may end between being listed and being asked.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found |= {int(pid) for pid in (task / "children").read_text(encoding="ascii").split()}
     return {pid for pid in found if not gone(pid)}
 
 
