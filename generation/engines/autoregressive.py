@@ -12,7 +12,7 @@ right and below are met and not foreseen. A picture's last rows cannot be known 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ from torch import Tensor
 from generation.engine import BadCheckpointError, BatchKey, EngineError
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.clip_prompts import score
-from generation.engines.exactness import deterministic_kernels
+from generation.engines.exactness import deterministic_kernels, step_exact_alone
+from generation.engines.one_model import OneModelEngine
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
 from generation.engines.token_sampling import choose
@@ -30,37 +31,18 @@ from generation.engines.written_runs import Given, Writer, WrittenRun
 from generation.imaging import decode_mask, decode_picture, to_pil
 from generation.models.rudalle import Memory
 from generation.models.rudalle_layout import XL
-from generation.protocol import EngineInfo, Job, Recipe, Steer
+from generation.protocol import Job, Recipe, Steer
 
 _FORMAT = "autoregressive"
 _VERSION = 1
 _GREY = 0.5
 
 
-class AutoregressiveEngine:
+class AutoregressiveEngine(OneModelEngine[Writer]):
     """See `generation.engine.Engine` for what each method promises.
 
     `load_model` loads a model by name. `exact` makes every run an exact one.
     """
-
-    def __init__(
-        self,
-        info: EngineInfo,
-        load_model: Callable[[str], Writer],
-        *,
-        device: torch.device,
-        exact: bool = False,
-    ) -> None:
-        self._info = info
-        self._load_model = load_model
-        self._device = device
-        self._exact = exact
-        self._writers: dict[str, Writer] = {}
-
-    @property
-    def info(self) -> EngineInfo:
-        """What may be asked of it."""
-        return self._info
 
     # --- models ----------------------------------------------------------------------------
 
@@ -74,7 +56,7 @@ class AutoregressiveEngine:
 
         The decoder's widest layers hold 256 numbers a pixel in float32, some of them several times.
         """
-        writer = self._writers.get(recipe.model)
+        writer = self._models.get(recipe.model)
         config, number = XL, 2
         if writer is not None:
             config, number = writer.network.config, writer.network.number_bytes
@@ -84,15 +66,8 @@ class AutoregressiveEngine:
         chance = config.side * config.codes * 4
         return decoder + reading + runs * (2 * remembered + chance)
 
-    def load(self, model: str) -> None:
-        """Have the model ready."""
-        if model not in self._writers:
-            self._writers[model] = self._load_model(model)
-
-    def unload(self, model: str) -> None:
-        """Let go of the model."""
-        if (unloaded := self._writers.pop(model, None)) is not None:
-            unloaded.release()
+    def _let_go(self, model: Writer) -> None:
+        model.release()
 
     # --- a run's life ----------------------------------------------------------------------
 
@@ -103,7 +78,7 @@ class AutoregressiveEngine:
         check_recipe(recipe, self._info)
         settings = complete_settings(recipe.settings, self._info.options)
         self.load(recipe.model)
-        writer = self._writers[recipe.model]
+        writer = self._models[recipe.model]
         size = writer.side * writer.vqgan.config.factor
         if (recipe.width, recipe.height) != (size, size):
             raise EngineError(f"{recipe.model} draws {size}×{size} pixels. Upscale it afterwards.")
@@ -135,13 +110,7 @@ class AutoregressiveEngine:
     @torch.no_grad()
     def step(self, runs: Sequence[WrittenRun]) -> None:
         """Write a row of each run. Exact runs are taken one by one."""
-        runs = [run for run in runs if not run.done]
-        if not any(self._is_exact(run) for run in runs):
-            self._advance(runs)
-            return
-        with deterministic_kernels(True):
-            for run in runs:
-                self._advance([run])
+        step_exact_alone(runs, self._is_exact, self._advance)
 
     @torch.no_grad()
     def image(self, run: WrittenRun) -> Image.Image:
@@ -155,11 +124,11 @@ class AutoregressiveEngine:
 
     def steer(self, run: WrittenRun, steer: Steer) -> None:
         """Draw the rows to come by other words. They cannot glide: they change at once."""
-        text = self._writers[run.recipe.model].read(steer.prompt)
+        text = self._models[run.recipe.model].read(steer.prompt)
         taken = steer_taken(run, steer)
         run.texts += (text.to(self._device),)
         note_steer(run, taken)
-        run.notices = self._writers[run.recipe.model].notices(run.recipe)
+        run.notices = self._models[run.recipe.model].notices(run.recipe)
 
     def checkpoint(self, run: WrittenRun) -> bytes:
         """Return the codes, how many rows of them are drawn, and the step."""
@@ -192,7 +161,7 @@ class AutoregressiveEngine:
         heard = sum(steer.step <= run.step for steer in run.recipe.steers)
         if run.memory is not None and run.heard == heard:
             return
-        network = self._writers[run.recipe.model].network
+        network = self._models[run.recipe.model].network
         side = network.config.side
         rows = run.rows
         if self._is_exact(run):
@@ -208,7 +177,7 @@ class AutoregressiveEngine:
 
     def _write_row(self, runs: Sequence[WrittenRun]) -> None:
         """Choose the codes of each run's next row. Only whole rows change a run."""
-        network = self._writers[runs[0].recipe.model].network
+        network = self._models[runs[0].recipe.model].network
         side, codes = network.config.side, network.config.codes
         memory = Memory.stack([run.memory for run in runs if run.memory is not None])
         logits = torch.stack([run.logits for run in runs if run.logits is not None])
@@ -248,9 +217,6 @@ class AutoregressiveEngine:
 
     # --- smaller parts ---------------------------------------------------------------------
 
-    def _is_exact(self, run: WrittenRun) -> bool:
-        return self._exact or run.recipe.exact
-
     def _given(self, writer: Writer, job: Job, keep: str) -> Given | None:
         if job.init is None:
             if job.mask is not None:
@@ -274,7 +240,7 @@ class AutoregressiveEngine:
 
     def _drawn(self, run: WrittenRun) -> Tensor:
         """Return the picture [3, h, w] in 0..1 of the rows that stand, and what else is known."""
-        writer = self._writers[run.recipe.model]
+        writer = self._models[run.recipe.model]
         side, factor = writer.side, writer.vqgan.config.factor
         shown = torch.full((3, run.recipe.height, run.recipe.width), _GREY, device=self._device)
         given = run.given
@@ -290,13 +256,13 @@ class AutoregressiveEngine:
         return shown
 
     def _score(self, run: WrittenRun) -> float | None:
-        judge = self._writers[run.recipe.model].judge
+        judge = self._models[run.recipe.model].judge
         return None if judge is None else score(judge, run.recipe, self._drawn(run))
 
     def _resume(self, run: WrittenRun, checkpoint: bytes) -> None:
         saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, run.recipe))
         state = restore(saved, run.state())
-        config = self._writers[run.recipe.model].network.config
+        config = self._models[run.recipe.model].network.config
         rows, chosen = int(state["rows"]), int(state["chosen"])
         codes = state["codes"]
         if not (

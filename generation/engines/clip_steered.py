@@ -41,7 +41,7 @@ from generation.engines.clip_run import (
     state_of,
     zeros,
 )
-from generation.engines.exactness import deterministic_kernels
+from generation.engines.exactness import deterministic_kernels, step_exact_alone
 from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe
 from generation.engines.steering import note_steer, steer_taken
@@ -211,15 +211,7 @@ class ClipSteeredEngine:
 
     def step(self, runs: Sequence[ClipRun]) -> None:
         """Take one iteration of each run. Exact runs are taken one by one."""
-        runs = [run for run in runs if not run.done]
-        if not any(self._is_exact(run) for run in runs):
-            # Runs that grow may stand at different sizes.
-            for _, alike in groupby(sorted(runs, key=_size_of), key=_size_of):
-                self._advance(list(alike))
-            return
-        with deterministic_kernels(True):
-            for run in runs:
-                self._advance([run])
+        step_exact_alone(runs, self._is_exact, self._advance_by_size)
 
     def image(self, run: ClipRun) -> Image.Image:
         """Draw the run's picture as it is now."""
@@ -271,6 +263,11 @@ class ClipSteeredEngine:
         return of_lost_words(run.recipe, judge.unread, placed=run.settings.panorama)
 
     # --- one step --------------------------------------------------------------------------
+
+    def _advance_by_size(self, runs: Sequence[ClipRun]) -> None:
+        # Runs that grow may stand at different sizes.
+        for _, alike in groupby(sorted(runs, key=_size_of), key=_size_of):
+            self._advance(list(alike))
 
     def _advance(self, runs: Sequence[ClipRun]) -> None:
         with chance_taken_back([run.streams for run in runs]):  # whoever catches it tries again

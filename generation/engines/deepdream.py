@@ -10,7 +10,7 @@ Source: Mordvintsev, Olah & Tyka, Inceptionism (2015), google/deepdream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +28,11 @@ from generation.engines.deepdream_options import (
     octave_sizes,
 )
 from generation.engines.exactness import deterministic_kernels
+from generation.engines.one_model import OneModelEngine
 from generation.engines.options import check_recipe
 from generation.imaging import decode_picture, to_pil
 from generation.models.classifiers import Classifier
-from generation.protocol import EngineInfo, Job, Recipe, Steer
+from generation.protocol import Job, Recipe, Steer
 
 _FORMAT = "deepdream"
 _VERSION = 1
@@ -58,30 +59,11 @@ class DreamRun(Run):
     settings: DreamSettings
 
 
-class DeepDreamEngine:
+class DeepDreamEngine(OneModelEngine[Classifier]):
     """Dreams with classifiers; see `generation.engine.Engine` for what each method promises.
 
     `load_model` loads a classifier by name. `exact` makes every run an exact one.
     """
-
-    def __init__(
-        self,
-        info: EngineInfo,
-        load_model: Callable[[str], Classifier],
-        *,
-        device: torch.device,
-        exact: bool = False,
-    ) -> None:
-        self._info = info
-        self._load_model = load_model
-        self._device = device
-        self._exact = exact
-        self._models: dict[str, Classifier] = {}
-
-    @property
-    def info(self) -> EngineInfo:
-        """What may be asked of it."""
-        return self._info
 
     # --- models ----------------------------------------------------------------------------
 
@@ -101,15 +83,6 @@ class DeepDreamEngine:
         model = self._models.get(recipe.model)
         per_pixel = model.bytes_per_pixel if model else 1200
         return 2 * per_pixel * recipe.width * recipe.height * runs
-
-    def load(self, model: str) -> None:
-        """Have the classifier ready."""
-        if model not in self._models:
-            self._models[model] = self._load_model(model).to(self._device)
-
-    def unload(self, model: str) -> None:
-        """Let go of it."""
-        self._models.pop(model, None)
 
     # --- a run's life ----------------------------------------------------------------------
 
@@ -231,9 +204,6 @@ class DeepDreamEngine:
                 _enteroctave_at(run)
 
     # --- smaller parts ---------------------------------------------------------------------
-
-    def _is_exact(self, run: DreamRun) -> bool:
-        return self._exact or run.recipe.exact
 
     @torch.no_grad()
     def _guide(self, job: Job, model: Classifier, layers: Sequence[str]) -> tuple[Tensor, ...]:

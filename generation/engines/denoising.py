@@ -13,7 +13,7 @@ it must not be redrawn (Lugmayr et al., RePaint, 2022, equation 8, without resam
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -26,13 +26,14 @@ from generation.engine import BatchKey, Between, EngineError, Run
 from generation.engines.blending import mixed_in, slerp
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.conditions import Condition, mixed
-from generation.engines.exactness import deterministic_kernels
+from generation.engines.exactness import deterministic_kernels, step_exact_alone
 from generation.engines.notices import ReadsSoFar, of_lost_words
+from generation.engines.one_model import OneModelEngine
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_mask, decode_picture, to_pil
 from generation.prompts import Prompt, parse, plain_text
-from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
+from generation.protocol import Job, OptionInfo, Recipe, Setting, Steer
 
 _FORMAT = "diffusion"
 _VERSION = 1
@@ -110,30 +111,11 @@ M = TypeVar("M", bound=LatentModel)
 R = TypeVar("R", bound=DenoisingRun)
 
 
-class DenoisingEngine(ABC, Generic[M, R]):
+class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
     """See `generation.engine.Engine` for what each method promises.
 
     `load_model` loads a model by name. `exact` makes every run an exact one.
     """
-
-    def __init__(
-        self,
-        info: EngineInfo,
-        load_model: Callable[[str], M],
-        *,
-        device: torch.device,
-        exact: bool = False,
-    ) -> None:
-        self._info = info
-        self._load_model = load_model
-        self._device = device
-        self._exact = exact
-        self._models: dict[str, M] = {}
-
-    @property
-    def info(self) -> EngineInfo:
-        """What may be asked of it."""
-        return self._info
 
     # --- what kinds differ in --------------------------------------------------------------
 
@@ -170,15 +152,8 @@ class DenoisingEngine(ABC, Generic[M, R]):
         """Return what else must be the same."""
         return ()
 
-    def load(self, model: str) -> None:
-        """Have the model ready."""
-        if model not in self._models:
-            self._models[model] = self._load_model(model)
-
-    def unload(self, model: str) -> None:
-        """Let go of the model."""
-        if (unloaded := self._models.pop(model, None)) is not None:
-            unloaded.close()
+    def _let_go(self, model: M) -> None:
+        model.close()
 
     # --- a run's life ----------------------------------------------------------------------
 
@@ -219,14 +194,7 @@ class DenoisingEngine(ABC, Generic[M, R]):
     @torch.no_grad()
     def step(self, runs: Sequence[R]) -> None:
         """Take each run to its next noise level. Exact runs are taken one by one."""
-        runs = [run for run in runs if not run.done]
-        if not any(self._is_exact(run) for run in runs):
-            if runs:
-                self._advance(runs)
-            return
-        with deterministic_kernels(True):
-            for run in runs:
-                self._advance([run])
+        step_exact_alone(runs, self._is_exact, self._advance)
 
     @torch.no_grad()
     def image(self, run: R) -> Image.Image:
@@ -281,9 +249,6 @@ class DenoisingEngine(ABC, Generic[M, R]):
 
     def _settings(self, recipe: Recipe) -> dict[str, Setting]:
         return complete_settings(recipe.settings, self._info.options)
-
-    def _is_exact(self, run: R) -> bool:
-        return self._exact or run.recipe.exact
 
     def _notices(self, run: R) -> tuple[str, ...]:
         model: object = self._models[run.recipe.model]

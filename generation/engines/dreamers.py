@@ -40,7 +40,7 @@ def build_deepdream(library: Library, device: torch.device, *, exact: bool) -> D
 
     def load_model(name: str) -> Classifier:
         if name == PACKAGED and (file := classifiers.packaged_file()) is not None:
-            return classifiers.load_packaged(file)
+            return classifiers.load_packaged(file).to(device)
         entry = library.entry(name)
         if not entry.architecture:
             raise EngineError(
@@ -50,7 +50,7 @@ def build_deepdream(library: Library, device: torch.device, *, exact: bool) -> D
         # What comes from the hub has its configuration beside its weights.
         several = [file.name for file in entry.files if file.name.endswith(".safetensors")]
         weights = library.weights(name, several[0] if len(entry.files) > 1 and several else None)
-        return classifiers.load_classifier(entry.architecture, weights)
+        return classifiers.load_classifier(entry.architecture, weights).to(device)
 
     return DeepDreamEngine(info, load_model, device=device, exact=exact)
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
+
+from generation.engine import Run
+
+R = TypeVar("R", bound=Run)
 
 
 @contextlib.contextmanager
@@ -26,3 +31,17 @@ def deterministic_kernels(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = benchmark
+
+
+def step_exact_alone(
+    runs: Sequence[R], is_exact: Callable[[R], bool], advance: Callable[[Sequence[R]], None]
+) -> None:
+    """Advance those runs that are not done: together, or one by one where any of them is exact."""
+    runs = [run for run in runs if not run.done]
+    if not any(is_exact(run) for run in runs):
+        if runs:
+            advance(runs)
+        return
+    with deterministic_kernels(True):
+        for run in runs:
+            advance([run])

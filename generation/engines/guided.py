@@ -26,7 +26,7 @@ from generation.engines.checkpointing import identity, pack, restore, saved_step
 from generation.engines.clip_prompts import embed_glide, embed_prompts, score
 from generation.engines.clip_steered import PerceptorSource
 from generation.engines.ddpm import Schedule, ancestral_step, ddim_step, predicted_picture, respaced
-from generation.engines.exactness import deterministic_kernels
+from generation.engines.exactness import step_exact_alone
 from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
@@ -227,14 +227,7 @@ class GuidedDiffusionEngine:
 
     def step(self, runs: Sequence[GuidedRun]) -> None:
         """Take one step of each run. Exact runs are taken one by one."""
-        runs = [run for run in runs if not run.done]
-        if not any(self._is_exact(run) for run in runs):
-            if runs:
-                self._advance(runs)
-            return
-        with deterministic_kernels(True):
-            for run in runs:
-                self._advance([run])
+        step_exact_alone(runs, self._is_exact, self._advance)
 
     def image(self, run: GuidedRun) -> Image.Image:
         """Return the picture, or before its end the last estimate of it."""
