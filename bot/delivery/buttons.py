@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
@@ -11,10 +10,8 @@ from discord import ui
 
 from bot.delivery import actions, controls, forms, picking, ranking
 from bot.delivery.controls import Action, Pick
-from bot.delivery.interactions import Interaction, TooLateError
+from bot.delivery.interactions import Interaction, if_in_time
 from bot.ids import is_id
-
-log = logging.getLogger(__name__)
 
 Handler = Callable[[Interaction, str], Awaitable[None]]
 
@@ -68,10 +65,8 @@ class DreamButton(ui.DynamicItem[controls.Button], template=controls.BUTTON):
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
-        try:
+        with if_in_time(f"A press of {self.custom_id}"):
             await self._do(interaction, self._about)
-        except TooLateError:
-            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
 class DreamMenu(ui.DynamicItem[controls.Select], template=controls.PICK):
@@ -94,7 +89,5 @@ class DreamMenu(ui.DynamicItem[controls.Select], template=controls.PICK):
         dream_ids = [value for value in self.item.values if is_id(value)]
         if not dream_ids:
             return
-        try:
+        with if_in_time(f"A choice from {self.custom_id}"):
             await self._do(interaction, dream_ids)
-        except TooLateError:
-            log.info("A choice from %s could not be acknowledged; nothing was done", self.custom_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,23 +14,21 @@ from discord import ui
 from bot.delivery import looking, words
 from bot.delivery.interactions import (
     Interaction,
-    TooLateError,
     acknowledged,
+    chosen_ids,
     front_of,
+    if_in_time,
     person_of,
     theme_of,
     told,
 )
 from bot.errors import DreamstreamError
 from bot.front import Front
-from bot.ids import is_id
 from bot.library import Library
 from bot.model import Dream, Theme
 from bot.sentences import say
 from bot.store import galleries
 from bot.text import shorten
-
-log = logging.getLogger(__name__)
 
 PAGE = 10
 THUMBNAIL_PX = 768
@@ -97,11 +94,9 @@ class PageButton(
 
     async def callback(self, interaction: Interaction) -> None:
         """Turn the page."""
-        try:
+        with if_in_time(f"A press of {self.custom_id}"):
             async with acknowledged(interaction, in_place=True):
                 await show(interaction, self.kind, min(self.skip, _MOST))
-        except TooLateError:
-            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
 class LookMenu(ui.DynamicItem[ui.Select[Any]], template=r"gallery:look"):
@@ -133,15 +128,12 @@ class LookMenu(ui.DynamicItem[ui.Select[Any]], template=r"gallery:look"):
 
     async def callback(self, interaction: Interaction) -> None:
         """Show the dream that was chosen."""
-        data: Any = interaction.data or {}
-        chosen = [value for value in map(str, data.get("values", ())) if is_id(value)]
+        chosen = chosen_ids(interaction)
         if not chosen:
             return
-        try:
+        with if_in_time("A choice"):
             async with acknowledged(interaction):
                 await looking.show(interaction, chosen[0])
-        except TooLateError:
-            log.info("A choice could not be acknowledged; nothing was done")
 
 
 async def _find(interaction: Interaction, kind: Kind, theme: Theme, skip: int) -> list[Dream]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 from typing import Any, Self
 
 import discord
 from discord import ui
 
-from bot.delivery.interactions import Interaction, TooLateError, acknowledged, front_of, told
+from bot.delivery.interactions import Interaction, acknowledged, front_of, if_in_time, told
 from bot.help import Page, pages
 from bot.sentences import say
 from bot.translations import LANGUAGES
-
-log = logging.getLogger(__name__)
 
 _COLOUR = discord.Colour(0x7C6CFF)
 _ROW = 5
@@ -53,11 +50,9 @@ class GuideButton(ui.DynamicItem[ui.Button[Any]], template=r"guide:(?P<number>[0
 
     async def callback(self, interaction: Interaction) -> None:
         """Show its page in place of the one that is there."""
-        try:
+        with if_in_time(f"A press of {self.custom_id}"):
             async with acknowledged(interaction, in_place=True):
                 await show(interaction, self.number)
-        except TooLateError:
-            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
 def _view(interaction: Interaction, found: tuple[Page, ...], number: int) -> ui.LayoutView:

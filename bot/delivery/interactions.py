@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, cast
 
 import aiohttp
@@ -22,7 +22,7 @@ from bot.delivery.attempts import once
 from bot.delivery.followups import WORD, FollowUps
 from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
-from bot.ids import now_ms
+from bot.ids import is_id, now_ms
 from bot.model import Dream, Person, Theme
 from bot.network import UNREACHABLE
 from bot.rights import Actor
@@ -75,6 +75,21 @@ class _HasDelivery(Protocol):
 
 class TooLateError(Exception):
     """The interaction could not be acknowledged: nobody would learn what came of it."""
+
+
+@contextmanager
+def if_in_time(what: str) -> Iterator[None]:
+    """Write it down where `what` somebody did could not be acknowledged: nothing was done."""
+    try:
+        yield
+    except TooLateError:
+        log.info("%s could not be acknowledged; nothing was done", what)
+
+
+def chosen_ids(interaction: Interaction) -> list[str]:
+    """Return the ids chosen from a menu, without what is none: anybody may send anything."""
+    data: Any = interaction.data or {}
+    return [value for value in map(str, data.get("values", ())) if is_id(value)]
 
 
 def front_of(interaction: Interaction) -> Front:

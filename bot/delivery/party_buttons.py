@@ -5,19 +5,15 @@ A press after the stage has passed is answered with a sentence.
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any, Self
 
 from discord import ui
 
 from bot.delivery import party_acts, party_choices, party_controls, party_forms
-from bot.delivery.interactions import Interaction, TooLateError, acknowledged, front_of
+from bot.delivery.interactions import Interaction, acknowledged, chosen_ids, front_of, if_in_time
 from bot.delivery.party_acts import party_of_card
 from bot.delivery.party_controls import Do, Pick, Preferred
-from bot.ids import is_id
-
-log = logging.getLogger(__name__)
 
 _FORMS = {
     Do.SAY: party_forms.ask_for_words,
@@ -47,14 +43,12 @@ class PartyButton(ui.DynamicItem[party_controls.Button], template=party_controls
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
-        try:
+        with if_in_time(f"A press of {self.custom_id}"):
             if self._do in _FORMS:
                 await _FORMS[self._do](interaction, self._party_id, self._card_id)
                 return
             async with acknowledged(interaction, in_place=self._do is Do.SURELY):
                 await self._act(interaction)
-        except TooLateError:
-            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
     async def _act(self, interaction: Interaction) -> None:
         # Whether a moderator, who need not be there, may do it is for the party to say.
@@ -97,11 +91,10 @@ class PartyMenu(ui.DynamicItem[ui.Select[Any]], template=party_controls.PICK):
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
-        data: Any = interaction.data or {}
-        chosen = [value for value in map(str, data.get("values", ())) if is_id(value)]
+        chosen = chosen_ids(interaction)
         if not chosen:
             return
-        try:
+        with if_in_time(f"A choice from {self.custom_id}"):
             if self._pick is Pick.GROW:
                 await party_forms.ask_for_growth(interaction, self._party_id, chosen[0])
                 return
@@ -112,8 +105,6 @@ class PartyMenu(ui.DynamicItem[ui.Select[Any]], template=party_controls.PICK):
                     await party_choices.combine(interaction, party, chosen)
                 else:
                     await party_choices.choose(interaction, party, chosen)
-        except TooLateError:
-            log.info("A choice from %s could not be acknowledged; nothing was done", self.custom_id)
 
 
 class PairButton(ui.DynamicItem[party_controls.Button], template=party_controls.PAIR):
@@ -134,9 +125,7 @@ class PairButton(ui.DynamicItem[party_controls.Button], template=party_controls.
 
     async def callback(self, interaction: Interaction) -> None:
         """Note it. What cannot be noted any more is told beside the pictures."""
-        try:
+        with if_in_time(f"A press of {self.custom_id}"):
             async with acknowledged(interaction, in_place=True):
                 party = await front_of(interaction).parties.get(self._party_id)
                 await party_choices.prefer(interaction, party, self._which, *self._pair)
-        except TooLateError:
-            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)

@@ -7,7 +7,6 @@ what they say after a restart too, and choosing fewer from the menu leaves only 
 from __future__ import annotations
 
 import io
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -23,11 +22,12 @@ from bot.delivery.faces import TILE_THUMBNAIL_PX
 from bot.delivery.forms import tell_coming
 from bot.delivery.interactions import (
     Interaction,
-    TooLateError,
     acknowledged,
     actor_of,
     answered,
+    chosen_ids,
     front_of,
+    if_in_time,
     person_of,
     tell,
 )
@@ -39,8 +39,6 @@ from bot.ids import is_id
 from bot.model import Dream, Relation
 from bot.sentences import say
 from bot.text import shorten
-
-log = logging.getLogger(__name__)
 
 LIST = "picked"
 _NUMBER = re.compile(r"Picture (\d{1,4})")
@@ -102,16 +100,13 @@ class PickedMenu(ui.DynamicItem[ui.Select[Any]], template=LIST):
 
     async def callback(self, interaction: Interaction) -> None:
         """Keep to what was chosen."""
-        data: Any = interaction.data or {}
-        chosen = [value for value in map(str, data.get("values", ())) if is_id(value)]
+        chosen = chosen_ids(interaction)
         if not chosen:
             return
-        try:
+        with if_in_time("A choice"):
             async with acknowledged(interaction, in_place=True):
                 dreams = await visible_dreams(interaction, chosen)
                 await _show_picked(interaction, dreams, dict(_listed(interaction)))
-        except TooLateError:
-            log.info("A choice could not be acknowledged; nothing was done")
 
 
 class PickedButton(ui.DynamicItem[ui.Button[Any]], template=rf"picked:(?P<use>{'|'.join(Use)})"):
@@ -134,7 +129,7 @@ class PickedButton(ui.DynamicItem[ui.Button[Any]], template=rf"picked:(?P<use>{'
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
         dream_ids = [dream_id for dream_id, _ in _listed(interaction)]
-        try:
+        with if_in_time(f"A press of {self.custom_id}"):
             if not dream_ids:
                 async with answered(interaction):
                     raise InvalidRequestError("dream", _GONE)
@@ -144,8 +139,6 @@ class PickedButton(ui.DynamicItem[ui.Button[Any]], template=rf"picked:(?P<use>{'
                 await _upscale(interaction, dream_ids)
             else:
                 await _like(interaction, dream_ids)
-        except TooLateError:
-            log.info("A press of %s could not be acknowledged; nothing was done", self.custom_id)
 
 
 async def _upscale(interaction: Interaction, dream_ids: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ the form. So it is held in memory for an hour, by a name that the form carries.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -25,11 +24,11 @@ from bot.delivery.held import Held
 from bot.delivery.incoming import fetch, picture_on
 from bot.delivery.interactions import (
     Interaction,
-    TooLateError,
     acknowledged,
     actor_of,
     answered,
     front_of,
+    if_in_time,
     person_of,
     tell,
     theme_of,
@@ -41,8 +40,6 @@ from bot.ids import LENGTH
 from bot.model import Dream, DreamRequest, Relation
 from bot.sentences import say
 from bot.text import shorten
-
-log = logging.getLogger(__name__)
 
 MAX_MENU = 25
 _WORDS = 8
@@ -106,10 +103,8 @@ class SourceMenu(ui.DynamicItem[ui.Select[Any]], template=rf"which:(?P<use>{_USE
         """Go on with the picture that was chosen."""
         data: Mapping[str, Any] = interaction.data or {}
         chosen = data.get("values") or [""]
-        try:
+        with if_in_time("A choice"):
             await _use_dream(interaction, self.use, str(chosen[0]))
-        except TooLateError:
-            log.info("A choice could not be acknowledged; nothing was done")
 
 
 async def use(interaction: Interaction, use: Use, message: discord.Message) -> None:
