@@ -39,6 +39,7 @@ from bot.delivery.picking import PickedButton, PickedMenu
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
+from bot.delivery.underway import Underway
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
 from bot.network import UNREACHABLE
@@ -107,6 +108,7 @@ class Client(commands.AutoShardedBot):
         self.faces = Faces(front)
         self.follow_ups = FollowUps(self.faces)
         self.held = Held()
+        self.underway = Underway()
         self.delivery = Delivery(
             front, DiscordSender(self, front.store), self.faces, self.follow_ups
         )
@@ -182,7 +184,8 @@ class Client(commands.AutoShardedBot):
         self.delivery.hurry(after.guild.id)
 
     async def close(self) -> None:
-        """Let what is being sent arrive, and leave."""
+        """Let what is being sent arrive, answer who waits, and leave."""
+        await self.underway.stop()
         await self.delivery.stop()
         await super().close()
 

@@ -20,6 +20,7 @@ from bot.acceptance import Also
 from bot.delivery import words
 from bot.delivery.attempts import once
 from bot.delivery.followups import WORD, FollowUps
+from bot.delivery.underway import Underway
 from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
 from bot.ids import is_id, now_ms
@@ -71,6 +72,8 @@ class _HasDelivery(Protocol):
     def delivery(self) -> _Delivery: ...
     @property
     def follow_ups(self) -> FollowUps: ...
+    @property
+    def underway(self) -> Underway: ...
 
 
 class TooLateError(Exception):
@@ -163,8 +166,9 @@ async def acknowledged(interaction: Interaction, *, in_place: bool = False) -> A
             await _defer(interaction, in_place=in_place)
     except (discord.HTTPException, *UNREACHABLE) as error:
         raise TooLateError from error
+    underway = cast(_HasDelivery, interaction.client).underway
     try:
-        async with answered(interaction):
+        async with underway.answering(), answered(interaction), underway.until_stop():
             yield
     finally:
         if WORD in interaction.extras:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import discord
 import msgspec
+import pytest
 
+from bot.delivery import underway
 from bot.errors import SchedulerError
 from bot.model import Person, Relation
 from bot.rights import Actor
@@ -188,6 +191,50 @@ async def test_what_cannot_be_is_answered(tmp_path: Path) -> None:
         message = await uploaded(there, "fox.png", b"\0" * large)
         assert "MiB" in await told(there, DESCRIBE, message)
         assert eyes.pictures == []
+
+
+class Dreaming(Eyes):
+    """Looks for as long as a test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looking, self.awake = asyncio.Event(), asyncio.Event()
+
+    async def describe(self, picture: bytes, count: int = 8) -> list[tuple[str, float]]:
+        self.looking.set()
+        await self.awake.wait()
+        return await super().describe(picture, count)
+
+
+async def test_who_waits_for_an_answer_is_told_when_the_bot_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(underway, "PATIENCE_S", 0.05)
+    async with world(tmp_path) as there:
+        eyes = Dreaming()
+        there.client.front = replace(there.client.front, seeing=eyes)  # type: ignore[arg-type]
+        message = await uploaded(there)
+        asked = asyncio.create_task(there.ann.context_menu(there.channel, DESCRIBE, message))
+        await eyes.looking.wait()
+        await there.client.underway.stop()
+        answer = (await asked).response
+        assert "being stopped" in answer.content
+        # What is asked after that, and before the connection is closed, is told the same.
+        assert "being stopped" in await told(there, DESCRIBE, message)
+
+
+async def test_an_answer_that_is_nearly_there_is_waited_for(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        eyes = Dreaming()
+        there.client.front = replace(there.client.front, seeing=eyes)  # type: ignore[arg-type]
+        message = await uploaded(there)
+        asked = asyncio.create_task(there.ann.context_menu(there.channel, DESCRIBE, message))
+        await eyes.looking.wait()
+        stopping = asyncio.create_task(there.client.underway.stop())
+        await asyncio.sleep(0)
+        eyes.awake.set()
+        await stopping
+        assert "fox" in (await asked).response.content
 
 
 async def test_blocked_people_and_words_are_held_back(tmp_path: Path) -> None:
