@@ -63,7 +63,7 @@ def unanswered(asked: Iterable[Asked], down: Down) -> Iterator[str]:
 
 
 def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator[str]:
-    """Yield what is wrong about cards: each is there once, closed, and no other is there.
+    """Yield what is wrong about cards: each is there once, closed, and no other but a party's is there.
 
     `deleted` are the messages that people have taken away.
     """
@@ -78,9 +78,10 @@ def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator
         twice = connection.execute(
             "SELECT dream_id FROM delivery_dream GROUP BY dream_id HAVING count(*) > 1"
         ).fetchall()
+        of_parties = connection.execute("SELECT message_id FROM party_card").fetchall()
     for (dream_id,) in twice:
         yield f"the dream {dream_id} is on two cards"
-    known = set()
+    known = {message_id for (message_id,) in of_parties}
     for dream_id, state, deleted_ms, card_state, message_id in rows:
         about = f"the dream {dream_id} ({state}, its card {card_state})"
         known.add(message_id)
