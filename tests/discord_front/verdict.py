@@ -63,7 +63,9 @@ def unanswered(asked: Iterable[Asked], down: Down) -> Iterator[str]:
 
 
 def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator[str]:
-    """Yield what is wrong about cards: each is there once, closed, and no other but a party's is there.
+    """Yield what is wrong about cards: each is there once, closed, and no others.
+
+    Those of parties may be there, too.
 
     `deleted` are the messages that people have taken away.
     """
