@@ -109,12 +109,21 @@ class Chaos:
                 task.cancel()
 
     async def settle(self, patience_s: float = 90.0) -> None:
-        """Stop all troubles, end what is being drawn, and wait until nothing changes any more."""
+        """Stop all troubles, end what is being drawn, and wait until nothing changes any more.
+
+        `patience_s` is how long nothing may have come nearer to its end: after a long time there
+        are hundreds of cards, and a channel takes one a second.
+        """
         self.discord.faults.clear()
         for place in _HELD:
             await self.discord.permit(place, 0)
-        end_s = time.monotonic() + patience_s
-        while time.monotonic() < end_s and (self._unended() or self._open_cards()):
+        fewest, end_s = sys.maxsize, 0.0
+        while left := len(self._unended()) + self._open_cards():
+            now_s = time.monotonic()
+            if left < fewest:
+                fewest, end_s = left, now_s + patience_s
+            elif now_s > end_s:
+                break
             for dream_id, person, place in self._unended():
                 if self._age_s(dream_id) > 5.0:
                     end = self.discord.slash("cancel", by=person, place=place, dream=dream_id)
