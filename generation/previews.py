@@ -1,7 +1,8 @@
-"""Pictures on their way out: encoded in a thread of their own, at a bounded rate.
+"""Pictures on their way out: encoded in threads of their own, at a bounded rate.
 
 What a run tells the bot goes through one `Encoder` in order, so that a preview encoded slowly
-never arrives after the finished picture.
+never arrives after the finished picture. A film takes seconds to encode, so it has a thread to
+itself: the previews of others do not wait for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 from PIL import Image
 
 from generation.films import Film, wrap
@@ -56,6 +58,7 @@ class Encoder:
         self._emit = emit
         self._preview_px = preview_px
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._films = ThreadPoolExecutor(1, thread_name_prefix="films")
         self._lock = threading.Lock()
         self._pending = 0
 
@@ -89,8 +92,13 @@ class Encoder:
         self._submit(self._send_finished, job_id, recipe, score, picture, attachments, film)
 
     def flush(self) -> None:
-        """Wait until all that was handed in has been sent."""
+        """Wait until all that was handed in has been sent, but for finished films."""
         self._thread.submit(lambda: None).result()
+
+    def finish(self) -> None:
+        """Wait until all that was handed in has been sent."""
+        self.flush()
+        self._films.submit(lambda: None).result()
 
     def _submit(self, send: Callable[..., None], *args: object) -> None:
         with self._lock:
@@ -99,9 +107,7 @@ class Encoder:
 
     def _run(self, send: Callable[..., None], args: tuple[object, ...]) -> None:
         try:
-            send(*args)
-        except Exception:
-            _log.exception("a message could not be sent")
+            _attempt(send, args)
         finally:
             with self._lock:
                 self._pending -= 1
@@ -144,18 +150,30 @@ class Encoder:
             reason = "The finished picture could not be encoded; the log has the details."
             self._emit(Failed(job_id=job_id, reason=reason, detail=repr(error), retry=True))
             return
-        if film is not None:
-            attachments += _encoded(job_id, film, recipe.last_step, picture)
-        self._emit(
-            Finished(
-                job_id=job_id,
-                recipe=recipe,
-                png=data,
-                gpu_s=0.0,
-                score=score,
-                attachments=attachments,
-            )
+        finished = Finished(
+            job_id=job_id,
+            recipe=recipe,
+            png=data,
+            gpu_s=0.0,
+            score=score,
+            attachments=attachments,
         )
+        if film is None:
+            self._emit(finished)
+        else:  # all its frames were added before, by this thread
+            self._films.submit(_attempt, self._send_filmed, (finished, film, picture))
+
+    def _send_filmed(self, finished: Finished, film: Film, picture: Image.Image) -> None:
+        filmed = _encoded(finished.job_id, film, finished.recipe.last_step, picture)
+        attachments = finished.attachments + filmed
+        self._emit(msgspec.structs.replace(finished, attachments=attachments))
+
+
+def _attempt(send: Callable[..., None], args: tuple[object, ...]) -> None:
+    try:
+        send(*args)
+    except Exception:
+        _log.exception("a message could not be sent")
 
 
 def _encoded(

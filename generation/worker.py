@@ -191,7 +191,7 @@ class Worker:
         """Save every run, and wait until all that was to be sent has been."""
         for run in self._runs.values():
             self._save(run)
-        self._encoder.flush()
+        self._encoder.finish()
 
     # --- one assignment --------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -13,6 +14,7 @@ from PIL import Image
 
 from generation.assignment import Assignment, Report
 from generation.device import is_out_of_memory
+from generation.films import Film
 from generation.previews import Encoder, Pace, png, webp
 from generation.protocol import (
     Activity,
@@ -87,7 +89,7 @@ class Bench:
             step_limit_s=30.0,
         )
         report = self.worker.advance(replace(assignment, **changes))
-        self.worker._encoder.flush()
+        self.worker._encoder.finish()
         return report
 
     def heard(self, kind: type[ToBot]) -> list[Any]:
@@ -290,6 +292,25 @@ def test_a_picture_that_cannot_be_encoded_fails_its_job() -> None:
     encoder.finished("d1", recipe(), None, Image.new("RGB", (0, 0)))
     encoder.flush()
     assert isinstance(said[0], Failed)
+
+
+def test_nobodys_preview_waits_for_anothers_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[ToBot] = []
+    encoder = Encoder(said.append, 64)
+    may_end = threading.Event()
+
+    def slow(*_: object) -> None:
+        assert may_end.wait(10)
+
+    monkeypatch.setattr(Film, "encode", slow)
+    filmed = recipe(film=True)
+    encoder.finished("d1", filmed, None, Image.new("RGB", (8, 8)), film=Film.of(filmed))
+    encoder.progress(Progress(job_id="d2", step=1, steps=5, ends_in_s=1.0), None)
+    encoder.flush()
+    assert [type(message) for message in said] == [Progress]
+    may_end.set()
+    encoder.finish()
+    assert [type(message) for message in said] == [Progress, Finished]
 
 
 def test_running_out_of_memory_is_known_by_name() -> None:
