@@ -29,6 +29,8 @@ class Removal:
         self._store = store
         self._library = library
         self._removing = asyncio.Lock()
+        # Also at a start: an earlier process may have died before its journal was emptied.
+        self._words_left = True
 
     async def bury(self, dream: Dream, actor: Actor) -> bool:
         """Make a tombstone of a dream that is over; say whether it was not one before.
@@ -41,6 +43,7 @@ class Removal:
             await people.upsert(connection, actor.person, at_ms)
             if not await tombstones.bury(connection, dream.id, actor.person.id, at_ms):
                 return False
+            self._words_left = True
             await events.append(
                 connection,
                 EventKind.DELETED,
@@ -82,13 +85,14 @@ class Removal:
         """Remove the files of what was deleted. What cannot be is left to the next time."""
         async with self._removing:
             try:
-                removed = False
                 for kind, sha256 in await tombstones.doomed(self._store):
                     await self._remove(kind, sha256)
-                    removed = True
-                if removed:
+                    self._words_left = True
+                if self._words_left:
+                    self._words_left = False
                     await self._store.scrub()
             except DreamstreamError as error:
+                self._words_left = True
                 log.warning("Deleted files are still there, until the next start: %s", error)
 
     async def _remove(self, kind: Kind, sha256: str) -> None:

@@ -86,6 +86,15 @@ async def test_nothing_is_left_of_a_deleted_dream(tmp_path: Path) -> None:
         assert await s.dreams.recent(None) == []
 
 
+async def test_nothing_is_left_of_a_deleted_dream_that_had_no_picture(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request("a secret fox"))
+        await s.dreams.cancel(dream.id, Actor(ANN))
+        assert holds(tmp_path, "a secret fox")
+        await s.dreams.delete(dream.id, Actor(ANN))
+        assert not holds(tmp_path, "a secret fox"), "not in the journal either"
+
+
 async def test_nothing_can_be_done_with_a_deleted_dream(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         dream = await draw(s)
