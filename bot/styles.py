@@ -1,19 +1,13 @@
-"""Words that give a picture its style, offered while somebody types."""
+"""Styles after a prompt's own words, and which are offered while somebody types."""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
+from itertools import chain, zip_longest
 
 from bot.model import Theme
+from bot.modifiers import Kind, Modifier, kinds
 from bot.prompts import PLACE, wrap
-
-
-@cache
-def list_styles() -> tuple[str, ...]:
-    """Return the styles that are offered, the commonest first."""
-    text = resources.files("bot").joinpath("data/styles.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def with_style(prompt: str, style: str, *, placed: bool = False) -> str:
@@ -27,19 +21,33 @@ def with_style(prompt: str, style: str, *, placed: bool = False) -> str:
     return wrap(prompt, around, placed=placed)
 
 
-def complete_last(typed: str, count: int) -> list[str]:
-    """Return what the last of several styles in a row could become, with those before it.
+def complete_last(typed: str, count: int) -> list[tuple[str, str]]:
+    """Return what the last of several styles in a row could become: (title, all of the styles).
 
-    Those that begin with what was typed go before those that merely hold it.
+    First those whose words begin with what was typed, then those that hold it, then those of a
+    kind called so. While nothing is typed, the kinds take turns.
     """
     before, comma, last = typed.rpartition(",")
     kept = f"{before.strip()}, " if comma and before.strip() else ""
     wanted = last.strip().casefold()
     used = {one.strip().casefold() for one in before.split(",")}
-    found = [
-        style
-        for style in list_styles()
-        if wanted in style.casefold() and style.casefold() not in used
-    ]
-    found.sort(key=lambda style: not style.casefold().startswith(wanted))
-    return [kept + style for style in found[:count]]
+    ranks: tuple[list[tuple[str, str]], ...] = ([], [], [])
+    for kind, one in _in_turns():
+        words = one.words.casefold()
+        if words in used:
+            continue
+        offer = (f"{kept}{one.words} · {kind.title}", kept + one.words)
+        if words.startswith(wanted):
+            ranks[0].append(offer)
+        elif wanted in words:
+            ranks[1].append(offer)
+        elif kind.title.casefold().startswith(wanted):
+            ranks[2].append(offer)
+    return [*chain(*ranks)][:count]
+
+
+@cache
+def _in_turns() -> tuple[tuple[Kind, Modifier], ...]:
+    """Return all modifiers: the first of each kind, then the second of each, and so on."""
+    columns = [[(kind, one) for one in kind.modifiers] for kind in kinds()]
+    return tuple(entry for row in zip_longest(*columns) for entry in row if entry is not None)

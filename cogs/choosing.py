@@ -56,8 +56,8 @@ async def offer_models(interaction: Interaction, current: str) -> Choices:
 
 
 async def offer_styles(interaction: Interaction, current: str) -> Choices:
-    """Offer styles; after a comma a further one."""
-    return _shown((style, style) for style in complete_last(current, 2 * MAX_CHOICES))
+    """Offer styles, each with its kind; after a comma a further one."""
+    return _shown(complete_last(current, 2 * MAX_CHOICES))
 
 
 async def offer_options(interaction: Interaction, current: str) -> Choices:
