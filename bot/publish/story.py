@@ -10,10 +10,11 @@ import msgspec
 
 from bot.ids import first_at
 from bot.model import Dream, Person, Theme
+from bot.parties.authors import by_author
 from bot.parties.model import Node, Record, StageBegan
 from bot.parties.reading import SOMEBODY
 from bot.publish.model import Entry, Story, Told
-from bot.store import Store, favourites, people
+from bot.store import Store, favourites, party_dreams, people
 from bot.store import dreams as rows
 from bot.text import clean
 
@@ -22,24 +23,13 @@ NOBODY = "Anonymous"
 
 
 def of_party(record: Record) -> Story:
-    """Return what is told of a party: its pictures in the order in which they were asked for.
-
-    What the finale made of a picture is by whose that one was, not by who chose it.
-    """
+    """Return what is told of a party: its pictures in the order in which they were asked for."""
     words = {one.id: one.words for one in record.associations}
     standings = {one.dream_id: one for one in record.standings}
-    authors = {node.dream.id: node.dream.person for node in record.nodes}
-    chosen = {
-        made_id: authors[one.dream_id]
-        for one in record.finale
-        for made_id in (one.redrawn_id, one.upscaled_id)
-        if made_id is not None
-    }
 
     def entry(node: Node) -> Entry:
-        author = chosen.get(node.dream.id, node.dream.person)
         return Entry(
-            dream=msgspec.structs.replace(node.dream, person=author),
+            dream=node.dream,
             parent_id=node.parent_id,
             other_id=node.entry.other_id,
             words=tuple(words[one] for one in node.entry.association_ids if one in words),
@@ -53,7 +43,11 @@ def of_party(record: Record) -> Story:
         topic="",
         when=day_of(party.created_ms),
         theme=record.theme,
-        entries=tuple(entry(node) for node in record.nodes if node.dream.image is not None),
+        entries=tuple(
+            entry(node)
+            for node in by_author(record.nodes, record.finale)
+            if node.dream.image is not None
+        ),
         record=record,
     )
 
@@ -78,7 +72,7 @@ async def of_days(store: Store, theme: Theme, since: date | None, until: date | 
     """Return what is told of a stream: what was asked for from one day to another, in UTC.
 
     The most liked come first, and of those liked alike the newest. None stands for the first
-    day, or for today.
+    day, or for today. What a party's finale made of a picture is by whose that one was.
     """
     before = first_at(_begins(until + timedelta(days=1))) if until is not None else None
     first = first_at(_begins(since)) if since is not None else ""
@@ -89,14 +83,16 @@ async def of_days(store: Store, theme: Theme, since: date | None, until: date | 
         if before < first:
             break
     liked = await favourites.counts(store, [dream.id for dream in found])
+    chosen = await party_dreams.authors(store, theme.id)
+    authors = {dream.id: chosen.get(dream.id, dream.person) for dream in found}
     named: dict[str, Person] = {}
-    for person in {dream.person.id: dream.person for dream in found}.values():
+    for person in {person.id: person for person in authors.values()}.values():
         publishes = await people.publishes(store, person.id)
         named[person.id] = person if publishes else SOMEBODY
     shown = {dream.id for dream in found}
     entries = [
         Entry(
-            dream=msgspec.structs.replace(dream, person=named[dream.person.id]),
+            dream=msgspec.structs.replace(dream, person=named[authors[dream.id].id]),
             parent_id=dream.parent_id if dream.parent_id in shown else None,
             likes=liked[dream.id],
         )

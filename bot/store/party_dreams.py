@@ -30,6 +30,12 @@ DRAWN = """
     AND +dream.state = 'done' AND dream.deleted_ms IS NULL ORDER BY dream.id
 """
 FINALE = "SELECT * FROM party_finale WHERE party_id = ? ORDER BY dream_id"
+CHOSEN = """
+    SELECT party_finale.*, dream.person_id AS author_id, person.name AS author_name
+    FROM party JOIN party_finale ON party_finale.party_id = party.id
+    JOIN dream ON dream.id = party_finale.dream_id JOIN person ON person.id = dream.person_id
+    WHERE party.theme_id = ? ORDER BY party_finale.dream_id
+"""
 UNDER_WAY = """
     SELECT party_finale.*, person.name AS person_name
     FROM party_finale JOIN person ON person.id = party_finale.person_id WHERE done = 0
@@ -123,6 +129,18 @@ async def end_chain(
 async def finale(source: Source, party_id: str) -> list[FinalePicture]:
     """Return the chosen dreams and what they became."""
     return [finale_from_row(row) for row in await fetch(source, FINALE, (party_id,))]
+
+
+async def authors(source: Source, theme_id: int) -> dict[str, Person]:
+    """Return whose what a finale made is, by its id: the authors of the chosen dreams.
+
+    Empty where the theme is no party's.
+    """
+    found: dict[str, Person] = {}
+    for row in await fetch(source, CHOSEN, (theme_id,)):  # what is made is younger: it comes later
+        author = found.get(row["dream_id"], Person(row["author_id"], row["author_name"]))
+        found |= {one: author for one in (row["redrawn_id"], row["upscaled_id"]) if one is not None}
+    return found
 
 
 async def under_way(source: Source) -> list[tuple[str, Person, FinalePicture]]:

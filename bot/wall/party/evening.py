@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bot.errors import NotFoundError
-from bot.model import Dream, DreamState, Person, Theme, Visibility
+from bot.model import Dream, DreamState, Theme, Visibility
+from bot.parties.authors import by_author
 from bot.parties.model import (
     Association,
     FinalePicture,
@@ -33,7 +34,10 @@ _OVER = (DreamState.FAILED, DreamState.CANCELLED)
 
 @dataclass(frozen=True)
 class Evening:
-    """A party as it was after the stream's entry `version`. Holds only what the wall may show."""
+    """A party as it was after the stream's entry `version`. Holds only what the wall may show.
+
+    Dreams are their authors' (`bot.parties.authors`).
+    """
 
     version: int
     party: Party
@@ -140,18 +144,14 @@ class Evening:
         )
 
     @cached_property
-    def chosen(self) -> tuple[tuple[FinalePicture, Dream, Person], ...]:
-        """The finale's pictures, the best first: the largest that is finished, and whose it is.
-
-        That is the author of the one that was chosen: who leads only had it drawn anew.
-        """
+    def chosen(self) -> tuple[tuple[FinalePicture, Dream], ...]:
+        """The finale's pictures, the best first: of each the largest that is finished."""
         found = []
         for one in sorted(self.finale, key=lambda one: self._place(one.dream_id)):
             for dream_id in (one.upscaled_id, one.redrawn_id, one.dream_id):
                 dream = self.dreams.get(dream_id or "")
                 if dream is not None and dream.image is not None:
-                    author = self.dreams.get(one.dream_id, dream).person
-                    found.append((one, dream, author))
+                    found.append((one, dream))
                     break
         return tuple(found)
 
@@ -191,7 +191,9 @@ class Evenings:
         theme = await parties.theme_of(party)
         if theme.visibility is Visibility.PRIVATE:
             raise NotFoundError(WRONG_CODE)
-        nodes = tuple(one for one in await parties.nodes(party) if one.dream.published)
+        finale = await parties.finale_of(party)
+        shown = [one for one in await parties.nodes(party) if one.dream.published]
+        nodes = tuple(by_author(shown, finale))
         dreams = {one.dream.id: one.dream for one in nodes}
         return Evening(
             version=version,
@@ -202,6 +204,6 @@ class Evenings:
             nodes=nodes,
             votes=tuple(await parties.votes(party)),
             standings=await parties.standings(party),
-            finale=tuple(await parties.finale_of(party)),
+            finale=tuple(finale),
             dreams=dreams,
         )
