@@ -1,28 +1,22 @@
 """The bundles of parties: made in the background, kept, and never telling more than may be told.
 
-Each lies in ``bundles/<party>/<version>/`` of the library; ``bundles/<party>/bundle.json`` names
-the version that counts and is replaced at once: a bundle is whole or not there. A file ``wanted``
-beside it says that one was asked for, also to the next start. Where something that a bundle tells
-may be told no more (a dream or words were deleted, somebody is not to be named), it is withdrawn,
-and made again without that: for a deleted dream at once, for all else when it is next looked at.
+Where something that a bundle tells may be told no more (a dream or words were deleted, somebody is
+not to be named), it is withdrawn, and made again without that: for a deleted dream at once, for all
+else when it is next looked at, which every start does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import ParamSpec, TypeVar
-
-import msgspec
 
 from bot.errors import (
     DiskError,
@@ -33,8 +27,6 @@ from bot.errors import (
     RequestError,
 )
 from bot.feed import Feed
-from bot.files import disk_sentences, write_atomic
-from bot.ids import is_id
 from bot.library import Library
 from bot.model import EventKind, StreamEvent
 from bot.parties.acting import LEADERS, leads
@@ -42,6 +34,7 @@ from bot.parties.model import Party
 from bot.parties.service import Parties
 from bot.publish.building import bundle
 from bot.publish.model import Bundle, Told
+from bot.publish.shelf import Shelf
 from bot.publish.story import of_party, told_by
 from bot.rights import Actor
 from bot.sentences import say
@@ -53,26 +46,14 @@ FOLDER = "bundles"
 CHECK_S = 10.0
 """For how long a bundle that was looked at is taken to tell only what may be told."""
 _RETRY_S = 1.0
-_NOTE, _WANTED = "bundle.json", "wanted"
-_VERSION = re.compile("[0-9a-f]{16}")
 _NOT_ALLOWED = "Only the host and the facilitators of the party can publish it."
 _NOTHING = "There is nothing to publish: no picture of this party may be shown elsewhere."
+_NONE = "There is no bundle of this party."
 _BROKEN = "The bundle could not be made. The log says why."
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a bundle beside it."""
-
-    version: str
-    title: str
-    pictures: int
-    left_out: int
-    made_ms: int
-    told: Told
 
 
 class Publishing:
@@ -82,7 +63,7 @@ class Publishing:
         self._parties = parties
         self._library = library
         self._feed = feed
-        self._root = library.root / FOLDER
+        self._shelf = Shelf(library.root / FOLDER)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publishing")
         self._tasks = SideTasks()
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -91,17 +72,20 @@ class Publishing:
         self._troubles: dict[str, str] = {}
         self._checked: dict[str, float] = {}
         self._looking: dict[str, asyncio.Lock] = {}
+        self._marking = asyncio.Lock()  # that one is wanted and that it is made change together
         self._stopping = threading.Event()
 
     async def start(self) -> None:
-        """Take up what an earlier process left, and look after what is told from now on."""
+        """Take up what an earlier process left, and look after what is told from now on.
+
+        What may be told no more since it was made is found in the background: nobody is shown a
+        bundle that was not looked at in this process.
+        """
         after = await self._feed.last_id()
-        notes, wanted = await self._run(self._read)
-        for party_id, kept in notes.items():
-            self._kept[party_id] = kept
-            await self._check(party_id)
+        self._kept, wanted = await self._run(self._shelf.read)
         for party_id in wanted:
             self._begin(party_id)
+        self._tasks.spawn(self._look_at_all([*self._kept]))
         self._tasks.spawn(self._watch(after))
 
     async def stop(self) -> None:
@@ -128,14 +112,13 @@ class Publishing:
         """Return why the newest bundle could not be made, as a sentence; empty if it could."""
         return self._troubles.get(party_id, "")
 
-    async def make(self, party_id: str, actor: Actor) -> None:
-        """Have a party's bundle made, or made anew. It goes on in the background, and after a stop.
+    async def check(self, party_id: str, actor: Actor) -> None:
+        """See that somebody may have a party's bundle made, and that there is something to tell.
 
         Raises:
             NotFoundError: there is no such party.
             ForbiddenError: the actor does not lead it.
             InvalidRequestError: nothing of it may be shown elsewhere.
-            DiskError: that it was asked for cannot be kept.
         """
         party = await self._parties.get(party_id)
         member = await self._parties.member(party, actor.person.id)
@@ -144,9 +127,18 @@ class Publishing:
             raise ForbiddenError(say(_NOT_ALLOWED))
         if not (await self._parties.record(party)).nodes:
             raise InvalidRequestError("party", say(_NOTHING))
-        # Not behind what is being made, of this party or another: that takes minutes.
-        await asyncio.to_thread(self._want, party.id)
-        self._begin(party.id)
+
+    async def make(self, party_id: str, actor: Actor) -> None:
+        """Have a party's bundle made, or made anew. It goes on in the background, and after a stop.
+
+        Raises:
+            As `check` does; DiskError: that it was asked for cannot be kept.
+        """
+        await self.check(party_id, actor)
+        async with self._marking:
+            # Not behind what is being made, of this party or another: that takes minutes.
+            await asyncio.to_thread(self._shelf.want, party_id)
+            self._begin(party_id)
 
     async def wait(self, party_id: str) -> Bundle:
         """Return a party's bundle once nothing more is being made of it.
@@ -154,12 +146,15 @@ class Publishing:
         Raises:
             NotFoundError: there is none; the sentence says why, where that is known.
         """
-        while (task := self._under_way.get(party_id)) is not None:
-            await asyncio.shield(task)
-        made = self._kept.get(party_id)
-        if made is None:
-            raise NotFoundError(self.trouble(party_id) or say("There is no bundle of this party."))
-        return made
+        while True:
+            while (task := self._under_way.get(party_id)) is not None:
+                await asyncio.shield(task)
+            made = await self.bundle_of(party_id)
+            if party_id in self._under_way:  # it told too much, and is made again
+                continue
+            if made is None:
+                raise NotFoundError(self.trouble(party_id) or say(_NONE))
+            return made
 
     def _begin(self, party_id: str) -> None:
         if party_id in self._under_way:
@@ -176,20 +171,20 @@ class Publishing:
                 try:
                     await self._make_once(await self._parties.get(party_id))
                 except (RequestError, DiskError) as error:
-                    self._troubles[party_id] = str(error)
+                    self._troubles[party_id] = error.sentence
                     log.warning("No bundle of party %s: %s", party_id, error)
                 except Exception:
                     self._troubles[party_id] = _BROKEN
                     log.exception("No bundle of party %s", party_id)
-                if party_id in self._again:
-                    continue
-                with suppress(DiskError):
-                    await self._run(self._done_with, party_id)
-                if party_id not in self._again:
-                    return
-        finally:
-            # No await between the last look at `_again` and this: nobody is left waiting.
-            del self._under_way[party_id]
+                async with self._marking:
+                    if party_id not in self._again:
+                        with suppress(DiskError):
+                            await asyncio.to_thread(self._shelf.done_with, party_id)
+                        del self._under_way[party_id]
+                        return
+        except BaseException:
+            self._under_way.pop(party_id, None)
+            raise
 
     async def _make_once(self, party: Party) -> None:
         record = await self._parties.record(party)
@@ -197,7 +192,7 @@ class Publishing:
             raise InvalidRequestError("party", say(_NOTHING))
         story = of_party(record)
         version = secrets.token_hex(8)
-        folder = self._root / party.id / version
+        folder = self._shelf.folder(party.id, version)
         try:
             made = await self._run(
                 bundle, story, self._library, folder, whole=True, stopped=self._stopping.is_set
@@ -207,13 +202,13 @@ class Publishing:
             if not made.told.within(now):
                 self._again.add(party.id)
                 return
-            await self._run(self._keep, party.id, version, made)
+            await self._run(self._shelf.keep, party.id, version, made)
             self._kept[party.id] = made
             await self._check(party.id)
         finally:
             before = self._kept.get(party.id)
             kept = "" if before is None else before.folder.name
-            await asyncio.shield(self._run(self._clear, party.id, kept))
+            await asyncio.shield(self._run(self._shelf.clear, party.id, kept))
 
     async def _check(self, party_id: str) -> None:
         """Withdraw a bundle that tells what may be told no more; have another one made."""
@@ -231,11 +226,16 @@ class Publishing:
 
     async def _withdraw(self, party_id: str) -> None:
         gone = self._kept.pop(party_id)  # nobody sees it from here on, whatever its files do
-        self._begin(party_id)
-        with suppress(DiskError):
-            # Not behind what is being made: that takes its time.
-            await asyncio.to_thread(self._want, party_id)
+        async with self._marking:
+            with suppress(DiskError):
+                await asyncio.to_thread(self._shelf.want, party_id)
+            self._begin(party_id)
         await asyncio.to_thread(shutil.rmtree, gone.folder, ignore_errors=True)
+
+    async def _look_at_all(self, party_ids: Sequence[str]) -> None:
+        for party_id in party_ids:
+            with suppress(DreamstreamError):  # who asks for it looks again
+                await self.bundle_of(party_id)
 
     async def _watch(self, after: int) -> None:
         """Withdraw bundles of whose dreams one is deleted."""
@@ -260,61 +260,3 @@ class Publishing:
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
-
-    def _want(self, party_id: str) -> None:
-        write_atomic(self._root / party_id / _WANTED, b"")
-
-    def _done_with(self, party_id: str) -> None:
-        with disk_sentences(self._root):
-            (self._root / party_id / _WANTED).unlink(missing_ok=True)
-
-    def _keep(self, party_id: str, version: str, made: Bundle) -> None:
-        note = _Note(
-            version=version,
-            title=made.title,
-            pictures=made.pictures,
-            left_out=made.left_out,
-            made_ms=made.made_ms,
-            told=made.told,
-        )
-        write_atomic(self._root / party_id / _NOTE, msgspec.json.encode(note))
-
-    def _clear(self, party_id: str, version: str) -> None:
-        """Remove what is in a party's folder but for one version; with none, its note too."""
-        folder = self._root / party_id
-        if not version:
-            (folder / _NOTE).unlink(missing_ok=True)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_dir() and path.name != version:
-                shutil.rmtree(path, ignore_errors=True)
-
-    def _read(self) -> tuple[dict[str, Bundle], list[str]]:
-        """Return the bundles that are whole, and the parties whose bundle was asked for."""
-        kept: dict[str, Bundle] = {}
-        wanted = []
-        for folder in sorted(self._root.iterdir()) if self._root.is_dir() else ():
-            if not is_id(folder.name):
-                continue
-            found = _bundle_in(folder)
-            if found is not None:
-                kept[folder.name] = found
-            if (folder / _WANTED).exists():
-                wanted.append(folder.name)
-            self._clear(folder.name, "" if found is None else found.folder.name)
-        return kept, wanted
-
-
-def _bundle_in(folder: Path) -> Bundle | None:
-    try:
-        note = msgspec.json.decode((folder / _NOTE).read_bytes(), type=_Note)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    made = Bundle(
-        folder=folder / note.version,
-        title=note.title,
-        pictures=note.pictures,
-        left_out=note.left_out,
-        made_ms=note.made_ms,
-        told=note.told,
-    )
-    return made if _VERSION.fullmatch(note.version) and made.index.is_file() else None

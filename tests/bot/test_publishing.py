@@ -27,6 +27,7 @@ from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.files import disk_sentences
 from bot.model import Dream, Visibility
 from bot.parties.model import FinalePicture, Party, Record, Stage
+from bot.parties.reading import SOMEBODY
 from bot.publish import building, film, pages
 from bot.publish.model import FILM, Entry, Story
 from bot.publish.service import Publishing
@@ -36,6 +37,7 @@ from bot.recipes import read_document
 from bot.rights import Actor
 from bot.store import favourites, people
 from bot.wall import Wall, WallSettings
+from bot.wall.party.evening import Evenings
 from tests.bot.drawer import ANN, request, services, until
 from tests.bot.test_parties import GUEST, HOST, THIRD, Room, room
 
@@ -280,6 +282,63 @@ async def test_asking_for_a_bundle_waits_for_none_that_is_being_made(tmp_path: P
         assert (await publishing.wait(party_id)).pictures == 3
 
 
+async def test_what_is_asked_for_as_another_is_done_is_noted_until_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        publishing = r.s.publishing
+        ending, going = threading.Event(), threading.Event()
+        done_with = publishing._shelf.done_with
+
+        def slowly(party_id: str) -> None:
+            ending.set()
+            going.wait(30)
+            done_with(party_id)
+
+        monkeypatch.setattr(publishing._shelf, "done_with", slowly)
+        await publishing.make(party_id, HOST)
+        await asyncio.to_thread(ending.wait, 30)
+        asked = asyncio.create_task(publishing.make(party_id, HOST))
+        await asyncio.sleep(0.2)  # it comes as far as it can
+        ending.clear()
+        going.set()
+        await asked
+        # A process that died now would make it at its next start.
+        assert publishing.making(party_id)
+        assert (tmp_path / "library" / "bundles" / party_id / "wanted").exists()
+        assert (await publishing.wait(party_id)).pictures == 3
+        assert not (tmp_path / "library" / "bundles" / party_id / "wanted").exists()
+
+
+async def test_a_start_waits_for_no_bundle_to_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room(tmp_path) as r:
+        party_id, (first, *_) = await evening(r)
+        await r.s.publishing.make(party_id, HOST)
+        made = await r.s.publishing.wait(party_id)
+        going, record = asyncio.Event(), r.parties.record
+
+        async def slow(party: Party) -> Record:
+            await going.wait()
+            return await record(party)
+
+        monkeypatch.setattr(r.parties, "record", slow)
+        await r.s.dreams.delete(first.id, GUEST)  # while nothing ran that looks after bundles
+        later = Publishing(r.parties, r.s.library, r.s.feed)
+        async with asyncio.timeout(10):
+            await later.start()
+        shown = asyncio.create_task(later.bundle_of(party_id))
+        await asyncio.sleep(0.05)
+        assert not shown.done(), "nobody sees it before it was looked at"
+        going.set()
+        assert await shown is None
+        assert (await later.wait(party_id)).pictures == 2
+        assert not made.folder.exists()
+        await later.stop()
+
+
 async def test_a_page_of_pictures_has_its_bundle_looked_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +364,7 @@ async def test_what_was_asked_for_is_made_by_the_next_start(tmp_path: Path) -> N
     async with room(tmp_path) as r:
         party_id, (first, *_) = await evening(r)
         publishing = r.s.publishing
-        await r.s.library.run(publishing._want, party_id)  # and then the process died
+        await r.s.library.run(publishing._shelf.want, party_id)  # and then the process died
         later = Publishing(r.parties, r.s.library, r.s.feed)
         await later.start()
         made = await later.wait(party_id)
@@ -459,3 +518,31 @@ async def test_what_the_finale_made_is_by_whose_picture_was_chosen(tmp_path: Pat
         building.bundle(story, r.s.library, into)
         check_pages(into)
         assert "It was picture 2" in (into / "index.html").read_text(encoding="utf-8")
+
+
+async def test_a_finale_is_its_authors_wherever_it_is_published(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, (first, *_) = await evening(r)
+        party = await r.parties.move(await r.parties.get(party_id), HOST, Stage.FINALE)
+        chosen_id, made = first.id, []
+        for colour in ("#102030", "#203040"):  # what the finale made may be chosen once more
+            (picture,) = await r.parties.finale(party, HOST, [chosen_id])
+            assert picture.redrawn_id is not None
+            await r.s.draw(picture.redrawn_id, colour=colour)
+            chosen_id = (await r.s.dreams.wait(picture.redrawn_id)).id
+            made.append(chosen_id)
+        assert (await r.s.dreams.existing(chosen_id)).person == HOST.person, "who had it drawn"
+        theme = await r.parties.theme_of(party)
+        now = await Evenings(r.parties, r.s.feed).now(party.id)
+        assert {now.dreams[one].person for one in made} == {GUEST.person}
+        for story in (
+            of_party(await r.parties.record(party)),
+            await of_days(r.s.store, theme, None, None),
+        ):
+            by = {entry.dream.id: entry.dream.person for entry in story.entries}
+            assert {by[one] for one in made} == {GUEST.person}
+        async with r.s.store.write() as connection:
+            await people.set_publishes(connection, GUEST.person.id, publishes=False)
+        story = await of_days(r.s.store, theme, None, None)
+        by = {entry.dream.id: entry.dream.person for entry in story.entries}
+        assert {by[one] for one in made} == {SOMEBODY}, "nor as whose who had it drawn"
