@@ -28,7 +28,7 @@ from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, No
 from bot.model import Visibility
 from bot.parties.acting import NOT_THERE
 from bot.parties.model import Party, Role, Stage
-from bot.sentences import say
+from bot.sentences import Sentence, say
 from bot.store import party_cards
 from bot.text import shorten
 
@@ -138,30 +138,43 @@ async def leave(interaction: Interaction) -> None:
 
 
 async def move(interaction: Interaction, party: Party, stage: Stage) -> None:
-    """Move a party to a stage; to the last one by publishing it."""
+    """Move a party to a stage; at the last one its bundle is made, if there is anything in it."""
+    front, asker = front_of(interaction), asker_of(interaction)
+    await front.parties.move(party, asker, stage)
+    said = say("The party is at: {stage}.", stage=STAGE_NAMES[stage])
     if stage is Stage.PUBLISHED:
-        await publish(interaction, party)
-        return
-    await front_of(interaction).parties.move(party, asker_of(interaction), stage)
-    await tell(interaction, say("The party is at: {stage}.", stage=STAGE_NAMES[stage]))
+        try:
+            said = await _published(interaction, party)
+        except InvalidRequestError as error:  # there is nothing to publish: the stage is well
+            said = say("{done} {why}", done=said, why=error.sentence)
+    await tell(interaction, said)
 
 
 async def publish(interaction: Interaction, party: Party) -> None:
-    """Have the party's record go out: a bundle, on its card and, where it fits, to who asks.
+    """Have the party's record go out: a bundle, on its card. It goes to its last stage with that.
 
-    It is made anew where that was done before.
+    The bundle is made anew where that was done before. Where it cannot be, the party stays
+    where it is.
 
     Raises:
-        As `Parties.move` and `Publishing.make` do.
+        As `Publishing.make` and `Parties.move` do.
     """
     front, asker = front_of(interaction), asker_of(interaction)
+    await front.publishing.check(party.id, asker)
     if party.stage is not Stage.PUBLISHED:
         await front.parties.move(party, asker, Stage.PUBLISHED)
-    await front.publishing.make(party.id, asker)
+    await tell(interaction, await _published(interaction, party))
+
+
+async def _published(interaction: Interaction, party: Party) -> Sentence:
+    """Have a party's bundle made; return what is said of that.
+
+    Raises:
+        As `Publishing.make` does.
+    """
+    await front_of(interaction).publishing.make(party.id, asker_of(interaction))
     cast(_HasPartyCards, interaction.client).party_cards.look_again(party.id)
-    await tell(
-        interaction, say("The bundle is being made. It comes to the party's card in a while.")
-    )
+    return say("The bundle is being made. It comes to the party's card in a while.")
 
 
 async def go_on(interaction: Interaction, party: Party, *, back: bool = False) -> None:
@@ -212,11 +225,13 @@ async def show(interaction: Interaction) -> None:
         NotFoundError: there is no party here, or its card is only just being made.
     """
     party = await party_here(interaction)
-    card = await party_cards.newest_of(front_of(interaction).store, party.id)
+    front = front_of(interaction)
+    card = await party_cards.newest_of(front.store, party.id)
     if card is None:
         raise NotFoundError("The party is just being opened. Try again.")
     face = await cast(_HasPartyCards, interaction.client).party_cards.face_of(party, card)
-    await interaction.edit_original_response(view=face.view(), attachments=face.files())
+    files = await front.library.run(face.files)
+    await interaction.edit_original_response(view=face.view(), attachments=files)
 
 
 def stage_of(value: str) -> Stage:

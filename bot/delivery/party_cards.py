@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import discord
 
@@ -24,7 +25,7 @@ from bot.delivery.galleries import PAGE, Picture, thumbnails
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.party_controls import card_of
-from bot.delivery.party_face import Evening, Face
+from bot.delivery.party_face import BundleFile, Evening, Face
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES, REQUEST_LIMIT_BYTES
 from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
 from bot.errors import DreamstreamError
@@ -118,14 +119,16 @@ class PartyCards:
             ]
             dreams = [finished[one] for one in chain if one is not None]
             pictures = await thumbnails(front, dreams[:PAGE])
-        bundle, bundle_url = None, None
-        made = None
+        bundle: BundleFile | None = None
+        bundle_url, made, trouble = None, None, ""
         if card.stage is Stage.PUBLISHED:
             made = await front.publishing.bundle_of(party.id)
+            trouble = front.publishing.trouble(party.id)
         if made is not None:
             if front.wall_url and theme.visibility is not Visibility.PRIVATE:
                 bundle_url = f"{front.wall_url}/b/{party.id}/"
-            bundle = await front.library.run(_zip, made, self._room(party))
+            path = await front.library.run(_fitting, made, self._room(party))
+            bundle = None if path is None else BundleFile(path, made.folder.name)
         return Face(
             Evening(
                 party=party,
@@ -141,6 +144,7 @@ class PartyCards:
                 pictures=pictures,
                 bundle_url=bundle_url,
                 bundle=bundle,
+                trouble=trouble,
                 url=f"{front.wall_url}/p/{party.code}" if front.wall_url else None,
             )
         )
@@ -274,9 +278,10 @@ class PartyCards:
                     await self._showed(card, face)
                     return
                 # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
+            files = await self._front.library.run(face.files)
             await channel.get_partial_message(message_id).edit(
                 view=face.view(),
-                attachments=face.files(),
+                attachments=files,
                 allowed_mentions=discord.AllowedMentions.none(),
             )
             await self._showed(card, face)
@@ -285,11 +290,12 @@ class PartyCards:
         self, channel: discord.PartialMessageable, party: Party, card: PartyCard, face: Face
     ) -> int:
         store = self._front.store
+        files = await self._front.library.run(face.files)
         async with store.write() as connection:
             await rows.begin_send(connection, card.id)
         try:
             message = await channel.send(
-                view=face.view(), files=face.files(), nonce=f"{party.id}-{card.id % 10**8}"
+                view=face.view(), files=files, nonce=f"{party.id}-{card.id % 10**8}"
             )
         except (discord.HTTPException, discord.RateLimited) as error:
             refused = isinstance(error, discord.RateLimited) or error.status < 500
@@ -334,12 +340,15 @@ class PartyCards:
         lane.later(key, urgency, delay_s)
 
 
-def _zip(bundle: Bundle, limit_bytes: int) -> bytes | None:
-    """Return a bundle as one file, None where that is too large to be sent, or gone. Blocks."""
+def _fitting(bundle: Bundle, limit_bytes: int) -> Path | None:
+    """Return the file of a bundle that may be sent: the whole, else the originals. Blocks.
+
+    None where both are too large, or gone.
+    """
     with suppress(OSError):
         for path in (bundle.whole, bundle.originals):
             if path is not None and path.stat().st_size <= limit_bytes:
-                return path.read_bytes()
+                return path
     return None
 
 

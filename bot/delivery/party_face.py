@@ -1,4 +1,4 @@
-"""What a party's card looks like at each stage. Pure: it neither fetches nor sends.
+"""What a party's card looks like at each stage. It neither fetches nor sends.
 
 Cards are seen by everybody and are in English. `Face.looks` is a digest of all that is on one, so
 that what is shown already is not sent again, also after a restart.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import discord
-import msgspec
 import segno
 from discord import ui
 
 from bot.delivery import galleries, words
 from bot.delivery.galleries import Picture
 from bot.delivery.party_controls import STAGE_NAMES, STAGES, rows_for
+from bot.errors import NotFoundError
 from bot.parties.model import Association, AssociationKind, Member, Party, Role, Stage
 from bot.sentences import say
 
@@ -51,7 +53,20 @@ _WHAT_TO_DO = {
     Stage.FINALE: "The chosen pictures are drawn anew, large. Who leads chooses them.",
     Stage.PUBLISHED: "This is what came of it. Thank you for being there.",
 }
+_REMADE = "The bundle is just being made anew. Try again in a moment."
 _WITH_SAID = (Stage.GATHER, Stage.SKETCH, Stage.ELABORATE)
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A ZIP file, and the version of the bundle that it is of: names are what is compared."""
+
+    path: Path
+    version: str
+
+    def name_for(self, party_id: str) -> str:
+        """Return what the file is called on the card of a party."""
+        return f"party-{party_id}-{self.version[:8]}.zip"
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,8 @@ class Evening:
 
     `stage` is the card's; it is `over` once another has begun (`passed`) or the party has ended.
     `drawn` and `forming` count pictures, `voters` people. `url` is where guests join on the wall.
-    `bundle` is a ZIP file of what was published, where it is small enough, `bundle_url` its page.
+    `bundle` is what was published as one file, where it is small enough, `bundle_url` its page;
+    `trouble` says why the newest could not be made.
     """
 
     party: Party
@@ -75,8 +91,9 @@ class Evening:
     voters: int = 0
     pictures: Sequence[Picture] = ()
     url: str | None = None
-    bundle: bytes | None = None
+    bundle: BundleFile | None = None
     bundle_url: str | None = None
+    trouble: str = ""
 
     @property
     def over(self) -> bool:
@@ -108,7 +125,7 @@ class Face:
         if evening.pictures:
             box.add_item(galleries.gallery(evening.pictures))
         if evening.bundle is not None:
-            box.add_item(ui.File(f"attachment://{self._bundle_name}"))
+            box.add_item(ui.File(f"attachment://{evening.bundle.name_for(evening.party.id)}"))
         if not evening.over:
             for row in rows_for(evening.stage, evening.party.id, evening.card_id):
                 box.add_item(row)
@@ -116,28 +133,34 @@ class Face:
         return view
 
     def files(self) -> list[discord.File]:
-        """Return the files that go with it."""
-        found = galleries.files(self.evening.pictures)
+        """Return the files that go with it. Blocks: it draws the QR code and reads the bundle.
+
+        Raises:
+            NotFoundError: the bundle was withdrawn meanwhile: the face is to be made anew.
+        """
+        evening = self.evening
+        found = galleries.files(evening.pictures)
         if self._code is not None:
             out = io.BytesIO()
             segno.make(self._code, micro=False).save(out, kind="png", scale=_QR_SCALE, border=3)
             out.seek(0)
             found.append(discord.File(out, _QR, description="The code by which guests join"))
-        if self.evening.bundle is not None:
-            found.append(discord.File(io.BytesIO(self.evening.bundle), self._bundle_name))
+        if evening.bundle is not None:
+            try:
+                data = evening.bundle.path.read_bytes()
+            except OSError as error:
+                raise NotFoundError(say(_REMADE)) from error
+            name = evening.bundle.name_for(evening.party.id)
+            found.append(discord.File(io.BytesIO(data), name))
         return found
-
-    @property
-    def _bundle_name(self) -> str:
-        """Return a name that tells one bundle from another, since names are what is compared."""
-        digest = hashlib.blake2b(self.evening.bundle or b"", digest_size=4).hexdigest()
-        return f"party-{self.evening.party.id}-{digest}.zip"
 
     @cached_property
     def looks(self) -> str:
         """Return a digest of all that is seen."""
-        seen = msgspec.json.encode(self.view().to_components())  # type: ignore[no-untyped-call]
-        return hashlib.blake2b(seen, digest_size=16).hexdigest()
+        components = self.view().to_components()  # type: ignore[no-untyped-call]
+        # `json` takes a sentence (`bot.sentences`) for the string that it is; msgspec does not.
+        seen = json.dumps(components, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.blake2b(seen.encode(), digest_size=16).hexdigest()
 
     @property
     def _code(self) -> str | None:
@@ -168,6 +191,8 @@ def lines(evening: Evening) -> list[str]:
         found.append(f"**There:** {_names(there)}")
     if evening.bundle_url is not None:
         found.append(f"[The whole evening, to look at and to keep]({evening.bundle_url})")
+    if evening.trouble:
+        found.append(f"**No bundle was made.** {words.plain(evening.trouble, 300)}")
     if evening.url is not None and not evening.over:
         code = party.code
         found.append(f"[On the wall]({evening.url}) · code `{code[:4]} {code[4:]}`")
