@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import aiosqlite
@@ -23,6 +24,7 @@ from bot.offspring import Offspring
 from bot.parties.model import Member, Party, PartyLimits, Role, Stage
 from bot.requests import check_person
 from bot.rights import Actor
+from bot.sentences import Sentence, say
 from bot.store import Store, events, parties, party_dreams, people
 from bot.store import dreams as dream_rows
 from bot.themes import Themes
@@ -33,12 +35,12 @@ OVER = "This party is over."
 NOT_THERE = "Join the party first."
 NOT_OURS = "This dream is not one of the party's."
 _WHEN = {
-    Stage.GATHER: "gather",
-    Stage.SKETCH: "sketch",
-    Stage.ELABORATE: "elaborate",
-    Stage.CHOOSE: "choose",
-    Stage.FINALE: "are in the finale",
-    Stage.PUBLISHED: "have published",
+    Stage.GATHER: say("gather"),
+    Stage.SKETCH: say("sketch"),
+    Stage.ELABORATE: say("elaborate"),
+    Stage.CHOOSE: say("choose"),
+    Stage.FINALE: say("are in the finale"),
+    Stage.PUBLISHED: say("have published"),
 }
 
 
@@ -134,10 +136,7 @@ class Acting:
         ):
             raise ForbiddenError(_only(roles))
         if stages and party.stage not in stages:
-            when = " or ".join(_WHEN[stage] for stage in stages)
-            raise InvalidRequestError(
-                "stage", f"This can be done while you {when}. Whoever leads the party moves it on."
-            )
+            raise InvalidRequestError("stage", _at_another_time(stages))
         at_ms = self._clock()
         await people.upsert(connection, check_person(actor.person), at_ms)
         await parties.touch(connection, party.id, at_ms)
@@ -207,6 +206,13 @@ def leads(party: Party, actor: Actor) -> bool:
     if actor.at_machine:
         return True
     return actor.moderates and actor.guild_id is not None and actor.guild_id == party.guild_id
+
+
+def _at_another_time(stages: Sequence[Stage]) -> Sentence:
+    """Return the sentence that says at which stages something can be done."""
+    first, *others = (_WHEN[stage] for stage in stages)
+    when = reduce(lambda one, other: say("{one} or {other}", one=one, other=other), others, first)
+    return say("This can be done while you {when}. Whoever leads the party moves it on.", when=when)
 
 
 def _only(roles: frozenset[Role]) -> str:

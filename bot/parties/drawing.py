@@ -19,6 +19,7 @@ from bot.parties.model import Party, Role, Stage
 from bot.parties.recipes import composed, grown, grown_words, joined, quickly, words_before
 from bot.parties.saying import Saying
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import dreams as dream_rows
 from bot.store import parties, party_dreams, party_words
 from generation.protocol import EngineInfo, Recipe
@@ -184,7 +185,9 @@ class Drawing(Saying):
             assert act.member is not None
             own = dream.person.id == actor.person.id or act.member.role in _STEERERS
             if not own and not act.party.settings.everyone_steers:
-                raise ForbiddenError(f"Only {dream.person.name}, or who leads, can steer this.")
+                raise ForbiddenError(
+                    say("Only {name}, or who leads, can steer this.", name=dream.person.name)
+                )
         # The party has given the right to, which else only its author and moderators have.
         allowed = Actor(actor.person, guild_id=party.guild_id, at_machine=True)
         await self._dreams.steer(dream_id, allowed, prompt, glide_steps, check=judge)

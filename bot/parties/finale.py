@@ -32,6 +32,7 @@ from bot.parties.model import FinalePicture, Party, Stage
 from bot.parties.recipes import enlarged
 from bot.parties.voting import Voting
 from bot.rights import Actor
+from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import parties, party_dreams
 from generation.protocol import EngineInfo, Recipe
@@ -68,7 +69,9 @@ class Finale(Voting):
         """
         chosen = list(dict.fromkeys(dream_ids))
         if not 1 <= len(chosen) <= MOST:
-            raise InvalidRequestError("dream", f"Choose 1 to {MOST} pictures for the finale.")
+            raise InvalidRequestError(
+                "dream", say("Choose 1 to {most} pictures for the finale.", most=MOST)
+            )
         dreams = [await self._own(party, dream_id) for dream_id in chosen]
         for dream in dreams:
             picture_of(dream)

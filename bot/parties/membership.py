@@ -11,6 +11,7 @@ from bot.parties.model import Member, Party, Role
 from bot.parties.reading import WRONG_CODE, Reading, is_code_of
 from bot.requests import check_person
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import parties, people
 
 _HEIRS = (Role.PROMPT_MASTER, Role.FACILITATOR, Role.ART_EXPERT, Role.GUEST)
@@ -57,7 +58,9 @@ class Membership(Reading):
             there = [one for one in await parties.members(connection, party.id) if one.present]
             most = party.settings.max_guests
             if sum(one.role is not Role.HOST for one in there) >= most and there:
-                raise LimitError(f"This party is full: {most} guests are there.", 60.0)
+                raise LimitError(
+                    say("This party is full: {most} guests are there.", most=most), 60.0
+                )
             at_ms = self._clock()
             await people.upsert(connection, person, at_ms)
             member = Member(

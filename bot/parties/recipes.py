@@ -13,6 +13,7 @@ from bot.options import side_by_side
 from bot.parents import engine_of, rearranged, words_of
 from bot.parties.model import Association, AssociationKind
 from bot.prompts import choose, expand
+from bot.sentences import say
 from bot.sizes import nearest
 from bot.styles import with_style
 from bot.text import clean, visible
@@ -89,7 +90,9 @@ def grown(parent: Dream, before: Recipe, engines: Sequence[EngineInfo], theme: T
     if engine is None:
         raise InvalidRequestError("engine", "What drew this dream is not here any more.")
     if not engine.takes_prompt:
-        raise InvalidRequestError("dream", f"{engine.title} draws without words.")
+        raise InvalidRequestError(
+            "dream", say("{engine} draws without words.", engine=engine.title)
+        )
     if before.steers:  # it came to words that have the theme's around them already
         prompt = clean(choose(parent.prompt, before.seed))
     else:

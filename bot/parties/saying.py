@@ -7,6 +7,7 @@ from bot.parties.acting import LEADERS, leads
 from bot.parties.membership import Membership
 from bot.parties.model import Association, AssociationKind, Party, Stage
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import party_words
 from bot.text import clean, visible
 from bot.wordlist import words_of
@@ -36,7 +37,11 @@ class Saying(Membership):
         words = clean(words[: 50 * MAX_WORDS])
         if len(words) > MAX_WORDS:
             raise InvalidRequestError(
-                "words", f"An association has at most {MAX_WORDS} characters. Say it shorter."
+                "words",
+                say(
+                    "An association has at most {most} characters. Say it shorter.",
+                    most=MAX_WORDS,
+                ),
             )
         if not visible(words):
             raise InvalidRequestError("words", "Say what comes to your mind, in a few words.")
@@ -56,7 +61,11 @@ class Saying(Membership):
             said = await party_words.count_since(connection, party.id, person_id, since_ms)
             if said >= most:
                 raise LimitError(
-                    f"You have said {most} things within a minute. Let others speak, too.", 30.0
+                    say(
+                        "You have said {most} things within a minute. Let others speak, too.",
+                        most=most,
+                    ),
+                    30.0,
                 )
             if found is None:
                 association_id = await party_words.insert(

@@ -26,6 +26,7 @@ from bot.parties.model import Member, Party, PartySettings, Role, Stage
 from bot.parties.reading import CODE_LENGTH
 from bot.requests import check_person
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import parties, people
 from bot.text import clean, shorten, visible
 from bot.themes import MAX_TITLE, MAX_TOPIC
@@ -125,7 +126,9 @@ class Parties(Finale):
             nonlocal party
             most = self._limits.open_per_person
             if await parties.count_hosted(connection, person.id) >= most:
-                raise LimitError(f"You have {most} parties open. End one of them first.")
+                raise LimitError(
+                    say("You have {most} parties open. End one of them first.", most=most)
+                )
             if channel_id is not None and await parties.open_in(connection, channel_id):
                 raise InvalidRequestError("channel", "There is a party in this channel already.")
             party = msgspec.structs.replace(party, theme_id=made.id)
@@ -262,7 +265,9 @@ def _topic(typed: str) -> str:
             "topic", "Give the party a topic: a word or two, such as “loneliness”."
         )
     if len(topic) > MAX_TOPIC:
-        raise InvalidRequestError("topic", f"The topic has at most {MAX_TOPIC} characters.")
+        raise InvalidRequestError(
+            "topic", say("The topic has at most {most} characters.", most=MAX_TOPIC)
+        )
     return topic
 
 
@@ -270,14 +275,17 @@ def _guests(given: int | None, usual: int) -> int:
     if given is None:
         return usual
     if isinstance(given, bool) or not 1 <= given <= MAX_GUESTS:
-        raise InvalidRequestError("guests", f"There can be 1 to {MAX_GUESTS} guests.")
+        raise InvalidRequestError(
+            "guests", say("There can be 1 to {most} guests.", most=MAX_GUESTS)
+        )
     return given
 
 
 def _minutes(given: int) -> int:
     if isinstance(given, bool) or not 0 <= given <= MAX_MINUTES:
         raise InvalidRequestError(
-            "minutes", f"A stage lasts 1 to {MAX_MINUTES} minutes; 0 is for no timer."
+            "minutes",
+            say("A stage lasts 1 to {most} minutes; 0 is for no timer.", most=MAX_MINUTES),
         )
     return given
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from bot.errors import InvalidRequestError, NotFoundError
-from bot.parties.acting import NOT_OURS, Act
+from bot.parties.acting import Act
 from bot.parties.counting import in_another_thread, next_pair
 from bot.parties.drawing import Drawing
 from bot.parties.model import Party, Stage
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import party_dreams, party_votes
 
 BUDGET = 5
@@ -89,7 +90,8 @@ class Voting(Drawing):
                 raise InvalidRequestError("points", "A picture gets 0 points or more.")
         if sum(points.values()) > BUDGET:
             raise InvalidRequestError(
-                "points", f"You have {BUDGET} points to give in all. Take some back first."
+                "points",
+                say("You have {most} points to give in all. Take some back first.", most=BUDGET),
             )
         async with self._acting(party, actor, Stage.CHOOSE) as act:
             await _check_drawn(act, *points)
@@ -102,4 +104,4 @@ class Voting(Drawing):
 async def _check_drawn(act: Act, *dream_ids: str) -> None:
     drawn = set(await party_dreams.drawn(act.connection, act.party.id))
     if not drawn.issuperset(dream_ids):
-        raise NotFoundError(f"{NOT_OURS[:-1]}, or it is not finished.")
+        raise NotFoundError("This dream is not one of the party's, or it is not finished.")

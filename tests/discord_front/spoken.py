@@ -21,6 +21,8 @@ _TOLD = (
     "bot/options.py",
     "bot/outpainting.py",
     "bot/parents.py",
+    "bot/parties/*.py",
+    "bot/publish/service.py",
     "bot/ranking.py",
     "bot/repainting.py",
     "bot/requests.py",

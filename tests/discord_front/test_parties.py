@@ -12,10 +12,14 @@ import discord
 import pytest
 
 from bot.delivery.party_cards import PartyCards
+from bot.delivery.party_face import BundleFile, Evening, Face
+from bot.errors import DiskError, DreamstreamError, NotFoundError
 from bot.model import Dream, Person
 from bot.parties.model import Party, Stage
 from bot.rights import Actor
+from bot.sentences import say
 from bot.store import party_cards
+from bot.translations import in_language_of
 from tests.bot.drawer import until
 from tests.discord_front.test_themes import host_of
 from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
@@ -77,7 +81,11 @@ async def all_drawn(there: World) -> list[Dream]:
     return [await there.parts.dreams.wait(dream.id) for dream in dreams]
 
 
-async def test_an_evening_from_its_first_word_to_its_end(tmp_path: Path) -> None:
+async def test_an_evening_from_its_first_word_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A film is a process of its own, for which simcord would wait.
+    monkeypatch.setattr("bot.publish.building.film_of", lambda *_: False)
     async with world(tmp_path) as there:
         host, parties = host_of(there), there.parts.parties
         party = await opened(there, host, minutes=10)
@@ -362,3 +370,95 @@ async def test_a_deleted_picture_goes_from_the_cards_of_a_party_that_is_over(
         await until(lambda: gallery_of(there.cards()[-1]) is None)
         assert there.cards()[-1].attachments == []
         await until_closed(there, party)
+
+
+async def test_a_party_without_pictures_comes_to_its_end_and_publishes_nothing(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host)
+        result = await there.ann.slash(there.channel, "party publish")
+        assert "Only the host and the facilitators" in said(result)
+        result = await host.slash(there.channel, "party publish")
+        assert "There is nothing to publish" in said(result)
+        assert (await parties.get(party.id)).stage is Stage.GATHER, "it stays where it was"
+        await moved(there, host, party, Stage.FINALE)
+        result = await host.click(await card_at(there, "Finale"), label="Next: Published")
+        assert said(result).startswith("The party is at: Published. There is nothing to publish")
+        await card_at(there, "Published")
+        assert not there.parts.publishing.making(party.id)
+
+
+async def test_the_card_says_why_there_is_no_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DiskError("The disk is full: nothing more can be kept. Free some space.")
+
+    monkeypatch.setattr("bot.publish.service.bundle", full)
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        party = await opened(there, host)
+        card = await moved(there, host, party, Stage.SKETCH)
+        await drawn(there, host, card, "a fox")
+        await host.slash(there.channel, "party publish")
+        await card_at(there, "Published", "**No bundle was made.** The disk is full")
+
+
+def evening(party: Party, **changes: Any) -> Evening:
+    """Return a party as its last card shows it."""
+    shown: dict[str, Any] = {
+        "stage": Stage.PUBLISHED,
+        "passed": False,
+        "card_id": 1,
+        "colour": "#112233",
+    }
+    return Evening(party=party, **(shown | changes))
+
+
+async def test_a_card_is_compared_without_reading_its_bundle(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        party = await opened(there, host_of(there))
+        path = tmp_path / "whole.zip"
+        path.write_bytes(b"PK")
+        first, same, newer = (
+            Face(evening(party, bundle=BundleFile(path, version * 16))) for version in "aab"
+        )
+        [file] = first.files()
+        assert (file.filename, file.fp.read()) == (f"party-{party.id}-aaaaaaaa.zip", b"PK")
+        path.unlink()  # withdrawn
+        assert first.looks == same.looks != newer.looks
+        with pytest.raises(NotFoundError, match="made anew"):
+            first.files()
+        # A sentence is the same string to Discord as any other.
+        sentence = Face(evening(party, trouble=say("{what} is full.", what="The disk")))
+        assert sentence.looks == Face(evening(party, trouble="The disk is full.")).looks
+
+
+async def test_a_party_is_told_to_its_people_in_their_language(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host)
+        ann = Actor(Person(f"discord:{there.ann.id}", "Ann"))
+        await parties.join(party, ann, code=party.code)
+        errors: list[DreamstreamError] = []
+        for asked in (
+            parties.draw(party, ann, "a fox"),
+            parties.end(party, ann),
+            parties.associate(party, ann, "x" * 121),
+            there.parts.publishing.make(party.id, ann),
+        ):
+            with pytest.raises(DreamstreamError) as caught:
+                await asked
+            errors.append(caught.value)
+        in_german = [in_language_of(discord.Locale.german, one.sentence) for one in errors]
+        assert in_german == [
+            "Das geht, während ihr skizziert oder ausarbeitet. Wer die Party leitet, bringt sie "
+            "weiter.",
+            "Das kann nur, wer die Party leitet.",
+            "Ein Einfall hat höchstens 120 Zeichen. Sag es kürzer.",
+            "Die Party veröffentlichen können nur, wer sie leitet oder moderiert.",
+        ]
+        in_french = in_language_of(discord.Locale.french, errors[0].sentence)
+        assert in_french.startswith("C'est possible pendant que vous esquissez ou élaborez.")
