@@ -39,6 +39,7 @@ from bot.delivery.picking import PickedButton, PickedMenu
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
+from bot.delivery.stars import Stars
 from bot.delivery.underway import Underway
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
@@ -97,7 +98,7 @@ class Client(commands.AutoShardedBot):
         super().__init__(
             command_prefix=commands.when_mentioned,
             help_command=None,
-            intents=discord.Intents(guilds=True),
+            intents=discord.Intents(guilds=True, guild_reactions=True),
             allowed_mentions=discord.AllowedMentions.none(),
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
@@ -114,6 +115,7 @@ class Client(commands.AutoShardedBot):
         )
         self.party_cards = PartyCards(front, self, self.delivery.lane)
         self.delivery.companion = self.party_cards
+        self.stars = Stars(front)
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         # Adding it twice adds it once.
         logging.getLogger("discord.app_commands.tree").addFilter(_is_ours)
@@ -129,6 +131,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
+        self.stars.start()
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Keep new sessions as far apart as Discord wants them."""
@@ -142,6 +145,18 @@ class Client(commands.AutoShardedBot):
                 await sources.submitted(interaction)
                 await ranking.submitted(interaction)
                 await party_forms.submitted(interaction)
+
+    async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
+        """Take a ⭐."""
+        self.stars.note(event, self._my_id)
+
+    async def on_raw_reaction_remove(self, event: discord.RawReactionActionEvent) -> None:
+        """Take a ⭐ that was taken away."""
+        self.stars.note(event, self._my_id)
+
+    @property
+    def _my_id(self) -> int | None:
+        return None if self.user is None else self.user.id
 
     # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
 
@@ -186,6 +201,7 @@ class Client(commands.AutoShardedBot):
     async def close(self) -> None:
         """Let what is being sent arrive, answer who waits, and leave."""
         await self.underway.stop()
+        await self.stars.stop()
         await self.delivery.stop()
         await super().close()
 

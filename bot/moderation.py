@@ -6,7 +6,7 @@ Who may ask is judged by `bot.gate`; how a dream is taken away is known to `bot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bot.dreams import Dreams
 from bot.errors import ForbiddenError, GoneError, InvalidRequestError
@@ -84,6 +84,28 @@ class Moderation:
             at_ms = now_ms()
             await people.upsert(connection, person, at_ms)
             await favourites.put(connection, dream_ids, person.id, at_ms)
+
+    async def set_favourites(self, wishes: Iterable[tuple[str, Person, bool]]) -> None:
+        """Have people like dreams, or like them no more, whatever they did before.
+
+        Who likes no more what they never liked need have no name, and is not kept.
+
+        Raises:
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        changed: dict[str, None] = {}
+        async with self._store.write() as connection:
+            at_ms = now_ms()
+            for dream_id, person, liked in wishes:
+                if liked:
+                    await people.upsert(connection, person, at_ms)
+                if await favourites.put_or_take(
+                    connection, dream_id, person.id, at_ms, liked=liked
+                ):
+                    changed[dream_id] = None
+        for dream_id in changed:
+            for watcher in self._watchers:
+                watcher(dream_id)
 
     async def favourites(self, dream_ids: Sequence[str]) -> dict[str, int]:
         """Return by how many people each of these dreams is liked."""

@@ -36,6 +36,13 @@ BY_ID = f"{_SELECT} WHERE id = ?"
 OPEN = f"{_SELECT} WHERE state = 'open' ORDER BY id"
 OPEN_OF_DREAM = f"{_OF_DREAM} AND +state = 'open' ORDER BY id"
 OF_DREAM = f"{_OF_DREAM} ORDER BY id"
+SHOWN_BY = """
+    SELECT delivery.message_id, shown.dream_id FROM delivery
+    JOIN delivery_dream AS shown ON shown.delivery_id = delivery.id
+    JOIN dream ON dream.id = shown.dream_id
+    WHERE delivery.message_id IN ({marks}) AND dream.deleted_ms IS NULL
+"""
+_AT_ONCE = 500  # within the variables that every SQLite takes
 
 
 class DeliveryState(StrEnum):
@@ -212,6 +219,19 @@ async def by_id(store: Store, delivery_id: int) -> DeliveryRow:
 async def of_dream(store: Store, dream_id: str) -> list[DeliveryRow]:
     """Return all deliveries that show a dream, oldest first."""
     return [from_row(row) for row in await store.read(OF_DREAM, (dream_id,))]
+
+
+async def dreams_of_messages(
+    store: Store, message_ids: Sequence[int]
+) -> dict[int, tuple[str, ...]]:
+    """Return which dreams messages show that were not deleted; nothing of unknown messages."""
+    found: dict[int, tuple[str, ...]] = {}
+    for begin in range(0, len(message_ids), _AT_ONCE):
+        some = message_ids[begin : begin + _AT_ONCE]
+        marks = ", ".join("?" for _ in some)
+        for row in await store.read(SHOWN_BY.format(marks=marks), some):
+            found[row["message_id"]] = (*found.get(row["message_id"], ()), row["dream_id"])
+    return found
 
 
 def from_row(row: Row) -> DeliveryRow:

@@ -51,6 +51,26 @@ async def put(
     )
 
 
+async def put_or_take(
+    connection: aiosqlite.Connection, dream_id: str, person_id: str, now_ms: int, *, liked: bool
+) -> bool:
+    """Like a dream that is not gone, or no more; say whether that changed anything."""
+    if liked:
+        cursor = await connection.execute(
+            """
+            INSERT INTO favourite (dream_id, person_id, at_ms)
+            SELECT id, ?, ? FROM dream WHERE id = ? AND deleted_ms IS NULL
+            ON CONFLICT DO NOTHING
+            """,
+            (person_id, now_ms, dream_id),
+        )
+    else:
+        cursor = await connection.execute(
+            "DELETE FROM favourite WHERE dream_id = ? AND person_id = ?", (dream_id, person_id)
+        )
+    return cursor.rowcount > 0
+
+
 async def is_liked(store: Store, dream_id: str, person_id: str) -> bool:
     """Say whether a person likes a dream."""
     return await store.read_one(LIKED, (dream_id, person_id)) is not None

@@ -18,6 +18,7 @@ from bot.model import Dream, DreamState, EventKind, Image, Person, Theme
 from bot.store import (
     Store,
     autopilot,
+    deliveries,
     dreams,
     events,
     favourites,
@@ -355,6 +356,7 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (watching.COUNT_BETWEEN, (1, "a", "b"), "dream_finished"),
         (watching.LAST_BEFORE, (1, "a"), "dream_finished"),
         (watching.FIRST_FROM, (1, "a"), "dream_finished"),
+        (deliveries.SHOWN_BY.format(marks="?, ?"), (1, 2), "delivery_by_message"),
     ],
 )
 async def test_hot_queries_use_an_index(

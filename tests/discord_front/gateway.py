@@ -22,6 +22,7 @@ from aiohttp import WSMsgType, web
 from tests.discord_front.payloads import Json
 
 _PRIVILEGED = (1 << 1) | (1 << 8) | (1 << 15)
+_REACTIONS = 1 << 10
 _MAX_PAYLOAD = 4096
 _MAX_SENT, _SENT_WINDOW_S = 120, 60.0
 _IDENTIFY_S = 5.0
@@ -40,6 +41,7 @@ class Session:
     """What a gateway session has been told, so that it can be resumed."""
 
     shard: int
+    intents: int
     events: list[Json] = field(default_factory=list)
     line: Line | None = None
 
@@ -113,10 +115,16 @@ class Gateway:
         return sum(one.line is not None for one in self._sessions.values())
 
     async def dispatch(self, name: str, data: Json, shard: int = 0) -> None:
-        """Tell a shard's newest session of an event; it is kept for who resumes."""
+        """Tell a shard's newest session of an event; it is kept for who resumes.
+
+        Of reactions only who has asked for them is told.
+        """
         self._judge(name, data)
         found = [one for one in self._sessions.values() if one.shard == shard]
-        if found:
+        wanted = not name.startswith("MESSAGE_REACTION_") or any(
+            one.intents & _REACTIONS for one in found[-1:]
+        )
+        if found and wanted:
             await self._tell(found[-1], name, data)
 
     async def cut(self, shard: int | None = None) -> None:
@@ -210,7 +218,7 @@ class Gateway:
             return
         self.identified_s = now_s
         self.identifies.append((now_s, shard))
-        line.session = Session(shard, line=line)
+        line.session = Session(shard, data["intents"], line=line)
         events = self._first([shard, shards])
         self._sessions[events[0][1]["session_id"]] = line.session
         for name, event in events:

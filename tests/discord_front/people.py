@@ -106,8 +106,13 @@ class People(ABC):
         field = form["components"][0]["component"]
         filled = {"type": 4, "id": 2, "custom_id": field["custom_id"], "value": value}
         row = {"type": 18, "id": 1, "component": filled}
-        data = {"custom_id": form["custom_id"], "components": [row]}
-        return await self._interact(5, data, by, place)
+        return await self.send_form(form["custom_id"], [row], by=by, place=place)
+
+    async def send_form(
+        self, custom_id: str, rows: list[Json], *, by: int, place: int = CHANNEL
+    ) -> Asked:
+        """Send a form whose fields are filled."""
+        return await self._interact(5, {"custom_id": custom_id, "components": rows}, by, place)
 
     async def callback(self, asked: Asked) -> Json:
         """Return how an interaction was acknowledged."""
@@ -126,6 +131,26 @@ class People(ABC):
         channel = channel | {"permission_overwrites": [overwrite] if denied else []}
         self.rest.channels[channel_id] = channel
         await self.tell("CHANNEL_UPDATE", channel)
+
+    async def react(
+        self, message: Json, emoji: str, *, by: int = payloads.ANN, there: bool = True
+    ) -> None:
+        """Put a reaction onto a message, or take it away."""
+        channel = self.rest.channels[int(message["channel_id"])]
+        data: Json = {
+            "user_id": str(by),
+            "channel_id": message["channel_id"],
+            "message_id": message["id"],
+            "guild_id": channel["guild_id"],
+            "emoji": {"id": None, "name": emoji},
+            "burst": False,
+            "type": 0,
+        }
+        if there:
+            data["member"] = payloads.member(by, "ann" if by == payloads.ANN else "guest")
+            data["message_author_id"] = message["author"]["id"]
+            data["burst_colors"] = []
+        await self.tell(f"MESSAGE_REACTION_{'ADD' if there else 'REMOVE'}", data)
 
     def _command_data(self, name: str, place: int, options: Json) -> Json:
         top, *below = name.split(" ")

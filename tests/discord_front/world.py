@@ -120,11 +120,13 @@ async def world(folder: Path, **settings: Any) -> AsyncIterator[World]:
     """Give a bot that is ready, in a guild."""
     async with services(folder, **settings) as parts:
         client = Client(front_of(parts))
-        start = client.delivery.start
+        start, start_stars = client.delivery.start, client.stars.start
         # Started from here, it is no work of the bot's to simcord, which would wait for it to end.
         client.delivery.start = _nothing  # type: ignore[method-assign]
+        client.stars.start = lambda: None  # type: ignore[method-assign]
         async with simcord.run(client, shard_count=1) as env:
             await start()
+            start_stars()
             guild = env.create_guild("Dreamers")
             channel = guild.create_text_channel("dreams")
             ann = guild.add_member(env.create_user("ann"))
@@ -132,6 +134,7 @@ async def world(folder: Path, **settings: Any) -> AsyncIterator[World]:
             try:
                 yield World(env, parts, client, channel, ann, bob)
             finally:
+                await client.stars.stop()
                 await client.delivery.stop()
             check_requests((one.method, one.path, one.json) for one in env.http_requests)
 

@@ -1,0 +1,103 @@
+"""⭐ on a card is a favourite (♥): put there it is one, taken away it is none any more.
+
+Every reaction to any message of every server comes here. What is no ⭐, or is on somebody else's
+message, costs a comparison; the rest is gathered for a moment, looked up and written together. A
+card of several pictures does not say which one is meant, so there it means nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import discord
+
+from bot.errors import DreamstreamError
+from bot.front import Front
+from bot.model import Person
+from bot.store import deliveries
+
+log = logging.getLogger(__name__)
+
+STAR = "⭐"
+GATHER_S = 0.25
+MOST = 1000  # waiting at once; what comes beyond is one of a flood
+
+
+@dataclass(frozen=True)
+class Star:
+    """Somebody's ⭐ that was put onto a message, or taken away."""
+
+    message_id: int
+    guild_id: int
+    person: Person
+    there: bool
+
+
+class Stars:
+    """Takes reactions, from `start` to `stop`."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._coming: asyncio.Queue[Star] = asyncio.Queue(MOST)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write down what comes."""
+        self._task = asyncio.create_task(self._keep_writing(), name="discord-stars")
+
+    async def stop(self) -> None:
+        """Write no more. What was not written yet is lost, as it is while nothing runs."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def note(self, event: discord.RawReactionActionEvent, my_id: int | None) -> None:
+        """Take a reaction, if it may be one that counts. Returns at once.
+
+        Discord says whose message it is on only where it was put there.
+        """
+        if event.emoji.name != STAR or event.guild_id is None or self._task is None:
+            return
+        if event.message_author_id not in (None, my_id):
+            return
+        if event.member is not None and event.member.bot:
+            return
+        name = "" if event.member is None else event.member.display_name
+        person = Person(f"discord:{event.user_id}", name)
+        there = event.event_type == "REACTION_ADD"
+        try:
+            self._coming.put_nowait(Star(event.message_id, event.guild_id, person, there))
+        except asyncio.QueueFull:
+            log.warning("More stars come than can be written down; some are left out")
+
+    async def _keep_writing(self) -> None:
+        while True:
+            stars = [await self._coming.get()]
+            await asyncio.sleep(GATHER_S)
+            while not self._coming.empty():
+                stars.append(self._coming.get_nowait())
+            try:
+                await self._write(stars)
+            except DreamstreamError as error:
+                log.warning("Some stars could not be written down: %s", error)
+            except Exception:  # a mistake of ours must not be the end of all stars
+                log.exception("Some stars could not be written down")
+
+    async def _write(self, stars: list[Star]) -> None:
+        moderation = self._front.moderation
+        # Of what somebody did to one message, the last holds.
+        last = {(star.message_id, star.person.id): star for star in stars}
+        dreams = await deliveries.dreams_of_messages(
+            self._front.store, sorted({message_id for message_id, _ in last})
+        )
+        wanted = [
+            (shown[0], star.person, star.there)
+            for star in last.values()
+            if len(shown := dreams.get(star.message_id, ())) == 1
+            and moderation.block_of(star.guild_id, star.person.id) is None
+        ]
+        if wanted:
+            await moderation.set_favourites(wanted)
