@@ -71,6 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     _publish_arguments(publish)
     publish.set_defaults(run=_publish)
 
+    backup = commands.add_parser(
+        "backup", parents=[shared], help="copy all that must not be lost, also while it runs"
+    )
+    _backup_arguments(backup)
+    backup.set_defaults(run=_backup)
+
+    restore = commands.add_parser("restore", parents=[shared], help="put a backup back")
+    _restore_arguments(restore)
+    restore.set_defaults(run=_restore)
+
     config = commands.add_parser("config", help="about the settings").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -143,6 +153,31 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--zip", action="store_true", help="one ZIP of all of it besides")
 
 
+def _backup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "into",
+        nargs="?",
+        type=Path,
+        metavar="DIR|FILE.tar",
+        help="a folder, to which what is new is added (else backup.folder); or one file",
+    )
+    parser.add_argument("--keep", type=int, default=0, metavar="N", help="keep the newest N alone")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="prove every backup in a folder")
+
+
+def _restore_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="FROM",
+        help="a folder of backups (the newest of them), one of its backups, or a .tar",
+    )
+    parser.add_argument("--into", type=Path, metavar="DIR", help="instead of storage.data_dir")
+    parser.add_argument(
+        "--replace", action="store_true", help="move aside what is in the folder already"
+    )
+
+
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(find_config(arguments.config))
     # A statement a line, each with its parameters, is no use to anybody who looks for our own.
@@ -203,6 +238,22 @@ def _publish(arguments: argparse.Namespace) -> int:
     config = load_config(find_config(arguments.config))
     _say_it_once()
     return asyncio.run(run(arguments, config))
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from bot.backup.command import run_backup
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run_backup(arguments, config))
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from bot.backup.command import run_restore
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run_restore(arguments, config))
 
 
 def _say_it_once() -> None:

@@ -22,14 +22,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bot.autopilot import Autopilot
+from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import TOKEN_VARIABLE, Config
+from bot.data_folder import lock_folder
 from bot.dreams import FIRST_UP_S, Dreams
-from bot.errors import ConfigError, DiskError
+from bot.errors import ConfigError
 from bot.feed import Feed
 from bot.gate import Gate
 from bot.library import Library
@@ -187,8 +187,10 @@ async def run(config: Config, token: str | None) -> int:
             else:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
+            backups = make_backups(config)
             try:
                 autopilot.start()
+                backups.start()
                 async with in_discord(parts, token, wall_url(config)) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:
@@ -201,6 +203,7 @@ async def run(config: Config, token: str | None) -> int:
                     print(STOPPING, flush=True)
                     return 1 if lost.done() and wall is None else 0
             finally:
+                await backups.stop()
                 await autopilot.stop()
                 if wall is not None:
                     await wall.stop()
@@ -263,6 +266,16 @@ def _keep_for_good() -> None:
 def wall_url(config: Config) -> str:
     """Return the address at which everybody finds the wall, empty where there is none."""
     return "" if config.wall.mode == "off" else config.wall.public_url
+
+
+def make_backups(config: Config) -> BackupSchedule:
+    """Build what makes backups as often as the settings ask for."""
+    return BackupSchedule(
+        config.storage.data_dir,
+        config.backup.folder,
+        every_hours=config.backup.every_hours,
+        keep=config.backup.keep,
+    )
 
 
 def make_wall(config: Config, parts: Services) -> Wall | None:
@@ -372,32 +385,6 @@ def models_dir(config: Config) -> Path:
     named = os.environ.get(MODELS_VARIABLE)
     default = Path(named) if named else config.storage.data_dir / "models"
     return (config.scheduler.models_dir or default).absolute()
-
-
-def lock_folder(data_dir: Path) -> FileLock:
-    """Make the data folder this process's alone, until the lock is released. May block.
-
-    Raises:
-        ConfigError: another Dreamstream is at work on it.
-        DiskError: it cannot be made or written.
-    """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(data_dir / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            [
-                f"storage.data_dir: another Dreamstream is at work on {data_dir}. Stop it, or give "
-                "this one a folder of its own."
-            ]
-        ) from None
-    except OSError as error:
-        raise DiskError(
-            f"storage.data_dir: {data_dir} cannot be written ({error.strerror}). Make it writable, "
-            "or name another folder."
-        ) from error
-    return lock
 
 
 @contextlib.contextmanager

@@ -48,6 +48,14 @@ class Storage(Section):
     checkpoint_gib: float = Field(default=2.0, ge=0, le=10_000)
 
 
+class Backup(Section):
+    """Copies of the data folder that the bot makes by itself."""
+
+    folder: FilePath = Path("backups")
+    every_hours: float = Field(default=0.0, ge=0, le=24 * 366)
+    keep: int = Field(default=7, ge=1, le=10_000)
+
+
 class Wall(Section):
     """The web page on which streams are watched and, in local mode, prompted."""
 
@@ -137,6 +145,7 @@ class Config(Section):
     """All settings."""
 
     storage: Storage = Storage()
+    backup: Backup = Backup()
     wall: Wall = Wall()
     discord: Discord = Discord()
     scheduler: Scheduler = Scheduler()
@@ -245,13 +254,19 @@ def read_token(config: Config) -> str | None:
 
 def _anchored(config: Config, folder: Path) -> Config:
     storage = config.storage.model_copy(update={"data_dir": folder / config.storage.data_dir})
+    backup = config.backup.model_copy(update={"folder": folder / config.backup.folder})
     discord, scheduler = config.discord, config.scheduler
     if discord.token_file is not None:
         discord = discord.model_copy(update={"token_file": folder / discord.token_file})
     if scheduler.models_dir is not None:
         scheduler = scheduler.model_copy(update={"models_dir": folder / scheduler.models_dir})
     return config.model_copy(
-        update={"storage": storage, "discord": discord, "scheduler": scheduler}
+        update={
+            "storage": storage,
+            "backup": backup,
+            "discord": discord,
+            "scheduler": scheduler,
+        }
     )
 
 

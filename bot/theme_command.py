@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bot.app import lock_folder
 from bot.config import Config
+from bot.data_folder import lock_folder
 from bot.errors import ConfigError, DiskError, InvalidRequestError, NotFoundError, RequestError
 from bot.model import Theme
 from bot.store import Store

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bot.config import TOKEN_VARIABLE, Config, find_config, find_mistakes, load_config, read_token
+from bot.config import (
+    TOKEN_VARIABLE,
+    Backup,
+    Config,
+    find_config,
+    find_mistakes,
+    load_config,
+    read_token,
+)
 from bot.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +68,7 @@ def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
     assert "scheduler.threads" in text and "integer" in text
     assert "scheduler.device" in text
     assert "discord.token: the token does not belong in this file" in text
-    assert "nonsense: there is no such setting; known here: discord, limits" in text
+    assert "nonsense: there is no such setting; known here: backup, discord" in text
     assert "abc" not in text
 
 
@@ -135,7 +143,9 @@ def test_the_example_holds_every_setting_with_its_default() -> None:
     # A setting without a default stands there commented out; give it back to the reader.
     as_file = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
     config = load_config(EXAMPLE)
-    assert config == load_config(None).model_copy(update={"storage": config.storage})
+    anchored = {"storage": config.storage, "backup": config.backup}
+    assert config == load_config(None).model_copy(update=anchored)
+    assert config.backup.model_copy(update={"folder": Path("backups")}) == Backup()
     for name, section in Config.model_fields.items():
         assert isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
         body = as_file.split(f"[{name}]\n", 1)[1].split("\n[", 1)[0]

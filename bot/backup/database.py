@@ -1,0 +1,114 @@
+"""The database within a backup: copied at one moment, read and judged without changing it. Blocks.
+
+Nothing here relies on the present tables alone: a backup may be of any earlier version.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from bot.backup.model import BackupError, Entry, Stopped, other_file, picture
+from bot.store.migrate import APPLICATION_ID, BUSY_TIMEOUT_MS
+
+_PAGES = 256  # of 4 KiB each: how much is copied between two looks at whether to stop
+
+_PICTURES = """
+    SELECT sha256, size_bytes FROM image
+    WHERE NOT EXISTS (
+        SELECT 1 FROM doomed_file WHERE kind = 'picture' AND doomed_file.sha256 = image.sha256
+    )
+    OR EXISTS (SELECT 1 FROM dream WHERE image_sha256 = image.sha256)
+    OR EXISTS (SELECT 1 FROM dream WHERE init_sha256 = image.sha256)
+    OR EXISTS (SELECT 1 FROM dream_picture WHERE dream_picture.sha256 = image.sha256)
+"""
+_PICTURES_BEFORE = "SELECT sha256, size_bytes FROM image"  # before anything was doomed
+_FILES = "SELECT DISTINCT sha256, size_bytes FROM dream_file"
+
+
+def copy(source: Path, target: Path, stopped: Callable[[], bool]) -> None:
+    """Copy a database that is in use, as it is at one moment, into a file that is not there.
+
+    It holds nobody up: one read transaction lasts for as long as the copying does, and in WAL mode
+    no reader keeps a writer waiting. Without that transaction every commit of the bot's would have
+    SQLite begin anew.
+
+    Raises:
+        BackupError: there is no database, or it cannot be read.
+        Stopped: it was to be stopped.
+
+    Source: https://sqlite.org/c3ref/backup_finish.html, “Concurrent Usage of Database Handles”.
+    """
+
+    def look(_status: int, _remaining: int, _total: int) -> None:
+        if stopped():
+            raise Stopped
+
+    if not source.is_file():
+        raise BackupError(f"There is no database at {source}: there is nothing to back up yet.")
+    uri = f"{source.resolve().as_uri()}?mode=ro"
+    with (
+        closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as live,
+        closing(sqlite3.connect(target, isolation_level=None)) as kept,
+    ):
+        live.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        try:
+            live.execute("BEGIN")
+            live.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise BackupError(
+                f"{source} cannot be read ({error}). Run “dreamstream doctor --deep”."
+            ) from error
+        live.backup(kept, pages=_PAGES, progress=look)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Give a database that nobody has open, for reading; nothing appears beside its file."""
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+def columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    """Return the names of a table's columns, none where there is no such table."""
+    return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def check(path: Path) -> int:
+    """Return the version of a database that nobody has open, having read and proved all of it.
+
+    Raises:
+        BackupError: it is damaged, or not ours.
+    """
+    try:
+        with opened(path) as connection:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
+            verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise BackupError(f"{path.name} is damaged ({error}).") from error
+    if owner != APPLICATION_ID:
+        raise BackupError(f"{path.name} is not a database of Dreamstream.")
+    if verdict != "ok":
+        raise BackupError(f"{path.name} is damaged: {verdict}.")
+    if broken is not None:
+        raise BackupError(f"{path.name} is damaged: a row of {broken[0]} points nowhere.")
+    return version
+
+
+def named(path: Path) -> tuple[Entry, ...]:
+    """Return the files that a database names which nobody has open, in order of their paths."""
+    with opened(path) as connection:
+        doomed = columns(connection, "doomed_file")
+        pictures = connection.execute(_PICTURES if doomed else _PICTURES_BEFORE)
+        found = {picture(row["sha256"], row["size_bytes"]) for row in pictures}
+        if columns(connection, "dream_file"):
+            found |= {
+                other_file(row["sha256"], row["size_bytes"]) for row in connection.execute(_FILES)
+            }
+    return tuple(sorted(found))

@@ -1,0 +1,178 @@
+"""What people took back after a backup was made, done again to the backup: deletions win.
+
+A backup is older than what happened since. So before one is put back, and where something was
+deleted while one was made, everything that a newer database knows to be gone or kept to itself is
+gone or kept to itself there, too: deleted dreams, words at parties, and what people said of being
+shown and named. Only what takes away is done again, never what gives back.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+from bot.backup.database import columns
+from bot.model import DreamState, EventKind, Person
+from bot.store import Store, events, people, tombstones
+from bot.store import dreams as rows
+from bot.store.migrate import BUSY_TIMEOUT_MS
+
+_SPOKEN = "party_id, person_id, at_ms"  # what tells one word from another of the same number
+
+
+class Tombstone(msgspec.Struct, frozen=True):
+    """A deleted dream: when, and by whom."""
+
+    deleted_ms: int
+    by: Person
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """What a database knows to be gone, or not to be shown."""
+
+    dreams: dict[str, Tombstone] = {}
+    words: frozenset[tuple[int, str, str, int]] = frozenset()
+    unpublished: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    uncredited: frozenset[tuple[str, str]] = frozenset()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__struct_fields__)
+
+    def __or__(self, other: Gone) -> Gone:
+        return Gone(*(getattr(self, one) | getattr(other, one) for one in self.__struct_fields__))
+
+    def without(self, other: Gone) -> Gone:
+        """Return what is gone here and was there."""
+        dreams = {key: value for key, value in self.dreams.items() if key not in other.dreams}
+        rest = (getattr(self, one) - getattr(other, one) for one in self.__struct_fields__[1:])
+        return Gone(dreams, *rest)
+
+
+def gone(path: Path, *, in_use: bool = True) -> Gone:
+    """Return what a database knows to be gone; it may be of any version. Blocks.
+
+    One that is not `in_use` may lie where nothing can be written.
+
+    Raises:
+        sqlite3.DatabaseError: it cannot be read.
+    """
+    uri = f"{path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("BEGIN")
+
+        def found(table: str, column: str, sql: str) -> list[Any]:
+            has = column in columns(connection, table)
+            return [tuple(row) for row in connection.execute(sql)] if has else []
+
+        dreams = found(
+            "dream",
+            "deleted_ms",
+            "SELECT dream.id, deleted_ms, deleted_by, person.name FROM dream "
+            "LEFT JOIN person ON person.id = deleted_by WHERE deleted_ms IS NOT NULL",
+        )
+        return Gone(
+            {
+                dream_id: Tombstone(at_ms, Person(by or "local:restore", name or "Somebody"))
+                for dream_id, at_ms, by, name in dreams
+            },
+            frozenset(
+                found(
+                    "party_association",
+                    "hidden",
+                    f"SELECT id, {_SPOKEN} FROM party_association WHERE hidden",  # noqa: S608
+                )
+            ),
+            frozenset(
+                one
+                for (one,) in found(
+                    "dream", "published", "SELECT id FROM dream WHERE NOT published"
+                )
+            ),
+            frozenset(
+                one
+                for (one,) in found(
+                    "person", "publishes", "SELECT id FROM person WHERE NOT publishes"
+                )
+            ),
+            frozenset(
+                found(
+                    "party_member",
+                    "credited",
+                    "SELECT party_id, person_id FROM party_member WHERE NOT credited",
+                )
+            ),
+        )
+
+
+async def forget(path: Path, taken: Gone) -> int:
+    """Do to a database that nobody has open what was done to another; return how many dreams.
+
+    It is brought to this version first. Which files it names may be fewer after this.
+
+    Raises:
+        StoreError, DiskError: it cannot be opened or written.
+    """
+    store = await Store.open(path)
+    try:
+        async with store.write() as connection:
+            count = 0
+            for dream_id, tombstone in taken.dreams.items():
+                count += await _bury(connection, dream_id, tombstone)
+            await _hush(connection, taken)
+        async with store.write() as connection:
+            for kind, sha256 in await tombstones.doomed(store):
+                # Its files are not taken along, so that there is nothing left to be removed.
+                if await tombstones.is_named(connection, kind, sha256):
+                    await tombstones.spare(connection, kind, sha256)
+                else:
+                    await tombstones.forget(connection, kind, sha256)
+        await store.scrub()
+    finally:
+        await store.close()
+        for before in path.parent.glob(f"{path.name}.before-*"):
+            before.unlink()  # has the words, and what it was copied from is still there
+    return count
+
+
+async def _bury(connection: aiosqlite.Connection, dream_id: str, tombstone: Tombstone) -> bool:
+    found = await connection.execute_fetchall(
+        "SELECT theme_id, state FROM dream WHERE id = ? AND deleted_ms IS NULL", (dream_id,)
+    )
+    for row in found:
+        await people.upsert(connection, tombstone.by, tombstone.deleted_ms)
+        append = functools.partial(
+            events.append, connection, dream_id=dream_id, person_id=tombstone.by.id
+        )
+        theme_id, at_ms = row["theme_id"], tombstone.deleted_ms
+        if await rows.to_ended(connection, dream_id, DreamState.CANCELLED, "", at_ms):
+            await append(EventKind.CANCELLED, theme_id, at_ms)
+        buried = await tombstones.bury(connection, dream_id, tombstone.by.id, at_ms)
+        if buried:
+            await append(EventKind.DELETED, theme_id, at_ms)
+        return buried
+    return False
+
+
+async def _hush(connection: aiosqlite.Connection, taken: Gone) -> None:
+    await connection.executemany(
+        "UPDATE party_association SET hidden = 1, words = '', folded = '' "
+        "WHERE id = ? AND party_id = ? AND person_id = ? AND at_ms = ? AND hidden = 0",
+        sorted(taken.words),
+    )
+    await rows.keep_to_place(connection, sorted(taken.unpublished))
+    await connection.executemany(
+        "UPDATE person SET publishes = 0 WHERE id = ?", [(one,) for one in sorted(taken.silent)]
+    )
+    await connection.executemany(
+        "UPDATE party_member SET credited = 0 WHERE party_id = ? AND person_id = ?",
+        sorted(taken.uncredited),
+    )

@@ -1,0 +1,255 @@
+"""Make a backup beside a running bot: whole at its moment, or known not to be.
+
+First the database is copied as it stands, then the files that the copy names and the folder has not
+got; what comes later belongs to the next backup. A file that is gone by then was deleted meanwhile:
+that is done again to the copy, for deletions win. The manifest is written last, and the backup gets
+its name only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from bot.backup import database
+from bot.backup.forgetting import forget, gone
+from bot.backup.model import (
+    BACKUPS,
+    DATABASE,
+    MANIFEST,
+    POOL,
+    BackupError,
+    Entry,
+    Manifest,
+    Stopped,
+    copy_verified,
+    digest,
+    name_at,
+    read_manifest,
+    sync_file,
+    told,
+    whole_backups,
+)
+from bot.errors import DiskError
+from bot.files import TEMPORARY_PREFIX, sync_folder, write_atomic
+from bot.ids import now_ms
+
+log = logging.getLogger(__name__)
+
+_LEFT_OUT = "this backup was not finished, and those before it are whole."
+
+
+@dataclass(frozen=True)
+class Made:
+    """A backup that was made: how many of its files are new to the folder, and their bytes."""
+
+    path: Path
+    manifest: Manifest
+    new_files: int
+    new_bytes: int
+
+
+async def make(
+    data_dir: Path,
+    root: Path,
+    *,
+    keep: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Made:
+    """Add a backup of a data folder to a folder of backups, and keep the newest `keep` (0: all).
+
+    Raises:
+        BackupError: there is nothing to back up, the database is damaged, or another backup is
+            being made there.
+        DiskError: the folder cannot be written. What was there before is whole.
+        Stopped: it was to be stopped.
+    """
+    lock = await asyncio.to_thread(_lock, root)
+    try:
+        return await _make(data_dir, root, keep, stopped)
+    finally:
+        lock.release()
+
+
+async def make_file(data_dir: Path, target: Path) -> Made:
+    """Make a backup that is one file, a TAR; for a while it takes its size twice.
+
+    Raises:
+        As `make` does.
+    """
+    root = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    try:
+        made = await make(data_dir, root)
+        await asyncio.to_thread(_pack, made, root, target)
+        return made
+    finally:
+        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+
+
+async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], bool]) -> Made:
+    live = data_dir / DATABASE
+    part = root / BACKUPS / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    copied = part / DATABASE
+    try:
+        with told(root, _LEFT_OUT):
+            await asyncio.to_thread(_begin, root, part)
+            await asyncio.to_thread(database.copy, live, copied, stopped)
+            schema = await asyncio.to_thread(database.check, copied)
+            entries = await asyncio.to_thread(database.named, copied)
+            library = data_dir / "library"
+            fresh, absent = await asyncio.to_thread(_fill, library, root, entries, stopped)
+            taken = await asyncio.to_thread(lambda: gone(live).without(gone(copied, in_use=False)))
+            if taken:
+                await forget(copied, taken)
+                schema = await asyncio.to_thread(database.check, copied)
+                entries = await asyncio.to_thread(database.named, copied)
+            made = await asyncio.to_thread(
+                _finish, part, root, schema, entries, absent, _published(library)
+            )
+            await asyncio.to_thread(_prune, root, keep)
+    except sqlite3.DatabaseError as error:
+        raise BackupError(f"{live} cannot be copied: {error}.") from error
+    except BackupError as error:
+        raise BackupError(f"No backup of {live} was made. {error}") from error
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, part, ignore_errors=True))
+    for path in made.manifest.missing:
+        log.error("Not in the library, or damaged, and so in no backup: %s", path)
+    return Made(made.path, made.manifest, len(fresh), sum(one.size_bytes for one in fresh))
+
+
+def _lock(root: Path) -> FileLock:
+    with told(root, "no backup was made."):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BackupError(
+                f"A backup into {root} is being made at this moment. Wait until it is done."
+            ) from None
+    return lock
+
+
+def _begin(root: Path, part: Path) -> None:
+    """Make room for a new backup, and remove what one that was cut off has left."""
+    if (root / BACKUPS).is_dir():
+        for left in (root / BACKUPS).glob(f"{TEMPORARY_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+    for left in (root / POOL).rglob(f"{TEMPORARY_PREFIX}*"):
+        left.unlink(missing_ok=True)
+    part.mkdir(parents=True)
+
+
+def _fill(
+    library: Path, root: Path, entries: tuple[Entry, ...], stopped: Callable[[], bool]
+) -> tuple[list[Entry], set[str]]:
+    """Copy what the pool has not got; return it, and the paths of what could not be had."""
+    pool = root / POOL
+    wanted = [one for one in entries if not _is_there(pool / one.path, one.size_bytes)]
+    need, free = sum(one.size_bytes for one in wanted), shutil.disk_usage(root).free
+    if need > free:
+        raise DiskError(
+            f"The disk of {root} has {free / 1024**2:.0f} MiB left, and this backup needs "
+            f"{need / 1024**2:.0f} MiB more. Free some space, or name another folder.",
+            str(root),
+        )
+    fresh, absent = [], set()
+    for entry in wanted:
+        if stopped():
+            raise Stopped
+        try:
+            if copy_verified(library / entry.path, pool / entry.path, entry.sha256):
+                fresh.append(entry)
+                continue
+        except FileNotFoundError:
+            pass
+        absent.add(entry.path)
+    for folder in {(pool / one.path).parent for one in fresh}:
+        sync_folder(folder)
+        sync_folder(folder.parent)
+    return fresh, absent
+
+
+def _is_there(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False
+
+
+def _finish(
+    part: Path,
+    root: Path,
+    schema: int,
+    entries: tuple[Entry, ...],
+    absent: set[str],
+    bundles: tuple[str, ...],
+) -> Made:
+    copied = part / DATABASE
+    sync_file(copied)
+    at_ms = now_ms()
+    while (path := root / BACKUPS / name_at(at_ms)).exists():
+        at_ms += 1
+    manifest = Manifest(
+        product=metadata.version("dreamstream"),
+        schema=schema,
+        made_ms=at_ms,
+        database_sha256=digest(copied),
+        database_bytes=copied.stat().st_size,
+        files=tuple(one for one in entries if one.path not in absent),
+        missing=tuple(one.path for one in entries if one.path in absent),
+        bundles=bundles,
+    )
+    write_atomic(part / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    part.rename(path)
+    sync_folder(path.parent)
+    return Made(path, manifest, 0, 0)
+
+
+def _published(library: Path) -> tuple[str, ...]:
+    """Return the ids of the parties that have a bundle, or are to get one."""
+    found = {path.parent.name for path in (library / "bundles").glob("*/bundle.json")}
+    return tuple(
+        sorted(found | {path.parent.name for path in (library / "bundles").glob("*/wanted")})
+    )
+
+
+def _prune(root: Path, keep: int) -> None:
+    """Remove all but the newest backups, and then what none of those that are left names."""
+    backups = whole_backups(root)
+    old = backups[:-keep] if keep > 0 else []
+    if not old:
+        return
+    for backup in old:
+        # First it loses its name: one that is half removed must not be taken for whole.
+        dying = backup.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        backup.rename(dying)
+        shutil.rmtree(dying, ignore_errors=True)
+    named = {one.path for backup in whole_backups(root) for one in read_manifest(backup).files}
+    for path in (root / POOL).rglob("*"):
+        if path.is_file() and path.relative_to(root / POOL).as_posix() not in named:
+            path.unlink()
+
+
+def _pack(made: Made, root: Path, target: Path) -> None:
+    temporary = root / "whole.tar"
+    with told(target.parent, _LEFT_OUT):
+        with tarfile.open(temporary, "w") as archive:
+            for folder in (POOL, f"{BACKUPS}/{made.path.name}"):
+                if (root / folder).exists():
+                    archive.add(root / folder, folder)
+        sync_file(temporary)
+        temporary.replace(target)
+        sync_folder(target.parent.absolute())

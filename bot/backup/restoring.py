@@ -1,0 +1,213 @@
+"""Put a backup back: proved before anything is touched, swapped in whole, deletions kept.
+
+What is put back is built in ``.restoring`` within the data folder and takes the place of what was
+there at the very end; that is moved aside, not removed. While ``.restoring`` is there, no
+Dreamstream starts on the folder (`bot.data_folder`), so that a restore which was cut off is neither
+taken for a new start nor for a whole one; the same command again begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.backup import database
+from bot.backup.forgetting import Gone, forget, gone
+from bot.backup.model import (
+    DATABASE,
+    MANIFEST,
+    POOL,
+    BackupError,
+    Manifest,
+    copy_verified,
+    digest,
+    name_at,
+    read_manifest,
+    sync_file,
+    told,
+    whole_backups,
+)
+from bot.backup.verifying import Verifier
+from bot.data_folder import RESTORING, lock_folder
+from bot.errors import DiskError
+from bot.files import sync_folder, write_atomic
+from bot.ids import is_id, now_ms
+
+_FAULTS_SHOWN = 20
+_UNFINISHED = "the restore was not finished. Do the same again once that is mended."
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was put back, and where what was there before is now.
+
+    `forgotten` counts the dreams that were deleted since the backup, and are not back. `notes` are
+    sentences for whoever did it.
+    """
+
+    backup: Path
+    manifest: Manifest
+    forgotten: int
+    replaced: Path | None
+    notes: tuple[str, ...]
+
+
+async def restore(source: Path, data_dir: Path, *, replace: bool = False) -> Restored:
+    """Put a backup back: a folder of backups (the newest of it), one of its backups, or a TAR.
+
+    Raises:
+        BackupError: it is not whole, or of a newer version; or the data folder is not empty and
+            is not to be replaced.
+        ConfigError: a Dreamstream is at work on the data folder.
+        DiskError: the data folder cannot be written.
+    """
+    lock = await asyncio.to_thread(lock_folder, data_dir, restoring=True)
+    try:
+        return await _restore(source, data_dir, replace)
+    finally:
+        lock.release()
+
+
+async def _restore(source: Path, data_dir: Path, replace: bool) -> Restored:
+    present = [path for path in _ours(data_dir) if path.exists()]
+    if present and not replace:
+        raise BackupError(
+            f"{data_dir} is not empty. Name another folder with --into; or say --replace, and what "
+            "is there is moved aside."
+        )
+    staging = data_dir / RESTORING
+    unpacked = data_dir / f"{RESTORING}-from"
+    try:
+        with told(data_dir, _UNFINISHED):
+            root, backup = await asyncio.to_thread(_find, source, unpacked)
+            manifest = await asyncio.to_thread(_prove, root, backup)
+            taken, notes = await asyncio.to_thread(_gone_since, root, backup, data_dir)
+            await asyncio.to_thread(_begin, staging)
+            copied = staging / DATABASE
+            await asyncio.to_thread(_copy_database, backup / DATABASE, copied, manifest)
+            before = await asyncio.to_thread(gone, copied, in_use=False)
+            forgotten = 0
+            if since := taken.without(before):
+                forgotten = await forget(copied, since)
+            await asyncio.to_thread(_copy_files, root, staging, manifest)
+            replaced = await asyncio.to_thread(_swap, staging, data_dir)
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True))
+    named = source if root == unpacked else backup
+    return Restored(named, manifest, forgotten, replaced, tuple(notes))
+
+
+def _ours(data_dir: Path) -> list[Path]:
+    """Return what a restore puts into a data folder, and what belongs to that."""
+    return [
+        *(data_dir / f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm")),
+        *sorted(data_dir.glob(f"{DATABASE}.before-*")),
+        data_dir / "library",
+    ]
+
+
+def _unpack(archive: Path, into: Path) -> None:
+    into.mkdir(parents=True)
+    try:
+        with tarfile.open(archive, "r:") as packed:
+            packed.extractall(into, filter="data")
+    except tarfile.TarError as error:
+        raise BackupError(f"{archive} is not a whole backup ({error}). Use another one.") from error
+
+
+def _find(source: Path, unpacked: Path) -> tuple[Path, Path]:
+    """Return a folder of backups, that of a TAR once it is `unpacked`, and which is meant."""
+    shutil.rmtree(unpacked, ignore_errors=True)
+    if source.is_file():
+        _unpack(source, unpacked)
+        return _find(unpacked, unpacked / "none")
+    if (source / MANIFEST).is_file():
+        return source.absolute().parent.parent, source.absolute()
+    backups = whole_backups(source)
+    if not backups:
+        raise BackupError(f"There is no finished backup in {source}. Name the folder they are in.")
+    return source, backups[-1]
+
+
+def _prove(root: Path, backup: Path) -> Manifest:
+    faults = Verifier(root).faults(backup)
+    if faults:
+        shown = "\n".join(faults[:_FAULTS_SHOWN])
+        more = len(faults) - _FAULTS_SHOWN
+        raise BackupError(
+            f"{backup} is not whole, and nothing was changed. Name an older backup.\n{shown}"
+            + (f"\n… and {more} more." if more > 0 else "")
+        )
+    return read_manifest(backup)
+
+
+def _gone_since(root: Path, backup: Path, data_dir: Path) -> tuple[Gone, list[str]]:
+    """Return what newer databases know to be gone: of later backups, and of what is replaced."""
+    taken, notes = Gone(), []
+    newer = [(one / DATABASE, False) for one in whole_backups(root) if one.name > backup.name]
+    here = [(path / DATABASE, True) for path in (data_dir, *data_dir.glob("replaced-*"))]
+    for path, in_use in newer + [one for one in here if one[0].exists()]:
+        try:
+            taken |= gone(path, in_use=in_use)
+        except sqlite3.DatabaseError as error:
+            notes.append(
+                f"{path} cannot be read ({error}): what was deleted since the backup, and is known "
+                "there alone, is back."
+            )
+    return taken, notes
+
+
+def _begin(staging: Path) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    sync_folder(staging.parent)
+
+
+def _copy_database(source: Path, target: Path, manifest: Manifest) -> None:
+    shutil.copyfile(source, target)
+    sync_file(target)
+    if digest(target) != manifest.database_sha256:
+        raise BackupError(f"{source} changed while it was put back. Nothing was replaced.")
+
+
+def _copy_files(root: Path, staging: Path, manifest: Manifest) -> None:
+    library = staging / "library"
+    wanted = database.named(staging / DATABASE)
+    need, free = sum(one.size_bytes for one in wanted), shutil.disk_usage(staging).free
+    if need > free:
+        raise DiskError(
+            f"{staging.parent} has {free / 1024**2:.0f} MiB left, and the backup's files take "
+            f"{need / 1024**2:.0f} MiB. Free some space, or name another folder with --into."
+        )
+    for entry in wanted:
+        if entry.path in manifest.missing:
+            continue
+        if not copy_verified(root / POOL / entry.path, library / entry.path, entry.sha256):
+            raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")
+    for party_id in manifest.bundles:
+        if is_id(party_id):
+            write_atomic(library / "bundles" / party_id / "wanted", b"")
+    library.mkdir(exist_ok=True)
+    for folder in (library, *(one for one in library.rglob("*") if one.is_dir())):
+        sync_folder(folder)
+
+
+def _swap(staging: Path, data_dir: Path) -> Path | None:
+    """Put what was built where it belongs, and what was there aside."""
+    old = [path for path in _ours(data_dir) if path.exists()]
+    replaced = data_dir / f"replaced-{name_at(now_ms())}" if old else None
+    if replaced is not None:
+        replaced.mkdir()
+        for path in old:
+            path.rename(replaced / path.name)
+        sync_folder(replaced)
+    for name in ("library", DATABASE):
+        (staging / name).rename(data_dir / name)
+    sync_folder(data_dir)
+    shutil.rmtree(staging)
+    sync_folder(data_dir)
+    return replaced

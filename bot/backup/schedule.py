@@ -1,0 +1,93 @@
+"""Backups made by the bot itself, every so many hours, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+
+from bot.backup.making import make
+from bot.backup.model import Stopped, read_manifest, whole_backups
+from bot.errors import DreamstreamError
+from bot.ids import now_ms
+from bot.side_tasks import SideTasks
+
+log = logging.getLogger(__name__)
+
+HOUR_MS = 3600 * 1000
+_LOOK_S = 60.0
+_RETRY_S = 15 * 60.0
+
+
+class BackupSchedule:
+    """Makes a backup whenever the newest one is `every_hours` old; keeps the newest `keep`.
+
+    Times are taken from the backups themselves, so that a bot which is often started anew makes
+    neither more nor fewer of them.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        folder: Path,
+        *,
+        every_hours: float,
+        keep: int,
+        look_s: float = _LOOK_S,
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        self._data_dir = data_dir
+        self._folder = folder
+        self._every_ms = every_hours * HOUR_MS
+        self._keep = keep
+        self._look_s = look_s
+        self._retry_s = retry_s
+        self._stopping = threading.Event()
+        self._tasks = SideTasks()
+
+    def start(self) -> None:
+        """Begin to look after the backups, if any are to be made."""
+        if self._every_ms > 0:
+            self._tasks.spawn(self._look_after())
+
+    async def stop(self) -> None:
+        """Leave what is not finished; what is left of it goes with the next one."""
+        self._stopping.set()
+        await self._tasks.stop()
+
+    async def _look_after(self) -> None:
+        while True:
+            delay_s = self._look_s
+            try:
+                if await asyncio.to_thread(self._due):
+                    await self._make()
+            except Stopped:
+                return
+            except (DreamstreamError, OSError) as error:
+                log.error("No backup was made: %s", error)
+                delay_s = self._retry_s
+            await asyncio.sleep(delay_s)
+
+    def _due(self) -> bool:
+        newest = newest_ms(self._folder)
+        # One of the future was made under another clock: it does not keep others from being made.
+        return newest is None or not 0 <= now_ms() - newest < self._every_ms
+
+    async def _make(self) -> None:
+        made = await make(
+            self._data_dir, self._folder, keep=self._keep, stopped=self._stopping.is_set
+        )
+        log.info(
+            "Backed up into %s: %d files, %d of them new",
+            made.path,
+            len(made.manifest.files),
+            made.new_files,
+        )
+
+
+def newest_ms(folder: Path) -> int | None:
+    """Return when the newest backup of a folder was made; None where there is none. Blocks."""
+    for backup in reversed(whole_backups(folder)):
+        return read_manifest(backup).made_ms
+    return None

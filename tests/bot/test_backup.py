@@ -1,0 +1,549 @@
+"""Backups: whole or known not to be, made while dreams end; put back byte for byte, less what was
+deleted since."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.backup import database, making, model, schedule
+from bot.backup.making import make, make_file
+from bot.backup.model import (
+    BackupError,
+    Entry,
+    copy_verified,
+    read_manifest,
+    whole_backups,
+)
+from bot.backup.restoring import restore
+from bot.backup.verifying import Verifier
+from bot.data_folder import RESTORING, lock_folder
+from bot.errors import ConfigError, DiskError
+from bot.library import Library
+from bot.model import Dream, DreamState, EventKind, File
+from bot.rights import Actor
+from bot.store import Store
+from bot.store.migrate import shipped, upgrade
+from generation.protocol import Attachment
+from tests.bot.drawer import ANN, Services, finished, png, request, services
+from tests.program import environment
+
+COLOURS = ("red", "green", "blue", "orange", "purple", "teal")
+
+
+async def draw(s: Services, colour: str = "red", prompt: str = "a secret fox") -> Dream:
+    (dream,) = await s.dreams.ask(request(prompt))
+    await s.draw(dream.id, colour)
+    return await s.dreams.wait(dream.id)
+
+
+def sha_of(dream: Dream) -> str:
+    assert dream.image is not None
+    return dream.image.sha256
+
+
+def contents(data: Path) -> dict[str, bytes]:
+    """Return what must come back byte for byte: the pictures and the files."""
+    return {
+        path.relative_to(data).as_posix(): path.read_bytes()
+        for folder in ("images", "files")
+        for path in (data / "library" / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def dump(database: Path) -> list[str]:
+    """Return all of a database as SQL."""
+    with closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
+
+
+def faults(root: Path) -> list[str]:
+    return [fault for one in whole_backups(root) for fault in Verifier(root).faults(one)]
+
+
+async def test_what_is_put_back_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+    data, root, other = tmp_path / "data", tmp_path / "backups", tmp_path / "other"
+    async with services(data) as s:
+        first = await draw(s)
+        await draw(s, "blue", "a bird")
+        (filmed,) = await s.dreams.ask(request("a film", film=True))
+        job = await s.begin(filmed.id)
+        film = Attachment(name="film.mp4", media_type="video/mp4", data=b"moving pictures")
+        message = msgspec.structs.replace(finished(job, "green"), attachments=(film,))
+        await s.dreams.on_message(message)
+        await s.dreams.wait(filmed.id)
+        (waiting,) = await s.dreams.ask(request("not drawn yet"))
+        made = await make(data, root)
+        assert (made.new_files, made.manifest.missing) == (4, ())
+        assert faults(root) == []
+    then, rows = contents(data), dump(data / "dreamstream.db")
+    done = await restore(root, other)
+    assert (done.forgotten, done.replaced, done.notes) == (0, None, ())
+    assert contents(other) == then
+    assert (other / "dreamstream.db").read_bytes() == (made.path / "dreamstream.db").read_bytes()
+    assert dump(other / "dreamstream.db") == rows
+    async with services(other) as s:
+        assert await s.library.read(sha_of(first))
+        assert (await s.job(waiting.id)).recipe == waiting.recipe, "what was accepted is drawn"
+
+
+async def test_only_what_is_new_is_copied(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        assert (await make(data, root)).new_files == 1
+        assert (await make(data, root)).new_files == 0
+        await draw(s, "blue")
+        again = await make(data, root, keep=2)
+    assert again.new_files == 1
+    assert [len(read_manifest(one).files) for one in whole_backups(root)] == [1, 2]
+    assert faults(root) == []
+
+
+async def test_what_is_pruned_takes_its_files_along(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        gone, kept = await draw(s), await draw(s, "blue")
+        await make(data, root)
+        await s.dreams.delete(gone.id, Actor(ANN))
+        await make(data, root, keep=1)
+    names = [path.stem for path in (root / "pool").rglob("*") if path.is_file()]
+    assert names == [sha_of(kept)]
+    assert faults(root) == []
+
+
+async def test_a_backup_made_while_dreams_end_and_go_is_whole(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        stop, slowest_s = asyncio.Event(), 0.0
+
+        async def live() -> None:
+            nonlocal slowest_s
+            count = 0
+            while not stop.is_set():
+                begun = time.monotonic()
+                dream = await draw(s, f"#{count * 7919 % 0xFFFFFF:06x}", f"dream {count}")
+                if count % 3 == 0:
+                    await s.dreams.delete(dream.id, Actor(ANN))
+                slowest_s = max(slowest_s, time.monotonic() - begun)
+                count += 1
+
+        task = asyncio.create_task(live())
+        made = [await make(data, root) for _ in range(5)]
+        stop.set()
+        await task
+    assert faults(root) == []
+    assert [one.manifest.missing for one in made] == [()] * 5
+    assert made[-1].manifest.database_bytes > 0
+    assert slowest_s < 5, "nobody waits for a backup"
+    done = await restore(root, tmp_path / "other")
+    assert contents(tmp_path / "other").keys() == {
+        f"library/{one.path}" for one in done.manifest.files
+    }
+
+
+async def test_what_is_deleted_during_a_backup_is_in_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        gone, kept = await draw(s, "red", "a secret fox"), await draw(s, "blue", "a bird")
+        copied, go_on = asyncio.Event(), asyncio.Event()
+        real, loop = database.named, asyncio.get_running_loop()
+
+        def named(path: Path) -> tuple[Entry, ...]:
+            if not copied.is_set():
+                loop.call_soon_threadsafe(copied.set)
+                asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(20)
+            return real(path)
+
+        monkeypatch.setattr(database, "named", named)
+        task = asyncio.create_task(make(data, root))
+        await copied.wait()
+        await s.dreams.delete(gone.id, Actor(ANN))
+        go_on.set()
+        made = await task
+    assert [one.sha256 for one in made.manifest.files] == [sha_of(kept)]
+    assert made.manifest.missing == ()
+    assert faults(root) == []
+    assert b"a secret fox" not in (made.path / "dreamstream.db").read_bytes()
+
+
+async def test_deletions_win_over_a_backup(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        gone, kept = await draw(s, "red", "a secret fox"), await draw(s, "blue", "a bird")
+        (late,) = await s.dreams.ask(request("a secret cat"))
+        old = await make(data, root)
+        await s.dreams.delete(gone.id, Actor(ANN))
+        await s.dreams.delete(late.id, Actor(ANN))
+    # Known to what is replaced, and then to a later backup alone.
+    for target, knows in ((data, "replaced"), (tmp_path / "other", "later")):
+        if knows == "later":
+            await make(data, root)
+        done = await restore(old.path, target, replace=target == data)
+        assert done.forgotten == 2
+        assert contents(target).keys() == {f"library/images/{sha_of(kept)[:2]}/{sha_of(kept)}.png"}
+        assert b"a secret" not in (target / "dreamstream.db").read_bytes()
+        assert [*target.glob("dreamstream.db.before-*")] == []
+        async with services(target) as s:
+            tombstone = await s.dreams.get(late.id)
+            assert (tombstone.state, tombstone.prompt) == (DreamState.CANCELLED, "")
+            log = [e.kind for e in await s.feed.replay(theme_id=None, after=0) if e.dream_id]
+            assert log.count(EventKind.DELETED) == 2
+            assert (await s.dreams.get(kept.id)).prompt == "a bird"
+            rows = await s.store.read("SELECT count(*) FROM doomed_file")
+            assert rows[0][0] == 0
+    assert done.replaced is None
+
+
+async def test_what_was_taken_back_is_not_shown_again(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        dream = await draw(s)
+        old = await make(data, root)
+        async with s.store.write() as connection:
+            await connection.execute("UPDATE dream SET published = 0")
+            await connection.execute("UPDATE person SET publishes = 0")
+    await restore(old.path, data, replace=True)
+    async with services(data) as s:
+        assert not (await s.dreams.get(dream.id)).published
+        assert [row[0] for row in await s.store.read("SELECT publishes FROM person")] == [0]
+
+
+async def test_a_folder_that_is_not_empty_is_replaced_only_when_told(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        await make(data, root)
+        with pytest.raises(BackupError, match=r"is not empty.*--into.*--replace"):
+            await restore(root, data)
+        later = await draw(s, "blue", "drawn later")
+    before = contents(data)
+    done = await restore(root, data, replace=True)
+    assert done.replaced is not None
+    assert contents(data).keys() < before.keys()
+    assert contents(done.replaced).keys() == before.keys(), "what was there is kept aside"
+    with closing(sqlite3.connect(done.replaced / "dreamstream.db")) as connection:
+        assert connection.execute("SELECT 1 FROM dream WHERE id = ?", (later.id,)).fetchone()
+
+
+async def test_nothing_is_put_back_beside_a_running_bot(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data):
+        await make(data, root)
+    lock = lock_folder(data)
+    try:
+        with pytest.raises(ConfigError, match="another Dreamstream is at work"):
+            await restore(root, data, replace=True)
+    finally:
+        lock.release()
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "database", "row", "manifest", "no db"])
+async def test_harm_is_found_and_nothing_is_touched(tmp_path: Path, harm: str) -> None:
+    data, root, other = tmp_path / "data", tmp_path / "backups", tmp_path / "other"
+    async with services(data) as s:
+        dream = await draw(s)
+        made = await make(data, root)
+    picture = next(path for path in (root / "pool").rglob("*.png"))
+    kept = made.path / "dreamstream.db"
+    if harm in ("flip", "database"):
+        path = picture if harm == "flip" else kept
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif harm == "cut":
+        picture.write_bytes(picture.read_bytes()[:-1])
+    elif harm == "remove":
+        picture.unlink()
+    elif harm == "row":  # the manifest leaves out what the database names
+        manifest = msgspec.structs.replace(read_manifest(made.path), files=())
+        (made.path / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    elif harm == "manifest":
+        (made.path / "manifest.json").write_bytes(b'{"format": 1, "product"')
+    else:
+        kept.unlink()
+    (fault,) = faults(root)
+    named = {"database": kept, "no db": kept, "manifest": made.path / "manifest.json"}
+    assert (
+        sha_of(dream) if harm in ("flip", "cut", "remove", "row") else str(named[harm])
+    ) in fault
+    with pytest.raises(BackupError, match=r"is not whole, and nothing was changed"):
+        await restore(root, other)
+    assert not (other / "dreamstream.db").exists()
+    assert not (other / RESTORING).exists()
+
+
+async def test_a_picture_that_the_library_lost_is_named_and_the_rest_backed_up(
+    tmp_path: Path,
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        lost, torn, well = await draw(s), await draw(s, "blue"), await draw(s, "green")
+        s.library.path(sha_of(lost)).unlink()
+        s.library.path(sha_of(torn)).write_bytes(b"nothing like it")
+        made = await make(data, root)
+    assert {Path(path).stem for path in made.manifest.missing} == {sha_of(lost), sha_of(torn)}
+    assert [one.sha256 for one in made.manifest.files] == [sha_of(well)]
+    assert faults(root) == []
+    await restore(root, tmp_path / "other")
+    assert len(contents(tmp_path / "other")) == 1
+
+
+async def test_a_newer_backup_is_refused(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data):
+        made = await make(data, root)
+    manifest = read_manifest(made.path)
+    for newer in (
+        msgspec.structs.replace(manifest, schema=len(shipped()) + 1, product="9.0"),
+        msgspec.structs.replace(manifest, format=model.FORMAT + 1),
+    ):
+        (made.path / "manifest.json").write_bytes(msgspec.json.encode(newer))
+        with pytest.raises(BackupError, match="newer version of Dreamstream"):
+            await restore(root, tmp_path / "other")
+
+
+@pytest.mark.parametrize("version", [1, 4, 8, len(shipped()) - 1])
+async def test_a_backup_of_an_older_version_is_taken_and_put_back(
+    tmp_path: Path, version: int
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    data.mkdir()
+    upgrade(data / "dreamstream.db", shipped()[:version])
+    made = await make(data, root)
+    assert made.manifest.schema == version
+    assert faults(root) == []
+    await restore(root, tmp_path / "other")
+    store = await Store.open(tmp_path / "other" / "dreamstream.db")
+    await store.close()
+
+
+async def test_a_full_disk_leaves_the_backups_before_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        await make(data, root)
+        await draw(s, "blue")
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+            with pytest.raises(DiskError, match=r"0 MiB left, and this backup needs"):
+                await make(data, root)
+        for name in ("copy_verified", "write_atomic"):
+            with monkeypatch.context() as patch:
+                patch.setattr(making, name, full)
+                with pytest.raises(DiskError, match=r"is full: this backup was not finished"):
+                    await make(data, root)
+            assert len(whole_backups(root)) == 1
+            assert not [*(root / "backups").glob(".part-*")]
+        assert faults(root) == []
+        assert len((await make(data, root)).manifest.files) == 2
+
+
+async def test_a_restore_onto_a_full_disk_can_be_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        await make(data, root)
+    then = contents(data)
+
+    def full(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bot.backup.restoring.copy_verified", full)
+        with pytest.raises(DiskError, match="is full: the restore was not finished"):
+            await restore(root, data, replace=True)
+    assert contents(data) == then, "nothing is touched before all is there"
+    with pytest.raises(ConfigError, match="cut off"):
+        lock_folder(data)
+    await restore(root, data, replace=True)
+    lock_folder(data).release()
+    assert contents(data) == then
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from bot.backup import making, restoring
+name, at, (data, root, target) = sys.argv[1], int(sys.argv[2]), map(Path, sys.argv[3:6])
+count = 0
+def dying(work):
+    def step(*args, **more):
+        global count
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(*args, **more)
+    return step
+for holder in (making, restoring, Path):
+    if hasattr(holder, name):
+        setattr(holder, name, dying(getattr(holder, name)))
+if str(target) == "-":
+    asyncio.run(making.make(data, root))
+else:
+    asyncio.run(restoring.restore(root, target, replace=True))
+"""
+
+
+def killed(step: str, at: int, *paths: object) -> None:
+    """Run a backup, or a restore, that is killed as it takes a step for the `at`th time."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, step, str(at), *map(str, paths)],
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize(("step", "at"), [("copy_verified", 2), ("write_atomic", 1), ("rename", 1)])
+async def test_a_backup_that_is_killed_counts_for_nothing(
+    tmp_path: Path, step: str, at: int
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        for colour in COLOURS[:2]:
+            await draw(s, colour)
+    killed(step, at, data, root, "-")
+    assert whole_backups(root) == []
+    with pytest.raises(BackupError, match="no finished backup"):
+        await restore(root, tmp_path / "other")
+    made = await make(data, root)
+    assert len(made.manifest.files) == 2
+    assert faults(root) == []
+    assert not [*root.rglob(".part-*")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+async def test_a_restore_that_is_killed_is_known_and_can_be_done_again(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        gone = await draw(s)
+        await draw(s, "blue")
+        await make(data, root)
+        await s.dreams.delete(gone.id, Actor(ANN))
+    # In the midst of copying; then before each of the renames that swap the old for the new.
+    for step, at in (("sync_file", 1), *(("rename", at) for at in range(1, 5))):
+        target = tmp_path / f"target-{step}-{at}"
+        shutil.copytree(data, target)
+        killed(step, at, data, root, target)
+        with pytest.raises(ConfigError, match=r"a restore .* was cut off"):
+            lock_folder(target)
+        await restore(root, target, replace=True)
+        lock_folder(target).release()
+        async with services(target) as s:
+            assert (await s.dreams.get(gone.id)).deleted_ms is not None, "deletions win, also here"
+        assert len(contents(target)) == 1
+
+
+async def test_one_file_holds_a_backup_too(tmp_path: Path) -> None:
+    data, archive = tmp_path / "data", tmp_path / "all.tar"
+    async with services(data) as s:
+        await draw(s)
+        await make_file(data, archive)
+    left = await asyncio.to_thread(lambda: {path.name for path in tmp_path.iterdir()})
+    assert left == {"data", "all.tar"}
+    await restore(archive, tmp_path / "other")
+    assert contents(tmp_path / "other") == contents(data)
+    assert not [*(tmp_path / "other").glob(".restoring*")]
+    archive.write_bytes(archive.read_bytes()[:1000])
+    with pytest.raises(BackupError, match=r"is not a whole backup|no finished backup"):
+        await restore(archive, tmp_path / "third")
+
+
+async def test_bundles_are_made_anew_of_what_is_put_back(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    party = "0000000000000000"
+    async with services(data):
+        folder = data / "library" / "bundles" / party
+        folder.mkdir(parents=True)
+        (folder / "bundle.json").write_bytes(b"{}")
+        await make(data, root)
+    await restore(root, tmp_path / "other")
+    assert (tmp_path / "other" / "library" / "bundles" / party / "wanted").exists()
+
+
+async def test_two_backups_at_once_do_not_meet(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data):
+        lock = making._lock(root)
+        with pytest.raises(BackupError, match="being made at this moment"):
+            await make(data, root)
+        lock.release()
+        with pytest.raises(BackupError, match="nothing to back up"):
+            await make(tmp_path / "empty", root)
+
+
+async def test_the_bot_makes_backups_by_itself(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+
+    def scheduled(every_hours: float) -> schedule.BackupSchedule:
+        return schedule.BackupSchedule(
+            data, root, every_hours=every_hours, keep=2, look_s=0.01, retry_s=0.01
+        )
+
+    async def runs(every_hours: float, backups: int) -> None:
+        made = scheduled(every_hours)
+        made.start()
+        try:
+            async with asyncio.timeout(20):
+                while len(whole_backups(root)) < backups:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        finally:
+            await made.stop()
+
+    async with services(data):
+        await runs(0, 0)
+        assert not root.exists(), "off unless it is wanted"
+        await runs(1, 1)
+        assert len(whole_backups(root)) == 1, "not before the hour is over"
+        await runs(0.00001, 2)
+        assert len(whole_backups(root)) == 2, "the newest two are kept"
+    assert faults(root) == []
+
+
+def test_files_lie_in_a_backup_as_in_the_library(tmp_path: Path) -> None:
+    sha256, library = hashlib.sha256(b"").hexdigest(), Library(tmp_path)
+    film = File(name="film.mp4", media_type="video/mp4", sha256=sha256, size_bytes=0)
+    for entry, path in (
+        (model.picture(sha256, 0), library.path(sha256)),
+        (model.other_file(sha256, 0), library.file_path(film)),
+    ):
+        assert (tmp_path / entry.path, entry.sha256) == (path, sha256)
+    library.close()
+
+
+def test_a_copy_of_what_is_not_what_its_name_says_is_not_kept(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "a" / "target"
+    source.write_bytes(png())
+    assert not copy_verified(source, target, hashlib.sha256(b"").hexdigest())
+    assert [*target.parent.iterdir()] == []
+    assert copy_verified(source, target, model.digest(source))
+    assert target.read_bytes() == source.read_bytes()
