@@ -40,6 +40,7 @@ from bot.offspring import Offspring
 from bot.origins import Origins
 from bot.parties.model import PartyLimits
 from bot.parties.service import Parties
+from bot.portraits import Portraits
 from bot.publish.service import Publishing
 from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
@@ -83,6 +84,7 @@ class Services:
     moderation: Moderation
     gate: Gate
     parties: Parties
+    portraits: Portraits
     publishing: Publishing
 
 
@@ -137,6 +139,7 @@ async def services(
         gate = Gate(settings, moderation)
         parties = Parties(store, themes, dreams, offspring, gate, party_limits(config))
         await parties.start_keeping()
+        portraits = Portraits(store, themes, dreams, gate, moderation)
         stack.push_async_callback(parties.stop)
         publishing = Publishing(parties, library, feed)
         await publishing.start()
@@ -156,6 +159,7 @@ async def services(
             moderation,
             gate,
             parties,
+            portraits,
             publishing,
         )
 
@@ -242,6 +246,7 @@ async def in_discord(
         moderation=parts.moderation,
         gate=parts.gate,
         parties=parts.parties,
+        portraits=parts.portraits,
         publishing=parts.publishing,
         wall_url=wall_url,
     )
@@ -296,6 +301,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         publishing=parts.publishing,
         watching=Watching(parts.store),
         favourites=parts.moderation,
+        portraits=parts.portraits,
     )
 
 

@@ -18,7 +18,7 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms, party_forms, ranking, sources, words
+from bot.delivery import forms, party_forms, portraits, ranking, sources, words
 from bot.delivery.attempts import trace
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.faces import Faces
@@ -36,6 +36,7 @@ from bot.delivery.interactions import (
 from bot.delivery.party_buttons import PairButton, PartyButton, PartyMenu
 from bot.delivery.party_cards import PartyCards
 from bot.delivery.picking import PickedButton, PickedMenu
+from bot.delivery.portraits import PortraitButton
 from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
@@ -61,6 +62,7 @@ COGS = (
     "cogs.changing",
     "cogs.theme",
     "cogs.party",
+    "cogs.portrait",
     "cogs.settings",
     "cogs.moderate",
     "cogs.pictures",
@@ -129,6 +131,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
+        self.add_dynamic_items(PortraitButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
         self.stars.start()
@@ -145,6 +148,7 @@ class Client(commands.AutoShardedBot):
                 await sources.submitted(interaction)
                 await ranking.submitted(interaction)
                 await party_forms.submitted(interaction)
+                await portraits.submitted(interaction)
 
     async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
         """Take a ⭐."""

@@ -14,6 +14,7 @@ from bot.model import Theme, Visibility
 from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.parties.service import Parties
+from bot.portraits import Portraits
 from bot.publish.service import Publishing
 from bot.search import Search
 from bot.seeing import Seeing
@@ -40,6 +41,7 @@ class Front:
     moderation: Moderation
     gate: Gate
     parties: Parties
+    portraits: Portraits
     publishing: Publishing
     wall_url: str = ""
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 import aiosqlite
 import msgspec
 
-from bot.store import Store, images
+from bot.store import Store, images, portraits
 from generation.protocol import Recipe
 
 _NOTHING = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
@@ -70,6 +70,7 @@ async def bury(
     for sha256 in {own, *drawn_from} - {None}:
         await doom(connection, Kind.PICTURE, sha256)
     await connection.execute("DELETE FROM favourite WHERE dream_id = ?", (dream_id,))
+    await portraits.revoke(connection, dream_id, now_ms)
     return True
 
 

@@ -24,9 +24,16 @@ _DEFAULT_COLOUR = "#7c6cff"
 
 
 class Renderer:
-    """Holds the templates, and what all of them know. With `parties`, there are some here."""
+    """Holds the templates, and what all of them know, such as whether there are `parties` here."""
 
-    def __init__(self, settings: WallSettings, files: Files, *, parties: bool = False) -> None:
+    def __init__(
+        self,
+        settings: WallSettings,
+        files: Files,
+        *,
+        parties: bool = False,
+        portraits: bool = False,
+    ) -> None:
         self._settings = settings
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -39,6 +46,7 @@ class Renderer:
         self._environment.globals.update(
             settings=settings,
             partying=parties and settings.asking,
+            portraying=portraits and settings.asking,
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,

@@ -13,6 +13,7 @@ from yarl import URL
 from bot.drawing import Drawer
 from bot.errors import ConfigError
 from bot.parties.service import Parties
+from bot.portraits import Portraits
 from bot.publish.service import Publishing
 from bot.ranking import Eyes
 from bot.wall.asking import Asking
@@ -28,6 +29,7 @@ from bot.wall.pages import Pages
 from bot.wall.painting import Painting
 from bot.wall.party.serving import PartyWall
 from bot.wall.pictures import Pictures
+from bot.wall.portraying import Portraying
 from bot.wall.publishing import Bundles
 from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
@@ -61,6 +63,7 @@ class Wall:
         publishing: Publishing | None = None,
         watching: Watching | None = None,
         favourites: Favourites | None = None,
+        portraits: Portraits | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
@@ -76,7 +79,9 @@ class Wall:
             favourites,
         )
         files = Files()
-        renderer = Renderer(settings, files, parties=parties is not None)
+        renderer = Renderer(
+            settings, files, parties=parties is not None, portraits=portraits is not None
+        )
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
         self.app = web.Application(
@@ -91,6 +96,9 @@ class Wall:
         asking = Asking(settings, services, renderer, pages)
         self.app.add_routes(asking.routes())
         self.app.add_routes(Painting(services, renderer, asking).routes())
+        if portraits is not None:
+            portraying = Portraying(settings, services, renderer, portraits, asking)
+            self.app.add_routes(portraying.routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Together(settings, services, renderer, seeing).routes())
         self.app.add_routes(Theming(settings, services, renderer).routes())

@@ -24,6 +24,7 @@ from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.parties.model import PartyLimits
 from bot.parties.service import Parties
+from bot.portraits import Portraits
 from bot.publish.service import Publishing
 from bot.search import Search
 from bot.seeing import Seeing
@@ -198,6 +199,7 @@ class Services:
         self.parties = Parties(
             store, self.themes, self.dreams, self.offspring, self.gate, party_limits, clock=clock
         )
+        self.portraits = Portraits(store, self.themes, self.dreams, self.gate, self.moderation)
         # Keeps bundles up to date only where a test starts it.
         self.publishing = Publishing(self.parties, library, self.feed)
 

@@ -21,6 +21,7 @@ _TOLD = (
     "bot/options.py",
     "bot/outpainting.py",
     "bot/parents.py",
+    "bot/portraits.py",
     "bot/parties/*.py",
     "bot/publish/service.py",
     "bot/ranking.py",
@@ -36,6 +37,7 @@ _TOLD = (
     "cogs/looking.py",
     "cogs/moderate.py",
     "cogs/painting.py",
+    "cogs/portrait.py",
 )
 """Where whoever dreams is told something; what hosts and administrators are told is elsewhere."""
 _NEVER_SHOWN = {"bot/delivery/theme_files.py"}

@@ -37,6 +37,7 @@ def front_of(parts: Services) -> Front:
         moderation=parts.moderation,
         gate=parts.gate,
         parties=parts.parties,
+        portraits=parts.portraits,
         publishing=parts.publishing,
     )
 
