@@ -24,7 +24,7 @@ from bot.seeing import Eyes, Seeing
 from bot.store import Store, vectors
 from bot.store.dreams import PAST_EVERY_ID
 from bot.store.vectors import Seeable
-from bot.vectors import NOWHERE, PUBLISHED, Shelf, read, written
+from bot.vectors import NOWHERE, PUBLISHED, Shelf, read_many, written
 
 log = logging.getLogger(__name__)
 
@@ -199,17 +199,21 @@ class Looker:
             page, number = await vectors.page(self._store, perceptor, number, _PAGE)
             if not page:
                 break
-            # A block of the shelves each: the event loop is held up for milliseconds at most.
+            # The event loop is held up for milliseconds at most.
             for start in range(0, len(page), 100):
                 self._put(page[start : start + 100])
                 await asyncio.sleep(0)
         self._perceptor = perceptor
 
     def _put(self, seen: Iterable[tuple[Seeable, bytes]]) -> None:
+        together: dict[tuple[int, int, int], dict[str, bytes]] = {}
         for picture, data in seen:
-            shelf = self._shelves.get(picture.theme_id)
+            place = PUBLISHED if picture.published else picture.channel_id or NOWHERE
+            key = (picture.theme_id, place, len(data) // 2)
+            together.setdefault(key, {})[picture.dream_id] = data
+        for (theme_id, place, dim), found in together.items():
+            shelf = self._shelves.get(theme_id)
             if shelf is None:
-                shelf = self._shelves[picture.theme_id] = Shelf(len(data) // 2)
-            if len(data) == 2 * shelf.dim:
-                place = PUBLISHED if picture.published else picture.channel_id or NOWHERE
-                shelf.add(picture.dream_id, read(data), place)
+                shelf = self._shelves[theme_id] = Shelf(dim)
+            if dim == shelf.dim:
+                shelf.extend([*found], read_many(found.values(), dim), place)

@@ -1,27 +1,28 @@
-"""Unit vectors in memory, and which of them are nearest to one: exact, by looking at every one.
+"""The vectors of one stream's pictures, by where each may be shown, and which are nearest to one.
 
-Rows are only appended, in blocks that never move, so that a thread can search a shelf while the
-event loop adds to it. This module does not know what the vectors are of.
+What may be shown in one place lies together, so that a search reads no row in vain. This module
+does not know what the vectors are of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bot.vector_rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Vector = NDArray[np.float32]
-    Places = NDArray[np.int64]
+    Vectors = NDArray[np.float32]
 
-BLOCK = 2048
 PUBLISHED = 0
 """The place of what may be shown everywhere; others are ids of channels, which are above it."""
 NOWHERE = -1
-_GONE = -2
+_SPARE = 8
 
 
 @dataclass(frozen=True)
@@ -34,46 +35,43 @@ class Near:
 
 
 class Shelf:
-    """The vectors of one stream: [rows, dim] float32, with an id and a place each."""
+    """The vectors of one stream, with an id and a place each."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._ids: list[str] = []
-        self._rows: dict[str, int] = {}
-        self._blocks: list[tuple[Vector, Places]] = []
+        self._places: dict[int, Rows] = {}
+        self._where: dict[str, tuple[Rows, int]] = {}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._where)
 
     def add(self, name: str, vector: Vector, place: int) -> None:
         """Put a unit vector [dim] on the shelf, in the stead of the one of that name."""
-        import numpy as np
+        self.extend([name], vector[None], place)
 
-        row = self._rows.get(name)
-        if row is None:
-            row = len(self._ids)
-            if row == BLOCK * len(self._blocks):
-                # Zeros of this size are memory only once they are written.
-                block = np.zeros((BLOCK, self.dim), np.float32)
-                self._blocks.append((block, np.full(BLOCK, _GONE, np.int64)))
-            self._ids.append(name)
-            self._rows[name] = row
-        vectors, places = self._blocks[row // BLOCK]
-        vectors[row % BLOCK] = vector
-        places[row % BLOCK] = place
+    def extend(self, names: Sequence[str], vectors: Vectors, place: int) -> None:
+        """Put unit vectors [names, dim] on the shelf, each in the stead of the one of its name.
+
+        No name may come twice.
+        """
+        for name in names:
+            self.remove(name)
+        rows = self._places.get(place)
+        if rows is None:
+            rows = self._places[place] = Rows(self.dim)
+        first = rows.extend(names, vectors)
+        self._where |= {name: (rows, first + nth) for nth, name in enumerate(names)}
 
     def remove(self, name: str) -> None:
         """Take a vector off the shelf, and wipe it; does nothing where there is none."""
-        row = self._rows.pop(name, None)
-        if row is not None:
-            vectors, places = self._blocks[row // BLOCK]
-            places[row % BLOCK] = _GONE
-            vectors[row % BLOCK] = 0.0
+        rows, row = self._where.pop(name, (None, 0))
+        if rows is not None:
+            rows.wipe(row)
 
     def get(self, name: str) -> Vector | None:
         """Return a copy of a vector, if it is there."""
-        row = self._rows.get(name)
-        return None if row is None else self._blocks[row // BLOCK][0][row % BLOCK].copy()
+        rows, row = self._where.get(name, (None, 0))
+        return None if rows is None else rows.row(row)
 
     def nearest(
         self,
@@ -91,45 +89,53 @@ class Shelf:
         """
         import numpy as np
 
-        blocks, known = tuple(self._blocks), len(self._ids)
-        if not blocks or count < 1:
+        if count < 1:
             return []
-        parts = []
-        for vectors, places in blocks:
-            shown = places == PUBLISHED
-            if channel_id is not None:
-                shown |= places == channel_id
-            parts.append(np.where(shown, vectors @ vector, -np.inf))
-        cosines = np.concatenate(parts)[:known]
-        if (own := self._rows.get(without, known)) < known:
-            cosines[own] = -np.inf
         # Twins take places: with more rows than are wanted, enough are left when they are folded.
-        reach = min(known, count if fold is None else 8 * count)
-        rows = np.argpartition(cosines, known - reach)[known - reach :]
-        rows = rows[np.argsort(-cosines[rows], kind="stable")]
-        rows = rows[np.isfinite(cosines[rows])]
-        if fold is None:
-            return [Near(self._ids[row], float(cosines[row])) for row in rows]
-        return self._folded(rows.tolist(), cosines, count, fold)
-
-    def _folded(self, rows: Sequence[int], cosines: Vector, count: int, fold: float) -> list[Near]:
-        import numpy as np
-
-        if not rows:
+        reach = count if fold is None else 8 * count
+        own, own_row = self._where.get(without, (None, 0))
+        names: list[str] = []
+        cosines: list[Vector] = []
+        vectors: list[Vectors] = []
+        for place in dict.fromkeys((PUBLISHED, channel_id)):
+            rows = None if place is None else self._places.get(place)
+            if rows is None:
+                continue
+            numbers, near = rows.nearest(vector, reach, without=own_row if rows is own else -1)
+            names += [rows.name(number) for number in numbers.tolist()]
+            cosines.append(near)
+            vectors.append(rows.take(numbers if fold is not None else numbers[:0]))
+        if not names:
             return []
-        vectors = np.stack([self._blocks[row // BLOCK][0][row % BLOCK] for row in rows])
-        alike = vectors @ vectors.T >= fold
-        left = np.ones(len(rows), bool)
-        found: list[Near] = []
-        while len(found) < count and left.any():
-            best = int(left.argmax())  # the first that is left
-            twins = left & alike[best]
-            twins[best] = False  # also where rounding has it below the cosine with itself
-            left[best] = False
+        cosine, found = np.concatenate(cosines), np.concatenate(vectors)
+        order = np.argsort(-cosine, kind="stable")
+        # What was wiped since it was found has lost its name.
+        order = np.array([at for at in order.tolist() if names[at]][:reach], np.int64)
+        if fold is None:
+            return [Near(names[at], float(cosine[at])) for at in order.tolist()]
+        return _folded([names[at] for at in order], cosine[order], found[order], count, fold)
+
+
+def _folded(
+    names: Sequence[str], cosines: Vector, vectors: Vectors, count: int, fold: float
+) -> list[Near]:
+    """Return the first `count` that are no twins of a better one; all are given best first."""
+    import numpy as np
+
+    left = np.ones(len(names), bool)
+    found: list[Near] = []
+    while len(found) < count and left.any():
+        # Some at a time: of most of those that are left nobody will ask.
+        some = np.flatnonzero(left)[: count - len(found) + _SPARE]
+        alike = np.einsum("ik,jk->ij", vectors[some], vectors) >= fold
+        for row, best in zip(alike, some.tolist(), strict=True):
+            if len(found) == count or not left[best]:
+                continue
+            left[best] = False  # also where rounding has it below the cosine with itself
+            twins = left & row
             left &= ~twins
-            row = rows[best]
-            found.append(Near(self._ids[row], float(cosines[row]), int(twins.sum())))
-        return found
+            found.append(Near(names[best], float(cosines[best]), int(twins.sum())))
+    return found
 
 
 def read(data: bytes) -> Vector:
@@ -137,6 +143,13 @@ def read(data: bytes) -> Vector:
     import numpy as np
 
     return np.frombuffer(data, "<f2").astype(np.float32)
+
+
+def read_many(data: Iterable[bytes], dim: int) -> Vectors:
+    """Return the unit vectors [count, dim] that little-endian float16 bytes hold."""
+    import numpy as np
+
+    return np.frombuffer(b"".join(data), "<f2").astype(np.float32).reshape(-1, dim)
 
 
 def written(vector: Vector) -> bytes:
