@@ -78,3 +78,21 @@ def test_the_bot_process_loads_without_torch(entry: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_diffusers_is_loaded_only_by_what_needs_it() -> None:
+    """It takes as long to load as torch: nothing that a start, or a starter model, needs may."""
+    diffusers_own = {"generation/starter/transformer.py", "generation/starter/pipeline.py"}
+    slow = ("diffusers", "transformers", "generation.starter.transformer",
+            "generation.starter.pipeline")  # fmt: skip
+    at_once = []
+    for path in sorted((ROOT / "generation").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        for node in body if name not in diffusers_own else ():
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [alias.name for alias in node.names]
+                if isinstance(node, ast.ImportFrom):
+                    modules = [node.module or ""]
+                at_once += [f"{name}: {one}" for one in modules if one.startswith(slow)]
+    assert at_once == []

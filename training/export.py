@@ -11,9 +11,16 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from generation.models.compact import pack
-from generation.starter import CLIP_WEIGHTS, DIFFUSION_DIR, STARTER_DIR, VQGAN_WEIGHTS, clip_config
+from generation.starter import (
+    CLIP_WEIGHTS,
+    DIFFUSION_DIR,
+    STARTER_DIR,
+    VQGAN_WEIGHTS,
+    WEIGHTS_NAME,
+    clip_config,
+)
 from generation.starter.autoencoder import StarterVQGAN
-from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from generation.starter.transformer import StarterTransformer
 from training import carried, vqgan
 from training.state import latest
 from training.text_tower import RANK

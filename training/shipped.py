@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from generation.models.compact import expand
-from generation.starter import CLIP_WEIGHTS, DIFFUSION_DIR, vqgan_state_dict
-from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from generation.starter import CLIP_WEIGHTS, DIFFUSION_DIR, WEIGHTS_NAME, vqgan_state_dict
+from generation.starter.transformer import StarterTransformer
 from training.state import Average, latest
 from training.text_tower import RANK, Distiller, new_clip
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 
+@cache
 def has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is the device's own.
 

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from open_clip.model import CLIP
     from open_clip.tokenizer import SimpleTokenizer
 
+    from generation.starter.model import LatentFlow
     from generation.starter.pipeline import StarterPipeline
 
 STARTER_DIR = Path(__file__).resolve().parent
 CLIP_WEIGHTS = STARTER_DIR / "clip" / "open_clip_model.safetensors"
 VQGAN_WEIGHTS = STARTER_DIR / "vqgan" / "model.safetensors"
 DIFFUSION_DIR = STARTER_DIR / "diffusion"
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+"""What diffusers calls the weights within a network's folder."""
 UPSCALER_WEIGHTS = STARTER_DIR / "upscaler" / "model.safetensors"
 
 
@@ -37,8 +40,6 @@ class Preprocess:
 
 def available() -> set[str]:
     """Return which of ``clip``, ``vqgan``, ``diffusion``, ``upscaler`` are on this machine."""
-    from generation.starter.transformer import WEIGHTS_NAME
-
     found = {
         "clip": CLIP_WEIGHTS.exists(),
         "vqgan": VQGAN_WEIGHTS.exists(),
@@ -122,6 +123,29 @@ def load_vqgan(device: torch.device | str = "cpu") -> dict[str, Any]:
     """Return ``{"config": ..., "state_dict": ...}`` of starter-vqgan, tensors on a device."""
     state = {name: tensor.to(device) for name, tensor in vqgan_state_dict().items()}
     return {"config": vqgan_config(), "state_dict": state}
+
+
+def load_flow(device: torch.device | str = "cpu") -> LatentFlow:
+    """Load starter-diffusion as what a step loop builds on.
+
+    Raises:
+        FileNotFoundError: the weights are not there.
+        CompactFormatError: the weights are not of this program's format.
+    """
+    import torch
+
+    from generation.models.compact import expand
+    from generation.starter.model import LatentFlow
+    from generation.starter.network import FlowTransformer
+
+    folder = DIFFUSION_DIR / "transformer"
+    config = _read(folder / "config.json")
+    with torch.device("meta"):
+        network = FlowTransformer(
+            **{name: value for name, value in config.items() if not name.startswith("_")}
+        )
+    network.load_state_dict(expand(folder / WEIGHTS_NAME), assign=True)
+    return LatentFlow(network.eval().requires_grad_(False).to(device))
 
 
 def load_diffusion(device: torch.device | str = "cpu") -> StarterPipeline:

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from generation.models.compact import is_compact, pack
+from generation.starter import WEIGHTS_NAME
 from generation.starter.pipeline import StarterPipeline, times
 from generation.starter.text import token_states, tokenize
-from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from generation.starter.transformer import StarterTransformer
 from tests.training import tiny
 from training import clip as clip_training
 from training import diffusion, vqgan
@@ -129,14 +130,14 @@ def test_pipeline_saves_and_loads_plain_and_compact(tmp_path: Path) -> None:
     assert list(plain.transformer.config["latent_mean"]) == [0.5] * 8
     latents, states, mask = _flow_batch(3)
     t = torch.full((4,), 0.5)
-    wanted = StarterPipeline(model).velocity(latents, t, states, mask)
-    assert torch.equal(plain.velocity(latents, t, states, mask), wanted)
+    wanted = StarterPipeline(model).flow.velocity(latents, t, states, mask)
+    assert torch.equal(plain.flow.velocity(latents, t, states, mask), wanted)
 
     weights = tmp_path / "plain" / "transformer" / WEIGHTS_NAME
     pack(model.state_dict(), weights)
     assert is_compact(weights)
     compact = StarterPipeline.from_pretrained(tmp_path / "plain")
-    found = compact.velocity(latents, t, states, mask)
+    found = compact.flow.velocity(latents, t, states, mask)
     assert (found - wanted).abs().mean() < 0.05 * wanted.abs().mean() + 1e-3
 
 

@@ -12,13 +12,13 @@ from generation.starter import (
     CLIP_WEIGHTS,
     DIFFUSION_DIR,
     VQGAN_WEIGHTS,
+    WEIGHTS_NAME,
     available,
     load_clip,
     load_diffusion,
     load_vqgan,
 )
 from generation.starter.pipeline import StarterPipeline
-from generation.starter.transformer import WEIGHTS_NAME
 
 _MB = 1_000_000
 
@@ -94,6 +94,6 @@ def test_image_to_image_and_inpainting_keep_what_they_should(pipeline: StarterPi
 def test_the_preview_resembles_the_picture(pipeline: StarterPipeline) -> None:
     images = torch.full((1, 3, 64, 64), -1.0)
     images[:, 0] = 1.0  # red
-    shown = pipeline.preview(pipeline.encode(images))
+    shown = pipeline.flow.preview(pipeline.flow.encode(images))
     assert shown.shape == (1, 3, 8, 8)
     assert shown[0, 0].mean() > shown[0, 2].mean() + 0.5

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from generation.models.compact import expand, is_compact
-from generation.starter import CLIP_WEIGHTS, clip_tokenizer
+from generation.starter import CLIP_WEIGHTS, WEIGHTS_NAME, clip_tokenizer
 from generation.starter.text import token_states, tokenize
-from generation.starter.transformer import WEIGHTS_NAME, StarterTransformer
+from generation.starter.transformer import StarterTransformer
 from tests.training import tiny
 from training import carried, diffusion, export, gpu, vqgan
 from training import clip as clip_training
