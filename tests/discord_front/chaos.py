@@ -73,7 +73,7 @@ class Chaos:
     deleted: set[int] = field(default_factory=set)
     down: verdict.Down = field(default_factory=verdict.Down)
     did: Counter[str] = field(default_factory=Counter)
-    lag_s: float = 0.0
+    slowest: Json | None = None
     _forms: list[tuple[int, Json, int]] = field(default_factory=list)
     _seen: dict[str, Json] = field(default_factory=dict)
     _since_s: float = 0.0
@@ -146,6 +146,11 @@ class Chaos:
             *verdict.mistakes_told(said),
             *verdict.slow(self.waits_s(), self.lag_s),
         ]
+
+    @property
+    def lag_s(self) -> float:
+        """The longest that the event loop kept others waiting, in processor time."""
+        return 0.0 if self.slowest is None else float(self.slowest["cpu_s"])
 
     def waits_s(self) -> list[float]:
         """Return how long acknowledgements took while the bot was there, shortest first."""
@@ -364,7 +369,9 @@ class Chaos:
 
     def _watch_lag(self) -> None:
         if (self.bot.folder / "lag.json").exists():
-            self.lag_s = max(self.lag_s, self.bot.lag_s(self._since_s))
+            rounds = [self.slowest, self.bot.slowest_round(self._since_s)]
+            told = [one for one in rounds if one is not None]
+            self.slowest = max(told, key=lambda one: float(one["cpu_s"]), default=None)
 
     def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         path = self.bot.folder / "data" / "dreamstream.db"
@@ -447,6 +454,8 @@ async def main(seconds: float, seed: int, people: int, folder: Path) -> int:
     wrong = Counter(chaos.wrong())
     for fault, times in wrong.most_common():
         print(f"WRONG ({times}): {fault}")
+    if chaos.slowest is not None and chaos.lag_s >= verdict.LAG_S:
+        print(f"The slowest round: {chaos.slowest['did']}\n{chaos.slowest['stack']}")
     return 1 if wrong else 0
 
 

@@ -104,9 +104,14 @@ class Bot:
 
         `since_s` is a time of this machine's monotonic clock, which all its processes share.
         """
+        slowest = self.slowest_round(since_s)
+        return 0.0 if slowest is None else float(slowest["cpu_s"])
+
+    def slowest_round(self, since_s: float) -> Json | None:
+        """Return the round of its event loop that `lag_s` tells of, with what was done in it."""
         rounds = json.loads((self.folder / "lag.json").read_text(encoding="utf-8"))
-        late = [float(one["cpu_s"]) for one in rounds if one["at_s"] > since_s]
-        return max(late, default=0.0)
+        late = [one for one in rounds if one["at_s"] > since_s]
+        return max(late, key=lambda one: float(one["cpu_s"]), default=None)
 
 
 @asynccontextmanager
