@@ -34,6 +34,14 @@ class Channels:
                 return theme
         return await self._themes.get(DEFAULT_SLUG)
 
+    async def hung_on(self, channel_id: int, parent_id: int | None = None) -> Theme:
+        """Return the same theme, whatever party is held there."""
+        for place in (channel_id, parent_id):
+            theme = None if place is None else await rows.theme_of(self._store, place)
+            if theme is not None:
+                return theme
+        return await self._themes.get(DEFAULT_SLUG)
+
     async def own_theme(self, channel_id: int, guild_id: int) -> str:
         """Return the slug of the theme on a channel, if its server may change that theme.
 

@@ -21,6 +21,8 @@ from bot.config import TOKEN_VARIABLE
 from bot.delivery import forms, party_forms, portraits, ranking, sources, words
 from bot.delivery.attempts import trace
 from bot.delivery.buttons import DreamButton, DreamMenu
+from bot.delivery.digest_cards import DigestCards
+from bot.delivery.digest_face import DigestMenu
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
 from bot.delivery.galleries import LookMenu, PageButton
@@ -116,7 +118,9 @@ class Client(commands.AutoShardedBot):
             front, DiscordSender(self, front.store), self.faces, self.follow_ups
         )
         self.party_cards = PartyCards(front, self, self.delivery.lane)
-        self.delivery.companion = self.party_cards
+        self.digests = DigestCards(front, self, self.delivery.lane)
+        self.delivery.on_deleted(self.digests.deleted)
+        self.delivery.companions = (self.party_cards, self.digests)
         self.stars = Stars(front)
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         # Adding it twice adds it once.
@@ -129,7 +133,7 @@ class Client(commands.AutoShardedBot):
             await self.load_extension(name)
         await self.tree.set_translator(Translations())
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
-        self.add_dynamic_items(LookMenu, PickedMenu, PickedButton)
+        self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
         self.add_dynamic_items(PortraitButton)
         await try_to_sync(self.tree, self.front.store)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import aiosqlite
 import msgspec
 
+from bot import zones
 from bot.errors import InvalidRequestError
 from bot.ids import now_ms
 from bot.model import Act, Person
@@ -48,7 +49,7 @@ class GuildSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ask, `per_person_background` those that are not over and drawn when nobody waits, which the
     others do not count; 0 leaves it to the machine's own limits. Prompts must not hold
     `blocked_words`, except within `allowed_words`. Dreams of a place that is not `published` are
-    not on the wall.
+    not on the wall. `time_zone` is that of its channels' hours, by its IANA name.
     """
 
     dreaming: bool = True
@@ -65,10 +66,15 @@ class GuildSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     explore: bool = True
     batch: bool = True
     published: bool = True
+    time_zone: str = zones.UTC
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a channel has set otherwise; None is as in its server. Words are further ones."""
+    """What a channel has set otherwise; None is as in its server. Words are further ones.
+
+    `digest_hour` is the channel's alone, and not its threads': at which hour of the server's time
+    zone, 0 to 23, the best of its day is posted; None for never.
+    """
 
     dreaming: bool | None = None
     allowed_role_ids: tuple[int, ...] | None = None
@@ -84,6 +90,16 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     explore: bool | None = None
     batch: bool | None = None
     published: bool | None = None
+    digest_hour: int | None = None
+
+
+class DigestPlace(msgspec.Struct, frozen=True):
+    """A channel, or a thread, in which the best of the day is posted at an hour of a time zone."""
+
+    guild_id: int
+    channel_id: int
+    hour: int
+    zone: str
 
 
 class Effective(GuildSettings, frozen=True, kw_only=True):
@@ -91,6 +107,7 @@ class Effective(GuildSettings, frozen=True, kw_only=True):
 
 
 _ADDED = ("blocked_words", "allowed_words")
+_OWN = ("digest_hour",)  # a channel's alone
 _INHERITED: dict[type, frozenset[str]] = {
     GuildSettings: frozenset(),
     ChannelSettings: frozenset(ChannelSettings.__struct_fields__) - frozenset(_ADDED),
@@ -110,6 +127,7 @@ class Settings:
 
     async def start(self) -> None:
         """Read what has been set."""
+        await asyncio.to_thread(zones.names)
         guilds = await rows.guilds(self._store)
         channels = await rows.channels(self._store)
         self._guilds = {key: _decode(text, GuildSettings) for key, text in guilds.items()}
@@ -142,6 +160,14 @@ class Settings:
             if any((guild_id, place) in self._channels for place in (parent_id, channel_id)):
                 self._effective[key] = found
         return found
+
+    def digests(self) -> list[DigestPlace]:
+        """Return every channel in which the best of the day is to be posted."""
+        return [
+            DigestPlace(guild_id, channel_id, settings.digest_hour, self.guild(guild_id).time_zone)
+            for (guild_id, channel_id), settings in self._channels.items()
+            if settings.digest_hour is not None
+        ]
 
     async def change_guild(self, guild_id: int, by: Person, **changes: Any) -> GuildSettings:
         """Change some of a server's settings, and return them all.
@@ -199,7 +225,7 @@ def _lay_over(values: dict[str, Any], channel: ChannelSettings) -> None:
     for name, value in msgspec.structs.asdict(channel).items():
         if name in _ADDED:
             values[name] = (*values[name], *value)
-        elif value is not None:
+        elif value is not None and name not in _OWN:
             values[name] = value
 
 
@@ -287,6 +313,21 @@ def _terms(name: str, value: Any) -> tuple[str, ...]:
     return found
 
 
+def _hour(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 23:
+        raise InvalidRequestError(name, "An hour is a whole number from 0 to 23.")
+    return value
+
+
+def _zone(name: str, value: Any) -> str:
+    known = zones.names().get(value.strip().casefold()) if isinstance(value, str) else None
+    if known is None:
+        raise InvalidRequestError(
+            name, "There is no such time zone. Choose one from the list, as in Europe/Berlin."
+        )
+    return known
+
+
 _CHECKS = {
     "dreaming": _switch,
     "allowed_role_ids": _roles,
@@ -302,4 +343,6 @@ _CHECKS = {
     "explore": _switch,
     "batch": _switch,
     "published": _switch,
+    "time_zone": _zone,
+    "digest_hour": _hour,
 }

@@ -83,6 +83,17 @@ class Watching:
         )
         return Part(total, await self._in_order(found))
 
+    async def best_within(
+        self, theme_id: int, since_ms: int, until_ms: int, *, channel_id: int, limit: int
+    ) -> list[str]:
+        """Return the ids of the most liked pictures that were asked for from a time to another.
+
+        As they may be seen in a channel that carries the theme: what is kept to it counts there.
+        """
+        return await rows.best_within(
+            self._store, theme_id, first_at(since_ms), first_at(until_ms), channel_id, limit
+        )
+
     async def _in_order(self, dream_ids: Sequence[str]) -> list[Dream]:
         found = {dream.id: dream for dream in await dreams.by_ids(self._store, dream_ids)}
         return [found[dream_id] for dream_id in dream_ids if dream_id in found]

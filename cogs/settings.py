@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot import zones
 from bot.client import Client
 from bot.delivery import words
 from bot.delivery.interactions import (
@@ -52,7 +53,16 @@ _WORDS = {
     "per_person_background": "How many a person may have waiting in the background; 0 for no limit",
     "max_count": "How many pictures one ask may have; 0 for no limit of its own",
 }
+_TIME_ZONE = "The time zone of its channels' hours, as in Europe/Berlin"
+_DIGEST_HOUR = "At which hour the best of the day is posted here, 0 to 23; -1 for never"
 _MAX_SHOWN_WORDS = 30
+_MAX_OFFERED = 25
+
+
+async def _offer_zones(interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
+    return [
+        app_commands.Choice(name=name, value=name) for name in zones.offered(current, _MAX_OFFERED)
+    ]
 
 
 @app_commands.guild_only()
@@ -72,11 +82,13 @@ class SettingsCog(
             parent_id = getattr(interaction.channel, "parent_id", None)
             settings = front_of(interaction).settings
             here = settings.effective(guild_id, channel_id, parent_id)
-            await tell(interaction, _told(here, guild_id))
+            hour = settings.channel(guild_id, channel_id).digest_hour
+            await tell(interaction, _told(here, guild_id, hour))
 
     @app_commands.command(name="server", description="Change what holds in the whole server")
-    @app_commands.describe(**_WORDS)
+    @app_commands.describe(**_WORDS, time_zone=_TIME_ZONE)
     @app_commands.choices(adult_words=_NSFW)
+    @app_commands.autocomplete(time_zone=_offer_zones)
     async def server(
         self,
         interaction: Interaction,
@@ -90,6 +102,7 @@ class SettingsCog(
         per_hour: app_commands.Range[int, 0, 100000] | None = None,
         max_count: app_commands.Range[int, 0, 100] | None = None,
         per_person_background: app_commands.Range[int, 0, 100000] | None = None,
+        time_zone: str | None = None,
     ) -> None:
         """Change the server's settings."""
         async with acknowledged(interaction):
@@ -98,13 +111,15 @@ class SettingsCog(
                 dreaming=dreaming, explore=explore, batch=batch, published=published,
                 nsfw=adult_words, per_person=per_person, per_channel=per_channel,
                 per_hour=per_hour, max_count=max_count,
-                per_person_background=per_person_background,
+                per_person_background=per_person_background, time_zone=time_zone,
             )  # fmt: skip
             await _change(interaction, _SERVER, changes)
 
     @app_commands.command(name="channel", description="Change what holds in this channel")
     @app_commands.describe(
-        **_WORDS, reset="Whether everything else here is to be as in the server again"
+        **_WORDS,
+        digest_hour=_DIGEST_HOUR,
+        reset="Whether everything else here is to be as in the server again",
     )
     @app_commands.choices(adult_words=_NSFW)
     async def channel(
@@ -120,6 +135,7 @@ class SettingsCog(
         per_hour: app_commands.Range[int, 0, 100000] | None = None,
         max_count: app_commands.Range[int, 0, 100] | None = None,
         per_person_background: app_commands.Range[int, 0, 100000] | None = None,
+        digest_hour: app_commands.Range[int, -1, 23] | None = None,
         reset: bool = False,
     ) -> None:
         """Change what the channel has set otherwise than its server."""
@@ -131,6 +147,8 @@ class SettingsCog(
                 per_hour=per_hour, max_count=max_count,
                 per_person_background=per_person_background,
             )  # fmt: skip
+            if digest_hour is not None:
+                changes["digest_hour"] = None if digest_hour < 0 else digest_hour
             if reset:
                 usual = ChannelSettings()
                 changes = {name: getattr(usual, name) for name in usual.__struct_fields__} | changes
@@ -221,10 +239,11 @@ async def _change(interaction: Interaction, where: str, changes: dict[str, Any])
         await settings.change_channel(guild_id, channel_id, person, **changes)
     parent_id = getattr(interaction.channel, "parent_id", None)
     here = settings.effective(guild_id, channel_id, parent_id)
-    await tell(interaction, f"Changed. In this channel now:\n{_told(here, guild_id)}")
+    hour = settings.channel(guild_id, channel_id).digest_hour
+    await tell(interaction, f"Changed. In this channel now:\n{_told(here, guild_id, hour)}")
 
 
-def _told(here: Effective, guild_id: int) -> str:
+def _told(here: Effective, guild_id: int, digest_hour: int | None) -> str:
     """Tell what holds in a channel. Blocked words are only counted: others may look on."""
 
     def limit(count: int) -> str:
@@ -235,6 +254,7 @@ def _told(here: Effective, guild_id: int) -> str:
         named = ("everybody" if one == guild_id else f"<@&{one}>" for one in role_ids)
         return ", ".join(named) or nobody
 
+    best = "never" if digest_hour is None else f"at {digest_hour}:00 ({here.time_zone})"
     adult = "in age-restricted channels" if here.nsfw is Nsfw.CHANNEL else "nowhere"
     lines = [
         f"Dreams may be asked for: **{_yes(here.dreaming)}**",
@@ -250,6 +270,7 @@ def _told(here: Effective, guild_id: int) -> str:
         f"Waiting for a person in the background: **{limit(here.per_person_background)}**",
         f"For a person in an hour: **{limit(here.per_hour)}**",
         f"Pictures in one ask: **{limit(here.max_count)}**",
+        f"The best of the day is posted: **{best}**",
     ]
     return shorten("\n".join(lines), 1800)
 

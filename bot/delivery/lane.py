@@ -11,6 +11,10 @@ from bot.delivery.pace import Pace, Urgency
 
 Show = Callable[["Lane", int], Awaitable[None]]
 
+# What a key stands for: cards of dreams are above 0, and have their row's id.
+PARTY_KEYS = range(-(1 << 40) + 1, 0)
+DIGEST_KEYS = range(-(1 << 62), -(1 << 40) + 1)
+
 
 class Lane:
     """Works while there is something to show, and rests otherwise."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import discord
 
 from bot.delivery.galleries import PAGE, Picture, thumbnails
-from bot.delivery.lane import Lane
+from bot.delivery.lane import PARTY_KEYS, Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.party_controls import card_of
 from bot.delivery.party_face import BundleFile, Evening, Face
@@ -54,6 +54,8 @@ _WITH_PICTURES = (Stage.FINALE, Stage.PUBLISHED)
 
 class PartyCards:
     """The parties' cards in Discord, from `start` to `stop`. A card's key in its lane is -id."""
+
+    keys = PARTY_KEYS
 
     def __init__(
         self, front: Front, client: discord.Client, lane_of: Callable[[int], Lane]

@@ -47,7 +47,11 @@ DELETED = "Its dreams were deleted."
 
 
 class Companion(Protocol):
-    """Other messages that keep the same channels' turns; their keys in a lane are below 0."""
+    """Other messages that keep the same channels' turns, under keys of their own."""
+
+    @property
+    def keys(self) -> range:
+        """Which keys in a lane are theirs."""
 
     async def start(self) -> None:
         """Begin, before anything is sent."""
@@ -76,7 +80,8 @@ class Delivery:
         self._position = 0
         self._wishes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self.companion: Companion | None = None
+        self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
+        self.companions: tuple[Companion, ...] = ()
 
     async def start(self) -> None:
         """Take up every card that does not show its dreams' ends yet, and follow the feed."""
@@ -85,8 +90,8 @@ class Delivery:
         self._position = await self._front.feed.last_id() if kept is None else int(kept)
         for row in await deliveries.open_rows(store):
             await self._take(row)
-        if self.companion is not None:
-            await self.companion.start()
+        for companion in self.companions:
+            await companion.start()
         self._front.moderation.on_favourite(self.refresh)
         self._tasks = (
             asyncio.create_task(self._listen(), name="discord-delivery"),
@@ -101,14 +106,18 @@ class Delivery:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self.companion is not None:
-            await self.companion.stop()
+        for companion in self.companions:
+            await companion.stop()
         lanes = [*self._lanes.values()]
         stops = (lane.stop(STOP_S) for lane in lanes)
         await asyncio.gather(self._follow_ups.stop(), *stops)
         with suppress(DreamstreamError):
             async with self._front.store.write() as connection:
                 await facts.put(connection, POSITION, str(self._position))
+
+    def on_deleted(self, watcher: Callable[[str], Awaitable[None]]) -> None:
+        """Call `watcher` with the id of every dream that was deleted, also before a crash."""
+        self._when_deleted.append(watcher)
 
     def refresh(self, dream_id: str) -> None:
         """Have the messages that are done with a dream show it once more, as it is now.
@@ -132,8 +141,8 @@ class Delivery:
             if card.failures and guild_id in (None, card.row.guild_id):
                 card.failures = 0
                 self.lane(card.row.channel_id).hurry(card.row.id)
-        if self.companion is not None:
-            self.companion.hurry()
+        for companion in self.companions:
+            companion.hurry()
 
     @property
     def unsettled(self) -> int:
@@ -181,6 +190,8 @@ class Delivery:
         for row in await deliveries.open_rows(store, dream_id):
             await self._take(row)
         self._want(dream_id, Urgency.END)
+        for watcher in self._when_deleted:
+            await watcher(dream_id)
 
     def _moved(self, live: Live) -> None:
         forming = live.state is DreamState.DRAWING
@@ -233,9 +244,10 @@ class Delivery:
 
     async def _show(self, lane: Lane, key: int) -> None:
         """Show a card as it is now. Whatever goes wrong holds up no other card."""
-        if key < 0 and self.companion is not None:
-            await self.companion.show(lane, key)
-            return
+        for companion in self.companions:
+            if key in companion.keys:
+                await companion.show(lane, key)
+                return
         card = self._cards.get(key)
         if card is None:
             await self._repaints.show(lane, key)

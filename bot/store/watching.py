@@ -35,6 +35,16 @@ COUNT_BEST = f"""
 """  # noqa: S608 (own text)
 
 
+# CROSS: of one day's pictures of one theme each is looked up among the likes.
+BEST_WITHIN = """
+    SELECT dream.id FROM dream CROSS JOIN favourite ON favourite.dream_id = dream.id
+    WHERE dream.theme_id = ? AND dream.id >= ? AND dream.id < ?
+        AND dream.state = 'done' AND dream.deleted_ms IS NULL
+        AND (dream.published OR dream.channel_id = ?)
+    GROUP BY dream.id ORDER BY count(*) DESC, dream.id LIMIT ?
+"""
+
+
 async def everything(store: Store, before: str, limit: int) -> list[str]:
     """Return the newest finished dreams of all public themes, before one, newest first."""
     return _ids(await store.read(EVERYTHING, (before, limit)))
@@ -55,6 +65,16 @@ async def best(
 ) -> tuple[int, list[str]]:
     """Return the same of those that somebody likes, the most liked first, then the older."""
     return await _part(store, COUNT_BEST, BEST, (theme_id, first, end), offset, limit)
+
+
+async def best_within(
+    store: Store, theme_id: int, first: str, end: str, channel_id: int, limit: int
+) -> list[str]:
+    """Return the most liked of a theme's pictures with such ids, as they may be seen in a channel.
+
+    What is kept to that channel counts there.
+    """
+    return _ids(await store.read(BEST_WITHIN, (theme_id, first, end, channel_id, limit)))
 
 
 async def beside(store: Store, theme_id: int, first: str, end: str) -> tuple[str, str]:

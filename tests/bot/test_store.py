@@ -19,6 +19,7 @@ from bot.store import (
     Store,
     autopilot,
     deliveries,
+    digests,
     dreams,
     events,
     favourites,
@@ -356,6 +357,9 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (watching.COUNT_BETWEEN, (1, "a", "b"), "dream_finished"),
         (watching.LAST_BEFORE, (1, "a"), "dream_finished"),
         (watching.FIRST_FROM, (1, "a"), "dream_finished"),
+        (digests.SHOWING, ("a",), "digest_dream_by_dream"),
+        (digests.OPEN, (), "digest_open"),
+        (digests.DREAMS, (1,), "PRIMARY KEY"),
         (deliveries.SHOWN_BY.format(marks="?, ?"), (1, 2), "delivery_by_message"),
     ],
 )

@@ -224,7 +224,8 @@ async def restarted(there: World) -> None:
     """Let the parties' cards be looked after by another, as after a crash."""
     await there.client.party_cards.stop()
     made = PartyCards(there.client.front, there.client, there.client.delivery.lane)
-    there.client.party_cards = there.client.delivery.companion = made
+    there.client.party_cards = made
+    there.client.delivery.companions = (made, there.client.digests)
     await made.start()
 
 

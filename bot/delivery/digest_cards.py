@@ -1,0 +1,277 @@
+"""Post the best of each channel's day: one message for each row of `bot.store.digests`.
+
+Once a minute it is looked which digests are due (`bot.digest`). What a message shows is read anew
+whenever its turn comes, so what was deleted meanwhile is not in it. Invariants:
+
+- a row has one message: that one is about to be sent is written down before, and where one may
+  have been sent that is not known, it is looked for;
+- a row is open until its message shows its pictures, and again from the deletion of one until the
+  message shows that one no more, or is gone with the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+import discord
+
+from bot.delivery.digest_face import DigestFace, digest_of
+from bot.delivery.galleries import thumbnails
+from bot.delivery.lane import DIGEST_KEYS, Lane
+from bot.delivery.pace import Urgency
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.digest import LATEST_MS, Digests
+from bot.errors import DreamstreamError
+from bot.front import Front
+from bot.model import Dream, Theme
+from bot.rights import may_see
+from bot.settings import DigestPlace
+from bot.store import digests as rows
+from bot.store import dreams as dream_rows
+from bot.store.digests import DigestRow
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 60.0
+FIRST_DELAY_S = 3.0
+MAX_DELAY_S = 600.0
+_KEY_OF_0 = DIGEST_KEYS[-1]
+_LOOK_BACK_MS = 60_000
+_LOOK_AT = 200
+
+
+class DigestCards:
+    """The digests in Discord, from `start` to `stop`. Keys in a lane go down as ids go up."""
+
+    keys = DIGEST_KEYS
+
+    def __init__(
+        self,
+        front: Front,
+        client: discord.Client,
+        lane_of: Callable[[int], Lane],
+        digests: Digests | None = None,
+    ) -> None:
+        self._front = front
+        self._client = client
+        self._lane_of = lane_of
+        self.digests = digests or Digests(front.store, front.settings, front.channels)
+        self._failures: dict[int, int] = {}
+        self._lane_failing: dict[int, Lane] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take up every digest that is not shown as it should be, and look out for more."""
+        for digest_id in await rows.open_ids(self._front.store):
+            await self._want(digest_id)
+        self._task = asyncio.create_task(self._keep_looking(), name="discord-digests")
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Try again at once what could not be shown."""
+        for key, lane in self._lane_failing.items():
+            self._failures.pop(key, None)
+            lane.hurry(key)
+        self._lane_failing.clear()
+
+    async def look(self) -> None:
+        """Have what is due posted.
+
+        Raises:
+            DreamstreamError: nothing can be written at present.
+        """
+        with suppress(TryLaterError):  # Discord is out of reach: it is due the next time as well
+            for digest_id in await self.digests.order_due(self._parent_of):
+                await self._want(digest_id)
+
+    async def deleted(self, dream_id: str) -> None:
+        """Have a dream go from the digests that show it."""
+        async with self._front.store.write() as connection:
+            found = await rows.reopen(connection, dream_id)
+        for digest_id in found:
+            await self._want(digest_id)
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Bring a digest to Discord. Whatever goes wrong is tried again."""
+        row = await rows.by_id(self._front.store, _KEY_OF_0 - key)
+        if row is None or not row.open:
+            lane.drop(key)
+            return
+        try:
+            await self._attempt(lane, key, row)
+        except NeverError as error:
+            log.warning("The digest of channel %s will not be shown: %s", row.channel_id, error)
+            await self._close(lane, key, row, 0)
+        except (TryLaterError, TooLargeError, DreamstreamError) as error:
+            log.warning("The digest of channel %s cannot be shown yet: %s", row.channel_id, error)
+            after_s = getattr(error, "after_s", None)
+            lane.tried(key, posted=row.message_id is not None, closed_s=after_s or 0.0)
+            if self._too_late(row):
+                await self._close(lane, key, row, 0)
+            else:
+                self._later(lane, key, row, after_s)
+        except Exception:  # a mistake of ours
+            log.exception("The digest of channel %s cannot be shown", row.channel_id)
+            self._later(lane, key, row, None)
+
+    # --- what is due -------------------------------------------------------------------------
+
+    async def _keep_looking(self) -> None:
+        # Else every channel would seem not to be there.
+        await self._client.wait_until_ready()
+        while True:
+            try:
+                await self.look()
+            except DreamstreamError as error:
+                log.warning("The best of the day cannot be written down yet: %s", error)
+            except Exception:  # a mistake of ours must not be the end of all digests
+                log.exception("It cannot be told which digests are due")
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _parent_of(self, place: DigestPlace) -> int | None:
+        """Return a thread's channel. Threads that sleep are known to Discord alone."""
+        channel = self._client.get_channel(place.channel_id)
+        if channel is None:
+            try:
+                with meanings():
+                    channel = await self._client.fetch_channel(place.channel_id)
+            except NeverError as error:
+                raise LookupError(str(error)) from error
+        parent_id = getattr(channel, "parent_id", None)
+        return parent_id if isinstance(channel, discord.Thread) else None
+
+    async def _want(self, digest_id: int) -> None:
+        row = await rows.by_id(self._front.store, digest_id)
+        if row is not None and row.open:
+            posted = row.message_id is not None
+            urgency = Urgency.END if posted else Urgency.NEW
+            self._lane_of(row.channel_id).want(_KEY_OF_0 - row.id, urgency, posted=posted)
+
+    # --- showing it --------------------------------------------------------------------------
+
+    def _too_late(self, row: DigestRow) -> bool:
+        """Say whether nobody waits for it any more; one that may be there is not left alone."""
+        return not row.sends and self.digests.now_ms - row.until_ms > LATEST_MS
+
+    async def _attempt(self, lane: Lane, key: int, row: DigestRow) -> None:
+        theme = await self._front.themes.by_id(row.theme_id)
+        there = await self._there(row)
+        dreams = [
+            dream
+            for dream in there
+            if dream.image is not None and may_see(dream, theme, theme, row.channel_id)
+        ]
+        if not dreams or self._too_late(row):
+            await self._take_away(row)
+        else:
+            face = await self._face(row, theme, dreams)
+            if face.looks != row.shown:
+                posted = row.message_id is not None
+                await self._bring(row, face)
+                lane.sent(key, posted=posted)
+        self._failures.pop(key, None)
+        self._lane_failing.pop(key, None)
+        await self._close(lane, key, row, len(there))
+
+    async def _there(self, row: DigestRow) -> list[Dream]:
+        """Return a digest's dreams that were not deleted, the best first."""
+        ids = await rows.dreams_of(self._front.store, row.id)
+        found = {dream.id: dream for dream in await dream_rows.by_ids(self._front.store, ids)}
+        dreams = (found[one] for one in ids if one in found)
+        return [dream for dream in dreams if dream.deleted_ms is None]
+
+    async def _face(self, row: DigestRow, theme: Theme, dreams: list[Dream]) -> DigestFace:
+        hearts = await self._front.moderation.favourites([dream.id for dream in dreams])
+        pictures = await thumbnails(self._front, dreams)
+        return DigestFace(self._front, row, theme, dreams, pictures, hearts)
+
+    async def _bring(self, row: DigestRow, face: DigestFace) -> None:
+        """Have a digest's message show a face, in one message for good."""
+        channel = self._channel(row)
+        with meanings():
+            message_id = await self._known(channel, row)
+            if message_id is None:
+                message_id = await self._send(channel, row, face)
+            if row.sends:
+                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
+                await channel.get_partial_message(message_id).edit(
+                    view=face.view(),
+                    attachments=face.files(),
+                    allowed_mentions=discord.AllowedMentions.none(),
+                )
+        async with self._front.store.write() as connection:
+            await rows.showed(connection, row.id, face.looks)
+
+    async def _send(
+        self, channel: discord.PartialMessageable, row: DigestRow, face: DigestFace
+    ) -> int:
+        store = self._front.store
+        async with store.write() as connection:
+            await rows.begin_send(connection, row.id)
+        try:
+            message = await channel.send(
+                view=face.view(), files=face.files(), nonce=f"digest-{row.id}"
+            )
+        except (discord.HTTPException, discord.RateLimited) as error:
+            refused = isinstance(error, discord.RateLimited) or error.status < 500
+            if refused and not row.sends:
+                async with store.write() as connection:
+                    await rows.refused(connection, row.id)
+            raise
+        async with store.write() as connection:
+            await rows.sent(connection, row.id, message.id)
+        return message.id
+
+    async def _take_away(self, row: DigestRow) -> None:
+        """Delete a digest's message, if there is one: none of its pictures is to be seen."""
+        channel = self._channel(row)
+        with meanings():
+            message_id = await self._known(channel, row)
+            if message_id is not None:
+                with suppress(discord.NotFound):
+                    await channel.get_partial_message(message_id).delete()
+
+    async def _known(self, channel: discord.PartialMessageable, row: DigestRow) -> int | None:
+        """Return a digest's message, looking for one that an earlier attempt may have sent."""
+        if row.message_id is not None or not row.sends:
+            return row.message_id
+        after = discord.Object(snowflake_at(row.created_ms - _LOOK_BACK_MS))
+        me = self._client.user
+        try:
+            async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
+                ours = me is not None and message.author.id == me.id
+                if ours and digest_of(list(message.components)) == row.id:
+                    async with self._front.store.write() as connection:
+                        await rows.sent(connection, row.id, message.id)
+                    return message.id
+        except discord.Forbidden:
+            log.info("The history of channel %s may not be read", channel.id)
+        return None
+
+    async def _close(self, lane: Lane, key: int, row: DigestRow, there: int) -> None:
+        """Close a row, unless one of its pictures was deleted since it was read."""
+        async with self._front.store.write() as connection:
+            closed = await rows.close(connection, row.id, there)
+        lane.drop(key)
+        if not closed:
+            await self._want(row.id)
+
+    def _channel(self, row: DigestRow) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
+
+    def _later(self, lane: Lane, key: int, row: DigestRow, after_s: float | None) -> None:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self._lane_failing[key] = lane
+        delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
+        urgency = Urgency.NEW if row.message_id is None else Urgency.END
+        lane.later(key, urgency, delay_s)
