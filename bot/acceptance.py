@@ -11,7 +11,16 @@ import msgspec
 from bot.errors import ForbiddenError
 from bot.ids import IdMaker, now_ms
 from bot.limits import Limits
-from bot.model import Dream, DreamState, EventKind, Image, Person, Relation, Theme
+from bot.model import (
+    AskedBy,
+    Dream,
+    DreamState,
+    EventKind,
+    Image,
+    Person,
+    Relation,
+    Theme,
+)
 from bot.sentences import say
 from bot.store import Store, events, images, people
 from bot.store import dreams as rows
@@ -21,6 +30,18 @@ PAUSED = say(
     "This theme is paused: nothing more is drawn in it for now. Try again later, or in another "
     "channel."
 )
+RETIRED = say(
+    "This theme is no longer in use: nothing more is drawn in it. Its stream stays. Ask in another "
+    "one."
+)
+FOR_MEMBERS = say(
+    "In this theme only people on Discord ask for pictures. Ask there, or in another stream."
+)
+FOR_HOSTS = say(
+    "In this theme only those who made it or moderate here ask for pictures. Ask in another one."
+)
+_DISCORD = "discord:"
+_LOCAL = "local:"  # who sits at the machine itself, and what dreams there by itself
 Also = Callable[[aiosqlite.Connection, Sequence[Dream]], Awaitable[None]]
 Guard = Callable[[aiosqlite.Connection, Theme, Sequence[Dream]], Awaitable[None]]
 """Judges every ask in the transaction that accepts it; it may write, or raise what refuses it."""
@@ -31,7 +52,8 @@ class Order:
     """Recipes to be drawn together, and whose and whence they are. `note` is for the person.
 
     `images` are the kept pictures that they name. With `parents` each recipe has its own parent
-    and that one's prompt, and is shown nowhere where that one is not.
+    and that one's prompt, and is shown nowhere where that one is not. `moderates` says that the
+    person does, where they ask.
 
     `also` writes what a front must not lose either, in the same transaction. It may raise what
     refuses them, and keep them from being published.
@@ -49,6 +71,7 @@ class Order:
     parents: Sequence[Dream] = ()
     relation: Relation | None = None
     note: str = ""
+    moderates: bool = False
     also: Also | None = None
 
 
@@ -82,10 +105,12 @@ class Acceptance:
         """Make an order's dreams. Once this returns they survive a power cut.
 
         Raises:
-            ForbiddenError: the theme is paused.
+            ForbiddenError: the theme is paused or retired, or not for this person to ask in.
             LimitError: the person, or everybody together, has too many waiting.
             DiskError, StoreError: nothing can be kept at present.
         """
+        if order.theme.retired:
+            raise ForbiddenError(RETIRED)
         if order.theme.paused:
             raise ForbiddenError(PAUSED)
         at_ms = now_ms()
@@ -98,6 +123,7 @@ class Acceptance:
                 connection, order.person.id, background=background
             )
             self._limits.check(len(dreams), own=own, everybody=everybody, background=background)
+            await _check_may_ask(connection, order)
             await people.upsert(connection, order.person, at_ms)
             for image in order.images:
                 await images.insert(connection, image, at_ms)
@@ -152,3 +178,21 @@ class Acceptance:
                 ids, order.recipes, origins, strict=True
             )
         ]
+
+
+async def _check_may_ask(connection: aiosqlite.Connection, order: Order) -> None:
+    """Refuse who may not ask in the theme, whichever way they ask.
+
+    Raises:
+        ForbiddenError: they may not.
+    """
+    theme, person_id = order.theme, order.person.id
+    if theme.asked_by is AskedBy.EVERYBODY or person_id.startswith(_LOCAL):
+        return
+    if theme.asked_by is AskedBy.MEMBERS:
+        if not person_id.startswith(_DISCORD):
+            raise ForbiddenError(FOR_MEMBERS)
+    elif not order.moderates and not await events.is_in_theme_now(
+        connection, theme.id, EventKind.THEME, person_id
+    ):
+        raise ForbiddenError(FOR_HOSTS)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from bot.dreams import Dreams
 from bot.errors import DreamstreamError, RequestError
 from bot.ids import now_ms, time_of
 from bot.model import Dream, DreamRequest, Person, Relation, Theme, Visibility
-from bot.palettes import PALETTES
+from bot.palettes import PALETTES, listed
 from bot.store import Store
 from bot.store import autopilot as rows
 from bot.themes import Themes
@@ -148,22 +148,29 @@ class Autopilot:
         for _ in range(_TRIES):
             seeds = liked if liked and self._dice.random() < 0.5 else recent
             [seed] = self._dice.choices(seeds, [one.weight for one in seeds])
-            words = self._changed(seed.prompt)
+            words = self._changed(seed.prompt, theme, tried)
             if _folded(words) not in tried:
                 return words, seed.id or None
         return None
 
-    def _changed(self, prompt: str) -> str:
+    def _changed(self, prompt: str, theme: Theme, tried: Collection[str]) -> str:
         """Return a prompt with one word of a list exchanged, or with one of another put after it.
 
         It stays a near neighbour: a picture of the same thing in another light, place or manner.
+        Whatever of the theme's own palette was not tried of late is put after it first.
         """
+        own = listed(theme.palette)
+        untried = [
+            word for word in own if not any(f" {_folded(word)} " in f" {one} " for one in tried)
+        ]
+        if untried:
+            return f"{prompt}, {self._dice.choice(untried)}"
         ended = f"{prompt},"
         held = [
             (phrase, words)
-            for words in PALETTES.values()
+            for words in (own, *PALETTES.values())
             for phrase in words
-            if f" {phrase}," in ended or f" {phrase} " in ended
+            if len(words) > 1 and (f" {phrase}," in ended or f" {phrase} " in ended)
         ]
         if held and self._dice.random() < 0.5:
             phrase, words = self._dice.choice(held)

@@ -16,6 +16,7 @@ import msgspec
 
 from bot import requests
 from bot.acceptance import Acceptance, Also, Guard, Order
+from bot.bounds import bounded, check_count
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
@@ -150,6 +151,7 @@ class Dreams(DreamReader):
                 parent_id=request.parent_id,
                 relation=request.relation,
                 note=plan.note,
+                moderates=request.moderates,
                 also=also,
             )
 
@@ -220,6 +222,7 @@ class Dreams(DreamReader):
                 "dream", "These dreams are of several streams. Choose those of one."
             )
         theme = await self._themes.by_id(parents[0].theme_id)
+        engines = tuple(bounded(engine, theme) for engine in engines)
         if prompt is not None:
             prompt = requests.check_prompt(prompt, self._limits)
             parents = [msgspec.structs.replace(parent, prompt=prompt) for parent in parents]
@@ -230,6 +233,7 @@ class Dreams(DreamReader):
             for parent in parents
             for recipe in recipes(parent, theme, engines)
         ]
+        check_count(theme, len(children))
         order = Order(
             parents[0].prompt,
             theme,
@@ -239,6 +243,7 @@ class Dreams(DreamReader):
             channel_id=channel_id,
             parents=[parent for parent, _ in children],
             relation=relation,
+            moderates=actor.moderates or actor.at_machine,
             also=also,
         )
         named = dict.fromkeys(name for _, recipe in children for name in recipe.named_pictures)

@@ -29,15 +29,40 @@ class Visibility(StrEnum):
     PRIVATE = "private"
 
 
+class AskedBy(StrEnum):
+    """Who may ask in a theme: anyone, people of Discord, or who made or moderates it."""
+
+    EVERYBODY = "everybody"
+    MEMBERS = "members"
+    HOSTS = "hosts"
+
+
+class Holds(StrEnum):
+    """What becomes of a prompt that is far from a theme's subject: nothing, a hint, a blend."""
+
+    OFF = "off"
+    SUGGEST = "suggest"
+    BLEND = "blend"
+
+
 class Theme(msgspec.Struct, frozen=True, kw_only=True):
     """What a channel is about, and how a prompt becomes a recipe there.
 
     `template` holds ``{prompt}`` once; `modifiers` are appended as further prompts; empty
-    `engine` and `model`, and None sizes and steps, mean the engine's defaults. `weight` is its
-    stream's share of the machine. `colour` is ``#rrggbb``. What it may dream by itself
+    `engine` and `model`, and None sizes and steps, mean the engine's defaults. Its `preset` is how
+    it draws where nobody says. `palette` is its own word list, ``__palette__`` in prompts: words
+    and phrases, separated by commas.
+
+    Its bounds are None where only the engine's and the server's hold: `max_side` pixels,
+    `max_steps` of a picture or a film's frame, `max_count` dreams in one ask (`bot.bounds`). How
+    it keeps to its `subject` (`bot.subject`): by what it `holds`, with a `strictness` of 0 to 1.
+
+    `weight` is its stream's share of the machine. `colour` is ``#rrggbb``. `picture_sha256` is a
+    picture of the library that stands for it. What it may dream by itself
     (`bot.autopilot`): `autopilot` dreams and `autopilot_seconds` of drawing a day, 0 dreams for
     none, after `autopilot_quiet` minutes; also where nobody watches with `autopilot_alone`. One
-    that is `paused` takes no further asks.
+    that is `paused` takes no further asks. One that is `retired` takes none ever, hangs nowhere
+    and is offered nowhere; its stream stays.
     """
 
     id: int
@@ -47,19 +72,30 @@ class Theme(msgspec.Struct, frozen=True, kw_only=True):
     template: str = "{prompt}"
     modifiers: str = ""
     negative: str = ""
+    palette: str = ""
+    preset: str = ""
     engine: str = ""
     model: str = ""
     width: int | None = None
     height: int | None = None
     steps: int | None = None
+    max_side: int | None = None
+    max_steps: int | None = None
+    max_count: int | None = None
+    asked_by: AskedBy = AskedBy.EVERYBODY
+    subject: str = ""
+    holds: Holds = Holds.OFF
+    strictness: float = 0.5
     weight: float = 1.0
     colour: str = "#7c6cff"
+    picture_sha256: str | None = None
     visibility: Visibility = Visibility.PUBLIC
     autopilot: int = 0
     autopilot_seconds: int = 1800
     autopilot_quiet: int = 10
     autopilot_alone: bool = False
     paused: bool = False
+    retired: bool = False
     created_ms: int = 0
 
 
@@ -201,7 +237,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     dreams are made, with seeds one apart; with `until_step`, or with `first_look` where that step
     is left to the engine, they end early and can be continued. A `preset` fills in what is left
     open. A `shape` stands in place of `width` and `height`. `guild_id` and `channel_id` are where
-    in Discord it is asked for.
+    in Discord it is asked for, `moderates` whether the person does so there.
     """
 
     theme: str
@@ -235,6 +271,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     relation: Relation | None = None
     guild_id: int | None = None
     channel_id: int | None = None
+    moderates: bool = False
 
 
 class EventKind(StrEnum):

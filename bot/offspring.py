@@ -98,7 +98,8 @@ class Offspring(Repainting):
     ) -> list[Dream]:
         """Start from a dream's picture with the same words and `count` new seeds.
 
-        Where its engine does not start from pictures, the first that does draws them.
+        They are fewer where the theme takes no more at once. Where its engine does not start from
+        pictures, the first that does draws them.
 
         Raises:
             As `Dreams.derive` does; InvalidRequestError: it has no picture, or nothing here
@@ -116,8 +117,9 @@ class Offspring(Repainting):
             engine = _variator(dream, own, engines)
             if engine is None:
                 raise InvalidRequestError("dream", "Nothing here starts from a picture.")
-            first = requests.check_seed(None, count)
-            seeds = range(first, first + count)
+            most = min(count, theme.max_count or count)
+            first = requests.check_seed(None, most)
+            seeds = range(first, first + most)
             return [_variation(dream, image, engine, own, theme, seed) for seed in seeds]
 
         return await self._dreams.derive(
@@ -305,7 +307,7 @@ def _carried_on(recipe: Recipe, engine: EngineInfo, more_steps: int | None) -> R
     if not _further(recipe, engine):
         raise InvalidRequestError(
             "dream",
-            f"This dream has the {engine.max_steps:,} steps that {engine.title} can take."
+            f"This dream has the {engine.max_steps:,} steps that {engine.title} can take here."
             if engine.continues
             else f"This dream is finished, and {engine.title} cannot add to a finished picture. "
             "Ask for variations of it instead.",

@@ -6,7 +6,20 @@ welcome. Artists are long in the public domain.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from bot.errors import InvalidRequestError
+from bot.sentences import say
+from bot.text import clean, shorten, visible
+
+OWN = "palette"
+"""The name of a theme's own list: ``__palette__`` in the prompts of that theme."""
+MAX_WORDS = 60
+MAX_WORD = 40
+_MEANINGFUL = "/:>\\_{|}→"  # signs that do something in a prompt (docs/prompts.md)
+_MAX_TYPED = 2 * MAX_WORDS * MAX_WORD
 
 PALETTES: Mapping[str, Sequence[str]] = {
     "colour": (
@@ -70,3 +83,50 @@ PALETTES: Mapping[str, Sequence[str]] = {
         "reflected in water", "in the distance", "from inside",
     ),
 }  # fmt: skip
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the words and phrases of a theme's palette: those between commas and line ends.
+
+    Each stands once, as it is shown and drawn.
+
+    Raises:
+        InvalidRequestError: there are too many, or one is too long or would mean something else
+            within a prompt.
+    """
+    if len(text) > _MAX_TYPED:  # before a very long text is read to its end
+        raise InvalidRequestError("palette", _too_many())
+    found = dict.fromkeys(part for one in re.split(r"[,\r\n]", text) if visible(part := clean(one)))
+    for word in found:
+        if len(word) > MAX_WORD:
+            raise InvalidRequestError(
+                "palette",
+                say(
+                    "“{word}” is too long for a palette: {most} characters at most.",
+                    word=shorten(word, 24),
+                    most=MAX_WORD,
+                ),
+            )
+        if not set(word).isdisjoint(_MEANINGFUL):
+            raise InvalidRequestError(
+                "palette",
+                say(
+                    "“{word}” cannot stand in a palette: {signs} mean something in a prompt. "
+                    "Leave them out.",
+                    word=word,
+                    signs=" ".join(_MEANINGFUL),
+                ),
+            )
+    if len(found) > MAX_WORDS:
+        raise InvalidRequestError("palette", _too_many())
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def palettes_of(palette: str) -> Mapping[str, Sequence[str]]:
+    """Return the word lists that hold in a theme with this palette: its own, and those shipped."""
+    return {**PALETTES, OWN: listed(palette)} if palette else PALETTES
+
+
+def _too_many() -> str:
+    return say("A palette has at most {most} words and phrases. Leave some out.", most=MAX_WORDS)

@@ -16,7 +16,7 @@ import msgspec
 
 from bot.errors import InvalidRequestError
 from bot.journeys import ARROW, stops_of
-from bot.model import DreamRequest, JourneyRequest, Shape
+from bot.model import DreamRequest, JourneyRequest, Shape, Theme
 from bot.options import side_by_side
 from bot.styles import with_style
 from bot.text import clean, shorten
@@ -75,6 +75,50 @@ def with_preset(request: DreamRequest, engines: Sequence[EngineInfo]) -> DreamRe
         | request.settings,
         journey=_journey(request.journey, preset.journey),
     )
+
+
+def with_themes_preset(
+    request: DreamRequest, theme: Theme, engines: Sequence[EngineInfo]
+) -> DreamRequest:
+    """Return the request with its theme's preset, where nobody says how it is to be drawn.
+
+    Not where it needs more than words, nor where nothing here draws so: a theme outlives weights.
+    """
+    says = request.preset or request.engine or request.model
+    parts = (request.init, request.sketch, request.journey)
+    if says or not theme.preset or request.pictures or any(part is not None for part in parts):
+        return request
+    if all(preset.name != theme.preset for preset in presets_of(engines)):
+        return request
+    return msgspec.structs.replace(request, preset=theme.preset)
+
+
+def check_themes_preset(name: str) -> str:
+    """Return the name of a preset that a theme may have, empty for none.
+
+    Raises:
+        InvalidRequestError: there is none of this name, or it makes films.
+    """
+    if not clean(name):
+        return ""
+    found = next(
+        (
+            one
+            for one in all_presets()
+            if clean(name).casefold() in (one.name, one.title.casefold())
+        ),
+        None,
+    )
+    if found is None:
+        there = ", ".join(one.name for one in all_presets() if one.journey is None)
+        raise InvalidRequestError(
+            "preset", f"There is no preset “{shorten(clean(name), 40)}”. There are: {there}."
+        )
+    if found.journey is not None:
+        raise InvalidRequestError(
+            "preset", f"“{found.title}” makes films. Choose a preset for pictures."
+        )
+    return found.name
 
 
 def styled(request: DreamRequest, style: str) -> DreamRequest:

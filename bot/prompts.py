@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from bot.model import Theme
-from bot.palettes import PALETTES
+from bot.palettes import PALETTES, palettes_of
 from bot.text import clean, visible
 
 PLACE = "{prompt}"
@@ -56,14 +56,15 @@ def expand(
     text: str,
     theme: Theme,
     seed: int,
-    palettes: Mapping[str, Sequence[str]] = PALETTES,
     *,
     placed: bool = False,
 ) -> str:
     """Return the prompt that is drawn for what a person typed in a theme, with this seed.
 
-    `placed` is as for `wrap`; what is left to chance in the template falls alike at every place.
+    The theme's palette is one of the word lists. `placed` is as for `wrap`; what is left to chance
+    in the template falls alike at every place.
     """
+    palettes = palettes_of(theme.palette)
     if not placed:
         return clean(choose(wrap(text, theme), seed, palettes))
     chosen = []

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from bot.bounds import bounded, check_count, check_size, check_steps
 from bot.errors import InvalidRequestError
 from bot.inits import DrawnFrom
 from bot.journeys import check_journey, joined, plan_journey, worded
@@ -21,7 +22,7 @@ from bot.limits import Limits
 from bot.model import DreamRequest, Person, Theme
 from bot.model_choice import choose_model
 from bot.options import complete, mixes, side_by_side
-from bot.presets import with_preset
+from bot.presets import with_preset, with_themes_preset
 from bot.prompts import expand, says_anything
 from bot.sentences import option, say
 from bot.sizes import fit, scaled, shaped, tiles
@@ -109,14 +110,17 @@ def check(
 
     Raises:
         InvalidRequestError: a value is wrong; the sentence says what would be right.
+        LimitError: they are more at once than the theme takes.
     """
-    request = with_preset(request, engines)
+    request = with_preset(with_themes_preset(request, theme, engines), engines)
     most = limits.most_at_once(background=request.background)
     count = _whole("count", request.count, 1, most)
+    check_count(theme, count)
     seed = check_seed(request.seed, count)
     engine, model = choose_model(
         engines, request.engine, request.model, theme, takes_init=request.init is not None
     )
+    engine = bounded(engine, theme)
     prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
     _check_wanted(prompt, theme, engine)
     _check_uploads(request, engine, engines)
@@ -128,6 +132,7 @@ def check(
             raise InvalidRequestError(
                 "journey", "A journey has no first look. Ask for a shorter film instead."
             )
+        check_steps(theme, request.journey.frame_steps)
         asked = plan_journey(request.journey, prompt, engine, engines)
         journey = check_journey(asked, steps, engine)
         for stop in journey.stops if engine.takes_prompt else ():
@@ -178,11 +183,15 @@ def _size(request: DreamRequest, theme: Theme, engine: EngineInfo) -> tuple[int,
     """Return width, height and a note as `fit` does; nothing where it follows from the start."""
     if engine.scale is not None:
         return 0, 0, ""
+    check_size(theme, request.width, request.height)
     if request.shape is None:
-        return fit(engine, request.width, request.height, theme)
-    if request.width is not None or request.height is not None:
+        width, height, note = fit(engine, request.width, request.height, theme)
+    elif request.width is not None or request.height is not None:
         raise InvalidRequestError("shape", "Give either a size or a shape, not both.")
-    return *shaped(engine, request.shape, theme), ""
+    else:
+        (width, height), note = shaped(engine, request.shape, theme), ""
+    check_size(theme, width, height)
+    return width, height, note
 
 
 def _check_uploads(
@@ -259,6 +268,8 @@ def check_recipe(
     if engine.needs_init and recipe.init_sha256 is None:
         raise InvalidRequestError("recipe", f"{engine.title} works on a picture; none is named.")
     if engine.scale is None:
+        check_size(theme, recipe.width, recipe.height)
+        check_steps(theme, recipe.steps)
         width, height, note = fit(engine, recipe.width, recipe.height, theme)
     else:
         width, height, note = recipe.width, recipe.height, ""
@@ -273,6 +284,7 @@ def check_recipe(
     steps = _whole("steps", recipe.steps, 1, engine.max_steps)
     journey = recipe.journey
     if journey is not None:
+        check_steps(theme, journey.frame_steps)
         journey = check_journey(journey, steps, engine)
         for stop in journey.stops if engine.takes_prompt else ():
             check_prompt(stop.prompt, roomy, "recipe")
@@ -350,6 +362,7 @@ def check_seed(seed: int | None, count: int = 1) -> int:
 
 
 def _steps(steps: int | None, theme: Theme, engine: EngineInfo) -> int:
+    check_steps(theme, steps)
     if steps is None:
         return min(theme.steps or engine.default_steps, engine.max_steps)
     return _whole("steps", steps, 1, engine.max_steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -20,20 +21,22 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.model import Theme
 from bot.text import clean, shorten
-from bot.themes import checked
+from bot.themes import BOUNDS, checked
 
 FORMAT = 1
 MAX_BYTES = 32 * 1024
 SUFFIX = ".toml"
 
 _TEXTS = (
-    *("slug", "title", "topic", "template", "modifiers", "negative", "engine", "model"),
-    *("colour", "visibility"),
+    *("slug", "title", "topic", "template", "modifiers", "negative", "palette"),
+    *("preset", "engine", "model"),
+    *("asked_by", "subject", "holds", "colour", "visibility"),
 )
-_WHOLE = ("width", "height", "steps")
+_WHOLE = ("width", "height", "steps", *BOUNDS)
+_NUMBERS = {"weight": 1.0, "strictness": 0.5}
 _AUTOPILOT = ("autopilot", "autopilot_seconds", "autopilot_quiet")
 _SWITCHES = ("autopilot_alone", "paused")
-_KEYS = ("format", *_TEXTS, *_WHOLE, "weight", *_AUTOPILOT, *_SWITCHES)
+_KEYS = ("format", *_TEXTS, *_WHOLE, *_NUMBERS, *_AUTOPILOT, *_SWITCHES)
 _HEADER = "# A theme of Dreamstream. Take it in with: dreamstream themes import {}\n"
 
 
@@ -63,9 +66,9 @@ def read(data: bytes, name: str = "") -> ThemeFile:
     for key in _SWITCHES:
         if not isinstance(values.get(key, False), bool):
             raise InvalidRequestError(key, f"{key} is true or false.")
-    weight = values.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise InvalidRequestError("weight", "weight is a number, such as 1.0.")
+    for key, usual in _NUMBERS.items():
+        if key in values:
+            values[key] = _number(key, values[key], usual)
     if ("width" in values) != ("height" in values):
         raise InvalidRequestError("width", "width and height are given together, or neither.")
     if "title" not in values:
@@ -73,8 +76,6 @@ def read(data: bytes, name: str = "") -> ThemeFile:
     slug = str(values.pop("slug", "") or _stem(name)).strip().lower()
     values.pop("format", None)
     title = values.pop("title")
-    if "weight" in values:
-        values["weight"] = _number(values["weight"])
     # Judged here too, so that a file is known to be good before anything is done with it.
     checked(Theme(id=0, slug=slug, title=title, created_ms=now_ms()), values)
     return ThemeFile(slug, title, values)
@@ -160,11 +161,11 @@ def _check_keys(values: dict[str, Any]) -> None:
         )
 
 
-def _number(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a whole number past every float
-        raise InvalidRequestError("weight", "weight is a number, such as 1.0.") from None
+def _number(key: str, value: object, usual: float) -> float:
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        with suppress(OverflowError):  # a whole number past every float
+            return float(value)
+    raise InvalidRequestError(key, f"{key} is a number, such as {usual}.")
 
 
 def _stem(name: str) -> str:

@@ -14,7 +14,9 @@ import msgspec
 
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
-from bot.model import EventKind, Person, Theme, Visibility
+from bot.model import AskedBy, EventKind, Holds, Person, Theme, Visibility
+from bot.palettes import listed
+from bot.presets import check_themes_preset
 from bot.prompts import PLACE
 from bot.store import Store, events, people
 from bot.store import themes as rows
@@ -34,7 +36,11 @@ AlsoWithTheme = Callable[[aiosqlite.Connection, Theme], Awaitable[None]]
 
 MOST_BY_ITSELF = {"autopilot": 2000, "autopilot_seconds": 86_400, "autopilot_quiet": 1440}
 AUTOPILOT = frozenset((*MOST_BY_ITSELF, "autopilot_alone"))
+BOUNDS = ("max_side", "max_steps", "max_count")
+NOT_IN_FILES = frozenset({"picture_sha256", "retired"})
+"""What a theme is here, and no file can say: a picture of the library, and its end."""
 _CHANGEABLE = frozenset(Theme.__struct_fields__) - {"id", "slug", "created_ms"}
+_PICTURE = re.compile(r"[0-9a-f]{64}")
 
 
 class Themes:
@@ -184,18 +190,24 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
     if unknown:
         raise InvalidRequestError(min(unknown), f"A theme has no “{min(unknown)}”.")
     theme = msgspec.structs.replace(theme, **details)
-    if theme.visibility not in tuple(Visibility):
-        raise InvalidRequestError(
-            "visibility", f"The visibility is one of {', '.join(Visibility)}."
-        )
+    for name, kind in (("visibility", Visibility), ("asked_by", AskedBy), ("holds", Holds)):
+        if getattr(theme, name) not in tuple(kind):
+            raise InvalidRequestError(name, f"{name} is one of {', '.join(kind)}.")
     theme = msgspec.structs.replace(
         theme,
         **{
             name: clean(getattr(theme, name))
-            for name in ("title", "topic", "template", "modifiers", "negative", "engine", "model")
+            for name in (
+                *("title", "topic", "template", "modifiers", "negative", "engine", "model"),
+                "subject",
+            )
         },
+        palette=", ".join(listed(theme.palette)),
+        preset=check_themes_preset(theme.preset),
         colour=theme.colour.lower(),
         visibility=Visibility(theme.visibility),
+        asked_by=AskedBy(theme.asked_by),
+        holds=Holds(theme.holds),
     )
     if not _SLUG.fullmatch(theme.slug):
         raise InvalidRequestError(
@@ -211,6 +223,7 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
         ("template", MAX_TEMPLATE),
         ("modifiers", MAX_TEMPLATE),
         ("negative", MAX_TEMPLATE),
+        ("subject", MAX_TOPIC),
     ):
         length = len(getattr(theme, name))
         if length > limit:
@@ -232,8 +245,22 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
             raise InvalidRequestError(
                 name, f"{name} is a whole number from 0 to {most:,}; autopilot = 0 is none."
             )
-    for name in ("width", "height", "steps"):
+    for name in ("width", "height", "steps", *BOUNDS):
         value = getattr(theme, name)
         if value is not None and not 0 < value <= 100_000:
             raise InvalidRequestError(name, f"The {name} is a whole number above 0, or left out.")
+    for name, bound in (("width", "max_side"), ("height", "max_side"), ("steps", "max_steps")):
+        value, most = getattr(theme, name), getattr(theme, bound)
+        if value is not None and most is not None and value > most:
+            raise InvalidRequestError(
+                bound, f"The theme's own {name}, {value:,}, is more than its {bound}, {most:,}."
+            )
+    if not (math.isfinite(theme.strictness) and 0 <= theme.strictness <= 1):
+        raise InvalidRequestError("strictness", "The strictness is a number from 0 to 1.")
+    if theme.holds is not Holds.OFF and not theme.subject:
+        raise InvalidRequestError(
+            "subject", "Say in a few words what the theme's subject is, which it is to hold."
+        )
+    if theme.picture_sha256 is not None and not _PICTURE.fullmatch(theme.picture_sha256):
+        raise InvalidRequestError("picture", "That is not the name of a kept picture.")
     return theme

@@ -16,6 +16,7 @@ from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
+    actor_of,
     front_of,
     person_of,
     tell,
@@ -271,6 +272,7 @@ async def ask_for(
         person=person_of(interaction),
         guild_id=interaction.guild_id,
         channel_id=interaction.channel_id,
+        moderates=actor_of(interaction).moderates,
         **pictures,
     )
     dreams = await front.dreams.ask(request, also)

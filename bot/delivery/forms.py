@@ -142,6 +142,7 @@ async def draw_like(
         relation=relation,
         guild_id=interaction.guild_id,
         channel_id=interaction.channel_id,
+        moderates=actor_of(interaction).moderates,
     )
     await front.dreams.ask(msgspec.structs.replace(request, **changes), also)
 

@@ -245,6 +245,7 @@ async def _dream(interaction: Interaction, source: Source, prompt: str) -> None:
         relation=None if parent is None else Relation.VARIATION,
         guild_id=interaction.guild_id,
         channel_id=interaction.channel_id,
+        moderates=actor_of(interaction).moderates,
     )
     await front.dreams.ask(request, also)
     await tell_coming(interaction, say("It starts from that picture."))
@@ -274,6 +275,7 @@ async def _upscale(interaction: Interaction, source: Source) -> None:
             relation=Relation.UPSCALE,
             guild_id=interaction.guild_id,
             channel_id=interaction.channel_id,
+            moderates=actor_of(interaction).moderates,
         )
         await front.dreams.ask(request, also)
     await tell_coming(interaction, say("It is being made larger."))

@@ -13,7 +13,7 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.model import Theme
 from bot.network import UNREACHABLE
 from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, shipped_one, write
-from bot.themes import AUTOPILOT
+from bot.themes import AUTOPILOT, NOT_IN_FILES
 
 _FETCH_S = 20.0
 
@@ -81,7 +81,7 @@ def _whole(found: ThemeFile, details: dict[str, Any]) -> dict[str, Any]:
     plain = {
         field: getattr(_PLAIN, field)
         for field in Theme.__struct_fields__
-        if field not in ("id", "slug", "created_ms", *_OWNERS)
+        if field not in ("id", "slug", "created_ms", *_OWNERS, *NOT_IN_FILES)
     }
     return {**plain, **details, "title": found.title}
 

@@ -10,6 +10,7 @@ from bot.errors import InvalidRequestError
 from bot.model import Dream, Theme
 from bot.model_choice import choose_model
 from bot.options import side_by_side
+from bot.palettes import palettes_of
 from bot.parents import engine_of, rearranged, words_of
 from bot.parties.model import Association, AssociationKind
 from bot.prompts import choose, expand
@@ -94,7 +95,7 @@ def grown(parent: Dream, before: Recipe, engines: Sequence[EngineInfo], theme: T
             "dream", say("{engine} draws without words.", engine=engine.title)
         )
     if before.steers:  # it came to words that have the theme's around them already
-        prompt = clean(choose(parent.prompt, before.seed))
+        prompt = clean(choose(parent.prompt, before.seed, palettes_of(theme.palette)))
     else:
         placed = side_by_side(before.settings)
         prompt = expand(parent.prompt, theme, before.seed, placed=placed)

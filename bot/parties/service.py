@@ -140,8 +140,8 @@ class Parties(Finale):
                 await also(connection, party)
 
         drawn_as = (
-            "template", "modifiers", "negative", "engine", "model", "width", "height", "steps",
-            "colour",
+            "template", "modifiers", "negative", "palette", "preset", "engine", "model", "width",
+            "height", "steps", "colour",
         )  # fmt: skip
         await self._themes.create(
             SLUG_BEGINS + _random(_SLUG_LENGTH),

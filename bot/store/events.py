@@ -64,6 +64,13 @@ async def is_in_theme(store: Store, theme_id: int, kind: EventKind, person_id: s
     return await store.read_one(BY_PERSON, (theme_id, kind, person_id)) is not None
 
 
+async def is_in_theme_now(
+    connection: aiosqlite.Connection, theme_id: int, kind: EventKind, person_id: str
+) -> bool:
+    """Say the same within a transaction."""
+    return bool(await connection.execute_fetchall(BY_PERSON, (theme_id, kind, person_id)))
+
+
 async def last_id(store: Store) -> int:
     """Return the newest entry's id, 0 if there is none."""
     row = await store.read_one(LAST_ID)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiosqlite
 import msgspec
 
-from bot.model import Theme, Visibility
+from bot.model import AskedBy, Holds, Theme, Visibility
 from bot.store import Row, Store
 
 COLUMNS = tuple(field for field in Theme.__struct_fields__ if field != "id")
@@ -67,6 +67,7 @@ def from_row(row: Row) -> Theme:
     """Read a theme from a row that has its columns."""
     values = {column: row[column] for column in COLUMNS}
     values["visibility"] = Visibility(values["visibility"])
-    for switch in ("autopilot_alone", "paused"):
+    values["asked_by"], values["holds"] = AskedBy(values["asked_by"]), Holds(values["holds"])
+    for switch in ("autopilot_alone", "paused", "retired"):
         values[switch] = bool(values[switch])
     return Theme(id=row["id"], **values)

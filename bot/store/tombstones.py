@@ -34,7 +34,8 @@ async def bury(
     """Make a tombstone of a dream that is over; say whether it was not one before.
 
     Its picture is doomed also where other dreams start from it, which then say that it is no
-    longer kept; not where another dream has come to the very same picture.
+    longer kept, and where it stands for a theme; not where another dream has come to the very same
+    picture.
     """
     rows = await connection.execute_fetchall(
         """
@@ -67,6 +68,9 @@ async def bury(
             "UPDATE dream SET init_sha256 = NULL WHERE init_sha256 = ?", (own,)
         )
         await connection.execute("DELETE FROM dream_picture WHERE sha256 = ?", (own,))
+        await connection.execute(
+            "UPDATE theme SET picture_sha256 = NULL WHERE picture_sha256 = ?", (own,)
+        )
     for sha256 in {own, *drawn_from} - {None}:
         await doom(connection, Kind.PICTURE, sha256)
     await connection.execute("DELETE FROM favourite WHERE dream_id = ?", (dream_id,))
@@ -75,7 +79,7 @@ async def bury(
 
 
 async def doom(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> None:
-    """Have a file removed, unless a dream names it when that is done."""
+    """Have a file removed, unless a dream or a theme names it when that is done."""
     await connection.execute(
         "INSERT INTO doomed_file (kind, sha256) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (kind, sha256),
@@ -88,7 +92,7 @@ async def doomed(store: Store) -> list[tuple[Kind, str]]:
 
 
 async def is_named(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> bool:
-    """Say whether a dream names a file."""
+    """Say whether a dream, or a theme, names a file."""
     if kind is Kind.FILE:
         return bool(await connection.execute_fetchall(FILE_NAMED, (sha256,)))
     return await images.named_now(connection, sha256)

@@ -182,3 +182,12 @@ async def test_prompts_with_a_grammar_are_left_alone(tmp_path: Path) -> None:
         await draw(scene.parts, "an owl:0.5 | snow:0.5")
         for _ in range(6):
             assert (await scene.flown()).prompt.startswith("Open canvas, ")
+
+
+async def test_it_explores_the_themes_own_palette_first(tmp_path: Path) -> None:
+    words = {"ivy", "a drawbridge", "ravens"}
+    async with quiet(tmp_path, palette=", ".join(words), asked_by="hosts") as scene:
+        first = [(await scene.flown()).prompt for _ in words]
+        assert words == {word for word in words if any(f", {word}" in one for one in first)}
+        later = [(await scene.flown()).prompt for _ in range(6)]
+        assert any(words.isdisjoint(one.split(", ")) for one in later)

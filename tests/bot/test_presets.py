@@ -12,9 +12,16 @@ from bot import requests
 from bot.errors import InvalidRequestError
 from bot.inits import DrawnFrom
 from bot.limits import Limits
-from bot.model import DreamRequest, Person, Shape, Theme
+from bot.model import DreamRequest, JourneyRequest, Person, Shape, Theme
 from bot.options import complete
-from bot.presets import all_presets, presets_of, styled, with_preset
+from bot.presets import (
+    all_presets,
+    check_themes_preset,
+    presets_of,
+    styled,
+    with_preset,
+    with_themes_preset,
+)
 from generation.engines import build_engines
 from generation.engines.clip_options import ClipSettings
 from generation.engines.clip_steered import ClipSteeredEngine
@@ -160,3 +167,24 @@ def test_a_models_own_settings_go_before_its_engines() -> None:
         asked = request(prompt="sun / moon", preset="doorway", model=said)
         chosen = with_preset(asked, [replace(VQGAN, models=here)])
         assert chosen.settings["learning_rate"] == rate
+
+
+def test_a_themes_preset_is_for_where_nobody_says_how() -> None:
+    theme = replace(THEME, preset=check_themes_preset("Doorway"))
+    plain = requests.check(request(), theme, ENGINES, Limits())
+    assert plain.engine is VQGAN
+    assert plain.recipe(0, DrawnFrom()) != recipe_of()
+    for said in (
+        {"engine": "diffusion"},
+        {"preset": "panorama"},
+        {"init": b"png"},
+        {"pictures": (b"png",)},
+        {"journey": JourneyRequest()},
+    ):
+        asked = request(**said)
+        assert with_themes_preset(asked, theme, ENGINES) is asked
+    # What draws it is not here, so the theme draws as it would without.
+    assert requests.check(request(), theme, (OTHER,), Limits()).engine is OTHER
+    for name, words in (("xyzzy", "There are: panorama"), ("Endless zoom", "makes films")):
+        with pytest.raises(InvalidRequestError, match=words):
+            check_themes_preset(name)

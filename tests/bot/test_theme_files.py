@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import InvalidRequestError, NotFoundError
-from bot.model import Theme, Visibility
+from bot.model import AskedBy, Holds, Theme, Visibility
 from bot.palettes import PALETTES
 from bot.prompts import expand
 from bot.theme_files import MAX_BYTES, file_name, read, shipped, shipped_one, write
-from bot.themes import checked
+from bot.themes import NOT_IN_FILES, checked
 from tests.bot.drawer import services
 
 FULL = Theme(
@@ -26,11 +26,20 @@ FULL = Theme(
     template='a "castle" of {prompt}',
     modifiers="fog:0.5",
     negative="text",
+    palette="ivy, a drawbridge",
+    preset="doorway",
     engine="diffusion",
     model="starter",
     width=384,
     height=256,
     steps=30,
+    max_side=512,
+    max_steps=60,
+    max_count=4,
+    asked_by=AskedBy.MEMBERS,
+    subject="misty castles",
+    holds=Holds.BLEND,
+    strictness=0.25,
     weight=2.5,
     autopilot=30,
     autopilot_seconds=600,
@@ -50,7 +59,7 @@ def test_all_that_a_theme_says_is_in_its_file() -> None:
     assert again == FULL
     written = msgspec.toml.decode(write(FULL), type=dict)
     fields = set(Theme.__struct_fields__)
-    assert set(written) - {"format"} == fields - {"id", "created_ms"}
+    assert set(written) - {"format"} == fields - {"id", "created_ms"} - NOT_IN_FILES
     assert file_name(FULL) == "misty.toml"
 
 
@@ -98,6 +107,19 @@ def test_whatever_people_write_comes_back(
         ('title = "A"\ntemplate = "no place"', "template", "{prompt}"),
         ('title = "A"\ncolour = "red"', "colour", "#7c6cff"),
         ('title = "A"\nvisibility = "secret"', "visibility", "public"),
+        ('title = "A"\npalette = ["ivy"]', "palette", "text"),
+        ('title = "A"\npalette = "ivy, {a|b}"', "palette", "mean something"),
+        ('title = "A"\npreset = "xyzzy"', "preset", "no preset"),
+        ('title = "A"\nmax_side = 64.5', "max_side", "whole number"),
+        ('title = "A"\nmax_count = 0', "max_count", "above 0"),
+        ('title = "A"\nsteps = 9\nmax_steps = 8', "max_steps", "steps, 9, is more"),
+        ('title = "A"\nasked_by = "friends"', "asked_by", "everybody, members, hosts"),
+        ('title = "A"\nholds = "blend"', "subject", "subject is"),
+        ('title = "A"\nholds = true', "holds", "text"),
+        ('title = "A"\nstrictness = "much"', "strictness", "such as 0.5"),
+        ('title = "A"\nstrictness = 1.1', "strictness", "from 0 to 1"),
+        ('title = "A"\npicture_sha256 = "aa"', "picture_sha256", "no “picture_sha256”"),
+        ('title = "A"\nretired = true', "retired", "no “retired”"),
         ('title = "A"\nslug = "../etc"', "slug", "short name"),
         ('title = "A"\nformat = 2', "format", "newer"),
         ('title = "A"\nformat = "x"', "format", "format is 1"),

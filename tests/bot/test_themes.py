@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
-from bot.model import DreamState, EventKind, Visibility
+from bot.model import AskedBy, DreamState, EventKind, Person, Theme, Visibility
+from bot.prompts import expand
+from bot.rights import Actor
 from tests.bot.drawer import ANN, request, services, until
 
 
@@ -82,6 +85,17 @@ async def test_changes_at_once_are_all_kept(tmp_path: Path) -> None:
         ("a", {"weight": float("nan")}, "weight"),
         ("a", {"width": 0}, "width"),
         ("a", {"visibility": "secret"}, "visibility"),
+        ("a", {"palette": "a" * 41}, "palette"),
+        ("a", {"palette": ",".join(f"word {n}" for n in range(61))}, "palette"),
+        ("a", {"palette": "ivy" * 10_000}, "palette"),
+        ("a", {"palette": "fog:2"}, "palette"),
+        ("a", {"max_side": 0}, "max_side"),
+        ("a", {"max_side": 128, "width": 256, "height": 64}, "max_side"),
+        ("a", {"asked_by": "nobody"}, "asked_by"),
+        ("a", {"holds": "suggest"}, "subject"),
+        ("a", {"subject": "a" * 301}, "subject"),
+        ("a", {"strictness": float("nan")}, "strictness"),
+        ("a", {"picture_sha256": "../x"}, "picture"),
         ("a", {"id": 5}, "id"),
         ("a", {"nonsense": 5}, "nonsense"),
     ],
@@ -113,3 +127,72 @@ async def test_a_paused_theme_takes_nothing_more_and_finishes_what_it_has(tmp_pa
             await s.dreams.redo(done.id, done.person, same_seed=True)
         await s.themes.change("open", paused=False)
         assert len(await s.dreams.ask(request("an owl"))) == 1
+
+
+async def test_a_palette_is_a_word_list_of_its_theme_alone(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        theme = await s.themes.create(
+            "castles",
+            "Castles",
+            palette=" ivy,a  drawbridge\n\nravens , ivy,\u200b",
+            template="{prompt} with __palette__",
+        )
+        assert theme.palette == "ivy, a drawbridge, ravens"
+        assert await s.themes.get("castles") == theme
+        words = {"ivy", "a drawbridge", "ravens"}
+        assert {expand("a gate", theme, seed) for seed in range(40)} == {
+            f"a gate with {word}" for word in words
+        }
+        (dream,) = await s.dreams.ask(request("__palette__", theme="castles", seed=3))
+        assert set(dream.recipe.prompt.split(" with ")) <= words
+    other = Theme(id=1, slug="a", title="A")
+    assert expand("__palette__ __mood__", other, 1).startswith("__palette__ ")
+
+
+async def test_only_those_a_theme_is_for_ask_in_it_whichever_way(tmp_path: Path) -> None:
+    cat, dog = Person("discord:1", "Cat"), Person("discord:2", "Dog")
+    at_machine = Person("local:7", "you")
+    async with services(tmp_path) as s:
+        await s.themes.create("ours", "Ours", person=cat)
+        (first,) = await s.dreams.ask(request("a fox", theme="ours", person=ANN))
+        await s.draw(first.id)
+        await s.dreams.wait(first.id)
+
+        async def may(person: Person, *, moderates: bool = False) -> set[str]:
+            """Say by which doors somebody gets in, past the refusals of the others."""
+            actor = Actor(person, guild_id=1, moderates=moderates)
+            doors: dict[str, Callable[[], Awaitable[Any]]] = {
+                "ask": lambda: s.dreams.ask(
+                    request("a fox", theme="ours", person=person, moderates=moderates)
+                ),
+                "again": lambda: s.offspring.reroll(first.id, actor),
+                "vary": lambda: s.offspring.variations(first.id, actor, count=1),
+                "recipe": lambda: s.dreams.draw_recipe("ours", person, first.recipe),
+                "redo": lambda: s.dreams.redo(first.id, person, same_seed=True),
+            }
+            inside = set()
+            for name, door in doors.items():
+                try:
+                    await door()
+                    inside.add(name)
+                except ForbiddenError as error:
+                    assert "Ask" in str(error)
+            return inside
+
+        everywhere = {"ask", "again", "vary", "recipe", "redo"}
+        assert await may(ANN) == everywhere
+        await s.themes.change("ours", asked_by="members")
+        assert (await may(ANN), await may(dog)) == (set(), everywhere)
+        await s.themes.change("ours", asked_by=AskedBy.HOSTS)
+        assert (await may(ANN), await may(dog)) == (set(), set())
+        assert await may(dog, moderates=True) == {"ask", "again", "vary"}
+        assert await may(cat) == await may(at_machine) == everywhere
+        await s.themes.change("ours", person=dog, topic="Ours.")
+        assert await may(dog) == everywhere
+
+
+async def test_what_is_retired_takes_nothing_more(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await s.themes.change("open", retired=True)
+        with pytest.raises(ForbiddenError, match="no longer in use"):
+            await s.dreams.ask(request("an owl"))
