@@ -110,6 +110,7 @@ class DigestCards:
             await self._attempt(lane, key, row)
         except NeverError as error:
             log.warning("The digest of channel %s will not be shown: %s", row.channel_id, error)
+            lane.tried(key, posted=row.message_id is not None)
             await self._close(lane, key, row, 0)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("The digest of channel %s cannot be shown yet: %s", row.channel_id, error)

@@ -161,6 +161,7 @@ class PartyCards:
             await self._attempt(lane, key, card)
         except NeverError as error:
             log.warning("A card of party %s will not be shown: %s", card.party_id, error)
+            lane.tried(key, posted=card.message_id is not None)
             await self._close(lane, key, card)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("A card of party %s cannot be shown yet: %s", card.party_id, error)

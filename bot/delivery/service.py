@@ -273,6 +273,7 @@ class Delivery:
         try:
             face = await self._showing.bring(lane, card)
         except NeverError as error:
+            lane.tried(card.row.id, posted=card.posted)  # a refusal counts for the limits, too
             await self._give_up(card, str(error))
             return
         except TryLaterError as error:

@@ -313,6 +313,18 @@ async def test_a_grid_that_may_have_been_sent_is_found_and_not_sent_again(
         assert there.posts() == 1
 
 
+async def test_what_discord_refuses_for_good_counts_for_the_channels_limits(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        dream_id, card = await there.ask()
+        edits = there.client.delivery.lane(there.channel.id)._pace._edits
+        await card.delete()
+        before = len(edits._sent_s)
+        await there.parts.draw(dream_id)
+        await until(lambda: not there.client.delivery.unsettled)
+        assert there.cards() == []
+        assert len(edits._sent_s) == before + 1
+
+
 async def restarted(there: World) -> None:
     """Have a delivery over the same rows take up what an earlier one left."""
     client = there.client
