@@ -56,7 +56,8 @@ class Order:
     person does, where they ask.
 
     `also` writes what a front must not lose either, in the same transaction. It may raise what
-    refuses them, and keep them from being published.
+    refuses them, and keep them from being published. In a `study` each has its own of `prompts`,
+    and the words of the study that are in it.
     """
 
     prompt: str
@@ -72,6 +73,8 @@ class Order:
     relation: Relation | None = None
     note: str = ""
     moderates: bool = False
+    prompts: Sequence[str] = ()
+    study: Sequence[str] = ()
     also: Also | None = None
 
 
@@ -156,7 +159,9 @@ class Acceptance:
         ids = [self._ids.next() for _ in order.recipes]
         origins: list[tuple[str, str | None, bool]]
         origins = [(parent.prompt, parent.id, parent.published) for parent in order.parents]
-        origins = origins or [(order.prompt, order.parent_id, True)] * len(ids)
+        prompts = order.prompts or [order.prompt] * len(ids)
+        origins = origins or [(prompt, order.parent_id, True) for prompt in prompts]
+        studied: Sequence[str | None] = order.study or [None] * len(ids)
         return [
             Dream(
                 id=dream_id,
@@ -169,13 +174,14 @@ class Acceptance:
                 parent_id=parent_id,
                 relation=order.relation,
                 background=order.background,
+                studied=words,
                 guild_id=order.guild_id,
                 channel_id=order.channel_id,
                 published=published,
                 created_ms=at_ms,
             )
-            for dream_id, recipe, (prompt, parent_id, published) in zip(
-                ids, order.recipes, origins, strict=True
+            for dream_id, recipe, (prompt, parent_id, published), words in zip(
+                ids, order.recipes, origins, studied, strict=True
             )
         ]
 

@@ -44,6 +44,7 @@ from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
 from bot.delivery.stars import Stars
 from bot.delivery.underway import Underway
+from bot.delivery.word_kinds import KindMenu
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
 from bot.network import UNREACHABLE
@@ -68,6 +69,7 @@ COGS = (
     "cogs.settings",
     "cogs.moderate",
     "cogs.pictures",
+    "cogs.words",
     "cogs.painting",
     "cogs.help",
 )
@@ -134,6 +136,7 @@ class Client(commands.AutoShardedBot):
         await self.tree.set_translator(Translations())
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
+        self.add_dynamic_items(KindMenu)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
         self.add_dynamic_items(PortraitButton)
         await try_to_sync(self.tree, self.front.store)

@@ -8,7 +8,7 @@ Discord nor the wall, and not how anything is drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +42,8 @@ from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
 
 Recipes = Callable[[Dream, Theme, Sequence[EngineInfo]], list[Recipe]]
 """What is to become of a dream, in its theme, with the engines that there are."""
+Hold = Callable[[requests.Plan, DreamRequest], Awaitable[requests.Plan]]
+"""Says what is drawn for a request, where its theme holds a subject; it may refuse it."""
 
 FIRST_UP_S = 20.0
 STOP_S = 5.0
@@ -81,6 +83,7 @@ class Dreams(DreamReader):
         self._removal = Removal(store, library)
         self._tasks = SideTasks()
         self._origins: Origins | None = None
+        self._hold: Hold | None = None
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
 
@@ -90,6 +93,10 @@ class Dreams(DreamReader):
         await self._removal.start()
         await self._acceptance.start()
         await self._unfinished.start(await self._themes.list())
+
+    def hold_subjects(self, hold: Hold) -> None:
+        """Have what is asked for in words held to its theme's subject from now on."""
+        self._hold = hold
 
     def trace_uploads(self, origins: Origins) -> None:
         """Record from now on of which dreams the pictures are that others start from."""
@@ -124,7 +131,8 @@ class Dreams(DreamReader):
         `also` is called within the transaction that accepts it, to write what belongs to it.
 
         Raises:
-            InvalidRequestError: a value is wrong.
+            InvalidRequestError: a value is wrong, or the words are far from the theme's subject
+                (`bot.subject`).
             NotFoundError: there is no such theme.
             LimitError: the person, or everybody together, has too many waiting.
             SchedulerError: nothing can be drawn at present.
@@ -137,6 +145,8 @@ class Dreams(DreamReader):
             parent = await self.existing(request.parent_id)
             parents_theme = await self._themes.by_id(parent.theme_id)
             check_may_see(parent, parents_theme, theme, request.channel_id)
+        if self._hold is not None:
+            plan = await self._hold(plan, request)
 
         def order(drawn_from: DrawnFrom) -> Order:
             return Order(
@@ -151,6 +161,8 @@ class Dreams(DreamReader):
                 parent_id=request.parent_id,
                 relation=request.relation,
                 note=plan.note,
+                prompts=[plan.prompt_of(index) for index in range(plan.count)],
+                study=plan.study,
                 moderates=request.moderates,
                 also=also,
             )

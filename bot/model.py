@@ -159,7 +159,8 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     held against it (`bot.quarantine`). `guild_id` and `channel_id` say where in Discord it was
     asked for, if it was. One that is not `published` is shown nowhere else. With `deleted_ms` it
     is a tombstone: its words, recipe and picture are gone. What it started from may have been
-    deleted since: then it is not `init_kept`.
+    deleted since: then it is not `init_kept`. One of a study (`bot.studies`) has the words that it
+    `studied`, empty for none.
     """
 
     id: str
@@ -179,6 +180,7 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     gpu_s: float = 0.0
     score: float | None = None
     background: bool = False
+    studied: str | None = None
     guild_id: int | None = None
     channel_id: int | None = None
     published: bool = True
@@ -235,9 +237,12 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `init`, `mask`, `sketch` and `pictures` are encoded pictures as they were uploaded. `count`
     dreams are made, with seeds one apart; with `until_step`, or with `first_look` where that step
-    is left to the engine, they end early and can be continued. A `preset` fills in what is left
-    open. A `shape` stands in place of `width` and `height`. `guild_id` and `channel_id` are where
-    in Discord it is asked for, `moderates` whether the person does so there.
+    is left to the engine, they end early and can be continued. With a `study`, there is one for
+    each of these words, put after the prompt, and all have one seed.
+
+    A `preset` fills in what is left open. A `shape` stands in place of `width` and `height`.
+    `guild_id` and `channel_id` are where in Discord it is asked for, `moderates` whether the person
+    does so there.
     """
 
     theme: str
@@ -266,6 +271,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     journey: JourneyRequest | None = None
     background: bool = False
     exact: bool | None = None
+    study: tuple[str, ...] = ()
     count: int = 1
     parent_id: str | None = None
     relation: Relation | None = None

@@ -26,6 +26,8 @@ from bot.presets import with_preset, with_themes_preset
 from bot.prompts import expand, says_anything
 from bot.sentences import option, say
 from bot.sizes import fit, scaled, shaped, tiles
+from bot.studies import check_study
+from bot.styles import with_style
 from bot.text import clean, shorten, visible
 from generation.protocol import EngineInfo, FilmFormat, Journey, ModelInfo, Recipe, Setting
 
@@ -59,7 +61,14 @@ class Plan:
     exact: bool
     film_format: FilmFormat = FilmFormat.MP4
     journey: Journey | None = None
+    study: tuple[str, ...] = ()
     note: str = ""
+
+    def prompt_of(self, index: int) -> str:
+        """Return what the dream with this place says: in a study with the words that it tries."""
+        if not self.study:
+            return self.prompt
+        return with_style(self.prompt, self.study[index], placed=side_by_side(self.settings))
 
     def recipe(self, index: int, drawn_from: DrawnFrom) -> Recipe:
         """Return the recipe of the dream with this place among those asked for together.
@@ -67,7 +76,7 @@ class Plan:
         Raises:
             InvalidRequestError: the picture it starts from is too large.
         """
-        seed = self.seed + index
+        seed = self.seed if self.study else self.seed + index
         init, mask, sketch = drawn_from.init, drawn_from.mask, drawn_from.sketch
         width, height, steps = self.width, self.height, self.steps
         if self.engine.scale is not None and init is not None:
@@ -75,7 +84,7 @@ class Plan:
             steps = tiles(self.engine, init.width, init.height)
         placed, journey = side_by_side(self.settings), self.journey
         if journey is None:
-            prompt = expand(self.prompt, self.theme, seed, placed=placed)
+            prompt = expand(self.prompt_of(index), self.theme, seed, placed=placed)
         else:
             journey = worded(journey, self.theme, seed, placed=placed)
             prompt = joined(journey)
@@ -112,17 +121,23 @@ def check(
         InvalidRequestError: a value is wrong; the sentence says what would be right.
         LimitError: they are more at once than the theme takes.
     """
-    request = with_preset(with_themes_preset(request, theme, engines), engines)
+    request = with_themes_preset(request, theme, engines)
+    request = _with_study(with_preset(request, engines))
     most = limits.most_at_once(background=request.background)
     count = _whole("count", request.count, 1, most)
     check_count(theme, count)
-    seed = check_seed(request.seed, count)
+    seed = check_seed(request.seed, 1 if request.study else count)
     engine, model = choose_model(
         engines, request.engine, request.model, theme, takes_init=request.init is not None
     )
     engine = bounded(engine, theme)
     prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
     _check_wanted(prompt, theme, engine)
+    if request.study and not engine.takes_prompt:
+        raise InvalidRequestError(
+            "words",
+            say("{engine} draws without words. Try them with another.", engine=engine.title),
+        )
     _check_uploads(request, engine, engines)
     width, height, note = _size(request, theme, engine)
     steps = _steps(request.steps, theme, engine)
@@ -157,8 +172,17 @@ def check(
         exact=bool(request.exact),
         film_format=request.film_format,
         journey=journey,
+        study=request.study,
         note=note,
     )
+
+
+def _with_study(request: DreamRequest) -> DreamRequest:
+    """Return the request with as many dreams as its study has words, which are checked."""
+    study = check_study(request.study)
+    if study and request.journey is not None:
+        raise InvalidRequestError("words", "Words are tried in pictures. Leave the journey out.")
+    return msgspec.structs.replace(request, study=study, count=len(study) or request.count)
 
 
 def uploads(request: DreamRequest) -> bool:

@@ -141,7 +141,7 @@ class Seeing:
         if not 1 <= count <= MAX_WORDS:
             raise InvalidRequestError("count", f"Ask for 1 to {MAX_WORDS} words.")
         perceptor = self.perceptor()
-        vectors = await self._word_vectors(perceptor)
+        vectors = await self.word_vectors(perceptor)
         (seen,) = (await self.embed([picture], perceptor=perceptor)).pictures
         return await self._library.run(_nearest, vectors, _readable(seen), count)
 
@@ -241,8 +241,18 @@ class Seeing:
 
     # --- words -------------------------------------------------------------------------------
 
-    async def _word_vectors(self, perceptor: str) -> Vector:
-        """Return the vectors [words, dim] of the word list, from memory, disk, or the model."""
+    async def word_vectors(self, perceptor: str) -> Vector:
+        """Return the unit vectors [words, dim] of `list_words`, from memory, disk, or the model.
+
+        The first time with a model takes longer. Who goes away meanwhile does not end that.
+
+        Raises:
+            SchedulerError: nothing can look at present.
+            LimitError: too many wait for it.
+        """
+        return await self._tasks.finish(self._words_of(perceptor))
+
+    async def _words_of(self, perceptor: str) -> Vector:
         async with self._listing:
             if perceptor not in self._words:
                 path = self._words_path(perceptor)

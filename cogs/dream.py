@@ -251,11 +251,11 @@ async def ask_for(
         raise InvalidRequestError("strength", _NO_INIT)
     front = front_of(interaction)
     exploring = request.relation is Relation.EXPLORE
-    words = "\n".join(part for part in (request.prompt, request.negative) if part)
+    words = "\n".join(filter(None, (request.prompt, request.negative, *request.study)))
     also = await permit(
         interaction,
         prompt=words,
-        count=request.count,
+        count=len(request.study) or request.count,
         exploring=exploring,
         background=request.background,
     )
@@ -285,6 +285,15 @@ async def ask_for(
             say(
                 "{count} pictures are drawn when nobody else waits, through the night if need be. "
                 "They appear on a card in this channel; pick from it what you like.",
+                count=len(dreams),
+            ),
+        )
+    elif request.study:
+        await tell(
+            interaction,
+            say(
+                "{count} pictures are on their way, side by side on one card. Only the words below "
+                "them differ.",
                 count=len(dreams),
             ),
         )

@@ -2,7 +2,8 @@
 
 One dream has all its buttons under its picture. Several have a gallery that fills as they form,
 a line for each, and a menu that leads to each one's own buttons; more than a gallery takes are on
-contact sheets. Pure: it makes the layout from what is handed in, and neither fetches nor sends.
+contact sheets, and so are those of a study, with labels. Pure: it makes the layout from what is
+handed in, and neither fetches nor sends.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bot.delivery import controls, words
 from bot.delivery.controls import Pick
 from bot.delivery.sheets import SHEET
 from bot.model import Dream, DreamState, Live, Relation, Theme
+from bot.studies import MAX_WORDS, is_study, label_of, subject_of
 from bot.text import shorten
 
 GALLERY = 10
@@ -88,6 +90,11 @@ class Face:
     def dreams(self) -> tuple[Dream, ...]:
         """The dreams it shows, in order."""
         return tuple(one.dream for one in self.shown)
+
+    @property
+    def is_study(self) -> bool:
+        """Whether its dreams are shown with the words that each of them tried."""
+        return is_study(self.dreams)
 
     @property
     def over(self) -> bool:
@@ -179,7 +186,8 @@ class Face:
     def _several(self, box: _Box) -> None:
         if not self.shown:
             return
-        _title(box, self.dreams[0].prompt)
+        first = self.dreams[0]
+        _title(box, subject_of(first) if self.is_study else first.prompt)
         if items := list(self._gallery()):
             box.add_item(ui.MediaGallery(*items))
         box.add_item(ui.TextDisplay("\n".join(self._lines())))
@@ -206,9 +214,11 @@ class Face:
         if self.sheets:
             for number in range(1, len(self.sheets) + 1):
                 first, last = 1 + SHEET * (number - 1), min(count, SHEET * number)
+                said = words.alt_text_of_sheet(self.dreams[0].prompt, first, last, count)
+                if self.is_study:
+                    said = words.alt_text_of_study(self.dreams)
                 yield discord.MediaGalleryItem(
-                    f"attachment://{self._sheet_name(number)}",
-                    description=words.alt_text_of_sheet(self.dreams[0].prompt, first, last, count),
+                    f"attachment://{self._sheet_name(number)}", description=said
                 )
             return
         for number, one in enumerate(self.shown, 1):
@@ -219,6 +229,11 @@ class Face:
                 )
 
     def _lines(self) -> Iterator[str]:
+        if self.is_study:
+            for number, one in enumerate(self.shown, 1):
+                label = words.plain(label_of(one.dream), MAX_WORDS)
+                yield f"`{number}` **{label}** · {words.state(one.dream, one.live)}"
+            return
         if not self.sheets and len(self.shown) <= GALLERY:
             for number, one in enumerate(self.shown, 1):
                 yield f"`{number}` {words.state(one.dream, one.live)}"
@@ -278,6 +293,8 @@ def _title(box: _Box, prompt: str) -> None:
 
 def _option(dream: Dream) -> str:
     match dream.state:
+        case DreamState.DONE if dream.studied is not None:
+            return label_of(dream, 100)
         case DreamState.DONE:
             return f"seed {dream.recipe.seed}"
         case DreamState.FAILED:

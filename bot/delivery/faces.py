@@ -20,12 +20,13 @@ from bot.delivery.pictures import (
     Upload,
     fitting_together,
 )
-from bot.delivery.sheets import FORMING_TILE_PX, SHEET, TILE_PX, sheet
+from bot.delivery.sheets import FORMING_TILE_PX, SHEET, TILE_PX, labelled_sheet, sheet
 from bot.errors import DreamstreamError, NotFoundError
 from bot.front import Front
 from bot.library import Library
 from bot.model import Dream
 from bot.store import dreams as rows
+from bot.studies import label_of
 
 THUMBNAIL_PX = 768
 TILE_THUMBNAIL_PX = 384
@@ -37,6 +38,7 @@ _FILMS = {"video/mp4": ".mp4", "image/gif": ".gif", "image/webp": ".webp"}
 _DRAWINGS = {"image/svg+xml": ".svg"}
 _SMALLEST_TILE_PX = 32
 _SHEETS_KEPT = 32
+_FEW = 4  # a study may have so few
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Faces:
         shown = [self._shown(dream, hearts.get(dream.id, 0)) for dream in dreams]
         theme = await self._front.themes.by_id(shown[0].dream.theme_id)
         face = Face(card_id, theme, tuple(shown))
-        if len(shown) > GALLERY:
+        if len(shown) > GALLERY or face.is_study:
             return await self._on_sheets(face, room)
         if face.over:
             return await self._with_pictures(face, room)
@@ -155,7 +157,7 @@ class Faces:
         """Put all dreams' pictures onto contact sheets, as large as there is room for."""
         count = -(-len(face.shown) // SHEET)
         share_bytes = min(room.file_bytes, room.total_bytes // count)
-        tile_px = TILE_PX if face.over else FORMING_TILE_PX
+        tile_px = _tile_px(len(face.shown)) if face.over else FORMING_TILE_PX
         while True:
             made = [await self._sheet(face, number, tile_px) for number in range(count)]
             if max(len(one) for one in made) <= share_bytes:
@@ -171,11 +173,16 @@ class Faces:
         key, state = (face.card_id, number), (tile_px, versions)
         kept = self._sheets.get(key)
         if kept is None or kept[0] != state:
-            side_px = TILE_THUMBNAIL_PX
+            side_px = TILE_THUMBNAIL_PX if tile_px <= TILE_THUMBNAIL_PX else THUMBNAIL_PX
             pictures = [await self._thumbnail(one.dream, side_px) for one in part]
-            first = 1 + SHEET * number
-            numbers = range(first, first + len(part))
-            kept = state, await self._front.library.run(sheet, pictures, numbers, tile_px)
+            if face.is_study:
+                labels = [label_of(one.dream) for one in part]
+                made = await self._front.library.run(labelled_sheet, pictures, labels, tile_px)
+            else:
+                first = 1 + SHEET * number
+                numbers = range(first, first + len(part))
+                made = await self._front.library.run(sheet, pictures, numbers, tile_px)
+            kept = state, made
         self._sheets[key] = kept
         self._sheets.move_to_end(key)
         while len(self._sheets) > _SHEETS_KEPT:
@@ -187,6 +194,11 @@ class Faces:
         if one.dream.image is not None:
             return one.dream.id, one.dream.image.sha256
         return one.dream.id, 0 if one.live is None else one.live.preview_version
+
+
+def _tile_px(count: int) -> int:
+    """Return how large each of so many finished pictures is on a sheet: few have more room."""
+    return 2 * TILE_PX if count <= _FEW else TILE_PX
 
 
 def _with_upload(one: Shown, upload: Upload | None) -> Shown:

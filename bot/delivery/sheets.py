@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on few large ones, each with its number. Blocks."""
+"""Contact sheets: many small pictures on few large ones, each with its number or words. Blocks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _GAP_PX = 4
 _BEHIND = (30, 31, 34)
 _EMPTY = (43, 45, 49)
 _QUALITY = 88
+_MAX_LINES = 2
 
 
 def sheet(
@@ -27,24 +28,99 @@ def sheet(
     Each is fitted whole into a square of `tile_px` pixels; one that is not there yet is an empty
     square.
     """
-    columns = _columns(len(pictures))
-    rows = -(-len(pictures) // columns)
-    pitch = tile_px + _GAP_PX
-    paper = Pillow.new("RGB", (columns * pitch - _GAP_PX, rows * pitch - _GAP_PX), _BEHIND)
+    paper, corners = _laid_out(pictures, tile_px, below_px=0)
     draw = ImageDraw.Draw(paper)
     font = ImageFont.load_default(max(12, tile_px // 8))
-    for place, (encoded, number) in enumerate(zip(pictures, numbers, strict=True)):
-        left, top = place % columns * pitch, place // columns * pitch
+    for corner, number in zip(corners, numbers, strict=True):
+        _number(draw, corner, str(number), font)
+    return _encoded(paper)
+
+
+def labelled_sheet(
+    pictures: Sequence[bytes | None], labels: Sequence[str], tile_px: int = TILE_PX
+) -> bytes:
+    """Return the same as `sheet` does, with words below each picture.
+
+    Signs that its font lacks are left out; where nothing is left of a label, its number stands.
+    """
+    font = ImageFont.load_default(max(11, tile_px // 14))
+    line_px = round(1.25 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 14
+    written = [
+        _lines(_drawable(label, font) or str(number), font, tile_px)
+        for number, label in enumerate(labels, 1)
+    ]
+    below_px = line_px * max(map(len, written)) + line_px // 2
+    paper, corners = _laid_out(pictures, tile_px, below_px)
+    draw = ImageDraw.Draw(paper)
+    for (left, top), lines in zip(corners, written, strict=True):
+        for place, line in enumerate(lines):
+            at = (left + tile_px // 2, top + tile_px + line_px // 4 + place * line_px)
+            draw.text(at, line, (255, 255, 255), font=font, anchor="ma")
+    return _encoded(paper)
+
+
+def _laid_out(
+    pictures: Sequence[bytes | None], tile_px: int, below_px: int
+) -> tuple[Pillow.Image, list[tuple[int, int]]]:
+    """Return a sheet with the pictures on it, and their places' upper left corners."""
+    columns = _columns(len(pictures))
+    rows = -(-len(pictures) // columns)
+    across, down = tile_px + _GAP_PX, tile_px + below_px + _GAP_PX
+    paper = Pillow.new("RGB", (columns * across - _GAP_PX, rows * down - _GAP_PX), _BEHIND)
+    draw = ImageDraw.Draw(paper)
+    corners = []
+    for place, encoded in enumerate(pictures):
+        left, top = place % columns * across, place // columns * down
         picture = None if encoded is None else _opened(encoded, tile_px)
         if picture is None:
             draw.rectangle((left, top, left + tile_px - 1, top + tile_px - 1), _EMPTY)
         else:
             beside, above = (tile_px - picture.width) // 2, (tile_px - picture.height) // 2
             paper.paste(picture, (left + beside, top + above))
-        _number(draw, (left, top), str(number), font)
+        corners.append((left, top))
+    return paper, corners
+
+
+def _encoded(paper: Pillow.Image) -> bytes:
     out = io.BytesIO()
     paper.save(out, "WEBP", quality=_QUALITY)
     return out.getvalue()
+
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def _drawable(text: str, font: _Font) -> str:
+    """Return a text without the signs that a font shows as empty boxes."""
+    missing = font.getmask("\uffff").getbbox(), bytes(font.getmask("\uffff"))
+
+    def there(sign: str) -> bool:
+        mask = font.getmask(sign)
+        return (mask.getbbox(), bytes(mask)) != missing
+
+    return " ".join("".join(sign for sign in text if sign == " " or there(sign)).split())
+
+
+def _lines(text: str, font: _Font, width_px: int) -> list[str]:
+    """Break a text into lines that fit, the last one with an ellipsis where it is too long."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width_px:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[: _MAX_LINES - 1], " ".join(lines[_MAX_LINES - 1 :])]
+    return [_cut(line, font, width_px) for line in lines]
+
+
+def _cut(line: str, font: _Font, width_px: int) -> str:
+    if font.getlength(line) <= width_px:
+        return line
+    while line and font.getlength(f"{line}…") > width_px:
+        line = line[:-1]
+    return f"{line.rstrip()}…"
 
 
 def _columns(count: int) -> int:
@@ -70,7 +146,7 @@ def _number(
     draw: ImageDraw.ImageDraw,
     corner: tuple[int, int],
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: _Font,
 ) -> None:
     """Write a number into a tile's corner, legible on whatever is there."""
     left, top, right, bottom = draw.textbbox(corner, text, font=font)

@@ -9,6 +9,7 @@ import discord
 
 from bot.errors import DreamstreamError
 from bot.model import Dream, DreamState, Live
+from bot.studies import label_of, subject_of
 from bot.text import shorten
 from bot.translations import in_language_of
 from bot.words import duration
@@ -57,6 +58,15 @@ def alt_text_of_sheet(prompt: str, first: int, last: int, count: int) -> str:
     """Say what a contact sheet is, for those who do not see it."""
     which = f"Pictures {first} to {last} of {count}" if last > first else f"Picture {first}"
     return shorten(f"{which}, small and numbered, from the words: {prompt}", MAX_ALT)
+
+
+def alt_text_of_study(dreams: Sequence[Dream]) -> str:
+    """Say what a study's sheet is, for those who do not see it."""
+    labels = ", ".join(map(label_of, dreams))
+    subject = subject_of(dreams[0])
+    return shorten(
+        f"{len(dreams)} pictures of the same, {subject}, each labelled: {labels}", MAX_ALT
+    )
 
 
 def progress(step: int, steps: int) -> str:

@@ -88,8 +88,8 @@ async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> N
         """
         INSERT INTO dream (
             id, ask_id, theme_id, person_id, prompt, recipe, state, parent_id, relation,
-            init_sha256, background, guild_id, channel_id, published, created_ms
-        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            init_sha256, background, studied, guild_id, channel_id, published, created_ms
+        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         [
             (
@@ -104,6 +104,7 @@ async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> N
                 dream.relation,
                 dream.recipe.init_sha256,
                 dream.background,
+                dream.studied,
                 dream.guild_id,
                 dream.channel_id,
                 dream.published,
@@ -402,6 +403,7 @@ def from_row(row: Row) -> Dream:
         gpu_s=row["gpu_s"],
         score=row["score"],
         background=bool(row["background"]),
+        studied=row["studied"],
         guild_id=row["guild_id"],
         channel_id=row["channel_id"],
         published=bool(row["published"]),

@@ -52,8 +52,8 @@ async def bury(
     await connection.execute(
         """
         UPDATE dream
-        SET prompt = '', recipe = ?, reason = '', image_sha256 = NULL, init_sha256 = NULL,
-            score = NULL, deleted_ms = ?, deleted_by = ?
+        SET prompt = '', recipe = ?, reason = '', studied = NULL, image_sha256 = NULL,
+            init_sha256 = NULL, score = NULL, deleted_ms = ?, deleted_by = ?
         WHERE id = ?
         """,
         (msgspec.json.encode(_NOTHING).decode(), now_ms, deleted_by, dream_id),

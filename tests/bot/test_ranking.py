@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from bot.errors import InvalidRequestError
+from bot.errors import InvalidRequestError, SchedulerError
 from bot.model import Dream
 from bot.prompts import wanted
 from bot.ranking import own_scores, rank
@@ -38,6 +38,9 @@ class Eyes:
 
     def perceptor(self) -> str:
         return "colours"
+
+    async def word_vectors(self, perceptor: str) -> Any:
+        raise SchedulerError("Nothing knows words in this test.")
 
     async def embed(
         self, pictures: Sequence[bytes] = (), texts: Sequence[str] = (), **named: Any

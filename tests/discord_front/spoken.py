@@ -11,6 +11,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TOLD = (
     "bot/client.py",
     "bot/delivery/*.py",
+    "bot/craft.py",
     "bot/dreams.py",
     "bot/errors.py",
     "bot/gate.py",
@@ -31,12 +32,14 @@ _TOLD = (
     "bot/search.py",
     "bot/seeing.py",
     "bot/sizes.py",
+    "bot/studies.py",
     "bot/uploads.py",
     "cogs/changing.py",
     "cogs/dream.py",
     "cogs/looking.py",
     "cogs/moderate.py",
     "cogs/painting.py",
+    "cogs/words.py",
     "cogs/portrait.py",
 )
 """Where whoever dreams is told something; what hosts and administrators are told is elsewhere."""
