@@ -11,7 +11,12 @@ from bot.errors import NotFoundError
 
 FOLDER = Path(__file__).parent / "static"
 # Not left to the system's own table, which on some knows no type for scripts.
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml; charset=utf-8",
+    ".webp": "image/webp",
+}
 
 
 class Files:
@@ -35,7 +40,7 @@ class Files:
             raise NotFoundError("There is nothing here.")
         kept = "max-age=31536000, immutable" if "v" in request.query else "no-cache"
         headers = {
-            "Content-Type": f"{_TYPES[Path(name).suffix]}; charset=utf-8",
+            "Content-Type": _TYPES[Path(name).suffix],
             "Cache-Control": f"public, {kept}",
         }
         return web.FileResponse(FOLDER / name, headers=headers)

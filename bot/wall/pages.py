@@ -12,6 +12,9 @@ from bot.ids import now_ms
 from bot.journeys import described
 from bot.model import Dream, Theme, Visibility
 from bot.recipes import parameters
+from bot.studies import split_words
+from bot.styles import with_style
+from bot.text import clean
 from bot.wall.choices import COUNTS, choices_for
 from bot.wall.forming import Forming
 from bot.wall.guests import guest_of
@@ -76,6 +79,8 @@ class Pages:
             if parents_theme.id != theme.id:
                 raise NotFoundError("That dream belongs to another stream.")
             typed = {"prompt": parent.prompt, "parent": parent.id}
+        elif said := _with_words(request):
+            typed = {"prompt": said}
         return await self.stream_page(request, theme, typed)
 
     async def stream_page(
@@ -212,6 +217,13 @@ class Pages:
 
     def _card(self, dream: Dream) -> dict[str, Any]:
         return self._renderer.standing(dream, self._services.dreams.live(dream.id))
+
+
+def _with_words(request: web.Request) -> str:
+    """Return what the page of words hands on: a prompt with the words that were ticked."""
+    words = [*request.query.getall("with", []), *split_words(request.query.get("own", ""))]
+    prompt, style = clean(request.query.get("prompt", "")), ", ".join(words)
+    return with_style(prompt, style) if prompt else style
 
 
 def _base(theme: Theme) -> str:

@@ -10,12 +10,12 @@ from contextlib import suppress
 from aiohttp import web
 from yarl import URL
 
+from bot.craft import WordEyes
 from bot.drawing import Drawer
 from bot.errors import ConfigError
 from bot.parties.service import Parties
 from bot.portraits import Portraits
 from bot.publish.service import Publishing
-from bot.ranking import Eyes
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
 from bot.wall.errors import tell_errors
@@ -36,9 +36,11 @@ from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Favourites, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
 from bot.wall.showing import Showing
+from bot.wall.studying import Studying
 from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
 from bot.wall.together import Together
+from bot.wall.words_page import WordsPage
 from bot.watching import Watching
 
 _SHUTDOWN_S = 5.0
@@ -58,7 +60,7 @@ class Wall:
         drawer: Drawer,
         offspring: Offspring,
         search: Search,
-        seeing: Eyes,
+        seeing: WordEyes,
         parties: Parties | None = None,
         publishing: Publishing | None = None,
         watching: Watching | None = None,
@@ -99,6 +101,9 @@ class Wall:
         if portraits is not None:
             portraying = Portraying(settings, services, renderer, portraits, asking)
             self.app.add_routes(portraying.routes())
+        words = WordsPage(settings, services, renderer, seeing)
+        self.app.add_routes(words.routes())
+        self.app.add_routes(Studying(services, renderer, asking, words).routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Together(settings, services, renderer, seeing).routes())
         self.app.add_routes(Theming(settings, services, renderer).routes())

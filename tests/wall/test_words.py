@@ -1,0 +1,152 @@
+"""The page of words, what is tried on it, and words near to what is typed; all without script."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from aiohttp import ClientSession
+from PIL import Image
+
+from bot.model import Visibility
+from bot.modifiers import PICTURES, PLAIN, kinds
+from bot.rights import Actor
+from bot.wall import words_page
+from tests.bot.drawer import ANN, Services, request, services
+from tests.bot.test_seeing import Colours
+from tests.wall.test_real_services import page, wall_on
+
+EVERY = [one for kind in kinds() for one in kind.modifiers]
+
+
+def shown(html: str) -> list[str]:
+    """Return the words that a page shows."""
+    entries = re.findall(r"<li (hidden)?>.*?value=\"([^\"]+)\"", html, re.DOTALL)
+    return [words for hidden, words in entries if not hidden]
+
+
+async def study(visitor: ClientSession, **fields: str | list[str]) -> tuple[int, str, str]:
+    """Send the page of words to be drawn; return the status, where it led and what it said."""
+    data = [
+        (name, one)
+        for name, value in fields.items()
+        for one in ([value] if isinstance(value, str) else value)
+    ]
+    async with visitor.post("/s/open/study", data=data) as response:
+        return response.status, response.url.path, await response.text()
+
+
+def test_every_word_has_its_picture_and_none_is_left_over() -> None:
+    there = {path.stem: path for path in PICTURES.glob("*.webp")}
+    assert set(there) == {one.name for one in EVERY} | {PLAIN}
+    assert sum(path.stat().st_size for path in there.values()) < 1_500_000
+    for path in there.values():
+        with Image.open(path) as picture:
+            assert picture.size == (96, 96), path
+    assert {one.picture for one in EVERY} | {PICTURES / f"{PLAIN}.webp"} == {*there.values()}
+
+
+async def test_words_are_found_ticked_and_put_into_the_prompt_box(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        html = await page(visitor, "/words")
+        assert len(shown(html)) == len(EVERY)
+        assert all(kind.title in html for kind in kinds())
+        [source] = re.findall(r'src="(/static/modifiers/watercolour.webp[^"]+)"', html)
+        async with visitor.get(source) as response:
+            assert response.content_type == "image/webp" and response.charset is None
+        html = await page(visitor, "/s/open/words?q=WATERC&with=in+fog&prompt=a+%22fox%22")
+        assert shown(html) == ["watercolour", "in fog"]
+        assert 'value="in fog" checked' in html and 'value="a &#34;fox&#34;"' in html
+        assert "symmetrical" in shown(await page(visitor, "/s/open/words?q=composition"))
+        html = await page(visitor, "/s/open?prompt=a+fox:2&with=in+fog&with=etching&own=red,+old")
+        assert ">a fox, in fog, etching, red, old:2</textarea>" in html
+        assert ">in fog</textarea>" in await page(visitor, "/s/open?with=in+fog")
+        assert 'href="/s/open/words"' in html
+
+
+async def test_one_word_is_tried_with_and_without_it(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        status, path, html = await study(visitor, prompt="a fox", own="woodcut", **{"with": []})
+        assert status == 200 and path.endswith("/study")
+        assert "with and without" in html and ">without" in html and ">woodcut" in html
+        plain, cut = await parts.dreams.unfinished(None)
+        assert (plain.studied, cut.studied) == ("", "woodcut")
+        assert f'hx-get="/d/{plain.id}/study"' in html and "study.webp" not in html
+        async with visitor.get(f"/d/{cut.id}/study.webp") as response:
+            assert response.status == 404
+        await parts.draw(plain.id, "red")
+        await parts.draw(cut.id, "blue")
+        for dream in (plain, cut):
+            await parts.dreams.wait(dream.id)
+        html = await page(visitor, f"/d/{cut.id}/study")
+        assert "hx-trigger" not in html and f'href="/d/{plain.id}/study.webp"' in html
+        async with visitor.get(f"/d/{cut.id}/study.webp") as response:
+            assert response.status == 200 and "no-cache" in response.headers["Cache-Control"]
+            with Image.open(io.BytesIO(await response.read())) as sheet:
+                assert sheet.width == 2 * 256 + 4 and sheet.height > 256
+        together = await page(visitor, f"/d/{plain.id}/together")
+        assert "<figcaption>without</figcaption>" in together and "Side by side" in together
+        # One that is taken away is seen no more; a study of one is none.
+        await parts.dreams.delete(cut.id, Actor(plain.person))
+        for path in (f"/d/{plain.id}/study", f"/d/{plain.id}/study.webp"):
+            async with visitor.get(path) as response:
+                assert response.status == 404
+
+
+async def test_several_words_are_drawn_each(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        _, _, html = await study(
+            visitor, prompt="a fox", own="old", **{"with": ["etching", "calm"]}
+        )
+        dreams = await parts.dreams.unfinished(None)
+        assert [one.studied for one in dreams] == ["etching", "calm", "old"]
+        assert "The same seed" in html
+
+
+async def test_what_cannot_be_tried_comes_back_as_it_was_filled_in(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        status, _, html = await study(visitor, prompt="a fox")
+        assert status == 422 and "Tick some words" in html and 'value="a fox"' in html
+        status, _, html = await study(visitor, prompt="", **{"with": ["etching", "calm"]})
+        assert status == 422 and "The prompt is empty" in html
+        assert 'value="etching" checked' in html
+        status, _, html = await study(visitor, prompt="a fox", own="a|b, <b>")
+        assert status == 422 and "plain" in html and "<b>" not in html
+        many = [one.words for one in EVERY[:17]]
+        status, _, html = await study(visitor, prompt="a fox", **{"with": many})
+        assert status == 422 and "2 to 16" in html
+        assert not await parts.dreams.unfinished(None)
+
+
+async def test_studies_of_private_streams_and_other_dreams_are_not_there(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        (alone,) = await parts.dreams.ask(request("a fox"))
+        plain, _ = await parts.dreams.ask(request("a fox", study=("", "woodcut")))
+        await parts.themes.create("secret", "Secret", visibility=Visibility.PRIVATE, person=ANN)
+        hidden, _ = await parts.dreams.ask(request("a fox", theme="secret", study=("", "woodcut")))
+        for dream, status in ((alone, 404), (hidden, 404), (plain, 200)):
+            async with visitor.get(f"/d/{dream.id}/study") as response:
+                assert response.status == status
+        for path in ("/s/secret/words", "/s/nowhere/words"):
+            async with visitor.get(path) as response:
+                assert response.status == 404
+
+
+async def test_near_words_are_offered_where_something_can_look(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        assert "data-add" not in await page(visitor, "/near?prompt=red")
+        with_eyes(parts)
+        html = await page(visitor, "/near?prompt=a+fox+|+red:2")
+        words = re.findall(r'data-add="([^"]+)"', html)
+        assert len(words) == words_page.NEAR and "red" not in words
+        assert "data-add" not in await page(visitor, "/near?prompt=")
+        for _ in range(words_page.LOOKS):
+            async with visitor.get("/near?prompt=red") as response:
+                last = response.status
+        assert last == 429
+
+
+def with_eyes(parts: Services) -> None:
+    parts.drawer.perceptors = ("colours",)
+    parts.drawer.embed = Colours().embed  # type: ignore[method-assign]
