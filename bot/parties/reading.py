@@ -25,6 +25,7 @@ from bot.parties.model import (
     Party,
     PartyDream,
     Record,
+    Stage,
     Standing,
     Vote,
 )
@@ -76,6 +77,10 @@ class Reading(Acting):
     async def open(self) -> list[Party]:
         """Return the parties that are going on, oldest first."""
         return await parties.open_ones(self._store)
+
+    async def published(self) -> list[Party]:
+        """Return the parties that came to their last stage, oldest first."""
+        return await parties.at_stage(self._store, Stage.PUBLISHED)
 
     async def newest(self, limit: int = 50) -> list[Party]:
         """Return parties, newest first, also those that are over."""

@@ -218,6 +218,16 @@ class Parties(Finale):
             await act.note("settings")
             return await self._open_now(act.connection, party)
 
+    async def tell_bundled(self, party_id: str) -> None:
+        """Write into a party's stream that its bundle is made, or that it could not be.
+
+        Raises:
+            NotFoundError: there is no such party.
+        """
+        party = await self.get(party_id)
+        async with self._store.write() as connection:
+            await note(connection, party, None, "bundled", self._clock())
+
     async def end(self, party: Party, actor: Actor) -> Party:
         """End a party: its share of the machine is the usual one again. Its record stays.
 

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
@@ -85,7 +85,7 @@ class Publishing:
         self._kept, wanted = await self._run(self._shelf.read)
         for party_id in wanted:
             self._begin(party_id)
-        self._tasks.spawn(self._look_at_all([*self._kept]))
+        self._tasks.spawn(self._look_at_all())
         self._tasks.spawn(self._watch(after))
 
     async def stop(self) -> None:
@@ -135,10 +135,7 @@ class Publishing:
             As `check` does; DiskError: that it was asked for cannot be kept.
         """
         await self.check(party_id, actor)
-        async with self._marking:
-            # Not behind what is being made, of this party or another: that takes minutes.
-            await asyncio.to_thread(self._shelf.want, party_id)
-            self._begin(party_id)
+        await self._order(party_id)
 
     async def wait(self, party_id: str) -> Bundle:
         """Return a party's bundle once nothing more is being made of it.
@@ -155,6 +152,12 @@ class Publishing:
             if made is None:
                 raise NotFoundError(self.trouble(party_id) or say(_NONE))
             return made
+
+    async def _order(self, party_id: str) -> None:
+        async with self._marking:
+            # Not behind what is being made, of this party or another: that takes minutes.
+            await asyncio.to_thread(self._shelf.want, party_id)
+            self._begin(party_id)
 
     def _begin(self, party_id: str) -> None:
         if party_id in self._under_way:
@@ -181,10 +184,12 @@ class Publishing:
                         with suppress(DiskError):
                             await asyncio.to_thread(self._shelf.done_with, party_id)
                         del self._under_way[party_id]
-                        return
+                        break
         except BaseException:
             self._under_way.pop(party_id, None)
             raise
+        with suppress(DreamstreamError):
+            await self._parties.tell_bundled(party_id)
 
     async def _make_once(self, party: Party) -> None:
         record = await self._parties.record(party)
@@ -232,10 +237,20 @@ class Publishing:
             self._begin(party_id)
         await asyncio.to_thread(shutil.rmtree, gone.folder, ignore_errors=True)
 
-    async def _look_at_all(self, party_ids: Sequence[str]) -> None:
-        for party_id in party_ids:
+    async def _look_at_all(self) -> None:
+        """Look at all bundles, and make those that a crash kept from being asked for.
+
+        Coming to the last stage asks for one, of which a process may die before it is noted.
+        """
+        for party_id in [*self._kept]:
             with suppress(DreamstreamError):  # who asks for it looks again
                 await self.bundle_of(party_id)
+        for party in await self._parties.published():
+            kept = self._kept.get(party.id)
+            if kept is None or kept.made_ms < party.stage_started_ms:
+                with suppress(DreamstreamError):
+                    if (await self._parties.record(party)).nodes:
+                        await self._order(party.id)
 
     async def _watch(self, after: int) -> None:
         """Withdraw bundles of whose dreams one is deleted."""

@@ -30,6 +30,7 @@ BY_THEME = f"{_SELECT} WHERE party.theme_id = ?"
 OPEN_IN = f"{_SELECT} WHERE party.channel_id = ? AND party.ended_ms IS NULL"
 OPEN = f"{_SELECT} WHERE party.ended_ms IS NULL ORDER BY party.id"
 ALL = f"{_SELECT} ORDER BY party.id DESC LIMIT ?"
+AT_STAGE = f"{_SELECT} WHERE party.stage = ? ORDER BY party.id"
 LAST_ID = "SELECT coalesce(max(id), '') AS id FROM party"
 _MEMBERS = """
     SELECT party_member.*, person.name AS person_name
@@ -97,6 +98,11 @@ async def open_ones(source: Source) -> list[Party]:
 async def newest(source: Source, limit: int) -> list[Party]:
     """Return parties, newest first."""
     return [from_row(row) for row in await fetch(source, ALL, (limit,))]
+
+
+async def at_stage(source: Source, stage: Stage) -> list[Party]:
+    """Return the parties that are, or have ended, at a stage, oldest first."""
+    return [from_row(row) for row in await fetch(source, AT_STAGE, (stage,))]
 
 
 async def last_id(source: Source) -> str:

@@ -39,7 +39,7 @@ from bot.store import favourites, people
 from bot.wall import Wall, WallSettings
 from bot.wall.party.evening import Evenings
 from tests.bot.drawer import ANN, request, services, until
-from tests.bot.test_parties import GUEST, HOST, THIRD, Room, room
+from tests.bot.test_parties import GUEST, HOST, THIRD, Room, room, until_async
 
 NASTY = (
     "<script>alert(1)</script> **bold** [x](javascript:1) @everyone <@1> \"' | & www.example.com"
@@ -337,6 +337,24 @@ async def test_a_start_waits_for_no_bundle_to_be_looked_at(
         assert (await later.wait(party_id)).pictures == 2
         assert not made.folder.exists()
         await later.stop()
+
+
+async def test_a_party_that_came_to_its_end_in_a_crash_gets_its_bundle(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        party = await r.parties.move(await r.parties.get(party_id), HOST, Stage.PUBLISHED)
+        empty = await r.opened()
+        await r.parties.move(empty, HOST, Stage.PUBLISHED)
+        for _ in range(2):  # and then the process died; the second start has nothing to do
+            later = Publishing(r.parties, r.s.library, r.s.feed)
+            await later.start()
+            await until_async(lambda later=later: later.bundle_of(party_id))
+            made = await later.wait(party_id)
+            await later.stop()
+        assert made.pictures == 3
+        happened = await r.happened(party)
+        assert happened.count("bundled") == 1 and happened[-1] == "bundled"
+        assert "bundled" not in await r.happened(empty)
 
 
 async def test_a_page_of_pictures_has_its_bundle_looked_at_once(

@@ -46,6 +46,7 @@ _CHANGED: dict[str, frozenset[str]] = {
     "drawn": frozenset({"pictures"}),
     "stage": frozenset({"reload"}),
     "ended": frozenset({"reload"}),
+    "bundled": frozenset({"desk"}),
     "timer": frozenset({"desk"}),
     "time": frozenset({"desk"}),
     "settings": frozenset({"desk"}),
