@@ -18,12 +18,14 @@ from bot.parties.model import Party, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.rights import Actor
 from bot.wall import Wall, WallSettings
+from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.party import acts, door
 from bot.wall.party.codes import qr_svg
 from bot.wall.party.evening import Evenings
 from bot.wall.party.stream import _Page
 from bot.wall.rates import Rates
 from bot.wall.words import mark_of
+from bot.watching import Watching
 from tests.bot.drawer import Services, request, services
 from tests.wall.test_events import watching
 
@@ -112,6 +114,7 @@ async def evening_in(folder: Path, **settings: Any) -> AsyncIterator[Evening]:
             search=parts.search,
             seeing=parts.seeing,
             parties=parts.parties,
+            watching=Watching(parts.store),
         )
         evening = Evening(parts, await wall.start())
         try:
@@ -198,6 +201,70 @@ async def test_a_full_party_takes_nobody_until_somebody_leaves(
     assert (await evening.get(second, "/part/said"))[0] == 403
     assert await evening.post(guest, "leave") == 200
     assert await evening.post(second, "join", name="Mo") == 200
+
+
+async def test_who_has_no_link_finds_no_trace_of_a_party(evening: Evening) -> None:
+    host = await evening.host(topic="a secret topic")
+    await evening.post(host, "words", words="a secret word")
+    await evening.post(host, "stage", stage="sketch")
+    dream_id = await evening.drawn(host, "a secret fox")
+    theme = await evening.parts.parties.theme_of(await evening.party())
+    stranger = evening.visitor()
+    paths = ("/", "/all", "/all/more", "/all/watch", "/themes", "/join", "/machine", "/s/open",
+             "/s/open/best", "/s/open/feed.atom")  # fmt: skip
+    for path in paths:
+        async with stranger.get(path) as response:
+            assert response.status == 200, path
+            text = await response.text()
+        for trace in ("secret", evening.code, theme.slug, dream_id):
+            assert trace not in text, f"{trace} at {path}"
+    async with stranger.get(f"/s/{theme.slug}") as response:
+        text = await response.text()
+        assert response.status == 200 and dream_id in text, "who has the link may watch"
+        assert evening.code not in text, "and gets no code by it"
+    async with stranger.post(f"/s/{theme.slug}/dreams", data={"prompt": "a cat"}) as response:
+        assert response.status == 403, "nor may they draw"
+    assert await evening.parts.dreams.unfinished(None) == []
+
+
+async def test_a_crowd_from_one_address_comes_in_slowly_and_who_was_there_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "JOINS", 2)
+    async with evening_in(tmp_path) as evening:
+        await evening.host()
+        guest = await evening.guest()
+        await evening.guest("Mo")
+        assert await evening.post(evening.visitor(), "join", name="Eve") == 429
+        assert await evening.post(guest, "leave") == 200
+        assert await evening.post(guest, "join", name="Lin") == 200
+        assert len(await evening.parts.parties.members(await evening.party())) == 3
+
+
+async def test_parties_opened_from_one_address_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts, "OPENED", 2)
+    async with evening_in(tmp_path) as evening:
+        for _ in range(2):
+            await evening.host()
+        async with evening.visitor().post("/parties", data={"topic": "x", "name": "Eve"}) as third:
+            assert third.status == 429
+        assert len(await evening.parts.parties.open()) == 2
+
+
+async def test_a_cookie_that_somebody_made_is_nobodys(evening: Evening) -> None:
+    host = await evening.host()
+    guest = await evening.guest()
+    (token,) = (one.value for one in host.cookie_jar if one.key == TOKEN_COOKIE)
+    ada = (await evening.party()).host.id
+    for forged in (f"{token[:-1]}{'a' if token[-1] != 'a' else 'b'}", token[:-1], ada, "x" * 3000):
+        made = ClientSession(base_url=evening.url, cookies={TOKEN_COOKIE: forged})
+        evening.sessions.append(made)
+        assert await evening.post(made, "stage", stage="sketch") == 403, forged[:20]
+        assert await evening.post(made, "words", words="forged") == 403
+    assert (await evening.party()).stage is Stage.GATHER
+    assert await evening.post(guest, "words", words="real") == 200
 
 
 async def test_without_joining_nothing_can_be_done(evening: Evening) -> None:
