@@ -18,7 +18,7 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms, party_forms, portraits, ranking, sources, words
+from bot.delivery import forms, party_forms, portrait_forms, ranking, sources, words
 from bot.delivery.attempts import trace
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.digest_cards import DigestCards
@@ -155,7 +155,7 @@ class Client(commands.AutoShardedBot):
                 await sources.submitted(interaction)
                 await ranking.submitted(interaction)
                 await party_forms.submitted(interaction)
-                await portraits.submitted(interaction)
+                await portrait_forms.submitted(interaction)
 
     async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
         """Take a ⭐."""

@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.client import Client
-from bot.delivery import portraits
+from bot.delivery import portrait_forms, portraits
 from bot.delivery.interactions import Interaction, acknowledged
 from cogs.places import CONTEXTS, INSTALLS
 
@@ -25,7 +25,7 @@ class PortraitCog(commands.Cog):
     @portrait.command(name="draw", description="Say what you are like, and have it drawn")
     async def draw(self, interaction: Interaction) -> None:
         """Show the form; nothing is kept before its person agrees."""
-        await portraits.ask_for_words(interaction)
+        await portrait_forms.ask_for_words(interaction)
 
     @portrait.command(name="mine", description="Your portraits, and taking them back")
     async def mine(self, interaction: Interaction) -> None:

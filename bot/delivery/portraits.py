@@ -1,4 +1,4 @@
-"""Portraits in Discord: the form, what would be kept and shown, agreeing, and taking it back.
+"""Portraits in Discord: agreeing, looking at one's own, taking them back, and inviting.
 
 What was typed is in no button's id: those name a draft in memory, which only the person whose
 words they are can open. After a restart it is gone, and they are told that nothing was kept.
@@ -7,8 +7,7 @@ words they are can open. After a restart it is gone, and they are told that noth
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import Any, Protocol, Self, cast
 
 import aiosqlite
@@ -20,7 +19,7 @@ from bot.acceptance import Also
 from bot.delivery import galleries, words
 from bot.delivery.asking import asker_of, judge, permit
 from bot.delivery.followups import FollowUps
-from bot.delivery.forms import COMING, values_of
+from bot.delivery.forms import COMING
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -30,24 +29,18 @@ from bot.delivery.interactions import (
     if_in_time,
     person_of,
     tell,
-    theme_of,
     told,
 )
+from bot.delivery.portrait_controls import TEMPLATE, Do, button
+from bot.delivery.portrait_forms import ask_for_words
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.model import Dream, DreamState
-from bot.portraits import KEPT, MAX_WORDS, NO_LIKENESS, Draft, Kept, where_shown
-from bot.sentences import Sentence, say
+from bot.portraits import MAX_WORDS, Draft, Kept
+from bot.sentences import say
 from bot.store.portraits import Reach
-from bot.text import shorten
 
 PAGE = 5
 _MOST = 50
-_FORM = "portrait-form"
-_REACHES = {
-    Reach.SELF: say("Only I"),
-    Reach.CHANNEL: say("This channel"),
-    Reach.STREAM: say("The stream, also on the wall"),
-}
 _SEEN_BY = {
     Reach.SELF: say("only you see it"),
     Reach.CHANNEL: say("in one channel"),
@@ -64,31 +57,16 @@ NOT_INVITED = say("This asks somebody else. Have a portrait of yourself drawn: /
 NONE = say("You have no portraits. Have one drawn of your own words: /portrait draw")
 
 
-class Do(StrEnum):
-    """What a button does: with a draft, a portrait, a page of them, or an invitation."""
-
-    AGREE = "agree"
-    CHANGE = "change"
-    DISCARD = "discard"
-    REVOKE = "revoke"
-    SURELY = "surely"
-    MINE = "mine"
-    INVITED = "invited"
-
-
 class _HasFollowUps(Protocol):
     @property
     def follow_ups(self) -> FollowUps: ...
 
 
-class PortraitButton(
-    ui.DynamicItem[ui.Button[Any]],
-    template=rf"portrait:(?P<do>{'|'.join(Do)}):(?P<about>[0-9a-z]{{1,20}})",
-):
+class PortraitButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
     """Does something with portraits, whatever was restarted since."""
 
-    def __init__(self, button: ui.Button[Any], match: re.Match[str]) -> None:
-        super().__init__(button)
+    def __init__(self, item: ui.Button[Any], match: re.Match[str]) -> None:
+        super().__init__(item)
         self._do, self._about = Do(match["do"]), match["about"]
 
     @classmethod
@@ -128,86 +106,6 @@ class PortraitButton(
             case _:
                 skip = int(self._about) if self._about.isdecimal() else 0
                 await show_mine(interaction, min(skip, _MOST))
-
-
-# --- the form ------------------------------------------------------------------------------------
-
-
-async def ask_for_words(interaction: Interaction, draft: Draft | None = None) -> None:
-    """Show the form in which somebody says something about themselves; it keeps nothing."""
-    async with answered(interaction):
-        front_of(interaction).gate.check_person(asker_of(interaction))
-        chosen = Reach.SELF if draft is None else draft.reach
-        text: ui.TextInput[Any] = ui.TextInput(
-            custom_id="words",
-            style=discord.TextStyle.paragraph,
-            default=None if draft is None else draft.words,
-            max_length=MAX_WORDS,
-        )
-        reaches: ui.Select[Any] = ui.Select(
-            custom_id="reach",
-            options=[
-                discord.SelectOption(
-                    label=told(interaction, name), value=reach.value, default=reach is chosen
-                )
-                for reach, name in _REACHES.items()
-            ],
-        )
-        form = ui.Modal(title=told(interaction, say("A portrait of yourself")), custom_id=_FORM)
-        for label, item in (
-            (say("What are you like? A few words"), text),
-            (say("Who is to see it"), reaches),
-        ):
-            form.add_item(ui.Label(text=told(interaction, label), component=item))
-        form.stop()  # or the library would keep it, and lose it at the next start
-        await interaction.response.send_modal(form)
-
-
-async def submitted(interaction: Interaction) -> None:
-    """Show what would be kept of a form that was sent; leave other forms alone.
-
-    Raises:
-        TooLateError: it could not be acknowledged.
-    """
-    data: Mapping[str, Any] = interaction.data or {}
-    if data.get("custom_id") != _FORM:
-        return
-    typed = dict(values_of(data.get("components", [])))
-    async with acknowledged(interaction):
-        draft = await front_of(interaction).portraits.draft(
-            asker_of(interaction),
-            typed.get("words", ""),
-            _reach(_chosen(data, "reach")),
-            await theme_of(interaction),
-        )
-        await tell(interaction, _terms(interaction, draft), view=_deciding(interaction, draft))
-
-
-def _terms(interaction: Interaction, draft: Draft) -> str:
-    """Return all that would be kept and shown, word for word."""
-    title = words.plain(draft.theme.title, 80)
-    lines = [
-        say("**Your portrait. Nothing is kept yet.**"),
-        say("Your words: “{words}”", words=words.plain(draft.words, 2 * MAX_WORDS)),
-        say("Drawn from: “{prompt}”", prompt=words.plain(draft.drawn, 600)),
-        where_shown(draft.reach, draft.theme, title),
-        KEPT,
-        NO_LIKENESS,
-        say("Only you can agree to it."),
-    ]
-    return "\n".join(told(interaction, line) for line in lines)
-
-
-def _deciding(interaction: Interaction, draft: Draft) -> ui.View:
-    view = ui.View(timeout=None)
-    for do, label, style in (
-        (Do.AGREE, say("I agree: draw it"), discord.ButtonStyle.success),
-        (Do.CHANGE, say("Change it"), discord.ButtonStyle.secondary),
-        (Do.DISCARD, say("No, keep nothing"), discord.ButtonStyle.secondary),
-    ):
-        view.add_item(_button(interaction, do, draft.token, label, style))
-    view.stop()
-    return view
 
 
 async def _change(interaction: Interaction, token: str) -> None:
@@ -271,7 +169,7 @@ async def show_mine(interaction: Interaction, skip: int = 0) -> None:
     if len(found) > PAGE:
         turns.append((skip + PAGE, say("More")))
     if turns:
-        buttons = [_button(interaction, Do.MINE, str(to), label) for to, label in turns]
+        buttons = [button(interaction, Do.MINE, str(to), label) for to, label in turns]
         box.add_item(ui.ActionRow(*buttons))
     view.stop()
     await interaction.edit_original_response(view=view, attachments=files)
@@ -295,7 +193,7 @@ def _list(
         )
         box.add_item(ui.Section(text, accessory=picture))
     label = say("Take it back")
-    revoke = _button(interaction, Do.REVOKE, one.dream.id, label, discord.ButtonStyle.danger)
+    revoke = button(interaction, Do.REVOKE, one.dream.id, label, discord.ButtonStyle.danger)
     box.add_item(ui.ActionRow(revoke))
 
 
@@ -309,7 +207,7 @@ async def _ask_whether_to_revoke(interaction: Interaction, dream_id: str) -> Non
         )
         view = ui.View(timeout=None)
         label, style = say("Yes, take it back"), discord.ButtonStyle.danger
-        view.add_item(_button(interaction, Do.SURELY, dream_id, label, style))
+        view.add_item(button(interaction, Do.SURELY, dream_id, label, style))
         view.stop()
         await tell(interaction, question, view=view)
 
@@ -344,7 +242,7 @@ async def invite(interaction: Interaction, user: discord.User | discord.Member) 
         )
         view = ui.View(timeout=None)
         label, style = say("Have my portrait drawn"), discord.ButtonStyle.primary
-        view.add_item(_button(interaction, Do.INVITED, str(user.id), label, style))
+        view.add_item(button(interaction, Do.INVITED, str(user.id), label, style))
         view.stop()
         await interaction.response.send_message(str(text), view=view)
 
@@ -354,29 +252,3 @@ async def _take_invitation(interaction: Interaction, user_id: str) -> None:
         if str(interaction.user.id) != user_id:
             raise ForbiddenError(NOT_INVITED)
         await ask_for_words(interaction)
-
-
-def _button(
-    interaction: Interaction,
-    do: Do,
-    about: str,
-    label: Sentence,
-    style: discord.ButtonStyle = discord.ButtonStyle.secondary,
-) -> ui.Button[Any]:
-    return ui.Button(
-        label=shorten(told(interaction, label), 80), style=style, custom_id=f"portrait:{do}:{about}"
-    )
-
-
-def _chosen(data: Mapping[str, Any], name: str) -> str:
-    """Return what was chosen in a form's menu; empty where nothing was."""
-    for label in data.get("components", ()):
-        component = label.get("component") or {}
-        if component.get("custom_id") == name:
-            return next(iter(map(str, component.get("values", ()))), "")
-    return ""
-
-
-def _reach(chosen: str) -> Reach:
-    """Return what a form says; the smallest where it says nothing that is known."""
-    return Reach(chosen) if chosen in set(Reach) else Reach.SELF
