@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.autopilot import Autopilot
+from bot.autopilot import PILOT, Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
 from bot.checkpoints import CHECKPOINTS, Checkpoints
@@ -47,6 +47,7 @@ from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
 from bot.store import Store
+from bot.subject import Subjects
 from bot.supervisor import Supervisor
 from bot.themes import Themes
 from bot.uploads import UploadLimits
@@ -128,6 +129,9 @@ async def services(
         stack.push_async_callback(supervisor.stop, DRAIN_S)
         seeing = Seeing(supervisor, library)
         stack.push_async_callback(seeing.close)
+        subjects = Subjects(seeing, unattended=[PILOT.id])
+        stack.push_async_callback(subjects.close)
+        dreams.hold_subjects(subjects.hold)
         looker = Looker(store, library, feed, supervisor, seeing)
         stack.push_async_callback(looker.stop)
         search = Search(store, library, seeing, looker)
