@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
 
     themes = commands.add_parser(
-        "themes", parents=[shared], help="list, add, import and export themes"
+        "themes", parents=[shared], help="list, add, import, export and remove themes"
     )
     _theme_arguments(themes)
     themes.set_defaults(run=_themes)
@@ -134,6 +134,8 @@ def _theme_arguments(parser: argparse.ArgumentParser) -> None:
     taken = commands.add_parser("import", help="make themes of files, or change those there are")
     taken.add_argument("files", nargs="+", type=Path, metavar="FILE")
     taken.add_argument("--replace", action="store_true", help="change the theme of that name")
+    ended = commands.add_parser("remove", help="end a theme for good; its stream stays")
+    ended.add_argument("names", nargs="+", metavar="NAME", help="its short name")
     given = commands.add_parser("export", help="write a theme into a file")
     given.add_argument("name", metavar="NAME", help="its short name")
     given.add_argument("--out", type=Path, metavar="FILE", help="- for the screen")

@@ -52,14 +52,14 @@ class Channels:
         theme = await rows.theme_of(self._store, channel_id)
         if theme is None:
             raise NotFoundError(
-                "This channel carries no theme of its own. Make one with /theme new."
+                "This channel carries no theme of its own. Make one with /theme create."
             )
         if theme.slug == DEFAULT_SLUG or await rows.is_used_elsewhere(
             self._store, theme.id, guild_id
         ):
             raise ForbiddenError(
                 "This theme is not this server's alone, so it cannot be changed from here. Make "
-                "one of your own with /theme new."
+                "one of your own with /theme create."
             )
         return theme.slug
 
@@ -67,9 +67,13 @@ class Channels:
         """Hang a theme on a channel. What was asked there before stays in its own stream.
 
         Raises:
-            NotFoundError: there is no such theme.
+            NotFoundError: there is no such theme, or it is retired.
         """
         theme = await self._themes.get(slug)
+        if theme.retired:
+            raise NotFoundError(
+                f"“{theme.title}” is no longer in use. Choose another theme, or make one."
+            )
         async with self._store.write() as connection:
             await rows.bind(connection, channel_id, guild_id, theme.id, now_ms())
         return theme

@@ -43,6 +43,7 @@ from bot.delivery.sender import DiscordSender
 from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
 from bot.delivery.stars import Stars
+from bot.delivery.theme_acts import RemoveButton
 from bot.delivery.underway import Underway
 from bot.delivery.word_kinds import KindMenu
 from bot.errors import ConfigError, DreamstreamError
@@ -138,7 +139,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
         self.add_dynamic_items(KindMenu)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
-        self.add_dynamic_items(PortraitButton)
+        self.add_dynamic_items(PortraitButton, RemoveButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
         self.stars.start()

@@ -397,7 +397,15 @@ class Dreams(DreamReader):
         if not await self._removal.bury(dream, actor):
             raise GoneError
         await self._unfinished.forget_checkpoint(dream_id)
+        if dream.image is not None and any(
+            theme.picture_sha256 == dream.image.sha256 for theme in self._themes.known
+        ):
+            await self._themes.reread()
         await self._removal.remove_files()
+
+    async def remove_files(self) -> None:
+        """Remove the files that nothing names any more; what cannot be goes at the next start."""
+        await self._tasks.finish(self._removal.remove_files())
 
     async def steer(
         self,

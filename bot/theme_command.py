@@ -37,6 +37,8 @@ async def run(arguments: argparse.Namespace, config: Config) -> int:
         return await _list(data_dir)
     if arguments.what == "export":
         return await _export(data_dir, arguments.name, arguments.out)
+    if arguments.what == "remove":
+        return await _remove(data_dir, arguments.names)
     if arguments.what == "add":
         names = shipped() if "all" in arguments.names else arguments.names
         files = [shipped_one(name) for name in names]
@@ -51,8 +53,8 @@ async def _list(data_dir: Path) -> int:
         async with _themes(data_dir) as themes:
             known = await themes.list()
     for theme in known:
-        print(f"{theme.slug:24} {theme.title} ({theme.visibility})")
-    there = {theme.slug for theme in known}
+        print(f"{theme.slug:24} {theme.title} ({'retired' if theme.retired else theme.visibility})")
+    there = {theme.slug for theme in known if not theme.retired}
     further = [one for one in shipped().values() if one.slug not in there]
     if further:
         print("\nTo be added with: dreamstream themes add NAME")
@@ -83,28 +85,46 @@ async def _take(
     data_dir: Path, files: list[ThemeFile], *, replace: bool, keep: bool = False
 ) -> int:
     """Make themes of files; `keep` leaves those of that name that there are as they are."""
+    async with _locked(data_dir, "use /theme import or the wall's page of themes") as themes:
+        await themes.ensure_default()
+        known = {theme.slug for theme in await themes.list() if not theme.retired}
+        for one in files:
+            if one.slug in known and keep:
+                print(f"{one.slug}: is there already")
+            elif one.slug in known and replace:
+                await themes.change(one.slug, title=one.title, **one.details)
+                print(f"{one.slug}: changed")
+            else:
+                await themes.take_up(one.slug, one.title, **one.details)
+                print(f"{one.slug}: added")
+    return 0
+
+
+async def _remove(data_dir: Path, names: list[str]) -> int:
+    """End themes for good. Their streams stay, for who has the links."""
+    async with _locked(data_dir, "use /theme remove") as themes:
+        for theme in [await themes.get(name.strip().lower()) for name in names]:
+            await themes.retire(theme.slug)
+            print(f"{theme.slug}: retired; its stream stays at /s/{theme.slug}")
+    return 0
+
+
+@asynccontextmanager
+async def _locked(data_dir: Path, instead: str) -> AsyncIterator[Themes]:
+    """Give the themes of a folder that no bot is at work on.
+
+    Raises:
+        ConfigError: one is; the sentence says what can be done `instead`.
+    """
     try:
         lock = await asyncio.to_thread(lock_folder, data_dir)
     except ConfigError as error:
-        raise ConfigError(
-            [f"{error} While it runs, use /theme import or the wall's page of themes."]
-        ) from None
+        raise ConfigError([f"{error} While it runs, {instead}."]) from None
     try:
         async with _themes(data_dir) as themes:
-            await themes.ensure_default()
-            known = {theme.slug for theme in await themes.list()}
-            for one in files:
-                if one.slug in known and keep:
-                    print(f"{one.slug}: is there already")
-                elif one.slug in known and replace:
-                    await themes.change(one.slug, title=one.title, **one.details)
-                    print(f"{one.slug}: changed")
-                else:
-                    await themes.create(one.slug, one.title, **one.details)
-                    print(f"{one.slug}: added")
+            yield themes
     finally:
         lock.release()
-    return 0
 
 
 @asynccontextmanager

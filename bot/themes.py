@@ -18,7 +18,7 @@ from bot.model import AskedBy, EventKind, Holds, Person, Theme, Visibility
 from bot.palettes import listed
 from bot.presets import check_themes_preset
 from bot.prompts import PLACE
-from bot.store import Store, events, people
+from bot.store import Store, channels, events, people
 from bot.store import themes as rows
 from bot.text import clean, shorten, visible
 
@@ -41,6 +41,9 @@ NOT_IN_FILES = frozenset({"picture_sha256", "retired"})
 """What a theme is here, and no file can say: a picture of the library, and its end."""
 _CHANGEABLE = frozenset(Theme.__struct_fields__) - {"id", "slug", "created_ms"}
 _PICTURE = re.compile(r"[0-9a-f]{64}")
+
+
+_PLAIN = Theme(id=0, slug="plain", title="Plain")
 
 
 class Themes:
@@ -121,8 +124,12 @@ class Themes:
                 if also is not None:
                     await also(connection, theme)
         except sqlite3.IntegrityError as error:
+            there = await rows.by_slug(self._store, theme.slug)
+            over = there is not None and there.retired
             raise InvalidRequestError(
-                "slug", f"There is a theme called “{theme.slug}” already. Choose another name."
+                "slug",
+                f"There is a theme called “{theme.slug}” already"
+                f"{', which is no longer in use' if over else ''}. Choose another name.",
             ) from error
         self._changed(theme)
         return theme
@@ -153,6 +160,46 @@ class Themes:
         self._changed(theme)
         return theme
 
+    async def take_up(
+        self, slug: str, title: str, *, person: Person | None = None, **details: Any
+    ) -> Theme:
+        """Make a theme as `create` does; one of this name that was retired comes back, as said now.
+
+        Raises:
+            InvalidRequestError: a field is wrong, or there is one of this name that is in use.
+        """
+        there = await rows.by_slug(self._store, slug.strip().lower())
+        if there is None or not there.retired:
+            return await self.create(slug, title, person=person, **details)
+        plain = {name: getattr(_PLAIN, name) for name in _CHANGEABLE - {"picture_sha256"}}
+        return await self.change(there.slug, person=person, **(plain | {"title": title} | details))
+
+    async def retire(self, slug: str, *, person: Person | None = None) -> Theme:
+        """End a theme for good: it takes no asks, hangs nowhere and is offered nowhere.
+
+        Its stream stays for who has the link, so that nobody's picture vanishes.
+
+        Raises:
+            NotFoundError: there is no such theme.
+            InvalidRequestError: it is the one that is always there.
+        """
+        if slug == DEFAULT_SLUG:
+            raise InvalidRequestError(
+                "theme", "This is the theme of channels without one. It stays; it can be paused."
+            )
+        theme = await self.get(slug)
+        seen = Visibility.LINK if theme.visibility is Visibility.PUBLIC else theme.visibility
+
+        async def take_down(connection: aiosqlite.Connection, theme: Theme) -> None:
+            await channels.unbind_theme(connection, theme.id)
+
+        return await self.change(slug, person=person, also=take_down, retired=True, visibility=seen)
+
+    async def reread(self) -> None:
+        """Look at the database again, after something else has changed a theme's row."""
+        self._known = {theme.id: theme for theme in await self.list()}
+        self._tell()
+
     async def _record(
         self, connection: Any, theme: Theme, person: Person | None, what: str
     ) -> None:
@@ -170,6 +217,9 @@ class Themes:
 
     def _changed(self, theme: Theme) -> None:
         self._known[theme.id] = theme
+        self._tell()
+
+    def _tell(self) -> None:
         for watcher in self._watchers:
             watcher()
 

@@ -102,7 +102,7 @@ async def offer_themes(interaction: Interaction, current: str) -> Choices:
         (
             (f"{theme.title} ({theme.slug})", theme.slug)
             for theme in front_of(interaction).themes.known
-            if theme.visibility is not Visibility.PRIVATE
+            if theme.visibility is not Visibility.PRIVATE and not theme.retired
         ),
     )
 

@@ -19,33 +19,74 @@ from bot.delivery.interactions import (
     tell,
     theme_of,
 )
-from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.delivery.theme_acts import (
+    ASKED_BY,
+    HOLDS,
+    SEEN,
+    all_of,
+    ask_whether_to_remove,
+    check_manages,
+    told,
+    usable,
+    with_picture,
+)
+from bot.errors import InvalidRequestError
 from bot.model import Theme, Visibility
 from bot.model_choice import choose_model
 from bot.sentences import say
 from bot.sizes import parse_size
-from bot.text import shorten
 from cogs import choosing
 
 _MAX_LISTED = 40
-_VISIBILITIES = [
-    app_commands.Choice(name="Anybody at the wall", value=Visibility.PUBLIC.value),
-    app_commands.Choice(name="Who has the link", value=Visibility.LINK.value),
-    app_commands.Choice(name="Nobody at the wall", value=Visibility.PRIVATE.value),
-]
-_SEEN = {choice.value: choice.name.lower() for choice in _VISIBILITIES}
+
+
+def _choices(named: dict[Any, str]) -> list[app_commands.Choice[str]]:
+    return [app_commands.Choice(name=name, value=value.value) for value, name in named.items()]
+
+
+_CHOICES = {"visibility": _choices(SEEN), "asked_by": _choices(ASKED_BY), "holds": _choices(HOLDS)}
+_OFFERED: dict[str, Any] = {
+    "engine": choosing.offer_engines,
+    "model": choosing.offer_models,
+    "preset": choosing.offer_presets,
+}
 _WORDS = {
     "title": "What it is called",
     "topic": "What it is about, in a sentence",
     "template": "Words around every prompt, with {prompt} where that goes",
     "modifiers": "Parts added to every prompt, such as “oil on canvas:0.5”",
     "negative": "What is not to be drawn",
+    "palette": "Its own words, with commas between",
+    "preset": "A preset, where nobody says how",
     "engine": "What draws here where nothing is said",
     "model": "Which weights it draws with where nothing is said",
     "size": "Pixels, such as 256 or 384x256, where nothing is said",
     "steps": "How many steps, where nothing is said",
+    "max_side": "How many pixels a side at most",
+    "max_steps": "How many steps at most",
+    "max_count": "How many pictures at once at most",
+    "asked_by": "Who may ask",
+    "subject": "What its pictures are of",
+    "holds": "What becomes of other subjects",
+    "strictness": "How near to the subject, 0 to 1",
     "colour": "Its cards' colour, such as #7c6cff",
     "visibility": "Who may see its stream",
+    "picture": "A dream's picture for it: an id or a link",
+    "upload": "A picture of your own for it",
+}
+_CLEARED: dict[str, dict[str, Any]] = {
+    "topic": {"topic": ""},
+    "template": {"template": "{prompt}"},
+    "modifiers": {"modifiers": ""},
+    "negative": {"negative": ""},
+    "palette": {"palette": ""},
+    "preset": {"preset": ""},
+    "engine": {"engine": "", "model": ""},
+    "size": {"width": None, "height": None},
+    "steps": {"steps": None},
+    "bounds": {"max_side": None, "max_steps": None, "max_count": None},
+    "subject": {"subject": "", "holds": "off"},
+    "picture": {"picture_sha256": None},
 }
 
 
@@ -69,8 +110,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         """Tell all about a theme."""
         async with acknowledged(interaction):
             own = await theme_of(interaction)
-            found = own if theme is None else await _usable(interaction, theme, own)
-            await tell(interaction, _all_of(found))
+            found = own if theme is None else await usable(interaction, theme, own)
+            await tell(interaction, all_of(found))
 
     @app_commands.command(name="list", description="Which themes there are")
     async def list(self, interaction: Interaction) -> None:
@@ -80,7 +121,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             themes = [
                 theme
                 for theme in await front_of(interaction).themes.list()
-                if theme.visibility is not Visibility.PRIVATE or theme.id == own.id
+                if theme.id == own.id
+                or (theme.visibility is not Visibility.PRIVATE and not theme.retired)
             ]
             lines = [
                 f"{'→ ' if theme.id == own.id else ''}{words.plain(theme.title, 60)} "
@@ -91,25 +133,26 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 lines.append(f"… and {len(themes) - _MAX_LISTED} more.")
             await tell(interaction, "\n".join(lines))
 
-    @app_commands.command(name="use", description="Hang a theme on this channel")
+    @app_commands.command(name="here", description="Hang a theme on this channel")
     @app_commands.describe(theme="Its short name")
     @app_commands.autocomplete(theme=_offer_usable)
-    async def use(self, interaction: Interaction, theme: str) -> None:
+    async def here(self, interaction: Interaction, theme: str) -> None:
         """Hang a theme on the channel that there is, or that comes with the program."""
         async with acknowledged(interaction):
-            _check_manages(interaction)
+            check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-            if all(known.slug != theme.strip().lower() for known in front.themes.known):
-                await theme_files.add_shipped(interaction, theme.strip().lower())
-            found = await _usable(interaction, theme, await theme_of(interaction))
+            slug = theme.strip().lower()
+            if all(known.slug != slug or known.retired for known in front.themes.known):
+                await theme_files.add_shipped(interaction, slug)
+            found = await usable(interaction, slug, await theme_of(interaction))
             await front.channels.bind(channel_id, guild_id, found.slug)
-            await tell(interaction, f"This channel now carries {_told(found)}")
+            await tell(interaction, f"This channel now carries {told(found)}")
 
-    @app_commands.command(name="new", description="Make a theme and hang it on this channel")
+    @app_commands.command(name="create", description="Make a theme and hang it on this channel")
     @app_commands.describe(name="Its short name, such as misty-castles", **_WORDS)
-    @app_commands.choices(visibility=_VISIBILITIES)
-    @app_commands.autocomplete(engine=choosing.offer_engines, model=choosing.offer_models)
-    async def new(
+    @app_commands.choices(**_CHOICES)
+    @app_commands.autocomplete(**_OFFERED)
+    async def create(
         self,
         interaction: Interaction,
         name: str,
@@ -118,38 +161,51 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         template: str | None = None,
         modifiers: str | None = None,
         negative: str | None = None,
+        palette: str | None = None,
+        preset: str | None = None,
         engine: str | None = None,
         model: str | None = None,
         size: str | None = None,
         steps: app_commands.Range[int, 1] | None = None,
+        max_side: app_commands.Range[int, 1] | None = None,
+        max_steps: app_commands.Range[int, 1] | None = None,
+        max_count: app_commands.Range[int, 1] | None = None,
+        asked_by: str | None = None,
+        subject: str | None = None,
+        holds: str | None = None,
+        strictness: app_commands.Range[float, 0, 1] | None = None,
         colour: str | None = None,
         visibility: str | None = None,
+        picture: str | None = None,
+        upload: discord.Attachment | None = None,
     ) -> None:
         """Make a theme, with a stream of its own."""
         async with acknowledged(interaction):
-            _check_manages(interaction)
+            check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
             details = _given(
                 topic=topic, template=template, modifiers=modifiers, negative=negative,
-                engine=engine, model=model, size=size, steps=steps, colour=colour,
+                palette=palette, preset=preset, engine=engine, model=model, size=size, steps=steps,
+                max_side=max_side, max_steps=max_steps, max_count=max_count, asked_by=asked_by,
+                subject=subject, holds=holds, strictness=strictness, colour=colour,
                 visibility=visibility,
             )  # fmt: skip
-            person = person_of(interaction)
             _check_engine(interaction, engine, model)
-            theme = await front.themes.create(name, title, person=person, **details)
+            theme = await front.themes.create(name, title, person=person_of(interaction), **details)
             await front.channels.bind(channel_id, guild_id, theme.slug)
-            await tell(interaction, f"This channel now carries {_told(theme)}")
+            theme = await with_picture(interaction, theme, picture, upload)
+            await tell(interaction, f"This channel now carries {told(theme)}")
 
     @app_commands.command(name="edit", description="Change the theme that this channel carries")
     @app_commands.describe(**_WORDS, clear="What is to be as if nothing had been said")
     @app_commands.choices(
-        visibility=_VISIBILITIES,
+        **_CHOICES,
         clear=[
-            app_commands.Choice(name=name.capitalize(), value=name)
-            for name in ("topic", "template", "modifiers", "negative", "engine", "size", "steps")
+            app_commands.Choice(name=name.replace("_", " ").capitalize(), value=name)
+            for name in _CLEARED
         ],
     )
-    @app_commands.autocomplete(engine=choosing.offer_engines, model=choosing.offer_models)
+    @app_commands.autocomplete(**_OFFERED)
     async def edit(
         self,
         interaction: Interaction,
@@ -158,43 +214,69 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         template: str | None = None,
         modifiers: str | None = None,
         negative: str | None = None,
+        palette: str | None = None,
+        preset: str | None = None,
         engine: str | None = None,
         model: str | None = None,
         size: str | None = None,
         steps: app_commands.Range[int, 1] | None = None,
+        max_side: app_commands.Range[int, 1] | None = None,
+        max_steps: app_commands.Range[int, 1] | None = None,
+        max_count: app_commands.Range[int, 1] | None = None,
+        asked_by: str | None = None,
+        subject: str | None = None,
+        holds: str | None = None,
+        strictness: app_commands.Range[float, 0, 1] | None = None,
         colour: str | None = None,
         visibility: str | None = None,
+        picture: str | None = None,
+        upload: discord.Attachment | None = None,
         clear: str | None = None,
     ) -> None:
         """Change the channel's theme, for all channels of this server that carry it."""
         async with acknowledged(interaction):
-            _check_manages(interaction)
+            check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
             details = _given(
-                title=title, topic=topic, template=template, modifiers=modifiers,
-                negative=negative, engine=engine, model=model, size=size, steps=steps,
-                colour=colour, visibility=visibility,
+                title=title, topic=topic, template=template, modifiers=modifiers, negative=negative,
+                palette=palette, preset=preset, engine=engine, model=model, size=size, steps=steps,
+                max_side=max_side, max_steps=max_steps, max_count=max_count, asked_by=asked_by,
+                subject=subject, holds=holds, strictness=strictness, colour=colour,
+                visibility=visibility,
             )  # fmt: skip
             details |= _CLEARED.get(clear or "", {})
-            if not details:
+            if not details and not picture and upload is None:
                 raise InvalidRequestError("theme", "Say what is to change: give an option.")
-            slug = await front.channels.own_theme(channel_id, guild_id)
+            theme = await front.themes.get(await front.channels.own_theme(channel_id, guild_id))
             _check_engine(interaction, engine, model)
-            theme = await front.themes.change(slug, person=person_of(interaction), **details)
-            await tell(interaction, f"Changed. {_all_of(theme)}")
+            if details:
+                theme = await front.themes.change(
+                    theme.slug, person=person_of(interaction), **details
+                )
+            if "picture_sha256" in details:
+                await front.dreams.remove_files()
+            theme = await with_picture(interaction, theme, picture, upload)
+            await tell(interaction, f"Changed. {all_of(theme)}")
 
     @app_commands.command(name="pause", description="Let this channel's theme rest, or go on")
     @app_commands.describe(paused="Whether it is to rest; what was asked for before is still drawn")
     async def pause(self, interaction: Interaction, paused: bool = True) -> None:
         """Take no further asks in the channel's theme, or take them again."""
         async with acknowledged(interaction):
-            _check_manages(interaction)
+            check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
             slug = await front.channels.own_theme(channel_id, guild_id)
             theme = await front.themes.change(slug, person=person_of(interaction), paused=paused)
             title = words.plain(theme.title, 80)
             rests = say("**{theme}** rests. What was asked for before is still drawn.", theme=title)
             await tell(interaction, rests if paused else say("**{theme}** goes on.", theme=title))
+
+    @app_commands.command(name="remove", description="End the theme of this channel for good")
+    async def remove(self, interaction: Interaction) -> None:
+        """Ask whether it is to end; a button then ends it."""
+        async with acknowledged(interaction):
+            check_manages(interaction)
+            await ask_whether_to_remove(interaction)
 
     @app_commands.command(name="export", description="Get a theme as a file")
     @app_commands.describe(theme="Its short name; without it, this channel's")
@@ -203,9 +285,9 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         """Send a theme as a file to the asker alone."""
         async with acknowledged(interaction):
             own = await theme_of(interaction)
-            found = own if theme is None else await _usable(interaction, theme, own)
+            found = own if theme is None else await usable(interaction, theme, own)
             file = theme_files.as_file(found)
-            await tell(interaction, _told(found), attachments=[file])
+            await tell(interaction, told(found), attachments=[file])
 
     @app_commands.command(name="import", description="Make a theme of a file, and hang it here")
     @app_commands.describe(
@@ -217,17 +299,17 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
     ) -> None:
         """Make a theme of an uploaded file, or change the one that the channel carries."""
         async with acknowledged(interaction):
-            _check_manages(interaction)
+            check_manages(interaction)
             theme = await theme_files.take_in(interaction, file, name or "")
-            await tell(interaction, f"This channel now carries {_all_of(theme)}")
+            await tell(interaction, f"This channel now carries {all_of(theme)}")
 
-    @app_commands.command(name="off", description="Take the theme off this channel")
-    async def off(self, interaction: Interaction) -> None:
+    @app_commands.command(name="away", description="Take the theme off this channel")
+    async def away(self, interaction: Interaction) -> None:
         """Leave the channel with the default theme."""
         async with acknowledged(interaction):
-            _check_manages(interaction)
+            check_manages(interaction)
             had = await front_of(interaction).channels.unbind(channel_of(interaction)[1])
-            now = _told(await theme_of(interaction))
+            now = told(await theme_of(interaction))
             before = "" if had else "It carried none of its own. "
             await tell(interaction, f"{before}This channel has {now}")
 
@@ -235,31 +317,6 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
 async def setup(bot: Client) -> None:
     """Add the commands to a client that loads them by this module's name."""
     await bot.add_cog(ThemeCog())
-
-
-_CLEARED: dict[str, dict[str, Any]] = {
-    "topic": {"topic": ""},
-    "template": {"template": "{prompt}"},
-    "modifiers": {"modifiers": ""},
-    "negative": {"negative": ""},
-    "engine": {"engine": "", "model": ""},
-    "size": {"width": None, "height": None},
-    "steps": {"steps": None},
-}
-
-
-async def _usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
-    """Return a theme that may be used in this channel: none that is private to others.
-
-    Whoever made a private one, or changed it where it hung, can hang it again.
-    """
-    themes = front_of(interaction).themes
-    found = await themes.get(slug.strip().lower())
-    if found.visibility is not Visibility.PRIVATE or found.id == own.id:
-        return found
-    if await themes.is_by(found, person_of(interaction)):
-        return found
-    raise NotFoundError("There is no such theme here.")
 
 
 def _given(*, size: str | None, **details: Any) -> dict[str, Any]:
@@ -281,33 +338,3 @@ def _check_engine(interaction: Interaction, engine: str | None, model: str | Non
     if engine or model:
         engines = front_of(interaction).drawer.engines
         choose_model(engines, engine, model, Theme(id=0, slug="", title=""))
-
-
-def _told(theme: Theme) -> str:
-    topic = f" {words.plain(theme.topic, 300)}" if theme.topic else ""
-    return f"**{words.plain(theme.title, 80)}** (`{theme.slug}`).{topic}"
-
-
-def _all_of(theme: Theme) -> str:
-    """Tell all that a theme says."""
-    size = f"{theme.width}×{theme.height}" if theme.width and theme.height else ""
-    parts = {
-        "Around every prompt": theme.template if theme.template != "{prompt}" else "",
-        "Added": theme.modifiers,
-        "Not drawn": theme.negative,
-        "Engine": " · ".join(part for part in (theme.engine, theme.model) if part),
-        "Size": size,
-        "Steps": str(theme.steps or ""),
-        "Colour": theme.colour,
-        "Seen by": _SEEN[theme.visibility],
-        "Paused": "yes" if theme.paused else "",
-    }
-    lines = [f"{name}: {words.plain(value, 300)}" for name, value in parts.items() if value]
-    return shorten("\n".join([_told(theme), *lines]), 1900)
-
-
-def _check_manages(interaction: Interaction) -> None:
-    # The command's default permission can be changed in the server's settings; a theme steers
-    # what everybody draws in the channel, so it is asked for here as well.
-    if not interaction.permissions >= discord.Permissions(manage_channels=True):
-        raise ForbiddenError("Only who may manage this channel chooses its theme.")

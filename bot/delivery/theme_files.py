@@ -26,7 +26,7 @@ def as_file(theme: Theme) -> discord.File:
 async def offered(interaction: Interaction) -> list[tuple[str, str]]:
     """Return titles and short names of the shipped themes that have not been added."""
     front = front_of(interaction)
-    known = {theme.slug for theme in front.themes.known}
+    known = {theme.slug for theme in front.themes.known if not theme.retired}
     found = await front.library.run(shipped)
     return [
         (f"{one.title} ({one.slug})", one.slug) for one in found.values() if one.slug not in known
@@ -46,7 +46,7 @@ async def add_shipped(interaction: Interaction, slug: str) -> Theme:
         return await front.themes.get(slug)  # says it in its own words
     try:
         person = person_of(interaction)
-        return await front.themes.create(one.slug, one.title, person=person, **one.details)
+        return await front.themes.take_up(one.slug, one.title, person=person, **one.details)
     except InvalidRequestError:
         return await front.themes.get(one.slug)
 

@@ -41,6 +41,11 @@ async def bind(
     )
 
 
+async def unbind_theme(connection: aiosqlite.Connection, theme_id: int) -> None:
+    """Take a theme off all channels."""
+    await connection.execute("DELETE FROM channel_theme WHERE theme_id = ?", (theme_id,))
+
+
 async def unbind(connection: aiosqlite.Connection, channel_id: int) -> bool:
     """Take the theme off a channel, and say whether there was one."""
     cursor = await connection.execute(

@@ -325,6 +325,19 @@ async def by_ask(store: Store, ask_id: str) -> list[Dream]:
     return [from_row(row) for row in await store.read(BY_ASK, (ask_id,))]
 
 
+async def is_shown_now(connection: aiosqlite.Connection, dream_id: str, sha256: str) -> bool:
+    """Say, within a transaction, whether everybody may see a dream, and this picture of it."""
+    return bool(
+        await connection.execute_fetchall(
+            """
+            SELECT 1 FROM dream
+            WHERE id = ? AND image_sha256 = ? AND published AND deleted_ms IS NULL
+            """,
+            (dream_id, sha256),
+        )
+    )
+
+
 async def unfinished(store: Store, theme_id: int | None = None) -> list[Dream]:
     """Return the dreams of a theme, or of all, that are not over, oldest first."""
     if theme_id is None:

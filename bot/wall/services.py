@@ -86,8 +86,8 @@ class Themes(Protocol):
         """Return one; raises `NotFoundError`."""
         ...
 
-    async def create(self, slug: str, title: str, **details: Any) -> Theme:
-        """Make one; raises `InvalidRequestError`."""
+    async def take_up(self, slug: str, title: str, **details: Any) -> Theme:
+        """Make one, or bring one back that is retired; raises `InvalidRequestError`."""
         ...
 
 

@@ -64,7 +64,7 @@ class Theming:
                 one = await asyncio.to_thread(_read, field)
             else:
                 raise InvalidRequestError("file", "Choose a theme's file, such as planets.toml.")
-            theme = await self._services.themes.create(one.slug, one.title, **one.details)
+            theme = await self._services.themes.take_up(one.slug, one.title, **one.details)
         except DreamstreamError as error:
             return await self._page(request, error)
         raise web.HTTPSeeOther(
@@ -78,7 +78,7 @@ class Theming:
         here = self._is_here(request)
         offered: list[ThemeFile] = []
         if here:
-            slugs = {theme.slug for theme in known}
+            slugs = {theme.slug for theme in known if not theme.retired}
             found = await asyncio.to_thread(shipped)
             offered = [one for one in found.values() if one.slug not in slugs]
         public = [theme for theme in known if theme.visibility is Visibility.PUBLIC]

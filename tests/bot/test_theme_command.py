@@ -72,3 +72,20 @@ def test_nothing_is_changed_behind_a_running_bot(
         assert "/theme import" in capsys.readouterr().err
         assert main([*themes, "list"]) == 0
         assert main([*themes, "export", "cats"]) == 0
+
+
+def test_a_theme_ends_and_what_ships_can_be_added_again(
+    themes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*themes, "add", "cats"]) == 0
+    assert main([*themes, "remove", "cats"]) == 0
+    assert "cats: retired; its stream stays at /s/cats" in capsys.readouterr().out
+    assert main([*themes, "list"]) == 0
+    listed, _, offered = capsys.readouterr().out.partition("To be added")
+    assert "(retired)" in listed and "cats" in offered
+    assert main([*themes, "add", "cats"]) == 0
+    assert main([*themes, "remove", "nothing"]) == 1
+    assert "no theme called" in capsys.readouterr().err
+    with FileLock(tmp_path / "data" / ".lock"):
+        assert main([*themes, "remove", "cats"]) == 1
+        assert "/theme remove" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.channels import Channels
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import AskedBy, DreamState, EventKind, Person, Theme, Visibility
 from bot.prompts import expand
@@ -196,3 +197,26 @@ async def test_what_is_retired_takes_nothing_more(tmp_path: Path) -> None:
         await s.themes.change("open", retired=True)
         with pytest.raises(ForbiddenError, match="no longer in use"):
             await s.dreams.ask(request("an owl"))
+
+
+async def test_a_theme_ends_and_what_ships_comes_back(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        channels = Channels(s.store, s.themes)
+        await s.themes.create("cats", "Cats", person=ANN, steps=9)
+        await channels.bind(1, 2, "cats")
+        (before,) = await s.dreams.ask(request("a cat", theme="cats"))
+        ended = await s.themes.retire("cats", person=ANN)
+        assert (ended.retired, ended.visibility) == (True, Visibility.LINK)
+        assert (await channels.theme_of(1)).slug == "open"
+        with pytest.raises(NotFoundError, match="no longer in use"):
+            await channels.bind(1, 2, "cats")
+        with pytest.raises(InvalidRequestError, match="no longer in use"):
+            await s.themes.create("cats", "Cats")
+        with pytest.raises(InvalidRequestError, match="stays"):
+            await s.themes.retire("open")
+        assert [one.id for one in await s.dreams.unfinished(ended.id)] == [before.id]
+        again = await s.themes.take_up("cats", "Cats again", person=ANN, topic="Cats.")
+        assert (again.id, again.title, again.retired) == (ended.id, "Cats again", False)
+        assert (again.steps, again.visibility) == (None, Visibility.PUBLIC)
+        with pytest.raises(InvalidRequestError, match="already"):
+            await s.themes.take_up("cats", "Cats")

@@ -331,7 +331,7 @@ async def test_a_theme_is_shown_listed_and_changed(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = member(there, "host", manage_channels=True)
         assert "no theme of its own" in await said(host, there, "theme edit", title="Mine")
-        await said(host, there, "theme new", name="castles", title="Castles", size="64x96")
+        await said(host, there, "theme create", name="castles", title="Castles", size="64x96")
         told = await said(
             host, there, "theme edit", template="a castle of {prompt}", steps=5, colour="#102030"
         )

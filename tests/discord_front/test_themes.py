@@ -7,6 +7,7 @@ from typing import Any
 
 import discord
 
+from tests.bot.drawer import png
 from tests.discord_front.world import World, world
 
 
@@ -29,7 +30,7 @@ async def test_a_channels_theme_shapes_what_is_asked_there(tmp_path: Path) -> No
         assert "Open canvas" in result.response.content
         result = await host.slash(
             there.channel,
-            "theme new",
+            "theme create",
             name="castles",
             title="Misty *castles*",
             template="a castle of {prompt}",
@@ -40,15 +41,15 @@ async def test_a_channels_theme_shapes_what_is_asked_there(tmp_path: Path) -> No
         assert (await there.parts.job(dream_id)).recipe.prompt == "a castle of glass"
         assert card.components[0].accent_colour == discord.Colour(0x102030)  # type: ignore[union-attr]
         other = there.env.guild.create_text_channel("other")
-        offered = await host.autocomplete(other, "theme use", "theme", "cast")
+        offered = await host.autocomplete(other, "theme here", "theme", "cast")
         assert [choice["value"] for choice in offered] == ["castles", "misty-castles"]
-        await host.slash(other, "theme use", theme="castles")
+        await host.slash(other, "theme here", theme="castles")
         assert (await there.client.front.channels.theme_of(other.id)).slug == "castles"
-        result = await host.slash(other, "theme off")
+        result = await host.slash(other, "theme away")
         assert "Open canvas" in result.response.content
-        result = await host.slash(there.channel, "theme new", name="castles", title="Again")
+        result = await host.slash(there.channel, "theme create", name="castles", title="Again")
         assert "already" in result.response.content
-        result = await host.slash(there.channel, "theme use", theme="absent")
+        result = await host.slash(there.channel, "theme here", theme="absent")
         assert "no theme" in result.response.content
 
 
@@ -56,28 +57,30 @@ async def test_a_private_theme_is_not_hung_elsewhere(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = host_of(there)
         await there.parts.themes.create("secret", "Secret", visibility="private")
-        result = await host.slash(there.channel, "theme use", theme="secret")
+        result = await host.slash(there.channel, "theme here", theme="secret")
         assert "no such theme" in result.response.content
-        assert await host.autocomplete(there.channel, "theme use", "theme", "sec") == []
+        assert await host.autocomplete(there.channel, "theme here", "theme", "sec") == []
         # Who made one can take it off and hang it again; another host cannot hang it elsewhere.
         await host.slash(
-            there.channel, "theme new", name="ours", title="Ours", visibility="private"
+            there.channel, "theme create", name="ours", title="Ours", visibility="private"
         )
-        await host.slash(there.channel, "theme off")
-        result = await host.slash(there.channel, "theme use", theme="ours")
+        await host.slash(there.channel, "theme away")
+        result = await host.slash(there.channel, "theme here", theme="ours")
         assert "**Ours**" in result.response.content
         other = there.env.guild.create_text_channel("other")
-        result = await host_of(there).slash(other, "theme use", theme="ours")
+        result = await host_of(there).slash(other, "theme here", theme="ours")
         assert "no such theme" in result.response.content
 
 
 async def test_a_theme_is_not_given_what_cannot_draw(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = host_of(there)
-        for command, more in (("theme new", {"name": "oils", "title": "Oils"}), ("theme edit", {})):
+        oils = {"name": "oils", "title": "Oils"}
+        for command, more in (("theme create", oils), ("theme edit", {})):
             result = await host.slash(there.channel, command, engine="oil", **more)
             assert "no engine" in result.response.content
-            await host.slash(there.channel, "theme new", name="inks", title="Inks", engine="clip")
+            inks = {"name": "inks", "title": "Inks", "engine": "clip"}
+            await host.slash(there.channel, "theme create", **inks)
         assert [theme.slug for theme in await there.parts.themes.list()] == ["open", "inks"]
 
 
@@ -86,14 +89,14 @@ async def test_who_does_not_manage_the_channel_may_not_choose(tmp_path: Path) ->
         # A server's settings may let others use the command.
         known = {one.name: one for one in await there.client.tree.fetch_commands()}
         there.env.guild.set_command_permissions(known["theme"], {there.ann: True})
-        result = await there.ann.slash(there.channel, "theme off")
+        result = await there.ann.slash(there.channel, "theme away")
         assert "Only who may manage" in result.response.content
 
 
 async def test_a_theme_rests_and_goes_on(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = host_of(there)
-        await host.slash(there.channel, "theme new", name="castles", title="Castles")
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
         result = await host.slash(there.channel, "theme pause")
         assert "**Castles** rests." in result.response.content
         result = await there.ann.slash(there.channel, "dream", prompt="a red fox")
@@ -109,7 +112,7 @@ async def test_a_theme_goes_out_as_a_file_and_comes_in_as_one(tmp_path: Path) ->
     async with world(tmp_path) as there:
         host, themes = host_of(there), there.parts.themes
         await host.slash(
-            there.channel, "theme new", name="castles", title="Castles", colour="#102030"
+            there.channel, "theme create", name="castles", title="Castles", colour="#102030"
         )
         result = await host.slash(there.channel, "theme export")
         (file,) = result.response.attachments
@@ -148,13 +151,88 @@ async def test_a_theme_goes_out_as_a_file_and_comes_in_as_one(tmp_path: Path) ->
 async def test_a_shipped_theme_is_added_when_it_is_used(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = host_of(there)
-        offered = await host.autocomplete(there.channel, "theme use", "theme", "plan")
+        offered = await host.autocomplete(there.channel, "theme here", "theme", "plan")
         assert [choice["value"] for choice in offered] == ["planets"]
-        result = await host.slash(there.channel, "theme use", theme="planets")
+        result = await host.slash(there.channel, "theme here", theme="planets")
         assert "Planets and their landscapes" in result.response.content
         other = there.env.guild.create_text_channel("other")
-        await host.slash(other, "theme use", theme="planets")
+        await host.slash(other, "theme here", theme="planets")
         slugs = [theme.slug for theme in await there.parts.themes.list()]
         assert slugs == ["open", "planets"]
-        offered = await host.autocomplete(other, "theme use", "theme", "plan")
+        offered = await host.autocomplete(other, "theme here", "theme", "plan")
         assert [choice["value"] for choice in offered] == ["planets"]
+
+
+async def test_a_theme_ends_for_good_and_its_stream_stays(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        other = there.env.guild.create_text_channel("other")
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        await host.slash(other, "theme here", theme="castles")
+        dream_id, _ = await there.ask(prompt="a gate")
+        left = await host.slash(there.channel, "theme remove")
+        asked = await host.slash(there.channel, "theme remove")
+        assert "End **Castles**" in asked.response.content and asked.ephemeral
+        pressed = await host.click(asked.response, label="Yes, end it")
+        assert "**Castles** has ended." in pressed.response.message.content
+        for channel in (there.channel, other):
+            assert (await there.client.front.channels.theme_of(channel.id)).slug == "open"
+        theme = await there.parts.themes.get("castles")
+        assert theme.retired and theme.visibility == "link"
+        assert (await there.parts.dreams.get(dream_id)).theme_id == theme.id
+        result = await host.slash(there.channel, "theme here", theme="castles")
+        assert "no longer in use" in result.response.content
+        offered = await host.autocomplete(there.channel, "theme here", "theme", "castles")
+        assert [choice["value"] for choice in offered] == ["misty-castles"]
+        result = await host.slash(there.channel, "theme create", name="castles", title="Again")
+        assert "no longer in use" in result.response.content
+        # The button that is left ends nothing else.
+        await host.slash(there.channel, "theme create", name="towers", title="Towers")
+        pressed = await host.click(left.response, label="Yes, end it")
+        assert "hangs here no more" in pressed.response.message.content
+        assert not (await there.parts.themes.get("towers")).retired
+
+
+async def test_what_ships_can_be_ended_and_brought_back(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme here", theme="planets")
+        before = await there.parts.themes.get("planets")
+        await there.parts.themes.retire("planets")
+        result = await host.slash(there.channel, "theme here", theme="planets")
+        assert "now carries" in result.response.content
+        after = await there.parts.themes.get("planets")
+        assert (after.id, after.retired, after.visibility) == (before.id, False, before.visibility)
+        result = await host.slash(there.channel, "theme away")
+        assert "Open canvas" in result.response.content
+
+
+async def test_a_theme_has_bounds_words_and_a_picture(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, themes = host_of(there), there.parts.themes
+        result = await host.slash(
+            there.channel,
+            "theme create",
+            name="castles",
+            title="Castles",
+            palette="ivy, ravens",
+            max_side=96,
+            asked_by="hosts",
+            upload=("tower.png", png(40, 30)),
+        )
+        assert "now carries" in result.response.content
+        theme = await themes.get("castles")
+        assert theme.picture_sha256 is not None
+        result = await there.ann.slash(there.channel, "dream", prompt="a gate")
+        assert "only those who made it" in result.response.content
+        await host.slash(there.channel, "theme edit", asked_by="everybody", max_count=1)
+        result = await there.ann.slash(there.channel, "dream", prompt="a gate", size="128")
+        assert "at most 96 pixels" in result.response.content
+        dream_id, _ = await there.ask(prompt="__palette__")
+        await there.parts.draw(dream_id)
+        dream = await there.parts.dreams.wait(dream_id)
+        assert dream.image is not None and dream.recipe.prompt in ("ivy", "ravens")
+        told = await host.slash(there.channel, "theme edit", picture=dream_id)
+        assert "At most: 96 pixels a side, 1 at once" in told.response.content
+        theme = await themes.get("castles")
+        assert theme.picture_sha256 == dream.image.sha256

@@ -200,7 +200,7 @@ class FakeThemes:
                 return theme
         raise NotFoundError("There is no such stream here.")
 
-    async def create(self, slug: str, title: str, **details: Any) -> Theme:
+    async def take_up(self, slug: str, title: str, **details: Any) -> Theme:
         if any(theme.slug == slug for theme in self.themes):
             raise InvalidRequestError("slug", f"There is a stream called “{slug}” already.")
         new = Theme(id=len(self.themes) + 1, slug=slug, title=title)

@@ -1,0 +1,186 @@
+"""What hosts do with themes in Discord, and how a theme is told. Who may do it is asked here."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+import discord
+from discord import ui
+
+from bot.delivery import words
+from bot.delivery.finding import find_dream
+from bot.delivery.incoming import fetch
+from bot.delivery.interactions import (
+    Interaction,
+    acknowledged,
+    channel_of,
+    front_of,
+    if_in_time,
+    person_of,
+    tell,
+)
+from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.model import AskedBy, Holds, Theme, Visibility
+from bot.text import shorten
+from bot.theme_pictures import ThemePictures
+
+SEEN = {
+    Visibility.PUBLIC: "Anybody at the wall",
+    Visibility.LINK: "Who has the link",
+    Visibility.PRIVATE: "Nobody at the wall",
+}
+ASKED_BY = {
+    AskedBy.EVERYBODY: "Everybody",
+    AskedBy.MEMBERS: "People on Discord",
+    AskedBy.HOSTS: "Hosts",
+}
+HOLDS = {
+    Holds.OFF: "Nothing",
+    Holds.SUGGEST: "A hint how to fit",
+    Holds.BLEND: "Blended in",
+}
+
+
+def check_manages(interaction: Interaction) -> None:
+    """Refuse who may not manage the channel.
+
+    The command's default permission can be changed in the server's settings; a theme steers what
+    everybody draws in the channel, so it is asked for here as well.
+
+    Raises:
+        ForbiddenError: they may not.
+    """
+    if not interaction.permissions >= discord.Permissions(manage_channels=True):
+        raise ForbiddenError("Only who may manage this channel chooses its theme.")
+
+
+async def usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
+    """Return a theme that may be used in this channel: none that is private to others.
+
+    Whoever made a private one, or changed it where it hung, can hang it again.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    themes = front_of(interaction).themes
+    found = await themes.get(slug.strip().lower())
+    if found.visibility is not Visibility.PRIVATE or found.id == own.id:
+        return found
+    if await themes.is_by(found, person_of(interaction)):
+        return found
+    raise NotFoundError("There is no such theme here.")
+
+
+async def with_picture(
+    interaction: Interaction, theme: Theme, dream: str | None, upload: discord.Attachment | None
+) -> Theme:
+    """Have a dream's picture, or an uploaded one, stand for a theme, where either is given.
+
+    Raises:
+        InvalidRequestError: both are given, or it is no picture for that.
+        NotFoundError: there is no such dream that may be seen here.
+    """
+    front, person = front_of(interaction), person_of(interaction)
+    pictures = ThemePictures(front.store, front.library, front.themes, front.dreams)
+    if dream and upload is not None:
+        raise InvalidRequestError("picture", "Give either a dream or an uploaded picture.")
+    if dream:
+        return await pictures.choose(
+            theme.slug, await find_dream(interaction, dream), person=person
+        )
+    if upload is not None:
+        data = await fetch(upload, front.library.uploads, "upload")
+        return await pictures.take_in(theme.slug, data, person=person)
+    return theme
+
+
+async def ask_whether_to_remove(interaction: Interaction) -> None:
+    """Ask who manages the channel whether its theme is to end for good.
+
+    Raises:
+        NotFoundError, ForbiddenError: it is not this server's to end.
+    """
+    front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
+    theme = await front.themes.get(await front.channels.own_theme(channel_id, guild_id))
+    view = ui.View(timeout=None)
+    view.add_item(RemoveButton(theme.id))
+    view.stop()  # its button's id says all
+    await tell(
+        interaction,
+        f"End {told(theme)}\nIt is taken off all channels, and nothing more is drawn in it, for "
+        "good. Its stream stays for who has the link.",
+        view=view,
+    )
+
+
+class RemoveButton(ui.DynamicItem[ui.Button[Any]], template=r"theme:remove:(?P<id>[0-9]{1,18})"):
+    """Ends a theme, for good."""
+
+    def __init__(self, theme_id: int) -> None:
+        self._theme_id = theme_id
+        style = discord.ButtonStyle.danger
+        custom_id = f"theme:remove:{theme_id}"
+        super().__init__(ui.Button(label="Yes, end it", style=style, custom_id=custom_id))
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the button that was pressed."""
+        return cls(int(match["id"]))
+
+    async def callback(self, interaction: Interaction) -> None:
+        """End it, where it still hangs and is still theirs to end."""
+        with if_in_time(f"A press of {self.custom_id}"):
+            async with acknowledged(interaction, in_place=True):
+                check_manages(interaction)
+                front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
+                slug = await front.channels.own_theme(channel_id, guild_id)
+                theme = await front.themes.get(slug)
+                if theme.id != self._theme_id:
+                    raise NotFoundError("That theme hangs here no more.")
+                theme = await front.themes.retire(slug, person=person_of(interaction))
+                page = front.page_of(theme)
+                where = f" Its stream stays at <{page}>." if page else " Its stream stays."
+                title = words.plain(theme.title, 80)
+                await tell(interaction, f"**{title}** has ended.{where}", view=None)
+
+
+def told(theme: Theme) -> str:
+    """Tell which theme it is."""
+    topic = f" {words.plain(theme.topic, 300)}" if theme.topic else ""
+    return f"**{words.plain(theme.title, 80)}** (`{theme.slug}`).{topic}"
+
+
+def all_of(theme: Theme) -> str:
+    """Tell all that a theme says."""
+    size = f"{theme.width}×{theme.height}" if theme.width and theme.height else ""
+    bounds = {
+        f"{theme.max_side} pixels a side": theme.max_side,
+        f"{theme.max_steps} steps": theme.max_steps,
+        f"{theme.max_count} at once": theme.max_count,
+    }
+    asked_by = "" if theme.asked_by is AskedBy.EVERYBODY else ASKED_BY[theme.asked_by].lower()
+    holds = "" if theme.holds is Holds.OFF else HOLDS[theme.holds].lower()
+    parts = {
+        "Around every prompt": theme.template if theme.template != "{prompt}" else "",
+        "Added": theme.modifiers,
+        "Not drawn": theme.negative,
+        "Its own words": theme.palette,
+        "Preset": theme.preset,
+        "Engine": " · ".join(part for part in (theme.engine, theme.model) if part),
+        "Size": size,
+        "Steps": str(theme.steps or ""),
+        "At most": ", ".join(text for text, bound in bounds.items() if bound),
+        "Who may ask": asked_by,
+        "Subject": theme.subject,
+        "Other subjects": f"{holds}, strictness {theme.strictness:g}" if holds else "",
+        "Colour": theme.colour,
+        "Picture": "yes" if theme.picture_sha256 else "",
+        "Seen by": SEEN[theme.visibility].lower(),
+        "Paused": "yes" if theme.paused else "",
+        "Ended": "yes" if theme.retired else "",
+    }
+    lines = [f"{name}: {words.plain(value, 300)}" for name, value in parts.items() if value]
+    return shorten("\n".join([told(theme), *lines]), 1900)

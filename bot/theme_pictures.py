@@ -1,0 +1,100 @@
+"""Pictures that stand for themes: of a dream that anybody may see, or uploaded.
+
+A picture in the library that a theme names stays there. It goes when another takes its place,
+unless something else names it; and with the dream that it is the picture of.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import aiosqlite
+
+from bot.dreams import Dreams
+from bot.errors import InvalidRequestError, NotFoundError
+from bot.ids import now_ms
+from bot.library import Library, described
+from bot.model import Dream, Person, Theme, Visibility
+from bot.store import Store, dreams, images
+from bot.themes import AlsoWithTheme, Themes
+
+
+class ThemePictures:
+    """Chooses them. Without state: as many as are needed can be made."""
+
+    def __init__(self, store: Store, library: Library, themes: Themes, dreams: Dreams) -> None:
+        self._store = store
+        self._library = library
+        self._themes = themes
+        self._dreams = dreams
+
+    async def choose(self, slug: str, dream: Dream, *, person: Person | None = None) -> Theme:
+        """Have a dream's picture stand for a theme.
+
+        Raises:
+            InvalidRequestError: it has none, or is not for everybody who sees the theme.
+            NotFoundError: there is no such theme, or the dream has just been deleted.
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        theme, home = await self._themes.get(slug), await self._themes.by_id(dream.theme_id)
+        if dream.image is None or dream.deleted_ms is not None:
+            raise InvalidRequestError("picture", "This dream has no picture yet. Choose another.")
+        elsewhere = home.visibility is not Visibility.PRIVATE or home.id == theme.id
+        if not dream.published or not elsewhere:
+            raise InvalidRequestError(
+                "picture",
+                "This dream stays where it was asked for, so it cannot stand for a theme. Choose "
+                "another.",
+            )
+        sha256 = dream.image.sha256
+
+        async def still_there(connection: aiosqlite.Connection, _: Theme) -> None:
+            if not await dreams.is_shown_now(connection, dream.id, sha256):
+                raise NotFoundError("There is no such dream.")
+
+        try:
+            return await self._change(slug, sha256, person, still_there)
+        except sqlite3.IntegrityError as error:  # its picture's row has gone with it
+            raise NotFoundError("There is no such dream.") from error
+
+    async def take_in(self, slug: str, data: bytes, *, person: Person | None = None) -> Theme:
+        """Have an uploaded picture, PNG, JPEG or WebP, stand for a theme.
+
+        Raises:
+            InvalidRequestError: it is no picture that is taken.
+            NotFoundError: there is no such theme.
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        sha256, png = await self._library.keep_upload(data)
+        named = True  # rather a file too many than one too few
+        try:
+            async with self._store.write() as connection:
+                await images.insert(connection, described(sha256, png), now_ms())
+            try:
+                return await self._change(slug, sha256, person)
+            finally:
+                named = await images.named(self._store, sha256)
+                if not named:
+                    async with self._store.write() as connection:
+                        await images.forget_unnamed(connection, sha256)
+        finally:
+            await self._library.let_go(sha256, named=named)
+
+    async def take_off(self, slug: str, *, person: Person | None = None) -> Theme:
+        """Leave a theme without a picture.
+
+        Raises:
+            NotFoundError: there is no such theme.
+        """
+        return await self._change(slug, None, person)
+
+    async def _change(
+        self,
+        slug: str,
+        sha256: str | None,
+        person: Person | None,
+        also: AlsoWithTheme | None = None,
+    ) -> Theme:
+        theme = await self._themes.change(slug, person=person, also=also, picture_sha256=sha256)
+        await self._dreams.remove_files()  # the one that it had; the database has noted that
+        return theme
