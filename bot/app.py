@@ -31,6 +31,7 @@ from bot.data_folder import lock_folder
 from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError
 from bot.feed import Feed
+from bot.games.service import Games
 from bot.gate import Gate
 from bot.library import Library
 from bot.limits import Limits
@@ -87,6 +88,7 @@ class Services:
     parties: Parties
     portraits: Portraits
     publishing: Publishing
+    games: Games
 
 
 @asynccontextmanager
@@ -148,6 +150,9 @@ async def services(
         publishing = Publishing(parties, library, feed)
         await publishing.start()
         stack.push_async_callback(publishing.stop)
+        games = Games(store, library, feed, themes, dreams, seeing, gate, parties)
+        await games.start_keeping()
+        stack.push_async_callback(games.stop)
         yield Services(
             store,
             library,
@@ -165,6 +170,7 @@ async def services(
             parties,
             portraits,
             publishing,
+            games,
         )
 
 
@@ -252,6 +258,7 @@ async def in_discord(
         parties=parts.parties,
         portraits=parts.portraits,
         publishing=parts.publishing,
+        games=parts.games,
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)

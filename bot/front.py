@@ -8,6 +8,7 @@ from bot.channels import Channels
 from bot.drawing import Drawer
 from bot.dreams import Dreams
 from bot.feed import Feed
+from bot.games.service import Games
 from bot.gate import Gate
 from bot.library import Library
 from bot.model import Theme, Visibility
@@ -43,6 +44,7 @@ class Front:
     parties: Parties
     portraits: Portraits
     publishing: Publishing
+    games: Games
     wall_url: str = ""
 
     def page_of(self, theme: Theme) -> str | None:

@@ -12,6 +12,7 @@ _NAMED = """
     OR EXISTS (SELECT 1 FROM dream WHERE init_sha256 = :sha256)
     OR EXISTS (SELECT 1 FROM dream_picture WHERE sha256 = :sha256)
     OR EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = :sha256)
+    OR EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = :sha256)
 """
 NAMED = f"SELECT {_NAMED} AS named"
 FORGET_UNNAMED = f"DELETE FROM image WHERE sha256 = :sha256 AND NOT ({_NAMED})"  # noqa: S608
@@ -29,7 +30,7 @@ async def insert(connection: aiosqlite.Connection, image: Image, now_ms: int) ->
 
 
 async def named(store: Store, sha256: str) -> bool:
-    """Say whether a dream is drawn from a picture, or has come to it, or a theme shows it."""
+    """Say whether a dream, a theme or a game has a picture, or a dream is drawn from it."""
     row = await store.read_one(NAMED, {"sha256": sha256})
     return row is not None and bool(row["named"])
 
@@ -41,7 +42,7 @@ async def named_now(connection: aiosqlite.Connection, sha256: str) -> bool:
 
 
 async def forget_unnamed(connection: aiosqlite.Connection, sha256: str) -> None:
-    """Remove the record of a picture, unless a dream or a theme names it."""
+    """Remove the record of a picture, unless a dream, a theme or a game names it."""
     await connection.execute(FORGET_UNNAMED, {"sha256": sha256})
 
 

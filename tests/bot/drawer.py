@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 
 from bot.dreams import Dreams
 from bot.feed import Feed
+from bot.games.service import Games
 from bot.gate import Gate
 from bot.ids import now_ms
 from bot.library import Library
@@ -202,6 +203,18 @@ class Services:
         self.portraits = Portraits(store, self.themes, self.dreams, self.gate, self.moderation)
         # Keeps bundles up to date only where a test starts it.
         self.publishing = Publishing(self.parties, library, self.feed)
+        # Its timers, and its eye on the machine's pictures, run only where a test starts them.
+        self.games = Games(
+            store,
+            library,
+            self.feed,
+            self.themes,
+            self.dreams,
+            self.seeing,
+            self.gate,
+            self.parties,
+            clock=clock,
+        )
 
     async def up(self, welcome: Welcome = WELCOME) -> None:
         self.drawer.up, self.drawer.engines = True, welcome.engines
@@ -262,6 +275,7 @@ async def services(
     try:
         yield made
     finally:
+        await made.games.stop()
         await made.publishing.stop()
         await made.parties.stop()
         await made.looker.stop()

@@ -39,6 +39,7 @@ def front_of(parts: Services) -> Front:
         parties=parts.parties,
         portraits=parts.portraits,
         publishing=parts.publishing,
+        games=parts.games,
     )
 
 

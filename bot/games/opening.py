@@ -1,0 +1,236 @@
+"""Opening games: a prompt to be drawn, or a picture of a stream to be said or guessed."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+
+from bot.acceptance import PAUSED
+from bot.errors import ForbiddenError, InvalidRequestError, LimitError, NotFoundError
+from bot.games import choices as offered
+from bot.games import rules
+from bot.games.machine import Machine
+from bot.games.model import Game, GameKind, GameState
+from bot.gate import Asker
+from bot.model import Dream, DreamState, Theme
+from bot.requests import check_person
+from bot.rights import Actor, check_may_see
+from bot.store import games, people
+from bot.store.games import Asked
+
+OPEN_PER_PERSON = 3
+_LOOK_AT = 400  # the newest pictures of a stream
+_FROM_STREAM, _MADE_UP = 40, 20
+_SEEDS = 2**32
+
+
+class Opening(Machine):
+    """How rounds begin. The host of one is who opens it."""
+
+    async def start_draw(
+        self,
+        theme: Theme,
+        host: Actor,
+        prompt: str,
+        *,
+        seconds: float = rules.SECONDS[GameKind.DRAW],
+        machine: bool = True,
+    ) -> Game:
+        """Open a game in which all draw the same prompt, and the machine too.
+
+        Raises:
+            InvalidRequestError: a value is wrong, or there is a game in the channel already.
+            ForbiddenError: the host may not ask there, or is not at the party.
+            LimitError: the host has too many games open.
+            SchedulerError: nothing can look at pictures at present.
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        prompt = rules.check_prompt(prompt)
+        asker = await self._check_opens(theme, host)
+        self._gate.check_words(asker, [prompt])
+        game = await self._new(theme, asker, GameKind.DRAW, seconds, machine=machine)
+        return await self._open(msgspec.structs.replace(game, prompt=prompt))
+
+    async def start_say(
+        self,
+        theme: Theme,
+        host: Actor,
+        dream_id: str | None = None,
+        *,
+        seconds: float = rules.SECONDS[GameKind.SAY],
+        machine: bool = True,
+    ) -> Game:
+        """Open a game in which all put a picture of the stream into words.
+
+        Without `dream_id` it is one by chance.
+
+        Raises:
+            As `start_draw` does; NotFoundError: there is no such picture that may be seen there.
+        """
+        asker = await self._check_opens(theme, host)
+        game = await self._new(theme, asker, GameKind.SAY, seconds, machine=machine)
+        dream = await self._picked(game, theme, dream_id, ())
+        return await self._open(_about(game, dream, chosen=dream_id is not None))
+
+    async def start_guess(
+        self,
+        theme: Theme,
+        host: Actor,
+        dream_id: str | None = None,
+        *,
+        choices: int = rules.USUAL_CHOICES,
+        seconds: float = rules.SECONDS[GameKind.GUESS],
+        machine: bool = True,
+    ) -> Game:
+        """Open a game in which all say which of several prompts a picture was drawn from.
+
+        Without `dream_id` it is one by chance. No prompt is to be guessed twice in a stream.
+
+        Raises:
+            As `start_say` does; InvalidRequestError: its prompt was guessed before.
+        """
+        count = rules.check_choices(choices)
+        asker = await self._check_opens(theme, host)
+        game = await self._new(theme, asker, GameKind.GUESS, seconds, machine=machine)
+        before = await games.guessed(self._store, theme.id)
+        dream = await self._picked(game, theme, dream_id, before)
+        game = _about(game, dream, chosen=dream_id is not None)
+        texts = await self._choices(game, count)
+        return await self._open(game, texts)
+
+    async def _check_opens(self, theme: Theme, host: Actor) -> Asker:
+        """Return who opens a game, as the place judges them.
+
+        Raises:
+            ForbiddenError: they may not ask there, or the theme is paused.
+        """
+        if theme.paused:
+            raise ForbiddenError(PAUSED)
+        await self._check_party(theme, host)
+        asker = host if isinstance(host, Asker) else Asker(host.person, at_machine=host.at_machine)
+        self._gate.check_person(asker)
+        return asker
+
+    async def _new(
+        self, theme: Theme, asker: Asker, kind: GameKind, seconds: float, *, machine: bool
+    ) -> Game:
+        seconds = rules.check_seconds(seconds)
+        self._judge.perceptor()  # says why, where nothing can look
+        person, at_ms = check_person(asker.person), self._clock()
+        public = await people.publishes(self._store, person.id)
+        kept_there = asker.age_restricted or (
+            asker.guild_id is not None and not self._gate.here(asker).published
+        )
+        return Game(
+            id=self._ids.next(),
+            theme_id=theme.id,
+            kind=kind,
+            host=person,
+            state=GameState.OPEN,
+            prompt="",
+            dream_id=None,
+            image=None,
+            choices=(),
+            seed=secrets.randbelow(_SEEDS),
+            machine=machine,
+            guild_id=asker.guild_id,
+            channel_id=asker.channel_id if asker.guild_id is not None else None,
+            parent_id=asker.parent_id,
+            age_restricted=asker.age_restricted,
+            published=public and not kept_there,
+            host_knows=False,
+            perceptor="",
+            ends_ms=at_ms + 1000 * seconds,
+            created_ms=at_ms,
+            ended_ms=None,
+        )
+
+    async def _open(self, game: Game, choices: Sequence[tuple[str, str | None]] = ()) -> Game:
+        async with self._store.write() as connection:
+            if await games.count_hosted(connection, game.host.id) >= OPEN_PER_PERSON:
+                raise LimitError("You have several games open. End one of them first.")
+            if game.channel_id is not None and await games.open_in(connection, game.channel_id):
+                raise InvalidRequestError(
+                    "channel", "There is a game in this channel already. Wait, or end it first."
+                )
+            await people.upsert(connection, game.host, game.created_ms)
+            await games.insert(connection, game, choices)
+        made = await self.get(game.id)
+        self._begun(made)
+        self._changed(made.id)
+        return made
+
+    # --- what it is about --------------------------------------------------------------------
+
+    async def _picked(
+        self, game: Game, theme: Theme, dream_id: str | None, before: Sequence[str]
+    ) -> Dream:
+        """Return the dream that a game is about; `before` are prompts that it may not have."""
+        used = {rules.words_of(prompt) for prompt in before}
+        if dream_id is None:
+            dream_id = await self._any(game, used)
+        dream = await self._dreams.existing(dream_id)
+        check_may_see(dream, await self._themes.by_id(dream.theme_id), theme, game.channel_id)
+        if dream.theme_id != theme.id:
+            raise InvalidRequestError("dream", "That dream is of another stream. Play it there.")
+        if dream.state is not DreamState.DONE or dream.image is None:
+            raise InvalidRequestError("dream", "That dream has no picture yet. Choose another.")
+        if rules.words_of(dream.prompt) in used:
+            raise InvalidRequestError(
+                "dream", "What this picture was drawn from was guessed before. Choose another."
+            )
+        return dream
+
+    async def _any(self, game: Game, used: set[frozenset[str]]) -> str:
+        """Return a picture of the stream by chance: rather one that its host did not ask for."""
+        asked = [
+            one
+            for one in await self._prompts(game)
+            if rules.is_plain(one.prompt) and rules.words_of(one.prompt) not in used
+        ]
+        others = [one for one in asked if one.person_id != game.host.id]
+        if not asked:
+            raise NotFoundError(
+                "There is no picture in this stream that could be played with. Draw some first."
+            )
+        return random.Random(game.seed).choice(others or asked).dream_id
+
+    async def _prompts(self, game: Game) -> list[Asked]:
+        # What is kept to a channel may be in no game that is shown elsewhere.
+        channel_id = None if game.published else game.channel_id
+        return await games.prompts(self._store, game.theme_id, channel_id, _LOOK_AT)
+
+    async def _choices(self, game: Game, count: int) -> list[tuple[str, str | None]]:
+        """Return what there is to choose from, in its order, and the dream that each is of."""
+        dice = random.Random(game.seed)
+        of_stream: dict[str, str] = {}
+        for asked in await self._prompts(game):
+            text = asked.prompt
+            if rules.is_plain(text) and len(text) <= rules.MAX_PROMPT:
+                of_stream.setdefault(text, asked.dream_id)
+        texts = [text for text in of_stream if text != game.prompt]
+        dice.shuffle(texts)
+        texts = texts[:_FROM_STREAM]
+        texts += offered.made_up(game.prompt, _MADE_UP, dice)
+        perceptor = self._judge.perceptor()
+        beside = await self._judge.decoys(perceptor, game.prompt, texts, count - 1)
+        if not beside:
+            raise InvalidRequestError(
+                "dream", "Nothing can be put beside these words. Choose another."
+            )
+        known = of_stream | {game.prompt: game.dream_id or ""}
+        ordered = offered.shuffled([game.prompt, *(texts[index] for index in beside)], game.seed)
+        return [(text, known.get(text) or None) for text in ordered]
+
+
+def _about(game: Game, dream: Dream, *, chosen: bool) -> Game:
+    return msgspec.structs.replace(
+        game,
+        prompt=dream.prompt,
+        dream_id=dream.id,
+        published=game.published and dream.published,
+        host_knows=chosen,
+    )

@@ -1,0 +1,540 @@
+"""Games: what scores and places are, what may be entered by whom, and what dies with a deletion."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageDraw
+
+from bot.errors import (
+    ForbiddenError,
+    GoneError,
+    InvalidRequestError,
+    LimitError,
+    NotFoundError,
+    RequestError,
+)
+from bot.games import choices, rules
+from bot.games.model import MACHINE, SOMEBODY, Game, GameKind, GameState
+from bot.gate import Asker
+from bot.model import Person, Theme, Visibility
+from bot.rights import Actor
+from generation.protocol import Embedded, Finished
+from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
+
+EVE = Person("guest:eve", "Eve")
+COLOURS = ("red", "lime", "blue")
+
+
+def drawn(colour: str, dots: int = 40) -> bytes:
+    """Return a picture of a colour that is not blank: with a pattern on it."""
+    picture = Pillow.new("RGB", (96, 96), colour)
+    draw = ImageDraw.Draw(picture)
+    for place in range(dots):
+        x, y = place * 37 % 90, place * 53 % 90
+        draw.rectangle((x, y, x + 3, y + 3), fill="black")
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+class Eyes:
+    """Sees how red, green and blue a picture is, and reads those words; others lie beside."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked = 0
+
+    async def embed(
+        self, perceptor: str, pictures: Sequence[bytes] = (), texts: Sequence[str] = ()
+    ) -> Embedded:
+        self.asked += len(pictures)
+        await self.gate.wait()
+        return Embedded(
+            id="",
+            pictures=tuple(self._see(picture) for picture in pictures),
+            texts=tuple(self._read(text) for text in texts),
+        )
+
+    def _see(self, picture: bytes) -> bytes:
+        with Pillow.open(io.BytesIO(picture)) as opened:
+            pixels = np.asarray(opened.convert("RGB"), np.float32)
+        return _unit([*pixels.mean(axis=(0, 1)), *[20.0] * 5])
+
+    def _read(self, text: str) -> bytes:
+        named = [float(colour in text.split()) for colour in COLOURS]
+        dice = np.random.default_rng(sum(text.encode()))
+        return _unit([*(3 * value for value in named), *dice.normal(size=5)])
+
+
+def _unit(parts: Sequence[float]) -> bytes:
+    vector = np.asarray(parts, np.float32)
+    return bytes((vector / np.linalg.norm(vector)).astype("<f2").tobytes())
+
+
+class Clock:
+    """A time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class Playing:
+    """The services, with eyes that see, in the open theme."""
+
+    def __init__(self, parts: Services, eyes: Eyes, clock: Clock, theme: Theme) -> None:
+        self.parts, self.eyes, self.clock, self.theme = parts, eyes, clock, theme
+        self.games = parts.games
+
+    async def picture(self, prompt: str = "a red fox", person: Person = ANN, **more: Any) -> str:
+        """Have a picture drawn in the stream; return its dream's id."""
+        (dream,) = await self.parts.dreams.ask(request(prompt, person=person, **more))
+        await self.parts.draw(dream.id)
+        await self.parts.dreams.wait(dream.id)
+        return dream.id
+
+    async def draw(self, prompt: str = "red", **more: Any) -> Game:
+        return await self.games.start_draw(
+            self.theme, Actor(ANN), prompt, **({"machine": False} | more)
+        )
+
+
+@asynccontextmanager
+async def playing(folder: Path, **settings: Any) -> AsyncIterator[Playing]:
+    clock, eyes = Clock(), Eyes()
+    async with services(folder, clock=clock, **settings) as parts:
+        parts.drawer.perceptors = ("colours",)
+        parts.drawer.embed = eyes.embed  # type: ignore[method-assign]
+        yield Playing(parts, eyes, clock, await parts.themes.get("open"))
+
+
+# --- drawing -----------------------------------------------------------------------------------
+
+
+async def test_the_best_try_counts_and_wins(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        changes: list[str] = []
+        there.games.on_change(changes.append)
+        game = await there.draw()
+        poor = await there.games.enter_picture(game.id, Actor(BOB), drawn("blue"))
+        good = await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        worse = await there.games.enter_picture(game.id, Actor(BOB), drawn("lime"))
+        assert poor.best and good.best and not worse.best
+        assert poor.score is not None and good.score is not None and worse.score is not None
+        assert poor.score < good.score and worse.entry.score == good.score
+        assert (poor.left, good.left, worse.left) == (4, 3, 2)
+        await there.games.enter_picture(game.id, Actor(EVE), drawn("lime", 30))
+        ended = await there.games.end(game.id, Actor(ANN))
+        assert ended.state is GameState.OVER and ended.perceptor == "colours"
+        places = await there.games.standings(game.id)
+        assert [(one.place, one.entry.person.name) for one in places] == [(1, "Bob"), (2, "Eve")]
+        assert places[0].entry.score == good.score and places[0].entry.image is not None
+        # Of what Bob tried, only the best is kept.
+        kept = list((tmp_path / "library" / "images").rglob("*.png"))
+        assert len(kept) == 2
+        assert set(changes) == {game.id} and len(changes) >= 6
+
+
+async def test_the_same_picture_is_worth_the_same_whenever_it_is_looked_at(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        first, second = await there.draw(), await there.draw()
+        one = await there.games.enter_picture(first.id, Actor(BOB), drawn("red"))
+        other = await there.games.enter_picture(second.id, Actor(EVE), drawn("red"))
+        assert one.score == other.score
+
+
+async def test_tries_are_counted_also_where_many_come_at_once(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw()
+        there.eyes.gate.clear()
+        tries = [
+            asyncio.create_task(
+                there.games.enter_picture(game.id, Actor(BOB), drawn("red", 20 + number))
+            )
+            for number in range(8)
+        ]
+        await asyncio.sleep(0.1)
+        there.eyes.gate.set()
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(isinstance(one, LimitError) for one in found) == 3
+        assert await there.games.players(game.id) == 1
+        assert await there.games.tries_left(game, BOB) == 0
+        # Who takes their entry back does not get the tries back.
+        (own,) = await there.games.standings(game.id, BOB)
+        await there.games.withdraw(own.entry.id, Actor(BOB))
+        with pytest.raises(LimitError):
+            await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+
+
+async def test_a_try_of_which_nothing_comes_is_given_back(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw()
+        for data in (b"", b"no picture", drawn("red")[:150]):
+            with pytest.raises(InvalidRequestError):
+                await there.games.enter_picture(game.id, Actor(BOB), data)
+        assert await there.games.tries_left(game, BOB) == 5
+        assert not list((tmp_path / "library").rglob("*.png"))
+
+
+async def test_pictures_that_are_not_ones_own_are_refused(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        dream = await there.parts.dreams.get(await there.picture())
+        assert dream.image is not None
+        machines = await there.parts.library.read(dream.image.sha256)
+        game = await there.draw()
+        with pytest.raises(InvalidRequestError, match="drawn here by a machine"):
+            await there.games.enter_picture(game.id, Actor(BOB), machines)
+        await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        with pytest.raises(InvalidRequestError, match="Somebody has entered"):
+            await there.games.enter_picture(game.id, Actor(EVE), drawn("red"))
+        assert (await there.parts.dreams.get(dream.id)).image == dream.image
+        assert await there.parts.library.read(dream.image.sha256) == machines
+
+
+async def test_words_on_paper_are_worth_nothing(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw()
+        paper = Pillow.new("RGB", (300, 200), "white")
+        ImageDraw.Draw(paper).text((40, 60), "red fox", fill="red", font_size=60)
+        out = io.BytesIO()
+        paper.save(out, "PNG")
+        written = await there.games.enter_picture(game.id, Actor(BOB), out.getvalue())
+        assert written.writing and written.score == 0
+        blank = await there.games.enter_picture(game.id, Actor(EVE), png(90, 90, "red"))
+        assert not blank.writing and blank.score == 0
+        one = await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        assert not one.writing and one.score is not None and one.score > 20
+
+
+# --- time --------------------------------------------------------------------------------------
+
+
+async def test_a_round_ends_by_its_timer_also_while_nobody_was_up(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw(seconds=60)
+        await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        there.clock.now_ms += 59_000
+        assert await there.games.look() == game.ends_ms
+        await there.games.enter_picture(game.id, Actor(EVE), drawn("blue"))
+        there.clock.now_ms += 1000
+        with pytest.raises(InvalidRequestError, match="over"):
+            await there.games.enter_picture(game.id, Actor(ANN), drawn("lime"))
+    async with playing(tmp_path) as again:
+        assert (await again.games.get(game.id)).open
+        again.clock.now_ms = game.ends_ms + 5
+        await again.games.start_keeping()
+        await until_over(again, game.id)
+        places = await again.games.standings(game.id)
+        assert [one.entry.person.name for one in places] == ["Bob", "Eve"]
+
+
+async def until_over(there: Playing, game_id: str) -> None:
+    async with asyncio.timeout(10):
+        while (await there.games.get(game_id)).open:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_what_came_in_time_counts_however_long_the_scoring_takes(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw(seconds=60)
+        there.eyes.gate.clear()
+        trying = asyncio.create_task(there.games.enter_picture(game.id, Actor(BOB), drawn("red")))
+        await until(lambda: there.eyes.asked)
+        there.clock.now_ms += 60_000
+        ending = asyncio.create_task(there.games.look())
+        await asyncio.sleep(0.05)
+        assert not ending.done()
+        there.eyes.gate.set()
+        await trying
+        await ending
+        (only,) = await there.games.standings(game.id)
+        assert only.entry.person == BOB and not (await there.games.get(game.id)).open
+
+
+# --- saying ------------------------------------------------------------------------------------
+
+
+async def test_the_nearest_words_win_and_the_pictures_own_do_not(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        dream_id = await there.picture("a scarlet blot on the wall", ANN)
+        game = await there.games.start_say(there.theme, Actor(ANN), dream_id, machine=False)
+        assert game.told == "" and game.prompt and game.image is not None
+        for copied in (
+            "a scarlet blot on the wall",
+            "Scarlet blot, wall!",
+            "the wall: scarlet blot",
+        ):
+            with pytest.raises(InvalidRequestError, match="nearly the words"):
+                await there.games.enter_text(game.id, Actor(BOB), copied)
+        assert await there.games.tries_left(game, BOB) == 5
+        near = await there.games.enter_text(game.id, Actor(BOB), "something red")
+        far = await there.games.enter_text(game.id, Actor(EVE), "something blue")
+        assert near.score is not None and far.score is not None and near.score > far.score
+        # While it goes on nobody sees what the others said, nor what it is worth.
+        seen = await there.games.standings(game.id, EVE)
+        assert [(one.entry.text, one.entry.score is None) for one in seen] == [
+            ("", True),
+            ("something blue", False),
+        ]
+        await there.games.end(game.id, Actor(ANN))
+        seen = await there.games.standings(game.id)
+        assert [one.entry.text for one in seen] == ["something red", "something blue"]
+        assert (await there.games.get(game.id)).told == "a scarlet blot on the wall"
+
+
+# --- guessing ----------------------------------------------------------------------------------
+
+
+async def test_a_guess_is_made_once_and_told_when_it_is_over(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        dream_id = await there.picture("a red fox", ANN)
+        for prompt in ("a lime tree", "a blue door", "the sea by night"):
+            await there.picture(prompt, BOB)
+        game = await there.games.start_guess(there.theme, Actor(ANN), dream_id, machine=False)
+        assert len(set(game.choices)) == 4 and game.prompt == "a red fox" in game.choices
+        right = game.choices.index("a red fox")
+        for who in (ANN, Person("guest:other", "Other")):
+            if who is ANN:
+                with pytest.raises(ForbiddenError, match="You know"):
+                    await there.games.choose(game.id, Actor(who), right)
+        chosen = await there.games.choose(game.id, Actor(BOB), right)
+        assert chosen.score is None and chosen.entry.score is None, "nothing is told yet"
+        with pytest.raises(LimitError, match="cannot change"):
+            await there.games.choose(game.id, Actor(BOB), (right + 1) % 4)
+        await there.games.choose(game.id, Actor(EVE), (right + 1) % 4)
+        assert await there.games.standings(game.id) == ()
+        (own,) = await there.games.standings(game.id, BOB)
+        assert own.entry.choice == right and own.entry.score is None
+        for index in (-1, 4):
+            with pytest.raises(InvalidRequestError):
+                await there.games.choose(game.id, Actor(Person("guest:x", "X")), index)
+        await there.games.end(game.id, Actor(ANN))
+        places = await there.games.standings(game.id)
+        assert [(one.place, one.entry.person.name) for one in places] == [(1, "Bob"), (2, "Eve")]
+        with pytest.raises(InvalidRequestError, match="guessed before"):
+            await there.games.start_guess(there.theme, Actor(ANN), dream_id)
+
+
+async def test_a_game_by_chance_takes_what_may_be_shown(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        with pytest.raises(NotFoundError, match="Draw some first"):
+            await there.games.start_say(there.theme, Actor(ANN))
+        kept = await there.picture("a blue secret", BOB)
+        await there.parts.moderation.set_publishes(EVE, False)
+        hidden = await there.picture("a red secret", EVE)
+        game = await there.games.start_guess(there.theme, Actor(ANN), machine=False)
+        assert game.dream_id == kept and "a red secret" not in game.choices
+        with pytest.raises(NotFoundError):
+            await there.games.start_say(there.theme, Actor(ANN), hidden)
+
+
+# --- the machine -------------------------------------------------------------------------------
+
+
+async def test_the_machine_draws_too_and_is_scored_alike(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.games.start_keeping()
+        game = await there.draw("red", machine=True, seconds=3600)
+        await until(lambda: there.parts.drawer.jobs)
+        (dream_id,) = there.parts.drawer.jobs
+        dream = await there.parts.dreams.get(dream_id)
+        assert dream.person == MACHINE and dream.prompt == "red"
+        await there.games.enter_picture(game.id, Actor(BOB), drawn("blue"))
+        picture = drawn("red", 60)
+        job = await there.parts.begin(dream_id)
+        await there.parts.dreams.on_message(
+            Finished(job_id=dream_id, recipe=job.recipe, png=picture, gpu_s=1.0)
+        )
+        async with asyncio.timeout(10):
+            while not any(  # noqa: ASYNC110
+                one.entry.by_machine and one.entry.score is not None
+                for one in await there.games.standings(game.id, MACHINE)
+            ):
+                await asyncio.sleep(0.01)
+        await there.games.end(game.id, Actor(ANN))
+        first, second = await there.games.standings(game.id)
+        assert first.entry.by_machine and first.entry.dream_id == dream_id
+        assert first.entry.image is not None and second.entry.person == BOB
+        # Its dream is deleted like any other, and its entry goes with it.
+        await there.parts.dreams.delete(dream_id, Actor(ANN, at_machine=True))
+        (left,) = await there.games.standings(game.id)
+        assert left.entry.person == BOB
+
+
+# --- places, rights, deletions -----------------------------------------------------------------
+
+
+def in_channel(person: Person, channel_id: int = 5, **more: Any) -> Asker:
+    return Asker(person, guild_id=1, channel_id=channel_id, **more)
+
+
+async def test_what_is_kept_to_a_channel_is_nowhere_else(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        host = in_channel(ANN, age_restricted=True)
+        game = await there.games.start_draw(there.theme, host, "red", machine=False)
+        assert not game.published and await there.games.running(there.theme.id) == []
+        with pytest.raises(NotFoundError):
+            await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        with pytest.raises(NotFoundError):
+            await there.games.enter_picture(game.id, in_channel(BOB, 6), drawn("red"))
+        await there.games.enter_picture(game.id, in_channel(BOB), drawn("red"))
+        with pytest.raises(InvalidRequestError, match="already"):
+            await there.games.start_draw(there.theme, host, "blue", machine=False)
+        await there.games.end(game.id, host)
+        assert await there.games.recent(there.theme.id) == []
+        await there.parts.themes.change("open", visibility=Visibility.PRIVATE)
+        theme = await there.parts.themes.get("open")
+        other = await there.games.start_draw(theme, in_channel(ANN), "red", machine=False)
+        assert not there.games.may_show(other, theme)
+        with pytest.raises(NotFoundError):
+            await there.games.enter_picture(other.id, Actor(BOB), drawn("lime"))
+
+
+async def test_who_does_not_publish_is_nobody_outside(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.parts.moderation.set_publishes(BOB, False)
+        game = await there.draw()
+        await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        await there.games.end(game.id, Actor(ANN))
+        (inside,) = await there.games.standings(game.id)
+        assert inside.entry.person == BOB and inside.entry.image is not None
+        (outside,) = await there.games.standings(game.id, outside=True)
+        assert outside.entry.person == SOMEBODY and outside.entry.image is None
+        assert outside.place == 1
+
+
+async def test_who_is_blocked_plays_no_game_and_blocked_words_are_not_said(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        moderator = in_channel(ANN, moderates=True)
+        game = await there.games.start_say(
+            there.theme, moderator, await there.picture("a fox"), machine=False
+        )
+        with pytest.raises(InvalidRequestError, match="for adults"):
+            await there.games.enter_text(game.id, in_channel(BOB), "a nude")
+        await there.parts.moderation.block(1, BOB, moderator)
+        with pytest.raises(ForbiddenError):
+            await there.games.enter_text(game.id, in_channel(BOB), "a weasel")
+        with pytest.raises(ForbiddenError):
+            await there.games.start_draw(there.theme, in_channel(BOB, 9), "red")
+
+
+async def test_an_entry_is_taken_away_by_its_author_and_by_moderators_alone(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        host = in_channel(ANN)
+        game = await there.games.start_draw(there.theme, host, "red", machine=False)
+        tried = await there.games.enter_picture(game.id, in_channel(BOB), drawn("red"))
+        picture = tried.entry.image
+        assert picture is not None and there.parts.library.path(picture.sha256).exists()
+        for other in (in_channel(EVE), host, Asker(EVE, guild_id=2, moderates=True)):
+            with pytest.raises(ForbiddenError):
+                await there.games.withdraw(tried.entry.id, other)
+        await there.games.withdraw(tried.entry.id, in_channel(EVE, moderates=True))
+        assert not there.parts.library.path(picture.sha256).exists()
+        assert await there.games.standings(game.id, BOB) == ()
+        (entry,) = await there.parts.moderation.log(1)
+        assert entry.person == BOB and entry.by == EVE
+        with pytest.raises(NotFoundError):
+            await there.games.withdraw(tried.entry.id, in_channel(BOB))
+
+
+async def test_a_deleted_dream_is_gone_from_every_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever is in the stream may stand beside the answer.
+    monkeypatch.setattr(choices, "TOO_NEAR", 2.0)
+    monkeypatch.setattr(choices, "FAR", -2.0)
+    async with playing(tmp_path) as there:
+        await there.games.start_keeping()
+        dream_id = await there.picture("a red fox", ANN)
+        decoy_id = await there.picture("a red door", BOB)
+        guess = await there.games.start_guess(
+            there.theme, Actor(EVE), dream_id, choices=2, machine=False
+        )
+        assert "a red door" in guess.choices
+        changes: list[str] = []
+        there.games.on_change(changes.append)
+        await there.parts.dreams.delete(decoy_id, Actor(BOB))
+        await until(lambda: guess.id in changes)
+        now = await there.games.get(guess.id)
+        assert "a red door" not in now.choices and len(now.choices) == 2 and now.open
+        with pytest.raises(InvalidRequestError):
+            await there.games.choose(guess.id, Actor(BOB), now.choices.index(""))
+        await there.parts.dreams.delete(dream_id, Actor(ANN))
+        now = await there.games.get(guess.id)
+        assert now.state is GameState.CALLED_OFF and now.prompt == "" and now.image is None
+        with pytest.raises(GoneError):
+            await there.games.start_say(there.theme, Actor(EVE), dream_id)
+
+
+async def test_a_game_that_is_called_off_leaves_nothing(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw()
+        await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        for who in (BOB, EVE):
+            with pytest.raises(ForbiddenError):
+                await there.games.call_off(game.id, Actor(who))
+            with pytest.raises(ForbiddenError):
+                await there.games.end(game.id, Actor(who))
+        gone = await there.games.call_off(game.id, Actor(ANN))
+        assert gone.state is GameState.CALLED_OFF and gone.prompt == ""
+        assert not list((tmp_path / "library").rglob("*.png"))
+        assert await there.games.standings(game.id, BOB) == ()
+        with pytest.raises(InvalidRequestError):
+            await there.games.call_off(game.id, Actor(ANN))
+
+
+async def test_entries_are_liked_once_the_game_is_over(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw()
+        tried = await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        with pytest.raises(InvalidRequestError):
+            await there.games.heart(tried.entry.id, Actor(EVE))
+        await there.games.end(game.id, Actor(ANN))
+        assert await there.games.heart(tried.entry.id, Actor(EVE)) == (True, 1)
+        assert await there.games.heart(tried.entry.id, Actor(ANN)) == (True, 2)
+        assert await there.games.heart(tried.entry.id, Actor(EVE)) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "seconds"),
+    [("", 60), ("x" * 301, 60), ("a fox:2", 60), ("{a|b}", 60), ("red", 29), ("red", 86401)],
+)
+async def test_what_cannot_be_played_is_refused_with_a_sentence(
+    tmp_path: Path, prompt: str, seconds: int
+) -> None:
+    async with playing(tmp_path) as there:
+        with pytest.raises(RequestError) as refused:
+            await there.draw(prompt, seconds=seconds)
+        assert str(refused.value).endswith(".")
+
+
+async def test_nobody_opens_many_games_nor_one_that_nothing_could_score(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        for _ in range(3):
+            await there.draw()
+        with pytest.raises(LimitError):
+            await there.draw()
+        there.parts.drawer.perceptors = ()
+        with pytest.raises(Exception, match="no CLIP model"):
+            await there.games.start_draw(there.theme, Actor(BOB), "red")
+
+
+def test_a_text_that_repeats_the_prompt_is_told_from_one_that_does_not() -> None:
+    assert rules.repeats("A RED fox, in the snow.", "a red fox in snow")
+    assert not rules.repeats("an animal in winter", "a red fox in snow")
+    assert not rules.repeats("a fox", "fox in a green garden at night")
+    assert rules.TRIES[GameKind.GUESS] == 1
+    assert msgspec.json.encode(GameKind.DRAW) == b'"draw"'
