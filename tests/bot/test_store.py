@@ -387,7 +387,13 @@ async def test_limits_and_deletions_look_at_no_whole_table(tmp_path: Path) -> No
         (
             images.NAMED,
             {"sha256": "a"},
-            ["dream_by_image", "dream_by_init", "dream_picture_by_image", "theme_by_picture"],
+            [
+                "dream_by_image",
+                "dream_by_init",
+                "dream_picture_by_image",
+                "theme_by_picture",
+                "game_entry_by_image",
+            ],
         ),
     ):
         plan = [row["detail"] for row in await store.read(f"EXPLAIN QUERY PLAN {sql}", parameters)]
