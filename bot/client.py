@@ -35,6 +35,8 @@ from bot.delivery.interactions import (
     TooLateError,
     tell,
 )
+from bot.delivery.offer_buttons import OfferButton
+from bot.delivery.offers import Offers
 from bot.delivery.party_buttons import PairButton, PartyButton, PartyMenu
 from bot.delivery.party_cards import PartyCards
 from bot.delivery.picking import PickedButton, PickedMenu
@@ -116,6 +118,7 @@ class Client(commands.AutoShardedBot):
         self.faces = Faces(front)
         self.follow_ups = FollowUps(self.faces)
         self.held = Held()
+        self.offers = Offers()
         self.underway = Underway()
         self.delivery = Delivery(
             front, DiscordSender(self, front.store), self.faces, self.follow_ups
@@ -138,7 +141,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
         self.add_dynamic_items(KindMenu)
-        self.add_dynamic_items(PartyButton, PartyMenu, PairButton)
+        self.add_dynamic_items(PartyButton, PartyMenu, PairButton, OfferButton)
         self.add_dynamic_items(PortraitButton, RemoveButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()

@@ -29,12 +29,12 @@ def candidates(prompt: str, subject: str, theme: Theme) -> list[str]:
         f"{typed}, {subject}",
         f"{subject}, {typed}",
         *(f"{typed}, {word}, {subject}" for word in mine[:2]),
-        f"{subject}, {typed}, {subject}",
         *(f"{subject}, {word}" for word in mine),
-        f"{subject}, {theme.title}" if theme.title.casefold() != subject.casefold() else "",
         subject,
+        # Of a long prompt the subject alone changes too little.
+        f"{subject}, {typed}, {subject}",
     ]
-    return list(dict.fromkeys(one for one in found if one))
+    return list(dict.fromkeys(found))
 
 
 def with_subject(subject: str, weight: float) -> str:

@@ -51,10 +51,11 @@ _PROMPTS_FILE = Path(__file__).parent / "data" / "prompts.txt"
 
 
 class FarFromSubjectError(InvalidRequestError):
-    """A prompt is far from the subject of its theme. `suggestions` are prompts that are not."""
+    """What a `request` asks for is far from its theme's subject; its `suggestions` are not."""
 
-    def __init__(self, message: str, suggestions: Sequence[str]) -> None:
+    def __init__(self, message: str, suggestions: Sequence[str], request: DreamRequest) -> None:
         self.suggestions = tuple(suggestions)
+        self.request = request
         super().__init__("prompt", message)
 
 
@@ -109,7 +110,7 @@ class Subjects:
             async with asyncio.timeout(self._limit_s):
                 if holds is Holds.BLEND:
                     return await self._blended(plan)
-                far = await self._suggested(plan)
+                far = await self._suggested(plan, request)
         except (DreamstreamError, TimeoutError) as error:
             log.info("Not held to the subject of %s: %s", theme.slug, str(error) or "no time")
             return plan
@@ -137,7 +138,7 @@ class Subjects:
             note=f"{plan.note} {note}".strip(),
         )
 
-    async def _suggested(self, plan: Plan) -> FarFromSubjectError | None:
+    async def _suggested(self, plan: Plan, request: DreamRequest) -> FarFromSubjectError | None:
         theme = plan.theme
         subject, bound = subject_of(theme), threshold(theme.strictness)
         yardstick = await self._yardstick(subject)
@@ -160,6 +161,7 @@ class Subjects:
                 suggestions=" · ".join(f"“{shorten(one, 200)}”" for one in suggestions),
             ),
             suggestions,
+            request,
         )
 
     async def _fitting(

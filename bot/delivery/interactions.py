@@ -20,6 +20,7 @@ from bot.acceptance import Also
 from bot.delivery import words
 from bot.delivery.attempts import once
 from bot.delivery.followups import WORD, FollowUps
+from bot.delivery.offers import Offers
 from bot.delivery.underway import Underway
 from bot.errors import DreamstreamError, ForbiddenError
 from bot.front import Front
@@ -29,6 +30,7 @@ from bot.network import UNREACHABLE
 from bot.rights import Actor
 from bot.sentences import say
 from bot.store import deliveries
+from bot.subject import FarFromSubjectError
 from bot.text import shorten
 from bot.translations import in_language_of
 
@@ -72,6 +74,8 @@ class _HasDelivery(Protocol):
     def delivery(self) -> _Delivery: ...
     @property
     def follow_ups(self) -> FollowUps: ...
+    @property
+    def offers(self) -> Offers: ...
     @property
     def underway(self) -> Underway: ...
 
@@ -214,6 +218,10 @@ async def answered(interaction: Interaction) -> AsyncIterator[None]:
         yield
     except TooLateError:
         raise
+    except FarFromSubjectError as error:
+        view = cast(_HasDelivery, interaction.client).offers.view(error)
+        buttons = {} if view is None else {"view": view}
+        await tell(interaction, words.sentence(error, interaction.locale), **buttons)
     except DreamstreamError as error:
         await tell(interaction, words.sentence(error, interaction.locale))
     except (aiohttp.ClientError, discord.DiscordServerError, discord.NotFound) as error:
