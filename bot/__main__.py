@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     dream.set_defaults(run=_dream)
 
     doctor = commands.add_parser("doctor", parents=[shared], help="say what is wrong, and the mend")
+    _doctor_arguments(doctor)
     doctor.set_defaults(run=_doctor)
 
     models = commands.add_parser(
@@ -155,6 +156,18 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--zip", action="store_true", help="one ZIP of all of it besides")
 
 
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--deep", action="store_true", help="prove every dream and every file that was ever kept"
+    )
+    parser.add_argument(
+        "--mend", action="store_true", help="with --deep: mend what can be; the bot must not run"
+    )
+    parser.add_argument(
+        "--backup", type=Path, metavar="DIR", help="with --mend: take lost files from there"
+    )
+
+
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "into",
@@ -210,8 +223,18 @@ def _dream(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from bot.doctor import examine
 
+    if arguments.deep or arguments.mend:
+        return _doctor_deep(arguments)
     _say_it_once()
     return asyncio.run(examine(find_config(arguments.config)))
+
+
+def _doctor_deep(arguments: argparse.Namespace) -> int:
+    from bot.consistency.command import run
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run(config, mending=arguments.mend, backups=arguments.backup))
 
 
 def _models(arguments: argparse.Namespace) -> int:

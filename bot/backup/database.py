@@ -15,16 +15,6 @@ from bot.store.migrate import APPLICATION_ID, BUSY_TIMEOUT_MS
 
 _PAGES = 256  # of 4 KiB each: how much is copied between two looks at whether to stop
 
-_PICTURES = """
-    SELECT sha256, size_bytes FROM image
-    WHERE NOT EXISTS (
-        SELECT 1 FROM doomed_file WHERE kind = 'picture' AND doomed_file.sha256 = image.sha256
-    )
-    OR EXISTS (SELECT 1 FROM dream WHERE image_sha256 = image.sha256)
-    OR EXISTS (SELECT 1 FROM dream WHERE init_sha256 = image.sha256)
-    OR EXISTS (SELECT 1 FROM dream_picture WHERE dream_picture.sha256 = image.sha256)
-"""
-_PICTURES_BEFORE = "SELECT sha256, size_bytes FROM image"  # before anything was doomed
 _FILES = "SELECT DISTINCT sha256, size_bytes FROM dream_file"
 
 
@@ -78,6 +68,22 @@ def columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
+def foreign_keys(connection: sqlite3.Connection) -> list[tuple[str, str, str, str]]:
+    """Return every column that points at a table: its table, its name, and to which column."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return [
+        (name, key["from"], key["table"], key["to"])
+        for (name,) in tables
+        for key in connection.execute(f"PRAGMA foreign_key_list({name})")
+    ]
+
+
+def referring(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
+    """Return every column that points at a table, as its own table and its name."""
+    keys = foreign_keys(connection)
+    return [(child, column) for child, column, parent, _ in keys if parent == table]
+
+
 def check(path: Path) -> int:
     """Return the version of a database that nobody has open, having read and proved all of it.
 
@@ -104,11 +110,22 @@ def check(path: Path) -> int:
 def named(path: Path) -> tuple[Entry, ...]:
     """Return the files that a database names which nobody has open, in order of their paths."""
     with opened(path) as connection:
-        doomed = columns(connection, "doomed_file")
-        pictures = connection.execute(_PICTURES if doomed else _PICTURES_BEFORE)
-        found = {picture(row["sha256"], row["size_bytes"]) for row in pictures}
+        found = {picture(row["sha256"], row["size_bytes"]) for row in _pictures(connection)}
         if columns(connection, "dream_file"):
             found |= {
                 other_file(row["sha256"], row["size_bytes"]) for row in connection.execute(_FILES)
             }
     return tuple(sorted(found))
+
+
+def _pictures(connection: sqlite3.Connection) -> Iterator[sqlite3.Row]:
+    """Yield the pictures, but for those that nothing names and that are just being removed."""
+    going: set[str] = set()
+    if columns(connection, "doomed_file"):
+        doomed = connection.execute("SELECT sha256 FROM doomed_file WHERE kind = 'picture'")
+        going = {row["sha256"] for row in doomed}
+    for child, column in referring(connection, "image") if going else ():
+        going -= {row[0] for row in connection.execute(f"SELECT {column} FROM {child}")}  # noqa: S608
+    for row in connection.execute("SELECT sha256, size_bytes FROM image"):
+        if row["sha256"] not in going:
+            yield row

@@ -14,7 +14,7 @@ import msgspec
 from bot.store import Store, images, portraits
 from generation.protocol import Recipe
 
-_NOTHING = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
+NOTHING = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
 
 DOOMED = "SELECT kind, sha256 FROM doomed_file ORDER BY kind, sha256"
 RESULT_OF = "SELECT 1 FROM dream WHERE image_sha256 = ? LIMIT 1"
@@ -56,7 +56,7 @@ async def bury(
             init_sha256 = NULL, score = NULL, deleted_ms = ?, deleted_by = ?
         WHERE id = ?
         """,
-        (msgspec.json.encode(_NOTHING).decode(), now_ms, deleted_by, dream_id),
+        (msgspec.json.encode(NOTHING).decode(), now_ms, deleted_by, dream_id),
     )
     pictures = "DELETE FROM dream_picture WHERE dream_id = ? RETURNING sha256"
     drawn_from |= {row[0] for row in await connection.execute_fetchall(pictures, (dream_id,))}

@@ -1,0 +1,267 @@
+"""Look at the library: every file that is named is there and whole; and there is no other. Blocks.
+
+A picture is read once: hashed, and every pixel of it decoded.
+"""
+
+# ruff: noqa: S608 - names of tables and columns are the schema's own
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from bot.backup.database import referring
+from bot.backup.model import POOL, Entry, copy_verified, other_file, picture
+from bot.checkpoints import CHECKPOINTS
+from bot.consistency.model import FIRST, LAST, Fault, Folder
+from bot.errors import DiskError
+from bot.files import TEMPORARY_PREFIX
+from bot.ids import now_ms
+from bot.library import THUMBNAIL_SIDES, Library, described
+from bot.model import Image
+
+_LATELY_S = 600.0
+_NO_COPY = (
+    "No backup has it. Draw the dream again (its recipe is kept), delete it, or put the file back "
+    "by hand."
+)
+
+
+def pictures(
+    connection: sqlite3.Connection, folder: Folder, library: Library, whole: dict[str, Image]
+) -> Iterator[tuple[Fault, ...]]:
+    """Yield, for every picture that the database knows or names, what is wrong with it.
+
+    `whole` are those that were read already, and are well; it is added to.
+    """
+    rows = {row["sha256"]: row for row in connection.execute("SELECT * FROM image")}
+    naming = named_pictures(connection)
+    drawn = {row[0] for row in connection.execute("SELECT image_sha256 FROM dream")} - {None}
+    doomed = {
+        row[0]
+        for row in connection.execute("SELECT sha256 FROM doomed_file WHERE kind = 'picture'")
+    }
+    for sha256 in sorted(rows.keys() | naming):
+        if sha256 not in naming:
+            if sha256 not in doomed:
+                yield (_unnamed(connection, sha256),)
+            continue
+        row = rows.get(sha256)
+        yield tuple(_picture(connection, folder, sha256, row, whole))
+        if sha256 in drawn:
+            yield tuple(_thumbnails(folder, library, sha256))
+
+
+def _picture(
+    connection: sqlite3.Connection,
+    folder: Folder,
+    sha256: str,
+    row: sqlite3.Row | None,
+    whole: dict[str, Image],
+) -> Iterator[Fault]:
+    entry = picture(sha256, 0)
+    if sha256 not in whole:
+        fault, content = _content(folder, entry)
+        if fault is not None:
+            yield fault
+            return
+        try:
+            with Pillow.open(BytesIO(content), formats=("PNG",)) as opened:
+                opened.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            yield Fault(
+                "picture",
+                sha256,
+                f"{entry.path} is what was kept, and is no picture: {error}.",
+                cannot="Draw the dream again, or delete it.",
+            )
+            return
+        whole[sha256] = described(sha256, content)
+    image = whole[sha256]
+    values = (image.width, image.height, image.size_bytes)
+    if row is None:
+        yield Fault(
+            "image-row",
+            sha256,
+            f"{entry.path} is there, and the database has no row of it.",
+            partial(_write_row, connection, sha256, values),
+            order=FIRST,
+        )
+    elif values != (row["width"], row["height"], row["size_bytes"]):
+        yield Fault(
+            "image-row",
+            sha256,
+            f"The database has another size of {entry.path} than it has.",
+            partial(_write_row, connection, sha256, values),
+            order=FIRST,
+        )
+
+
+def files(connection: sqlite3.Connection, folder: Folder) -> Iterator[tuple[Fault, ...]]:
+    """Yield, for every film or drawing that a dream names, what is wrong with it."""
+    rows = connection.execute("SELECT DISTINCT sha256, size_bytes FROM dream_file ORDER BY sha256")
+    for row in rows.fetchall():
+        fault, content = _content(folder, other_file(row["sha256"], 0))
+        if fault is not None:
+            yield (fault,)
+        elif len(content) != row["size_bytes"]:
+            yield (
+                Fault(
+                    "file-row",
+                    row["sha256"],
+                    f"The database has another size of files/…/{row['sha256']} than it has.",
+                    partial(_set_size, connection, row["sha256"], len(content)),
+                ),
+            )
+        else:
+            yield ()
+
+
+def strays(connection: sqlite3.Connection, folder: Folder) -> Iterator[Fault]:
+    """Yield the files of the library that nothing names, and what was left half written."""
+    held = {path.name for path in (folder.library / "held").glob("*")}
+    kept = named_pictures(connection)
+    doomed = {tuple(row) for row in connection.execute("SELECT kind, sha256 FROM doomed_file")}
+    others = {row[0] for row in connection.execute("SELECT sha256 FROM dream_file")}
+    places = [
+        ("images", ".png", kept, "picture"),
+        ("files", "", others, "file"),
+        *((f"thumbnails/{side}", ".webp", kept, "") for side in THUMBNAIL_SIDES),
+    ]
+    for place, suffix, names, kind in places:
+        for path in sorted((folder.library / place).rglob("*")):
+            if path.is_dir() or not _settled(folder, path):
+                continue
+            relative = path.relative_to(folder.library).as_posix()
+            sha256 = path.name.removesuffix(suffix)
+            in_place = relative == f"{place}/{sha256[:2]}/{sha256}{suffix}" and len(sha256) == 64
+            if path.name.startswith(TEMPORARY_PREFIX):
+                text = f"{relative} was left half written."
+                yield Fault("half", relative, text, _removing(path), order=LAST)
+            elif not in_place or sha256 not in names | held:
+                gone = not kind or (kind, sha256) in doomed
+                mend = _removing(path) if gone else partial(_put_aside, folder, path)
+                text = f"{relative} is named by nothing."
+                yield Fault("stray", relative, text, mend, order=LAST)
+    dreams = {row[0]: row[1] for row in connection.execute("SELECT id, deleted_ms FROM dream")}
+    for path in sorted((folder.library / CHECKPOINTS).rglob("*.checkpoint")):
+        if _settled(folder, path) and (path.stem not in dreams or dreams[path.stem] is not None):
+            relative = path.relative_to(folder.library).as_posix()
+            text = f"{relative} is of a dream that is not there, or was deleted."
+            yield Fault("stray", relative, text, _removing(path), order=LAST)
+
+
+def named_pictures(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of the pictures that any row points at."""
+    found: set[str] = set()
+    for child, column in referring(connection, "image"):
+        rows = connection.execute(f"SELECT DISTINCT {column} FROM {child}")
+        found |= {row[0] for row in rows if row[0] is not None}
+    return found
+
+
+def _content(folder: Folder, entry: Entry) -> tuple[Fault | None, bytes]:
+    path = folder.library / entry.path
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        text = f"{entry.path} is missing."
+    except OSError as error:
+        text = f"{entry.path} cannot be read ({error.strerror})."
+    else:
+        if hashlib.sha256(content).hexdigest() == entry.sha256:
+            return None, content
+        text = f"{entry.path} is damaged: its bytes are not what its name says."
+    copy = folder.backups / POOL / entry.path if folder.backups is not None else None
+    mend = partial(_take_back, copy, path, entry.sha256) if copy and copy.is_file() else None
+    return Fault("file", entry.sha256, text, mend, _NO_COPY, FIRST), b""
+
+
+def _thumbnails(folder: Folder, library: Library, sha256: str) -> Iterator[Fault]:
+    for side in THUMBNAIL_SIDES:
+        path = folder.library / f"thumbnails/{side}/{sha256[:2]}/{sha256}.webp"
+        try:
+            with Pillow.open(path, formats=("WEBP",)) as small:
+                small.load()
+        except FileNotFoundError:
+            continue  # it is made when it is asked for
+        except (OSError, SyntaxError, ValueError) as error:
+            yield Fault(
+                "thumbnail",
+                sha256,
+                f"A thumbnail of {sha256} is damaged: {error}.",
+                partial(_make_thumbnail, library, path, sha256, side),
+            )
+
+
+def _unnamed(connection: sqlite3.Connection, sha256: str) -> Fault:
+    def forget() -> str:
+        connection.execute("DELETE FROM image WHERE sha256 = ?", (sha256,))
+        return "The row is removed; its file, if there is one, is put aside."
+
+    text = f"The database has a row of {sha256}, which nothing names."
+    return Fault("image-row", sha256, text, forget, order=LAST)
+
+
+def _settled(folder: Folder, path: Path) -> bool:
+    """Say whether nobody can be at work on a file."""
+    if folder.alone:
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > _LATELY_S
+    except OSError:
+        return False
+
+
+def _write_row(connection: sqlite3.Connection, sha256: str, values: tuple[int, ...]) -> str:
+    connection.execute(
+        "INSERT INTO image (sha256, width, height, size_bytes, kept_ms) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (sha256) DO UPDATE SET width = excluded.width, height = excluded.height, "
+        "size_bytes = excluded.size_bytes",
+        (sha256, *values, now_ms()),
+    )
+    return "The row is written as the picture has it."
+
+
+def _set_size(connection: sqlite3.Connection, sha256: str, size_bytes: int) -> str:
+    connection.execute(
+        "UPDATE dream_file SET size_bytes = ? WHERE sha256 = ?", (size_bytes, sha256)
+    )
+    return "The row is written as the file has it."
+
+
+def _take_back(copy: Path, path: Path, sha256: str) -> str:
+    if not copy_verified(copy, path, sha256):
+        raise DiskError(f"The backup's copy of {sha256} is damaged, too.")
+    return "It is taken from the backup."
+
+
+def _make_thumbnail(library: Library, path: Path, sha256: str, side: int) -> str:
+    path.unlink(missing_ok=True)
+    library.thumbnail(sha256, side)
+    return "It is made again."
+
+
+def _removing(path: Path) -> Callable[[], str]:
+    def remove() -> str:
+        path.unlink(missing_ok=True)
+        return "It is removed."
+
+    return remove
+
+
+def _put_aside(folder: Folder, path: Path) -> str:
+    target = folder.aside / path.relative_to(folder.library)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(target)
+    with suppress(OSError):
+        path.parent.rmdir()
+    return f"It is put aside, into {folder.aside}."
