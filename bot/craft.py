@@ -33,6 +33,7 @@ _POOL = (
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _ARTICLES = frozenset({"a", "an", "the"})
+_ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 _MIN_STEM = 4
 
 
@@ -59,7 +60,9 @@ async def associations(
         raise InvalidRequestError("count", say("Ask for 1 to {most} words.", most=MAX_ASSOCIATIONS))
     perceptor = eyes.perceptor()
     vectors = await eyes.word_vectors(perceptor)
-    (asked,) = (await eyes.embed(texts=[text], perceptor=perceptor)).texts
+    # An article would draw everything near that has one.
+    bare = _ARTICLE.sub("", text)
+    (asked,) = (await eyes.embed(texts=[bare], perceptor=perceptor)).texts
     known = {stem for one in (text, *besides) for stem in _stems(one)}
     return await asyncio.to_thread(_associated, vectors, asked, known, count)
 

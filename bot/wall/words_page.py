@@ -65,7 +65,7 @@ class WordsPage:
         if not themes:
             raise NotFoundError("There is no public stream here yet.")
         theme = next((one for one in themes if one.slug == DEFAULT_SLUG), themes[0])
-        raise web.HTTPFound(f"/s/{theme.slug}/words")
+        raise web.HTTPFound(request.rel_url.with_path(f"/s/{theme.slug}/words", keep_query=True))
 
     async def words(self, request: web.Request) -> web.StreamResponse:
         """Show all words, or those that ``?q=`` finds; with what is typed and ticked already."""
@@ -112,7 +112,8 @@ class WordsPage:
     async def near(self, request: web.Request) -> web.StreamResponse:
         """Return words near to ``?prompt=``; nothing where nothing can look, or not soon.
 
-        Looking costs time, so it is for those who may also ask.
+        With ``?stuck=`` they are offered to somebody who has not begun. Looking costs time, so it
+        is for those who may also ask.
         """
         text = request.query.get("prompt", "")[:MAX_TYPED]
         parts = [words for words, _ in wanted(text)]
@@ -126,7 +127,8 @@ class WordsPage:
                     )
             except (DreamstreamError, TimeoutError):
                 words = []
-        return self._renderer.fragment("near.html", words=words)
+        stuck = "stuck" in request.query
+        return self._renderer.fragment("near.html", words=words, stuck=stuck)
 
 
 def _found(kind: Kind, typed: str, ticked: list[str]) -> tuple[Kind, set[str]]:

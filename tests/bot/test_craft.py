@@ -37,6 +37,7 @@ class Meanings:
         return (self._vectors / np.linalg.norm(self._vectors, axis=1)[:, None]).astype("f4")
 
     async def embed(self, pictures: Any = (), texts: Sequence[str] = (), **_: Any) -> Seen:
+        self.texts = [*texts]
         found = [self._meant(self._asked.get(text, [1.0])) for text in texts]
         return Seen((), tuple((one / np.linalg.norm(one)).astype("f4") for one in found))
 
@@ -67,7 +68,14 @@ async def test_nothing_that_is_known_is_said_again() -> None:
     assert "sea" not in found
 
 
-async def test_as_many_as_are_wanted(tmp_path: Path) -> None:
+async def test_an_article_is_no_part_of_what_is_meant() -> None:
+    eyes = Meanings(SEA)
+    for text, meant in (("A lighthouse", "lighthouse"), ("the", "the"), ("another", "another")):
+        await associations(eyes, text, 1)
+        assert eyes.texts == [meant]
+
+
+async def test_as_many_as_are_wanted() -> None:
     eyes = Meanings(SEA)
     found = await associations(eyes, "ocean", MAX_ASSOCIATIONS)
     assert len(found) == len(set(found)) == MAX_ASSOCIATIONS

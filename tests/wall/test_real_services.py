@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientSession, CookieJar, FormData
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from tests.wall.test_events import Reader, watching
 
 
 @asynccontextmanager
-async def wall_on(parts: Services, port: int = 0) -> AsyncIterator[ClientSession]:
+async def wall_on(parts: Services, port: int = 0, **more: Any) -> AsyncIterator[ClientSession]:
     wall = Wall(
         WallSettings(port=port),
         themes=parts.themes,
@@ -32,6 +33,7 @@ async def wall_on(parts: Services, port: int = 0) -> AsyncIterator[ClientSession
         offspring=parts.offspring,
         search=parts.search,
         seeing=parts.seeing,
+        **more,
     )
     url = await wall.start()
     try:

@@ -49,8 +49,8 @@ def test_every_word_has_its_picture_and_none_is_left_over() -> None:
 
 async def test_words_are_found_ticked_and_put_into_the_prompt_box(tmp_path: Path) -> None:
     async with services(tmp_path) as parts, wall_on(parts) as visitor:
-        html = await page(visitor, "/words")
-        assert len(shown(html)) == len(EVERY)
+        html = await page(visitor, "/words?prompt=a+hare")
+        assert len(shown(html)) == len(EVERY) and 'value="a hare"' in html
         assert all(kind.title in html for kind in kinds())
         [source] = re.findall(r'src="(/static/modifiers/watercolour.webp[^"]+)"', html)
         async with visitor.get(source) as response:
@@ -141,10 +141,20 @@ async def test_near_words_are_offered_where_something_can_look(tmp_path: Path) -
         words = re.findall(r'data-add="([^"]+)"', html)
         assert len(words) == words_page.NEAR and "red" not in words
         assert "data-add" not in await page(visitor, "/near?prompt=")
-        for _ in range(words_page.LOOKS):
+        assert "Stuck?" in await page(visitor, "/near?stuck=1&prompt=red") and "Stuck" not in html
+        for _ in range(words_page.LOOKS - 1):
             async with visitor.get("/near?prompt=red") as response:
                 last = response.status
         assert last == 429
+
+
+async def test_a_party_without_words_is_offered_some(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts, parties=parts.parties) as visitor:
+        form = {"topic": "the sea & the shore", "name": "Ada"}
+        async with visitor.post("/parties", data=form) as response:
+            html = await response.text()
+        assert "/near?stuck=1&amp;prompt=the%20sea%20%26%20the%20shore" in html
+        assert "words.js" in html
 
 
 def with_eyes(parts: Services) -> None:
