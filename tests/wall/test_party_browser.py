@@ -6,6 +6,7 @@ The bot is restarted in the middle of it. Only the painter is played.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1440, height=900)
 SCREEN = ViewportSize(width=1920, height=1080)
+# What htmx says when the bot goes away while it answers.
+CUT = re.compile(r"^htmx:(afterRequest|sendError)\b")
 COLOURS = ("navy", "teal", "olive", "maroon", "purple", "green", "gray", "orange", "pink", "gold")
 
 
@@ -150,6 +153,12 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     for page in (screen, phone):
         await expect(page.locator(".said", has_text="noise")).to_have_count(0)
 
+    # What could not be fetched when it was told is fetched a little later.
+    await phone.route("**/part/said", lambda route: route.abort(), times=1)
+    await host.get_by_label("What comes to your mind?").fill("a last bus")
+    await host.keyboard.press("Enter")
+    await expect(phone.locator(".said", has_text="a last bus")).to_be_visible()
+
     await moved(host, "Sketch →", "sketch", phone, screen)
     await phone.locator("label.said", has_text="an empty bench").click()
     await phone.get_by_label("Prompt").fill("two old people")
@@ -208,6 +217,6 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     await expect(phone.get_by_role("button", name="Name me")).to_be_visible()
     await screen.reload()
     await expect(screen.locator(".credits")).not_to_contain_text("Lin")
-    assert complaints == []
+    assert [one for one in complaints if not CUT.search(one)] == []
     for page in (host, phone, screen):
         await page.context.close()
