@@ -53,9 +53,15 @@ _PROMPTS_FILE = Path(__file__).parent / "data" / "prompts.txt"
 class FarFromSubjectError(InvalidRequestError):
     """What a `request` asks for is far from its theme's subject; its `suggestions` are not."""
 
-    def __init__(self, message: str, suggestions: Sequence[str], request: DreamRequest) -> None:
+    def __init__(self, subject: str, suggestions: Sequence[str], request: DreamRequest) -> None:
+        self.subject = subject
         self.suggestions = tuple(suggestions)
         self.request = request
+        message = say(
+            "This stream is about {subject}. Try: {suggestions}",
+            subject=subject,
+            suggestions=" · ".join(f"“{shorten(one, 200)}”" for one in suggestions),
+        )
         super().__init__("prompt", message)
 
 
@@ -154,15 +160,7 @@ class Subjects:
             })  # fmt: skip
         else:
             (suggestions,) = fitting
-        return FarFromSubjectError(
-            say(
-                "This stream is about {subject}. Try: {suggestions}",
-                subject=subject,
-                suggestions=" · ".join(f"“{shorten(one, 200)}”" for one in suggestions),
-            ),
-            suggestions,
-            request,
-        )
+        return FarFromSubjectError(subject, suggestions, request)
 
     async def _fitting(
         self, far: _Judged, theme: Theme, yardstick: Yardstick, bound: float

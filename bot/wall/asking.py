@@ -223,7 +223,8 @@ class Asking:
         return DreamRequest(
             theme=theme.slug,
             person=guest_of(request).person,
-            prompt=text_of(form, "prompt"),
+            # A prompt that was offered in place of the typed one (`far.html`) is the button's.
+            prompt=text_of(form, "instead") or text_of(form, "prompt"),
             preset=text_of(form, "preset") or None,
             engine=text_of(form, "engine") or None,
             model=text_of(form, "model") or None,

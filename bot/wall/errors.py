@@ -19,6 +19,7 @@ from bot.errors import (
     RequestError,
     SchedulerError,
 )
+from bot.subject import FarFromSubjectError
 from bot.wall.guard import MisdirectedError
 from bot.wall.rendering import Renderer, is_htmx
 
@@ -86,6 +87,8 @@ def _answer(
     error: DreamstreamError | None = None,
 ) -> web.Response:
     if is_htmx(request):
+        if isinstance(error, FarFromSubjectError):
+            return renderer.fragment("far.html", status=status, error=error)
         field = error.field if isinstance(error, InvalidRequestError) else ""
         return renderer.fragment("notice.html", status=status, sentence=sentence, field=field)
     if "text/html" in request.headers.get("Accept", ""):

@@ -11,11 +11,15 @@ from bot.model import Theme
 from bot.search import Found
 from bot.wall.errors import status_of
 from bot.wall.forms import read_form
+from bot.wall.guard import address_of
+from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 
 LIKE = 12
+SEARCHES, WINDOW_S = 240, 60.0
+"""As many as eight people who type without a pause; they may share an address."""
 
 
 class Searching:
@@ -25,6 +29,11 @@ class Searching:
         self._settings = settings
         self._services = services
         self._renderer = renderer
+        self._rates = Rates(
+            SEARCHES,
+            WINDOW_S,
+            "Very much was searched from where you are. Wait for a moment, then try again.",
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -41,6 +50,8 @@ class Searching:
         if not typed.strip():
             return self._answer(request, theme, None, typed)
         try:
+            # Each new text is work for the drawing process.
+            self._rates.take(address_of(request, self._settings))
             found = await self._services.search.by_text(theme, typed)
         except DreamstreamError as error:
             return self._answer(request, theme, None, typed, error)
@@ -58,6 +69,7 @@ class Searching:
         try:
             if not isinstance(field, web.FileField):
                 raise InvalidRequestError("picture", "Choose a picture to search by.")
+            self._rates.take(address_of(request, self._settings))
             data = await asyncio.to_thread(field.file.read)
             found = await self._services.search.by_picture(theme, data)
         except DreamstreamError as error:

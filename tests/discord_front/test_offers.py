@@ -89,7 +89,7 @@ def test_offers_last_as_long_as_their_message_and_keep_no_pictures() -> None:
     offers = Offers(clock=lambda: now[0])
 
     def offered() -> str:
-        view = offers.view(FarFromSubjectError("Far.", ["one", "two"], request("a car")))
+        view = offers.view(FarFromSubjectError("castles", ["one", "two"], request("a car")))
         assert view is not None
         button = view.children[0]
         assert isinstance(button, discord.ui.Button) and button.custom_id is not None
@@ -104,4 +104,4 @@ def test_offers_last_as_long_as_their_message_and_keep_no_pictures() -> None:
     offers.put_back(token, offer)
     now[0] = LASTS_S + 1
     assert offers.take(token, person) is None
-    assert offers.view(FarFromSubjectError("Far.", ["one"], request("car", init=png()))) is None
+    assert offers.view(FarFromSubjectError("castles", ["one"], request("car", init=png()))) is None

@@ -10,6 +10,7 @@ from aiohttp import ClientSession, DummyCookieJar, FormData
 
 from bot.errors import LimitError
 from bot.model import Dream, DreamRequest, DreamState, JourneyRequest, Live, Relation
+from bot.subject import FarFromSubjectError
 from bot.wall import WallSettings
 from bot.wall.words import standing
 from generation.protocol import FilmFormat, JourneyKind
@@ -350,3 +351,29 @@ def test_batches_are_for_those_who_may_ask() -> None:
     assert not WallSettings(mode="proxy", guests_may_ask=True).batching
     assert WallSettings(mode="proxy", guests_may_ask=True, guests_may_batch=True).batching
     assert not WallSettings(mode="proxy", guests_may_batch=True).batching
+
+
+async def test_what_would_fit_a_stream_is_asked_for_with_one_press(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = scene.dreams.ask
+
+    async def held(request: DreamRequest, **more: Any) -> list[Dream]:
+        if "moon" not in request.prompt:
+            offered = ["a <b> car, moons", "moons"]
+            raise FarFromSubjectError("moons & planets", offered, request)
+        return await ask(request, **more)
+
+    monkeypatch.setattr(scene.dreams, "ask", held)
+    typed = {"prompt": "a <b> car", "seed": "5"}
+    told = await post(visitor, "/s/planets/dreams", typed, status=422)
+    assert "This stream is about moons &amp; planets." in told and "<html" not in told
+    button = '<button type="submit" name="instead" value="a &lt;b&gt; car, moons">'
+    assert button in told
+    # Without script the whole page comes back, with the buttons in its form.
+    page = await post(visitor, "/s/planets/dreams", typed, htmx=False, status=422)
+    form = page[page.index('id="ask"') : page.index("</form>")]
+    assert button in form and "a &lt;b&gt; car</textarea>" in form
+    await post(visitor, "/s/planets/dreams", typed | {"instead": "a <b> car, moons"})
+    [request] = scene.dreams.requests
+    assert (request.prompt, request.seed) == ("a <b> car, moons", 5)

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession, FormData
 
 from bot.errors import InvalidRequestError, SchedulerError
-from bot.wall import WallSettings
+from bot.wall import WallSettings, searching
 from tests.bot.drawer import png, services, until
 from tests.bot.test_search import draw
 from tests.bot.test_seeing import Colours
@@ -54,6 +54,26 @@ async def test_what_cannot_be_searched_is_a_sentence(scene: Scene, visitor: Clie
     assert "Too long." in await got(visitor, "/s/planets/search?q=fox", 422)
     scene.search.error, scene.search.complete = None, False
     assert "still being looked at" in await got(visitor, "/s/planets/search?q=fox")
+
+
+async def test_one_address_searches_only_so_often(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "SEARCHES", 2)
+    wall = scene.make(WallSettings(port=0))
+    url = await wall.start()
+    try:
+        async with ClientSession(base_url=url) as other:
+            for text in ("fox", "owl"):
+                assert "Very much" not in await got(other, f"/s/planets/search?q={text}")
+            looked_for = [*scene.search.looked_for]
+            assert "Very much was searched" in await got(other, "/s/planets/search?q=moth", 429)
+            async with other.post("/s/planets/search", data=upload(png()), headers=HTMX) as answer:
+                assert answer.status == 429
+            assert scene.search.looked_for == looked_for == ["fox", "owl"]
+            await got(other, "/s/planets/search?q=+")  # no words cost nothing
+    finally:
+        await wall.stop()
 
 
 async def test_a_picture_brings_pictures(scene: Scene, visitor: ClientSession) -> None:
