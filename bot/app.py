@@ -313,6 +313,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         watching=Watching(parts.store),
         favourites=parts.moderation,
         portraits=parts.portraits,
+        games=parts.games,
     )
 
 

@@ -272,10 +272,6 @@ class Portraits:
             raise GoneError(say("You have taken this portrait back. Nothing is left of it."))
         return Kept(portrait, await self._dreams.existing(dream_id))
 
-    async def is_portrait(self, dream_id: str) -> bool:
-        """Say whether a dream is a portrait, also one that was taken back."""
-        return await portraits.by_dream(self._store, dream_id) is not None
-
     async def revoke(self, dream_id: str, person: Person) -> None:
         """Take a portrait back: its words, its picture, and all that the person drew of it.
 

@@ -50,11 +50,13 @@ LAST_ID = """
     SELECT max(coalesce((SELECT max(id) FROM game), ''),
                coalesce((SELECT max(id) FROM game_entry), '')) AS id
 """
-# What a guess may be made of: the newest, once each. The channel's own counts in it.
+# What a guess may be made of: the newest, once each. The channel's own counts in it. What somebody
+# said about themselves is nothing to guess.
 PROMPTS = """
     SELECT id, prompt, person_id FROM dream
     WHERE theme_id = ? AND state = 'done' AND deleted_ms IS NULL AND image_sha256 IS NOT NULL
     AND (published OR channel_id = ?)
+    AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
     ORDER BY id DESC LIMIT ?
 """
 _COLUMNS: Final = (

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from bot.model import Dream, EventKind, Live, Theme
 from bot.wall import words
@@ -33,6 +34,7 @@ class Renderer:
         *,
         parties: bool = False,
         portraits: bool = False,
+        games: bool = False,
     ) -> None:
         self._settings = settings
         self._environment = Environment(
@@ -47,6 +49,8 @@ class Renderer:
             settings=settings,
             partying=parties and settings.asking,
             portraying=portraits and settings.asking,
+            gaming=games,
+            playing=games and settings.asking,
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,
@@ -88,6 +92,10 @@ class Renderer:
         """Return a part of a page, for htmx to put in its place."""
         text = self._environment.get_template(template).render(context)
         return web.Response(text=text, status=status, content_type="text/html")
+
+    def part(self, template: str, **context: Any) -> Markup:
+        """Return a part of a page as other templates take it: what it is made of is escaped."""
+        return Markup(self._environment.get_template(template).render(context))  # noqa: S704
 
     def event(self, kind: EventKind, dream: Dream, live: Live | None) -> str:
         """Return what an entry of the log changes on a page, the same for everybody."""

@@ -13,6 +13,7 @@ from yarl import URL
 from bot.craft import WordEyes
 from bot.drawing import Drawer
 from bot.errors import ConfigError
+from bot.games.service import Games
 from bot.parties.service import Parties
 from bot.portraits import Portraits
 from bot.publish.service import Publishing
@@ -22,6 +23,7 @@ from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
 from bot.wall.everything import Everything
 from bot.wall.files import Files
+from bot.wall.games.serving import GamesWall
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
 from bot.wall.liking import Liking
@@ -66,6 +68,7 @@ class Wall:
         watching: Watching | None = None,
         favourites: Favourites | None = None,
         portraits: Portraits | None = None,
+        games: Games | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
@@ -82,7 +85,11 @@ class Wall:
         )
         files = Files()
         renderer = Renderer(
-            settings, files, parties=parties is not None, portraits=portraits is not None
+            settings,
+            files,
+            parties=parties is not None,
+            portraits=portraits is not None,
+            games=games is not None,
         )
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
@@ -101,6 +108,9 @@ class Wall:
         if portraits is not None:
             portraying = Portraying(settings, services, renderer, portraits, asking)
             self.app.add_routes(portraying.routes())
+        if games is not None:
+            gaming = GamesWall(settings, services, renderer, games, self._events)
+            self.app.add_routes(gaming.routes())
         words = WordsPage(settings, services, renderer, seeing)
         self.app.add_routes(words.routes())
         self.app.add_routes(Studying(services, renderer, asking, words).routes())

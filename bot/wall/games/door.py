@@ -1,0 +1,77 @@
+"""Which games are seen at the wall, and who may play there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bot.errors import ForbiddenError, NotFoundError
+from bot.games.model import Game, GameState
+from bot.games.service import Games
+from bot.model import Theme
+from bot.rights import Actor
+from bot.wall.guests import guest_of
+from bot.wall.settings import WallSettings
+
+NO_GAME = "There is no such game here."
+WATCH_ONLY = "This wall is for watching. Games are played on Discord."
+NO_COOKIE = (
+    "Your browser keeps no cookie of this wall, so nobody would know what you entered. Allow "
+    "cookies here, and try again."
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A game that may be seen at the wall, and its theme."""
+
+    game: Game
+    theme: Theme
+
+    @property
+    def path(self) -> str:
+        """Its page's address."""
+        return f"/g/{self.game.id}"
+
+
+class Door:
+    """Lets visitors see what is published, and play where this wall's guests may ask."""
+
+    def __init__(self, settings: WallSettings, games: Games) -> None:
+        self._settings = settings
+        self._games = games
+
+    async def see(self, request: web.Request) -> Seen:
+        """Return the game that a request names; raises as `look_up` does."""
+        return await self.look_up(request.match_info["game_id"])
+
+    async def look_up(self, game_id: str) -> Seen:
+        """Return a game that may be seen at the wall.
+
+        Raises:
+            NotFoundError: there is none, it was called off, or it is kept to its channel or to a
+                private theme; which of these is not told.
+        """
+        game = await self._games.get(game_id)
+        theme = await self._games.theme_of(game)
+        if game.state is GameState.CALLED_OFF or not self._games.may_show(game, theme):
+            raise NotFoundError(NO_GAME)
+        return Seen(game, theme)
+
+    def check_may_play(self) -> None:
+        """Refuse where visitors only watch; raises `ForbiddenError`."""
+        if not self._settings.asking:
+            raise ForbiddenError(WATCH_ONLY)
+
+    def player(self, request: web.Request) -> Actor:
+        """Return who plays.
+
+        Raises:
+            ForbiddenError: visitors of this wall only watch, or nobody would know them again.
+        """
+        self.check_may_play()
+        guest = guest_of(request)
+        if guest.new:
+            raise ForbiddenError(NO_COOKIE)
+        return Actor(guest.person)

@@ -1,0 +1,331 @@
+"""Games at the wall: what is told to whom while one goes on, who may play, and what follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, CookieJar, FormData
+from yarl import URL
+
+from bot.games.model import GameKind, GameState
+from bot.gate import Asker
+from bot.model import Visibility
+from bot.rights import Actor
+from bot.store.portraits import Reach
+from bot.wall import Wall, WallSettings
+from bot.wall.games import acts
+from tests.bot.drawer import ANN, BOB, request
+from tests.bot.test_games import Playing, drawn, playing
+from tests.wall.test_events import watching
+
+HTMX = {"HX-Request": "true"}
+
+
+@asynccontextmanager
+async def wall_on(there: Playing, **settings: Any) -> AsyncIterator[URL]:
+    parts = there.parts
+    wall = Wall(
+        WallSettings(port=0, **settings),
+        themes=parts.themes,
+        dreams=parts.dreams,
+        feed=parts.feed,
+        library=parts.library,
+        drawer=parts.drawer,
+        offspring=parts.offspring,
+        search=parts.search,
+        seeing=parts.seeing,
+        portraits=parts.portraits,
+        games=parts.games,
+    )
+    try:
+        yield await wall.start()
+    finally:
+        await wall.stop()
+
+
+@asynccontextmanager
+async def guests(url: URL, count: int) -> AsyncIterator[list[ClientSession]]:
+    """Give browsers that have been here before, so that they keep a cookie."""
+    found = [
+        ClientSession(
+            base_url=url, headers={"Accept": "text/html"}, cookie_jar=CookieJar(unsafe=True)
+        )
+        for _ in range(count)
+    ]
+    try:
+        for one in found:
+            await page(one, "/s/open/games")
+        yield found
+    finally:
+        for one in found:
+            await one.close()
+
+
+async def page(visitor: ClientSession, path: str, status: int = 200) -> str:
+    async with visitor.get(path) as response:
+        text = await response.text()
+        assert response.status == status, text
+        return text
+
+
+async def sent(
+    visitor: ClientSession, path: str, status: int = 200, *, htmx: bool = False, **form: str
+) -> tuple[str, str]:
+    """Post a form; return the path of the page that it leads to, and what that says."""
+    headers = HTMX if htmx else {}
+    async with visitor.post(path, data=form, headers=headers) as response:
+        text = await response.text()
+        assert response.status == status, text
+        return response.headers.get("HX-Redirect", response.url.path), text
+
+
+async def enters(
+    visitor: ClientSession, path: str, picture: bytes, name: str, status: int = 200
+) -> str:
+    form = FormData({"name": name})
+    form.add_field("picture", picture, filename="a.png", content_type="image/png")
+    async with visitor.post(f"{path}/picture", data=form, headers=HTMX) as response:
+        text = await response.text()
+        assert response.status == status, text
+        return text
+
+
+def entry_pictures(text: str) -> list[str]:
+    return re.findall(r"/g/\w+/entries/\w+\.webp", text)
+
+
+async def test_who_draws_best_wins_and_nobody_is_copied(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 3) as people:
+        ada, bea, eve = people
+        assert "/s/open/games" in await page(ada, "/s/open")
+        path, text = await sent(ada, "/s/open/games", kind="draw", prompt="red", name="Ada")
+        assert "“red”" in text and 'data-paint="sketch"' in text and "How they stand" in text
+        assert path in await page(eve, "/s/open/games")
+        told = await enters(bea, path, drawn("lime"), "Bea")
+        assert "points" in told and "4 more times" in told
+        told = await enters(eve, path, drawn("red"), "Eve")
+        first = re.search(r"<strong>(\d+)</strong> points", told)
+        assert first is not None and int(first[1]) > 50
+        # Only the order is told to all; one's own picture and points to oneself.
+        text = await page(ada, path)
+        assert text.index("Eve") < text.index("Bea")
+        assert entry_pictures(text) == [] and "points, place" not in text
+        [own] = entry_pictures(await page(eve, path))
+        assert "points, place 1" in await page(eve, path)
+        await page(ada, own, 404)
+        async with eve.get(own) as response:
+            assert response.status == 200 and response.content_type == "image/webp"
+            assert response.headers["Cache-Control"] == "private, no-cache"
+            tag = response.headers["ETag"]
+        async with eve.get(own, headers={"If-None-Match": tag}) as response:
+            assert response.status == 304
+        # Who began it ends it, and nobody else.
+        await sent(eve, f"{path}/end", 403)
+        assert "End the game now" in await page(ada, path)
+        await sent(ada, f"{path}/end")
+        text = await page(ada, path)
+        assert "The result" in text and len(entry_pictures(text)) == 2
+        async with ada.get(own) as response:
+            assert response.status == 200
+        assert "won by Eve" in await page(ada, "/s/open/games")
+        await sent(ada, f"{own.removesuffix('.webp')}/heart")
+        assert "; 1 like it" in await page(eve, path)
+        other, _ = await sent(eve, "/s/open/games", kind="draw", prompt="blue")
+        await sent(ada, f"{other}{own.removeprefix(path).removesuffix('.webp')}/heart", 404)
+        assert 'data-paint="sketch"' not in text
+        await enters(bea, path, drawn("red", 30), "Bea", 422)
+
+
+async def test_a_picture_is_put_into_words(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 2) as people:
+        ada, eve = people
+        dream_id = await there.picture("a red fox in the snow")
+        text = await page(ada, f"/d/{dream_id}")
+        assert "Play: say it" in text and "Play: guess it" in text
+        path, _ = await sent(ada, f"/d/{dream_id}/play", htmx=True, kind="say")
+        text = await page(eve, path)
+        # Neither the words nor the way to them are on the page.
+        assert "fox" not in text and dream_id not in text
+        async with eve.get(f"{path}/picture.webp") as response:
+            assert response.status == 200 and response.content_type == "image/webp"
+        _, told = await sent(eve, f"{path}/words", htmx=True, words="something red", name="Eve")
+        assert "points" in told and "something red" in told
+        _, told = await sent(eve, f"{path}/words", 422, words="a red fox in the snow", name="Eve")
+        assert "words of your own" in told.replace("\n", " ") and "<html" in told
+        assert "something red" not in await page(ada, path)
+        await sent(ada, f"{path}/end")
+        text = await page(ada, path)
+        assert "a red fox in the snow" in text and f"/d/{dream_id}" in text
+        assert "something red" in text
+        path, _ = await sent(ada, "/s/open/games", kind="say")
+        assert "/g/" in path, "by chance, too"
+
+
+async def test_a_guess_is_told_to_be_right_only_when_it_is_over(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 3) as people:
+        ada, bea, eve = people
+        for prompt in ("a blue whale", "a lime tree", "a green hill", "two stones"):
+            await there.picture(prompt, person=BOB)
+        dream_id = await there.picture("a red fox", person=BOB)
+        path, _ = await sent(ada, f"/d/{dream_id}/play", htmx=True, kind="guess")
+        game = await there.games.get(path.removeprefix("/g/"))
+        text = await page(eve, path)
+        assert text.count('name="choice"') == 4 and "a red fox" in text and dream_id not in text
+        right = game.choices.index("a red fox")
+        _, told = await sent(eve, f"{path}/choice", htmx=True, choice=str(right), name="Eve")
+        assert "told when the game is over" in told and "points" not in told
+        await sent(bea, f"{path}/choice", htmx=True, choice=str((right + 1) % 4), name="Bea")
+        _, told = await sent(eve, f"{path}/choice", 429, htmx=True, choice="0", name="Eve")
+        assert "chosen already" in told
+        for wrong in ("", "x", "99", "²", "-1"):
+            await sent(ada, f"{path}/choice", 422, htmx=True, choice=wrong)
+        # Who chose the picture knows its words.
+        await sent(ada, f"{path}/choice", 403, htmx=True, choice=str(right))
+        text = await page(ada, path)
+        assert re.search("[23] have chosen", text), "two guests, and the machine"
+        assert "Eve" not in text and "Bea" not in text
+        await sent(ada, f"{path}/end")
+        text = await page(ada, path)
+        assert "was right" in text and "chose “" in text and text.index("Eve") < text.index("Bea")
+
+
+async def test_what_is_kept_to_a_channel_or_is_private_is_not_there(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        shown = await there.draw("red")
+        quiet = Asker(ANN, guild_id=7, channel_id=70, age_restricted=True)
+        kept = await there.games.start_draw(there.theme, quiet, "blue", machine=False)
+        off = await there.draw("lime")
+        await there.games.call_off(off.id, Actor(ANN))
+        text = await page(ada, "/s/open/games")
+        assert shown.id in text and kept.id not in text and off.id not in text
+        await page(ada, f"/g/{shown.id}")
+        await there.parts.themes.change("open", visibility=Visibility.PRIVATE)
+        for game_id in (shown.id, kept.id, off.id, "0" * 16, "nonsense"):
+            for rest in ("", "/picture.webp", "/events", "/entries/x.webp"):
+                await page(ada, f"/g/{game_id}{rest}", 404)
+            await sent(ada, f"/g/{game_id}/words", 404, words="red")
+        await page(ada, "/s/open/games", 404)
+
+
+async def test_who_does_not_publish_is_not_named(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        await there.parts.moderation.set_publishes(BOB, False)
+        game = await there.draw("red")
+        await there.games.enter_picture(game.id, Actor(BOB), drawn("red"))
+        await there.games.end(game.id, Actor(ANN))
+        text = await page(ada, f"/g/{game.id}")
+        assert "somebody" in text and "Bob" not in text and entry_pictures(text) == []
+
+
+async def test_where_visitors_only_watch_they_watch(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        async with wall_on(there) as url, guests(url, 1) as [ada]:
+            path, _ = await sent(ada, "/s/open/games", kind="draw", prompt="red", name="Ada")
+            await enters(ada, path, drawn("red"), "Ada")
+            cookies = list(ada.cookie_jar)
+        async with wall_on(there, mode="proxy") as url, guests(url, 2) as [ada, eve]:
+            text = await page(eve, path)
+            assert "for watching" in text and "<canvas" not in text and 'name="picture"' not in text
+            await enters(eve, path, drawn("blue"), "Eve", 403)
+            await sent(eve, "/s/open/games", 403, kind="draw", prompt="blue")
+            assert "Begin one" not in await page(eve, "/s/open/games")
+            ada.cookie_jar.update_cookies((one.key, one) for one in cookies)
+            [own] = entry_pictures(await page(ada, path))
+            entry = own.removesuffix(".webp")
+            await sent(eve, f"{entry}/withdraw", 403)
+            await sent(ada, f"{entry}/withdraw")
+            assert entry_pictures(await page(ada, path)) == []
+            await page(ada, own, 404)
+
+
+async def test_strangers_floods_and_other_pages_are_turned_away(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        game = await there.draw("red")
+        path = f"/g/{game.id}"
+        async with ClientSession(base_url=url, headers={"Accept": "text/html"}) as stranger:
+            text = await enters(stranger, path, drawn("red"), "Eve", 403)
+            assert "keeps no cookie" in text
+        async with ada.post(f"{path}/end", headers={"Sec-Fetch-Site": "cross-site"}) as response:
+            assert response.status == 403
+        for _ in range(acts.TRIES):
+            await sent(ada, f"{path}/choice", 422, htmx=True, choice="x")
+        _, text = await sent(ada, f"{path}/choice", 429, htmx=True, choice="x")
+        assert "a lot from your address" in text
+        for _ in range(3):
+            await sent(ada, "/s/open/games", kind="draw", prompt="red")
+        _, text = await sent(ada, "/s/open/games", 429, kind="draw", prompt="a red barn")
+        assert "several games open" in text and "a red barn" in text
+        _, text = await sent(ada, "/s/open/games", 422, kind="chess")
+        assert "draw, say or guess" in text
+        for minutes in ("x", "0", "99999", "nan"):
+            await sent(ada, "/s/open/games", 422, kind="draw", prompt="red", minutes=minutes)
+
+
+async def test_what_is_no_picture_is_refused_in_words(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        game = await there.draw("red")
+        path = f"/g/{game.id}"
+        assert "Paint something first" in await enters(ada, path, b"", "Ada", 422)
+        await enters(ada, path, b"GIF89a nothing", "Ada", 422)
+        [dream] = await there.parts.dreams.ask(request("red"))
+        await there.parts.draw(dream.id)
+        done = await there.parts.dreams.wait(dream.id)
+        assert done.image is not None
+        machines = await there.parts.library.read(done.image.sha256)
+        assert "drawn here by a machine" in await enters(ada, path, machines, "Ada", 422)
+        assert await there.games.tries_left(game, ANN) == 5
+
+
+async def test_a_portrait_is_not_played_with(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        portraits, theme = there.parts.portraits, there.theme
+        made = await portraits.draft(Asker(BOB), "a red beard", Reach.STREAM, theme)
+        kept = await portraits.consent(made.token, BOB)
+        await there.parts.draw(kept.dream.id)
+        await there.parts.dreams.wait(kept.dream.id)
+        _, text = await sent(ada, f"/d/{kept.dream.id}/play", 403, htmx=True, kind="guess")
+        assert "portrait of somebody" in text
+        assert await there.games.running(theme.id) == []
+
+
+async def test_a_page_follows_its_game(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 2) as [ada, eve]:
+        path, _ = await sent(ada, "/s/open/games", kind="draw", prompt="red", name="Ada")
+        async with watching(eve, f"{path}/events?state=open") as reader:
+            message = await reader.next()
+            assert message is not None and message.event == "board"
+            assert "Ada" not in "".join(message.data)
+            await enters(ada, path, drawn("red"), "Ada")
+            async with asyncio.timeout(10):
+                while "Ada" not in "".join(message.data):
+                    message = await reader.next()
+                    assert message is not None and message.event == "board"
+            # As all may see it, whoever looks on; its first id is on every page.
+            assert entry_pictures("".join(message.data)) == []
+            assert re.search(r'\bid="([^"]+)"', "".join(message.data))[1] == "board-title"  # type: ignore[index]
+            await sent(ada, f"{path}/end")
+            async with asyncio.timeout(10):
+                while message.event != "reload":
+                    message = await reader.next()
+                    assert message is not None
+        # Who comes back to a game that has ended meanwhile is told so at once.
+        async with watching(eve, f"{path}/events?state=open") as reader:
+            message = await reader.next()
+            assert message is not None and message.event == "reload"
+        game = await there.games.get(path.removeprefix("/g/"))
+        assert (game.kind, game.state) == (GameKind.DRAW, GameState.OVER)
+
+
+async def test_a_page_is_told_when_its_game_may_be_seen_no_more(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        game = await there.draw("red")
+        async with watching(ada, f"/g/{game.id}/events?state=open") as reader:
+            await reader.next()
+            await there.games.call_off(game.id, Actor(ANN))
+            message = await reader.next()
+            assert message is not None and message.event == "reload"
