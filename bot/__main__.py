@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     _restore_arguments(restore)
     restore.set_defaults(run=_restore)
 
+    retention = commands.add_parser(
+        "retention", parents=[shared], help="let go what the settings do not keep"
+    )
+    retention.add_argument("--dry-run", action="store_true", help="only say what would go")
+    retention.set_defaults(run=_retention)
+
     config = commands.add_parser("config", help="about the settings").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -279,6 +285,14 @@ def _restore(arguments: argparse.Namespace) -> int:
     config = load_config(find_config(arguments.config))
     _say_it_once()
     return asyncio.run(run_restore(arguments, config))
+
+
+def _retention(arguments: argparse.Namespace) -> int:
+    from bot.retention_command import run
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run(arguments, config))
 
 
 def _say_it_once() -> None:

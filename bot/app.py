@@ -43,6 +43,7 @@ from bot.parties.model import PartyLimits
 from bot.parties.service import Parties
 from bot.portraits import Portraits
 from bot.publish.service import Publishing
+from bot.retention import Retention, RetentionRules
 from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
 from bot.seeing import Seeing
@@ -201,10 +202,11 @@ async def run(config: Config, token: str | None) -> int:
             else:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
-            backups = make_backups(config)
+            backups, retention = make_backups(config), make_retention(config, parts)
             try:
                 autopilot.start()
                 backups.start()
+                retention.start()
                 async with in_discord(parts, token, wall_url(config)) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:
@@ -217,6 +219,7 @@ async def run(config: Config, token: str | None) -> int:
                     print(STOPPING, flush=True)
                     return 1 if lost.done() and wall is None else 0
             finally:
+                await retention.stop()
                 await backups.stop()
                 await autopilot.stop()
                 if wall is not None:
@@ -282,6 +285,23 @@ def _keep_for_good() -> None:
 def wall_url(config: Config) -> str:
     """Return the address at which everybody finds the wall, empty where there is none."""
     return "" if config.wall.mode == "off" else config.wall.public_url
+
+
+def retention_rules(config: Config) -> RetentionRules:
+    """Return what the settings want to be kept."""
+    storage = config.storage
+    return RetentionRules(
+        keep_days=storage.keep_days,
+        keep_bytes=int(storage.keep_gib * 1024**3),
+        keep_favourites=storage.keep_favourites,
+    )
+
+
+def make_retention(config: Config, parts: Services) -> Retention:
+    """Build what makes room as the settings ask for."""
+    return Retention(
+        parts.store, parts.library, checkpoints(config, parts.library), retention_rules(config)
+    )
 
 
 def make_backups(config: Config) -> BackupSchedule:

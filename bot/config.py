@@ -46,6 +46,9 @@ class Storage(Section):
     data_dir: FilePath = Path("data")
     checkpoint_days: float = Field(default=5.0, ge=0, le=365)
     checkpoint_gib: float = Field(default=2.0, ge=0, le=10_000)
+    keep_days: float = Field(default=0.0, ge=0, le=36_600)
+    keep_gib: float = Field(default=0.0, ge=0, le=1_000_000)
+    keep_favourites: bool = True
 
 
 class Backup(Section):

@@ -293,6 +293,8 @@ class EventKind(StrEnum):
     PARTY = "party"
 
 
+RETIRED = "retention"
+"""In the payload of a deletion: nobody took it back, it went to make room."""
 ENDINGS = (EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED)
 
 
@@ -306,6 +308,11 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     person: Person | None
     at_ms: int
     payload: dict[str, Any] = {}
+
+    @property
+    def retired(self) -> bool:
+        """Whether a dream went to make room: what was posted of it stays as it is."""
+        return bool(self.payload.get(RETIRED))
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+
+import aiosqlite
 
 from bot.errors import DreamstreamError
 from bot.ids import now_ms
 from bot.library import Library
-from bot.model import Act, Dream, EventKind
+from bot.model import RETIRED, Act, Dream, EventKind, Person
 from bot.rights import Actor
 from bot.store import Store, events, moderation, people, tombstones
 from bot.store.tombstones import Kind
 
 log = logging.getLogger(__name__)
+
+RETENTION = Person("local:retention", "Retention")
+"""Who deletes what goes to make room."""
+MayGo = Callable[[aiosqlite.Connection], Awaitable[bool]]
 
 
 class Removal:
@@ -63,6 +70,33 @@ class Removal:
                     dream_id=dream.id,
                     channel_id=dream.channel_id,
                 )
+        return True
+
+    async def retire(self, dream_id: str, theme_id: int, may_go: MayGo) -> bool:
+        """Make a tombstone of a dream that goes to make room; say whether it did.
+
+        `may_go` is asked in the transaction that does it.
+
+        Raises:
+            DiskError, StoreError: nothing can be written at present; it is still there.
+        """
+        at_ms = now_ms()
+        async with self._store.write() as connection:
+            if not await may_go(connection):
+                return False
+            await people.upsert(connection, RETENTION, at_ms)
+            if not await tombstones.bury(connection, dream_id, RETENTION.id, at_ms):
+                return False
+            self._words_left = True
+            await events.append(
+                connection,
+                EventKind.DELETED,
+                theme_id,
+                at_ms,
+                dream_id=dream_id,
+                person_id=RETENTION.id,
+                payload={RETIRED: True},
+            )
         return True
 
     async def start(self) -> None:

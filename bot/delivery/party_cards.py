@@ -202,7 +202,8 @@ class PartyCards:
             if party is not None:
                 await self._look(party)
         elif event.kind is EventKind.DELETED:
-            await self._deleted(event)
+            if not event.retired:
+                await self._deleted(event)
         elif event.kind in ENDINGS:
             party_id = self._of_theme.get(event.theme_id)
             if party_id is not None:

@@ -174,7 +174,8 @@ class Delivery:
                 for row in await deliveries.open_rows(self._front.store, event.dream_id):
                     await self._take(row)
         elif event.kind is EventKind.DELETED:
-            await self._deleted(event.dream_id)
+            if not event.retired:
+                await self._deleted(event.dream_id)
         elif event.kind in ENDINGS:
             self._ended(event.dream_id)
         else:

@@ -1,0 +1,122 @@
+"""Which dreams may go to make room, and how much there is.
+
+What must stay is said in one place (`_MAY_GO`) and asked twice: to choose what is to go, and in the
+transaction that takes it away, so that what has come to need it meanwhile keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import aiosqlite
+import msgspec
+
+from bot.store import Store
+
+# Nothing that is not over; nothing that a card or a digest is still to show; no party that goes on
+# or has published, with all that its theme holds; nothing of a game that is open; nothing that
+# stands for a theme, or that an unfinished dream comes of or is drawn from.
+_MAY_GO = """
+    dream.deleted_ms IS NULL AND dream.state IN ('done', 'failed', 'cancelled')
+    AND dream.ended_ms < :before
+    AND NOT EXISTS (
+        SELECT 1 FROM delivery_dream JOIN delivery ON delivery.id = delivery_dream.delivery_id
+        WHERE delivery_dream.dream_id = dream.id AND delivery.state = 'open'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM digest_dream JOIN digest ON digest.id = digest_dream.digest_id
+        WHERE digest_dream.dream_id = dream.id AND digest.open
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM party WHERE party.theme_id = dream.theme_id AND (
+            party.ended_ms IS NULL OR party.stage = 'published'
+            OR party.id IN (SELECT value FROM json_each(:bundles))
+        )
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM game LEFT JOIN game_entry ON game_entry.game_id = game.id
+        LEFT JOIN game_choice ON game_choice.game_id = game.id
+        WHERE game.state = 'open' AND dream.id IN (
+            game.dream_id, game_entry.dream_id, game_choice.dream_id
+        )
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM theme WHERE theme.picture_sha256 = dream.image_sha256
+        AND theme.picture_sha256 IS NOT NULL
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM dream AS child WHERE child.state IN ('waiting', 'drawing') AND (
+            child.parent_id = dream.id OR child.init_sha256 = dream.image_sha256 OR EXISTS (
+                SELECT 1 FROM dream_picture
+                WHERE dream_id = child.id AND sha256 = dream.image_sha256
+            )
+        )
+    )
+    AND (:favourites = 0 OR NOT EXISTS (SELECT 1 FROM favourite WHERE dream_id = dream.id))
+"""
+_BYTES = """
+    coalesce((SELECT size_bytes FROM image WHERE sha256 = dream.image_sha256), 0)
+    + coalesce((SELECT sum(size_bytes) FROM dream_file WHERE dream_id = dream.id), 0)
+"""
+CANDIDATES = f"""
+    SELECT dream.id, dream.theme_id, dream.created_ms, {_BYTES} AS bytes FROM dream
+    WHERE dream.id > :after AND {_MAY_GO} AND (:sized = 0 OR {_BYTES} > 0)
+    ORDER BY dream.id LIMIT :limit
+"""  # noqa: S608 (own text)
+STILL = f"SELECT 1 FROM dream WHERE dream.id = :dream_id AND {_MAY_GO}"  # noqa: S608 (own text)
+TOTAL = """
+    SELECT coalesce((SELECT sum(size_bytes) FROM image), 0) + coalesce(
+        (SELECT sum(size_bytes) FROM (SELECT DISTINCT sha256, size_bytes FROM dream_file)), 0
+    ) AS bytes
+"""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is asked: of dreams that ended before a time, keeping these parties' and favourites."""
+
+    before_ms: int
+    bundles: Collection[str] = ()
+    favourites: bool = True
+
+    def values(self) -> dict[str, object]:
+        """Return them as the queries take them."""
+        return {
+            "before": self.before_ms,
+            "bundles": msgspec.json.encode(sorted(self.bundles)).decode(),
+            "favourites": self.favourites,
+        }
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A dream that may go, and how many bytes its picture and files take."""
+
+    dream_id: str
+    theme_id: int
+    created_ms: int
+    bytes: int
+
+
+async def candidates(
+    store: Store, bounds: Bounds, after: str, limit: int, *, sized: bool = False
+) -> list[Candidate]:
+    """Return the oldest dreams after one that may go; with `sized` those alone that take room."""
+    values = {**bounds.values(), "after": after, "limit": limit, "sized": sized}
+    return [
+        Candidate(row["id"], row["theme_id"], row["created_ms"], row["bytes"])
+        for row in await store.read(CANDIDATES, values)
+    ]
+
+
+async def may_go_now(connection: aiosqlite.Connection, dream_id: str, bounds: Bounds) -> bool:
+    """Say within a transaction whether a dream may still go."""
+    values = {**bounds.values(), "dream_id": dream_id}
+    return bool(await connection.execute_fetchall(STILL, values))
+
+
+async def total_bytes(store: Store) -> int:
+    """Return how many bytes the pictures and the files take."""
+    row = await store.read_one(TOTAL)
+    return 0 if row is None else int(row["bytes"])
