@@ -43,9 +43,7 @@ class WordsPage:
         self._services = services
         self._renderer = renderer
         self._eyes = eyes
-        self._looks = Rates(
-            LOOKS, WINDOW_S, "Many words were looked up from where you are. Wait for a moment."
-        )
+        self._looks = Rates(LOOKS, WINDOW_S, "Many words were looked up from where you are.")
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -110,7 +108,7 @@ class WordsPage:
         )
 
     async def near(self, request: web.Request) -> web.StreamResponse:
-        """Return words near to ``?prompt=``; nothing where nothing can look, or not soon.
+        """Return words near to ``?prompt=``; nothing where nothing can look, not soon or too often.
 
         With ``?stuck=`` they are offered to somebody who has not begun. Looking costs time, so it
         is for those who may also ask.
@@ -119,8 +117,8 @@ class WordsPage:
         parts = [words for words, _ in wanted(text)]
         words: list[str] = []
         if self._settings.asking and parts:
-            self._looks.take(address_of(request, self._settings))
             try:
+                self._looks.take(address_of(request, self._settings))
                 async with asyncio.timeout(NEAR_S):
                     words = await associations(
                         self._eyes, parts[-1][-_NEAR_TEXT:], NEAR, besides=parts

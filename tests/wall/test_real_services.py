@@ -24,7 +24,7 @@ from tests.wall.test_events import Reader, watching
 @asynccontextmanager
 async def wall_on(parts: Services, port: int = 0, **more: Any) -> AsyncIterator[ClientSession]:
     wall = Wall(
-        WallSettings(port=port),
+        more.pop("settings", WallSettings(port=port)),
         themes=parts.themes,
         dreams=parts.dreams,
         feed=parts.feed,
