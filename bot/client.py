@@ -18,7 +18,15 @@ from discord.ext import commands
 
 from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
-from bot.delivery import forms, party_forms, portrait_forms, ranking, sources, words
+from bot.delivery import (
+    forms,
+    party_forms,
+    portrait_forms,
+    ranking,
+    sources,
+    theme_face,
+    words,
+)
 from bot.delivery.attempts import trace
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.digest_cards import DigestCards
@@ -46,6 +54,8 @@ from bot.delivery.service import Delivery
 from bot.delivery.sources import SourceMenu
 from bot.delivery.stars import Stars
 from bot.delivery.theme_acts import RemoveButton
+from bot.delivery.theme_face import ThemeButton
+from bot.delivery.theme_guides import ThemeGuides
 from bot.delivery.underway import Underway
 from bot.delivery.word_kinds import KindMenu
 from bot.errors import ConfigError, DreamstreamError
@@ -126,7 +136,8 @@ class Client(commands.AutoShardedBot):
         self.party_cards = PartyCards(front, self, self.delivery.lane)
         self.digests = DigestCards(front, self, self.delivery.lane)
         self.delivery.on_deleted(self.digests.deleted)
-        self.delivery.companions = (self.party_cards, self.digests)
+        self.theme_guides = ThemeGuides(front, self)
+        self.delivery.companions = (self.party_cards, self.digests, self.theme_guides)
         self.stars = Stars(front)
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         # Adding it twice adds it once.
@@ -142,7 +153,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
         self.add_dynamic_items(KindMenu)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton, OfferButton)
-        self.add_dynamic_items(PortraitButton, RemoveButton)
+        self.add_dynamic_items(PortraitButton, RemoveButton, ThemeButton)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
         self.stars.start()
@@ -160,6 +171,7 @@ class Client(commands.AutoShardedBot):
                 await ranking.submitted(interaction)
                 await party_forms.submitted(interaction)
                 await portrait_forms.submitted(interaction)
+                await theme_face.submitted(interaction)
 
     async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
         """Take a ⭐."""

@@ -54,9 +54,10 @@ class Themes:
         self._watchers: list[Callable[[], None]] = []
         self._known: dict[int, Theme] = {}
 
-    def on_change(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher` after a theme was made or changed."""
+    def on_change(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call `watcher` after a theme was made or changed, until what is returned is called."""
         self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     @property
     def known(self) -> tuple[Theme, ...]:

@@ -26,6 +26,8 @@ from bot.delivery.theme_acts import (
     all_of,
     ask_whether_to_remove,
     check_manages,
+    put_up_guide,
+    take_down_guide,
     told,
     usable,
     with_picture,
@@ -146,7 +148,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 await theme_files.add_shipped(interaction, slug)
             found = await usable(interaction, slug, await theme_of(interaction))
             await front.channels.bind(channel_id, guild_id, found.slug)
-            await tell(interaction, f"This channel now carries {told(found)}")
+            guide = await put_up_guide(interaction)
+            await tell(interaction, f"This channel now carries {told(found)}{guide}")
 
     @app_commands.command(name="create", description="Make a theme and hang it on this channel")
     @app_commands.describe(name="Its short name, such as misty-castles", **_WORDS)
@@ -194,7 +197,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             theme = await front.themes.create(name, title, person=person_of(interaction), **details)
             await front.channels.bind(channel_id, guild_id, theme.slug)
             theme = await with_picture(interaction, theme, picture, upload)
-            await tell(interaction, f"This channel now carries {told(theme)}")
+            guide = await put_up_guide(interaction)
+            await tell(interaction, f"This channel now carries {told(theme)}{guide}")
 
     @app_commands.command(name="edit", description="Change the theme that this channel carries")
     @app_commands.describe(**_WORDS, clear="What is to be as if nothing had been said")
@@ -278,6 +282,14 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             check_manages(interaction)
             await ask_whether_to_remove(interaction)
 
+    @app_commands.command(name="guide", description="Pin a guide to this channel's theme")
+    async def guide(self, interaction: Interaction) -> None:
+        """Post the guide to the channel's theme, or renew it, and pin it."""
+        async with acknowledged(interaction):
+            check_manages(interaction)
+            what = await put_up_guide(interaction)
+            await tell(interaction, what.strip() or "The guide is pinned in this channel.")
+
     @app_commands.command(name="export", description="Get a theme as a file")
     @app_commands.describe(theme="Its short name; without it, this channel's")
     @app_commands.autocomplete(theme=choosing.offer_themes)
@@ -301,7 +313,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             check_manages(interaction)
             theme = await theme_files.take_in(interaction, file, name or "")
-            await tell(interaction, f"This channel now carries {all_of(theme)}")
+            guide = await put_up_guide(interaction)
+            await tell(interaction, f"This channel now carries {all_of(theme)}{guide}")
 
     @app_commands.command(name="away", description="Take the theme off this channel")
     async def away(self, interaction: Interaction) -> None:
@@ -309,6 +322,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             check_manages(interaction)
             had = await front_of(interaction).channels.unbind(channel_of(interaction)[1])
+            await take_down_guide(interaction)
             now = told(await theme_of(interaction))
             before = "" if had else "It carried none of its own. "
             await tell(interaction, f"{before}This channel has {now}")

@@ -48,6 +48,7 @@ PERMISSIONS = discord.Permissions(
     attach_files=True,
     create_public_threads=True,
     read_message_history=True,
+    pin_messages=True,
 )
 """What the bot asks for when it is invited; each is used."""
 

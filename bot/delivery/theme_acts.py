@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any, Protocol, Self, cast
 
 import discord
 from discord import ui
@@ -20,10 +20,17 @@ from bot.delivery.interactions import (
     person_of,
     tell,
 )
+from bot.delivery.theme_guides import ThemeGuides
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import AskedBy, Holds, Theme, Visibility
 from bot.text import shorten
 from bot.theme_pictures import ThemePictures
+
+
+class _HasGuides(Protocol):
+    @property
+    def theme_guides(self) -> ThemeGuides: ...
+
 
 SEEN = {
     Visibility.PUBLIC: "Anybody at the wall",
@@ -93,6 +100,24 @@ async def with_picture(
         data = await fetch(upload, front.library.uploads, "upload")
         return await pictures.take_in(theme.slug, data, person=person)
     return theme
+
+
+async def put_up_guide(interaction: Interaction) -> str:
+    """Have the channel's guide show its theme; return what there is to say of that."""
+    guides = cast(_HasGuides, interaction.client).theme_guides
+    try:
+        pinned = await guides.put(interaction)
+    except ForbiddenError as error:
+        return f" {error}"
+    if pinned:
+        return ""
+    return " Its guide is not pinned: I need Pin Messages for that, and room. Or pin it yourself."
+
+
+async def take_down_guide(interaction: Interaction) -> None:
+    """Take the guide away from a channel that carries no theme any more."""
+    guides = cast(_HasGuides, interaction.client).theme_guides
+    await guides.take_down(channel_of(interaction)[1])
 
 
 async def ask_whether_to_remove(interaction: Interaction) -> None:

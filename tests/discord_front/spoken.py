@@ -43,7 +43,11 @@ _TOLD = (
     "cogs/portrait.py",
 )
 """Where whoever dreams is told something; what hosts and administrators are told is elsewhere."""
-_NEVER_SHOWN = {"bot/delivery/theme_acts.py", "bot/delivery/theme_files.py"}
+_NEVER_SHOWN = {
+    "bot/delivery/theme_acts.py",
+    "bot/delivery/theme_files.py",
+    "bot/delivery/theme_guides.py",
+}
 
 
 def sentences() -> set[str]:

@@ -83,6 +83,7 @@ async def test_the_invitation_asks_for_what_is_used_and_no_more(tmp_path: Path) 
             "send_messages_in_threads",
             "attach_files",
             "create_public_threads",
+            "pin_messages",
             "read_message_history",
         }
         made = Client(front_of(parts))

@@ -1,0 +1,275 @@
+"""Keep the guide to a channel's theme: a pinned message on what it is about, and how to ask.
+
+Which channels have one is in the database; what it shows follows from the theme that hangs there
+now. That a message is about to be sent is written down before, and where one may have been sent
+that is not known, it is looked for: a crash leaves no second one. A guide that somebody deletes
+stays away until it is asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+
+import discord
+
+from bot.delivery.interactions import Interaction, channel_of
+from bot.delivery.lane import Lane
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.delivery.theme_face import Face
+from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
+from bot.front import Front
+from bot.ids import now_ms
+from bot.model import Theme
+from bot.store import channels as channel_rows
+from bot.store import theme_guides as rows
+from bot.store.theme_guides import ThemeGuide
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 5.0
+MAX_DELAY_S = 600.0
+_SIDE = 768
+_LOOK_BACK_MS = 60_000
+_LOOK_AT = 200
+_TROUBLE = (TryLaterError, TooLargeError, NeverError, DreamstreamError)
+
+
+class ThemeGuides:
+    """The guides, from `start` to `stop`. They go through no lane: they change seldom."""
+
+    keys = range(0)
+
+    def __init__(self, front: Front, client: discord.Client) -> None:
+        self._front = front
+        self._client = client
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._changed = asyncio.Event()
+        self._behind = False
+        self._forget: Callable[[], None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Keep every guide as its theme is, from now on."""
+        self._forget = self._front.themes.on_change(self._changed.set)
+        self._changed.set()
+        self._task = asyncio.create_task(self._run(), name="discord-guides")
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        if self._forget is not None:
+            self._forget()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Try again at once what could not be shown."""
+        if self._behind:
+            self._changed.set()
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Do nothing: none of these goes through a lane."""
+
+    async def put(self, interaction: Interaction) -> bool:
+        """Have the guide in the channel where somebody asks for it; say whether it is pinned.
+
+        Raises:
+            NotFoundError: the channel carries no theme of its own.
+            ForbiddenError: the bot may not post there, or cannot at present; then it tries again.
+        """
+        guild_id, channel_id = channel_of(interaction)
+        if await channel_rows.theme_of(self._front.store, channel_id) is None:
+            raise NotFoundError(
+                "This channel carries no theme of its own, so there is nothing to guide to. Hang "
+                "one here with /theme here."
+            )
+        has = interaction.app_permissions
+        in_thread = isinstance(interaction.channel, discord.Thread)
+        posts = has.send_messages_in_threads if in_thread else has.send_messages
+        if not (has.view_channel and posts and has.attach_files):
+            raise ForbiddenError(
+                "I may not post a guide here: I need View Channel, Send Messages and Attach Files."
+            )
+        async with self._front.store.write() as connection:
+            await rows.want(connection, channel_id, guild_id, now_ms())
+        try:
+            await self._bring(channel_id, anew=True)
+        except _TROUBLE as error:
+            log.warning("The guide of channel %s cannot be shown yet: %s", channel_id, error)
+            self._changed.set()
+            raise ForbiddenError("The guide cannot be posted just now; I try again.") from error
+        row = await rows.of(self._front.store, channel_id)
+        return row is not None and row.pinned
+
+    async def take_down(self, channel_id: int) -> None:
+        """Take a channel's guide away where no theme hangs there any more."""
+        with suppress(*_TROUBLE):  # then it goes with the next look at all of them
+            await self._bring(channel_id)
+
+    async def _run(self) -> None:
+        delay_s = FIRST_DELAY_S
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._behind = not await self._look_at_all()
+            if not self._behind:
+                delay_s = FIRST_DELAY_S
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._changed.wait()
+            delay_s = min(MAX_DELAY_S, 2 * delay_s)
+            self._changed.set()
+
+    async def _look_at_all(self) -> bool:
+        """Bring every guide up to date; say whether all of them are."""
+        done = True
+        try:
+            for row in await rows.every(self._front.store):
+                try:
+                    await self._bring(row.channel_id)
+                except NeverError as error:
+                    log.info("The guide of channel %s is gone: %s", row.channel_id, error)
+                    async with self._front.store.write() as connection:
+                        await rows.forget(connection, row.channel_id)
+                except _TROUBLE as error:
+                    log.warning("The guide of channel %s waits: %s", row.channel_id, error)
+                    done = False
+        except DreamstreamError as error:
+            log.warning("The guides cannot be kept up to date: %s", error)
+            return False
+        except Exception:  # a mistake of ours must not end it for good
+            log.exception("The guides cannot be kept up to date")
+            return False
+        return done
+
+    async def _bring(self, channel_id: int, *, anew: bool = False) -> None:
+        """Have a guide show its theme as it is now; `anew` where it has been deleted, too."""
+        store = self._front.store
+        async with self._locks[channel_id]:
+            row = await rows.of(store, channel_id)
+            if row is None:
+                return
+            theme = await channel_rows.theme_of(store, channel_id)
+            if theme is None:
+                await self._delete(row)
+                return
+            face = await self._face(theme)
+            with meanings():
+                message_id = row.message_id
+                if message_id is None and row.sends:
+                    message_id = await self._found(row)
+                fresh = message_id is None
+                if message_id is not None and (anew or face.looks != row.shown):
+                    fresh = not await self._edit(row, message_id, face, anew=anew)
+                if fresh or message_id is None:
+                    unknown = row.message_id is None and row.sends > 0
+                    message_id = await self._send(row, face, again=unknown)
+                    if unknown:  # what an earlier attempt has sent came back as it was
+                        await self._edit(row, message_id, face, anew=anew)
+                async with store.write() as connection:
+                    await rows.showed(connection, channel_id, face.looks)
+                if fresh or (anew and not row.pinned):
+                    await self._pin(row, message_id)
+
+    async def _face(self, theme: Theme) -> Face:
+        picture = None
+        if theme.picture_sha256 is not None:
+            with suppress(NotFoundError):  # deleted at this moment: then the theme changes, too
+                path = await self._front.library.make_thumbnail(theme.picture_sha256, _SIDE)
+                picture = await self._front.library.run(path.read_bytes)
+        return Face(theme, self._front.page_of(theme), picture)
+
+    async def _edit(self, row: ThemeGuide, message_id: int, face: Face, *, anew: bool) -> bool:
+        """Change a message; say whether it is there. Where it is not, and need be, raise."""
+        try:
+            await (
+                self._channel(row)
+                .get_partial_message(message_id)
+                .edit(
+                    view=face.view(),
+                    attachments=face.files(),
+                    allowed_mentions=discord.AllowedMentions.none(),
+                )
+            )
+        except discord.NotFound:
+            if not anew:
+                raise
+            return False
+        return True
+
+    async def _send(self, row: ThemeGuide, face: Face, *, again: bool) -> int:
+        # Under its nonce Discord gives back, within minutes, what an earlier attempt has sent.
+        number = row.sends if again else row.sends + 1
+        async with self._front.store.write() as connection:
+            await rows.begin_send(connection, row.channel_id, number, now_ms())
+        message = await self._channel(row).send(
+            view=face.view(),
+            files=face.files(),
+            nonce=f"guide-{row.channel_id % 10**9}-{number}",
+        )
+        await self._known(row, message.id)
+        return message.id
+
+    async def _pin(self, row: ThemeGuide, message_id: int) -> None:
+        """Pin a message, where that may be done and there is room for it."""
+        try:
+            await self._channel(row).get_partial_message(message_id).pin()
+        except (discord.Forbidden, discord.NotFound) as error:
+            log.info("The guide of channel %s is not pinned: %s", row.channel_id, error)
+        except discord.HTTPException as error:
+            if error.status >= 500:
+                raise
+            log.info("The guide of channel %s is not pinned: %s", row.channel_id, error)
+        else:
+            async with self._front.store.write() as connection:
+                await rows.was_pinned(connection, row.channel_id)
+
+    async def _delete(self, row: ThemeGuide) -> None:
+        with meanings():
+            message_id = row.message_id
+            if message_id is None and row.sends:
+                message_id = await self._found(row)
+            if message_id is not None:
+                with suppress(discord.NotFound):
+                    await self._channel(row).get_partial_message(message_id).delete()
+        async with self._front.store.write() as connection:
+            await rows.forget(connection, row.channel_id)
+
+    async def _found(self, row: ThemeGuide) -> int | None:
+        """Look for the message that an earlier attempt may have sent."""
+        after = discord.Object(snowflake_at(row.created_ms - _LOOK_BACK_MS))
+        me = self._client.user
+        try:
+            async for message in self._channel(row).history(
+                limit=_LOOK_AT, after=after, oldest_first=True
+            ):
+                ours = me is not None and message.author.id == me.id
+                if ours and is_guide(message):
+                    await self._known(row, message.id)
+                    return message.id
+        except discord.Forbidden:
+            log.info("The history of channel %s may not be read", row.channel_id)
+        return None
+
+    async def _known(self, row: ThemeGuide, message_id: int) -> None:
+        async with self._front.store.write() as connection:
+            await rows.sent(connection, row.channel_id, message_id)
+
+    def _channel(self, row: ThemeGuide) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
+
+
+def is_guide(message: discord.Message) -> bool:
+    """Say whether a message of ours is a guide: by its button."""
+    return any(
+        getattr(button, "custom_id", None) == "theme:ask"
+        for box in message.components
+        for row in getattr(box, "children", ())
+        for button in getattr(row, "children", ())
+    )

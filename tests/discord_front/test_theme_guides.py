@@ -1,0 +1,137 @@
+"""The guide to a channel's theme: one message, pinned, that follows the theme that hangs there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+
+from bot.rights import Actor
+from bot.store import theme_guides as rows
+from tests.bot.drawer import until
+from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
+
+
+def host_of(there: World) -> Any:
+    """Return a member who may manage channels."""
+    guild = there.env.guild
+    role = guild.create_role("Hosts", permissions=discord.Permissions(manage_channels=True))
+    return guild.add_member(there.env.create_user("host"), roles=[role])
+
+
+def guides(there: World) -> list[discord.Message]:
+    """Return the guides in the channel."""
+    return [card for card in there.cards() if "Ask for a picture" in buttons_of(card)]
+
+
+async def test_a_theme_that_is_hung_has_one_pinned_guide_that_follows_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        result = await host.slash(
+            there.channel,
+            "theme create",
+            name="castles",
+            title="Misty *castles*",
+            topic="Castles that may be there or not.",
+            palette="ivy, ravens",
+            max_side=96,
+        )
+        assert "pinned" not in result.response.content
+        (guide,) = guides(there)
+        assert guide.pinned
+        told = text_of(guide)
+        assert r"Misty \*castles\*" in told and "may be there or not" in told
+        assert "takes one of: ivy, ravens" in told and "at most 96 pixels a side" in told
+        dream_id, _ = await there.ask(prompt="a gate")
+        await there.parts.draw(dream_id)
+        dream = await there.parts.dreams.wait(dream_id)
+        await host.slash(there.channel, "theme edit", title="Towers", picture=dream_id)
+        await until(lambda: gallery_of(guides(there)[0]) is not None)
+        (same,) = guides(there)
+        assert same.id == guide.id and "Towers" in text_of(same)
+        # The picture goes from here, too, when its author deletes the dream.
+        await there.parts.dreams.delete(dream_id, Actor(dream.person))
+        await until(lambda: gallery_of(guides(there)[0]) is None)
+        await host.slash(there.channel, "theme pause")
+        await until(lambda: "rests at present" in text_of(guides(there)[0]))
+        await host.slash(there.channel, "theme here", theme="planets")
+        await until(lambda: "Planets" in text_of(guides(there)[0]))
+        assert [one.id for one in guides(there)] == [guide.id]
+        await host.slash(there.channel, "theme away")
+        assert guides(there) == []
+        assert await rows.every(there.parts.store) == []
+        result = await host.slash(there.channel, "theme guide")
+        assert "nothing to guide to" in result.response.content
+
+
+async def test_its_buttons_do_what_they_say(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        (guide,) = guides(there)
+        shown = await there.ann.click(guide, label="Help")
+        assert shown.ephemeral
+        form = await there.ann.click(guide, label="Ask for a picture")
+        before = len(there.cards())
+        await there.ann.submit_modal(form, {"prompt": "a gate of glass"})
+        await until(lambda: len(there.cards()) > before)
+        (dream,) = await there.parts.dreams.unfinished(None)
+        assert dream.prompt == "a gate of glass"
+        assert dream.theme_id == (await there.parts.themes.get("castles")).id
+        assert len(guides(there)) == 1
+
+
+async def test_one_that_is_deleted_stays_away_until_it_is_asked_for(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        (guide,) = guides(there)
+        await guide.delete()
+        await there.parts.themes.change("castles", title="Towers")
+        for _ in range(200):  # until it has been noticed
+            if not await rows.every(there.parts.store):
+                break
+            await until(lambda: True)
+        assert await rows.every(there.parts.store) == [] and guides(there) == []
+        result = await host.slash(there.channel, "theme guide")
+        assert "guide is pinned" in result.response.content
+        (again,) = guides(there)
+        assert again.id != guide.id and again.pinned
+        # Deleted and asked for at once, before anything has noticed.
+        await again.delete()
+        await host.slash(there.channel, "theme guide")
+        assert len(guides(there)) == 1
+
+
+async def test_without_the_permission_it_is_posted_and_that_is_said(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        there.env.inject_error("PUT", "/channels/*/messages/pins/*", status=403, code=50013)
+        result = await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        assert "I need Pin Messages" in result.response.content
+        (guide,) = guides(there)
+        assert not guide.pinned
+        result = await host.slash(there.channel, "theme guide")
+        assert "guide is pinned" in result.response.content
+        assert [one.id for one in guides(there)] == [guide.id]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "only in the channel"])
+async def test_a_crash_leaves_no_second_one(tmp_path: Path, known: bool) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        (guide,) = guides(there)
+        await there.client.theme_guides.stop()
+        if not known:  # it died between the sending and the writing down
+            async with there.parts.store.write() as connection:
+                await connection.execute(
+                    "UPDATE theme_guide SET message_id = NULL, shown = '', created_ms = ?",
+                    (int(guide.created_at.timestamp() * 1000),),  # as this Discord's clock has it
+                )
+        await there.parts.themes.change("castles", title="Towers")
+        await there.client.theme_guides.start()
+        await until(lambda: "Towers" in text_of(guides(there)[0]))
+        assert [one.id for one in guides(there)] == [guide.id]
