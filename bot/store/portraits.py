@@ -40,13 +40,19 @@ BEHIND = f"""
 """  # noqa: S608 (own text)
 DRAWN_OF = f"""
     WITH RECURSIVE line (id) AS (
-        SELECT id FROM dream WHERE parent_id = :dream_id
+        SELECT :dream_id
         UNION
-        SELECT dream.id FROM line JOIN dream ON dream.parent_id = line.id
+        SELECT other.id FROM line
+        JOIN dream ON dream.id = line.id
+        JOIN dream AS other ON (
+            other.parent_id = dream.id
+            OR other.init_sha256 = dream.image_sha256
+            OR other.id IN (SELECT dream_id FROM dream_picture WHERE sha256 = dream.image_sha256)
+        )
         LIMIT {_MOST}
     )
     SELECT dream.id FROM line JOIN dream ON dream.id = line.id
-    WHERE dream.deleted_ms IS NULL ORDER BY dream.id DESC
+    WHERE dream.deleted_ms IS NULL AND line.id <> :dream_id ORDER BY dream.id DESC
 """  # noqa: S608 (own text)
 
 

@@ -24,6 +24,7 @@ from bot.parties.drawing import SLUG_BEGINS
 from bot.portraits import DRAFTED_S, MAX_DRAFTS, MAX_WORDS, Draft, Kept, Portraits, where_shown
 from bot.rights import Actor
 from bot.store import dreams as rows
+from bot.store import portraits as rows_of_portraits
 from bot.store.portraits import Reach
 from generation.protocol import OptionInfo
 from tests.bot.drawer import ANN, BOB, FOURIER, WELCOME, Services, png, request, services
@@ -150,6 +151,32 @@ async def test_revoking_leaves_no_word_and_no_picture(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="stays so"):
             async with s.store.write() as connection:
                 await connection.execute("UPDATE portrait SET words = 'x', revoked_ms = NULL")
+
+
+async def test_revoking_takes_along_what_it_was_blended_into(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await s.up(replace(WELCOME, engines=(BLENDER,)))
+        kept = await portray(s)
+        [fox] = await s.dreams.ask(request("a fox"))
+        await s.draw(fox.id, "yellow")
+        await s.dreams.wait(fox.id)
+        blend = await s.offspring.blend(fox.id, kept.dream.id, Actor(ANN))
+        assert "thimbles" in blend.recipe.prompt and blend.parent_id == fox.id
+        await s.portraits.revoke(kept.dream.id, ANN)
+        assert (await s.dreams.get(blend.id)).deleted_ms is not None
+        assert (await s.dreams.get(fox.id)).deleted_ms is None
+        assert not holds(tmp_path, "thimbles")
+
+
+async def test_what_comes_of_a_portrait_is_found_without_looking_at_all_dreams(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as s:
+        for sql in (rows_of_portraits.BEHIND, rows_of_portraits.DRAWN_OF):
+            plan = await s.store.read(f"EXPLAIN QUERY PLAN {sql}", {"dream_id": "d"})
+            details = [row["detail"] for row in plan]
+            assert not [one for one in details if one.startswith(("SCAN dream", "SCAN other"))]
+            assert [one for one in details if "INDEX" in one]
 
 
 async def test_whoever_deletes_its_dream_deletes_its_words(tmp_path: Path) -> None:

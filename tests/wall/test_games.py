@@ -329,3 +329,33 @@ async def test_a_page_is_told_when_its_game_may_be_seen_no_more(tmp_path: Path) 
             await there.games.call_off(game.id, Actor(ANN))
             message = await reader.next()
             assert message is not None and message.event == "reload"
+
+
+async def test_nonsense_is_answered_with_a_sentence(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        game = await there.draw("red")
+        long = "x" * 5000
+        for path in (
+            "/s/open/games",
+            "/d/nonsense/play",
+            f"/g/{game.id}/picture",
+            f"/g/{game.id}/words",
+            f"/g/{game.id}/choice",
+            f"/g/{game.id}/entries/nonsense/withdraw",
+            f"/g/{game.id}/entries/{game.id}/heart",
+            f"/g/{long[:300]}/end",
+            "/s/open/portrait",
+            "/portraits/nonsense/revoke",
+            f"/portraits/drafts/{long[:300]}/agree",
+        ):
+            for value in ("", "\0", "‮🦊", "-1", "1e999", long):
+                form = dict.fromkeys(
+                    ("kind", "prompt", "minutes", "words", "choice", "name"), value
+                )
+                async with ada.post(path, data=form, headers=HTMX) as response:
+                    assert response.status < 500, (path, value)
+                    assert response.content_type == "text/html"
+            for body in (b"\xff\xfe", b"------"):
+                kind = {"Content-Type": "multipart/form-data; boundary=----"}
+                async with ada.post(path, data=body, headers=HTMX | kind) as response:
+                    assert 400 <= response.status < 500, (path, body)
