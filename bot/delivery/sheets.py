@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
 
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont, UnidentifiedImageError
@@ -13,6 +16,14 @@ SHEET = 25
 
 TILE_PX = 256
 FORMING_TILE_PX = 128
+FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+)
+"""Which of a machine's fonts labels are written in: the first that is there."""
 _GAP_PX = 4
 _BEHIND = (30, 31, 34)
 _EMPTY = (43, 45, 49)
@@ -41,10 +52,11 @@ def labelled_sheet(
 ) -> bytes:
     """Return the same as `sheet` does, with words below each picture.
 
-    Signs that its font lacks are left out; where nothing is left of a label, its number stands.
+    Letters that the font lacks are drawn without their accents, and other signs that it lacks are
+    left out; where nothing is left of a label, its number stands.
     """
-    font = ImageFont.load_default(max(11, tile_px // 14))
-    line_px = round(1.25 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 14
+    font = _label_font(max(11, tile_px // 14))
+    line_px = round(1.3 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 14
     written = [
         _lines(_drawable(label, font) or str(number), font, tile_px)
         for number, label in enumerate(labels, 1)
@@ -90,15 +102,31 @@ def _encoded(paper: Pillow.Image) -> bytes:
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
+@cache
+def _label_font(size_px: int) -> _Font:
+    """Return a font of this machine that has many alphabets; else Pillow's own, which is ASCII."""
+    for name in FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, size_px)
+    return ImageFont.load_default(size_px)
+
+
 def _drawable(text: str, font: _Font) -> str:
-    """Return a text without the signs that a font shows as empty boxes."""
-    missing = font.getmask("\uffff").getbbox(), bytes(font.getmask("\uffff"))
+    """Return a text as a font can draw it, without the signs that it shows as empty boxes."""
+    missing = _look(font, "\uffff")
 
-    def there(sign: str) -> bool:
-        mask = font.getmask(sign)
-        return (mask.getbbox(), bytes(mask)) != missing
+    def drawn(sign: str) -> str:
+        if sign == " " or _look(font, sign) != missing:
+            return sign
+        plain = (part for part in unicodedata.normalize("NFKD", sign) if part.isascii())
+        return "".join(plain)
 
-    return " ".join("".join(sign for sign in text if sign == " " or there(sign)).split())
+    return " ".join("".join(map(drawn, unicodedata.normalize("NFC", text))).split())
+
+
+def _look(font: _Font, sign: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(sign)
+    return mask.size, bytes(mask)
 
 
 def _lines(text: str, font: _Font, width_px: int) -> list[str]:

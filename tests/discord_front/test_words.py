@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import discord
+import pytest
 from PIL import Image
 
+from bot.delivery import sheets
 from bot.model import Person
 from bot.modifiers import kinds
 from tests.bot.drawer import until
@@ -99,6 +101,35 @@ async def test_the_words_of_a_kind_are_shown_with_their_pictures(tmp_path: Path)
         assert len(text) < 4000
         with Image.open(io.BytesIO(await turned.response.message.attachments[0].read())) as seen:
             assert seen.width > 5 * 144
+
+
+def inked(sheet: bytes) -> bytes:
+    """Return the part of a sheet of one small picture in which its label stands."""
+    with Image.open(io.BytesIO(sheet)) as picture:
+        return picture.convert("L").crop((0, 66, picture.width, picture.height)).tobytes()
+
+
+@pytest.mark.parametrize("fonts", [sheets.FONTS, ()], ids=["of the machine", "Pillow's own"])
+def test_a_label_loses_no_letter(fonts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "FONTS", fonts)
+    sheets._label_font.cache_clear()
+    try:
+
+        def written(label: str) -> bytes:
+            return inked(sheets.labelled_sheet([None], [label], 192))
+
+        font = sheets._label_font(13)
+        assert sheets._drawable("Albrecht Dürer, Doré", font) in (
+            "Albrecht Dürer, Doré",
+            "Albrecht Durer, Dore",
+        )
+        # What no font can draw leaves the number, and no empty boxes.
+        assert written("\U0010fffd\U0010fffd") == written("1")
+        assert written("a fox") != written("1")
+        # A label that is far too long ends within two lines.
+        assert len(written("word " * 60)) < 3 * len(written("word"))
+    finally:
+        sheets._label_font.cache_clear()
 
 
 async def test_a_word_is_told_what_goes_with_it(tmp_path: Path) -> None:
