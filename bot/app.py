@@ -31,6 +31,7 @@ from bot.data_folder import lock_folder
 from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError
 from bot.feed import Feed
+from bot.free_space import GIB, MIB, FreeSpace
 from bot.games.service import Games
 from bot.gate import Gate
 from bot.library import Library
@@ -110,7 +111,10 @@ async def services(
         stack.callback(lock.release)
         store = await Store.open(data_dir / "dreamstream.db")
         stack.push_async_callback(store.close)
-        library = Library(data_dir / "library", upload_limits(config))
+        space = free_space(config, data_dir)
+        await space.start()
+        stack.push_async_callback(space.stop)
+        library = Library(data_dir / "library", upload_limits(config), space=space)
         stack.callback(library.close)
         feed = Feed(store)
         themes = Themes(store)
@@ -301,6 +305,16 @@ def make_retention(config: Config, parts: Services) -> Retention:
     """Build what makes room as the settings ask for."""
     return Retention(
         parts.store, parts.library, checkpoints(config, parts.library), retention_rules(config)
+    )
+
+
+def free_space(config: Config, data_dir: Path) -> FreeSpace:
+    """Build what watches the disk of the data folder."""
+    storage = config.storage
+    return FreeSpace(
+        data_dir,
+        warn_bytes=int(storage.warn_free_gib * GIB),
+        least_bytes=storage.least_free_mib * MIB,
     )
 
 

@@ -49,6 +49,8 @@ class Storage(Section):
     keep_days: float = Field(default=0.0, ge=0, le=36_600)
     keep_gib: float = Field(default=0.0, ge=0, le=1_000_000)
     keep_favourites: bool = True
+    warn_free_gib: float = Field(default=2.0, ge=0, le=1_000_000)
+    least_free_mib: int = Field(default=200, ge=0, le=1_000_000)
 
 
 class Backup(Section):

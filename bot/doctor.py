@@ -22,6 +22,7 @@ from PIL import Image
 from bot.app import scheduler_command
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
+from bot.free_space import GIB, MIB
 from bot.store.check import check_file
 from bot.supervisor import Supervisor
 from generation.protocol import EngineInfo, Failed, Finished, Job, Recipe, ToBot, Welcome
@@ -76,7 +77,7 @@ async def _findings(path: Path | None) -> AsyncIterator[Finding]:
         where = f"{path} is well." if path else "No config.toml: the defaults hold."
         yield Finding(Mark.WELL, "config", where)
     yield await asyncio.to_thread(_token, config)
-    for finding in await asyncio.to_thread(lambda: list(_data(config.storage.data_dir))):
+    for finding in await asyncio.to_thread(lambda: list(_data(config))):
         yield finding
     yield await asyncio.to_thread(_port, config)
     async for finding in _drawing(config):
@@ -121,7 +122,8 @@ def _looks_like_a_token(token: str) -> bool:
     return number.isdigit()
 
 
-def _data(folder: Path) -> Iterator[Finding]:
+def _data(config: Config) -> Iterator[Finding]:
+    folder = config.storage.data_dir
     there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=there) as file:
@@ -138,9 +140,9 @@ def _data(folder: Path) -> Iterator[Finding]:
         yield Finding(Mark.WELL, "data", f"{folder}{new}")
     free = shutil.disk_usage(there).free
     text = f"{free / 1024**3:.1f} GiB free"
-    if free < _EMPTY_BYTES:
-        yield Finding(Mark.BAD, "disk", f"{text}: too little to keep pictures. Free some space.")
-    elif free < _LOW_BYTES:
+    if free < config.storage.least_free_mib * MIB:
+        yield Finding(Mark.BAD, "disk", f"{text}: nothing new is taken. Free some space.")
+    elif free < config.storage.warn_free_gib * GIB:
         yield Finding(Mark.NOTE, "disk", f"{text}: that will not last long. Free some space.")
     else:
         yield Finding(Mark.WELL, "disk", text)

@@ -112,7 +112,7 @@ class Dreams(DreamReader):
     @property
     def refusing(self) -> str | None:
         """Why no new dreams are taken at present, as a sentence; or None."""
-        return self._drawer.paused or self._disk.trouble
+        return self._drawer.paused or self._disk.trouble or self._library.refusing
 
     @property
     def engines(self) -> tuple[EngineInfo, ...]:
@@ -296,6 +296,7 @@ class Dreams(DreamReader):
         """Return what can be drawn with; wait for it at the first start."""
         self._check_not_paused()
         self._disk.check()
+        self._library.check_space()
         if not self._drawer.engines:
             try:
                 await asyncio.wait_for(self._known.wait(), self._first_up_s)

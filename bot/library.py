@@ -27,6 +27,7 @@ from PIL import Image as Pillow
 from bot import recipes
 from bot.errors import DiskError, NotFoundError
 from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
+from bot.free_space import FreeSpace
 from bot.model import File, Image
 from bot.uploads import UploadLimits, to_png
 from generation.protocol import Attachment, Recipe
@@ -59,8 +60,11 @@ class Library:
     `close` it when nothing uses it any more.
     """
 
-    def __init__(self, root: Path, uploads: UploadLimits | None = None) -> None:
+    def __init__(
+        self, root: Path, uploads: UploadLimits | None = None, *, space: FreeSpace | None = None
+    ) -> None:
         self.root = root
+        self._space = space
         self.uploads = uploads or UploadLimits()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
         # One of its own, so that strangers' uploads never hold up what is finished.
@@ -72,6 +76,20 @@ class Library:
         """Finish what is being written and end the threads."""
         self._upload_thread.shutdown()
         self._threads.shutdown()
+
+    @property
+    def refusing(self) -> str | None:
+        """Why nothing new is taken at present, as a sentence; or None."""
+        return None if self._space is None else self._space.refusing
+
+    def check_space(self) -> None:
+        """Refuse what is new while the disk is almost full. What is under way is kept all the same.
+
+        Raises:
+            DiskError: it is.
+        """
+        if self._space is not None:
+            self._space.check()
 
     async def keep(
         self, png: bytes, recipe: Recipe, *, prompt: str = "", licence: str = ""
@@ -93,8 +111,9 @@ class Library:
 
         Raises:
             InvalidRequestError: it is not a still picture of a known kind, or too large.
-            DiskError: the disk is full, or may not be written. Nothing was kept.
+            DiskError: the disk is full or almost, or may not be written. Nothing was kept.
         """
+        self.check_space()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._upload_thread, self._keep_upload, data)
 

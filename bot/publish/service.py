@@ -155,7 +155,8 @@ class Publishing:
 
     async def _order(self, party_id: str) -> None:
         async with self._marking:
-            # Not behind what is being made, of this party or another: that takes minutes.
+            self._library.check_space()
+        # Not behind what is being made, of this party or another: that takes minutes.
             await asyncio.to_thread(self._shelf.want, party_id)
             self._begin(party_id)
 
