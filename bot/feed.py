@@ -45,9 +45,9 @@ class Feed:
         """Return the next `limit` events after the one with id `after`, of one theme or of all."""
         return await events.after(self._store, after, limit, theme_id)
 
-    async def last_id(self) -> int:
-        """Return the newest event's id, 0 if nothing has happened yet."""
-        return await events.last_id(self._store)
+    async def last_id(self, theme_id: int | None = None) -> int:
+        """Return the newest event's id, of one theme or of all; 0 if nothing has happened yet."""
+        return await events.last_id(self._store, theme_id)
 
     def publish(self, live: Live) -> None:
         """Tell the listeners how a dream stands. Returns at once.

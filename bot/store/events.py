@@ -21,6 +21,7 @@ BY_PERSON = """
     SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = ? AND person_id = ? LIMIT 1
 """
 LAST_ID = "SELECT coalesce(max(id), 0) AS id FROM stream_event"
+LAST_ID_IN_THEME = f"{LAST_ID} WHERE theme_id = ?"
 
 
 async def append(
@@ -71,9 +72,12 @@ async def is_in_theme_now(
     return bool(await connection.execute_fetchall(BY_PERSON, (theme_id, kind, person_id)))
 
 
-async def last_id(store: Store) -> int:
-    """Return the newest entry's id, 0 if there is none."""
-    row = await store.read_one(LAST_ID)
+async def last_id(store: Store, theme_id: int | None = None) -> int:
+    """Return the newest entry's id, of one theme or of all; 0 if there is none."""
+    if theme_id is None:
+        row = await store.read_one(LAST_ID)
+    else:
+        row = await store.read_one(LAST_ID_IN_THEME, (theme_id,))
     return 0 if row is None else int(row["id"])
 
 

@@ -51,8 +51,8 @@ class Library(Protocol):
 class Feed(Protocol):
     """A stream's events: those that were, and those that come."""
 
-    async def last_id(self) -> int:
-        """Return the newest event's id of all streams, 0 where there is none."""
+    async def last_id(self, theme_id: int | None = None) -> int:
+        """Return the newest event's id, of one theme or of all; 0 where there is none."""
         ...
 
     async def replay(

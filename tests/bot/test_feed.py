@@ -58,6 +58,7 @@ async def test_replay_pages_through_the_log(store: Store) -> None:
     assert ids(list(await feed.replay(theme_id=None, after=1, limit=3))) == [2, 3, 4]
     assert ids(list(await feed.replay(theme_id=2, after=0))) == [4, 5]
     assert await feed.last_id() == 5
+    assert [await feed.last_id(theme_id) for theme_id in (1, 2, 3)] == [3, 5, 0]
 
 
 async def test_listeners_hear_what_comes_after_in_their_theme(store: Store) -> None:

@@ -139,8 +139,9 @@ class FakeFeed:
         self.log: list[StreamEvent] = []
         self.listeners: set[asyncio.Queue[StreamEvent | Live | None]] = set()
 
-    async def last_id(self) -> int:
-        return self.log[-1].id if self.log else 0
+    async def last_id(self, theme_id: int | None = None) -> int:
+        found = [e.id for e in self.log if theme_id in (None, e.theme_id)]
+        return found[-1] if found else 0
 
     async def replay(
         self, *, theme_id: int | None, after: int, limit: int = 200

@@ -544,6 +544,16 @@ async def test_a_page_that_comes_back_is_told_all_that_it_missed(evening: Evenin
         assert message is not None and message.event == "reload", "it slept through the change"
 
 
+async def test_a_party_is_read_again_only_after_what_happens_there(evening: Evening) -> None:
+    host, party = await evening.host(), await evening.party()
+    evenings = Evenings(evening.parts.parties, evening.parts.feed)
+    before = await evenings.now(party.id)
+    await evening.parts.dreams.ask(request("elsewhere"))
+    assert await evenings.now(party.id) is before
+    await evening.post(host, "words", words="rain")
+    assert [one.words for one in (await evenings.now(party.id)).associations] == ["rain"]
+
+
 async def test_how_an_unpublished_picture_stands_is_told_to_no_page(evening: Evening) -> None:
     host = await evening.host()
     assert await evening.post(host, "stage", stage="sketch") == 200

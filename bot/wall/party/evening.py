@@ -173,9 +173,11 @@ class Evenings:
         """
         lock = self._reading.setdefault(party_id, asyncio.Lock())
         async with lock:
-            # Read before the party: what changes meanwhile has a later id, and is read again.
-            version = await self._feed.last_id()
             known = self._known.get(party_id)
+            theme_id = known.theme.id if known else (await self._parties.get(party_id)).theme_id
+            # Read before the party: what changes meanwhile has a later id, and is read again.
+            # Whatever changes a party is in its own stream; others' make nobody read it again.
+            version = await self._feed.last_id(theme_id)
             if known is None or known.version != version:
                 known = await self._read(party_id, version)
                 self._known[party_id] = known
