@@ -83,6 +83,23 @@ class Watching:
         )
         return Part(total, await self._in_order(found))
 
+    async def origins(self, of: Sequence[Dream]) -> dict[str, Dream]:
+        """Return what pictures came of, by their own ids: of those that came of something.
+
+        That something is of the same theme, published and not deleted.
+        """
+        parent_ids = {dream.parent_id for dream in of if dream.parent_id is not None}
+        found = {dream.id: dream for dream in await dreams.by_ids(self._store, parent_ids)}
+        return {
+            dream.id: parent
+            for dream in of
+            if dream.parent_id is not None
+            and (parent := found.get(dream.parent_id)) is not None
+            and parent.theme_id == dream.theme_id
+            and parent.published
+            and parent.deleted_ms is None
+        }
+
     async def best_within(
         self, theme_id: int, since_ms: int, until_ms: int, *, channel_id: int, limit: int
     ) -> list[str]:

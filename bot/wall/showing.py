@@ -1,9 +1,10 @@
-"""Going back through a day of a stream, and its best: one picture at a time, as a slow show."""
+"""A day of a stream, its best, or what was found in it: picture by picture, or as a slow show."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -22,7 +23,10 @@ _Parts = Callable[[int, int], Awaitable[Part]]
 
 
 class Showing:
-    """Serves the days of a stream and its best. ``?at=`` is a place in the order, 0 the first."""
+    """Serves the days of a stream, its best, and what is found in it by ``?words=``.
+
+    ``?at=`` is a place in the order, 0 the first.
+    """
 
     def __init__(self, services: Services, renderer: Renderer, watching: Watching) -> None:
         self._services = services
@@ -37,6 +41,8 @@ class Showing:
             web.get("/s/{slug}/day/{day}/part", self.day_part),
             web.get("/s/{slug}/best", self.best),
             web.get("/s/{slug}/best/part", self.best_part),
+            web.get("/s/{slug}/found", self.found),
+            web.get("/s/{slug}/found/part", self.found_part),
         ]
 
     async def last_day(self, request: web.Request) -> web.StreamResponse:
@@ -70,7 +76,7 @@ class Showing:
         """Return some of a day's pictures as JSON, from ``?from=`` on."""
         theme = await self._services.visible_theme(request.match_info["slug"])
         day = read_day(request.match_info["day"])
-        return _json(
+        return await self._json(
             await self._watching.of_day(theme.id, day, offset=_number(request, "from"), limit=PART)
         )
 
@@ -92,12 +98,46 @@ class Showing:
     async def best_part(self, request: web.Request) -> web.StreamResponse:
         """Return some of them as JSON, from ``?from=`` on."""
         theme = await self._services.visible_theme(request.match_info["slug"])
-        return _json(
+        return await self._json(
             await self._watching.best(theme.id, offset=_number(request, "from"), limit=PART)
         )
 
+    async def found(self, request: web.Request) -> web.StreamResponse:
+        """Show what is found by words, the nearest first."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        typed = request.query.get("words", "")
+        return await self._page(
+            request,
+            theme,
+            lambda offset, limit: self._of_search(theme, typed, offset, limit),
+            path=f"/s/{theme.slug}/found",
+            heading=f"Found by “{typed.strip()}”",
+            empty="There is no picture here yet that could be found.",
+            day=None,
+            before=None,
+            after=None,
+            asked={"words": typed},
+        )
+
+    async def found_part(self, request: web.Request) -> web.StreamResponse:
+        """Return some of what is found as JSON, from ``?from=`` on."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        typed = request.query.get("words", "")
+        return await self._json(await self._of_search(theme, typed, _number(request, "from"), PART))
+
+    async def _of_search(self, theme: Theme, typed: str, offset: int, limit: int) -> Part:
+        found = await self._services.search.by_text(theme, typed)
+        dreams = [hit.dream for hit in found.hits]
+        return Part(len(dreams), dreams[offset : offset + limit])
+
     async def _page(
-        self, request: web.Request, theme: Theme, parts: _Parts, **context: Any
+        self,
+        request: web.Request,
+        theme: Theme,
+        parts: _Parts,
+        *,
+        asked: Mapping[str, str] | None = None,
+        **context: Any,
     ) -> web.Response:
         at = _number(request, "at")
         first = max(0, at - AROUND // 2)
@@ -109,6 +149,7 @@ class Showing:
         at = min(at, max(0, first + len(part.dreams) - 1))
         shown = part.dreams[at - first] if part.dreams else None
         person = guest_of(request).person
+        origins = await self._watching.origins([shown] if shown else [])
         return self._renderer.page(
             request,
             "show.html",
@@ -121,9 +162,18 @@ class Showing:
             total=part.total,
             around=[(first + index, dream) for index, dream in enumerate(part.dreams)],
             shown=shown,
+            origin=origins.get(shown.id) if shown else None,
+            relations=words.RELATIONS,
             part=PART,
+            asked=asked or {},
+            query=urlencode(asked or {}),
             **context,
         )
+
+    async def _json(self, part: Part) -> web.Response:
+        origins = await self._watching.origins(part.dreams)
+        pictures = [_told(dream, origins.get(dream.id)) for dream in part.dreams]
+        return web.json_response({"total": part.total, "pictures": pictures})
 
 
 def _number(request: web.Request, name: str) -> int:
@@ -131,14 +181,8 @@ def _number(request: web.Request, name: str) -> int:
     return min(int(text), _MOST) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
-def _json(part: Part) -> web.Response:
-    return web.json_response(
-        {"total": part.total, "pictures": [_told(dream) for dream in part.dreams]}
-    )
-
-
-def _told(dream: Dream) -> dict[str, str]:
-    return {
+def _told(dream: Dream, origin: Dream | None) -> dict[str, str]:
+    told = {
         "id": dream.id,
         "prompt": dream.prompt,
         "who": dream.person.name,
@@ -146,3 +190,10 @@ def _told(dream: Dream) -> dict[str, str]:
         "picture": picture_url(dream),
         "small": thumbnail_url(dream),
     }
+    if origin is not None and dream.relation is not None:
+        told |= {
+            "became": words.RELATIONS[dream.relation],
+            "of": origin.prompt,
+            "of_id": origin.id,
+        }
+    return told

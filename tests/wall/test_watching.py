@@ -13,11 +13,13 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from bot import ids
-from bot.model import Person, Visibility
+from bot.model import Person, Relation, Visibility
 from bot.rights import Actor
 from bot.wall import Wall, WallSettings
 from bot.watching import Watching
-from tests.bot.drawer import Services, request, services
+from tests.bot.drawer import Services, request, services, until
+from tests.bot.test_search import draw as of_colour
+from tests.bot.test_seeing import Colours
 from tests.wall.test_events import Reader, watching
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -327,3 +329,59 @@ async def _until(reader: Reader, event: str, piece: str) -> str:
         seen += text
         if message.event == event and piece in text:
             return seen
+
+
+# --- what was found, and what a picture came of --------------------------------------------------
+
+
+async def test_what_was_found_is_gone_through_like_a_day(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        parts.drawer.perceptors = ("colours",)
+        parts.drawer.embed = Colours().embed  # type: ignore[method-assign]
+        await parts.looker.start()
+        red, lime = await of_colour(parts, "red"), await of_colour(parts, "lime")
+        hidden = await of_colour(parts, "#00f000", hidden_in=5)
+        await of_colour(parts, "lime", "secret")
+        theme = await parts.themes.get("open")
+        await until(lambda: len(parts.looker.shelf(theme.id) or ()) == 3)
+        text = await get(visitor, "/s/open/found?words=green+%26+%3Cb%3E")
+        assert "Found by “green &amp; &lt;b&gt;” · 2 pictures" in text
+        assert hidden not in text
+        assert 'name="words" value="green &amp; &lt;b&gt;"' in text
+        assert 'data-parts="/s/open/found/part?words=green+%26+%3Cb%3E"' in text
+        assert _shown(await get(visitor, "/s/open/found?words=green&at=1")) == "red"
+        async with visitor.get("/s/open/found/part?words=green&from=1") as response:
+            told = await response.json()
+        assert (told["total"], [one["id"] for one in told["pictures"]]) == (2, [red])
+        text = await get(visitor, "/s/open/found?words=green")
+        assert _shown(text) == "lime" and f'/d/{lime}"' in text and hidden not in text
+        found = await get(visitor, "/s/open/search?q=dark+green")
+        assert 'href="/s/open/found?words=dark%20green"' in found
+        await get(visitor, "/s/secret/found?words=green", 404)
+        await get(visitor, "/s/open/found", 422)
+        parts.drawer.up = False
+        assert "at present" in await get(visitor, "/s/open/found?words=blue", 503)
+
+
+async def test_a_show_says_what_a_picture_came_of_where_that_may_be_seen(tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        fox = await draw(parts, "a <red> fox")
+        [child] = await parts.dreams.ask(
+            request("a blue fox", parent_id=fox, relation=Relation.REMIX)
+        )
+        await parts.draw(child.id)
+        await parts.dreams.wait(child.id)
+        day = "/s/open/day"
+        async with visitor.get(day) as response:
+            day = response.url.path
+        assert "a remix of “a &lt;red&gt; fox”" in await get(visitor, f"{day}?at=1")
+        assert " of “" not in await get(visitor, f"{day}?at=0")
+        async with visitor.get(f"{day}/part") as response:
+            first, second = (await response.json())["pictures"]
+        assert (second["of_id"], second["of"], second["became"]) == (fox, "a <red> fox", "a remix")
+        assert "of_id" not in first
+        await parts.moderation.delete(fox, Actor((await parts.dreams.get(fox)).person))
+        assert " of “" not in await get(visitor, day)
+        async with visitor.get(f"{day}/part") as response:
+            [only] = (await response.json())["pictures"]
+        assert "of_id" not in only

@@ -21,7 +21,9 @@
   const partOf = (number) => {
     let part = parts.get(number);
     if (part) return part;
-    part = fetch(`${stage.dataset.parts}?from=${number * size}`).then((response) => {
+    const address = new URL(stage.dataset.parts, location.href);
+    address.searchParams.set("from", number * size);
+    part = fetch(address).then((response) => {
       if (!response.ok) throw new Error(response.statusText);
       return response.json();
     }).then((found) => {
@@ -50,6 +52,11 @@
     const prompt = lineOf("a", "prompt", told.prompt);
     prompt.href = `/d/${told.id}`;
     caption.append(prompt, lineOf("span", "who", `${told.who} · ${told.when}`));
+    if (told.of_id) {
+      const origin = lineOf("a", "who", `${told.became} of “${told.of}”`);
+      origin.href = `/d/${told.of_id}`;
+      caption.append(origin);
+    }
     image.alt = told.prompt;
     image.src = small ? told.small : told.picture;
     figure.append(image, caption);
@@ -89,7 +96,9 @@
         return;
       }
       await put(told, false);
-      history.replaceState(null, "", `?at=${wanted}`);
+      const here = new URL(location.href);
+      here.searchParams.set("at", wanted);
+      history.replaceState(null, "", here);
       if (byId("heart")) htmx.ajax("GET", `/d/${told.id}/heart`, { target: "#liking", swap: "innerHTML" });
       pictureAt((wanted + 1) % total).then((next) => { if (next) new Image().src = next.picture; });
     } catch {
