@@ -8,8 +8,10 @@ import json
 import pytest
 import torch
 
-from benchmarks import classic, company, step
+from benchmarks import classic, company, find, search, step
+from bot.search import MOST
 from generation.canvases.vqgan import VQGANCanvas
+from training.lists import word_list
 
 CPU = torch.device("cpu")
 
@@ -56,3 +58,31 @@ def test_company_is_compared_with_being_alone(capsys: pytest.CaptureFixture[str]
     assert found["prompts"] == 1
     assert 0 < found["first_steps"] < 1e-4
     assert found["mean_score"] == found["largest_score"] < 0.01
+
+
+def test_the_words_to_be_found_are_held_out() -> None:
+    held_out, development = (find.words_of(name) for name in ("held-out", "development"))
+    assert len(held_out) == len(set(held_out)) == 50
+    assert not set(held_out) & set(development)
+    named = word_list("common_nouns") | word_list("further_nouns") | word_list("synonyms")
+    for groups in find.SETS.values():
+        assert not named & set(groups["nouns"])
+
+
+def test_recall_counts_the_places_of_the_right_ones() -> None:
+    assert find.recall([0, 0, 4, 5]) == {"at_1": 0.5, "at_5": 0.75}
+    places = dict.fromkeys(find.words_of("held-out"), 9) | {"lynx": 0, "a golden key": 4}
+    found = find.by_group("held-out", places)
+    assert found["all"] == {"at_1": 0.02, "at_5": 0.04}
+    assert found["nouns"] == {"at_1": 0.04, "at_5": 0.04}
+    assert found["phrases"] == {"at_1": 0.0, "at_5": 0.04}
+
+
+def test_a_search_is_measured_against_a_plain_product() -> None:
+    found = search.measure(500, turns=1)
+    ratios = found["ratio_to_plain"]
+    assert isinstance(ratios, dict) and ratios["plain"] == 1 and "ours" in ratios
+    vectors, wanted = search.made(500)
+    best = sorted(range(500), key=lambda row: -float(vectors[row] @ wanted[0]))[:MOST]
+    near = search.on_a_shelf(vectors, codes=True).nearest(wanted[0], MOST)
+    assert [one.id for one in near] == [str(row) for row in best]
