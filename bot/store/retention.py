@@ -16,7 +16,8 @@ from bot.store import Store
 
 # Nothing that is not over; nothing that a card or a digest is still to show; no party that goes on
 # or has published, with all that its theme holds; nothing of a game that is open; nothing that
-# stands for a theme, or that an unfinished dream comes of or is drawn from.
+# stands for a theme, or that an unfinished dream comes of or is drawn from; no portrait, which its
+# person was told is kept until they take it back.
 _MAY_GO = """
     dream.deleted_ms IS NULL AND dream.state IN ('done', 'failed', 'cancelled')
     AND dream.ended_ms < :before
@@ -53,6 +54,7 @@ _MAY_GO = """
             )
         )
     )
+    AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
     AND (:favourites = 0 OR NOT EXISTS (SELECT 1 FROM favourite WHERE dream_id = dream.id))
 """
 _BYTES = """

@@ -18,6 +18,7 @@ from bot.errors import (
     NotFoundError,
 )
 from bot.gate import Asker
+from bot.ids import now_ms
 from bot.limits import Limits
 from bot.model import Person, Relation, Visibility
 from bot.parties.drawing import SLUG_BEGINS
@@ -25,6 +26,7 @@ from bot.portraits import DRAFTED_S, MAX_DRAFTS, MAX_WORDS, Draft, Kept, Portrai
 from bot.rights import Actor
 from bot.store import dreams as rows
 from bot.store import portraits as rows_of_portraits
+from bot.store import retention
 from bot.store.portraits import Reach
 from generation.protocol import OptionInfo
 from tests.bot.drawer import ANN, BOB, FOURIER, WELCOME, Services, png, request, services
@@ -326,6 +328,17 @@ async def test_a_failed_one_can_be_taken_back_too(tmp_path: Path) -> None:
         assert listed.dream.state.final and listed.dream.image is None
         await s.portraits.revoke(kept.dream.id, ANN)
         assert not holds(tmp_path, "thimbles")
+
+
+async def test_age_takes_no_portrait_away(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await portray(s)
+        [fox] = await s.dreams.ask(request("a fox"))
+        await s.draw(fox.id, "yellow")
+        await s.dreams.wait(fox.id)
+        bounds = retention.Bounds(now_ms() + 1000)
+        found = await retention.candidates(s.store, bounds, "", 10)
+        assert [one.dream_id for one in found] == [fox.id]
 
 
 async def test_other_dreams_are_drawn_of_as_ever(tmp_path: Path) -> None:
