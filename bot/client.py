@@ -20,6 +20,7 @@ from bot.command_sync import try_to_sync
 from bot.config import TOKEN_VARIABLE
 from bot.delivery import (
     forms,
+    game_buttons,
     party_forms,
     portrait_forms,
     ranking,
@@ -34,6 +35,8 @@ from bot.delivery.digest_face import DigestMenu
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
 from bot.delivery.galleries import LookMenu, PageButton
+from bot.delivery.game_buttons import ChoiceButton, GameButton, HeartMenu, WithdrawButton
+from bot.delivery.game_cards import GameCards
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
 from bot.delivery.interactions import (
@@ -78,6 +81,7 @@ COGS = (
     "cogs.changing",
     "cogs.theme",
     "cogs.party",
+    "cogs.game",
     "cogs.portrait",
     "cogs.settings",
     "cogs.moderate",
@@ -137,7 +141,13 @@ class Client(commands.AutoShardedBot):
         self.digests = DigestCards(front, self, self.delivery.lane)
         self.delivery.on_deleted(self.digests.deleted)
         self.theme_guides = ThemeGuides(front, self)
-        self.delivery.companions = (self.party_cards, self.digests, self.theme_guides)
+        self.games = GameCards(front, self, self.delivery.lane)
+        self.delivery.companions = (
+            self.party_cards,
+            self.digests,
+            self.theme_guides,
+            self.games,
+        )
         self.stars = Stars(front)
         self.tree.on_error = _on_command_error  # type: ignore[method-assign]
         # Adding it twice adds it once.
@@ -154,6 +164,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(KindMenu)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton, OfferButton)
         self.add_dynamic_items(PortraitButton, RemoveButton, ThemeButton)
+        self.add_dynamic_items(GameButton, ChoiceButton, WithdrawButton, HeartMenu)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
         self.stars.start()
@@ -170,6 +181,7 @@ class Client(commands.AutoShardedBot):
                 await sources.submitted(interaction)
                 await ranking.submitted(interaction)
                 await party_forms.submitted(interaction)
+                await game_buttons.submitted(interaction)
                 await portrait_forms.submitted(interaction)
                 await theme_face.submitted(interaction)
 

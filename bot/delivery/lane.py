@@ -14,6 +14,7 @@ Show = Callable[["Lane", int], Awaitable[None]]
 # What a key stands for: cards of dreams are above 0, and have their row's id.
 PARTY_KEYS = range(-(1 << 40) + 1, 0)
 DIGEST_KEYS = range(-(1 << 62), -(1 << 40) + 1)
+GAME_KEYS = range(-(1 << 63), -(1 << 62))
 
 
 class Lane:

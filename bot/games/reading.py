@@ -78,6 +78,10 @@ class Reading:
             raise NotFoundError("This entry is not there any more.")
         return entry
 
+    async def entry_of(self, game_id: str, person_id: str) -> Entry | None:
+        """Return what somebody has entered in a game, with all that is known of it."""
+        return await game_entries.of_person(self._store, game_id, person_id)
+
     async def theme_of(self, game: Game) -> Theme:
         """Return the theme in whose stream a game is played."""
         return await self._themes.by_id(game.theme_id)

@@ -14,6 +14,7 @@ _TOLD = (
     "bot/craft.py",
     "bot/dreams.py",
     "bot/errors.py",
+    "bot/games/*.py",
     "bot/gate.py",
     "bot/inits.py",
     "bot/limits.py",

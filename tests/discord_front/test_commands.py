@@ -456,7 +456,7 @@ async def test_where_commands_are_offered(tmp_path: Path) -> None:
         commands = there.client.tree.get_commands()
         for command in commands:
             at = command.to_dict(there.client.tree)
-            servers_only = command.name in ("theme", "settings", "moderate", "party")
+            servers_only = command.name in ("theme", "settings", "moderate", "party", "game")
             assert at["integration_types"] == ([0] if servers_only else [0, 1]), command.name
             assert at["contexts"] == ([0] if servers_only else [0, 1, 2])
             needed = {"theme": "manage_channels", "settings": "manage_guild"}

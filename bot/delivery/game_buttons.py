@@ -1,0 +1,142 @@
+"""Buttons, menus and forms of games that live for ever: whatever was restarted, they do their work.
+
+A press after the game is over is answered with a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+from discord import ui
+
+from bot.delivery import game_acts, game_controls
+from bot.delivery.game_controls import FORM, Do
+from bot.delivery.interactions import Interaction, acknowledged, chosen_ids, if_in_time
+
+
+class GameButton(ui.DynamicItem[game_controls.Button], template=game_controls.BUTTON):
+    """Does something in a game."""
+
+    def __init__(self, button: game_controls.Button, match: re.Match[str]) -> None:
+        super().__init__(button)
+        self._do, self._game_id = Do(match["do"]), match["game"]
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the button that was pressed."""
+        assert isinstance(item, ui.Button)
+        return cls(item, match)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Do it. Who may not is told so."""
+        with if_in_time(f"A press of {self.custom_id}"):
+            if self._do is Do.SAY:
+                await game_acts.ask_for_words(interaction, self._game_id)
+                return
+            async with acknowledged(interaction, in_place=self._do is Do.SURELY):
+                match self._do:
+                    case Do.ENTER:
+                        await game_acts.tell_how(interaction, self._game_id)
+                    case Do.OWN:
+                        await game_acts.show_own(interaction, self._game_id)
+                    case Do.END:
+                        await game_acts.ask_whether_to_end(interaction, self._game_id)
+                    case _:
+                        await game_acts.end(interaction, self._game_id)
+
+
+class ChoiceButton(ui.DynamicItem[game_controls.Button], template=game_controls.CHOICE):
+    """Takes one of a guess's prompts."""
+
+    def __init__(self, button: game_controls.Button, match: re.Match[str]) -> None:
+        super().__init__(button)
+        self._index, self._game_id = int(match["index"]), match["game"]
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the button that was pressed."""
+        assert isinstance(item, ui.Button)
+        return cls(item, match)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Take it."""
+        with if_in_time(f"A press of {self.custom_id}"):
+            async with acknowledged(interaction):
+                await game_acts.choose(interaction, self._game_id, self._index)
+
+
+class WithdrawButton(ui.DynamicItem[game_controls.Button], template=game_controls.WITHDRAW):
+    """Takes an entry away."""
+
+    def __init__(self, button: game_controls.Button, match: re.Match[str]) -> None:
+        super().__init__(button)
+        self._entry_id = match["entry"]
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the button that was pressed."""
+        assert isinstance(item, ui.Button)
+        return cls(item, match)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Take it away."""
+        with if_in_time(f"A press of {self.custom_id}"):
+            async with acknowledged(interaction, in_place=True):
+                await game_acts.withdraw(interaction, self._entry_id)
+
+
+class HeartMenu(ui.DynamicItem[ui.Select[Any]], template=game_controls.HEART):
+    """Likes the entry that is chosen from it."""
+
+    def __init__(self, select: ui.Select[Any]) -> None:
+        super().__init__(select)
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the menu that was used."""
+        assert isinstance(item, ui.Select)
+        return cls(item)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Like it, or no more."""
+        chosen = chosen_ids(interaction)
+        if not chosen:
+            return
+        with if_in_time(f"A choice from {self.custom_id}"):
+            async with acknowledged(interaction):
+                await game_acts.heart(interaction, chosen[0])
+
+
+async def submitted(interaction: Interaction) -> None:
+    """Enter what was said in a game's form; leave other forms alone.
+
+    Raises:
+        TooLateError: it could not be acknowledged.
+    """
+    data: Mapping[str, Any] = interaction.data or {}
+    found = FORM.fullmatch(str(data.get("custom_id", "")))
+    if found is None:
+        return
+    async with acknowledged(interaction):
+        await game_acts.say_words(interaction, found["game"], _typed(data.get("components", [])))
+
+
+def _typed(components: Any) -> str:
+    """Return what was typed into the form's one field, however deep it is."""
+    for component in components:
+        if component.get("custom_id") == "words":
+            return str(component.get("value") or "")
+        inner = component.get("component")
+        if found := _typed([inner] if inner else component.get("components", [])):
+            return found
+    return ""

@@ -1,0 +1,269 @@
+"""Keep the cards of games up to date: one message for each game of a channel.
+
+What a card shows is read anew whenever its turn comes. Invariants:
+
+- a game has one card, and a card one message: that one is about to be sent is written down before,
+  and where one may have been sent that is not known, it is looked for;
+- a card is open until its message is known to show that the game is over, and again after every
+  change from then on, such as an entry that was withdrawn or liked. What changed while the bot
+  was down is found at the start: every game that goes on is looked at, and every open card.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import discord
+
+from bot.delivery.game_controls import MOST_OFFERED, game_of
+from bot.delivery.game_face import GameFace, Shown
+from bot.delivery.lane import GAME_KEYS, Lane
+from bot.delivery.pace import Urgency
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.errors import DreamstreamError
+from bot.front import Front
+from bot.games.model import Game, GameKind, GameState, Standing
+from bot.ids import now_ms
+from bot.library import Library
+from bot.store import game_cards as rows
+from bot.store.game_cards import GameCard
+from bot.text import shorten
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+FIRST_DELAY_S = 3.0
+MAX_DELAY_S = 120.0
+THUMBNAIL_PX = 768
+_KEY_OF_0 = GAME_KEYS[-1]
+_LOOK_BACK_MS = 60_000
+_LOOK_AT = 200
+
+
+class GameCards:
+    """The games' cards in Discord, from `start` to `stop`. Keys go down as ids go up."""
+
+    keys = GAME_KEYS
+
+    def __init__(
+        self, front: Front, client: discord.Client, lane_of: Callable[[int], Lane]
+    ) -> None:
+        self._front = front
+        self._client = client
+        self._lane_of = lane_of
+        self._failures: dict[int, int] = {}
+        self._lane_failing: dict[int, Lane] = {}
+        self._changes: asyncio.Queue[str] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        front.games.on_change(self._changed)
+
+    async def start(self) -> None:
+        """Take up every game that goes on, and every card that is not as it should be."""
+        for game_id in await rows.unsettled(self._front.store):
+            await self._look(game_id, changed=False)
+        self._task = asyncio.create_task(self._follow(), name="discord-games")
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Try again at once what could not be shown."""
+        for key, lane in self._lane_failing.items():
+            self._failures.pop(key, None)
+            lane.hurry(key)
+        self._lane_failing.clear()
+
+    async def face_of(self, game: Game) -> GameFace:
+        """Return how a game's card is to look now."""
+        front = self._front
+        theme = await front.games.theme_of(game)
+        standings = await front.games.standings(game.id)
+        on_wall = bool(front.wall_url) and front.games.may_show(game, theme)
+        return GameFace(
+            game=game,
+            colour=theme.colour,
+            players=await front.games.players(game.id),
+            standings=standings,
+            pictures=await self._pictures(game, standings),
+            url=f"{front.wall_url}/g/{game.id}" if on_wall else None,
+        )
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Bring a card to Discord as its game is now. Whatever goes wrong is tried again."""
+        card = await rows.by_id(self._front.store, _KEY_OF_0 - key)
+        if card is None or not card.open:
+            lane.drop(key)
+            return
+        try:
+            await self._attempt(lane, key, card)
+        except NeverError as error:
+            log.warning("The card of game %s will not be shown: %s", card.game_id, error)
+            await self._close(lane, key, card)
+        except (TryLaterError, TooLargeError, DreamstreamError) as error:
+            log.warning("The card of game %s cannot be shown yet: %s", card.game_id, error)
+            closed_s = getattr(error, "after_s", None)
+            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s or 0.0)
+            self._later(lane, key, card, closed_s)
+        except Exception:  # a mistake of ours
+            log.exception("The card of game %s cannot be shown", card.game_id)
+            self._later(lane, key, card, None)
+
+    # --- what happens ------------------------------------------------------------------------
+
+    def _changed(self, game_id: str) -> None:
+        if self._task is not None:
+            self._changes.put_nowait(game_id)
+
+    async def _follow(self) -> None:
+        """Look at what has changed, apart from the interactions that it came from."""
+        while True:
+            game_id = await self._changes.get()
+            try:
+                await self._look(game_id, changed=True)
+            except DreamstreamError as error:
+                log.warning("The card of game %s is not up to date: %s", game_id, error)
+                await asyncio.sleep(RETRY_S)
+                self._changes.put_nowait(game_id)
+
+    async def _look(self, game_id: str, *, changed: bool) -> None:
+        """Have the card that a game is to have, and want it shown."""
+        store = self._front.store
+        game = await self._front.games.get(game_id)
+        if game.channel_id is None:
+            return
+        async with store.write() as connection:
+            if game.open:
+                await rows.order(connection, game.id, now_ms())
+            if changed:
+                await rows.reopen(connection, game.id)
+        card = await rows.of_game(store, game.id)
+        if card is None or not card.open:
+            return
+        posted = card.message_id is not None
+        urgency = Urgency.END if not game.open else Urgency.FORMING if posted else Urgency.NEW
+        self._lane_of(game.channel_id).want(_KEY_OF_0 - card.id, urgency, posted=posted)
+
+    # --- showing it --------------------------------------------------------------------------
+
+    async def _attempt(self, lane: Lane, key: int, card: GameCard) -> None:
+        game = await self._front.games.get(card.game_id)
+        if game.state is GameState.CALLED_OFF and not card.sends:  # nobody has seen it
+            await self._close(lane, key, card)
+            return
+        face = await self.face_of(game)
+        if face.looks != card.shown:
+            edited = card.message_id is not None
+            await self._bring(game, card, face)
+            lane.sent(key, posted=edited)
+        self._failures.pop(key, None)
+        self._lane_failing.pop(key, None)
+        if not game.open:
+            await self._close(lane, key, card)
+
+    async def _bring(self, game: Game, card: GameCard, face: GameFace) -> None:
+        """Have a card's message show a face, in one message for good."""
+        assert game.channel_id is not None
+        channel = self._client.get_partial_messageable(game.channel_id, guild_id=game.guild_id)
+        with meanings():
+            message_id = card.message_id
+            if message_id is None and card.sends:
+                message_id = await self._found(channel, card)
+            if message_id is None:
+                message_id = await self._send(channel, card, face)
+                if not card.sends:
+                    await self._showed(card, face)
+                    return
+                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
+            await channel.get_partial_message(message_id).edit(
+                view=face.view(),
+                attachments=face.files(),
+                allowed_mentions=discord.AllowedMentions.none(),
+            )
+            await self._showed(card, face)
+
+    async def _send(
+        self, channel: discord.PartialMessageable, card: GameCard, face: GameFace
+    ) -> int:
+        store = self._front.store
+        async with store.write() as connection:
+            await rows.begin_send(connection, card.id)
+        try:
+            message = await channel.send(
+                view=face.view(), files=face.files(), nonce=f"game-{card.game_id}"
+            )
+        except (discord.HTTPException, discord.RateLimited) as error:
+            refused = isinstance(error, discord.RateLimited) or error.status < 500
+            if refused and not card.sends:
+                async with store.write() as connection:
+                    await rows.refused(connection, card.id)
+            raise
+        async with store.write() as connection:
+            await rows.sent(connection, card.id, message.id)
+        return message.id
+
+    async def _found(self, channel: discord.PartialMessageable, card: GameCard) -> int | None:
+        """Look for the message that an earlier attempt may have sent."""
+        after = discord.Object(snowflake_at(card.created_ms - _LOOK_BACK_MS))
+        me = self._client.user
+        try:
+            async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
+                ours = me is not None and message.author.id == me.id
+                if ours and game_of(list(message.components)) == card.game_id:
+                    async with self._front.store.write() as connection:
+                        await rows.sent(connection, card.id, message.id)
+                    return message.id
+        except discord.Forbidden:
+            log.info("The history of channel %s may not be read", channel.id)
+        return None
+
+    async def _pictures(self, game: Game, standings: Sequence[Standing]) -> list[Shown]:
+        """Return the game's own picture, and with the result those that were entered."""
+        found = []
+        if game.image is not None:
+            found.append(("picture", "The picture of this game", game.image.sha256))
+        if game.kind is GameKind.DRAW and not game.open:
+            found += [
+                (
+                    one.entry.id,
+                    f"Place {one.place}: by {one.entry.person.name}, of the words: {game.prompt}",
+                    one.entry.image.sha256,
+                )
+                for one in standings[:MOST_OFFERED]
+                if one.entry.image is not None
+            ]
+        library = self._front.library
+        shown = []
+        for name, alt, sha256 in found:
+            try:
+                data = await library.run(_read, library, sha256)
+            except (DreamstreamError, OSError):
+                continue  # its file is gone: the others are shown
+            shown.append(Shown(f"{name}-{sha256[:8]}.webp", shorten(alt, 1000), data))
+        return shown
+
+    async def _showed(self, card: GameCard, face: GameFace) -> None:
+        async with self._front.store.write() as connection:
+            await rows.showed(connection, card.id, face.looks)
+
+    async def _close(self, lane: Lane, key: int, card: GameCard) -> None:
+        async with self._front.store.write() as connection:
+            await rows.close(connection, card.id)
+        lane.drop(key)
+
+    def _later(self, lane: Lane, key: int, card: GameCard, after_s: float | None) -> None:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self._lane_failing[key] = lane
+        delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
+        urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
+        lane.later(key, urgency, delay_s)
+
+
+def _read(library: Library, sha256: str) -> bytes:
+    return library.thumbnail(sha256, THUMBNAIL_PX).read_bytes()

@@ -1,0 +1,101 @@
+"""Cards of games in Discord: one message for each game of a channel, and what it shows."""
+
+from __future__ import annotations
+
+import aiosqlite
+import msgspec
+
+from bot.store import Row
+from bot.store.parties import Source, fetch
+
+BY_ID = "SELECT * FROM game_card WHERE id = ?"
+OF_GAME = "SELECT * FROM game_card WHERE game_id = ?"
+# Games that go on in a channel, and those whose card does not show yet that they are over.
+UNSETTLED = """
+    SELECT id FROM game WHERE state = 'open' AND channel_id IS NOT NULL
+    UNION SELECT game_id FROM game_card WHERE open = 1
+"""
+
+
+class GameCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One card. As of `bot.store.party_cards`."""
+
+    id: int
+    game_id: str
+    message_id: int | None
+    sends: int
+    shown: str
+    open: bool
+    created_ms: int
+
+
+async def order(connection: aiosqlite.Connection, game_id: str, now_ms: int) -> None:
+    """Have a game shown by a card; it has one at most."""
+    await connection.execute(
+        "INSERT INTO game_card (game_id, created_ms) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (game_id, now_ms),
+    )
+
+
+async def by_id(source: Source, card_id: int) -> GameCard | None:
+    """Return a card, if there is one with this id."""
+    return next((_from_row(row) for row in await fetch(source, BY_ID, (card_id,))), None)
+
+
+async def of_game(source: Source, game_id: str) -> GameCard | None:
+    """Return a game's card, if it was ordered."""
+    return next((_from_row(row) for row in await fetch(source, OF_GAME, (game_id,))), None)
+
+
+async def unsettled(source: Source) -> list[str]:
+    """Return the games that go on in a channel, and those with cards that are open."""
+    return [str(row["id"]) for row in await fetch(source, UNSETTLED)]
+
+
+async def begin_send(connection: aiosqlite.Connection, card_id: int) -> None:
+    """Record that a message is about to be sent."""
+    await connection.execute("UPDATE game_card SET sends = sends + 1 WHERE id = ?", (card_id,))
+
+
+async def refused(connection: aiosqlite.Connection, card_id: int) -> None:
+    """Record that the first message was refused: none is there that is not known."""
+    await connection.execute(
+        "UPDATE game_card SET sends = 0 WHERE id = ? AND sends = 1 AND message_id IS NULL",
+        (card_id,),
+    )
+
+
+async def sent(connection: aiosqlite.Connection, card_id: int, message_id: int) -> None:
+    """Record which message it is."""
+    await connection.execute(
+        "UPDATE game_card SET message_id = ? WHERE id = ?", (message_id, card_id)
+    )
+
+
+async def showed(connection: aiosqlite.Connection, card_id: int, shown: str) -> None:
+    """Record what the message shows."""
+    await connection.execute("UPDATE game_card SET shown = ? WHERE id = ?", (shown, card_id))
+
+
+async def reopen(connection: aiosqlite.Connection, game_id: str) -> None:
+    """Have a card that is done with shown anew: something of it has changed."""
+    await connection.execute(
+        "UPDATE game_card SET open = 1 WHERE game_id = ? AND message_id IS NOT NULL", (game_id,)
+    )
+
+
+async def close(connection: aiosqlite.Connection, card_id: int) -> None:
+    """Record that a card is not to be shown any more."""
+    await connection.execute("UPDATE game_card SET open = 0 WHERE id = ?", (card_id,))
+
+
+def _from_row(row: Row) -> GameCard:
+    return GameCard(
+        id=row["id"],
+        game_id=row["game_id"],
+        message_id=row["message_id"],
+        sends=row["sends"],
+        shown=row["shown"],
+        open=bool(row["open"]),
+        created_ms=row["created_ms"],
+    )

@@ -1,0 +1,162 @@
+"""Games in Discord: their card, what each button does for whom, and what a restart costs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import discord
+
+from bot.delivery.game_cards import GameCards
+from bot.games.model import Game, GameKind
+from bot.model import Person
+from bot.rights import Actor
+from tests.bot.drawer import request, until
+from tests.bot.test_games import Eyes, drawn
+from tests.discord_front.test_parties import said
+from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
+
+EVE = Person("guest:eve", "Eve")
+
+
+@asynccontextmanager
+async def playing(folder: Path) -> AsyncIterator[World]:
+    eyes = Eyes()
+    async with world(folder) as there:
+        there.parts.drawer.perceptors = ("colours",)
+        there.parts.drawer.embed = eyes.embed  # type: ignore[method-assign]
+        yield there
+
+
+async def begun(there: World, command: str, **options: Any) -> tuple[Game, discord.Message]:
+    """Have Ann open a game; return it with its card."""
+    before = len(there.cards())
+    result = await there.ann.slash(
+        there.channel, f"game {command}", **({"machine": False} | options)
+    )
+    assert said(result) == "The game begins."
+    await until(lambda: len(there.cards()) > before)
+    game = await there.parts.games.open_in(there.channel.id)
+    assert game is not None
+    return game, there.cards()[-1]
+
+
+async def a_picture(there: World, prompt: str, colour: str = "red") -> str:
+    (dream,) = await there.parts.dreams.ask(request(prompt, person=EVE))
+    await there.parts.draw(dream.id, colour)
+    await there.parts.dreams.wait(dream.id)
+    return dream.id
+
+
+async def test_a_game_of_drawing_from_its_first_card_to_its_result(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        _, card = await begun(there, "draw", prompt="a @everyone red *thing*", minutes=30)
+        assert "Draw it: a" in text_of(card) and "Until <t:" in text_of(card)
+        assert "@everyone" not in text_of(card)
+        assert buttons_of(card) == ["Enter", "My entry", "End"]
+        result = await there.bob.slash(there.channel, "game draw", prompt="a cat")
+        assert "already" in said(result)
+        result = await there.bob.click(card, label="Enter")
+        assert said(result) == "Send your picture with /game enter"
+        result = await there.bob.click(card, label="My entry")
+        assert said(result) == "You have entered nothing in this game."
+        picture = ("mine.png", drawn("red"))
+        result = await there.bob.slash(there.channel, "game enter", picture=picture)
+        assert "of 100. You can try 4 more times." in said(result)
+        card = await there.shows(-1, "1 has entered")
+        assert "**bob**" in text_of(card) and gallery_of(card) is None
+        worse = ("blue.png", drawn("blue"))
+        await there.ann.slash(there.channel, "game enter", picture=worse)
+        card = await there.shows(-1, "2 have entered")
+        result = await there.bob.click(card, label="End")
+        result = await there.bob.click(result.response, label="Yes, end it")
+        assert "Only who opened the game" in said(result)
+        result = await there.ann.click(card, label="End")
+        await there.ann.click(result.response, label="Yes, end it")
+        card = await there.shows(-1, "It is over.")
+        text = text_of(card)
+        assert text.index("**bob**") < text.index("**ann**") and gallery_of(card) is not None
+        assert buttons_of(card) == ["My entry"]
+        # What is withdrawn leaves the card that shows the result, too.
+        result = await there.bob.click(card, label="My entry")
+        await there.bob.click(result.response, label="Take it back")
+        await until(lambda: "bob" not in text_of(there.cards()[-1]))
+        assert there.posts() == 1
+
+
+async def test_words_are_said_in_a_form(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        dream_id = await a_picture(there, "a scarlet blot on a wall")
+        game, card = await begun(there, "say", dream=dream_id)
+        assert gallery_of(card) is not None and "scarlet" not in text_of(card)
+        form = await there.bob.click(card, label="Say")
+        result = await there.bob.submit_modal(form, {"words": "the scarlet blot on walls: a wall"})
+        assert "nearly the words" in said(result)
+        form = await there.bob.click(card, label="Say")
+        result = await there.bob.submit_modal(form, {"words": "something red"})
+        assert "of 100." in said(result)
+        card = await there.shows(-1, "1 has entered")
+        assert "something red" not in text_of(card)
+        await there.parts.games.end(game.id, Actor(Person("local:x", "x"), at_machine=True))
+        card = await there.shows(-1, "It is over.")
+        assert "“something red”" in text_of(card) and "a scarlet blot on a wall" in text_of(card)
+        # A press of what was there before is answered with a sentence.
+        await there.parts.games.heart(
+            (await there.parts.games.standings(game.id))[0].entry.id,
+            Actor(Person("local:x", "x"), at_machine=True),
+        )
+        await there.shows(-1, "♥ 1")
+
+
+async def test_a_guess_is_a_button_and_its_answer_comes_at_the_end(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        dream_id = await a_picture(there, "a red fox")
+        game, card = await begun(there, "guess", dream=dream_id, choices=3)
+        assert game.kind is GameKind.GUESS
+        assert buttons_of(card) == ["1", "2", "3", "My entry", "End"]
+        right = game.choices.index("a red fox") + 1
+        result = await there.ann.click(card, label=str(right))
+        assert "You know what this picture was drawn from" in said(result)
+        result = await there.bob.click(card, label=str(right))
+        assert said(result) == f"You took number {right}. It is told when the game is over."
+        result = await there.bob.click(card, label=str(right % 3 + 1))
+        assert "cannot change" in said(result)
+        card = await there.shows(-1, "1 has entered")
+        assert "bob" not in text_of(card) and "✓" not in text_of(card)
+        await there.ann.slash(there.channel, "game end")
+        card = await there.shows(-1, "It is over.")
+        assert f"{right}. **a red fox** ✓" in text_of(card)
+        assert "**Right:** **bob**" in text_of(card)
+
+
+async def test_a_game_that_is_called_off_shows_nothing_of_it(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await begun(there, "draw", prompt="a red thing")
+        picture = ("mine.png", drawn("red"))
+        await there.bob.slash(there.channel, "game enter", picture=picture)
+        result = await there.bob.slash(there.channel, "game call-off")
+        assert "Only who opened the game" in said(result)
+        result = await there.ann.slash(there.channel, "game call-off")
+        assert "called off" in said(result)
+        card = await there.shows(-1, "It was called off.")
+        assert "red thing" not in text_of(card) and not buttons_of(card)
+        result = await there.ann.slash(there.channel, "game end")
+        assert "There is no game in this channel" in said(result)
+
+
+async def test_a_card_goes_on_after_a_restart_and_is_posted_once(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game, _ = await begun(there, "draw", prompt="a red thing")
+        await there.client.games.stop()
+        # While nobody looked, somebody entered and the game came to its end.
+        await there.parts.games.enter_picture(game.id, Actor(EVE), drawn("red"))
+        await there.parts.games.end(game.id, Actor(game.host))
+        again = GameCards(there.client.front, there.client, there.client.delivery.lane)
+        others = there.client.delivery.companions[:-1]
+        there.client.delivery.companions = (*others, again)
+        await again.start()
+        card = await there.shows(-1, "It is over.")
+        assert "**Eve**" in text_of(card) and there.posts() == 1
+        await again.stop()
