@@ -1,0 +1,241 @@
+"""Take the pictures of games and portraits that the documentation shows, of the program at work.
+
+    .venv/bin/python docs/make_game_pictures.py [--out docs/images] [--engine diffusion]
+
+Starts everything in an empty folder, plays a round of each game with a few guests, has a portrait
+drawn, and photographs a phone and a desk in Chromium (Debian's `chromium`, or
+DREAMSTREAM_CHROMIUM). Takes some minutes on a laptop's processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright
+from yarl import URL
+
+from bot.app import Services, make_wall, services
+from bot.config import Config
+from bot.games.model import MACHINE, Game
+from bot.model import DreamRequest, Person
+from bot.rights import Actor
+
+GUESTS = [Actor(Person(f"local:{name.lower()}", name)) for name in ("Mbali", "José", "Noor")]
+DRAWN = "a sailboat on the sea"
+STREAM = ("a red barn in the snow", "a lighthouse at night", "a strawberry", "snowy mountains")
+WORDS = "curly red hair, laughs loudly, always carries a notebook"
+PHONE = ViewportSize(width=390, height=844)
+DESK = ViewportSize(width=1440, height=900)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+GAP = 24
+SHOWN = """[...document.images].every((one) => one.complete
+    || one.getBoundingClientRect().top > innerHeight)"""
+SKY, SEA, HULL, SAIL = "#9cc9ea", "#2f6fde", "#7a4a2b", "#ffffff"
+Points = Sequence[tuple[float, float]]
+# What the phone's guest paints: colours by the names of the palette, and lines through parts of it.
+STROKES: tuple[tuple[str, Points], ...] = (
+    ("blue", [(0.02, 0.72), (0.3, 0.7), (0.6, 0.74), (0.98, 0.71)]),
+    ("brown", [(0.3, 0.62), (0.7, 0.62), (0.62, 0.7), (0.38, 0.7), (0.3, 0.62)]),
+    ("black", [(0.5, 0.62), (0.5, 0.2)]),
+    ("red", [(0.51, 0.22), (0.72, 0.58), (0.51, 0.58), (0.51, 0.22)]),
+)
+
+
+async def main() -> int:
+    """Run it all; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+    parser.add_argument("--engine", default="diffusion")
+    chosen = parser.parse_args()
+    chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config.model_validate({"wall": {"port": 0}})
+        async with services(config, Path(folder)) as parts, async_playwright() as playwright:
+            wall = make_wall(config, parts)
+            assert wall is not None
+            url = await wall.start()
+            try:
+                browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+                await parts.themes.change("open", engine=chosen.engine)
+                await play(browser, url, parts, chosen.out)
+                await browser.close()
+            finally:
+                await wall.stop()
+    return 0
+
+
+async def play(browser: Browser, url: URL, parts: Services, out: Path) -> None:
+    """Play a round of each game, and have a portrait drawn."""
+    phone = await (await browser.new_context(viewport=PHONE, device_scale_factor=2)).new_page()
+    desk = await (await browser.new_context(viewport=DESK)).new_page()
+    for page in (phone, desk):
+        page.on("dialog", lambda dialog: dialog.accept())
+    dreams = [await dreamt(parts, words, GUESTS[0].person) for words in STREAM]
+
+    await desk.goto(str(url.join(URL("/s/open/games"))))
+    await desk.get_by_label("what is to be drawn?").fill(DRAWN)
+    await desk.get_by_label("Your name").fill("Ada")
+    await desk.get_by_role("button", name="Begin, all draw it").click()
+    await desk.wait_for_selector("#board")
+    game = await parts.games.get(desk.url.rpartition("/")[2])
+    await phone.goto(desk.url)
+    await paint(phone, STROKES)
+    phones = [await taken(phone)]
+    await phone.get_by_label("Your name").fill("Lin")
+    await phone.get_by_role("button", name="Enter it").click()
+    await phone.wait_for_selector("#mine img")
+    for guest, picture in zip(GUESTS, (boat(), written(), boat(small=True)), strict=True):
+        tried = await parts.games.enter_picture(game.id, guest, picture)
+        print(f"{guest.person.name}: {tried.score:.1f}{' (words)' if tried.writing else ''}")
+    await machine_entered(parts, game)
+    await desk.get_by_role("button", name="End the game now").click()
+    await desk.wait_for_selector("#board li.won img")
+    await settled(desk)
+    save(await taken(desk), out / "game-draw-result.webp")
+    await phone.wait_for_selector("#board li.won img")
+    for one in await parts.games.standings(game.id):
+        print(f"{one.place}. {one.entry.person.name} {one.entry.score}")
+
+    for kind, label in (("say", "Play: say it"), ("guess", "Play: guess it")):
+        await desk.goto(str(url.join(URL(f"/d/{dreams[0]}"))))
+        await desk.get_by_role("button", name=label).click()
+        await desk.wait_for_url("**/g/*")
+        await phone.goto(desk.url)
+        if kind == "say":
+            await phone.get_by_label("Say it in your own words").fill("a house on a winter field")
+            await phone.get_by_role("button", name="Say it").click()
+            await phone.wait_for_selector(".told")
+            await phone.evaluate("scrollTo(0, 0)")
+        else:
+            await phone.locator(".option").nth(1).click()
+        await settled(phone)
+        phones.append(await taken(phone))
+    save(beside(phones), out / "game-phones.webp")
+
+    await phone.goto(str(url.join(URL("/s/open/portrait"))))
+    await phone.get_by_label("What are you like?").fill(WORDS)
+    phones = [await taken(phone)]
+    await phone.get_by_role("button", name="Show me what would be kept").click()
+    await phone.wait_for_selector(".terms")
+    phones.append(await taken(phone))
+    await phone.get_by_role("button", name="I agree: draw it").click()
+    async with asyncio.timeout(600):
+        await phone.wait_for_selector("#portraits img", timeout=600_000)
+    await settled(phone)
+    phones.append(await taken(phone))
+    save(beside(phones), out / "portrait-phones.webp")
+
+
+async def dreamt(parts: Services, words: str, person: Person) -> str:
+    """Have a picture drawn in the stream; return its dream's id."""
+    request = DreamRequest(theme="open", person=person, prompt=words, seed=7)
+    [dream] = await parts.dreams.ask(request)
+    return (await parts.dreams.wait(dream.id)).id
+
+
+async def machine_entered(parts: Services, game: Game) -> None:
+    """Wait until the machine's own picture is entered, too."""
+    async with asyncio.timeout(600):
+        while not any(  # noqa: ASYNC110 -- whatever it is tells nobody of itself
+            one.entry.person.id == MACHINE.id and one.entry.image is not None
+            for one in await parts.games.standings(game.id, MACHINE)
+        ):
+            await asyncio.sleep(0.5)
+
+
+async def paint(page: Page, strokes: Sequence[tuple[str, Points]]) -> None:
+    """Paint lines in the colours of the palette."""
+    box = await page.locator(".painting .canvas").bounding_box()
+    assert box is not None
+    for colour, points in strokes:
+        await page.get_by_role("button", name=colour, exact=True).click()
+        box = await page.locator(".painting .canvas").bounding_box()
+        assert box is not None
+        at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        await page.mouse.move(*at[0])
+        await page.mouse.down()
+        for x, y in at[1:]:
+            await page.mouse.move(x, y, steps=8)
+        await page.mouse.up()
+
+
+def boat(*, small: bool = False) -> bytes:
+    """Draw what a guest might: a boat with sails on the sea."""
+    picture = Image.new("RGB", (512, 512), SKY)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 360, 512, 512), fill=SEA)
+    scale = 0.4 if small else 1.0
+    x, y = 256, 360
+
+    def at(*points: tuple[float, float]) -> list[tuple[float, float]]:
+        return [(x + scale * dx, y + scale * dy) for dx, dy in points]
+
+    draw.polygon(at((-120, -40), (120, -40), (80, 20), (-80, 20)), fill=HULL)
+    draw.polygon(at((6, -280), (120, -60), (6, -60)), fill=SAIL)
+    draw.polygon(at((-6, -250), (-90, -60), (-6, -60)), fill="#d8352a")
+    return png(picture)
+
+
+def written() -> bytes:
+    """Write the words instead of drawing them."""
+    picture = Image.new("RGB", (512, 512), "white")
+    draw = ImageDraw.Draw(picture)
+    for line, words in enumerate(("a sailboat", "on the sea")):
+        draw.text((40, 150 + 110 * line), words, fill="black", font_size=84)
+    return png(picture)
+
+
+def png(picture: Image.Image) -> bytes:
+    """Return a picture's file."""
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+async def settled(page: Page) -> None:
+    """Wait until all pictures that a page shows are there, and nothing moves any more."""
+    while not await page.evaluate(SHOWN):  # noqa: ASYNC110 -- the wall's policy lets no page poll
+        await asyncio.sleep(0.2)
+    await page.wait_for_timeout(700)
+
+
+async def taken(page: Page) -> bytes:
+    """Return what a page shows."""
+    return await page.screenshot()
+
+
+def beside(shots: Sequence[bytes]) -> bytes:
+    """Put pictures of phones side by side."""
+    pictures = [Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots]
+    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
+    sheet = Image.new("RGB", (width, pictures[0].height), "#2a2733")
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + GAP
+    return png(
+        sheet.resize((sheet.width * 3 // 5, sheet.height * 3 // 5), Image.Resampling.LANCZOS)
+    )
+
+
+def save(shot: bytes, path: Path) -> None:
+    """Keep a picture, small enough for a page."""
+    with Image.open(io.BytesIO(shot)) as picture:
+        picture.convert("RGB").save(path, "WEBP", quality=82, method=6)
+    print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
