@@ -40,6 +40,8 @@ _MIN_STEM = 4
 class WordEyes(Eyes, Protocol):
     """What embeds texts, and knows the word list's vectors; `bot.seeing` is it."""
 
+    async def knows_words(self, perceptor: str) -> bool: ...
+
     async def word_vectors(self, perceptor: str) -> Vector: ...
 
 

@@ -252,6 +252,18 @@ class Seeing:
         """
         return await self._tasks.finish(self._words_of(perceptor))
 
+    async def knows_words(self, perceptor: str) -> bool:
+        """Say whether these vectors are there, so that no model need be asked for them."""
+        if perceptor in self._words:
+            return True
+        if self._listing.locked():
+            return False
+        async with self._listing:
+            kept = await self._library.run(_read_vectors, self._words_path(perceptor))
+            if kept is not None:
+                self._words[perceptor] = kept
+        return kept is not None
+
     async def _words_of(self, perceptor: str) -> Vector:
         async with self._listing:
             if perceptor not in self._words:

@@ -113,6 +113,7 @@ class Wall:
             self.app.add_routes(gaming.routes())
         words = WordsPage(settings, services, renderer, seeing)
         self.app.add_routes(words.routes())
+        self.app.on_shutdown.append(words.stop)
         self.app.add_routes(Studying(services, renderer, asking, words).routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Together(settings, services, renderer, seeing).routes())

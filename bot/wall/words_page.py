@@ -7,6 +7,7 @@ needs no script; with one, the words are filtered as one types.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from bot.errors import DreamstreamError, NotFoundError
 from bot.model import Theme, Visibility
 from bot.modifiers import PLAIN, SUBJECT, Kind, kinds
 from bot.prompts import wanted
+from bot.side_tasks import SideTasks
 from bot.text import clean
 from bot.themes import DEFAULT_SLUG
 from bot.wall.guard import address_of
@@ -23,9 +25,12 @@ from bot.wall.rendering import Renderer
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 
+log = logging.getLogger(__name__)
+
 NEAR = 8
 NEAR_S = 2.0
 """How long near words may take. They are a help while typing: late ones help nobody."""
+QUIET_S = 30.0
 LOOKS = 60
 WINDOW_S = 60.0
 MAX_FILTER = 60
@@ -44,6 +49,8 @@ class WordsPage:
         self._renderer = renderer
         self._eyes = eyes
         self._looks = Rates(LOOKS, WINDOW_S, "Many words were looked up from where you are.")
+        self._tasks = SideTasks()
+        self._preparing = False
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -111,7 +118,8 @@ class WordsPage:
         """Return words near to ``?prompt=``; nothing where nothing can look, not soon or too often.
 
         With ``?stuck=`` they are offered to somebody who has not begun. Looking costs time, so it
-        is for those who may also ask.
+        is for those who may also ask. A model that has not seen the words before is shown them
+        when nothing is drawn: nobody's first picture is to wait for that.
         """
         text = request.query.get("prompt", "")[:MAX_TYPED]
         parts = [words for words, _ in wanted(text)]
@@ -120,13 +128,33 @@ class WordsPage:
             try:
                 self._looks.take(address_of(request, self._settings))
                 async with asyncio.timeout(NEAR_S):
-                    words = await associations(
-                        self._eyes, parts[-1][-_NEAR_TEXT:], NEAR, besides=parts
-                    )
+                    if await self._eyes.knows_words(self._eyes.perceptor()):
+                        words = await associations(
+                            self._eyes, parts[-1][-_NEAR_TEXT:], NEAR, besides=parts
+                        )
+                    elif not self._preparing:
+                        self._preparing = True
+                        self._tasks.spawn(self._prepare())
             except (DreamstreamError, TimeoutError):
                 words = []
         stuck = "stuck" in request.query
         return self._renderer.fragment("near.html", words=words, stuck=stuck)
+
+    async def stop(self, _app: web.Application) -> None:
+        """End what is under way."""
+        await self._tasks.stop()
+
+    async def _prepare(self) -> None:
+        """Have the words looked up, once nothing has been drawn for a while."""
+        try:
+            await asyncio.sleep(QUIET_S)
+            while await self._services.dreams.unfinished(None):  # noqa: ASYNC110 -- for a while
+                await asyncio.sleep(QUIET_S)
+            await self._eyes.word_vectors(self._eyes.perceptor())
+        except (DreamstreamError, TimeoutError) as error:
+            log.info("The words could not be looked up: %s", error)
+        finally:
+            self._preparing = False
 
 
 def _found(kind: Kind, typed: str, ticked: list[str]) -> tuple[Kind, set[str]]:

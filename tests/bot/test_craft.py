@@ -33,6 +33,9 @@ class Meanings:
     def perceptor(self) -> str:
         return "meanings"
 
+    async def knows_words(self, perceptor: str) -> bool:
+        return True
+
     async def word_vectors(self, perceptor: str) -> Any:
         return (self._vectors / np.linalg.norm(self._vectors, axis=1)[:, None]).astype("f4")
 

@@ -39,6 +39,9 @@ class Eyes:
     def perceptor(self) -> str:
         return "colours"
 
+    async def knows_words(self, perceptor: str) -> bool:
+        return False
+
     async def word_vectors(self, perceptor: str) -> Any:
         raise SchedulerError("Nothing knows words in this test.")
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 from PIL import Image
 
 from bot.model import Visibility
 from bot.modifiers import PICTURES, PLAIN, kinds
 from bot.rights import Actor
+from bot.seeing import list_words
 from bot.wall import WallSettings, words_page
 from tests.bot.drawer import ANN, Services, request, services
 from tests.bot.test_seeing import Colours
@@ -137,6 +140,7 @@ async def test_near_words_are_offered_where_something_can_look(tmp_path: Path) -
     async with services(tmp_path) as parts, wall_on(parts) as visitor:
         assert "data-add" not in await page(visitor, "/near?prompt=red")
         with_eyes(parts)
+        await parts.seeing.word_vectors("colours")
         html = await page(visitor, "/near?prompt=a+fox+|+red:2")
         words = re.findall(r'data-add="([^"]+)"', html)
         assert len(words) == words_page.NEAR and "red" not in words
@@ -146,6 +150,29 @@ async def test_near_words_are_offered_where_something_can_look(tmp_path: Path) -
         for _ in range(words_page.LOOKS):
             html = await page(visitor, "/near?prompt=red")
         assert "data-add" not in html and "notice" not in html
+
+
+async def test_words_are_learnt_while_nothing_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words_page, "QUIET_S", 0.02)
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        eyes = with_eyes(parts)
+        (dream,) = await parts.dreams.ask(request("a fox"))
+        for _ in range(3):
+            assert "data-add" not in await page(visitor, "/near?prompt=red")
+            await asyncio.sleep(0.05)
+        assert not eyes.asked, "nobody's picture waits for it"
+        await parts.draw(dream.id)
+        async with asyncio.timeout(20):
+            while "data-add" not in await page(visitor, "/near?prompt=red"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        asked = [text for _, texts in eyes.asked for text in texts]
+        assert len(set(asked)) == len(list_words()) and asked.count("abacus") == 1
+    # They are kept: after a restart they are there at once.
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        with_eyes(parts)
+        assert "data-add" in await page(visitor, "/near?prompt=red")
 
 
 async def test_a_wall_for_watching_shows_words_and_draws_none(tmp_path: Path) -> None:
@@ -168,6 +195,8 @@ async def test_a_party_without_words_is_offered_some(tmp_path: Path) -> None:
         assert "words.js" in html
 
 
-def with_eyes(parts: Services) -> None:
+def with_eyes(parts: Services) -> Colours:
+    eyes = Colours()
     parts.drawer.perceptors = ("colours",)
-    parts.drawer.embed = Colours().embed  # type: ignore[method-assign]
+    parts.drawer.embed = eyes.embed  # type: ignore[method-assign]
+    return eyes
