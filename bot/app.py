@@ -52,6 +52,7 @@ from bot.settings import Settings
 from bot.store import Store
 from bot.subject import Subjects
 from bot.supervisor import Supervisor
+from bot.theme_pictures import ThemePictures
 from bot.themes import Themes
 from bot.uploads import UploadLimits
 from bot.wall import Wall, WallSettings
@@ -348,6 +349,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         favourites=parts.moderation,
         portraits=parts.portraits,
         games=parts.games,
+        theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
     )
 
 

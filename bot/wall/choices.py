@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bot.bounds import bounded
 from bot.model import Theme
 from bot.options import mixes
 from bot.presets import presets_of
@@ -14,7 +15,7 @@ from generation.protocol import EngineInfo, OptionInfo
 
 _SHAPES = (("Square", 1, 1), ("Wide", 3, 2), ("Tall", 2, 3), ("Panorama", 2, 1))
 _AREAS = (("", 1.0), ("Large ", 4.0))
-COUNTS = (1, 2, 3, 4)
+_COUNTS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def choices_for(
     chosen = next((info for info in engines if info.name == typed.get("engine")), usual)
     if chosen is None or usual is None:
         return Choices(None, (), (), (), (), 0, (), typed)
+    bounds = bounded(chosen, theme)
     return Choices(
-        engine=chosen,
+        engine=bounds,
         engines=tuple(
             Choice(
                 "" if info is usual else info.name,
@@ -68,12 +70,17 @@ def choices_for(
             Choice(preset.name, f"{preset.title} · {preset.help}") for preset in presets_of(engines)
         ),
         models=_models(chosen, theme),
-        sizes=sizes_of(chosen, theme),
-        usual_steps=theme.steps or chosen.default_steps,
+        sizes=sizes_of(bounds, theme),
+        usual_steps=theme.steps or bounds.default_steps,
         options=chosen.options,
         typed=typed,
         blends=mixes(chosen),
     )
+
+
+def counts_of(theme: Theme) -> tuple[int, ...]:
+    """Return how many pictures may be asked for at once, as they are offered."""
+    return tuple(count for count in _COUNTS if count <= (theme.max_count or count))
 
 
 def usual_engine(engines: Sequence[EngineInfo], theme: Theme) -> EngineInfo | None:

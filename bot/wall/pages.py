@@ -15,7 +15,7 @@ from bot.recipes import parameters
 from bot.studies import split_words
 from bot.styles import with_style
 from bot.text import clean
-from bot.wall.choices import COUNTS, choices_for
+from bot.wall.choices import choices_for, counts_of
 from bot.wall.forming import Forming
 from bot.wall.guests import guest_of
 from bot.wall.rendering import Renderer, is_htmx
@@ -99,7 +99,7 @@ class Pages:
             status=status,
             themes=[theme],
             choices=choices_for(self._services.drawer.engines, theme, typed),
-            counts=COUNTS,
+            counts=counts_of(theme),
             typed="",
             drawer=self._services.drawer,
             error=error,
@@ -130,7 +130,7 @@ class Pages:
         return self._renderer.fragment(
             "choices.html",
             theme=theme,
-            counts=COUNTS,
+            counts=counts_of(theme),
             choices=choices_for(self._services.drawer.engines, theme, typed),
         )
 

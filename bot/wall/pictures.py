@@ -1,7 +1,8 @@
 """Pictures, small pictures and previews.
 
 A picture is reached through a dream (``?d=``) whose theme may be seen: knowing the hash of a
-picture in a private stream is not enough to see it. It never changes, but may be seen no more at
+picture in a private stream is not enough to see it; one that stands for a theme, through that
+theme. It never changes, but may be seen no more at
 any time: so a browser keeps it and asks each time whether it still may, and no cache that several
 share keeps it at all.
 """
@@ -34,6 +35,7 @@ class Pictures:
         return [
             web.get("/i/{sha256}.png", self.picture),
             web.get("/t/{sha256}.webp", self.thumbnail),
+            web.get("/s/{slug}/picture.webp", self.of_theme),
             web.get("/d/{dream_id}/preview.webp", self.preview),
         ]
 
@@ -52,6 +54,16 @@ class Pictures:
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
         """Send the small WebP."""
         sha256, _ = await self._allowed(request)
+        return await self._small(request, sha256)
+
+    async def of_theme(self, request: web.Request) -> web.StreamResponse:
+        """Send the picture that stands for a theme, as a small WebP."""
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        if theme.picture_sha256 is None:
+            raise NotFoundError(_NOT_HERE)
+        return await self._small(request, theme.picture_sha256)
+
+    async def _small(self, request: web.Request, sha256: str) -> web.StreamResponse:
         tag = f"{sha256}.webp"
         if _has(request, tag):
             return _not_modified(tag)

@@ -54,6 +54,7 @@ class Renderer:
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,
+            cover=cover_url,
         )
         self._environment.filters.update(
             mark=words.mark_of,
@@ -145,6 +146,11 @@ def thumbnail_url(dream: Dream) -> str:
     """Say where a finished dream's small picture is served."""
     assert dream.image is not None
     return f"/t/{dream.image.sha256}.webp?d={dream.id}"
+
+
+def cover_url(theme: Theme) -> str:
+    """Say where the picture that stands for a theme is served."""
+    return f"/s/{theme.slug}/picture.webp?v={(theme.picture_sha256 or '')[:12]}"
 
 
 def colour_of(theme: Theme) -> str:

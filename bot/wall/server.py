@@ -17,6 +17,7 @@ from bot.games.service import Games
 from bot.parties.service import Parties
 from bot.portraits import Portraits
 from bot.publish.service import Publishing
+from bot.theme_pictures import ThemePictures
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
 from bot.wall.errors import tell_errors
@@ -69,6 +70,7 @@ class Wall:
         favourites: Favourites | None = None,
         portraits: Portraits | None = None,
         games: Games | None = None,
+        theme_pictures: ThemePictures | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
@@ -117,7 +119,7 @@ class Wall:
         self.app.add_routes(Studying(services, renderer, asking, words).routes())
         self.app.add_routes(Searching(settings, services, renderer).routes())
         self.app.add_routes(Together(settings, services, renderer, seeing).routes())
-        self.app.add_routes(Theming(settings, services, renderer).routes())
+        self.app.add_routes(Theming(settings, services, renderer, theme_pictures).routes())
         self.app.add_routes(Syndication(settings, services).routes())
         if watching is not None:
             everything = Everything(services, renderer, watching, pages=pages, events=self._events)

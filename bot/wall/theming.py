@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 
 from aiohttp import web
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
+from bot.ids import is_id
 from bot.model import Theme, Visibility
 from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, shipped_one, write
+from bot.theme_pictures import ThemePictures
 from bot.wall.errors import status_of
 from bot.wall.forms import read_form
 from bot.wall.rendering import Renderer
@@ -25,8 +28,15 @@ _HERE = (
 class Theming:
     """The page of themes, and what is sent from it."""
 
-    def __init__(self, settings: WallSettings, services: Services, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        settings: WallSettings,
+        services: Services,
+        renderer: Renderer,
+        pictures: ThemePictures | None = None,
+    ) -> None:
         self._settings = settings
+        self._pictures = pictures
         self._services = services
         self._renderer = renderer
 
@@ -35,6 +45,7 @@ class Theming:
         return [
             web.get("/themes", self.themes),
             web.post("/themes", self.take_in),
+            web.post("/themes/{slug}/picture", self.show),
             web.get("/s/{slug}/theme.toml", self.export),
         ]
 
@@ -71,6 +82,30 @@ class Theming:
             "/themes" if theme.visibility is Visibility.PRIVATE else f"/s/{theme.slug}"
         )
 
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """Have a dream's picture (``dream``), an uploaded one (``file``) or none stand for one."""
+        if not self._is_here(request) or self._pictures is None:
+            raise ForbiddenError(_HERE)
+        theme = await self._services.visible_theme(request.match_info["slug"])
+        form = await read_form(request)
+        field, words = form.get("file"), str(form.get("dream", ""))
+        try:
+            if isinstance(field, web.FileField):
+                data = await asyncio.to_thread(field.file.read)
+                await self._pictures.take_in(theme.slug, data)
+            elif named := [word for word in re.split(r"[^0-9a-z]+", words.lower()) if is_id(word)]:
+                dream, _ = await self._services.visible_dream(named[-1])
+                await self._pictures.choose(theme.slug, dream)
+            elif form.get("none"):
+                await self._pictures.take_off(theme.slug)
+            else:
+                raise InvalidRequestError(
+                    "picture", "Choose a picture's file, or give a dream's id or its address."
+                )
+        except DreamstreamError as error:
+            return await self._page(request, error)
+        raise web.HTTPSeeOther("/themes")
+
     async def _page(
         self, request: web.Request, error: DreamstreamError | None = None
     ) -> web.Response:
@@ -88,6 +123,7 @@ class Theming:
             status=200 if error is None else status_of(error),
             themes=public,
             here=here,
+            picturing=here and self._pictures is not None,
             offered=offered,
             error=error,
         )
