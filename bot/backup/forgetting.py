@@ -2,8 +2,8 @@
 
 A backup is older than what happened since. So before one is put back, and where something was
 deleted while one was made, everything that a newer database knows to be gone or kept to itself is
-gone or kept to itself there, too: deleted dreams, words at parties, and what people said of being
-shown and named. Only what takes away is done again, never what gives back.
+gone or kept to itself there, too: deleted dreams, words at parties, entries in games, and what
+people said of being shown and named. Only what takes away is done again, never what gives back.
 """
 
 from __future__ import annotations
@@ -18,12 +18,25 @@ import aiosqlite
 import msgspec
 
 from bot.backup.database import columns
-from bot.model import DreamState, EventKind, Person
-from bot.store import Store, events, people, tombstones
+from bot.ids import now_ms
+from bot.model import RETIRED, DreamState, EventKind, Person
+from bot.removal import RETENTION
+from bot.store import Store, events, game_entries, games, people, tombstones
 from bot.store import dreams as rows
 from bot.store.migrate import BUSY_TIMEOUT_MS
 
-_SPOKEN = "party_id, person_id, at_ms"  # what tells one word from another of the same number
+_NOBODY = "local:restore"
+# Words at parties have numbers, which may be another's since: the rest tells which are meant.
+_HIDDEN = "SELECT id, party_id, person_id, at_ms FROM party_association WHERE hidden"
+_UNCREDITED = "SELECT party_id, person_id FROM party_member WHERE NOT credited"
+_WITHDRAWN = """
+    SELECT id, withdrawn_ms, coalesce(withdrawn_by, person_id) FROM game_entry
+    WHERE withdrawn_ms IS NOT NULL
+"""
+_DELETED = """
+    SELECT dream.id, deleted_ms, deleted_by, person.name FROM dream
+    LEFT JOIN person ON person.id = deleted_by WHERE deleted_ms IS NOT NULL
+"""
 
 
 class Tombstone(msgspec.Struct, frozen=True):
@@ -38,9 +51,11 @@ class Gone(msgspec.Struct, frozen=True):
 
     dreams: dict[str, Tombstone] = {}
     words: frozenset[tuple[int, str, str, int]] = frozenset()
-    unpublished: frozenset[str] = frozenset()
-    silent: frozenset[str] = frozenset()
+    unpublished: frozenset[tuple[str]] = frozenset()
+    silent: frozenset[tuple[str]] = frozenset()
     uncredited: frozenset[tuple[str, str]] = frozenset()
+    withdrawn: frozenset[tuple[str, int, str]] = frozenset()
+    called_off: frozenset[tuple[str]] = frozenset()
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -55,10 +70,11 @@ class Gone(msgspec.Struct, frozen=True):
         return Gone(dreams, *rest)
 
 
-def gone(path: Path, *, in_use: bool = True) -> Gone:
+def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
     """Return what a database knows to be gone; it may be of any version. Blocks.
 
-    One that is not `in_use` may lie where nothing can be written.
+    One that is not `in_use` may lie where nothing can be written. What went to make room nobody
+    took back, so that a backup may bring it back; it is among the rest only with `retired`.
 
     Raises:
         sqlite3.DatabaseError: it cannot be read.
@@ -69,47 +85,23 @@ def gone(path: Path, *, in_use: bool = True) -> Gone:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("BEGIN")
 
-        def found(table: str, column: str, sql: str) -> list[Any]:
+        def found(table: str, column: str, sql: str) -> frozenset[Any]:
             has = column in columns(connection, table)
-            return [tuple(row) for row in connection.execute(sql)] if has else []
+            return frozenset(tuple(row) for row in connection.execute(sql)) if has else frozenset()
 
-        dreams = found(
-            "dream",
-            "deleted_ms",
-            "SELECT dream.id, deleted_ms, deleted_by, person.name FROM dream "
-            "LEFT JOIN person ON person.id = deleted_by WHERE deleted_ms IS NOT NULL",
-        )
+        dreams = found("dream", "deleted_ms", _DELETED)
         return Gone(
             {
-                dream_id: Tombstone(at_ms, Person(by or "local:restore", name or "Somebody"))
+                dream_id: Tombstone(at_ms, Person(by or _NOBODY, name or "Somebody"))
                 for dream_id, at_ms, by, name in dreams
+                if retired or by != RETENTION.id
             },
-            frozenset(
-                found(
-                    "party_association",
-                    "hidden",
-                    f"SELECT id, {_SPOKEN} FROM party_association WHERE hidden",  # noqa: S608
-                )
-            ),
-            frozenset(
-                one
-                for (one,) in found(
-                    "dream", "published", "SELECT id FROM dream WHERE NOT published"
-                )
-            ),
-            frozenset(
-                one
-                for (one,) in found(
-                    "person", "publishes", "SELECT id FROM person WHERE NOT publishes"
-                )
-            ),
-            frozenset(
-                found(
-                    "party_member",
-                    "credited",
-                    "SELECT party_id, person_id FROM party_member WHERE NOT credited",
-                )
-            ),
+            found("party_association", "hidden", _HIDDEN),
+            found("dream", "published", "SELECT id FROM dream WHERE NOT published"),
+            found("person", "publishes", "SELECT id FROM person WHERE NOT publishes"),
+            found("party_member", "credited", _UNCREDITED),
+            found("game_entry", "withdrawn_ms", _WITHDRAWN),
+            found("game", "state", "SELECT id FROM game WHERE state = 'called_off'"),
         )
 
 
@@ -157,7 +149,8 @@ async def _bury(connection: aiosqlite.Connection, dream_id: str, tombstone: Tomb
             await append(EventKind.CANCELLED, theme_id, at_ms)
         buried = await tombstones.bury(connection, dream_id, tombstone.by.id, at_ms)
         if buried:
-            await append(EventKind.DELETED, theme_id, at_ms)
+            retired = {RETIRED: True} if tombstone.by == RETENTION else None
+            await append(EventKind.DELETED, theme_id, at_ms, payload=retired)
         return buried
     return False
 
@@ -168,11 +161,15 @@ async def _hush(connection: aiosqlite.Connection, taken: Gone) -> None:
         "WHERE id = ? AND party_id = ? AND person_id = ? AND at_ms = ? AND hidden = 0",
         sorted(taken.words),
     )
-    await rows.keep_to_place(connection, sorted(taken.unpublished))
+    await rows.keep_to_place(connection, [one for (one,) in sorted(taken.unpublished)])
     await connection.executemany(
-        "UPDATE person SET publishes = 0 WHERE id = ?", [(one,) for one in sorted(taken.silent)]
+        "UPDATE person SET publishes = 0 WHERE id = ?", sorted(taken.silent)
     )
     await connection.executemany(
         "UPDATE party_member SET credited = 0 WHERE party_id = ? AND person_id = ?",
         sorted(taken.uncredited),
     )
+    for entry_id, at_ms, by in sorted(taken.withdrawn):
+        await game_entries.withdraw(connection, entry_id, by, at_ms)
+    for (game_id,) in sorted(taken.called_off):
+        await games.bury(connection, game_id, _NOBODY, now_ms())

@@ -23,7 +23,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from bot.backup import database
-from bot.backup.forgetting import forget, gone
+from bot.backup.forgetting import Gone, forget, gone
 from bot.backup.model import (
     BACKUPS,
     DATABASE,
@@ -109,7 +109,7 @@ async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], boo
             entries = await asyncio.to_thread(database.named, copied)
             library = data_dir / "library"
             fresh, absent = await asyncio.to_thread(_fill, library, root, entries, stopped)
-            taken = await asyncio.to_thread(lambda: gone(live).without(gone(copied, in_use=False)))
+            taken = await asyncio.to_thread(_gone_since, live, copied)
             if taken:
                 await forget(copied, taken)
                 schema = await asyncio.to_thread(database.check, copied)
@@ -127,6 +127,11 @@ async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], boo
     for path in made.manifest.missing:
         log.error("Not in the library, or damaged, and so in no backup: %s", path)
     return Made(made.path, made.manifest, len(fresh), sum(one.size_bytes for one in fresh))
+
+
+def _gone_since(live: Path, copied: Path) -> Gone:
+    """Return what has gone while files were copied: those of it may not be there any more."""
+    return gone(live, retired=True).without(gone(copied, in_use=False, retired=True))
 
 
 def _lock(root: Path) -> FileLock:

@@ -89,7 +89,7 @@ async def _restore(source: Path, data_dir: Path, replace: bool) -> Restored:
             await asyncio.to_thread(_begin, staging)
             copied = staging / DATABASE
             await asyncio.to_thread(_copy_database, backup / DATABASE, copied, manifest)
-            before = await asyncio.to_thread(gone, copied, in_use=False)
+            before = await asyncio.to_thread(gone, copied, in_use=False, retired=True)
             forgotten = 0
             if since := taken.without(before):
                 forgotten = await forget(copied, since)

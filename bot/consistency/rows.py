@@ -21,10 +21,12 @@ from generation.protocol import Recipe
 # Rows that say nothing once what they are about is gone.
 _LEAVES = (
     "delivery_dream",
+    "digest_dream",
     "dream_file",
     "dream_picture",
     "dream_vector",
     "favourite",
+    "game_heart",
     "party_dream_association",
     "party_saying",
     "party_vote",

@@ -241,14 +241,15 @@ RULES = (
         """
         SELECT id AS about, id AS key FROM dream WHERE deleted_ms IS NOT NULL AND (
             prompt <> '' OR reason <> '' OR score IS NOT NULL OR image_sha256 IS NOT NULL
-            OR init_sha256 IS NOT NULL OR json_extract(recipe, '$.prompt') <> ''
+            OR init_sha256 IS NOT NULL OR studied IS NOT NULL
+            OR json_extract(recipe, '$.prompt') <> ''
             OR json_extract(recipe, '$.engine') <> ''
         )
         """,
         "Dream {about} was deleted, and its row still has words, a recipe or a picture.",
         mend=f"""
         UPDATE dream SET prompt = '', reason = '', score = NULL, image_sha256 = NULL,
-            init_sha256 = NULL, recipe = '{_NOTHING}'
+            init_sha256 = NULL, studied = NULL, recipe = '{_NOTHING}'
         WHERE id = :key
         """,
         mended="They are removed.",

@@ -30,12 +30,14 @@ from bot.backup.model import (
 )
 from bot.backup.restoring import restore
 from bot.backup.verifying import Verifier
+from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.data_folder import RESTORING, lock_folder
 from bot.errors import ConfigError, DiskError
 from bot.library import Library
 from bot.model import Dream, DreamState, EventKind, File
+from bot.retention import Retention, RetentionRules
 from bot.rights import Actor
-from bot.store import Store
+from bot.store import Store, game_entries, games
 from bot.store.migrate import shipped, upgrade
 from generation.protocol import Attachment
 from tests.bot.drawer import ANN, Services, finished, png, request, services
@@ -223,6 +225,52 @@ async def test_what_was_taken_back_is_not_shown_again(tmp_path: Path) -> None:
     async with services(data) as s:
         assert not (await s.dreams.get(dream.id)).published
         assert [row[0] for row in await s.store.read("SELECT publishes FROM person")] == [0]
+
+
+async def test_what_went_to_make_room_comes_back(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        dream = await draw(s)
+        await make(data, root)
+        async with s.store.write() as connection:
+            await connection.execute("UPDATE dream SET ended_ms = 1")
+        kept = Checkpoints(s.library.root / CHECKPOINTS)
+        assert await Retention(s.store, s.library, kept, RetentionRules(keep_days=1)).turn() == 1
+        assert contents(data) == {}
+    assert (await restore(root, data, replace=True)).forgotten == 0
+    async with services(data) as s:
+        assert (await s.dreams.get(dream.id)).deleted_ms is None
+        assert await s.library.read(sha_of(dream))
+
+
+async def test_what_was_taken_back_from_a_game_stays_so(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    ids = [f"{number:016d}" for number in range(3)]
+    async with services(data) as s:
+        dream = await draw(s)
+        async with s.store.write() as connection:
+            for game in ids[:2]:
+                await connection.execute(
+                    "INSERT INTO game VALUES (?, 1, 'draw', ?, 'over', 'a secret', NULL, 1, 0, "
+                    "NULL, NULL, NULL, 0, 1, 1, '', 1, 1, 1)",
+                    (game, ANN.id),
+                )
+            await connection.execute(
+                "INSERT INTO game_entry VALUES (?, ?, ?, 'a secret', NULL, NULL, NULL, 5, 0, 1, 1, "
+                "NULL, NULL)",
+                (ids[2], ids[0], ANN.id),
+            )
+        await make(data, root)
+        async with s.store.write() as connection:
+            await game_entries.withdraw(connection, ids[2], ANN.id, 2)
+            await games.bury(connection, ids[1], ANN.id, 2)
+    await restore(root, data, replace=True)
+    async with services(data) as s:
+        [entry] = await s.store.read("SELECT * FROM game_entry")
+        assert (entry["text"], entry["withdrawn_ms"]) == ("", 2)
+        found = await s.store.read("SELECT state, prompt FROM game ORDER BY id")
+        assert [tuple(row) for row in found] == [("over", "a secret"), ("called_off", "")]
+        assert (await s.dreams.get(dream.id)).prompt == "a secret fox"
 
 
 async def test_a_folder_that_is_not_empty_is_replaced_only_when_told(tmp_path: Path) -> None:
