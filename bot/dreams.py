@@ -45,6 +45,9 @@ Recipes = Callable[[Dream, Theme, Sequence[EngineInfo]], list[Recipe]]
 Hold = Callable[[requests.Plan, DreamRequest], Awaitable[requests.Plan]]
 """Says what is drawn for a request, where its theme holds a subject; it may refuse it."""
 
+SteeringGuard = Callable[[Dream, Actor], Awaitable[None]]
+"""Judges who wants to steer a dream; it may raise what refuses them."""
+
 FIRST_UP_S = 20.0
 STOP_S = 5.0
 
@@ -83,6 +86,7 @@ class Dreams(DreamReader):
         self._removal = Removal(store, library)
         self._tasks = SideTasks()
         self._origins: Origins | None = None
+        self._steering_guards: list[SteeringGuard] = []
         self._hold: Hold | None = None
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
@@ -122,6 +126,10 @@ class Dreams(DreamReader):
     def guard(self, guard: Guard) -> None:
         """Have every ask from now on pass a guard, in the transaction that accepts it."""
         self._acceptance.guard(guard)
+
+    def guard_steering(self, guard: SteeringGuard) -> None:
+        """Have every steer from now on pass a guard, too."""
+        self._steering_guards.append(guard)
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -432,6 +440,8 @@ class Dreams(DreamReader):
         """
         dream = await self.existing(dream_id)
         check_may_change(dream, actor)
+        for guard in self._steering_guards:
+            await guard(dream, actor)
         prompt = requests.check_prompt(prompt, self._limits)
         recipe = dream.recipe
         if not 0 <= glide_steps <= recipe.last_step:

@@ -134,6 +134,7 @@ class Portraits:
         self._clock = clock
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
         dreams.guard(self._guard)
+        dreams.guard_steering(self._guard_steering)
 
     async def draft(self, asker: Asker, words: str, reach: Reach, theme: Theme) -> Draft:
         """Hold what somebody says about themselves, in place of what they said before.
@@ -322,6 +323,16 @@ class Portraits:
 
     def _is_over(self, draft: Draft, person: Person) -> bool:
         return draft.person.id == person.id or draft.until_s <= self._clock()
+
+    async def _guard_steering(self, dream: Dream, actor: Actor) -> None:
+        """Let nobody put other words into somebody's portrait, moderators included.
+
+        Raises:
+            ForbiddenError: it is somebody else's.
+        """
+        portrait = await portraits.by_dream(self._store, dream.id)
+        if portrait is not None and portrait.person_id != actor.person.id:
+            raise ForbiddenError(THEIRS_ALONE)
 
     async def _guard(
         self, connection: aiosqlite.Connection, theme: Theme, dreams: Sequence[Dream]

@@ -330,6 +330,21 @@ async def test_a_failed_one_can_be_taken_back_too(tmp_path: Path) -> None:
         assert not holds(tmp_path, "thimbles")
 
 
+async def test_nobody_else_puts_words_into_it(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        made = await draft(s)
+        kept = await s.portraits.consent(made.token, ANN)
+        await s.begin(kept.dream.id)
+        moderator = Actor(BOB, guild_id=GUILD, moderates=True)
+        with pytest.raises(ForbiddenError, match="Only the person whose words"):
+            await s.dreams.steer(kept.dream.id, moderator, "a clown")
+        await s.dreams.steer(kept.dream.id, Actor(ANN), "a diver")
+        [fox] = await s.dreams.ask(request("a fox", guild_id=GUILD))
+        await s.begin(fox.id)
+        await s.dreams.steer(fox.id, moderator, "a vixen")
+        assert [prompt for _, prompt, _ in s.drawer.steers] == ["a diver", "a vixen"]
+
+
 async def test_age_takes_no_portrait_away(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         await portray(s)
