@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bot import logs
 from bot.config import Config, find_config, find_mistakes, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError
 
@@ -201,13 +202,7 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(find_config(arguments.config))
-    # A statement a line, each with its parameters, is no use to anybody who looks for our own.
-    logging.getLogger("aiosqlite").setLevel(logging.INFO)
-    logging.basicConfig(
-        level=config.log.level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
+    logs.begin(config.log.level)
     return config
 
 
