@@ -26,6 +26,7 @@ from tests.discord_front import payloads, places, verdict
 from tests.discord_front.looks import walk
 from tests.discord_front.loopback import Discord
 from tests.discord_front.nonsense import Nonsense
+from tests.discord_front.partygoers import Partygoers, open_cards, wrong_about_parties
 from tests.discord_front.payloads import ANN, CHANNEL, CHANNEL_B, Json
 from tests.discord_front.rest import ATTACH, SEND, VIEW, Asked
 from tests.discord_front.shipped import TOKEN, Bot
@@ -82,6 +83,8 @@ class Chaos:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.nonsense = Nonsense(self.chance, self.discord, self.people)
+        goers = random.Random(f"{self.seed} parties")
+        self.parties = Partygoers(goers, self.discord, self._note)
         self.shared = places.open_all(self.discord.rest, self.people)
         everything = int(payloads.ALL_PERMISSIONS)
         for number in range(1, self.people):  # Ann alone may do all
@@ -139,6 +142,7 @@ class Chaos:
             *self.discord.mistakes_made(),
             *verdict.unanswered(self.asked, self.down),
             *verdict.wrong_about_posts(self.bot, self.discord, self.deleted),
+            *wrong_about_parties(self.bot, self.discord, self.parties, self.deleted),
             *verdict.wrong_about_follow_ups(self.asked, self.discord, self.down),
             *verdict.beyond_limits(self.discord),
             *sorted(set(verdict.pings(self.discord.requests))),
@@ -168,9 +172,10 @@ class Chaos:
             for message in [*self.discord.rest.messages.values()]:
                 self._seen[message["id"]] = message
             do = chance.choices(
-                (self._command, self._type, self._press, self._menu, self._late, self._take_away),
-                (4, 2, 8, 1, 0.5, 0.15),
-            )[0]
+                (self._command, self._type, self._press, self._menu, self._late, self._take_away,
+                 self._party),
+                (4, 2, 8, 1, 0.5, 0.15, 4),
+            )[0]  # fmt: skip
             self.did[do.__name__.strip("_")] += 1
             await do(person)
             await asyncio.sleep(chance.uniform(0.1, 0.8))
@@ -182,6 +187,9 @@ class Chaos:
         if (place := self._place(person, name)) is None:
             return
         await self._note(self.discord.slash(name, by=person, place=place, **options))
+
+    async def _party(self, person: int) -> None:
+        await self.parties.act(person)
 
     async def _type(self, person: int) -> None:
         if (found := self.nonsense.typed()) is None:
@@ -401,7 +409,9 @@ class Chaos:
         return time.time() - float(created_ms) / 1000
 
     def _open_cards(self) -> int:
-        return int(self._rows("SELECT count(*) FROM delivery WHERE state = 'open'")[0][0])
+        """Return how many cards are not shown to their end, a party's that goes on left out."""
+        of_dreams = self._rows("SELECT count(*) FROM delivery WHERE state = 'open'")
+        return int(of_dreams[0][0]) + open_cards(self.bot)
 
 
 def walk_controls(components: list[Json]) -> Iterator[Json]:
