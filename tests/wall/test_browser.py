@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -24,6 +25,7 @@ from playwright.async_api import (
 from bot.errors import SchedulerError
 from bot.model import Dream, DreamRequest
 from bot.rights import Actor
+from bot.subject import FarFromSubjectError
 from bot.wall import forming
 from tests.wall.conftest import Scene, eventually, standing_scene
 
@@ -421,6 +423,33 @@ async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visito
     await page.get_by_label("By a picture").set_input_files(file)  # type: ignore[arg-type]
     await expect(page.locator("#found .tile")).to_have_attribute("href", f"/d/{owl.id}")
     assert scene.search.looked_for[-1:] == [b"pixels"]
+
+
+async def test_what_would_fit_is_asked_for_with_a_tap(
+    scene: Scene, people: list[Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_for = scene.dreams.ask
+    offered = ["a red car, two moons over a sea of glass in the last light", "two moons"]
+
+    async def held(request: DreamRequest, **more: Any) -> list[Dream]:
+        if "moon" not in request.prompt:
+            raise FarFromSubjectError("moons", offered, request)
+        return await ask_for(request, **more)
+
+    monkeypatch.setattr(scene.dreams, "ask", held)
+    phone = await people[1].open()
+    box = phone.get_by_label("What shall be dreamt?")
+    await box.fill("a red car")
+    await phone.keyboard.press("Enter")
+    await expect(phone.locator("#notice")).to_contain_text("This stream is about moons. Try:")
+    wide = await phone.evaluate("document.documentElement.scrollWidth")
+    assert wide <= PHONE["width"]
+    await phone.get_by_role("button", name=offered[0]).tap()
+    await eventually(lambda: len(scene.dreams.requests) == 1)
+    assert scene.dreams.requests[0].prompt == offered[0]
+    await expect(box).to_have_value("")
+    await expect(phone.get_by_role("button", name=offered[1])).to_have_count(0)
+    people[1].complaints = [one for one in people[1].complaints if "422" not in one]
 
 
 @pytest.mark.parametrize(
