@@ -88,6 +88,7 @@ async def test_one_word_is_tried_with_and_without_it(tmp_path: Path) -> None:
             assert response.status == 200 and "no-cache" in response.headers["Cache-Control"]
             with Image.open(io.BytesIO(await response.read())) as sheet:
                 assert sheet.width == 2 * 256 + 4 and sheet.height > 256
+        assert 'href="/s/open/words?prompt=a%20fox"' in await page(visitor, f"/d/{plain.id}")
         together = await page(visitor, f"/d/{plain.id}/together")
         assert "<figcaption>without</figcaption>" in together and "Side by side" in together
         # One that is taken away is seen no more; a study of one is none.

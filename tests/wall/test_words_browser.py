@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from bot.wall import words_page
+from tests.bot.test_ranking import Eyes
 from tests.wall.conftest import Scene
 from tests.wall.test_browser import (  # fixtures are taken by name
     Visitor,
@@ -27,7 +28,11 @@ async def test_words_are_offered_found_ticked_and_taken_along(
     async def near(_eyes: Any, text: str, *_: Any, **__: Any) -> list[str]:
         return [f"{text} one", "wharf"]
 
+    async def knows(_eyes: Any, _perceptor: str) -> bool:
+        return True
+
     monkeypatch.setattr(words_page, "associations", near)
+    monkeypatch.setattr(Eyes, "knows_words", knows)
     page = await people[1].open()
     box = page.get_by_label("What shall be dreamt?")
     await box.press_sequentially("a boat")
