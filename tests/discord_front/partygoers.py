@@ -137,7 +137,7 @@ class Partygoers:
             ]
             if not controls:
                 return
-            control = {"id": 2} | self.chance.choice(controls)  # Discord gives each its own
+            control: Json = {"id": 2} | self.chance.choice(controls)  # Discord gives each its own
             message = card | {"components": [{"type": 1, "id": 1, "components": [control]}]}
             if control["type"] == 3:
                 offered = [one["value"] for one in control["options"]]
