@@ -20,9 +20,12 @@ from pathlib import Path
 from PIL import Image
 
 from bot.app import scheduler_command
+from bot.backup.model import BackupError
+from bot.backup.schedule import HOUR_MS, newest_ms
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.free_space import GIB, MIB
+from bot.ids import now_ms
 from bot.store.check import check_file
 from bot.supervisor import Supervisor
 from generation.protocol import EngineInfo, Failed, Finished, Job, Recipe, ToBot, Welcome
@@ -30,6 +33,7 @@ from generation.protocol import EngineInfo, Failed, Finished, Job, Recipe, ToBot
 _START_S = 120.0
 _DRAW_S = 180.0
 _STOP_S = 5.0
+_BACKUPS_MISSED = 2.0
 _LOW_BYTES = 2 * 1024**3
 _EMPTY_BYTES = 200 * 1024**2
 
@@ -79,6 +83,7 @@ async def _findings(path: Path | None) -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(_token, config)
     for finding in await asyncio.to_thread(lambda: list(_data(config))):
         yield finding
+    yield await asyncio.to_thread(_backup, config)
     yield await asyncio.to_thread(_port, config)
     async for finding in _drawing(config):
         yield finding
@@ -154,6 +159,22 @@ def _data(config: Config) -> Iterator[Finding]:
             yield Finding(Mark.BAD, "database", str(error))
         else:
             yield Finding(Mark.WELL, "database", f"whole, version {version}")
+
+
+def _backup(config: Config) -> Finding:
+    folder, every_hours = config.backup.folder, config.backup.every_hours
+    try:
+        made_ms = newest_ms(folder)
+    except BackupError as error:
+        return Finding(Mark.BAD, "backup", str(error))
+    if made_ms is None:
+        text = f"There is none in {folder}. Make one (dreamstream backup), or set "
+        return Finding(Mark.NOTE, "backup", f"{text}backup.every_hours.")
+    hours = (now_ms() - made_ms) / HOUR_MS
+    text = f"The newest in {folder} is {hours:.1f} hours old."
+    if every_hours and hours > _BACKUPS_MISSED * every_hours:
+        return Finding(Mark.BAD, "backup", f"{text} Is the bot running? Its log says what failed.")
+    return Finding(Mark.WELL, "backup", text)
 
 
 def _port(config: Config) -> Finding:

@@ -13,7 +13,10 @@ import msgspec
 
 from bot.backup.database import foreign_keys
 from bot.consistency.model import FIRST, Fault
-from bot.consistency.rules import RULES, Rule
+from bot.consistency.rule import Rule
+from bot.consistency.rules_of_deletions import DELETED
+from bot.consistency.rules_of_ends import ENDED
+from bot.consistency.rules_of_telling import TOLD
 from bot.ids import now_ms
 from bot.store.migrate import shipped, statements
 from generation.protocol import Recipe
@@ -51,7 +54,7 @@ def look(connection: sqlite3.Connection) -> Iterator[Fault]:
     """Yield what is wrong with the rows of a database that is whole and of this version."""
     yield from _schema(connection)
     yield from _references(connection)
-    for rule in RULES:
+    for rule in (*ENDED, *DELETED, *TOLD):
         yield from _broken(connection, rule)
     yield from _recipes(connection)
 

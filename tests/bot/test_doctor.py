@@ -6,12 +6,16 @@ import io
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 from PIL import Image
 
 from bot import app, doctor
+from bot.backup.making import make
+from bot.backup.schedule import HOUR_MS
 from bot.config import TOKEN_VARIABLE, Config
 from bot.scheduler_client import SchedulerCommand
+from bot.store.migrate import upgrade
 from generation.protocol import EngineInfo
 
 
@@ -70,6 +74,23 @@ async def test_what_is_wrong_is_named_with_its_mend(
     assert "BAD" in found["token"] and "developer portal" in found["token"]
     assert "is in use" in found["wall"]
     assert "abc" not in found["token"]
+
+
+async def test_a_backup_that_is_not_made_is_named(tmp_path: Path) -> None:
+    def found(every_hours: float) -> str:
+        values = {"folder": str(tmp_path / "backups"), "every_hours": every_hours}
+        return str(doctor._backup(Config.model_validate({"backup": values})))
+
+    assert "note  backup   There is none in" in found(0.0)
+    upgrade(tmp_path / "data" / "dreamstream.db")
+    made = await make(tmp_path / "data", tmp_path / "backups")
+    assert "ok  backup   The newest in" in found(24.0)
+    old = msgspec.structs.replace(made.manifest, made_ms=made.manifest.made_ms - 50 * HOUR_MS)
+    (made.path / "manifest.json").write_bytes(msgspec.json.encode(old))
+    assert "ok  backup" in found(0.0), "nothing is to be made by itself"
+    assert "BAD  backup" in found(24.0) and "50.0 hours old" in found(24.0)
+    (made.path / "manifest.json").write_bytes(b"{")
+    assert "BAD  backup" in found(0.0)
 
 
 async def test_wrong_settings_do_not_keep_it_from_the_rest(
