@@ -152,7 +152,7 @@ class Subjects:
         far = [one for one in judged if one.nearness < bound]
         if not far:
             return None
-        fitting = [await self._fitting(one, theme, yardstick, bound) for one in far]
+        fitting = [await self._fitting(one, plan, yardstick, bound) for one in far]
         if plan.journey is not None:
             stops = [stop.prompt for stop in plan.journey.stops]
             suggestions = placed_in_journey(stops, {
@@ -163,11 +163,12 @@ class Subjects:
         return FarFromSubjectError(subject, suggestions, request)
 
     async def _fitting(
-        self, far: _Judged, theme: Theme, yardstick: Yardstick, bound: float
+        self, far: _Judged, plan: Plan, yardstick: Yardstick, bound: float
     ) -> list[str]:
         """Return prompts that fit, those that keep most of what was asked for first."""
-        subject = subject_of(theme)
-        offered = candidates(far.text, subject, theme)
+        theme, subject = plan.theme, subject_of(plan.theme)
+        typed = choose(far.text, plan.seed, palettes_of(theme.palette))
+        offered = candidates(typed, subject, theme)
         vectors = await self._embedded(offered, self._seeing.perceptor(), self._limit_s)
 
         def chosen() -> list[str]:

@@ -106,6 +106,13 @@ async def test_what_is_far_is_answered_with_what_would_fit(tmp_path: Path) -> No
             assert (await ask(parts, one)).prompt == one, "what is offered fits"
 
 
+async def test_what_is_left_to_chance_has_fallen_in_what_is_offered(tmp_path: Path) -> None:
+    async with holding(tmp_path, Holds.SUGGEST) as (parts, _):
+        with pytest.raises(FarFromSubjectError) as told:
+            await ask(parts, "a {red|red} racing car:2 | a wide {road|road}")
+        assert told.value.suggestions[0] == f"a red racing car, {SUBJECT}"
+
+
 async def test_what_is_far_is_blended_with_the_least_weight_that_is_enough(tmp_path: Path) -> None:
     async with holding(tmp_path, Holds.BLEND, strictness=1.0, modifiers="oil:0.5") as (parts, _):
         near = await ask(parts, "a misty castle")
