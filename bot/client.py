@@ -140,7 +140,7 @@ class Client(commands.AutoShardedBot):
         self.party_cards = PartyCards(front, self, self.delivery.lane)
         self.digests = DigestCards(front, self, self.delivery.lane)
         self.delivery.on_deleted(self.digests.deleted)
-        self.theme_guides = ThemeGuides(front, self)
+        self.theme_guides = ThemeGuides(front, self, self.delivery.lane)
         self.games = GameCards(front, self, self.delivery.lane)
         self.delivery.companions = (
             self.party_cards,

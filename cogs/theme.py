@@ -26,8 +26,8 @@ from bot.delivery.theme_acts import (
     all_of,
     ask_whether_to_remove,
     check_manages,
+    look_at_guides,
     put_up_guide,
-    take_down_guide,
     told,
     usable,
     with_picture,
@@ -322,7 +322,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             check_manages(interaction)
             had = await front_of(interaction).channels.unbind(channel_of(interaction)[1])
-            await take_down_guide(interaction)
+            look_at_guides(interaction)
             now = told(await theme_of(interaction))
             before = "" if had else "It carried none of its own. "
             await tell(interaction, f"{before}This channel has {now}")

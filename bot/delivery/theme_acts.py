@@ -114,10 +114,9 @@ async def put_up_guide(interaction: Interaction) -> str:
     return " Its guide is not pinned: I need Pin Messages for that, and room. Or pin it yourself."
 
 
-async def take_down_guide(interaction: Interaction) -> None:
-    """Take the guide away from a channel that carries no theme any more."""
-    guides = cast(_HasGuides, interaction.client).theme_guides
-    await guides.take_down(channel_of(interaction)[1])
+def look_at_guides(interaction: Interaction) -> None:
+    """Have the guide go from a channel that carries no theme any more."""
+    cast(_HasGuides, interaction.client).theme_guides.look()
 
 
 async def ask_whether_to_remove(interaction: Interaction) -> None:

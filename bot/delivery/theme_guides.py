@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 
 import discord
 
 from bot.delivery.interactions import Interaction, channel_of
-from bot.delivery.lane import Lane
+from bot.delivery.lane import GUIDE_KEYS, Lane
+from bot.delivery.pace import Urgency
 from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
 from bot.delivery.theme_face import Face
 from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
@@ -32,23 +32,26 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
+PATIENCE_S = 10.0
 _SIDE = 768
 _LOOK_BACK_MS = 60_000
 _LOOK_AT = 200
-_TROUBLE = (TryLaterError, TooLargeError, NeverError, DreamstreamError)
 
 
 class ThemeGuides:
-    """The guides, from `start` to `stop`. They go through no lane: they change seldom."""
+    """The guides, from `start` to `stop`. They take their turns in the channels' lanes."""
 
-    keys = range(0)
+    keys = GUIDE_KEYS
 
-    def __init__(self, front: Front, client: discord.Client) -> None:
+    def __init__(
+        self, front: Front, client: discord.Client, lane_of: Callable[[int], Lane]
+    ) -> None:
         self._front = front
         self._client = client
-        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lane_of = lane_of
         self._changed = asyncio.Event()
-        self._behind = False
+        self._asked: dict[int, asyncio.Future[bool]] = {}
+        self._failures: dict[int, int] = {}
         self._forget: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -69,11 +72,9 @@ class ThemeGuides:
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
-        if self._behind:
-            self._changed.set()
-
-    async def show(self, lane: Lane, key: int) -> None:
-        """Do nothing: none of these goes through a lane."""
+        for channel_id in self._failures:
+            self._lane_of(channel_id).hurry(_key(channel_id))
+        self._failures.clear()
 
     async def put(self, interaction: Interaction) -> bool:
         """Have the guide in the channel where somebody asks for it; say whether it is pinned.
@@ -83,7 +84,8 @@ class ThemeGuides:
             ForbiddenError: the bot may not post there, or cannot at present; then it tries again.
         """
         guild_id, channel_id = channel_of(interaction)
-        if await channel_rows.theme_of(self._front.store, channel_id) is None:
+        store = self._front.store
+        if await channel_rows.theme_of(store, channel_id) is None:
             raise NotFoundError(
                 "This channel carries no theme of its own, so there is nothing to guide to. Hang "
                 "one here with /theme here."
@@ -95,87 +97,109 @@ class ThemeGuides:
             raise ForbiddenError(
                 "I may not post a guide here: I need View Channel, Send Messages and Attach Files."
             )
-        async with self._front.store.write() as connection:
+        async with store.write() as connection:
             await rows.want(connection, channel_id, guild_id, now_ms())
+        asked = self._asked.setdefault(channel_id, asyncio.get_running_loop().create_future())
+        self._changed.set()
         try:
-            await self._bring(channel_id, anew=True)
-        except _TROUBLE as error:
-            log.warning("The guide of channel %s cannot be shown yet: %s", channel_id, error)
-            self._changed.set()
-            raise ForbiddenError("The guide cannot be posted just now; I try again.") from error
-        row = await rows.of(self._front.store, channel_id)
-        return row is not None and row.pinned
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            raise ForbiddenError("Its guide comes as soon as it can be posted here.") from None
 
-    async def take_down(self, channel_id: int) -> None:
-        """Take a channel's guide away where no theme hangs there any more."""
-        with suppress(*_TROUBLE):  # then it goes with the next look at all of them
-            await self._bring(channel_id)
+    def look(self) -> None:
+        """Look at all of them again: some channel may carry another theme, or none."""
+        self._changed.set()
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Bring a guide to Discord as its theme is now. Whatever goes wrong is tried again."""
+        channel_id = key - GUIDE_KEYS[0]
+        row = await rows.of(self._front.store, channel_id)
+        asked = self._asked.get(channel_id)
+        if row is None:
+            lane.drop(key)
+            return
+        try:
+            pinned = await self._bring(lane, key, row, anew=asked is not None)
+        except NeverError as error:
+            log.info("The guide of channel %s is gone: %s", channel_id, error)
+            lane.tried(key, posted=row.message_id is not None)
+            async with self._front.store.write() as connection:
+                await rows.forget(connection, channel_id)
+            pinned = False
+        except Exception as error:
+            if not isinstance(error, (TryLaterError, TooLargeError, DreamstreamError)):
+                log.exception("The guide of channel %s cannot be shown", channel_id)  # a mistake
+            log.warning("The guide of channel %s cannot be shown yet: %s", channel_id, error)
+            closed_s = getattr(error, "after_s", None) or 0.0
+            lane.tried(key, posted=row.message_id is not None, closed_s=closed_s)
+            failures = self._failures.get(channel_id, 0)
+            self._failures[channel_id] = failures + 1
+            delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures, 10))
+            lane.later(key, Urgency.END, max(delay_s, closed_s))
+            return
+        self._failures.pop(channel_id, None)
+        if asked is not None:
+            del self._asked[channel_id]
+            asked.set_result(pinned)
 
     async def _run(self) -> None:
-        delay_s = FIRST_DELAY_S
         while True:
             await self._changed.wait()
             self._changed.clear()
-            self._behind = not await self._look_at_all()
-            if not self._behind:
-                delay_s = FIRST_DELAY_S
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
-                    await self._changed.wait()
-            delay_s = min(MAX_DELAY_S, 2 * delay_s)
-            self._changed.set()
+            try:
+                for row in await rows.every(self._front.store):
+                    await self._want(row.channel_id)
+            except DreamstreamError as error:
+                log.warning("The guides cannot be kept up to date: %s", error)
+                await asyncio.sleep(FIRST_DELAY_S)
+                self._changed.set()
 
-    async def _look_at_all(self) -> bool:
-        """Bring every guide up to date; say whether all of them are."""
-        done = True
-        try:
-            for row in await rows.every(self._front.store):
-                try:
-                    await self._bring(row.channel_id)
-                except NeverError as error:
-                    log.info("The guide of channel %s is gone: %s", row.channel_id, error)
-                    async with self._front.store.write() as connection:
-                        await rows.forget(connection, row.channel_id)
-                except _TROUBLE as error:
-                    log.warning("The guide of channel %s waits: %s", row.channel_id, error)
-                    done = False
-        except DreamstreamError as error:
-            log.warning("The guides cannot be kept up to date: %s", error)
-            return False
-        except Exception:  # a mistake of ours must not end it for good
-            log.exception("The guides cannot be kept up to date")
-            return False
-        return done
-
-    async def _bring(self, channel_id: int, *, anew: bool = False) -> None:
-        """Have a guide show its theme as it is now; `anew` where it has been deleted, too."""
+    async def _want(self, channel_id: int) -> None:
+        """Have a guide shown in its turn, if that would change anything."""
         store = self._front.store
-        async with self._locks[channel_id]:
-            row = await rows.of(store, channel_id)
-            if row is None:
-                return
-            theme = await channel_rows.theme_of(store, channel_id)
-            if theme is None:
-                await self._delete(row)
-                return
-            face = await self._face(theme)
-            with meanings():
-                message_id = row.message_id
-                if message_id is None and row.sends:
-                    message_id = await self._found(row)
-                fresh = message_id is None
-                if message_id is not None and (anew or face.looks != row.shown):
-                    fresh = not await self._edit(row, message_id, face, anew=anew)
-                if fresh or message_id is None:
-                    unknown = row.message_id is None and row.sends > 0
-                    message_id = await self._send(row, face, again=unknown)
-                    if unknown:  # what an earlier attempt has sent came back as it was
-                        await self._edit(row, message_id, face, anew=anew)
-                async with store.write() as connection:
-                    await rows.showed(connection, channel_id, face.looks)
-                if fresh or (anew and not row.pinned):
-                    await self._pin(row, message_id)
+        row = await rows.of(store, channel_id)
+        if row is None:
+            return
+        theme = await channel_rows.theme_of(store, channel_id)
+        same = theme is not None and (await self._face(theme)).looks == row.shown
+        if same and channel_id not in self._asked:
+            return
+        posted = row.message_id is not None
+        urgency = Urgency.FORMING if posted else Urgency.NEW
+        self._lane_of(channel_id).want(_key(channel_id), urgency, posted=posted)
+
+    async def _bring(self, lane: Lane, key: int, row: ThemeGuide, *, anew: bool) -> bool:
+        """Have a guide show its theme as it is now, `anew` where it has been deleted, too.
+
+        Says whether it is pinned.
+        """
+        store = self._front.store
+        theme = await channel_rows.theme_of(store, row.channel_id)
+        if theme is None:
+            await self._delete(row)
+            return False
+        face = await self._face(theme)
+        with meanings():
+            message_id = row.message_id
+            if message_id is None and row.sends:
+                message_id = await self._found(row)
+            fresh = message_id is None
+            if message_id is not None and (anew or face.looks != row.shown):
+                fresh = not await self._edit(row, message_id, face, anew=anew)
+                lane.sent(key, posted=True)
+            if fresh or message_id is None:
+                unknown = row.message_id is None and row.sends > 0
+                message_id = await self._send(row, face, again=unknown)
+                lane.sent(key, posted=False)
+                if unknown:  # what an earlier attempt has sent came back as it was
+                    await self._edit(row, message_id, face, anew=anew)
+                    lane.sent(key, posted=True)
+            async with store.write() as connection:
+                await rows.showed(connection, row.channel_id, face.looks)
+            if fresh or (anew and not row.pinned):
+                return await self._pin(row, message_id)
+        return row.pinned
 
     async def _face(self, theme: Theme) -> Face:
         picture = None
@@ -216,19 +240,18 @@ class ThemeGuides:
         await self._known(row, message.id)
         return message.id
 
-    async def _pin(self, row: ThemeGuide, message_id: int) -> None:
-        """Pin a message, where that may be done and there is room for it."""
+    async def _pin(self, row: ThemeGuide, message_id: int) -> bool:
+        """Pin a message, where that may be done and there is room for it; say whether it is."""
         try:
             await self._channel(row).get_partial_message(message_id).pin()
-        except (discord.Forbidden, discord.NotFound) as error:
-            log.info("The guide of channel %s is not pinned: %s", row.channel_id, error)
         except discord.HTTPException as error:
             if error.status >= 500:
                 raise
             log.info("The guide of channel %s is not pinned: %s", row.channel_id, error)
-        else:
-            async with self._front.store.write() as connection:
-                await rows.was_pinned(connection, row.channel_id)
+            return False
+        async with self._front.store.write() as connection:
+            await rows.was_pinned(connection, row.channel_id)
+        return True
 
     async def _delete(self, row: ThemeGuide) -> None:
         with meanings():
@@ -263,6 +286,10 @@ class ThemeGuides:
 
     def _channel(self, row: ThemeGuide) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
+
+
+def _key(channel_id: int) -> int:
+    return GUIDE_KEYS[0] + channel_id
 
 
 def is_guide(message: discord.Message) -> bool:

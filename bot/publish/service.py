@@ -156,7 +156,7 @@ class Publishing:
     async def _order(self, party_id: str) -> None:
         async with self._marking:
             self._library.check_space()
-        # Not behind what is being made, of this party or another: that takes minutes.
+            # Not behind what is being made, of this party or another: that takes minutes.
             await asyncio.to_thread(self._shelf.want, party_id)
             self._begin(party_id)
 

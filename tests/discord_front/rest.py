@@ -17,6 +17,7 @@ VIEW, SEND, ATTACH, HISTORY = 1 << 10, 1 << 11, 1 << 15, 1 << 16
 SEND_IN_THREADS = 1 << 38
 _MAX_FOLLOW_UPS = 5  # where only a person has installed the bot
 _ACKNOWLEDGE_S = 3.0
+_PIN_MESSAGES = 1 << 51
 _TOKEN_S = 15 * 60.0
 _IS_V2 = 1 << 15
 # Which answers a kind of interaction takes: a command, a component, an autocomplete, a form.
@@ -111,6 +112,10 @@ class Rest:
                 return 200, self._edit(int(channel), int(number), body, files)
             case "GET", ["channels", channel, "messages"]:
                 return 200, self._history(int(channel), query)
+            case "PUT", ["channels", channel, "messages", "pins", number]:
+                self._may(int(channel), _PIN_MESSAGES)
+                self._message(int(channel), int(number))["pinned"] = True
+                return 204, None
             case "DELETE", ["channels", channel, "messages", number]:
                 self._message(int(channel), int(number))
                 self.deleted.append(int(number))

@@ -65,7 +65,7 @@ def unanswered(asked: Iterable[Asked], down: Down) -> Iterator[str]:
 def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator[str]:
     """Yield what is wrong about cards: each is there once, closed, and no others.
 
-    Those of parties may be there, too.
+    Those of parties, and guides to themes, may be there, too.
 
     `deleted` are the messages that people have taken away.
     """
@@ -80,10 +80,12 @@ def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator
         twice = connection.execute(
             "SELECT dream_id FROM delivery_dream GROUP BY dream_id HAVING count(*) > 1"
         ).fetchall()
-        of_parties = connection.execute("SELECT message_id FROM party_card").fetchall()
+        others = connection.execute(
+            "SELECT message_id FROM party_card UNION SELECT message_id FROM theme_guide"
+        ).fetchall()
     for (dream_id,) in twice:
         yield f"the dream {dream_id} is on two cards"
-    known = {message_id for (message_id,) in of_parties}
+    known = {message_id for (message_id,) in others}
     for dream_id, state, deleted_ms, card_state, message_id in rows:
         about = f"the dream {dream_id} ({state}, its card {card_state})"
         known.add(message_id)
