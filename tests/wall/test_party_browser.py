@@ -160,6 +160,7 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     await expect(phone.locator(".said", has_text="a last bus")).to_be_visible()
 
     await moved(host, "Sketch →", "sketch", phone, screen)
+    await expect(screen.locator(".invitation")).to_be_in_viewport()
     await phone.locator("label.said", has_text="an empty bench").click()
     await phone.get_by_label("Prompt").fill("two old people")
     await phone.get_by_role("button", name="Sketch").click()
