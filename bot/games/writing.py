@@ -34,7 +34,10 @@ _LEAST_PX = 6  # a letter's height; smaller ones are not read by CLIP either
 _TALLEST = 0.5  # of the picture's height
 _MOST_SHAPES = 4000  # noise has more; letters do not
 _EVEN = 40.0  # shades: one pen has one colour
+_THIN_PX = 3.5  # strokes that are hardly more than their own edges
 _FEWEST = 3  # letters in a line
+_LEAST_GROUND = 20  # pixels between the letters of a line
+_SURE = 5  # letters in a line that can hardly be anything else
 _LEAST_DRAWN = 0.004  # of the pixels of a drawing; dots that were left of letters are fewer
 _PAPER = 90.0  # shades between the darkest and the lightest place of a sheet that is lit unevenly
 
@@ -128,7 +131,11 @@ def find_lines(picture: Pillow.Image) -> list[Box]:
     found: list[Box] = []
     for mask in (grey < around - _CONTRAST, grey > around + _CONTRAST):
         shapes = [shape for shape in _shapes(mask, grey) if _is_letter(shape, grey.shape[0])]
-        found += [_around(_with_stray(line, shapes)) for line in _lines(shapes)]
+        found += [
+            _around(_with_stray(line, shapes))
+            for line in _lines(shapes)
+            if _on_even_ground(grey, mask, line)
+        ]
     return found
 
 
@@ -211,9 +218,8 @@ def _is_letter(shape: _Shape, height: int) -> bool:
     return (
         box.height <= _TALLEST * height
         and box.width <= 2.2 * box.height
-        and shape.thickness <= 0.34 * box.height
-        and shape.thickness >= 0.03 * box.height
-        and shape.even >= 0.5
+        and 0.03 * box.height <= shape.thickness <= 0.3 * box.height
+        and (shape.even >= 0.5 or shape.thickness < _THIN_PX)
     )
 
 
@@ -248,8 +254,14 @@ def _go_together(one: _Shape, other: _Shape) -> bool:
         and overlap >= 0.6 * low
         and -0.3 * tall <= gap <= 0.9 * tall
         and thick <= 1.8 * min(one.thickness, other.thickness)
-        and abs(one.shade - other.shade) <= _EVEN
+        and _of_one_pen(one, other)
     )
+
+
+def _of_one_pen(one: _Shape, other: _Shape) -> bool:
+    """Say whether two shapes have one colour; thin strokes are blended with their ground."""
+    thin = min(one.thickness, other.thickness) < _THIN_PX
+    return abs(one.shade - other.shade) <= (2 if thin else 1) * _EVEN
 
 
 def _with_stray(line: Sequence[_Shape], shapes: Sequence[_Shape]) -> list[_Shape]:
@@ -264,7 +276,7 @@ def _with_stray(line: Sequence[_Shape], shapes: Sequence[_Shape]) -> list[_Shape
         and 0.4 * tall <= shape.box.height <= 1.6 * tall
         and left - 2 * tall <= shape.box.right
         and shape.box.x <= right + 2 * tall
-        and abs(shape.shade - line[0].shade) <= _EVEN
+        and _of_one_pen(shape, line[0])
     ]
     return [*line, *stray]
 
@@ -281,15 +293,30 @@ def _is_written(line: Sequence[_Shape]) -> bool:
     # Letters of one line end on one baseline, or begin at one height.
     bottoms = [shape.box.bottom for shape in line]
     tops = [shape.box.y for shape in line]
-    level = min(_spread(bottoms), _spread(tops)) <= 0.3 * tall
-    close = statistics.median(gaps) <= (0.3 if len(line) < 5 else 0.5) * tall
-    return level and close and differing >= 0.6
+    few = len(line) < _SURE
+    level = max(_share_at(bottoms, 0.12 * tall), _share_at(tops, 0.12 * tall))
+    close = statistics.median(gaps) <= (0.3 if few else 0.5) * tall
+    return level >= (0.65 if few else 0.5) and close and differing >= 0.6
 
 
-def _spread(values: Sequence[int]) -> float:
-    """Return how far values lie from their median, in the middle."""
-    middle = statistics.median(values)
-    return statistics.median(abs(value - middle) for value in values)
+def _on_even_ground(grey: Grey, mask: Mask, line: Sequence[_Shape]) -> bool:
+    """Say whether what is between letters is of about one shade, as of paper or a clear sky."""
+    import numpy as np
+
+    x, y = min(one.box.x for one in line), min(one.box.y for one in line)
+    right, bottom = max(one.box.right for one in line), max(one.box.bottom for one in line)
+    inked = np.pad(mask, 1)
+    inked = inked[:-2, 1:-1] | inked[2:, 1:-1] | inked[1:-1, :-2] | inked[1:-1, 2:] | mask
+    ground = grey[y:bottom, x:right][~inked[y:bottom, x:right]]
+    if ground.size < _LEAST_GROUND:
+        return False
+    low, high = np.percentile(ground, (15, 85))
+    return float(high - low) <= _EVEN
+
+
+def _share_at(values: Sequence[int], reach: float) -> float:
+    """Return the part of values that lie within `reach` of one of them, at best."""
+    return max(sum(abs(one - other) <= reach for other in values) for one in values) / len(values)
 
 
 def _alike(one: Mask, other: Mask) -> float:
