@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import classic, company, find, search, step
+from benchmarks import classic, company, find, search, step, wall
 from bot.search import MOST
 from generation.canvases.vqgan import VQGANCanvas
 from training.lists import word_list
@@ -86,3 +86,20 @@ def test_a_search_is_measured_against_a_plain_product() -> None:
     best = sorted(range(500), key=lambda row: -float(vectors[row] @ wanted[0]))[:MOST]
     near = search.on_a_shelf(vectors, codes=True).nearest(wanted[0], MOST)
     assert [one.id for one in near] == [str(row) for row in best]
+
+
+async def test_a_walls_watchers_are_counted_and_each_has_every_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"SHORT": 50, "DREAMS": 3, "LOOKS": 1, "GAP_S": 0.03}.items():
+        monkeypatch.setattr(f"benchmarks.wall.{name}", value)
+    result = await wall.measure(60, 2, browser=False)
+    for size in ("50", "60"):
+        by_watchers = result["watched"][size]
+        assert by_watchers["0"]["bytes_per_dream"] == 0
+        # A watcher that has not had the end of each dream would be a KeyError.
+        assert all(by_watchers[count]["bytes_per_dream"] > 1000 for count in ("1", "2"))
+        assert 0 < by_watchers["2"]["late_max_ms"] < 10_000
+    assert result["pages"]["60"]["older, deep"]["bytes"] > 10_000
+    wall.show(result)
+    assert "one more watcher costs" in capsys.readouterr().out

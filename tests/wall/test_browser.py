@@ -395,15 +395,30 @@ async def test_the_big_screen_turns_to_what_is_new(scene: Scene, people: list[Vi
     await expect(page.locator("#finished .tile")).to_have_count(2)
 
 
+# How much of each mosaic but the last is covered by its tiles, each with a gap beside and below.
+COVERED = """mosaics => mosaics.slice(0, -1).map((mosaic) => {
+  const gap = parseFloat(getComputedStyle(mosaic).columnGap);
+  const area = ({ width, height }) => (width + gap) * (height + gap);
+  const tiles = [...mosaic.children].map((tile) => area(tile.getBoundingClientRect()));
+  return tiles.reduce((sum, one) => sum + one, 0) / area(mosaic.getBoundingClientRect());
+})"""
+
+
 async def test_older_pictures_come_as_one_scrolls(scene: Scene, people: list[Visitor]) -> None:
-    for number in range(100):
-        await scene.draw(f"picture {number}")
+    drawn = [await scene.draw(f"picture {number}") for number in range(100)]
     page = await people[1].open()
     await expect(page.locator("#finished .tile")).to_have_count(48)
     for count in (96, 100):
         await page.locator("#finished .older").scroll_into_view_if_needed()
         await expect(page.locator("#finished .tile")).to_have_count(count)
     await expect(page.locator("#finished .older")).to_have_count(0)
+    # Three mosaics look like one: no row is left open between them, and none is out of order.
+    covered = await page.locator("#finished .mosaic").evaluate_all(COVERED)
+    assert covered == [pytest.approx(1, abs=0.01)] * 2
+    newest = await scene.draw("the newest")
+    await expect(page.locator(f"#finished #dream-{newest.id}.tile")).to_have_count(1)
+    tiles = await page.locator("#finished .tile").evaluate_all("found => found.map(one => one.id)")
+    assert tiles == [f"dream-{one.id}" for one in [newest, *reversed(drawn)]]
 
 
 async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visitor]) -> None:
