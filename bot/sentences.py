@@ -46,6 +46,17 @@ def option(name: str) -> Sentence:
     return Sentence(name, {})
 
 
+def plain(value: object) -> str:
+    """Return a sentence as the string that it is: msgspec, whose `enc_hook` this is, takes none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, Sentence):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not to be kept as JSON")
+
+
 def put_into(language: Mapping[str, str], text: str) -> str:
     """Return a text by a language's templates; one without values is its own template."""
     if isinstance(text, Sentence):

@@ -8,6 +8,7 @@ import aiosqlite
 import msgspec
 
 from bot.model import EventKind, Person, StreamEvent
+from bot.sentences import plain
 from bot.store import Row, Store
 
 _SELECT = """
@@ -43,7 +44,14 @@ async def append(
         INSERT INTO stream_event (theme_id, kind, dream_id, person_id, at_ms, payload)
         VALUES (?, ?, ?, ?, ?, ?)
         """,
-        (theme_id, kind, dream_id, person_id, at_ms, msgspec.json.encode(payload or {}).decode()),
+        (
+            theme_id,
+            kind,
+            dream_id,
+            person_id,
+            at_ms,
+            msgspec.json.encode(payload or {}, enc_hook=plain).decode(),
+        ),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid

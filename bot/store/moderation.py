@@ -8,6 +8,7 @@ import aiosqlite
 import msgspec
 
 from bot.model import Act, ModerationEntry, Person
+from bot.sentences import plain
 from bot.store import Row, Store
 
 LATEST = """
@@ -50,7 +51,7 @@ async def append(
             dream_id,
             channel_id,
             at_ms,
-            msgspec.json.encode(detail or {}).decode(),
+            msgspec.json.encode(detail or {}, enc_hook=plain).decode(),
         ),
     )
 

@@ -15,6 +15,7 @@ import pytest
 from bot.errors import DiskError, NewerDatabaseError, StoreError
 from bot.ids import IdMaker
 from bot.model import Dream, DreamState, EventKind, Image, Person, Theme
+from bot.sentences import say
 from bot.store import (
     Store,
     autopilot,
@@ -403,6 +404,19 @@ async def test_limits_and_deletions_look_at_no_whole_table(tmp_path: Path) -> No
         for line, index in zip(looks, indexes, strict=True):
             assert f"INDEX {index}" in line, plan
     await store.close()
+
+
+async def test_a_sentence_is_kept_as_the_string_that_it_is(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "a.db")
+    theme = await fill(store)
+    reason = say("The disk has {room} left.", room="nothing")
+    async with store.write() as connection:
+        await events.append(connection, EventKind.FAILED, theme.id, 1, payload={"reason": reason})
+        with pytest.raises(TypeError, match="not to be kept"):
+            await events.append(connection, EventKind.FAILED, theme.id, 1, payload={"a": store})
+    *_, last = await events.after(store, 0, 9)
+    await store.close()
+    assert last.payload == {"reason": "The disk has nothing left."}
 
 
 async def test_pages_go_backwards_without_gaps(tmp_path: Path) -> None:
