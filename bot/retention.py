@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ class Retention:
         if rules.keep_days > 0:
             before_ms = min(now - int(rules.keep_days * DAY_MS), now - YOUNGEST_MS)
             bounds = Bounds(before_ms, bundles, rules.keep_favourites)
-            async for one in self._all(bounds, sized=False):
+            async for one in rows.candidates(self._store, bounds):
                 freed += one.bytes
                 old.add(one.dream_id)
                 yield one, bounds
@@ -100,7 +100,7 @@ class Retention:
         excess = await rows.total_bytes(self._store) - freed - rules.keep_bytes
         for favourites in (True,) if rules.keep_favourites else (True, False):
             bounds = Bounds(now - YOUNGEST_MS, bundles, favourites)
-            async for one in self._all(bounds, sized=True):
+            async for one in rows.candidates(self._store, bounds, sized=True):
                 if excess <= 0:
                     return
                 if one.dream_id not in old:
@@ -108,8 +108,8 @@ class Retention:
                     excess -= one.bytes
                     yield one, bounds
 
-    async def turn(self) -> int:
-        """Let up to `A_TURN` dreams go; return how many went.
+    async def turns(self) -> AsyncIterator[int]:
+        """Let what is due go, up to `A_TURN` dreams at a time; yield how many each time.
 
         Raises:
             DiskError, StoreError: nothing can be written at present.
@@ -118,7 +118,12 @@ class Retention:
         async for one in self.due():
             chosen.append(one)
             if len(chosen) == A_TURN:
-                break
+                yield await self._turn(chosen)
+                chosen = []
+        if chosen:
+            yield await self._turn(chosen)
+
+    async def _turn(self, chosen: Sequence[tuple[Candidate, Bounds]]) -> int:
         gone = 0
         for candidate, bounds in chosen:
             gone += await self._let_go(candidate, bounds)
@@ -136,22 +141,14 @@ class Retention:
             lambda connection: rows.may_go_now(connection, candidate.dream_id, bounds),
         )
 
-    async def _all(self, bounds: Bounds, *, sized: bool) -> AsyncIterator[Candidate]:
-        after = ""
-        while page := await rows.candidates(self._store, bounds, after, A_TURN, sized=sized):
-            for one in page:
-                yield one
-            after = page[-1].dream_id
-
     async def _look_after(self) -> None:
         while True:
-            delay_s = self._look_s
             try:
-                if await self.turn():
-                    delay_s = self._pause_s
+                async for _ in self.turns():
+                    await asyncio.sleep(self._pause_s)
             except DreamstreamError as error:
                 log.warning("Nothing went to make room: %s", error)
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(self._look_s)
 
 
 def published_parties(library: Path) -> set[str]:

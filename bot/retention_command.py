@@ -41,7 +41,7 @@ async def run(arguments: argparse.Namespace, config: Config) -> int:
     try:
         async with _opened(config) as retention:
             gone = 0
-            while count := await retention.turn():
+            async for count in retention.turns():
                 gone += count
         print(f"{_dreams(gone)} went.")
         return 0

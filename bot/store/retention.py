@@ -6,13 +6,15 @@ transaction that takes it away, so that what has come to need it meanwhile keeps
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 import aiosqlite
 import msgspec
 
 from bot.store import Store
+
+_PAGE = 500
 
 # Nothing that is not over; nothing that a card or a digest is still to show; no party that goes on
 # or has published, with all that its theme holds; nothing of a game that is open; nothing that
@@ -63,9 +65,12 @@ _BYTES = """
 """
 CANDIDATES = f"""
     SELECT dream.id, dream.theme_id, dream.created_ms, {_BYTES} AS bytes FROM dream
-    WHERE dream.id > :after AND {_MAY_GO} AND (:sized = 0 OR {_BYTES} > 0)
-    ORDER BY dream.id LIMIT :limit
+    WHERE dream.id > :after AND dream.id <= :upto AND {_MAY_GO} AND (:sized = 0 OR {_BYTES} > 0)
+    ORDER BY dream.id
 """  # noqa: S608 (own text)
+PAGE = """
+    SELECT max(id) AS id FROM (SELECT id FROM dream WHERE id > :after ORDER BY id LIMIT :page)
+"""
 STILL = f"SELECT 1 FROM dream WHERE dream.id = :dream_id AND {_MAY_GO}"  # noqa: S608 (own text)
 TOTAL = """
     SELECT coalesce((SELECT sum(size_bytes) FROM image), 0) + coalesce(
@@ -102,14 +107,21 @@ class Candidate:
 
 
 async def candidates(
-    store: Store, bounds: Bounds, after: str, limit: int, *, sized: bool = False
-) -> list[Candidate]:
-    """Return the oldest dreams after one that may go; with `sized` those alone that take room."""
-    values = {**bounds.values(), "after": after, "limit": limit, "sized": sized}
-    return [
-        Candidate(row["id"], row["theme_id"], row["created_ms"], row["bytes"])
-        for row in await store.read(CANDIDATES, values)
-    ]
+    store: Store, bounds: Bounds, *, sized: bool = False, page: int = _PAGE
+) -> AsyncIterator[Candidate]:
+    """Yield the dreams that may go, the oldest first; with `sized` those alone that take room.
+
+    A page of dreams is looked at in one query, however few of them may go: others read between.
+    """
+    after = ""
+    while True:
+        row = await store.read_one(PAGE, {"after": after, "page": page})
+        if row is None or row["id"] is None:
+            return
+        values = {**bounds.values(), "after": after, "upto": row["id"], "sized": sized}
+        for found in await store.read(CANDIDATES, values):
+            yield Candidate(found["id"], found["theme_id"], found["created_ms"], found["bytes"])
+        after = row["id"]
 
 
 async def may_go_now(connection: aiosqlite.Connection, dream_id: str, bounds: Bounds) -> bool:

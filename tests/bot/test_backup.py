@@ -235,7 +235,8 @@ async def test_what_went_to_make_room_comes_back(tmp_path: Path) -> None:
         async with s.store.write() as connection:
             await connection.execute("UPDATE dream SET ended_ms = 1")
         kept = Checkpoints(s.library.root / CHECKPOINTS)
-        assert await Retention(s.store, s.library, kept, RetentionRules(keep_days=1)).turn() == 1
+        retention = Retention(s.store, s.library, kept, RetentionRules(keep_days=1))
+        assert [count async for count in retention.turns()] == [1]
         assert contents(data) == {}
     assert (await restore(root, data, replace=True)).forgotten == 0
     async with services(data) as s:

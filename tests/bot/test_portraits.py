@@ -352,8 +352,8 @@ async def test_age_takes_no_portrait_away(tmp_path: Path) -> None:
         await s.draw(fox.id, "yellow")
         await s.dreams.wait(fox.id)
         bounds = retention.Bounds(now_ms() + 1000)
-        found = await retention.candidates(s.store, bounds, "", 10)
-        assert [one.dream_id for one in found] == [fox.id]
+        found = [one.dream_id async for one in retention.candidates(s.store, bounds)]
+        assert found == [fox.id]
 
 
 async def test_other_dreams_are_drawn_of_as_ever(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from bot.retention_command import run
 from bot.rights import Actor
 from bot.store import Store, deliveries, events, favourites, images, people
 from bot.store import dreams as rows
+from bot.store.retention import Bounds, candidates
 from bot.themes import Themes
 from generation.protocol import Recipe
 from tests.bot.drawer import ANN, BOB, png, request, services
@@ -166,7 +167,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def to_the_end(retention: Retention) -> int:
     gone = 0
-    while count := await retention.turn():
+    async for count in retention.turns():
         assert count <= A_TURN, "a little at a time"
         gone += count
     return gone
@@ -341,6 +342,18 @@ async def test_nothing_that_is_needed_ever_goes(world: World, seed: int) -> None
             assert await world.library.read(kept.image.sha256)
 
 
+async def test_few_are_looked_at_in_one_query(world: World) -> None:
+    """Nobody who reads waits behind all that must stay; yet all that may go is found."""
+    dreams = [await world.dream(60 - index) for index in range(12)]
+    async with world.store.write() as connection:
+        for dream in dreams[:8]:
+            await favourites.toggle(connection, dream.id, BOB.id, 1)
+    for page in (1, 3, 5, 100):
+        bounds = Bounds(now_ms() - 20 * DAY_MS)
+        found = [one.dream_id async for one in candidates(world.store, bounds, page=page)]
+        assert found == [dream.id for dream in dreams[8:]]
+
+
 async def test_the_bot_does_it_by_itself_and_only_if_it_is_told_to(world: World) -> None:
     for _ in range(A_TURN + 1):
         await world.dream(40)
@@ -388,7 +401,7 @@ async def test_a_dream_that_went_is_not_held_against_a_moderator(tmp_path: Path)
             await connection.execute("UPDATE dream SET ended_ms = 1")
         kept = Checkpoints(s.library.root / CHECKPOINTS)
         retention = Retention(s.store, s.library, kept, RetentionRules(keep_days=1))
-        assert await retention.turn() == 1
+        assert await to_the_end(retention) == 1
         assert await s.moderation.log(7) == []
         with pytest.raises(Exception, match="was deleted"):
             await s.dreams.delete(dream.id, Actor(ANN))

@@ -22,7 +22,7 @@ async def test_a_message_stays_when_its_dream_goes_to_make_room(tmp_path: Path) 
         async with parts.store.write() as connection:
             await connection.execute("UPDATE dream SET ended_ms = 1")
         before = there.cards()[0]
-        assert await retention.turn() == 1
+        assert [count async for count in retention.turns()] == [1]
         # What comes after it in the stream is seen after it.
         second, _ = await there.ask()
         await parts.draw(second)
