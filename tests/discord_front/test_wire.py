@@ -10,7 +10,7 @@ import asyncio
 import re
 
 from tests.discord_front import payloads
-from tests.discord_front.looks import picture_url, text_of
+from tests.discord_front.looks import labels_of, picture_url, text_of
 from tests.discord_front.loopback import Discord
 from tests.discord_front.shipped import Bot, fetched, finished, is_final
 from tests.program import PATIENCE_S
@@ -27,6 +27,10 @@ async def test_from_login_to_the_picture(bot: Bot, discord: Discord) -> None:
     assert "a red fox" in text_of(card)
     [kept] = (bot.folder / "data" / "library" / "images").rglob("*.png")
     assert await fetched(picture_url(card)) == kept.read_bytes()
+    await discord.react(card, "⭐", by=payloads.ANN + 1)
+    await discord.until(lambda: "♥ 1" in labels_of(discord.cards()[0]), "the like")
+    await discord.react(card, "⭐", by=payloads.ANN + 1, there=False)
+    await discord.until(lambda: "♥" in labels_of(discord.cards()[0]), "its end")
     assert len(discord.sent("POST", "/channels/.*/messages")) == 1
     assert await bot.stop() == 0
     assert "https://discord.com/oauth2/authorize?client_id=" in bot.said()
