@@ -223,6 +223,7 @@ class Entering(Reading):
             raise
         finally:
             self._pending[game.id] -= 1
+            self._pending += Counter()  # leaves out what is 0
             self._settled.set()
 
     async def _enter(
