@@ -393,6 +393,18 @@ async def test_the_big_screen_turns_to_what_is_new(scene: Scene, people: list[Vi
     await expect(hero).to_have_count(1)
     await expect(hero).to_contain_text("the second")
     await expect(page.locator("#finished .tile")).to_have_count(2)
+    # All of it as a mosaic, with its words; in the address, so that a projector comes up so.
+    button = page.get_by_role("button", name="Mosaic")
+    await button.click()
+    await page.reload()
+    await expect(hero).to_be_hidden()
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    caption = page.locator("#finished .tile .caption").first
+    await expect(caption).to_have_css("opacity", "1")
+    await expect(caption).to_contain_text("the second")
+    await button.click()
+    await expect(hero).to_be_visible()
+    assert page.url.endswith("/watch")
 
 
 # How much of each mosaic but the last is covered by its tiles, each with a gap beside and below.

@@ -228,6 +228,18 @@
 
   if (hero) {
     turn = setTimeout(next, SHOW_MS);
+    // One large, or all as a mosaic: which of the two stays in the address.
+    const arrange = () => {
+      const tiles = location.hash === "#mosaic";
+      body.classList.toggle("tiles", tiles);
+      byId("as-mosaic")?.setAttribute("aria-pressed", String(tiles));
+    };
+    byId("as-mosaic")?.addEventListener("click", () => {
+      history.replaceState(null, "", location.hash === "#mosaic" ? location.pathname : "#mosaic");
+      arrange();
+    });
+    window.addEventListener("hashchange", arrange);
+    arrange();
     byId("fullscreen")?.addEventListener("click", () => {
       if (document.fullscreenElement) document.exitFullscreen();
       else document.documentElement.requestFullscreen().catch(() => {});
