@@ -65,7 +65,7 @@ def unanswered(asked: Iterable[Asked], down: Down) -> Iterator[str]:
 def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator[str]:
     """Yield what is wrong about cards: each is there once, closed, and no others.
 
-    Those of parties, and guides to themes, may be there, too.
+    Those of parties and games, guides to themes, and digests may be there, too.
 
     `deleted` are the messages that people have taken away.
     """
@@ -81,7 +81,10 @@ def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator
             "SELECT dream_id FROM delivery_dream GROUP BY dream_id HAVING count(*) > 1"
         ).fetchall()
         others = connection.execute(
-            "SELECT message_id FROM party_card UNION SELECT message_id FROM theme_guide"
+            """
+            SELECT message_id FROM party_card UNION SELECT message_id FROM theme_guide
+            UNION SELECT message_id FROM game_card UNION SELECT message_id FROM digest
+            """
         ).fetchall()
     for (dream_id,) in twice:
         yield f"the dream {dream_id} is on two cards"
