@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, ship
 from bot.theme_pictures import ThemePictures
 from bot.wall.errors import status_of
 from bot.wall.forms import read_form
+from bot.wall.here import is_here
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -64,7 +64,7 @@ class Theming:
 
     async def take_in(self, request: web.Request) -> web.StreamResponse:
         """Add a shipped theme (``shipped``), or one of an uploaded file (``file``)."""
-        if not self._is_here(request):
+        if not is_here(request, self._settings):
             raise ForbiddenError(_HERE)
         form = await read_form(request)
         field, name = form.get("file"), form.get("shipped")
@@ -84,7 +84,7 @@ class Theming:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Have a dream's picture (``dream``), an uploaded one (``file``) or none stand for one."""
-        if not self._is_here(request) or self._pictures is None:
+        if not is_here(request, self._settings) or self._pictures is None:
             raise ForbiddenError(_HERE)
         theme = await self._services.visible_theme(request.match_info["slug"])
         form = await read_form(request)
@@ -110,7 +110,7 @@ class Theming:
         self, request: web.Request, error: DreamstreamError | None = None
     ) -> web.Response:
         known: list[Theme] = await self._services.themes.list()
-        here = self._is_here(request)
+        here = is_here(request, self._settings)
         offered: list[ThemeFile] = []
         if here:
             slugs = {theme.slug for theme in known if not theme.retired}
@@ -127,15 +127,6 @@ class Theming:
             offered=offered,
             error=error,
         )
-
-    def _is_here(self, request: web.Request) -> bool:
-        """Say whether somebody sits at the machine itself; behind a proxy that is not known."""
-        if self._settings.mode != "local":
-            return False
-        try:
-            return ipaddress.ip_address(request.remote or "").is_loopback
-        except ValueError:
-            return False
 
 
 def _read(field: web.FileField) -> ThemeFile:

@@ -10,9 +10,8 @@ from aiohttp import ClientSession, FormData
 from bot.model import Theme
 from bot.theme_files import read, shipped
 from bot.theme_pictures import ThemePictures
-from bot.wall import WallSettings
+from bot.wall import WallSettings, theming
 from bot.wall.choices import choices_for, counts_of
-from bot.wall.theming import Theming
 from tests.bot.drawer import FOURIER, png, request, services
 from tests.wall.conftest import Scene
 from tests.wall.test_real_services import wall_on
@@ -67,7 +66,7 @@ async def test_nobody_else_adds_themes(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     if mode == "local":  # a guest in the room
-        monkeypatch.setattr(Theming, "_is_here", lambda *_: False)
+        monkeypatch.setattr(theming, "is_here", lambda *_: False)
     wall = scene.make(WallSettings(mode=mode, port=0))  # type: ignore[arg-type]
     url = await wall.start()
     before = len(scene.themes.themes)
@@ -129,7 +128,7 @@ async def test_a_picture_stands_for_a_theme(
             assert "people on Discord ask" in stream and 'id="prompt"' not in stream
             async with visitor.post("/s/castles/dreams", data={"prompt": "a gate"}) as response:
                 assert response.status == 403
-            monkeypatch.setattr(Theming, "_is_here", lambda *_: False)
+            monkeypatch.setattr(theming, "is_here", lambda *_: False)
             async with visitor.post(at, data={"dream": dream.id}) as response:
                 assert response.status == 403
             assert "Its picture" not in await page(visitor)
