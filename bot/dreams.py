@@ -110,6 +110,7 @@ class Dreams(DreamReader):
         """Write down what has ended; the rest is taken up at the next start."""
         await self._tasks.wait(STOP_S)
         await self._tasks.stop()
+        await self._removal.stop()
         await self._unfinished.stop()
         await self._disk.stop()
 

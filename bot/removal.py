@@ -19,6 +19,7 @@ from bot.ids import now_ms
 from bot.library import Library
 from bot.model import RETIRED, Act, Dream, EventKind, Person
 from bot.rights import Actor
+from bot.side_tasks import SideTasks
 from bot.store import Store, events, moderation, people, tombstones
 from bot.store.tombstones import Kind
 
@@ -26,18 +27,27 @@ log = logging.getLogger(__name__)
 
 RETENTION = Person("local:retention", "Retention")
 """Who deletes what goes to make room."""
+_AGAIN_S = 60.0
 MayGo = Callable[[aiosqlite.Connection], Awaitable[bool]]
 
 
 class Removal:
-    """The one place that deletes dreams."""
+    """The one place that deletes dreams. `stop` it in the end."""
 
-    def __init__(self, store: Store, library: Library) -> None:
+    def __init__(self, store: Store, library: Library, *, again_s: float = _AGAIN_S) -> None:
+        """While somebody reads the journal, emptying it is tried every `again_s` seconds."""
         self._store = store
         self._library = library
         self._removing = asyncio.Lock()
         # Also at a start: an earlier process may have died before its journal was emptied.
         self._words_left = True
+        self._again_s = again_s
+        self._again: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
+
+    async def stop(self) -> None:
+        """Leave what is still in the journal to the next start."""
+        await self._tasks.stop()
 
     async def bury(self, dream: Dream, actor: Actor) -> bool:
         """Make a tombstone of a dream that is over; say whether it was not one before.
@@ -124,10 +134,21 @@ class Removal:
                     self._words_left = True
                 if self._words_left:
                     self._words_left = False
-                    await self._store.scrub()
+                    if not await self._store.scrub():
+                        self._words_left = True
+                        self._try_again()
             except DreamstreamError as error:
                 self._words_left = True
                 log.warning("Deleted files are still there, until the next start: %s", error)
+
+    def _try_again(self) -> None:
+        if self._again is None:
+            self._again = self._tasks.spawn(self._later())
+
+    async def _later(self) -> None:
+        await asyncio.sleep(self._again_s)
+        self._again = None
+        await self.remove_files()
 
     async def _remove(self, kind: Kind, sha256: str) -> None:
         async with self._store.write() as connection:

@@ -77,6 +77,7 @@ class Retention:
     async def stop(self) -> None:
         """Leave the rest to the next start."""
         await self._tasks.stop()
+        await self._removal.stop()
 
     async def due(self) -> AsyncIterator[tuple[Candidate, Bounds]]:
         """Yield what is to go, the oldest first: by age, and then by size.

@@ -50,6 +50,7 @@ class Games(Opening):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._tasks.stop()
+        await self._removal.stop()
 
     async def end(self, game_id: str, actor: Actor) -> Game:
         """End a game before its time: who stands best then has won.

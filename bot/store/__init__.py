@@ -23,6 +23,8 @@ from bot.store.migrate import BUSY_TIMEOUT_MS, upgrade
 Row = sqlite3.Row
 Parameters = Iterable[Any] | Mapping[str, Any]
 
+_SCRUB_WAIT_MS = 200  # longer than our own readers need; nobody else can write meanwhile
+
 
 class Store:
     """An open database. Make one with `Store.open`."""
@@ -91,15 +93,25 @@ class Store:
                     for watcher in self._watchers:
                         watcher()
 
-    async def scrub(self) -> None:
-        """Empty the journal, which may still hold what was deleted, unless somebody reads it.
+    async def scrub(self) -> bool:
+        """Empty the journal, which may still hold what was deleted; say whether it is empty now.
+
+        It stays while somebody reads it, as a backup does that is being made.
 
         Raises:
             DiskError, StoreError: the database cannot be written, or is damaged.
         """
         async with self._lock:
             with _sentences():
-                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                try:
+                    await self._set_patience(_SCRUB_WAIT_MS)
+                    rows = await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await asyncio.shield(self._set_patience(BUSY_TIMEOUT_MS))
+        return not any(row[0] for row in rows)
+
+    async def _set_patience(self, milliseconds: int) -> None:
+        await self._writer.execute_fetchall(f"PRAGMA busy_timeout = {milliseconds}")
 
     async def read(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Return all rows of a query over what has been committed.

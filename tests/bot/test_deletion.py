@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 from bot.errors import DiskError, ForbiddenError, GoneError, InvalidRequestError, NotFoundError
 from bot.inits import StartGoneError
 from bot.model import Act, Dream, DreamState, EventKind, Image, Relation, Visibility
+from bot.removal import Removal
 from bot.rights import Actor
+from bot.store.migrate import BUSY_TIMEOUT_MS
 from generation.protocol import Attachment, Checkpoint, Recipe
 from tests.bot.drawer import (
     ANN,
@@ -93,6 +97,25 @@ async def test_nothing_is_left_of_a_deleted_dream_that_had_no_picture(tmp_path: 
         assert holds(tmp_path, "a secret fox")
         await s.dreams.delete(dream.id, Actor(ANN))
         assert not holds(tmp_path, "a secret fox"), "not in the journal either"
+
+
+async def test_who_reads_the_journal_holds_nobody_up_and_it_is_emptied_afterwards(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request("a secret fox"))
+        await s.dreams.cancel(dream.id, Actor(ANN))
+        removal = Removal(s.store, s.library, again_s=0.05)
+        with closing(sqlite3.connect(s.store.path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM dream").fetchall()  # as a backup does
+            async with asyncio.timeout(BUSY_TIMEOUT_MS / 1000 / 2):
+                assert await removal.bury(await s.dreams.existing(dream.id), Actor(ANN))
+                await removal.remove_files()
+                await s.dreams.ask(request("the next one"))
+            assert holds(tmp_path, "a secret fox"), "it is still being read"
+        await until(lambda: not holds(tmp_path, "a secret fox"))
+        await removal.stop()
 
 
 async def test_nothing_can_be_done_with_a_deleted_dream(tmp_path: Path) -> None:
