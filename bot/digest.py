@@ -88,6 +88,8 @@ class Digests:
     async def order_due(self, parent_of: ParentOf) -> list[int]:
         """Write down every digest that is due and not there yet; return those to be posted.
 
+        Every place has its turn, whatever goes wrong with another; then the first error is raised.
+
         Raises:
             DiskError, StoreError: nothing can be written at present; the rest is still due.
         """
@@ -96,17 +98,26 @@ class Digests:
         for place in self._settings.digests():
             alike[place.hour, place.zone].append(place)
         ordered = []
+        failed: Exception | None = None
         for (hour, zone), places in alike.items():
             day = last_due(at_ms, hour, zone)
             until_ms = moment_ms(day, hour, zone)
             if at_ms - until_ms > LATEST_MS:
                 continue
             for place in places:
-                if self._done.get(place.channel_id, 0) < until_ms:
+                if self._done.get(place.channel_id, 0) >= until_ms:
+                    continue
+                try:
                     digest_id = await self._order(place, day, until_ms, parent_of)
-                    self._done[place.channel_id] = until_ms
-                    if digest_id is not None:
-                        ordered.append(digest_id)
+                except Exception as error:
+                    log.info("Channel %s has no digest yet: %r", place.channel_id, error)
+                    failed = failed or error
+                    continue
+                self._done[place.channel_id] = until_ms
+                if digest_id is not None:
+                    ordered.append(digest_id)
+        if failed is not None:
+            raise failed
         return ordered
 
     async def _order(

@@ -89,8 +89,12 @@ class DigestCards:
         Raises:
             DreamstreamError: nothing can be written at present.
         """
-        with suppress(TryLaterError):  # Discord is out of reach: it is due the next time as well
-            for digest_id in await self.digests.order_due(self._parent_of):
+        try:
+            with suppress(TryLaterError):  # Discord is out of reach: it is due the next time, too
+                await self.digests.order_due(self._parent_of)
+        finally:
+            # All that are open: one may have been written down by a look that ended early.
+            for digest_id in await rows.open_ids(self._front.store):
                 await self._want(digest_id)
 
     async def deleted(self, dream_id: str) -> None:

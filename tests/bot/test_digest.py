@@ -284,3 +284,28 @@ async def test_a_thread_has_its_channels_theme_and_what_is_gone_has_none(tmp_pat
         await digests_of(s, await soon(s, THREAD, OTHER)).order_due(parent_of)
         assert await shown(s, THREAD) == [cat.id]
         assert await kept(s, OTHER) == []
+
+
+async def test_what_goes_wrong_with_one_place_keeps_no_other_from_its_digest(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as s:
+        dream = await drawn(s, 1)
+        clock = await soon(s, CHANNEL, OTHER)
+        places = [place.channel_id for place in s.settings.digests()]
+        for bad, good in (places, reversed(places)):
+            async with s.store.write() as connection:
+                await connection.execute("DELETE FROM digest_dream")
+                await connection.execute("DELETE FROM digest")
+
+            async def parent_of(place: DigestPlace, bad: int = bad) -> int | None:
+                if place.channel_id == bad:
+                    raise RuntimeError("a mistake")
+                return None
+
+            digests = digests_of(s, clock)
+            with pytest.raises(RuntimeError, match="a mistake"):
+                await digests.order_due(parent_of)
+            assert await shown(s, good) == [dream.id] and await kept(s, bad) == []
+            assert len(await digests.order_due(no_thread)) == 1  # it was still due
+            assert await shown(s, bad) == [dream.id]

@@ -149,6 +149,27 @@ def refused(there: World, times: int) -> None:
     there.env.inject_error("POST", "/channels/*/messages", status=403, code=50013, times=times)
 
 
+async def test_one_that_was_written_down_is_posted_whatever_goes_wrong_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as there:
+        clock = Clock()
+        await liked(there, there.bob)
+        await set_hour(there, clock)
+        order_due, failed = Digests.order_due, asyncio.Event()
+
+        async def failing(self: Digests, parent_of: Any) -> list[int]:
+            await order_due(self, parent_of)
+            failed.set()
+            raise RuntimeError("a mistake")
+
+        monkeypatch.setattr(Digests, "order_due", failing)
+        await begin(there, clock)
+        await until(failed.is_set)
+        await until(lambda: digests_in(there))
+        await settled(there)
+
+
 async def test_where_it_may_not_post_it_tries_for_half_a_day(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         clock = Clock()
