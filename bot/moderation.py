@@ -36,6 +36,11 @@ class Moderation:
         """Call `watcher` with a dream's id after somebody liked it, or likes it no more."""
         self._watchers.append(watcher)
 
+    def no_more(self, watcher: Callable[[str], None]) -> None:
+        """Call a watcher no more; one that is not known changes nothing."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+
     async def start(self) -> None:
         """Read who is blocked."""
         found = await blocks.listing(self._store)

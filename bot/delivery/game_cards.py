@@ -4,9 +4,10 @@ What a card shows is read anew whenever its turn comes. Invariants:
 
 - a game has one card, and a card one message: that one is about to be sent is written down before,
   and where one may have been sent that is not known, it is looked for;
-- a card is open until its message is known to show that the game is over, and again after every
-  change from then on, such as an entry that was withdrawn or liked. What changed while the bot
-  was down is found at the start: every game that goes on is looked at, and every open card.
+- a card is open until its message is known to show that the game is over, and again from every
+  change on, such as an entry that was withdrawn: it is reopened in the transaction that changes
+  it, and closed only if nothing has changed since what it shows was read. What changed while
+  the bot was down is found at the start: every game that goes on is looked at, and every open card.
 """
 
 from __future__ import annotations
@@ -57,16 +58,21 @@ class GameCards:
         self._lane_failing: dict[int, Lane] = {}
         self._changes: asyncio.Queue[str] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        front.games.on_change(self._changed)
 
     async def start(self) -> None:
         """Take up every game that goes on, and every card that is not as it should be."""
-        for game_id in await rows.unsettled(self._front.store):
-            await self._look(game_id, changed=False)
+        self._front.games.on_change(self._changed)
+        try:
+            for game_id in await rows.unsettled(self._front.store):
+                await self._look(game_id, changed=False)
+        except BaseException:
+            self._front.games.no_more(self._changed)
+            raise
         self._task = asyncio.create_task(self._follow(), name="discord-games")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
+        self._front.games.no_more(self._changed)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -117,8 +123,7 @@ class GameCards:
     # --- what happens ------------------------------------------------------------------------
 
     def _changed(self, game_id: str) -> None:
-        if self._task is not None:
-            self._changes.put_nowait(game_id)
+        self._changes.put_nowait(game_id)
 
     async def _follow(self) -> None:
         """Look at what has changed, apart from the interactions that it came from."""
@@ -253,8 +258,10 @@ class GameCards:
 
     async def _close(self, lane: Lane, key: int, card: GameCard) -> None:
         async with self._front.store.write() as connection:
-            await rows.close(connection, card.id)
+            closed = await rows.close(connection, card.id, card.revision)
         lane.drop(key)
+        if not closed:  # something has changed since the card was read
+            lane.want(key, Urgency.END, posted=card.message_id is not None)
 
     def _later(self, lane: Lane, key: int, card: GameCard, after_s: float | None) -> None:
         failures = self._failures.get(key, 0)

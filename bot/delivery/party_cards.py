@@ -332,8 +332,10 @@ class PartyCards:
 
     async def _close(self, lane: Lane, key: int, card: PartyCard) -> None:
         async with self._front.store.write() as connection:
-            await rows.close(connection, card.id)
+            closed = await rows.close(connection, card.id, card.revision)
         lane.drop(key)
+        if not closed:  # a picture of it was deleted meanwhile
+            lane.want(key, Urgency.END, posted=card.message_id is not None)
 
     def _later(self, lane: Lane, key: int, card: PartyCard, after_s: float | None) -> None:
         failures = self._failures.get(key, 0)

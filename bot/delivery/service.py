@@ -100,6 +100,7 @@ class Delivery:
 
     async def stop(self) -> None:
         """Let what is being sent arrive, within reason. The rest is taken up at the next start."""
+        self._front.moderation.no_more(self.refresh)
         tasks, self._tasks = self._tasks, ()
         if not tasks:
             return

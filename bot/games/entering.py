@@ -54,6 +54,11 @@ class Entering(Reading):
         """Call `watcher` with a game's id after anything about it has changed."""
         self._watchers.append(watcher)
 
+    def no_more(self, watcher: Callable[[str], None]) -> None:
+        """Call a watcher no more; one that is not known changes nothing."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+
     async def enter_picture(self, game_id: str, actor: Actor, data: bytes) -> Tried:
         """Enter an uploaded or painted picture in a game of drawing; the best of several counts.
 

@@ -18,7 +18,10 @@ UNSETTLED = """
 
 
 class GameCard(msgspec.Struct, frozen=True, kw_only=True):
-    """One card. As of `bot.store.party_cards`."""
+    """One card. As of `bot.store.party_cards`.
+
+    `revision` counts what has changed of what it shows.
+    """
 
     id: int
     game_id: str
@@ -26,6 +29,7 @@ class GameCard(msgspec.Struct, frozen=True, kw_only=True):
     sends: int
     shown: str
     open: bool
+    revision: int
     created_ms: int
 
 
@@ -78,15 +82,28 @@ async def showed(connection: aiosqlite.Connection, card_id: int, shown: str) -> 
 
 
 async def reopen(connection: aiosqlite.Connection, game_id: str) -> None:
-    """Have a card that is done with shown anew: something of it has changed."""
+    """Have a game's card shown anew: something of it has changed.
+
+    Called in the transaction that changes it: from then on no crash leaves the card as it was.
+    """
     await connection.execute(
-        "UPDATE game_card SET open = 1 WHERE game_id = ? AND message_id IS NOT NULL", (game_id,)
+        """
+        UPDATE game_card SET open = 1, revision = revision + 1
+        WHERE game_id = ? AND (open = 1 OR message_id IS NOT NULL)
+        """,
+        (game_id,),
     )
 
 
-async def close(connection: aiosqlite.Connection, card_id: int) -> None:
-    """Record that a card is not to be shown any more."""
-    await connection.execute("UPDATE game_card SET open = 0 WHERE id = ?", (card_id,))
+async def close(connection: aiosqlite.Connection, card_id: int, revision: int) -> bool:
+    """Record that a card shows all up to a revision; say whether that is the newest one.
+
+    Where it is not the card stays open: something has changed since it was read.
+    """
+    cursor = await connection.execute(
+        "UPDATE game_card SET open = 0 WHERE id = ? AND revision = ?", (card_id, revision)
+    )
+    return cursor.rowcount == 1
 
 
 def _from_row(row: Row) -> GameCard:
@@ -97,5 +114,6 @@ def _from_row(row: Row) -> GameCard:
         sends=row["sends"],
         shown=row["shown"],
         open=bool(row["open"]),
+        revision=row["revision"],
         created_ms=row["created_ms"],
     )

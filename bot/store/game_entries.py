@@ -10,7 +10,7 @@ import aiosqlite
 
 from bot.games.model import Entry
 from bot.model import Image, Person
-from bot.store import Row, tombstones
+from bot.store import Row, game_cards, tombstones
 from bot.store.parties import Source, fetch
 from bot.store.tombstones import Kind
 
@@ -69,6 +69,7 @@ async def is_anothers(source: Source, game_id: str, person_id: str, sha256: str)
 
 async def put(connection: aiosqlite.Connection, entry: Entry) -> None:
     """Enter something, in place of what the person had entered before."""
+    await game_cards.reopen(connection, entry.game_id)
     before = await of_person(connection, entry.game_id, entry.person.id)
     if before is None:
         await connection.execute(
@@ -116,6 +117,7 @@ async def withdraw(connection: aiosqlite.Connection, entry_id: str, by: str, now
         (now_ms, by, entry_id),
     )
     await connection.execute("DELETE FROM game_heart WHERE entry_id = ?", (entry_id,))
+    await game_cards.reopen(connection, found.game_id)
     await _doom(connection, found)
     return True
 

@@ -15,7 +15,7 @@ import msgspec
 
 from bot.games.model import Game, GameKind, GameState
 from bot.model import Person
-from bot.store import Row, Store, game_entries
+from bot.store import Row, Store, game_cards, game_entries
 from bot.store.parties import Source, fetch
 
 _SELECT = """
@@ -165,6 +165,7 @@ async def bury(connection: aiosqlite.Connection, game_id: str, by: str, now_ms: 
         (now_ms, game_id),
     )
     await connection.execute("UPDATE game_choice SET words = '' WHERE game_id = ?", (game_id,))
+    await game_cards.reopen(connection, game_id)
     for entry in await game_entries.of_game(connection, game_id):
         await game_entries.withdraw(connection, entry.id, by, now_ms)
 

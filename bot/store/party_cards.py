@@ -41,6 +41,7 @@ class PartyCard(msgspec.Struct, frozen=True, kw_only=True):
     sends: int
     shown: str
     open: bool
+    revision: int
     created_ms: int
 
 
@@ -105,7 +106,7 @@ async def reopen(connection: aiosqlite.Connection, party_id: str) -> None:
     """Have the cards that show pictures shown anew, since one of those was deleted."""
     await connection.execute(
         """
-        UPDATE party_card SET open = 1
+        UPDATE party_card SET open = 1, revision = revision + 1
         WHERE party_id = ? AND message_id IS NOT NULL AND stage_id IN (
             SELECT id FROM party_stage WHERE stage IN ('finale', 'published')
         )
@@ -114,9 +115,12 @@ async def reopen(connection: aiosqlite.Connection, party_id: str) -> None:
     )
 
 
-async def close(connection: aiosqlite.Connection, card_id: int) -> None:
-    """Record that a card is not to be shown any more."""
-    await connection.execute("UPDATE party_card SET open = 0 WHERE id = ?", (card_id,))
+async def close(connection: aiosqlite.Connection, card_id: int, revision: int) -> bool:
+    """Record that a card is not to be shown any more, unless it was reopened since `revision`."""
+    cursor = await connection.execute(
+        "UPDATE party_card SET open = 0 WHERE id = ? AND revision = ?", (card_id, revision)
+    )
+    return cursor.rowcount == 1
 
 
 def _from_row(row: Row) -> PartyCard:
@@ -129,5 +133,6 @@ def _from_row(row: Row) -> PartyCard:
         sends=row["sends"],
         shown=row["shown"],
         open=bool(row["open"]),
+        revision=row["revision"],
         created_ms=row["created_ms"],
     )

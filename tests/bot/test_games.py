@@ -28,6 +28,7 @@ from bot.games.model import MACHINE, SOMEBODY, Game, GameKind, GameState
 from bot.gate import Asker
 from bot.model import Person, Theme, Visibility
 from bot.rights import Actor
+from bot.store import game_cards
 from generation.protocol import Embedded, Finished
 from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
 
@@ -538,3 +539,56 @@ def test_a_text_that_repeats_the_prompt_is_told_from_one_that_does_not() -> None
     assert not rules.repeats("a fox", "fox in a green garden at night")
     assert rules.TRIES[GameKind.GUESS] == 1
     assert msgspec.json.encode(GameKind.DRAW) == b'"draw"'
+
+
+async def test_what_changes_a_result_reopens_its_card_in_the_same_transaction(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there:
+        store = there.parts.store
+
+        async def shown(game: Game) -> int:
+            """Have the game's card be done with; return its revision."""
+            async with store.write() as connection:
+                await game_cards.order(connection, game.id, 1)
+                card = await game_cards.of_game(connection, game.id)
+                assert card is not None
+                await game_cards.sent(connection, card.id, 99)
+                assert await game_cards.close(connection, card.id, card.revision)
+                return card.revision
+
+        async def is_open(game: Game) -> bool:
+            card = await game_cards.of_game(store, game.id)
+            assert card is not None
+            return card.open
+
+        game = await there.games.start_draw(there.theme, in_channel(ANN), "red", machine=False)
+        tried = await there.games.enter_picture(game.id, in_channel(BOB), drawn("red"))
+        await there.games.end(game.id, in_channel(ANN))
+        seen = await shown(game)
+        await there.games.withdraw(tried.entry.id, in_channel(BOB))
+        assert await is_open(game)
+        async with store.write() as connection:  # what was read before cannot close it
+            card = await game_cards.of_game(connection, game.id)
+            assert card is not None and not await game_cards.close(connection, card.id, seen)
+        await shown(game)
+        await there.games.call_off(game.id, in_channel(ANN))
+        assert await is_open(game)
+        dream_id = await there.picture("a red fox", ANN)
+        say = await there.games.start_say(there.theme, in_channel(EVE), dream_id, machine=False)
+        await there.games.end(say.id, in_channel(EVE))
+        await shown(say)
+        await there.parts.dreams.delete(dream_id, Actor(ANN))
+        assert await is_open(say)
+
+
+async def test_what_was_said_of_a_picture_goes_with_it(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        dream_id = await there.picture("a fox", ANN)
+        game = await there.games.start_say(there.theme, Actor(EVE), dream_id, machine=False)
+        tried = await there.games.enter_text(game.id, Actor(BOB), "something red")
+        await there.parts.dreams.delete(dream_id, Actor(ANN))
+        with pytest.raises(NotFoundError):
+            await there.games.entry(tried.entry.id)
+        rows = await there.parts.store.read("SELECT text FROM game_entry")
+        assert [row["text"] for row in rows] == [""]

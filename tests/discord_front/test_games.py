@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import discord
+import pytest
 
 from bot.delivery.game_cards import GameCards
 from bot.games.model import Game, GameKind
@@ -160,3 +161,36 @@ async def test_a_card_goes_on_after_a_restart_and_is_posted_once(tmp_path: Path)
         card = await there.shows(-1, "It is over.")
         assert "**Eve**" in text_of(card) and there.posts() == 1
         await again.stop()
+
+
+async def test_what_is_withdrawn_while_the_result_is_sent_leaves_it_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playing(tmp_path) as there:
+        game, _ = await begun(there, "draw", prompt="a red thing")
+        tried = await there.parts.games.enter_picture(game.id, Actor(EVE), drawn("red"))
+        await there.shows(-1, "1 has entered")
+        showed, sent = there.client.games._showed, []
+
+        async def withdrawn_just_then(*known: Any) -> None:
+            if not sent and not (await there.parts.games.get(game.id)).open:
+                sent.append(known)
+                # As by a process that dies before it tells anybody.
+                monkeypatch.setattr(there.parts.games, "_changed", lambda game_id: None)
+                await there.parts.games.withdraw(tried.entry.id, Actor(EVE))
+            await showed(*known)
+
+        monkeypatch.setattr(there.client.games, "_showed", withdrawn_just_then)
+        await there.parts.games.end(game.id, Actor(game.host))
+        card = await there.shows(-1, "Nobody entered anything.")
+        assert sent and "Eve" not in text_of(card) and gallery_of(card) is None
+
+
+async def test_a_client_that_went_away_is_told_nothing_more(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        games, moderation = there.parts.games, there.parts.moderation
+        before = len(games._watchers), len(moderation._watchers)
+        GameCards(there.client.front, there.client, there.client.delivery.lane)
+        assert (len(games._watchers), len(moderation._watchers)) == before
+        await there.client.delivery.stop()
+        assert (len(games._watchers), len(moderation._watchers)) == (before[0] - 1, before[1] - 1)
