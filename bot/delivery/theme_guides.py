@@ -144,16 +144,33 @@ class ThemeGuides:
             asked.set_result(pinned)
 
     async def _run(self) -> None:
+        failures = 0
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
-                for row in await rows.every(self._front.store):
-                    await self._want(row.channel_id)
+                failed = not await self._want_all()
             except DreamstreamError as error:
                 log.warning("The guides cannot be kept up to date: %s", error)
-                await asyncio.sleep(FIRST_DELAY_S)
+                failed = True
+            failures = failures + 1 if failed else 0
+            if failed:
+                delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 10))
+                with suppress(TimeoutError):  # or sooner, when something changes
+                    await asyncio.wait_for(self._changed.wait(), delay_s)
                 self._changed.set()
+
+    async def _want_all(self) -> bool:
+        """Have every guide shown that has changed; say whether all could be looked at."""
+        fine = True
+        for row in await rows.every(self._front.store):
+            try:
+                await self._want(row.channel_id)
+            except Exception as error:
+                fine, ours = False, not isinstance(error, DreamstreamError)
+                what = "The guide of channel %s cannot be told: %s"
+                log.warning(what, row.channel_id, error, exc_info=ours)
+        return fine
 
     async def _want(self, channel_id: int) -> None:
         """Have a guide shown in its turn, if that would change anything."""
@@ -204,7 +221,8 @@ class ThemeGuides:
     async def _face(self, theme: Theme) -> Face:
         picture = None
         if theme.picture_sha256 is not None:
-            with suppress(NotFoundError):  # deleted at this moment: then the theme changes, too
+            # Deleted at this moment: then the theme changes, too.
+            with suppress(NotFoundError, FileNotFoundError):
                 path = await self._front.library.make_thumbnail(theme.picture_sha256, _SIDE)
                 picture = await self._front.library.run(path.read_bytes)
         return Face(theme, self._front.page_of(theme), picture)

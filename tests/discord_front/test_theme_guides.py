@@ -9,6 +9,8 @@ from typing import Any
 import discord
 import pytest
 
+from bot.delivery.theme_face import Face
+from bot.model import Theme
 from bot.rights import Actor
 from bot.store import theme_guides as rows
 from tests.bot.drawer import until
@@ -134,3 +136,43 @@ async def test_a_crash_leaves_no_second_one(tmp_path: Path, known: bool) -> None
         await there.client.theme_guides.start()
         await until(lambda: "Towers" in text_of(guides(there)[0]))
         assert [one.id for one in guides(there)] == [guide.id]
+
+
+async def test_what_goes_wrong_with_one_look_is_not_the_end_of_all_guides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.delivery.theme_guides.FIRST_DELAY_S", 0.05)
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        guides_of, read = there.client.theme_guides, asyncio.Event()
+        face = guides_of._face
+
+        async def fails_once(theme: Theme) -> Face:
+            if not read.is_set():
+                read.set()
+                raise OSError("a picture that cannot be read")
+            return await face(theme)
+
+        monkeypatch.setattr(guides_of, "_face", fails_once)
+        await there.parts.themes.change("castles", title="Towers")
+        await until(lambda: "Towers" in text_of(guides(there)[0]))
+        assert read.is_set()
+
+
+async def test_a_picture_that_goes_while_it_is_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        dream_id, _ = await there.ask(prompt="a gate")
+        await there.parts.draw(dream_id)
+
+        async def gone(sha256: str, side: int) -> Path:
+            return tmp_path / "gone.webp"
+
+        monkeypatch.setattr(there.client.front.library, "make_thumbnail", gone)
+        await host.slash(there.channel, "theme edit", title="Towers", picture=dream_id)
+        await until(lambda: "Towers" in text_of(guides(there)[0]))
+        assert gallery_of(guides(there)[0]) is None
