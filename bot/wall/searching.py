@@ -50,12 +50,21 @@ class Searching:
         if not typed.strip():
             return self._answer(request, theme, None, typed)
         try:
-            # Each new text is work for the drawing process.
-            self._rates.take(address_of(request, self._settings))
-            found = await self._services.search.by_text(theme, typed)
+            found = await self.by_text(request, theme, typed)
         except DreamstreamError as error:
             return self._answer(request, theme, None, typed, error)
         return self._answer(request, theme, found, typed)
+
+    async def by_text(self, request: web.Request, theme: Theme, typed: str) -> Found:
+        """Search as often as an address may, whatever page it is for.
+
+        Raises:
+            LimitError: very much was searched from there.
+            InvalidRequestError, SchedulerError: as `Search.by_text` does.
+        """
+        # Each new text is work for the drawing process, and each search compares every picture.
+        self._rates.take(address_of(request, self._settings))
+        return await self._services.search.by_text(theme, typed)
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """Find pictures by an uploaded one. It is looked at, and not kept.

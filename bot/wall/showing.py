@@ -10,9 +10,11 @@ from aiohttp import web
 
 from bot.ids import now_ms, time_of
 from bot.model import Dream, Theme
+from bot.search import Found
 from bot.wall import words
 from bot.wall.guests import guest_of
 from bot.wall.rendering import Renderer, picture_url, thumbnail_url
+from bot.wall.searching import Searching
 from bot.wall.services import Services
 from bot.watching import Part, Watching, day_of, read_day
 
@@ -28,10 +30,13 @@ class Showing:
     ``?at=`` is a place in the order, 0 the first.
     """
 
-    def __init__(self, services: Services, renderer: Renderer, watching: Watching) -> None:
+    def __init__(
+        self, services: Services, renderer: Renderer, watching: Watching, searching: Searching
+    ) -> None:
         self._services = services
         self._renderer = renderer
         self._watching = watching
+        self._searching = searching
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -106,10 +111,11 @@ class Showing:
         """Show what is found by words, the nearest first."""
         theme = await self._services.visible_theme(request.match_info["slug"])
         typed = request.query.get("words", "")
+        found = await self._searching.by_text(request, theme, typed)
         return await self._page(
             request,
             theme,
-            lambda offset, limit: self._of_search(theme, typed, offset, limit),
+            lambda offset, limit: _part_of(found, offset, limit),
             path=f"/s/{theme.slug}/found",
             heading=f"Found by “{typed.strip()}”",
             empty="There is no picture here yet that could be found.",
@@ -122,13 +128,8 @@ class Showing:
     async def found_part(self, request: web.Request) -> web.StreamResponse:
         """Return some of what is found as JSON, from ``?from=`` on."""
         theme = await self._services.visible_theme(request.match_info["slug"])
-        typed = request.query.get("words", "")
-        return await self._json(await self._of_search(theme, typed, _number(request, "from"), PART))
-
-    async def _of_search(self, theme: Theme, typed: str, offset: int, limit: int) -> Part:
-        found = await self._services.search.by_text(theme, typed)
-        dreams = [hit.dream for hit in found.hits]
-        return Part(len(dreams), dreams[offset : offset + limit])
+        found = await self._searching.by_text(request, theme, request.query.get("words", ""))
+        return await self._json(await _part_of(found, _number(request, "from"), PART))
 
     async def _page(
         self,
@@ -174,6 +175,11 @@ class Showing:
         origins = await self._watching.origins(part.dreams)
         pictures = [_told(dream, origins.get(dream.id)) for dream in part.dreams]
         return web.json_response({"total": part.total, "pictures": pictures})
+
+
+async def _part_of(found: Found, offset: int, limit: int) -> Part:
+    dreams = [hit.dream for hit in found.hits]
+    return Part(len(dreams), dreams[offset : offset + limit])
 
 
 def _number(request: web.Request, name: str) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+from collections import OrderedDict
 from typing import Any
 
 from aiohttp import web
@@ -14,11 +17,16 @@ from bot.studies import is_study, label_of, split_words, study_of, subject_of
 from bot.wall.asking import Asking
 from bot.wall.errors import status_of
 from bot.wall.forms import Form, read_form, text_of, whole_number_of
+from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
+from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
+from bot.wall.settings import WallSettings
 from bot.wall.words_page import WordsPage
 
+SHEETS, WINDOW_S = 60, 60.0
+SHEETS_KEPT = 8  # of some 100 kB each
 _NO_STUDY = "This dream is not one of a study."
 _NO_WORDS = "Tick some words, or type your own: with one, the picture is drawn with and without it."
 
@@ -27,13 +35,23 @@ class Studying:
     """Serves what is asked for on the page of words, and what came of it."""
 
     def __init__(
-        self, services: Services, renderer: Renderer, asking: Asking, words: WordsPage
+        self,
+        settings: WallSettings,
+        services: Services,
+        renderer: Renderer,
+        asking: Asking,
+        words: WordsPage,
     ) -> None:
+        self._settings = settings
         self._services = services
         self._renderer = renderer
         self._asking = asking
         self._words = words
         self._making = asyncio.Semaphore(2)
+        self._sheets: OrderedDict[str, bytes] = OrderedDict()
+        self._rates = Rates(
+            SHEETS, WINDOW_S, "Many studies were put together for you. Wait for a moment."
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -94,12 +112,30 @@ class Studying:
         return self._renderer.page(request, "study.html", themes=[theme], **context)
 
     async def sheet(self, request: web.Request) -> web.StreamResponse:
-        """Send a study's pictures as one, with the labels in it."""
+        """Send a study's pictures as one, with the labels in it; 304 where the visitor has it."""
         dreams, _ = await self._found(request)
         if not any(dream.image for dream in dreams):
             raise NotFoundError("None of its pictures is finished yet.")
-        library = self._services.library
+        tag = _tag_of(dreams)
+        headers = {
+            "Cache-Control": "private, no-cache",
+            "Content-Disposition": f'inline; filename="study-{dreams[0].id}.webp"',
+            "ETag": f'"{tag}"',
+        }
+        if any(kept.value in (tag, "*") for kept in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        if tag not in self._sheets:
+            self._rates.take(address_of(request, self._settings))
+        data = await self._made(tag, dreams)
+        return web.Response(body=data, content_type="image/webp", headers=headers)
+
+    async def _made(self, tag: str, dreams: list[Dream]) -> bytes:
+        """Return the sheet that goes by a tag; the last few are held."""
         async with self._making:
+            if tag in self._sheets:
+                self._sheets.move_to_end(tag)
+                return self._sheets[tag]
+            library = self._services.library
             paths = [
                 None if dream.image is None else await library.make_thumbnail(dream.image.sha256)
                 for dream in dreams
@@ -109,12 +145,10 @@ class Studying:
                 pictures = [None if path is None else path.read_bytes() for path in paths]
                 return labelled_sheet(pictures, [label_of(one) for one in dreams], TILE_PX)
 
-            data = await asyncio.to_thread(make)
-        headers = {
-            "Cache-Control": "private, no-cache",
-            "Content-Disposition": f'inline; filename="study-{dreams[0].id}.webp"',
-        }
-        return web.Response(body=data, content_type="image/webp", headers=headers)
+            data = self._sheets[tag] = await asyncio.to_thread(make)
+            while len(self._sheets) > SHEETS_KEPT:
+                self._sheets.popitem(last=False)
+            return data
 
     async def _found(self, request: web.Request) -> tuple[list[Dream], Theme]:
         """Return the dreams of a study that may be seen, by any of them.
@@ -131,6 +165,12 @@ class Studying:
         if not is_study(dreams):
             raise NotFoundError(_NO_STUDY)
         return dreams, theme
+
+
+def _tag_of(dreams: list[Dream]) -> str:
+    """Name all that a study's sheet shows: it changes where a picture comes, or is deleted."""
+    shown = [[label_of(one), one.image.sha256 if one.image else ""] for one in dreams]
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
 
 def _ticked(form: Form) -> list[str]:

@@ -9,6 +9,7 @@ from aiohttp import ClientSession, FormData
 
 from bot.errors import InvalidRequestError, SchedulerError
 from bot.wall import WallSettings, searching
+from bot.watching import Watching
 from tests.bot.drawer import png, services, until
 from tests.bot.test_search import draw
 from tests.bot.test_seeing import Colours
@@ -74,6 +75,25 @@ async def test_one_address_searches_only_so_often(
             await got(other, "/s/planets/search?q=+")  # no words cost nothing
     finally:
         await wall.stop()
+
+
+async def test_going_through_what_was_found_is_searching_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "SEARCHES", 3)
+    async with (
+        services(tmp_path) as parts,
+        wall_on(parts, watching=Watching(parts.store)) as visitor,
+    ):
+        parts.drawer.perceptors = ("colours",)
+        parts.drawer.embed = Colours().embed  # type: ignore[method-assign]
+        await parts.looker.start()
+        await until(lambda: parts.looker.complete)
+        for path in ("search?q=red", "found?words=green", "found/part?words=blue&from=0"):
+            await got(visitor, f"/s/open/{path}", htmx=False)
+        for path in ("found?words=lime", "found/part?words=lime", "search?q=lime"):
+            assert "Very much" in await got(visitor, f"/s/open/{path}", 429, htmx=False)
+        await got(visitor, "/s/open/best", htmx=False)  # which searches for nothing
 
 
 async def test_a_picture_brings_pictures(scene: Scene, visitor: ClientSession) -> None:

@@ -15,7 +15,7 @@ from bot.model import Visibility
 from bot.modifiers import PICTURES, PLAIN, kinds
 from bot.rights import Actor
 from bot.seeing import list_words
-from bot.wall import WallSettings, words_page
+from bot.wall import WallSettings, studying, words_page
 from tests.bot.drawer import ANN, Services, request, services
 from tests.bot.test_seeing import Colours
 from tests.wall.test_real_services import page, wall_on
@@ -88,6 +88,12 @@ async def test_one_word_is_tried_with_and_without_it(tmp_path: Path) -> None:
             assert response.status == 200 and "no-cache" in response.headers["Cache-Control"]
             with Image.open(io.BytesIO(await response.read())) as sheet:
                 assert sheet.width == 2 * 256 + 4 and sheet.height > 256
+            tag = response.headers["ETag"]
+        for seen, status in ((tag, 304), ('"another"', 200)):
+            kept = {"If-None-Match": seen}
+            async with visitor.get(f"/d/{plain.id}/study.webp", headers=kept) as response:
+                assert (response.status, response.headers["ETag"]) == (status, tag)
+                assert bool(await response.read()) is (status == 200)
         assert 'href="/s/open/words?prompt=a%20fox"' in await page(visitor, f"/d/{plain.id}")
         together = await page(visitor, f"/d/{plain.id}/together")
         assert "<figcaption>without</figcaption>" in together and "Side by side" in together
@@ -96,6 +102,37 @@ async def test_one_word_is_tried_with_and_without_it(tmp_path: Path) -> None:
         for path in (f"/d/{plain.id}/study", f"/d/{plain.id}/study.webp"):
             async with visitor.get(path) as response:
                 assert response.status == 404
+
+
+async def test_a_study_is_put_together_once_and_an_address_has_only_so_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studying, "SHEETS", 2)
+    made: list[list[str]] = []
+
+    def sheet(pictures: list[bytes | None], labels: list[str], side: int) -> bytes:
+        made.append(labels)
+        return b"a sheet"
+
+    monkeypatch.setattr(studying, "labelled_sheet", sheet)
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+
+        async def sent(dream_id: str) -> tuple[int, str | None]:
+            async with visitor.get(f"/d/{dream_id}/study.webp") as response:
+                return response.status, response.headers.get("ETag")
+
+        await study(visitor, prompt="a fox", **{"with": ["etching", "calm", "woodcut"]})
+        dreams = await parts.dreams.unfinished(None)
+        tags = []
+        for dream, status in zip(dreams, (200, 200, 429), strict=True):
+            await parts.draw(dream.id)
+            await parts.dreams.wait(dream.id)
+            # Each new picture is another sheet; what was put together before costs nothing.
+            answers = {await sent(one.id) for one in dreams}
+            assert {answer[0] for answer in answers} == {status}
+            tags += [answer[1] for answer in answers]
+        assert made == 2 * [["etching", "calm", "woodcut"]]
+        assert len(tags) == len(set(tags)) == 3
 
 
 async def test_several_words_are_drawn_each(tmp_path: Path) -> None:
