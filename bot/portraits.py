@@ -46,6 +46,7 @@ _PROMPT = "portrait of a person, {words}"
 NO_DRAFT = say(
     "This is too old, and nothing was kept of it. Begin again, if you still want a portrait."
 )
+AGREED = say("You have agreed to this already. See what came of it among your portraits.")
 NO_PORTRAIT = say("There is no such portrait of yours.")
 AT_A_PARTY = say(
     "What is drawn at a party is for all to draw on, and a portrait is not. Ask for it somewhere "
@@ -82,6 +83,13 @@ def where_shown(reach: Reach, theme: Theme, title: str) -> Sentence:
                 "stream there, in its search and its feed, and where you ask for it.",
                 theme=title,
             )
+
+
+class AgreedError(NotFoundError):
+    """A draft is held no more, because its person has agreed to it."""
+
+    def __init__(self) -> None:
+        super().__init__(AGREED)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,8 @@ class Portraits:
         self._moderation = moderation
         self._clock = clock
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
+        # By token, who agreed and until when that is known; their words are not held for it.
+        self._agreed: OrderedDict[str, tuple[str, float]] = OrderedDict()
         dreams.guard(self._guard)
         dreams.guard_steering(self._guard_steering)
 
@@ -181,8 +191,12 @@ class Portraits:
         """Return a draft of a person.
 
         Raises:
-            NotFoundError: it is not held any more, or is somebody else's.
+            NotFoundError: it is not held any more, or is somebody else's; an AgreedError where
+                they have just agreed to it.
         """
+        agreed_id, until_s = self._agreed.get(token, ("", 0.0))
+        if agreed_id == person.id and until_s > self._clock():
+            raise AgreedError
         draft = self._drafts.get(token)
         if draft is None or draft.person.id != person.id or draft.until_s <= self._clock():
             raise NotFoundError(NO_DRAFT)
@@ -198,7 +212,7 @@ class Portraits:
         `also` is written in the transaction that keeps it; it may raise what refuses it.
 
         Raises:
-            NotFoundError: there is no such draft of this person.
+            NotFoundError: there is no such draft of this person; an AgreedError as `drafted` does.
             InvalidRequestError: the theme is not any more what the draft says, or as `Dreams.ask`.
             ForbiddenError, LimitError, SchedulerError, DiskError, StoreError: as `Dreams.ask`
                 does; the draft is still there.
@@ -206,9 +220,13 @@ class Portraits:
         draft = self.drafted(token, person)
         # Taken before anything is waited for, so that who presses twice agrees once.
         del self._drafts[token]
+        self._agreed[token] = person.id, self._clock() + DRAFTED_S
+        while len(self._agreed) > MAX_DRAFTS:
+            self._agreed.popitem(last=False)
         try:
             return await self._consent(draft, also)
         except BaseException:
+            self._agreed.pop(token, None)
             self._drafts[token] = draft
             raise
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
 from bot.gate import Asker
 from bot.model import Theme
-from bot.portraits import KEPT, MAX_WORDS, NO_LIKENESS, Portraits, where_shown
+from bot.portraits import KEPT, MAX_WORDS, NO_LIKENESS, AgreedError, Portraits, where_shown
 from bot.store.portraits import Reach
 from bot.wall.asking import Asking
 from bot.wall.errors import status_of
@@ -103,15 +103,17 @@ class Portraying:
         return self._terms(request, draft.token)
 
     async def agree(self, request: web.Request) -> web.StreamResponse:
-        """Have the guest agree, and the portrait drawn."""
+        """Have the guest agree, and the portrait drawn; who presses twice agrees once."""
         self._asking.check_may_ask()
         token = request.match_info["token"]
         person = guest_of(request).person
-        self._portraits.drafted(token, person)
         try:
+            self._portraits.drafted(token, person)
             with self._asking.room_for(request, 1) as took:
                 kept = await self._portraits.consent(token, person)
                 took([kept.dream.id])
+        except AgreedError:
+            raise web.HTTPSeeOther("/portraits") from None
         except NotFoundError:
             raise
         except DreamstreamError as error:

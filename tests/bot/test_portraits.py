@@ -22,7 +22,16 @@ from bot.ids import now_ms
 from bot.limits import Limits
 from bot.model import Person, Relation, Visibility
 from bot.parties.drawing import SLUG_BEGINS
-from bot.portraits import DRAFTED_S, MAX_DRAFTS, MAX_WORDS, Draft, Kept, Portraits, where_shown
+from bot.portraits import (
+    DRAFTED_S,
+    MAX_DRAFTS,
+    MAX_WORDS,
+    AgreedError,
+    Draft,
+    Kept,
+    Portraits,
+    where_shown,
+)
 from bot.rights import Actor
 from bot.store import dreams as rows
 from bot.store import portraits as rows_of_portraits
@@ -98,8 +107,18 @@ async def test_who_presses_twice_agrees_once(tmp_path: Path) -> None:
         results = await asyncio.gather(
             *(s.portraits.consent(made.token, ANN) for _ in range(3)), return_exceptions=True
         )
-        assert sorted(type(one).__name__ for one in results) == ["Kept"] + 2 * ["NotFoundError"]
+        assert sorted(type(one).__name__ for one in results) == 2 * ["AgreedError"] + ["Kept"]
         assert len(await s.dreams.unfinished(None)) == len(await s.portraits.mine(ANN)) == 1
+        # Also later: it is not said that nothing was kept.
+        for again in (s.portraits.consent(made.token, ANN), s.portraits.consent(made.token, BOB)):
+            with pytest.raises(NotFoundError) as refused:
+                await again
+            told = str(refused.value)
+            assert ("agreed to this already" in told) is not ("nothing was kept" in told)
+        with pytest.raises(AgreedError):
+            s.portraits.drafted(made.token, ANN)
+        with pytest.raises(NotFoundError, match="nothing was kept of it"):
+            s.portraits.drafted(made.token, BOB)
 
 
 async def test_what_is_refused_can_be_agreed_to_later(tmp_path: Path) -> None:

@@ -72,8 +72,9 @@ async def drafted(visitor: ClientSession, reach: str = "self") -> str:
 async def agreed(parts: Services, visitor: ClientSession, reach: str = "self") -> str:
     """Agree to a portrait and have it drawn; return its dream's id."""
     path = await drafted(visitor, reach)
-    led_to, text = await sent(visitor, f"{path}/agree")
-    assert led_to == "/portraits" and SHOWN in text and "It is being drawn" in text
+    for _ in range(2):  # whoever presses twice agrees once, and is led to the same
+        led_to, text = await sent(visitor, f"{path}/agree")
+        assert led_to == "/portraits" and SHOWN in text and "It is being drawn" in text
     [dream] = await parts.dreams.unfinished(None)
     await parts.draw(dream.id)
     await parts.dreams.wait(dream.id)
