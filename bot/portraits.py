@@ -264,6 +264,7 @@ class Portraits:
                 prompt=prompt,
                 guild_id=draft.asker.guild_id,
                 channel_id=None if alone else draft.asker.channel_id,
+                moderates=draft.asker.moderates,
             ),
             agree,
         )
@@ -360,14 +361,11 @@ class Portraits:
         Raises:
             ForbiddenError: it is somebody else's, was taken back, or is for one alone.
         """
-        judged: dict[tuple[str | None, tuple[str, ...]], Dream] = {}
-        for dream in dreams:
-            origin = dream.parent_id, dream.recipe.named_pictures
-            if origin != (None, ()):
-                judged.setdefault(origin, dream)
         kept_to_place = False
-        for dream in judged.values():
-            for portrait in await portraits.behind(connection, dream):
+        for dream in dreams:
+            if dream.parent_id is None and not dream.recipe.named_pictures:
+                continue
+            for portrait in await portraits.trace(connection, dream):
                 if portrait.person_id != dream.person.id or portrait.revoked_ms is not None:
                     raise ForbiddenError(THEIRS_ALONE)
                 if portrait.reach is Reach.SELF:

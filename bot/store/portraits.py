@@ -2,6 +2,9 @@
 
 A row is made in the transaction that accepts its dream, and loses its words in the one that
 deletes it (`bot.store.tombstones`). What is left says when somebody agreed, and until when.
+
+What is drawn of a portrait, and of that in turn, is recorded as it is accepted (`portrait_line`).
+No deletion takes that away: what comes of a dream that is gone still comes of the portrait.
 """
 
 from __future__ import annotations
@@ -14,46 +17,37 @@ import msgspec
 from bot.model import Dream
 from bot.store import Row, Store
 
-_MOST = 1000  # of a line of descent
-
 BY_DREAM = "SELECT * FROM portrait WHERE dream_id = ?"
 OF_PERSON = """
     SELECT * FROM portrait WHERE person_id = ? AND revoked_ms IS NULL
     ORDER BY dream_id DESC LIMIT ?
 """
-# A dream comes of its parent, and of those whose pictures it is drawn from.
-BEHIND = f"""
-    WITH RECURSIVE line (id) AS (
-        SELECT :dream_id
+BEHIND = """
+    SELECT portrait.* FROM portrait_line JOIN portrait ON portrait.dream_id = portrait_id
+    WHERE portrait_line.dream_id = :dream_id
+"""
+DRAWN_OF = """
+    SELECT dream.id FROM portrait_line JOIN dream ON dream.id = portrait_line.dream_id
+    WHERE portrait_id = :dream_id AND dream.deleted_ms IS NULL ORDER BY dream.id DESC
+"""
+# A dream comes of its parent, and of those whose pictures it is drawn from: and of all portraits
+# that these are, or come of.
+LINE = """
+    WITH origin (id) AS (
+        SELECT parent_id FROM dream WHERE id = :dream_id AND parent_id IS NOT NULL
         UNION
-        SELECT other.id FROM line
-        JOIN dream ON dream.id = line.id
-        JOIN dream AS other ON (
-            other.id = dream.parent_id
-            OR other.image_sha256 = dream.init_sha256
-            OR other.image_sha256 IN (SELECT sha256 FROM dream_picture WHERE dream_id = dream.id)
-        )
-        LIMIT {_MOST}
-    )
-    SELECT portrait.* FROM line JOIN portrait ON portrait.dream_id = line.id
-    WHERE line.id <> :dream_id
-"""  # noqa: S608 (own text)
-DRAWN_OF = f"""
-    WITH RECURSIVE line (id) AS (
-        SELECT :dream_id
+        SELECT other.id FROM dream JOIN dream AS other ON other.image_sha256 = dream.init_sha256
+        WHERE dream.id = :dream_id
         UNION
-        SELECT other.id FROM line
-        JOIN dream ON dream.id = line.id
-        JOIN dream AS other ON (
-            other.parent_id = dream.id
-            OR other.init_sha256 = dream.image_sha256
-            OR other.id IN (SELECT dream_id FROM dream_picture WHERE sha256 = dream.image_sha256)
-        )
-        LIMIT {_MOST}
+        SELECT other.id FROM dream_picture JOIN dream AS other ON other.image_sha256 = sha256
+        WHERE dream_id = :dream_id
     )
-    SELECT dream.id FROM line JOIN dream ON dream.id = line.id
-    WHERE dream.deleted_ms IS NULL AND line.id <> :dream_id ORDER BY dream.id DESC
-"""  # noqa: S608 (own text)
+    INSERT INTO portrait_line (dream_id, portrait_id)
+    SELECT :dream_id, portrait.dream_id FROM origin JOIN portrait ON portrait.dream_id = origin.id
+    UNION
+    SELECT :dream_id, portrait_id FROM origin JOIN portrait_line ON dream_id = origin.id
+    WHERE true ON CONFLICT DO NOTHING
+"""
 
 
 class Reach(StrEnum):
@@ -117,8 +111,9 @@ async def of_person(store: Store, person_id: str, limit: int) -> list[Portrait]:
     return [from_row(row) for row in await store.read(OF_PERSON, (person_id, limit))]
 
 
-async def behind(connection: aiosqlite.Connection, dream: Dream) -> list[Portrait]:
-    """Return the portraits that a dream comes of, revoked ones too."""
+async def trace(connection: aiosqlite.Connection, dream: Dream) -> list[Portrait]:
+    """Record of which portraits a new dream comes, and return them, revoked ones too."""
+    await connection.execute(LINE, {"dream_id": dream.id})
     rows = await connection.execute_fetchall(BEHIND, {"dream_id": dream.id})
     return [from_row(row) for row in rows]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bot.errors import (
 from bot.gate import Asker
 from bot.ids import now_ms
 from bot.limits import Limits
-from bot.model import Person, Relation, Visibility
+from bot.model import AskedBy, Person, Relation, Visibility
 from bot.parties.drawing import SLUG_BEGINS
 from bot.portraits import (
     DRAFTED_S,
@@ -36,10 +37,11 @@ from bot.rights import Actor
 from bot.store import dreams as rows
 from bot.store import portraits as rows_of_portraits
 from bot.store import retention
+from bot.store.migrate import shipped, statements
 from bot.store.portraits import Reach
 from generation.protocol import OptionInfo
 from tests.bot.drawer import ANN, BOB, FOURIER, WELCOME, Services, png, request, services
-from tests.bot.test_deletion import files, holds
+from tests.bot.test_deletion import files, holds, sha_of
 
 GUILD, CHANNEL = 7, 70
 BLEND = OptionInfo(name="blend", help="How much.", default=0.0, minimum=0, maximum=1)
@@ -189,15 +191,59 @@ async def test_revoking_takes_along_what_it_was_blended_into(tmp_path: Path) -> 
         assert not holds(tmp_path, "thimbles")
 
 
+async def test_a_line_holds_where_what_lies_between_is_deleted(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        kept = await portray(s)
+        [between] = await s.dreams.ask(request("a statue", parent_id=kept.dream.id))
+        await s.draw(between.id, "blue")
+        await s.dreams.wait(between.id)
+        init = await s.library.read(sha_of(await s.dreams.get(between.id)))
+        [last] = await s.dreams.ask(request("a bust of it", init=init, strength=0.5))
+        assert last.parent_id is None
+        await s.draw(last.id, "green")
+        await s.dreams.wait(last.id)
+        await s.dreams.delete(between.id, Actor(ANN))
+        with pytest.raises(ForbiddenError, match="This is a portrait"):
+            await s.dreams.ask(request("mine", parent_id=last.id, person=BOB))
+        await s.portraits.revoke(kept.dream.id, ANN)
+        assert (await s.dreams.get(last.id)).deleted_ms is not None
+
+
+async def test_lines_of_older_databases_are_recorded(tmp_path: Path) -> None:
+    ladder = shipped()
+    [added] = [one for one in ladder if "CREATE TABLE portrait_line" in one.sql]
+    async with services(tmp_path) as s:
+        kept = await portray(s)
+        [child] = await s.dreams.ask(request("a statue", parent_id=kept.dream.id))
+        await s.draw(child.id, "blue")
+        await s.dreams.wait(child.id)
+        init = await s.library.read(sha_of(await s.dreams.get(child.id)))
+        [last] = await s.dreams.ask(request("a bust of it", init=init, strength=0.5))
+        [_] = await s.dreams.ask(request("a fox"))
+    with closing(sqlite3.connect(tmp_path / "dreamstream.db")) as connection:
+        select = "SELECT dream_id, portrait_id FROM portrait_line ORDER BY dream_id"
+        recorded = connection.execute(select).fetchall()
+        assert recorded == [(child.id, kept.dream.id), (last.id, kept.dream.id)]
+        connection.execute("DROP TABLE portrait_line")
+        for statement in statements(added.sql):
+            connection.execute(statement)
+        assert connection.execute(select).fetchall() == recorded
+
+
 async def test_what_comes_of_a_portrait_is_found_without_looking_at_all_dreams(
     tmp_path: Path,
 ) -> None:
     async with services(tmp_path) as s:
-        for sql in (rows_of_portraits.BEHIND, rows_of_portraits.DRAWN_OF):
+        for sql in (
+            rows_of_portraits.BEHIND,
+            rows_of_portraits.DRAWN_OF,
+            rows_of_portraits.LINE,
+        ):
             plan = await s.store.read(f"EXPLAIN QUERY PLAN {sql}", {"dream_id": "d"})
             details = [row["detail"] for row in plan]
-            assert not [one for one in details if one.startswith(("SCAN dream", "SCAN other"))]
-            assert [one for one in details if "INDEX" in one]
+            scanned = {one.split()[1] for one in details if one.startswith("SCAN")}
+            assert scanned <= {"origin"}, details
+            assert [one for one in details if one.startswith("SEARCH")]
 
 
 async def test_whoever_deletes_its_dream_deletes_its_words(tmp_path: Path) -> None:
@@ -311,6 +357,15 @@ async def test_it_is_drawn_only_as_it_was_shown(tmp_path: Path) -> None:
         party = await s.themes.create(f"{SLUG_BEGINS}abc", "A party")
         with pytest.raises(ForbiddenError, match="at a party"):
             await s.portraits.draft(HERE, WORDS, Reach.STREAM, party)
+
+
+async def test_who_moderates_asks_where_only_hosts_do(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await s.themes.change("open", asked_by=AskedBy.HOSTS)
+        made = await draft(s)
+        with pytest.raises(ForbiddenError, match="moderate here"):
+            await s.portraits.consent(made.token, ANN)
+        await portray(s, asker=replace(HERE, moderates=True))
 
 
 async def test_drafts_are_forgotten(tmp_path: Path) -> None:
