@@ -32,6 +32,7 @@ from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError
 from bot.feed import Feed
 from bot.free_space import GIB, MIB, FreeSpace
+from bot.games.model import MACHINE
 from bot.games.service import Games
 from bot.gate import Gate
 from bot.library import Library
@@ -61,6 +62,7 @@ from bot.watching import Watching
 log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+UNATTENDED = (PILOT.id, MACHINE.id)  # ask by themselves, and read no answers
 PEOPLE_PER_ADDRESS = 4  # whose share of waiting dreams one address may have at the wall
 MODELS_VARIABLE = "DREAMSTREAM_MODELS"
 STOPPING = "Stopping: dreams that are forming are kept and go on next time."
@@ -137,7 +139,7 @@ async def services(
         stack.push_async_callback(supervisor.stop, DRAIN_S)
         seeing = Seeing(supervisor, library)
         stack.push_async_callback(seeing.close)
-        subjects = Subjects(seeing, unattended=[PILOT.id])
+        subjects = Subjects(seeing, unattended=UNATTENDED)
         stack.push_async_callback(subjects.close)
         dreams.hold_subjects(subjects.hold)
         looker = Looker(store, library, feed, supervisor, seeing)

@@ -70,13 +70,17 @@ class Plan:
             return self.prompt
         return with_style(self.prompt, self.study[index], placed=side_by_side(self.settings))
 
+    def seed_of(self, index: int) -> int:
+        """Return the seed of the dream with this place: in a study all have the same."""
+        return self.seed if self.study else self.seed + index
+
     def recipe(self, index: int, drawn_from: DrawnFrom) -> Recipe:
         """Return the recipe of the dream with this place among those asked for together.
 
         Raises:
             InvalidRequestError: the picture it starts from is too large.
         """
-        seed = self.seed if self.study else self.seed + index
+        seed = self.seed_of(index)
         init, mask, sketch = drawn_from.init, drawn_from.mask, drawn_from.sketch
         width, height, steps = self.width, self.height, self.steps
         if self.engine.scale is not None and init is not None:

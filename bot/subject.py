@@ -21,12 +21,14 @@ from bot.errors import DreamstreamError, InvalidRequestError, SchedulerError
 from bot.fitting import candidates, placed_in_journey, with_subject
 from bot.model import DreamRequest, Holds, Theme
 from bot.nearness import Background, Yardstick, unit
+from bot.options import side_by_side
 from bot.palettes import palettes_of
 from bot.prompts import choose, wanted
 from bot.requests import Plan
 from bot.seeing import Seeing
 from bot.sentences import say
 from bot.side_tasks import SideTasks
+from bot.styles import with_style
 from bot.text import clean, shorten
 from generation.protocol import MAX_EMBEDDED_TEXTS
 
@@ -66,13 +68,26 @@ class FarFromSubjectError(InvalidRequestError):
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """A prompt, or a stop of a journey, as it is drawn from a seed.
+
+    `drawn` is what chance has made of it, in a study with the words that are tried (`style`).
+    """
+
+    text: str
+    seed: int
+    style: str
+    drawn: str
+
+
+@dataclass(frozen=True)
 class _Judged:
-    """A prompt, or a stop of a journey: the mean [dim] of its parts' vectors, and how near it is.
+    """What is asked: the mean [dim] of its parts' vectors, and how near it is.
 
     `weight` is the sum of its parts' weights.
     """
 
-    text: str
+    asked: _Asked
     vector: Vector
     weight: float
     nearness: float
@@ -149,43 +164,49 @@ class Subjects:
         subject, bound = subject_of(theme), threshold(theme.strictness)
         yardstick = await self._yardstick(subject)
         judged = await self._judged(plan, yardstick)
-        far = [one for one in judged if one.nearness < bound]
+        # What is offered takes the place of what was typed, as its farthest picture has it.
+        far: dict[str, _Judged] = {}
+        for one in sorted(judged, key=lambda one: one.nearness):
+            if one.nearness < bound:
+                far.setdefault(one.asked.text, one)
         if not far:
             return None
-        fitting = [await self._fitting(one, plan, yardstick, bound) for one in far]
+        fitting = {
+            text: await self._fitting(one.asked, plan, yardstick, bound)
+            for text, one in far.items()
+        }
         if plan.journey is not None:
-            stops = [stop.prompt for stop in plan.journey.stops]
-            suggestions = placed_in_journey(stops, {
-                one.text: instead for one, instead in zip(far, fitting, strict=True)
-            })  # fmt: skip
+            suggestions = placed_in_journey([stop.prompt for stop in plan.journey.stops], fitting)
         else:
-            (suggestions,) = fitting
+            suggestions = fitting[plan.prompt]
         return FarFromSubjectError(subject, suggestions, request)
 
     async def _fitting(
-        self, far: _Judged, plan: Plan, yardstick: Yardstick, bound: float
+        self, far: _Asked, plan: Plan, yardstick: Yardstick, bound: float
     ) -> list[str]:
         """Return prompts that fit, those that keep most of what was asked for first."""
         theme, subject = plan.theme, subject_of(plan.theme)
-        typed = choose(far.text, plan.seed, palettes_of(theme.palette))
-        offered = candidates(typed, subject, theme)
-        vectors = await self._embedded(offered, self._seeing.perceptor(), self._limit_s)
+        typed = choose(far.text, far.seed, palettes_of(theme.palette))
+        offered = {
+            text: with_style(text, far.style, placed=side_by_side(plan.settings))
+            for text in candidates(typed, subject, theme)
+        }
+        vectors = await self._embedded(offered.values(), self._seeing.perceptor(), self._limit_s)
 
         def chosen() -> list[str]:
-            fit = [text for text in offered if yardstick.nearness(vectors[text]) >= bound]
+            fit = [
+                text
+                for text, drawn in offered.items()
+                if yardstick.nearness(vectors[drawn]) >= bound
+            ]
             return fit[:SUGGESTIONS] or [subject]
 
         return await asyncio.to_thread(chosen)
 
     async def _judged(self, plan: Plan, yardstick: Yardstick) -> list[_Judged]:
         """Judge what was typed, without the theme's words: with those everything would fit."""
-        if plan.journey is None:
-            typed = [plan.prompt]
-        else:
-            typed = list(dict.fromkeys(stop.prompt for stop in plan.journey.stops))
-        lists = palettes_of(plan.theme.palette)
-        parts = {text: parts_of(choose(text, plan.seed, lists)) for text in typed}
-        judgeable = {text: some for text, some in parts.items() if some}
+        parts = {one: parts_of(one.drawn) for one in _asked(plan)}
+        judgeable = {one: some for one, some in parts.items() if some}
         vectors = await self._embedded(
             (word for some in judgeable.values() for word, _ in some),
             self._seeing.perceptor(),
@@ -194,10 +215,10 @@ class Subjects:
 
         def judge() -> list[_Judged]:
             found = []
-            for text, some in judgeable.items():
+            for one, some in judgeable.items():
                 total = sum(weight for _, weight in some)
-                mixed = _mean([vectors[word] for word, _ in some], [one for _, one in some])
-                found.append(_Judged(text, mixed, total, yardstick.nearness(unit(mixed))))
+                mixed = _mean([vectors[word] for word, _ in some], [each for _, each in some])
+                found.append(_Judged(one, mixed, total, yardstick.nearness(unit(mixed))))
             return found
 
         return await asyncio.to_thread(judge)
@@ -249,6 +270,22 @@ def subject_of(theme: Theme) -> str:
 def threshold(strictness: float) -> float:
     """Return how near a prompt has to be at a strictness, 0 to 1."""
     return LEAST + (MOST - LEAST) * strictness
+
+
+def _asked(plan: Plan) -> list[_Asked]:
+    """Return what is asked in every picture of a plan, each text once."""
+    lists = palettes_of(plan.theme.palette)
+    found: dict[tuple[str, str], _Asked] = {}
+    for index in range(plan.count):
+        seed, style = plan.seed_of(index), plan.study[index] if plan.study else ""
+        if plan.journey is None:
+            texts = [(plan.prompt, plan.prompt_of(index))]
+        else:
+            texts = [(stop.prompt, stop.prompt) for stop in plan.journey.stops]
+        for text, worded in texts:
+            drawn = choose(worded, seed, lists)
+            found.setdefault((text, drawn), _Asked(text, seed, style, drawn))
+    return [*found.values()]
 
 
 def parts_of(prompt: str) -> list[tuple[str, float]]:

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from bot.app import UNATTENDED
 from bot.autopilot import PILOT
+from bot.games.model import MACHINE
 from bot.model import Dream, Holds, JourneyRequest, Person
 from bot.nearness import MOST_WEIGHT, WEIGHT_STEP, Background, Yardstick, unit
-from bot.prompts import wanted
+from bot.prompts import choose, wanted
 from bot.rights import Actor
 from bot.subject import (
     FarFromSubjectError,
@@ -72,7 +74,7 @@ async def holding(
         reader = Reader()
         parts.drawer.perceptors = ("reader",)
         parts.drawer.embed = reader.embed  # type: ignore[method-assign]
-        subjects = Subjects(parts.seeing, unattended=[PILOT.id], limit_s=limit_s)
+        subjects = Subjects(parts.seeing, unattended=UNATTENDED, limit_s=limit_s)
         parts.dreams.hold_subjects(subjects.hold)
         await parts.themes.create("castles", "Castles", subject=SUBJECT, holds=holds, **theme)
         try:
@@ -151,8 +153,9 @@ async def test_off_means_off_and_a_part_that_is_repainted_may_be_anything(tmp_pa
 
 async def test_who_reads_no_answers_is_blended(tmp_path: Path) -> None:
     async with holding(tmp_path, Holds.SUGGEST) as (parts, _):
-        dream = await ask(parts, "a red racing car", person=PILOT, background=True)
-        assert SUBJECT in dream.recipe.prompt
+        for person in (PILOT, MACHINE):
+            dream = await ask(parts, "a red racing car", person=person, background=True)
+            assert SUBJECT in dream.recipe.prompt
         with pytest.raises(FarFromSubjectError):
             await ask(parts, "a red racing car", person=Person("discord:1", "Host"), moderates=True)
 
@@ -171,6 +174,33 @@ async def test_every_stop_of_a_journey_is_held(tmp_path: Path) -> None:
         dream = await ask(parts, "a castle -> a red racing car", journey=walk)
         assert dream.recipe.journey is not None
         assert all(SUBJECT in stop.prompt for stop in dream.recipe.journey.stops)
+
+
+async def test_every_picture_of_several_is_held(tmp_path: Path) -> None:
+    async with holding(tmp_path, Holds.SUGGEST) as (parts, _):
+        chance = "{a castle|a red racing car}"
+        seeds = {choose(chance, seed, {}): seed for seed in range(20)}
+        near = seeds["a castle"]
+        while choose(chance, near + 1, {}) == "a castle":
+            near += 1
+        await ask(parts, chance, seed=near)
+        with pytest.raises(FarFromSubjectError) as told:
+            await parts.dreams.ask(request(chance, theme="castles", seed=near, count=2))
+        assert told.value.suggestions[0] == f"a red racing car, {SUBJECT}"
+
+
+async def test_the_words_of_a_study_are_held(tmp_path: Path) -> None:
+    async with holding(tmp_path, Holds.SUGGEST, strictness=0.7) as (parts, _):
+        await ask(parts, "a castle")
+        words = ("in mist", "red racing cars, wide roads, loud engines")
+        with pytest.raises(FarFromSubjectError) as told:
+            await parts.dreams.ask(request("a castle", theme="castles", study=words))
+        assert all("racing" not in one for one in told.value.suggestions), "the words are kept"
+        offered = request(told.value.suggestions[0], theme="castles", study=words)
+        assert len(await parts.dreams.ask(offered)) == 2
+        await parts.themes.change("castles", holds=Holds.BLEND)
+        some = await parts.dreams.ask(request("a castle", theme="castles", study=words))
+        assert all(SUBJECT in one.recipe.prompt for one in some)
 
 
 async def test_nobody_waits_for_eyes_that_are_busy_shut_or_gone(tmp_path: Path) -> None:
