@@ -26,6 +26,7 @@ from bot.wall.forms import (
 )
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
+from bot.wall.here import actor_of
 from bot.wall.pages import Pages
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
@@ -93,9 +94,9 @@ class Asking:
         raise web.HTTPSeeOther(f"/s/{theme.slug}")
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """End an unfinished dream of one's own."""
+        """End an unfinished dream of one's own; at the machine itself, anybody's."""
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        await self._services.dreams.cancel(dream.id, Actor(guest_of(request).person))
+        await self._services.dreams.cancel(dream.id, actor_of(request, self._settings))
         return self._done(request, f"/d/{dream.id}")
 
     async def steer(self, request: web.Request) -> web.StreamResponse:
@@ -107,10 +108,10 @@ class Asking:
         return self._done(request, f"/d/{dream.id}")
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        """Take a dream of one's own away for good."""
+        """Take a dream of one's own away for good; at the machine itself, anybody's."""
         self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
-        await self._services.dreams.delete(dream.id, Actor(guest_of(request).person))
+        await self._services.dreams.delete(dream.id, actor_of(request, self._settings))
         return self._redirect(request, f"/s/{theme.slug}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:

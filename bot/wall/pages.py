@@ -18,6 +18,7 @@ from bot.text import clean
 from bot.wall.choices import choices_for, counts_of
 from bot.wall.forming import Forming
 from bot.wall.guests import guest_of
+from bot.wall.here import actor_of
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -154,6 +155,7 @@ class Pages:
             "can": self._services.offspring.can(dream),
             "heart": await self._services.heart(dream, guest_of(request).person),
             "replaces": False,
+            "at_machine": actor_of(request, self._settings).at_machine,
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }
         if is_htmx(request):

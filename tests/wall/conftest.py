@@ -86,6 +86,12 @@ class Scene:
         )
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have visitors come from the room, and not from the machine itself."""
+    monkeypatch.setattr("bot.wall.here.is_here", lambda *_: False)
+
+
 @asynccontextmanager
 async def standing_scene(folder: Path) -> AsyncIterator[Scene]:
     """Give a wall in local mode with one public, one linked and one private stream."""

@@ -15,7 +15,7 @@ import msgspec
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFilter
 
-from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.model import (
     Dream,
@@ -31,7 +31,7 @@ from bot.model import (
     Theme,
 )
 from bot.outpainting import Side
-from bot.rights import Actor
+from bot.rights import Actor, check_may_change
 from bot.search import Found, Hit
 from bot.themes import checked
 from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Recipe, Steer
@@ -419,14 +419,12 @@ class FakeDreams:
 
     async def cancel(self, dream_id: str, actor: Actor) -> None:
         dream = await self.get(dream_id)
-        if dream.person.id != actor.person.id:
-            raise ForbiddenError("Only who asked for a dream can cancel it.")
+        check_may_change(dream, actor)
         self._end(dream, EventKind.CANCELLED, state=DreamState.CANCELLED)
 
     async def delete(self, dream_id: str, actor: Actor) -> None:
         dream = await self.get(dream_id)
-        if dream.person.id != actor.person.id:
-            raise ForbiddenError("Only who asked for a dream can delete it.")
+        check_may_change(dream, actor)
         nothing = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
         gone = {"prompt": "", "recipe": nothing, "image": None, "deleted_ms": now_ms()}
         self._end(dream, EventKind.DELETED, **gone)

@@ -254,12 +254,13 @@ async def test_ones_own_dream_can_be_cancelled_and_steered(
     assert scene.dreams.dreams[dream.id].state is DreamState.CANCELLED
 
 
+@pytest.mark.usefixtures("elsewhere")
 async def test_somebody_elses_dream_cannot_be_cancelled(
     scene: Scene, visitor: ClientSession
 ) -> None:
     dream = await scene.ask("two moons")
     text = await post(visitor, f"/d/{dream.id}/cancel", status=403)
-    assert "Only who asked for a dream can cancel it." in text
+    assert "Only Ada, who asked for this dream, can do that." in text
     assert not scene.dreams.dreams[dream.id].state.final
 
 

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from aiohttp import ClientSession
 
-from bot.model import Dream, Relation
+from bot.model import Dream, DreamState, Relation
 from bot.rights import Actor
+from bot.wall import WallSettings
 from tests.bot.drawer import BOB, request, services
 from tests.wall.conftest import ADA, Scene
 from tests.wall.test_events import Message, until_listening, watching
@@ -95,6 +96,36 @@ async def test_who_watches_sees_it_go_and_who_comes_back_never_sees_it(tmp_path:
         assert "secret fox" not in await page(visitor, "/s/open")
 
 
+async def test_who_sits_at_the_machine_ends_and_deletes_any_dream(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, wall_on(parts) as visitor:
+        (foreign,) = await parts.dreams.ask(request("a bird", person=BOB))
+        (other,) = await parts.dreams.ask(request("a castle", person=BOB))
+        text = await page(visitor, f"/d/{foreign.id}")
+        assert f'action="/d/{foreign.id}/cancel"' in text and "/steer" not in text
+        assert "Delete this dream of Bob for good, as whoever runs this?" in text
+        async with visitor.post(f"/d/{foreign.id}/steer", data={"prompt": "a cat"}) as response:
+            assert response.status == 403, "other words are nobody else's to put in"
+        async with visitor.post(f"/d/{foreign.id}/cancel") as response:
+            assert response.status == 200
+        assert (await parts.dreams.get(foreign.id)).state is DreamState.CANCELLED
+        async with visitor.post(f"/d/{other.id}/delete") as response:
+            assert response.status == 200
+        assert (await parts.dreams.get(other.id)).deleted_ms is not None
+
+
+async def test_where_the_wall_is_behind_a_proxy_nobody_sits_at_the_machine(
+    tmp_path: Path,
+) -> None:
+    settings = WallSettings(mode="proxy", port=0, guests_may_ask=True)
+    async with services(tmp_path) as parts, wall_on(parts, settings=settings) as visitor:
+        (foreign,) = await parts.dreams.ask(request("a bird", person=BOB))
+        for verb in ("cancel", "delete"):
+            assert f"/{verb}" not in await page(visitor, f"/d/{foreign.id}")
+            async with visitor.post(f"/d/{foreign.id}/{verb}") as response:
+                assert response.status == 403
+
+
+@pytest.mark.usefixtures("elsewhere")
 async def test_only_its_author_deletes_a_dream_at_the_wall(tmp_path: Path) -> None:
     async with services(tmp_path) as parts, wall_on(parts) as visitor:
         await ask(visitor, "a red fox", name="Ada")

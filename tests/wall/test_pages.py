@@ -143,6 +143,7 @@ async def test_a_dream_shows_its_recipe_and_its_family(
     assert f"dream={dream.id}" in text, "it learns of its deletion"
 
 
+@pytest.mark.usefixtures("elsewhere")
 async def test_a_forming_dream_keeps_its_page_up_to_date(
     scene: Scene, visitor: ClientSession
 ) -> None:
