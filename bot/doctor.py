@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from bot.app import scheduler_command
-from bot.backup.model import BackupError
+from bot.backup.model import BackupError, read_manifest, whole_backups
 from bot.backup.schedule import HOUR_MS, newest_ms
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
@@ -164,6 +164,8 @@ def _data(config: Config) -> Iterator[Finding]:
 def _backup(config: Config) -> Finding:
     folder, every_hours = config.backup.folder, config.backup.every_hours
     try:
+        for newest in whole_backups(folder)[-1:]:
+            read_manifest(newest)
         made_ms = newest_ms(folder)
     except BackupError as error:
         return Finding(Mark.BAD, "backup", str(error))

@@ -9,6 +9,7 @@ its name only then.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import secrets
 import shutil
@@ -32,6 +33,7 @@ from bot.backup.model import (
     BackupError,
     Entry,
     Manifest,
+    SourceError,
     Stopped,
     copy_verified,
     digest,
@@ -117,7 +119,7 @@ async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], boo
             made = await asyncio.to_thread(
                 _finish, part, root, schema, entries, absent, _published(library)
             )
-            await asyncio.to_thread(_prune, root, keep)
+            await asyncio.to_thread(_prune, root, keep, made.path.name)
     except sqlite3.DatabaseError as error:
         raise BackupError(f"{live} cannot be copied: {error}.") from error
     except BackupError as error:
@@ -178,8 +180,9 @@ def _fill(
             if copy_verified(library / entry.path, pool / entry.path, entry.sha256):
                 fresh.append(entry)
                 continue
-        except FileNotFoundError:
-            pass
+        except SourceError as error:
+            if error.errno != errno.ENOENT:
+                log.error("%s", error)  # the fault of the library's disk, not of the backups'
         absent.add(entry.path)
     for folder in {(pool / one.path).parent for one in fresh}:
         sync_folder(folder)
@@ -231,9 +234,13 @@ def _published(library: Path) -> tuple[str, ...]:
     )
 
 
-def _prune(root: Path, keep: int) -> None:
-    """Remove all but the newest backups, and then what none of those that are left names."""
-    backups = whole_backups(root)
+def _prune(root: Path, keep: int, newest: str) -> None:
+    """Remove all but the newest backups, and then what none of those that are left names.
+
+    What has a later name than the one just made is of another clock: it is neither counted nor
+    removed before its time has come. While one that is left cannot be read, no file is removed.
+    """
+    backups = [one for one in whole_backups(root) if one.name <= newest]
     old = backups[:-keep] if keep > 0 else []
     if not old:
         return
@@ -242,7 +249,11 @@ def _prune(root: Path, keep: int) -> None:
         dying = backup.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         backup.rename(dying)
         shutil.rmtree(dying, ignore_errors=True)
-    named = {one.path for backup in whole_backups(root) for one in read_manifest(backup).files}
+    try:
+        named = {one.path for backup in whole_backups(root) for one in read_manifest(backup).files}
+    except BackupError as error:
+        log.error("Files that no backup names any more stay for now: %s", error)
+        return
     for path in (root / POOL).rglob("*"):
         if path.is_file() and path.relative_to(root / POOL).as_posix() not in named:
             path.unlink()

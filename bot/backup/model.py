@@ -46,6 +46,10 @@ class Stopped(Exception):
     """It was to be stopped, and nothing of it counts."""
 
 
+class SourceError(OSError):
+    """What is to be copied cannot be read; nothing is said about where it was to go."""
+
+
 class Entry(msgspec.Struct, frozen=True, order=True):
     """A file of the library: its path there, and how large it is. Its name is its SHA-256."""
 
@@ -133,13 +137,17 @@ def copy_verified(source: Path, target: Path, sha256: str) -> bool:
 
     Where it was not, `target` is as before. The copy survives a power cut once the folder of
     `target` is synced. Copied, never linked: a copy that shares its bytes is none.
+
+    Raises:
+        SourceError: `source` is not there, or cannot be read; `target` is as before.
+        OSError: `target` cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     found = hashlib.sha256()
     try:
-        with source.open("rb") as read, temporary.open("xb") as written:
-            while chunk := read.read(CHUNK_BYTES):
+        with temporary.open("xb") as written:
+            for chunk in _chunks(source):
                 found.update(chunk)
                 written.write(chunk)
             written.flush()
@@ -151,6 +159,15 @@ def copy_verified(source: Path, target: Path, sha256: str) -> bool:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return True
+
+
+def _chunks(source: Path) -> Iterator[bytes]:
+    try:
+        with source.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise SourceError(error.errno, error.strerror, str(source)) from error
 
 
 def sync_file(path: Path) -> None:

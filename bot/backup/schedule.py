@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from bot.backup.making import make
-from bot.backup.model import Stopped, read_manifest, whole_backups
+from bot.backup.model import BackupError, Stopped, read_manifest, whole_backups
 from bot.errors import DreamstreamError
 from bot.ids import now_ms
 from bot.side_tasks import SideTasks
@@ -71,8 +72,7 @@ class BackupSchedule:
 
     def _due(self) -> bool:
         newest = newest_ms(self._folder)
-        # One of the future was made under another clock: it does not keep others from being made.
-        return newest is None or not 0 <= now_ms() - newest < self._every_ms
+        return newest is None or now_ms() - newest >= self._every_ms
 
     async def _make(self) -> None:
         made = await make(
@@ -87,7 +87,13 @@ class BackupSchedule:
 
 
 def newest_ms(folder: Path) -> int | None:
-    """Return when the newest backup of a folder was made; None where there is none. Blocks."""
+    """Return when the newest backup of a folder was made; None where there is none. Blocks.
+
+    One of the future was made under another clock, and one that cannot be read counts for nothing:
+    they do not keep others from being made.
+    """
     for backup in reversed(whole_backups(folder)):
-        return read_manifest(backup).made_ms
+        with suppress(BackupError):
+            if (made_ms := read_manifest(backup).made_ms) <= now_ms():
+                return made_ms
     return None

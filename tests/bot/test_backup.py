@@ -354,6 +354,23 @@ async def test_a_picture_that_the_library_lost_is_named_and_the_rest_backed_up(
     assert len(contents(tmp_path / "other")) == 1
 
 
+async def test_a_picture_that_cannot_be_read_is_named_and_the_rest_backed_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        unreadable, well = await draw(s), await draw(s, "blue")
+        path = s.library.path(sha_of(unreadable))
+        path.unlink()
+        path.mkdir()  # reading it is refused, whoever runs this
+        made = await make(data, root)
+        path.rmdir()
+    assert [Path(one).stem for one in made.manifest.missing] == [sha_of(unreadable)]
+    assert [one.sha256 for one in made.manifest.files] == [sha_of(well)]
+    assert f"Is a directory: '{path}'" in caplog.text
+    assert faults(root) == []
+
+
 async def test_a_newer_backup_is_refused(tmp_path: Path) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data):
@@ -575,6 +592,41 @@ async def test_the_bot_makes_backups_by_itself(tmp_path: Path) -> None:
         assert len(whole_backups(root)) == 1, "not before the hour is over"
         await runs(0.00001, 2)
         assert len(whole_backups(root)) == 2, "the newest two are kept"
+    assert faults(root) == []
+
+
+async def test_a_backup_that_cannot_be_read_keeps_no_others_from_being_made(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        first, blue = await make(data, root), await draw(s, "blue")
+        torn = await make(data, root)
+        (torn.path / "manifest.json").write_bytes(b"torn")
+        assert schedule.newest_ms(root) == first.manifest.made_ms
+        await s.dreams.delete(blue.id, Actor(ANN))
+        last = await make(data, root, keep=2)
+        assert whole_backups(root) == [torn.path, last.path]
+        assert len([*(root / "pool").rglob("*.png")]) == 2, "what it names is not known"
+        await make(data, root, keep=1)
+        assert len([*(root / "pool").rglob("*.png")]) == 1
+    assert faults(root) == []
+
+
+async def test_a_backup_of_the_future_neither_counts_nor_goes(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        made = await make(data, root)
+        later_ms = made.manifest.made_ms + 10 * schedule.HOUR_MS
+        future = made.path.with_name(model.name_at(later_ms))
+        manifest = msgspec.structs.replace(made.manifest, made_ms=later_ms)
+        made.path.rename(future)
+        (future / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+        assert schedule.newest_ms(root) is None
+        for _ in range(2):
+            last = await make(data, root, keep=1)
+            assert whole_backups(root) == [last.path, future]
+        assert schedule.newest_ms(root) == last.manifest.made_ms
     assert faults(root) == []
 
 
