@@ -37,6 +37,10 @@ _DELETED = """
     SELECT dream.id, deleted_ms, deleted_by, person.name FROM dream
     LEFT JOIN person ON person.id = deleted_by WHERE deleted_ms IS NOT NULL
 """
+_OF_REVOKED = """
+    SELECT portrait_line.dream_id FROM portrait_line
+    JOIN portrait ON portrait.dream_id = portrait_id WHERE revoked_ms IS NOT NULL
+"""
 
 
 class Tombstone(msgspec.Struct, frozen=True):
@@ -74,7 +78,8 @@ def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
     """Return what a database knows to be gone; it may be of any version. Blocks.
 
     One that is not `in_use` may lie where nothing can be written. What went to make room nobody
-    took back, so that a backup may bring it back; it is among the rest only with `retired`.
+    took back, so that a backup may bring it back: it is among the rest only with `retired`, or
+    where the portrait that it was drawn of has been taken back.
 
     Raises:
         sqlite3.DatabaseError: it cannot be read.
@@ -90,17 +95,19 @@ def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
             return frozenset(tuple(row) for row in connection.execute(sql)) if has else frozenset()
 
         dreams = found("dream", "deleted_ms", _DELETED)
+        revoked = found("portrait_line", "portrait_id", _OF_REVOKED)
+        withdrawn = found("game_entry", "withdrawn_ms", _WITHDRAWN)
         return Gone(
             {
                 dream_id: Tombstone(at_ms, Person(by or _NOBODY, name or "Somebody"))
                 for dream_id, at_ms, by, name in dreams
-                if retired or by != RETENTION.id
+                if retired or by != RETENTION.id or (dream_id,) in revoked
             },
             found("party_association", "hidden", _HIDDEN),
             found("dream", "published", "SELECT id FROM dream WHERE NOT published"),
             found("person", "publishes", "SELECT id FROM person WHERE NOT publishes"),
             found("party_member", "credited", _UNCREDITED),
-            found("game_entry", "withdrawn_ms", _WITHDRAWN),
+            frozenset(one for one in withdrawn if retired or one[2] != RETENTION.id),
             found("game", "state", "SELECT id FROM game WHERE state = 'called_off'"),
         )
 

@@ -41,6 +41,7 @@ from bot.store import Store, game_entries, games
 from bot.store.migrate import shipped, upgrade
 from generation.protocol import Attachment
 from tests.bot.drawer import ANN, Services, finished, png, request, services
+from tests.bot.test_portraits import portray
 from tests.program import environment
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "teal")
@@ -242,6 +243,55 @@ async def test_what_went_to_make_room_comes_back(tmp_path: Path) -> None:
     async with services(data) as s:
         assert (await s.dreams.get(dream.id)).deleted_ms is None
         assert await s.library.read(sha_of(dream))
+
+
+async def test_what_was_drawn_of_a_portrait_stays_gone_with_it(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        kept = await portray(s)
+        (statue,) = await s.dreams.ask(request("a statue", parent_id=kept.dream.id))
+        await s.draw(statue.id, "blue")
+        await s.dreams.wait(statue.id)
+        other = await draw(s, "green")
+        await make(data, root)
+        async with s.store.write() as connection:
+            await connection.execute("UPDATE dream SET ended_ms = 1")
+        checkpoints = Checkpoints(s.library.root / CHECKPOINTS)
+        retention = Retention(s.store, s.library, checkpoints, RetentionRules(keep_days=1))
+        assert [count async for count in retention.turns()] == [2]
+        await s.portraits.revoke(kept.dream.id, ANN)
+    assert (await restore(root, data, replace=True)).forgotten == 2
+    async with services(data) as s:
+        assert [one.id for one in await s.dreams.recent(None)] == [other.id]
+        assert contents(data).keys() == {f"library/images/{sha_of(other)[:2]}/{sha_of(other)}.png"}
+
+
+async def test_an_entry_comes_back_with_its_picture_that_went_to_make_room(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        dream = await draw(s)
+        game, entry = "g" * 16, "e" * 16
+        async with s.store.write() as connection:
+            await connection.execute(
+                "INSERT INTO game VALUES (?, 1, 'draw', ?, 'over', 'a secret', NULL, 1, 0, "
+                "NULL, NULL, NULL, 0, 1, 1, '', 1, 1, 1)",
+                (game, ANN.id),
+            )
+            await connection.execute(
+                "INSERT INTO game_entry VALUES (?, ?, ?, '', NULL, NULL, ?, 5, 0, 1, 1, "
+                "NULL, NULL)",
+                (entry, game, ANN.id, dream.id),
+            )
+        await make(data, root)
+        async with s.store.write() as connection:
+            await connection.execute("UPDATE dream SET ended_ms = 1")
+        checkpoints = Checkpoints(s.library.root / CHECKPOINTS)
+        retention = Retention(s.store, s.library, checkpoints, RetentionRules(keep_days=1))
+        assert [count async for count in retention.turns()] == [1]
+    assert (await restore(root, data, replace=True)).forgotten == 0
+    async with services(data) as s:
+        [row] = await s.store.read("SELECT * FROM game_entry")
+        assert (row["score"], row["withdrawn_ms"]) == (5.0, None)
 
 
 async def test_what_was_taken_back_from_a_game_stays_so(tmp_path: Path) -> None:
