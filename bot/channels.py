@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.errors import ForbiddenError, NotFoundError
 from bot.ids import now_ms
-from bot.model import Theme
+from bot.model import Person, Theme
 from bot.store import Store, parties
 from bot.store import channels as rows
 from bot.themes import DEFAULT_SLUG, Themes
@@ -42,12 +42,16 @@ class Channels:
                 return theme
         return await self._themes.get(DEFAULT_SLUG)
 
-    async def own_theme(self, channel_id: int, guild_id: int) -> str:
-        """Return the slug of the theme on a channel, if its server may change that theme.
+    async def own_theme(self, channel_id: int, guild_id: int, person: Person) -> str:
+        """Return the slug of the theme on a channel, if it is for this person to change there.
+
+        It is for whoever made or changed it before, and for all who manage a channel that carries
+        it, in the server in which it was made.
 
         Raises:
             NotFoundError: the channel carries none of its own.
-            ForbiddenError: it is everybody's, or hangs in another server as well.
+            ForbiddenError: it is everybody's, hangs in another server as well, or was neither made
+                in this one nor by them.
         """
         theme = await rows.theme_of(self._store, channel_id)
         if theme is None:
@@ -60,6 +64,13 @@ class Channels:
             raise ForbiddenError(
                 "This theme is not this server's alone, so it cannot be changed from here. Make "
                 "one of your own with /theme create."
+            )
+        if not await self._themes.is_made_in(theme, guild_id) and not await self._themes.is_by(
+            theme, person
+        ):
+            raise ForbiddenError(
+                "This theme was not made in this server, so it is only for whoever made it to "
+                "change. Make one of your own with /theme create."
             )
         return theme.slug
 

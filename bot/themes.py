@@ -91,6 +91,10 @@ class Themes:
         """Say whether somebody has made a theme, or changed it."""
         return await events.is_in_theme(self._store, theme.id, EventKind.THEME, person.id)
 
+    async def is_made_in(self, theme: Theme, guild_id: int) -> bool:
+        """Say whether a theme was made in a server, or brought back there."""
+        return await events.is_made_in(self._store, theme.id, guild_id)
+
     async def ensure_default(self) -> Theme:
         """Return the theme that is always there; make it on the first start."""
         theme = await rows.by_slug(self._store, DEFAULT_SLUG)
@@ -105,10 +109,11 @@ class Themes:
         title: str,
         *,
         person: Person | None = None,
+        guild_id: int | None = None,
         also: AlsoWithTheme | None = None,
         **details: Any,
     ) -> Theme:
-        """Make a theme. `details` are fields of `Theme`.
+        """Make a theme, in a server or elsewhere. `details` are fields of `Theme`.
 
         `also` is called within the transaction, to write what belongs to it. It may raise.
 
@@ -121,7 +126,7 @@ class Themes:
         try:
             async with self._store.write() as connection:
                 theme = await rows.insert(connection, theme)
-                await self._record(connection, theme, person, "created")
+                await self._record(connection, theme, person, "created", guild_id)
                 if also is not None:
                     await also(connection, theme)
         except sqlite3.IntegrityError as error:
@@ -140,12 +145,14 @@ class Themes:
         slug: str,
         *,
         person: Person | None = None,
+        made_in: int | None = None,
         also: AlsoWithTheme | None = None,
         **details: Any,
     ) -> Theme:
         """Change fields of a theme. What is being drawn already stays as it was asked.
 
-        `also` is called within the transaction, to write what belongs to it. It may raise.
+        `made_in` is a server that it counts as made in from then on. `also` is called within the
+        transaction, to write what belongs to it. It may raise.
 
         Raises:
             NotFoundError: there is no such theme.
@@ -155,14 +162,20 @@ class Themes:
             # Read within the transaction: of two changes at once neither undoes the other.
             theme = checked(_found(await rows.newest(connection, slug), slug), details)
             await rows.update(connection, theme)
-            await self._record(connection, theme, person, "changed")
+            await self._record(connection, theme, person, "changed", made_in)
             if also is not None:
                 await also(connection, theme)
         self._changed(theme)
         return theme
 
     async def take_up(
-        self, slug: str, title: str, *, person: Person | None = None, **details: Any
+        self,
+        slug: str,
+        title: str,
+        *,
+        person: Person | None = None,
+        guild_id: int | None = None,
+        **details: Any,
     ) -> Theme:
         """Make a theme as `create` does; one of this name that was retired comes back, as said now.
 
@@ -171,9 +184,10 @@ class Themes:
         """
         there = await rows.by_slug(self._store, slug.strip().lower())
         if there is None or not there.retired:
-            return await self.create(slug, title, person=person, **details)
+            return await self.create(slug, title, person=person, guild_id=guild_id, **details)
         plain = {name: getattr(_PLAIN, name) for name in _CHANGEABLE - {"picture_sha256"}}
-        return await self.change(there.slug, person=person, **(plain | {"title": title} | details))
+        changes = plain | {"title": title} | details
+        return await self.change(there.slug, person=person, made_in=guild_id, **changes)
 
     async def retire(self, slug: str, *, person: Person | None = None) -> Theme:
         """End a theme for good: it takes no asks, hangs nowhere and is offered nowhere.
@@ -202,7 +216,12 @@ class Themes:
         self._tell()
 
     async def _record(
-        self, connection: Any, theme: Theme, person: Person | None, what: str
+        self,
+        connection: Any,
+        theme: Theme,
+        person: Person | None,
+        what: str,
+        guild_id: int | None = None,
     ) -> None:
         at_ms = now_ms()
         if person is not None:
@@ -213,7 +232,7 @@ class Themes:
             theme.id,
             at_ms,
             person_id=None if person is None else person.id,
-            payload={"what": what},
+            payload={"what": what} | ({} if guild_id is None else {"guild_id": guild_id}),
         )
 
     def _changed(self, theme: Theme) -> None:

@@ -194,7 +194,9 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 visibility=visibility,
             )  # fmt: skip
             _check_engine(interaction, engine, model)
-            theme = await front.themes.create(name, title, person=person_of(interaction), **details)
+            theme = await front.themes.create(
+                name, title, person=person_of(interaction), guild_id=guild_id, **details
+            )
             await front.channels.bind(channel_id, guild_id, theme.slug)
             theme = await with_picture(interaction, theme, picture, upload)
             guide = await put_up_guide(interaction)
@@ -251,12 +253,12 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             details |= _CLEARED.get(clear or "", {})
             if not details and not picture and upload is None:
                 raise InvalidRequestError("theme", "Say what is to change: give an option.")
-            theme = await front.themes.get(await front.channels.own_theme(channel_id, guild_id))
+            person = person_of(interaction)
+            slug = await front.channels.own_theme(channel_id, guild_id, person)
+            theme = await front.themes.get(slug)
             _check_engine(interaction, engine, model)
             if details:
-                theme = await front.themes.change(
-                    theme.slug, person=person_of(interaction), **details
-                )
+                theme = await front.themes.change(theme.slug, person=person, **details)
             if "picture_sha256" in details:
                 await front.dreams.remove_files()
             theme = await with_picture(interaction, theme, picture, upload)
@@ -269,8 +271,9 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-            slug = await front.channels.own_theme(channel_id, guild_id)
-            theme = await front.themes.change(slug, person=person_of(interaction), paused=paused)
+            person = person_of(interaction)
+            slug = await front.channels.own_theme(channel_id, guild_id, person)
+            theme = await front.themes.change(slug, person=person, paused=paused)
             title = words.plain(theme.title, 80)
             rests = say("**{theme}** rests. What was asked for before is still drawn.", theme=title)
             await tell(interaction, rests if paused else say("**{theme}** goes on.", theme=title))

@@ -123,10 +123,11 @@ async def ask_whether_to_remove(interaction: Interaction) -> None:
     """Ask who manages the channel whether its theme is to end for good.
 
     Raises:
-        NotFoundError, ForbiddenError: it is not this server's to end.
+        NotFoundError, ForbiddenError: it is not theirs to end.
     """
     front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-    theme = await front.themes.get(await front.channels.own_theme(channel_id, guild_id))
+    slug = await front.channels.own_theme(channel_id, guild_id, person_of(interaction))
+    theme = await front.themes.get(slug)
     view = ui.View(timeout=None)
     view.add_item(RemoveButton(theme.id))
     view.stop()  # its button's id says all
@@ -160,11 +161,12 @@ class RemoveButton(ui.DynamicItem[ui.Button[Any]], template=r"theme:remove:(?P<i
             async with acknowledged(interaction, in_place=True):
                 check_manages(interaction)
                 front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-                slug = await front.channels.own_theme(channel_id, guild_id)
+                person = person_of(interaction)
+                slug = await front.channels.own_theme(channel_id, guild_id, person)
                 theme = await front.themes.get(slug)
                 if theme.id != self._theme_id:
                     raise NotFoundError("That theme hangs here no more.")
-                theme = await front.themes.retire(slug, person=person_of(interaction))
+                theme = await front.themes.retire(slug, person=person)
                 page = front.page_of(theme)
                 where = f" Its stream stays at <{page}>." if page else " Its stream stays."
                 title = words.plain(theme.title, 80)

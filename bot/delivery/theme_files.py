@@ -45,8 +45,13 @@ async def add_shipped(interaction: Interaction, slug: str) -> Theme:
     except NotFoundError:
         return await front.themes.get(slug)  # says it in its own words
     try:
-        person = person_of(interaction)
-        return await front.themes.take_up(one.slug, one.title, person=person, **one.details)
+        return await front.themes.take_up(
+            one.slug,
+            one.title,
+            person=person_of(interaction),
+            guild_id=interaction.guild_id,
+            **one.details,
+        )
     except InvalidRequestError:
         return await front.themes.get(one.slug)
 
@@ -54,13 +59,13 @@ async def add_shipped(interaction: Interaction, slug: str) -> Theme:
 async def take_in(interaction: Interaction, file: discord.Attachment, name: str) -> Theme:
     """Make a theme of an uploaded file and hang it on the channel; change the one it carries.
 
-    The one that it carries is changed where that has the file's name and is the server's own.
+    The one that it carries is changed where that has the file's name and is theirs to change.
     How much of the machine a stream gets is not for a server to say: a `weight` is left out, and so
     is what the stream may dream by itself.
 
     Raises:
         InvalidRequestError: the file is no theme, or the name is taken.
-        ForbiddenError: it is the name of the channel's theme, which is not the server's alone.
+        ForbiddenError: it is the name of the channel's theme, which is not theirs to change.
     """
     front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
     found = await front.library.run(read, await _fetch(file), file.filename)
@@ -69,9 +74,11 @@ async def take_in(interaction: Interaction, file: discord.Attachment, name: str)
     person = person_of(interaction)
     carried = await front.channels.theme_of(channel_id)
     if carried.slug == slug:
-        slug = await front.channels.own_theme(channel_id, guild_id)
+        slug = await front.channels.own_theme(channel_id, guild_id, person)
         return await front.themes.change(slug, person=person, **_whole(found, details))
-    theme = await front.themes.create(slug, found.title, person=person, **details)
+    theme = await front.themes.create(
+        slug, found.title, person=person, guild_id=guild_id, **details
+    )
     await front.channels.bind(channel_id, guild_id, theme.slug)
     return theme
 

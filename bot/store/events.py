@@ -21,6 +21,10 @@ AFTER_IN_THEME = f"{_SELECT} WHERE event.theme_id = ? AND event.id > ? ORDER BY 
 BY_PERSON = """
     SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = ? AND person_id = ? LIMIT 1
 """
+MADE_IN = """
+    SELECT 1 FROM stream_event
+    WHERE theme_id = ? AND kind = 'theme' AND json_extract(payload, '$.guild_id') = ? LIMIT 1
+"""
 LAST_ID = "SELECT coalesce(max(id), 0) AS id FROM stream_event"
 LAST_ID_IN_THEME = f"{LAST_ID} WHERE theme_id = ?"
 
@@ -78,6 +82,16 @@ async def is_in_theme_now(
 ) -> bool:
     """Say the same within a transaction."""
     return bool(await connection.execute_fetchall(BY_PERSON, (theme_id, kind, person_id)))
+
+
+async def is_made_in(store: Store, theme_id: int, guild_id: int) -> bool:
+    """Say whether a theme was made, or brought back, in a server."""
+    return await store.read_one(MADE_IN, (theme_id, guild_id)) is not None
+
+
+async def is_made_in_now(connection: aiosqlite.Connection, theme_id: int, guild_id: int) -> bool:
+    """Say the same within a transaction."""
+    return bool(await connection.execute_fetchall(MADE_IN, (theme_id, guild_id)))
 
 
 async def last_id(store: Store, theme_id: int | None = None) -> int:

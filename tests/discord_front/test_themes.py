@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import discord
+import pytest
 
+from bot.model import Person
 from tests.bot.drawer import png
 from tests.discord_front.world import World, world
 
@@ -191,6 +193,37 @@ async def test_a_theme_ends_for_good_and_its_stream_stays(tmp_path: Path) -> Non
         pressed = await host.click(left.response, label="Yes, end it")
         assert "hangs here no more" in pressed.response.message.content
         assert not (await there.parts.themes.get("towers")).retired
+
+
+@pytest.mark.parametrize("made_in", [None, 9], ids=["at the wall", "in another server"])
+async def test_a_theme_that_was_made_elsewhere_is_not_for_this_server_to_change(
+    tmp_path: Path, made_in: int | None
+) -> None:
+    async with world(tmp_path) as there:
+        host, themes = host_of(there), there.parts.themes
+        await themes.create("fog", "Fog", guild_id=made_in, person=Person("discord:99", "Fay"))
+        result = await host.slash(there.channel, "theme here", theme="fog")
+        assert "now carries" in result.response.content
+        before = await themes.get("fog")
+        upload = upload_of("fog.toml", 'title = "Mine"')
+        for command, options in (
+            ("edit", {"title": "Mine"}),
+            ("pause", {}),
+            ("remove", {}),
+            ("import", {"file": upload}),
+        ):
+            result = await host.slash(there.channel, f"theme {command}", **options)
+            assert "not made in this server" in result.response.content, command
+        assert await themes.get("fog") == before
+
+        # Whoever made it changes it wherever it hangs; what a server made, each of its hosts does.
+        await themes.change("fog", person=Person(f"discord:{host.id}", "host"), topic="Grey.")
+        result = await host.slash(there.channel, "theme edit", title="Haze")
+        assert "Changed. **Haze**" in result.response.content
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        second = host_of(there)
+        result = await second.slash(there.channel, "theme edit", title="Towers")
+        assert "Changed. **Towers**" in result.response.content
 
 
 async def test_what_ships_can_be_ended_and_brought_back(tmp_path: Path) -> None:
