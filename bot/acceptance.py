@@ -126,7 +126,7 @@ class Acceptance:
                 connection, order.person.id, background=background
             )
             self._limits.check(len(dreams), own=own, everybody=everybody, background=background)
-            await _check_may_ask(connection, order)
+            await check_may_ask(connection, order.theme, order.person.id, moderates=order.moderates)
             await people.upsert(connection, order.person, at_ms)
             for image in order.images:
                 await images.insert(connection, image, at_ms)
@@ -186,19 +186,20 @@ class Acceptance:
         ]
 
 
-async def _check_may_ask(connection: aiosqlite.Connection, order: Order) -> None:
-    """Refuse who may not ask in the theme, whichever way they ask.
+async def check_may_ask(
+    connection: aiosqlite.Connection, theme: Theme, person_id: str, *, moderates: bool
+) -> None:
+    """Refuse who may not ask in a theme, whichever way they ask.
 
     Raises:
         ForbiddenError: they may not.
     """
-    theme, person_id = order.theme, order.person.id
     if theme.asked_by is AskedBy.EVERYBODY or person_id.startswith(_LOCAL):
         return
     if theme.asked_by is AskedBy.MEMBERS:
         if not person_id.startswith(_DISCORD):
             raise ForbiddenError(FOR_MEMBERS)
-    elif not order.moderates and not await events.is_in_theme_now(
+    elif not moderates and not await events.is_in_theme_now(
         connection, theme.id, EventKind.THEME, person_id
     ):
         raise ForbiddenError(FOR_HOSTS)

@@ -9,6 +9,7 @@ comes, since nothing could look at it, is given back.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,8 @@ from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import dreams as dream_rows
 from bot.store import game_entries, games, images, moderation, people
+
+log = logging.getLogger(__name__)
 
 OVER = "This game is over."
 _TOO_MANY = say("You have tried {count} times, which is as often as one may.", count=5)
@@ -162,6 +165,7 @@ class Entering(Reading):
                     person=entry.person,
                     channel_id=game.channel_id,
                 )
+        await self._tasks.finish(self._delete_left())
         await self._tasks.finish(self._removal.remove_files())
         self._changed(game.id)
 
@@ -200,7 +204,9 @@ class Entering(Reading):
         """
         if game.kind is not kind:
             raise InvalidRequestError("game", "That is not what this game is about.")
-        perceptor = game.perceptor or self._judge.perceptor()
+        perceptor = game.perceptor
+        if not perceptor and kind is not GameKind.GUESS:  # a guess is right or wrong
+            perceptor = self._judge.perceptor()
         person, at_ms = check_person(who), self._clock()
         async with self._store.write() as connection:
             now = await games.by_id(connection, game.id)
@@ -281,6 +287,17 @@ class Entering(Reading):
             best=best,
             left=max(0, rules.TRIES[game.kind] - tried),
         )
+
+    async def _delete_left(self) -> None:
+        """Delete the machine's dreams, and so their words, whose entries were taken away.
+
+        What cannot be deleted now is at the next start.
+        """
+        for dream_id in await game_entries.left(self._store):
+            try:
+                await self._dreams.delete(dream_id, Actor(MACHINE))
+            except DreamstreamError as error:
+                log.warning("The machine's dream %s is still there: %s", dream_id, error)
 
     async def _check_own(self, game: Game, person: Person, sha256: str) -> None:
         if await dream_rows.of_image(self._store, sha256, 1):

@@ -12,10 +12,12 @@ from typing import Any
 
 import aiosqlite
 
-from bot.errors import DreamstreamError
+from bot.errors import DreamstreamError, InvalidRequestError
 from bot.games import rules
-from bot.games.entering import Entering
+from bot.games.entering import OVER, Entering
 from bot.games.model import MACHINE, Entry, Game, GameKind
+from bot.gate import HOUR_MS, Asker
+from bot.ids import now_ms
 from bot.model import Dream, DreamRequest, DreamState
 from bot.parents import able
 from bot.parties.recipes import Quick, quickly
@@ -44,8 +46,8 @@ class Machine(Entering):
     async def _play(self, game: Game) -> None:
         """Enter what the machine has to say, once."""
         try:
-            if await game_entries.of_person(self._store, game.id, MACHINE.id) is not None:
-                return
+            if await game_entries.has_entered(self._store, game.id, MACHINE.id):
+                return  # also where its entry was taken away
             if game.kind is GameKind.DRAW:
                 await self._draw(game)
             elif game.kind is GameKind.SAY:
@@ -76,6 +78,11 @@ class Machine(Entering):
 
         async def enter(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
             (dream,) = dreams
+            now = await games.by_id(connection, game.id)
+            if now is None or not now.open:
+                raise InvalidRequestError("game", OVER)
+            if await game_entries.has_entered(connection, game.id, MACHINE.id):
+                raise InvalidRequestError("game", "The machine plays already.")
             # The theme may have put words around the host's.
             self._gate.check_dream(asker, dream, theme)
             if not game.published:
@@ -89,6 +96,7 @@ class Machine(Entering):
                 at_ms=self._clock(),
             )
             await game_entries.put(connection, entry)
+            await self._check_waiting(connection, asker)
 
         request = DreamRequest(
             theme=theme.slug,
@@ -103,6 +111,23 @@ class Machine(Entering):
         )
         await self._dreams.ask(request, enter)
         self._changed(game.id)
+
+    async def _check_waiting(self, connection: aiosqlite.Connection, host: Asker) -> None:
+        """Refuse what is too much of where the host plays: there the machine draws for them.
+
+        Raises:
+            LimitError: with it they, or all in the channel, have more than may be.
+        """
+        if host.guild_id is None or host.channel_id is None:
+            return
+        since_ms = now_ms() - HOUR_MS
+        own, channel, hour = await dream_rows.places_taken(
+            connection, host.person.id, host.guild_id, host.channel_id, since_ms
+        )
+        for_own, for_hour = await game_entries.drawn_for(
+            connection, host.person.id, host.guild_id, since_ms
+        )
+        self._gate.check_waiting(host, own=own + for_own, channel=channel, hour=hour + for_hour)
 
     async def _drawn(self, dream_id: str) -> None:
         """Score the machine's picture once it is finished, or do without it."""

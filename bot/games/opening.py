@@ -6,9 +6,10 @@ import random
 import secrets
 from collections.abc import Sequence
 
+import aiosqlite
 import msgspec
 
-from bot.acceptance import PAUSED
+from bot.acceptance import PAUSED, RETIRED, check_may_ask
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError, NotFoundError
 from bot.games import choices as offered
 from bot.games import rules
@@ -49,10 +50,11 @@ class Opening(Machine):
             DiskError, StoreError: nothing can be kept at present.
         """
         prompt = rules.check_prompt(prompt)
+        lasts_s = rules.check_seconds(seconds)
         asker = await self._check_opens(theme, host)
         self._gate.check_words(asker, [prompt])
-        game = await self._new(theme, asker, GameKind.DRAW, seconds, machine=machine)
-        return await self._open(msgspec.structs.replace(game, prompt=prompt))
+        game = await self._new(theme, asker, GameKind.DRAW, lasts_s, machine=machine)
+        return await self._open(theme, asker, msgspec.structs.replace(game, prompt=prompt))
 
     async def start_say(
         self,
@@ -70,10 +72,11 @@ class Opening(Machine):
         Raises:
             As `start_draw` does; NotFoundError: there is no such picture that may be seen there.
         """
+        lasts_s = rules.check_seconds(seconds)
         asker = await self._check_opens(theme, host)
-        game = await self._new(theme, asker, GameKind.SAY, seconds, machine=machine)
+        game = await self._new(theme, asker, GameKind.SAY, lasts_s, machine=machine)
         dream = await self._picked(game, theme, dream_id, ())
-        return await self._open(_about(game, dream, chosen=dream_id is not None))
+        return await self._open(theme, asker, _about(game, dream, chosen=dream_id is not None))
 
     async def start_guess(
         self,
@@ -93,31 +96,57 @@ class Opening(Machine):
             As `start_say` does; InvalidRequestError: its prompt was guessed before.
         """
         count = rules.check_choices(choices)
+        lasts_s = rules.check_seconds(seconds)
         asker = await self._check_opens(theme, host)
-        game = await self._new(theme, asker, GameKind.GUESS, seconds, machine=machine)
+        game = await self._new(theme, asker, GameKind.GUESS, lasts_s, machine=machine)
         before = await games.guessed(self._store, theme.id)
         dream = await self._picked(game, theme, dream_id, before)
         game = _about(game, dream, chosen=dream_id is not None)
         texts = await self._choices(game, count)
-        return await self._open(game, texts)
+        return await self._open(theme, asker, game, texts)
 
     async def _check_opens(self, theme: Theme, host: Actor) -> Asker:
-        """Return who opens a game, as the place judges them.
+        """Return who opens a game, as the place judges them, before any work is done for it.
 
         Raises:
-            ForbiddenError: they may not ask there, or the theme is paused.
+            ForbiddenError: they may not ask there, or the theme is paused or retired.
+            InvalidRequestError, LimitError: as `_check_room` says.
         """
+        if theme.retired:
+            raise ForbiddenError(RETIRED)
         if theme.paused:
             raise ForbiddenError(PAUSED)
         await self._check_party(theme, host)
         asker = host if isinstance(host, Asker) else Asker(host.person, at_machine=host.at_machine)
         self._gate.check_person(asker)
+        async with self._store.write() as connection:
+            await self._check_room(connection, theme, asker)
         return asker
 
+    async def _check_room(
+        self, connection: aiosqlite.Connection, theme: Theme, asker: Asker
+    ) -> None:
+        """Refuse one game too many, and who may not ask in the theme.
+
+        Raises:
+            ForbiddenError: in this theme they may not ask.
+            LimitError: they have too many games open.
+            InvalidRequestError: there is a game in the channel.
+        """
+        person_id, moderates = asker.person.id, asker.moderates or asker.at_machine
+        await check_may_ask(connection, theme, person_id, moderates=moderates)
+        if await games.count_hosted(connection, person_id) >= OPEN_PER_PERSON:
+            raise LimitError("You have several games open. End one of them first.")
+        if asker.guild_id is None or asker.channel_id is None:
+            return
+        if await games.open_in(connection, asker.channel_id):
+            raise InvalidRequestError(
+                "channel", "There is a game in this channel already. Wait, or end it first."
+            )
+
     async def _new(
-        self, theme: Theme, asker: Asker, kind: GameKind, seconds: float, *, machine: bool
+        self, theme: Theme, asker: Asker, kind: GameKind, lasts_s: int, *, machine: bool
     ) -> Game:
-        seconds = rules.check_seconds(seconds)
         self._judge.perceptor()  # says why, where nothing can look
         person, at_ms = check_person(asker.person), self._clock()
         public = await people.publishes(self._store, person.id)
@@ -143,19 +172,21 @@ class Opening(Machine):
             published=public and not kept_there,
             host_knows=False,
             perceptor="",
-            ends_ms=at_ms + 1000 * seconds,
+            ends_ms=at_ms + 1000 * lasts_s,
             created_ms=at_ms,
             ended_ms=None,
         )
 
-    async def _open(self, game: Game, choices: Sequence[tuple[str, str | None]] = ()) -> Game:
+    async def _open(
+        self,
+        theme: Theme,
+        asker: Asker,
+        game: Game,
+        choices: Sequence[tuple[str, str | None]] = (),
+    ) -> Game:
         async with self._store.write() as connection:
-            if await games.count_hosted(connection, game.host.id) >= OPEN_PER_PERSON:
-                raise LimitError("You have several games open. End one of them first.")
-            if game.channel_id is not None and await games.open_in(connection, game.channel_id):
-                raise InvalidRequestError(
-                    "channel", "There is a game in this channel already. Wait, or end it first."
-                )
+            # Again, in the same transaction: many at once cannot pass together.
+            await self._check_room(connection, theme, asker)
             await people.upsert(connection, game.host, game.created_ms)
             await games.insert(connection, game, choices)
         made = await self.get(game.id)

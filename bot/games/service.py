@@ -100,6 +100,7 @@ class Games(Opening):
                     person=game.host,
                     channel_id=game.channel_id,
                 )
+        await self._delete_left()
         await self._removal.remove_files()
         self._changed(game.id)
 
@@ -160,6 +161,7 @@ class Games(Opening):
         """Learn which dreams have ended, and which were deleted."""
         while True:
             try:
+                await self._delete_left()
                 async with self._feed.listen(None) as happenings:
                     for game in await games.open_ones(self._store):  # what came before, or missed
                         await self._look_at_the_machines(game)

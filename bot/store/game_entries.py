@@ -9,11 +9,13 @@ from __future__ import annotations
 import aiosqlite
 
 from bot.games.model import Entry
+from bot.ids import first_at
 from bot.model import Image, Person
 from bot.store import Row, game_cards, tombstones
 from bot.store.parties import Source, fetch
 from bot.store.tombstones import Kind
 
+_DAY_MS = 24 * 3600 * 1000
 _ENTRIES = """
     SELECT entry.*, person.name AS person_name, image.sha256, image.width, image.height,
            image.size_bytes,
@@ -31,6 +33,27 @@ ENTRY_OF_DREAM = f"{_ENTRIES} AND entry.dream_id = ?"
 COUNT = "SELECT count(*) AS count FROM game_entry WHERE game_id = ? AND withdrawn_ms IS NULL"
 SAME_PICTURE = """
     SELECT 1 FROM game_entry WHERE image_sha256 = ? AND game_id = ? AND person_id <> ? LIMIT 1
+"""
+EVER = "SELECT 1 FROM game_entry WHERE game_id = ? AND person_id = ? LIMIT 1"
+# A round lasts a day at most; by `:day` the games are found.
+DRAWN_FOR = """
+    SELECT count(*) FILTER (WHERE dream.state IN ('waiting', 'drawing')) AS own,
+           count(*) FILTER (WHERE dream.id >= :since AND dream.state <> 'failed'
+                            AND NOT (dream.state = 'cancelled' AND dream.started_ms IS NULL)
+                           ) AS hour
+    FROM game
+    JOIN game_entry AS entry ON entry.game_id = game.id
+    JOIN dream ON dream.id = entry.dream_id
+    WHERE game.id >= :day AND game.host_id = :host_id AND game.guild_id = :guild_id
+"""
+# What failed stays in the stream, as any failure does, unless its game was called off.
+LEFT = """
+    SELECT entry.dream_id FROM game_entry AS entry
+    JOIN game ON game.id = entry.game_id
+    JOIN dream ON dream.id = entry.dream_id
+    WHERE entry.dream_id IS NOT NULL AND entry.withdrawn_ms IS NOT NULL
+    AND dream.deleted_ms IS NULL
+    AND (entry.withdrawn_by <> entry.person_id OR game.state = 'called_off')
 """
 TRIES = "SELECT tries FROM game_try WHERE game_id = ? AND person_id = ?"
 
@@ -54,6 +77,35 @@ async def of_person(source: Source, game_id: str, person_id: str) -> Entry | Non
 async def of_dream(source: Source, dream_id: str) -> Entry | None:
     """Return the entry that a dream of the machine's is."""
     return next((_entry(row) for row in await fetch(source, ENTRY_OF_DREAM, (dream_id,))), None)
+
+
+async def has_entered(source: Source, game_id: str, person_id: str) -> bool:
+    """Say whether somebody has ever entered something in a game, also if it was withdrawn."""
+    return bool(await fetch(source, EVER, (game_id, person_id)))
+
+
+async def drawn_for(
+    connection: aiosqlite.Connection, host_id: str, guild_id: int, since_ms: int
+) -> tuple[int, int]:
+    """Count what the machine draws in the games that somebody opened in a server.
+
+    Returns what is not over, and what was asked for since a time, as `dreams.places_taken` does.
+    """
+    (row,) = await connection.execute_fetchall(
+        DRAWN_FOR,
+        {
+            "host_id": host_id,
+            "guild_id": guild_id,
+            "since": first_at(since_ms),
+            "day": first_at(since_ms - _DAY_MS),
+        },
+    )
+    return int(row["own"]), int(row["hour"])
+
+
+async def left(source: Source) -> list[str]:
+    """Return the machine's dreams that are still there though their entries were taken away."""
+    return [str(row["dream_id"]) for row in await fetch(source, LEFT)]
 
 
 async def count(source: Source, game_id: str) -> int:

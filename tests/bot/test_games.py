@@ -26,7 +26,7 @@ from bot.errors import (
 from bot.games import choices, rules
 from bot.games.model import MACHINE, SOMEBODY, Game, GameKind, GameState
 from bot.gate import Asker
-from bot.model import Person, Theme, Visibility
+from bot.model import AskedBy, Person, Theme, Visibility
 from bot.rights import Actor
 from bot.store import game_cards
 from generation.protocol import Embedded, Finished
@@ -159,6 +159,8 @@ async def test_the_same_picture_is_worth_the_same_whenever_it_is_looked_at(tmp_p
 
 async def test_tries_are_counted_also_where_many_come_at_once(tmp_path: Path) -> None:
     async with playing(tmp_path) as there:
+        # What every score is compared with is known from here on, and does not fill the queue.
+        await there.games.enter_picture((await there.draw()).id, Actor(EVE), drawn("lime"))
         game = await there.draw()
         there.eyes.gate.clear()
         tries = [
@@ -592,3 +594,118 @@ async def test_what_was_said_of_a_picture_goes_with_it(tmp_path: Path) -> None:
             await there.games.entry(tried.entry.id)
         rows = await there.parts.store.read("SELECT text FROM game_entry")
         assert [row["text"] for row in rows] == [""]
+
+
+# --- whose themes, whose limits ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["draw", "say", "guess"])
+async def test_a_game_is_begun_only_by_who_may_ask_in_the_theme(tmp_path: Path, how: str) -> None:
+    async with playing(tmp_path) as there:
+        member = Person("discord:7", "Mia")
+        await there.parts.themes.create("ours", "Ours", person=ANN, asked_by=AskedBy.HOSTS)
+        theme = await there.parts.themes.get("ours")
+        before = there.eyes.asked
+
+        async def begin(actor: Actor) -> Game:
+            if how == "draw":
+                return await there.games.start_draw(theme, actor, "red")
+            if how == "say":
+                return await there.games.start_say(theme, actor)
+            return await there.games.start_guess(theme, actor)
+
+        for refused in (Actor(BOB), Asker(member, guild_id=1, channel_id=5)):
+            with pytest.raises(ForbiddenError, match="only those who made it"):
+                await begin(refused)
+        theme = await there.parts.themes.change("ours", asked_by=AskedBy.MEMBERS)
+        with pytest.raises(ForbiddenError, match="only people on Discord"):
+            await begin(Actor(EVE))
+        theme = await there.parts.themes.retire("ours")
+        with pytest.raises(ForbiddenError, match="no longer in use"):
+            await begin(Asker(member, guild_id=1, channel_id=5, moderates=True))
+        assert there.eyes.asked == before and not there.parts.drawer.jobs
+        rows = await there.parts.store.read("SELECT id FROM game")
+        assert list(rows) == []
+
+
+async def test_who_made_a_theme_or_moderates_begins_games_in_it(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.parts.themes.create("ours", "Ours", person=ANN, asked_by=AskedBy.HOSTS)
+        theme = await there.parts.themes.get("ours")
+        await there.games.start_draw(theme, Actor(ANN), "red", machine=False)
+        moderator = in_channel(BOB, moderates=True)
+        await there.games.start_draw(theme, moderator, "red", machine=False)
+
+
+async def drawing(there: Playing, jobs: int) -> None:
+    await until(lambda: len(there.parts.drawer.jobs) == jobs)
+
+
+async def test_what_the_machine_draws_counts_for_who_opened_the_game(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.parts.settings.change_guild(1, ANN, per_person=1)
+        await there.games.start_keeping()
+        first = await there.games.start_draw(there.theme, in_channel(ANN, 5), "red")
+        await drawing(there, 1)
+        await there.games.start_draw(there.theme, in_channel(ANN, 6), "blue")
+        await there.games.start_draw(there.theme, in_channel(BOB, 7), "lime")
+        await drawing(there, 2)
+        asked = {
+            (await there.parts.dreams.get(dream_id)).prompt for dream_id in there.parts.drawer.jobs
+        }
+        assert asked == {"red", "lime"}, "Ann has one already"
+        assert (await there.games.get(first.id)).open
+
+
+async def test_a_game_that_is_called_off_takes_the_machines_dream_along(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.games.start_keeping()
+        called, kept = await there.draw("red", machine=True), await there.draw("blue", machine=True)
+        await drawing(there, 2)
+        await there.games.call_off(called.id, Actor(ANN))
+        entry = await there.games.entry_of(kept.id, MACHINE.id)
+        assert entry is not None and entry.dream_id is not None
+        await there.games.withdraw(entry.id, Actor(BOB, at_machine=True))
+        words = await there.parts.store.read("SELECT prompt, deleted_ms FROM dream")
+        assert [(row["prompt"], row["deleted_ms"] is None) for row in words] == [("", False)] * 2
+        # It has played, and does not come again whatever is restarted.
+        await there.games._play(await there.games.get(kept.id))
+        assert await there.games.entry_of(kept.id, MACHINE.id) is None
+        rows = await there.parts.store.read("SELECT id FROM dream")
+        assert len(list(rows)) == 2
+
+
+async def test_the_machines_dream_goes_at_the_next_start_where_a_crash_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playing(tmp_path) as there:
+        await there.games.start_keeping()
+        game = await there.draw("red", machine=True)
+        await drawing(there, 1)
+        with monkeypatch.context() as crashed:
+
+            async def dies() -> None:
+                raise RuntimeError
+
+            crashed.setattr(there.games, "_delete_left", dies)
+            with pytest.raises(RuntimeError):
+                await there.games.call_off(game.id, Actor(ANN))
+    async with playing(tmp_path) as again:
+        await again.games.start_keeping()
+        async with asyncio.timeout(10):
+            while await again.parts.store.read(  # noqa: ASYNC110
+                "SELECT 1 FROM dream WHERE prompt <> ''"
+            ):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_guess_is_taken_where_nothing_can_look(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.games.start_guess(
+            there.theme, Actor(EVE), await there.picture("a red fox", ANN), machine=False
+        )
+        there.parts.drawer.perceptors = ()
+        await there.games.choose(game.id, Actor(BOB), game.choices.index("a red fox"))
+        await there.games.end(game.id, Actor(EVE))
+        (only,) = await there.games.standings(game.id)
+        assert only.entry.person == BOB and only.entry.score == 100

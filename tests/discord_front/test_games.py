@@ -170,7 +170,7 @@ async def test_what_is_withdrawn_while_the_result_is_sent_leaves_it_nevertheless
         game, _ = await begun(there, "draw", prompt="a red thing")
         tried = await there.parts.games.enter_picture(game.id, Actor(EVE), drawn("red"))
         await there.shows(-1, "1 has entered")
-        showed, sent = there.client.games._showed, []
+        showed, sent = there.client.games._showed, list[Any]()
 
         async def withdrawn_just_then(*known: Any) -> None:
             if not sent and not (await there.parts.games.get(game.id)).open:

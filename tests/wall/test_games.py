@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession, CookieJar, FormData
 from yarl import URL
 
@@ -264,6 +265,18 @@ async def test_strangers_floods_and_other_pages_are_turned_away(tmp_path: Path) 
         assert "draw, say or guess" in text
         for minutes in ("x", "0", "99999", "nan"):
             await sent(ada, "/s/open/games", 422, kind="draw", prompt="red", minutes=minutes)
+
+
+async def test_beginning_a_game_is_counted_before_any_work_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts, "BEGUN", 2)
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        for _ in range(2):
+            _, text = await sent(ada, "/s/open/games", 404, kind="guess")
+            assert "Draw some first" in text
+        _, text = await sent(ada, "/s/open/games", 429, kind="guess")
+        assert "Many games were begun" in text
 
 
 async def test_what_is_no_picture_is_refused_in_words(tmp_path: Path) -> None:

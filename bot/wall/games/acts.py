@@ -103,8 +103,7 @@ class Acts:
         host = self._host(request, known=known)
         minutes = number_of(form, "minutes")
         seconds = rules.SECONDS[kind] if minutes is None else 60 * minutes
-        address = address_of(request, self._settings)
-        self._begun.check(address)
+        self._begun.take(address_of(request, self._settings))
         match kind:
             case GameKind.DRAW:
                 game = await self._games.start_draw(
@@ -114,7 +113,6 @@ class Acts:
                 game = await self._games.start_say(theme, host, dream_id, seconds=seconds)
             case GameKind.GUESS:
                 game = await self._games.start_guess(theme, host, dream_id, seconds=seconds)
-        self._begun.count(address)
         return game
 
     async def enter_picture(self, request: web.Request) -> web.StreamResponse:
