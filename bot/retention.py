@@ -89,6 +89,8 @@ class Retention:
         """
         bundles = await self._library.run(published_parties, self._library.root)
         rules, now, freed, old = self._rules, now_ms(), 0, set()
+        # Before anything goes: what goes by age may be gone when it is asked what goes by size.
+        total = await rows.total_bytes(self._store) if rules.keep_bytes > 0 else 0
         if rules.keep_days > 0:
             before_ms = min(now - int(rules.keep_days * DAY_MS), now - YOUNGEST_MS)
             bounds = Bounds(before_ms, bundles, rules.keep_favourites)
@@ -98,7 +100,7 @@ class Retention:
                 yield one, bounds
         if rules.keep_bytes <= 0:
             return
-        excess = await rows.total_bytes(self._store) - freed - rules.keep_bytes
+        excess = total - freed - rules.keep_bytes
         for favourites in (True,) if rules.keep_favourites else (True, False):
             bounds = Bounds(now - YOUNGEST_MS, bundles, favourites)
             async for one in rows.candidates(self._store, bounds, sized=True):
@@ -127,7 +129,12 @@ class Retention:
     async def _turn(self, chosen: Sequence[tuple[Candidate, Bounds]]) -> int:
         gone = 0
         for candidate, bounds in chosen:
-            gone += await self._let_go(candidate, bounds)
+            try:
+                gone += await self._let_go(candidate, bounds)
+            except DreamstreamError:
+                raise
+            except Exception:  # the others are not to wait for it
+                log.exception("Retention: dream %s stays", candidate.dream_id)
         if gone:
             await self._removal.remove_files()
             log.info("Retention: %d dreams went to make room", gone)

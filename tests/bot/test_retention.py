@@ -207,6 +207,30 @@ async def test_what_takes_too_much_room_goes_the_oldest_first(world: World) -> N
     assert await to_the_end(world.retention(keep_bytes=1)) == 3, "all that takes room"
 
 
+async def test_what_goes_by_age_is_not_counted_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(6):
+        await world.dream(9 - index, film=True)
+    each = await world.bytes() // 6
+    monkeypatch.setattr("bot.retention.A_TURN", 1)  # gone before it is asked what goes by size
+    assert await to_the_end(world.retention(keep_days=7.5, keep_bytes=2 * each + each // 2)) == 4
+
+
+async def test_one_that_cannot_go_keeps_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, other = await world.dream(9), await world.dream(8)
+    async with world.store.write() as connection:
+        await connection.execute(
+            "CREATE TEMP TRIGGER stuck BEFORE UPDATE OF deleted_ms ON main.dream "
+            f"WHEN OLD.id = '{stuck.id}' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    assert await to_the_end(world.retention(keep_days=7)) == 1
+    assert await world.there() == {stuck.id}
+    assert f"dream {stuck.id} stays" in caplog.text and other.id not in caplog.text
+
+
 async def test_what_ended_within_a_day_stays_however_full(world: World) -> None:
     today = await world.dream(0.9)
     await world.dream(1.1)
