@@ -279,6 +279,10 @@ class Portraits:
         }
         return [Kept(one, dreams[one.dream_id]) for one in found]
 
+    async def shows_somebody(self, dream_id: str) -> bool:
+        """Say whether a dream is a portrait or comes of one: it is not played with."""
+        return await portraits.shows_somebody(self._store, dream_id)
+
     async def own(self, dream_id: str, person: Person) -> Kept:
         """Return a portrait of a person.
 

@@ -207,8 +207,10 @@ class Opening(Machine):
         check_may_see(dream, await self._themes.by_id(dream.theme_id), theme, game.channel_id)
         if dream.theme_id != theme.id:
             raise InvalidRequestError("dream", "That dream is of another stream. Play it there.")
-        if await portraits.by_dream(self._store, dream.id) is not None:
-            raise ForbiddenError("This is a portrait of somebody. It is not played with.")
+        if await portraits.shows_somebody(self._store, dream.id):
+            raise ForbiddenError(
+                "This is a portrait of somebody, or comes of one. It is not played with."
+            )
         if dream.state is not DreamState.DONE or dream.image is None:
             raise InvalidRequestError("dream", "That dream has no picture yet. Choose another.")
         if rules.words_of(dream.prompt) in used:

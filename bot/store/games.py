@@ -57,6 +57,7 @@ PROMPTS = """
     WHERE theme_id = ? AND state = 'done' AND deleted_ms IS NULL AND image_sha256 IS NOT NULL
     AND (published OR channel_id = ?)
     AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
+    AND NOT EXISTS (SELECT 1 FROM portrait_line WHERE portrait_line.dream_id = dream.id)
     ORDER BY id DESC LIMIT ?
 """
 _COLUMNS: Final = (

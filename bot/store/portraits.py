@@ -18,6 +18,10 @@ from bot.model import Dream
 from bot.store import Row, Store
 
 BY_DREAM = "SELECT * FROM portrait WHERE dream_id = ?"
+SOMEBODY = """
+    SELECT 1 FROM portrait WHERE dream_id = :dream_id
+    UNION ALL SELECT 1 FROM portrait_line WHERE dream_id = :dream_id LIMIT 1
+"""
 OF_PERSON = """
     SELECT * FROM portrait WHERE person_id = ? AND revoked_ms IS NULL
     ORDER BY dream_id DESC LIMIT ?
@@ -104,6 +108,11 @@ async def by_dream(store: Store, dream_id: str) -> Portrait | None:
     """Return what is recorded of a dream that is a portrait, revoked ones too."""
     row = await store.read_one(BY_DREAM, (dream_id,))
     return None if row is None else from_row(row)
+
+
+async def shows_somebody(store: Store, dream_id: str) -> bool:
+    """Say whether a dream is a portrait or comes of one, revoked ones too."""
+    return await store.read_one(SOMEBODY, {"dream_id": dream_id}) is not None
 
 
 async def of_person(store: Store, person_id: str, limit: int) -> list[Portrait]:

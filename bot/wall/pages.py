@@ -155,6 +155,7 @@ class Pages:
             "can": self._services.offspring.can(dream),
             "heart": await self._services.heart(dream, guest_of(request).person),
             "replaces": False,
+            "of_somebody": await self._services.of_somebody(dream),
             "at_machine": actor_of(request, self._settings).at_machine,
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }

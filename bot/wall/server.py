@@ -84,6 +84,7 @@ class Wall:
             parties,
             publishing,
             favourites,
+            portraits,
         )
         files = Files()
         renderer = Renderer(

@@ -185,6 +185,14 @@ class Favourites(Protocol):
     async def likes(self, dream_id: str, person: Person) -> bool: ...
 
 
+class Portraits(Protocol):
+    """Which pictures are of somebody."""
+
+    async def shows_somebody(self, dream_id: str) -> bool:
+        """Say whether a dream is a portrait or comes of one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Heart:
     """By how many people a dream is liked, and whether the visitor is one of them."""
@@ -217,6 +225,7 @@ class Services:
     parties: Parties | None = None
     publishing: Publishing | None = None
     favourites: Favourites | None = None
+    portraits: Portraits | None = None
 
     async def visible_theme(self, slug: str) -> Theme:
         """Return a theme that may be seen at the wall.
@@ -250,6 +259,10 @@ class Services:
             return None
         counts = await self.favourites.favourites([dream.id])
         return Heart(counts[dream.id], await self.favourites.likes(dream.id, person))
+
+    async def of_somebody(self, dream: Dream) -> bool:
+        """Say whether a dream is somebody's portrait or comes of one: it is no toy."""
+        return self.portraits is not None and await self.portraits.shows_somebody(dream.id)
 
     async def unfinished(self, theme_id: int) -> list[Dream]:
         """Return the unfinished dreams of a theme that may be seen at the wall, oldest first."""

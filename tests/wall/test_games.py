@@ -304,6 +304,18 @@ async def test_a_portrait_is_not_played_with(tmp_path: Path) -> None:
         _, text = await sent(ada, f"/d/{kept.dream.id}/play", 403, htmx=True, kind="guess")
         assert "portrait of somebody" in text
         assert await there.games.running(theme.id) == []
+        # Nor is what comes of one, and so has its words.
+        (child,) = await there.parts.dreams.ask(
+            request("a red beard", person=BOB, parent_id=kept.dream.id)
+        )
+        await there.parts.draw(child.id)
+        await there.parts.dreams.wait(child.id)
+        await sent(ada, f"/d/{child.id}/play", 403, htmx=True, kind="say")
+        await sent(ada, "/s/open/games", 404, kind="say")
+        plain = await there.picture("a red barn")
+        for dream_id, shown in ((kept.dream.id, False), (child.id, False), (plain, True)):
+            text = await page(ada, f"/d/{dream_id}")
+            assert ("Play: say it" in text) is shown and ("Try words" in text) is shown
 
 
 async def test_a_page_follows_its_game(tmp_path: Path) -> None:
