@@ -199,7 +199,5 @@ async def check_may_ask(
     if theme.asked_by is AskedBy.MEMBERS:
         if not person_id.startswith(_DISCORD):
             raise ForbiddenError(FOR_MEMBERS)
-    elif not moderates and not await events.is_in_theme_now(
-        connection, theme.id, EventKind.THEME, person_id
-    ):
+    elif not moderates and not await events.is_made_by_now(connection, theme.id, person_id):
         raise ForbiddenError(FOR_HOSTS)

@@ -89,7 +89,7 @@ class Themes:
 
     async def is_by(self, theme: Theme, person: Person) -> bool:
         """Say whether somebody has made a theme, or changed it."""
-        return await events.is_in_theme(self._store, theme.id, EventKind.THEME, person.id)
+        return await events.is_made_by(self._store, theme.id, person.id)
 
     async def is_made_in(self, theme: Theme, guild_id: int) -> bool:
         """Say whether a theme was made in a server, or brought back there."""

@@ -18,11 +18,12 @@ _SELECT = """
 """
 AFTER = f"{_SELECT} WHERE event.id > ? ORDER BY event.id LIMIT ?"
 AFTER_IN_THEME = f"{_SELECT} WHERE event.theme_id = ? AND event.id > ? ORDER BY event.id LIMIT ?"
-BY_PERSON = """
-    SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = ? AND person_id = ? LIMIT 1
+# The kind is said in so many words, or the index of a theme's own events would not do.
+MADE_BY = """
+    SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = 'theme' AND person_id = ? LIMIT 1
 """
 MADE_IN = """
-    SELECT 1 FROM stream_event
+    SELECT 1 FROM stream_event INDEXED BY stream_event_of_theme
     WHERE theme_id = ? AND kind = 'theme' AND json_extract(payload, '$.guild_id') = ? LIMIT 1
 """
 LAST_ID = "SELECT coalesce(max(id), 0) AS id FROM stream_event"
@@ -72,16 +73,14 @@ async def after(
     return [from_row(row) for row in rows]
 
 
-async def is_in_theme(store: Store, theme_id: int, kind: EventKind, person_id: str) -> bool:
-    """Say whether somebody has done something of a kind to a theme."""
-    return await store.read_one(BY_PERSON, (theme_id, kind, person_id)) is not None
+async def is_made_by(store: Store, theme_id: int, person_id: str) -> bool:
+    """Say whether somebody has made a theme, or changed it."""
+    return await store.read_one(MADE_BY, (theme_id, person_id)) is not None
 
 
-async def is_in_theme_now(
-    connection: aiosqlite.Connection, theme_id: int, kind: EventKind, person_id: str
-) -> bool:
+async def is_made_by_now(connection: aiosqlite.Connection, theme_id: int, person_id: str) -> bool:
     """Say the same within a transaction."""
-    return bool(await connection.execute_fetchall(BY_PERSON, (theme_id, kind, person_id)))
+    return bool(await connection.execute_fetchall(MADE_BY, (theme_id, person_id)))
 
 
 async def is_made_in(store: Store, theme_id: int, guild_id: int) -> bool:

@@ -342,6 +342,8 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (dreams.COUNT_UNFINISHED, ("a", 0), "dream_unfinished"),
         (events.AFTER, (1, 9), "PRIMARY KEY"),
         (events.AFTER_IN_THEME, (1, 1, 9), "stream_event_by_theme"),
+        (events.MADE_BY, (1, "a"), "stream_event_of_theme"),
+        (events.MADE_IN, (1, 1), "stream_event_of_theme"),
         (events.LAST_ID_IN_THEME, (1,), "stream_event_by_theme"),
         (dreams.PUBLISHED, ("a",), "dream_by_ask"),
         (tombstones.RESULT_OF, ("a",), "dream_by_image"),
