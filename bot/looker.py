@@ -56,6 +56,7 @@ class Looker:
         self._pause_s = pause_s
         self._perceptor = ""
         self._shelves: dict[int, Shelf] = {}
+        self._gone: set[str] | None = None  # while vectors are read: what was deleted meanwhile
         self._fresh: deque[str] = deque()
         self._before: str | None = PAST_EVERY_ID  # where older pictures go on; None after the last
         self._wake = asyncio.Event()
@@ -110,8 +111,11 @@ class Looker:
             else:
                 self._before = PAST_EVERY_ID  # found among the older ones
             self._wake.set()
-        elif event.kind is EventKind.DELETED and (shelf := self._shelves.get(event.theme_id)):
-            shelf.remove(event.dream_id)
+        elif event.kind is EventKind.DELETED:
+            if self._gone is not None:
+                self._gone.add(event.dream_id)
+            if shelf := self._shelves.get(event.theme_id):
+                shelf.remove(event.dream_id)
 
     async def _look(self) -> None:
         await asyncio.to_thread(importlib.import_module, "numpy")  # slow to load
@@ -194,6 +198,14 @@ class Looker:
     async def _load(self, perceptor: str) -> None:
         """Have the vectors of a model in memory, and no others."""
         self._shelves, self._perceptor = {}, ""
+        self._gone = gone = set[str]()
+        try:
+            await self._read(perceptor, gone)
+        finally:
+            self._gone = None
+        self._perceptor = perceptor
+
+    async def _read(self, perceptor: str, gone: set[str]) -> None:
         number = 0
         while perceptor:
             page, number = await vectors.page(self._store, perceptor, number, _PAGE)
@@ -201,9 +213,9 @@ class Looker:
                 break
             # The event loop is held up for milliseconds at most.
             for start in range(0, len(page), 100):
-                self._put(page[start : start + 100])
+                some = page[start : start + 100]
+                self._put(one for one in some if one[0].dream_id not in gone)
                 await asyncio.sleep(0)
-        self._perceptor = perceptor
 
     def _put(self, seen: Iterable[tuple[Seeable, bytes]]) -> None:
         together: dict[tuple[int, int, int], dict[str, bytes]] = {}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
-from bot.model import Theme, Visibility
+from bot.model import StreamEvent, Theme, Visibility
 from bot.rights import Actor
 from bot.search import Found
+from bot.store import vectors
 from tests.bot.drawer import ANN, Services, png, request, services, until
 from tests.bot.test_seeing import Colours
 
@@ -131,6 +133,33 @@ async def test_older_pictures_are_looked_at_and_kept_over_a_restart(tmp_path: Pa
         assert len(like.hits) == len(made) - 1 and like.hits[0].is_twin
         with pytest.raises(SchedulerError, match="at present"):
             await parts.search.by_text(theme, "red")
+
+
+async def test_what_is_deleted_while_vectors_are_read_is_forgotten_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with searching(tmp_path) as parts:
+        red, blue = await draw(parts, "red"), await draw(parts, "blue")
+        await seen(parts, 2)
+    read = vectors.page
+    async with services(tmp_path, up=False) as parts:
+        theme = await parts.themes.get("open")
+
+        async def slow(*asked: Any) -> Any:
+            page = await read(*asked)
+            monkeypatch.setattr(vectors, "page", read)
+            async with parts.feed.listen(None) as happenings:
+                await parts.dreams.delete(red, Actor(ANN))
+                async for happening in happenings:
+                    if isinstance(happening, StreamEvent):
+                        break
+            return page
+
+        monkeypatch.setattr(vectors, "page", slow)
+        await parts.looker.start()
+        await until(lambda: parts.looker.perceptor == "colours")
+        shelf = parts.looker.shelf(theme.id)
+        assert shelf is not None and shelf.get(red) is None and shelf.get(blue) is not None
 
 
 async def test_another_model_begins_anew_and_the_old_one_is_kept(tmp_path: Path) -> None:
