@@ -107,6 +107,16 @@ def check(path: Path) -> int:
     return version
 
 
+def named_now(path: Path) -> frozenset[str]:
+    """Return the SHA-256 of the pictures that a database names which is in use."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("BEGIN")
+        return frozenset(row["sha256"] for row in _pictures(connection))
+
+
 def named(path: Path) -> tuple[Entry, ...]:
     """Return the files that a database names which nobody has open, in order of their paths."""
     with opened(path) as connection:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bot.backup.database import columns
 from bot.ids import now_ms
 from bot.model import RETIRED, DreamState, EventKind, Person
 from bot.removal import RETENTION
-from bot.store import Store, events, game_entries, games, people, tombstones
+from bot.store import Store, events, game_entries, games, images, people, themes, tombstones
 from bot.store import dreams as rows
 from bot.store.migrate import BUSY_TIMEOUT_MS
 
@@ -112,9 +113,10 @@ def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
         )
 
 
-async def forget(path: Path, taken: Gone) -> int:
+async def forget(path: Path, taken: Gone, replaced: Collection[str] = ()) -> int:
     """Do to a database that nobody has open what was done to another; return how many dreams.
 
+    Pictures that were `replaced`, by their SHA-256, stand for no theme any more.
     It is brought to this version first. Which files it names may be fewer after this.
 
     Raises:
@@ -127,6 +129,9 @@ async def forget(path: Path, taken: Gone) -> int:
             for dream_id, tombstone in taken.dreams.items():
                 count += await _bury(connection, dream_id, tombstone)
             await _hush(connection, taken)
+            for sha256 in sorted(replaced):
+                await themes.forget_picture(connection, sha256)
+                await images.forget_unnamed(connection, sha256)
         async with store.write() as connection:
             for kind, sha256 in await tombstones.doomed(store):
                 # Its files are not taken along, so that there is nothing left to be removed.

@@ -112,8 +112,11 @@ async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], boo
             library = data_dir / "library"
             fresh, absent = await asyncio.to_thread(_fill, library, root, entries, stopped)
             taken = await asyncio.to_thread(_gone_since, live, copied)
-            if taken:
-                await forget(copied, taken)
+            lost = {Path(one).stem for one in absent if one.startswith("images/")}
+            # What a theme had until it got another picture was deleted by nobody.
+            replaced = lost - await asyncio.to_thread(database.named_now, live) if lost else lost
+            if taken or replaced:
+                await forget(copied, taken, replaced)
                 schema = await asyncio.to_thread(database.check, copied)
                 entries = await asyncio.to_thread(database.named, copied)
             made = await asyncio.to_thread(

@@ -63,6 +63,13 @@ async def by_slug(store: Store, slug: str) -> Theme | None:
     return None if row is None else from_row(row)
 
 
+async def forget_picture(connection: aiosqlite.Connection, sha256: str) -> None:
+    """Leave the themes that a picture stands for without one."""
+    await connection.execute(
+        "UPDATE theme SET picture_sha256 = NULL WHERE picture_sha256 = ?", (sha256,)
+    )
+
+
 def from_row(row: Row) -> Theme:
     """Read a theme from a row that has its columns."""
     values = {column: row[column] for column in COLUMNS}

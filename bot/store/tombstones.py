@@ -11,7 +11,7 @@ from enum import StrEnum
 import aiosqlite
 import msgspec
 
-from bot.store import Store, images, portraits
+from bot.store import Store, images, portraits, themes
 from generation.protocol import Recipe
 
 NOTHING = Recipe(engine="", model="", prompt="", width=0, height=0, steps=0, seed=0)
@@ -68,9 +68,7 @@ async def bury(
             "UPDATE dream SET init_sha256 = NULL WHERE init_sha256 = ?", (own,)
         )
         await connection.execute("DELETE FROM dream_picture WHERE sha256 = ?", (own,))
-        await connection.execute(
-            "UPDATE theme SET picture_sha256 = NULL WHERE picture_sha256 = ?", (own,)
-        )
+        await themes.forget_picture(connection, own)
     for sha256 in {own, *drawn_from} - {None}:
         await doom(connection, Kind.PICTURE, sha256)
     await connection.execute("DELETE FROM favourite WHERE dream_id = ?", (dream_id,))

@@ -13,14 +13,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from bot.backup import database, making, model, schedule
-from bot.backup.making import make, make_file
+from bot.backup.making import Made, make, make_file
 from bot.backup.model import (
     BackupError,
     Entry,
@@ -42,6 +43,7 @@ from bot.store.migrate import shipped, upgrade
 from generation.protocol import Attachment
 from tests.bot.drawer import ANN, Services, finished, png, request, services
 from tests.bot.test_portraits import portray
+from tests.bot.test_theme_pictures import pictures_of
 from tests.program import environment
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "teal")
@@ -159,31 +161,60 @@ async def test_a_backup_made_while_dreams_end_and_go_is_whole(tmp_path: Path) ->
     }
 
 
+@asynccontextmanager
+async def between_copies(
+    data: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[asyncio.Task[Made]]:
+    """Make a backup, and hold it where the database is copied and no file is, for as long."""
+    copied, go_on = asyncio.Event(), asyncio.Event()
+    real, loop = database.named, asyncio.get_running_loop()
+
+    def named(path: Path) -> tuple[Entry, ...]:
+        if not copied.is_set():
+            loop.call_soon_threadsafe(copied.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(20)
+        return real(path)
+
+    monkeypatch.setattr(database, "named", named)
+    task = asyncio.create_task(make(data, root))
+    await copied.wait()
+    yield task
+    go_on.set()
+    await task
+
+
 async def test_what_is_deleted_during_a_backup_is_in_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data) as s:
         gone, kept = await draw(s, "red", "a secret fox"), await draw(s, "blue", "a bird")
-        copied, go_on = asyncio.Event(), asyncio.Event()
-        real, loop = database.named, asyncio.get_running_loop()
-
-        def named(path: Path) -> tuple[Entry, ...]:
-            if not copied.is_set():
-                loop.call_soon_threadsafe(copied.set)
-                asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(20)
-            return real(path)
-
-        monkeypatch.setattr(database, "named", named)
-        task = asyncio.create_task(make(data, root))
-        await copied.wait()
-        await s.dreams.delete(gone.id, Actor(ANN))
-        go_on.set()
+        async with between_copies(data, root, monkeypatch) as task:
+            await s.dreams.delete(gone.id, Actor(ANN))
         made = await task
     assert [one.sha256 for one in made.manifest.files] == [sha_of(kept)]
     assert made.manifest.missing == ()
     assert faults(root) == []
     assert b"a secret fox" not in (made.path / "dreamstream.db").read_bytes()
+
+
+async def test_a_themes_picture_that_is_replaced_during_a_backup_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        pictures, lost = pictures_of(s), await draw(s)
+        s.library.path(sha_of(lost)).unlink()
+        await pictures.take_in("open", png(40, 30, "blue"))
+        async with between_copies(data, root, monkeypatch) as task:
+            await pictures.take_in("open", png(40, 30, "green"))
+        made = await task
+    assert [Path(one).stem for one in made.manifest.missing] == [sha_of(lost)], "this one is"
+    assert made.manifest.files == ()
+    assert faults(root) == []
+    await restore(root, tmp_path / "other")
+    async with services(tmp_path / "other") as s:
+        assert (await s.themes.get("open")).picture_sha256 is None
 
 
 async def test_deletions_win_over_a_backup(tmp_path: Path) -> None:
