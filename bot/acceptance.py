@@ -38,7 +38,8 @@ FOR_MEMBERS = say(
     "In this theme only people on Discord ask for pictures. Ask there, or in another stream."
 )
 FOR_HOSTS = say(
-    "In this theme only those who made it or moderate here ask for pictures. Ask in another one."
+    "In this theme only those who made it, or moderate the server it was made in, ask for "
+    "pictures. Ask in another one."
 )
 _DISCORD = "discord:"
 _LOCAL = "local:"  # who sits at the machine itself, and what dreams there by itself
@@ -126,7 +127,13 @@ class Acceptance:
                 connection, order.person.id, background=background
             )
             self._limits.check(len(dreams), own=own, everybody=everybody, background=background)
-            await check_may_ask(connection, order.theme, order.person.id, moderates=order.moderates)
+            await check_may_ask(
+                connection,
+                order.theme,
+                order.person.id,
+                guild_id=order.guild_id,
+                moderates=order.moderates,
+            )
             await people.upsert(connection, order.person, at_ms)
             for image in order.images:
                 await images.insert(connection, image, at_ms)
@@ -187,9 +194,17 @@ class Acceptance:
 
 
 async def check_may_ask(
-    connection: aiosqlite.Connection, theme: Theme, person_id: str, *, moderates: bool
+    connection: aiosqlite.Connection,
+    theme: Theme,
+    person_id: str,
+    *,
+    guild_id: int | None,
+    moderates: bool,
 ) -> None:
     """Refuse who may not ask in a theme, whichever way they ask.
+
+    Who moderates a server is a host of the themes that were made in it. Who moderates in no server
+    sits at the machine itself, and is a host of all.
 
     Raises:
         ForbiddenError: they may not.
@@ -199,5 +214,9 @@ async def check_may_ask(
     if theme.asked_by is AskedBy.MEMBERS:
         if not person_id.startswith(_DISCORD):
             raise ForbiddenError(FOR_MEMBERS)
-    elif not moderates and not await events.is_made_by_now(connection, theme.id, person_id):
+    elif moderates and (
+        guild_id is None or await events.is_made_in_now(connection, theme.id, guild_id)
+    ):
+        return
+    elif not await events.is_made_by_now(connection, theme.id, person_id):
         raise ForbiddenError(FOR_HOSTS)

@@ -134,7 +134,9 @@ class Opening(Machine):
             InvalidRequestError: there is a game in the channel.
         """
         person_id, moderates = asker.person.id, asker.moderates or asker.at_machine
-        await check_may_ask(connection, theme, person_id, moderates=moderates)
+        await check_may_ask(
+            connection, theme, person_id, guild_id=asker.guild_id, moderates=moderates
+        )
         if await games.count_hosted(connection, person_id) >= OPEN_PER_PERSON:
             raise LimitError("You have several games open. End one of them first.")
         if asker.guild_id is None or asker.channel_id is None:

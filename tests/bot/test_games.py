@@ -630,9 +630,14 @@ async def test_a_game_is_begun_only_by_who_may_ask_in_the_theme(tmp_path: Path, 
 
 async def test_who_made_a_theme_or_moderates_begins_games_in_it(tmp_path: Path) -> None:
     async with playing(tmp_path) as there:
-        await there.parts.themes.create("ours", "Ours", person=ANN, asked_by=AskedBy.HOSTS)
+        await there.parts.themes.create(
+            "ours", "Ours", person=ANN, guild_id=1, asked_by=AskedBy.HOSTS
+        )
         theme = await there.parts.themes.get("ours")
         await there.games.start_draw(theme, Actor(ANN), "red", machine=False)
+        elsewhere = Asker(BOB, guild_id=2, channel_id=9, moderates=True)
+        with pytest.raises(ForbiddenError, match="moderate the server it was made in"):
+            await there.games.start_draw(theme, elsewhere, "red", machine=False)
         moderator = in_channel(BOB, moderates=True)
         await there.games.start_draw(theme, moderator, "red", machine=False)
 

@@ -154,18 +154,17 @@ async def test_only_those_a_theme_is_for_ask_in_it_whichever_way(tmp_path: Path)
     cat, dog = Person("discord:1", "Cat"), Person("discord:2", "Dog")
     at_machine = Person("local:7", "you")
     async with services(tmp_path) as s:
-        await s.themes.create("ours", "Ours", person=cat)
+        await s.themes.create("ours", "Ours", person=cat, guild_id=1)
         (first,) = await s.dreams.ask(request("a fox", theme="ours", person=ANN))
         await s.draw(first.id)
         await s.dreams.wait(first.id)
 
-        async def may(person: Person, *, moderates: bool = False) -> set[str]:
+        async def may(person: Person, *, moderates: bool = False, guild_id: int = 1) -> set[str]:
             """Say by which doors somebody gets in, past the refusals of the others."""
-            actor = Actor(person, guild_id=1, moderates=moderates)
+            actor = Actor(person, guild_id=guild_id, moderates=moderates)
+            here = {"guild_id": guild_id, "channel_id": 7, "moderates": moderates}
             doors: dict[str, Callable[[], Awaitable[Any]]] = {
-                "ask": lambda: s.dreams.ask(
-                    request("a fox", theme="ours", person=person, moderates=moderates)
-                ),
+                "ask": lambda: s.dreams.ask(request("a fox", theme="ours", person=person, **here)),
                 "again": lambda: s.offspring.reroll(first.id, actor),
                 "vary": lambda: s.offspring.variations(first.id, actor, count=1),
                 "recipe": lambda: s.dreams.draw_recipe("ours", person, first.recipe),
@@ -187,6 +186,8 @@ async def test_only_those_a_theme_is_for_ask_in_it_whichever_way(tmp_path: Path)
         await s.themes.change("ours", asked_by=AskedBy.HOSTS)
         assert (await may(ANN), await may(dog)) == (set(), set())
         assert await may(dog, moderates=True) == {"ask", "again", "vary"}
+        # Who moderates another server is no host of what was made in this one.
+        assert await may(dog, moderates=True, guild_id=2) == set()
         assert await may(cat) == await may(at_machine) == everywhere
         await s.themes.change("ours", person=dog, topic="Ours.")
         assert await may(dog) == everywhere
