@@ -174,5 +174,6 @@ async def test_a_picture_that_goes_while_it_is_read_is_left_out(
 
         monkeypatch.setattr(there.client.front.library, "make_thumbnail", gone)
         await host.slash(there.channel, "theme edit", title="Towers", picture=dream_id)
-        await until(lambda: "Towers" in text_of(guides(there)[0]))
+        await there.parts.themes.change("castles", title="Walls")
+        await until(lambda: "Walls" in text_of(guides(there)[0]))
         assert gallery_of(guides(there)[0]) is None
