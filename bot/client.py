@@ -35,7 +35,13 @@ from bot.delivery.digest_face import DigestMenu
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
 from bot.delivery.galleries import LookMenu, PageButton
-from bot.delivery.game_buttons import ChoiceButton, GameButton, HeartMenu, WithdrawButton
+from bot.delivery.game_buttons import (
+    ChoiceButton,
+    GameButton,
+    HeartMenu,
+    TidyMenu,
+    WithdrawButton,
+)
 from bot.delivery.game_cards import GameCards
 from bot.delivery.guide import GuideButton
 from bot.delivery.held import Held
@@ -164,7 +170,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(KindMenu)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton, OfferButton)
         self.add_dynamic_items(PortraitButton, RemoveButton, ThemeButton)
-        self.add_dynamic_items(GameButton, ChoiceButton, WithdrawButton, HeartMenu)
+        self.add_dynamic_items(GameButton, ChoiceButton, WithdrawButton, HeartMenu, TidyMenu)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
         self.stars.start()

@@ -10,7 +10,7 @@ from discord import ui
 
 from bot.delivery.asking import asker_of
 from bot.delivery.finding import find_dream
-from bot.delivery.game_controls import Do, button, withdraw_button
+from bot.delivery.game_controls import Do, button, tidying_menus, withdraw_button
 from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
     Interaction,
@@ -23,7 +23,8 @@ from bot.delivery.interactions import (
     told,
 )
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
-from bot.games.model import Entry, Game, GameKind, Tried
+from bot.games.model import Entry, Game, GameKind, GameState, Tried
+from bot.games.reading import leads, moderates
 from bot.games.rules import MAX_TEXT
 from bot.sentences import Sentence, say
 from bot.text import shorten
@@ -216,6 +217,37 @@ async def call_off(interaction: Interaction) -> None:
     game = await game_here(interaction)
     await front_of(interaction).games.call_off(game.id, asker_of(interaction))
     await tell(interaction, say("The game is called off. What was entered is gone."))
+
+
+async def tidy(interaction: Interaction, game_id: str) -> None:
+    """Offer who leads a game to call it off, and moderators to take single entries away.
+
+    Raises:
+        ForbiddenError: they neither opened it nor moderate here.
+        InvalidRequestError: it was called off.
+    """
+    games, actor = front_of(interaction).games, asker_of(interaction)
+    game = await games.get(game_id)
+    if not leads(game, actor):
+        raise ForbiddenError("Only who opened the game, or a moderator, can do that.")
+    if game.state is GameState.CALLED_OFF:
+        raise InvalidRequestError("game", "This game was called off already.")
+    view = ui.View(timeout=None)
+    if moderates(game, actor):
+        entries = await games.to_moderate(game.id, actor)
+        for menu in tidying_menus(game, entries, told(interaction, say("Take an entry away"))):
+            view.add_item(menu)
+    view.add_item(button(Do.OFF, game.id, told(interaction, say("Call it off"))))
+    view.stop()
+    text = say("What is taken away is deleted. With a game that is called off, so is all of it.")
+    await tell(interaction, text, view=view)
+
+
+async def call_off_one(interaction: Interaction, game_id: str) -> None:
+    """Take a game away, also one that is over."""
+    await front_of(interaction).games.call_off(game_id, asker_of(interaction))
+    text = say("The game is called off. What was entered is gone.")
+    await tell(interaction, text, view=None)
 
 
 async def withdraw(interaction: Interaction, entry_id: str) -> None:

@@ -37,7 +37,7 @@ class GameButton(ui.DynamicItem[game_controls.Button], template=game_controls.BU
             if self._do is Do.SAY:
                 await game_acts.ask_for_words(interaction, self._game_id)
                 return
-            async with acknowledged(interaction, in_place=self._do is Do.SURELY):
+            async with acknowledged(interaction, in_place=self._do in (Do.SURELY, Do.OFF)):
                 match self._do:
                     case Do.ENTER:
                         await game_acts.tell_how(interaction, self._game_id)
@@ -45,6 +45,10 @@ class GameButton(ui.DynamicItem[game_controls.Button], template=game_controls.BU
                         await game_acts.show_own(interaction, self._game_id)
                     case Do.END:
                         await game_acts.ask_whether_to_end(interaction, self._game_id)
+                    case Do.TIDY:
+                        await game_acts.tidy(interaction, self._game_id)
+                    case Do.OFF:
+                        await game_acts.call_off_one(interaction, self._game_id)
                     case _:
                         await game_acts.end(interaction, self._game_id)
 
@@ -115,6 +119,30 @@ class HeartMenu(ui.DynamicItem[ui.Select[Any]], template=game_controls.HEART):
         with if_in_time(f"A choice from {self.custom_id}"):
             async with acknowledged(interaction):
                 await game_acts.heart(interaction, chosen[0])
+
+
+class TidyMenu(ui.DynamicItem[ui.Select[Any]], template=game_controls.TIDY):
+    """Takes the entry away that is chosen from it."""
+
+    def __init__(self, select: ui.Select[Any]) -> None:
+        super().__init__(select)
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the menu that was used."""
+        assert isinstance(item, ui.Select)
+        return cls(item)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Take it away. Who may not is told so."""
+        chosen = chosen_ids(interaction)
+        if not chosen:
+            return
+        with if_in_time(f"A choice from {self.custom_id}"):
+            async with acknowledged(interaction, in_place=True):
+                await game_acts.withdraw(interaction, chosen[0])
 
 
 async def submitted(interaction: Interaction) -> None:

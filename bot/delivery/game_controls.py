@@ -14,7 +14,7 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.games.model import Game, GameKind, Standing
+from bot.games.model import Entry, Game, GameKind, Standing
 from bot.ids import LENGTH
 from bot.text import shorten
 
@@ -29,6 +29,8 @@ class Do(StrEnum):
     OWN = "own"
     END = "end"
     SURELY = "surely"
+    TIDY = "tidy"
+    OFF = "off"
 
 
 _LABELS = {
@@ -37,21 +39,26 @@ _LABELS = {
     Do.OWN: "My entry",
     Do.END: "End",
     Do.SURELY: "Yes, end it",
+    Do.TIDY: "Moderate",
+    Do.OFF: "Call it off",
 }
 _STYLES = {
     Do.ENTER: discord.ButtonStyle.primary,
     Do.SAY: discord.ButtonStyle.primary,
     Do.END: discord.ButtonStyle.danger,
     Do.SURELY: discord.ButtonStyle.danger,
+    Do.OFF: discord.ButtonStyle.danger,
 }
 _FIRST = {GameKind.DRAW: (Do.ENTER,), GameKind.SAY: (Do.SAY,), GameKind.GUESS: ()}
 _GAME = rf"(?P<game>[0-9a-z]{{{LENGTH}}})"
 BUTTON = rf"game:(?P<do>{'|'.join(Do)}):{_GAME}"
 CHOICE = rf"game-choice:(?P<index>[0-9]):{_GAME}"
 HEART = rf"game-heart:{_GAME}"
+TIDY = rf"game-tidy:(?P<part>[0-9]):{_GAME}"
 WITHDRAW = rf"game-withdraw:(?P<entry>[0-9a-z]{{{LENGTH}}})"
 FORM = re.compile(rf"game-form:{_GAME}")
 MOST_OFFERED = 10
+_IN_A_MENU, _MENUS = 25, 4  # Discord's bounds, with a row left for a button
 _OURS = re.compile(f"(?:{BUTTON})")
 
 
@@ -76,7 +83,7 @@ def withdraw_button(entry_id: str, label: str) -> Button:
 def rows_for(game: Game, standings: Sequence[Standing]) -> list[ui.ActionRow[Any]]:
     """Return a game's buttons as it is now: to play while it goes on, then to like entries."""
     if not game.open:
-        rows = [ui.ActionRow(button(Do.OWN, game.id))]
+        rows = [ui.ActionRow(button(Do.OWN, game.id), button(Do.TIDY, game.id))]
         if standings and game.kind is not GameKind.GUESS:
             rows.insert(0, ui.ActionRow(_hearts(game, standings)))
         return rows
@@ -95,7 +102,29 @@ def rows_for(game: Game, standings: Sequence[Standing]) -> list[ui.ActionRow[Any
         rows = [ui.ActionRow(*choices[at : at + 5]) for at in range(0, len(choices), 5)]
     return [
         *rows,
-        ui.ActionRow(*(button(do, game.id) for do in (*_FIRST[game.kind], Do.OWN, Do.END))),
+        ui.ActionRow(
+            *(button(do, game.id) for do in (*_FIRST[game.kind], Do.OWN, Do.END, Do.TIDY))
+        ),
+    ]
+
+
+def tidying_menus(game: Game, entries: Sequence[Entry], placeholder: str) -> list[ui.Select[Any]]:
+    """Return the menus that an entry is taken away with; the first hundred are in them."""
+    parts = [entries[at : at + _IN_A_MENU] for at in range(0, len(entries), _IN_A_MENU)]
+    return [
+        ui.Select(
+            custom_id=f"game-tidy:{number}:{game.id}",
+            placeholder=placeholder,
+            options=[
+                discord.SelectOption(
+                    label=shorten(entry.person.name, 100) or "?",
+                    value=entry.id,
+                    description=shorten(entry.text, 100) or None,
+                )
+                for entry in part
+            ],
+        )
+        for number, part in enumerate(parts[:_MENUS])
     ]
 
 

@@ -142,6 +142,25 @@ class Reading:
             for one in rules.standings(entries)
         )
 
+    async def to_moderate(
+        self, game_id: str, actor: Actor, *, outside: bool = False
+    ) -> list[Entry]:
+        """Return all that is entered in a game for who moderates there, the oldest first.
+
+        `outside` the place where it is played, those who do not publish are `SOMEBODY`.
+
+        Raises:
+            NotFoundError: there is no such game.
+            ForbiddenError: they do not moderate there.
+        """
+        game = await self.get(game_id)
+        if not moderates(game, actor):
+            raise ForbiddenError("Only a moderator can do that.")
+        return [
+            _hidden(entry) if outside and not entry.published else entry
+            for entry in await game_entries.of_game(self._store, game.id)
+        ]
+
     async def _check_here(self, game: Game, actor: Actor) -> Asker:
         """Return who acts as the game's place judges them.
 
@@ -198,7 +217,12 @@ def _told(entry: Entry, game: Game, own_id: str | None, *, outside: bool) -> Ent
     if entry.person.id == own_id:
         return entry
     if outside and not entry.published:
-        entry = msgspec.structs.replace(entry, person=SOMEBODY, text="", image=None, dream_id=None)
+        entry = _hidden(entry)
     if game.open:
         entry = msgspec.structs.replace(entry, text="", image=None, score=None, writing=False)
     return entry
+
+
+def _hidden(entry: Entry) -> Entry:
+    """Return an entry of who does not publish, as it is seen elsewhere."""
+    return msgspec.structs.replace(entry, person=SOMEBODY, text="", image=None, dream_id=None)

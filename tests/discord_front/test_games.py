@@ -16,6 +16,7 @@ from bot.model import Person
 from bot.rights import Actor
 from tests.bot.drawer import request, until
 from tests.bot.test_games import Eyes, drawn
+from tests.discord_front.test_commands import member
 from tests.discord_front.test_parties import said
 from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
 
@@ -56,7 +57,7 @@ async def test_a_game_of_drawing_from_its_first_card_to_its_result(tmp_path: Pat
         _, card = await begun(there, "draw", prompt="a @everyone red *thing*", minutes=30)
         assert "Draw it: a" in text_of(card) and "Until <t:" in text_of(card)
         assert "@everyone" not in text_of(card)
-        assert buttons_of(card) == ["Enter", "My entry", "End"]
+        assert buttons_of(card) == ["Enter", "My entry", "End", "Moderate"]
         result = await there.bob.slash(there.channel, "game draw", prompt="a cat")
         assert "already" in said(result)
         result = await there.bob.click(card, label="Enter")
@@ -79,7 +80,7 @@ async def test_a_game_of_drawing_from_its_first_card_to_its_result(tmp_path: Pat
         card = await there.shows(-1, "It is over.")
         text = text_of(card)
         assert text.index("**bob**") < text.index("**ann**") and gallery_of(card) is not None
-        assert buttons_of(card) == ["My entry"]
+        assert buttons_of(card) == ["My entry", "Moderate"]
         # What is withdrawn leaves the card that shows the result, too.
         result = await there.bob.click(card, label="My entry")
         await there.bob.click(result.response, label="Take it back")
@@ -116,7 +117,7 @@ async def test_a_guess_is_a_button_and_its_answer_comes_at_the_end(tmp_path: Pat
         dream_id = await a_picture(there, "a red fox")
         game, card = await begun(there, "guess", dream=dream_id, choices=3)
         assert game.kind is GameKind.GUESS
-        assert buttons_of(card) == ["1", "2", "3", "My entry", "End"]
+        assert buttons_of(card) == ["1", "2", "3", "My entry", "End", "Moderate"]
         right = game.choices.index("a red fox") + 1
         result = await there.ann.click(card, label=str(right))
         assert "You know what this picture was drawn from" in said(result)
@@ -194,3 +195,35 @@ async def test_a_client_that_went_away_is_told_nothing_more(tmp_path: Path) -> N
         assert (len(games._watchers), len(moderation._watchers)) == before
         await there.client.delivery.stop()
         assert (len(games._watchers), len(moderation._watchers)) == (before[0] - 1, before[1] - 1)
+
+
+async def test_moderators_take_away_what_was_entered_also_when_it_is_over(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        mod = member(there, "mod", manage_messages=True)
+        game, _ = await begun(there, "draw", prompt="a red thing")
+        # From the wall, where nobody has an account that a command could name.
+        tried = await there.parts.games.enter_picture(game.id, Actor(EVE), drawn("red"))
+        await there.bob.slash(there.channel, "game enter", picture=("mine.png", drawn("blue")))
+        await there.ann.slash(there.channel, "game end")
+        card = await there.shows(-1, "It is over.")
+        result = await there.bob.click(card, label="Moderate")
+        assert "Only who opened the game" in said(result)
+        result = await there.ann.click(card, label="Moderate")  # who has opened it, and no more
+        assert buttons_of_answer(result) == [f"game:off:{game.id}"]
+        result = await mod.click(card, label="Moderate")
+        assert buttons_of_answer(result) == [f"game-tidy:0:{game.id}", f"game:off:{game.id}"]
+        menu = f"game-tidy:0:{game.id}"
+        result = await mod.select(result.response, [tried.entry.id], custom_id=menu)
+        assert said(result) == "It is taken away."
+        await until(lambda: "Eve" not in text_of(there.cards()[-1]))
+        assert "**bob**" in text_of(there.cards()[-1])
+        result = await there.ann.click(card, label="Moderate")
+        result = await there.ann.click(result.response, label="Call it off")
+        assert "called off" in said(result)
+        await there.shows(-1, "It was called off.")
+        assert not list((tmp_path / "library").rglob("*.png"))
+
+
+def buttons_of_answer(result: Any) -> list[str]:
+    """Return the ids of what can be pressed in an answer that one person alone sees."""
+    return [one["custom_id"] for row in result.response.components for one in row["components"]]

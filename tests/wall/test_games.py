@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aiohttp import ClientSession, CookieJar, FormData
@@ -21,14 +22,15 @@ from bot.store.portraits import Reach
 from bot.wall import Wall, WallSettings
 from bot.wall.games import acts
 from tests.bot.drawer import ANN, BOB, request
-from tests.bot.test_games import Playing, drawn, playing
+from tests.bot.test_games import EVE, Playing, drawn, playing
 from tests.wall.test_events import watching
 
 HTMX = {"HX-Request": "true"}
 
 
 @asynccontextmanager
-async def wall_on(there: Playing, **settings: Any) -> AsyncIterator[URL]:
+async def wall_on(there: Playing, *, here: bool = False, **settings: Any) -> AsyncIterator[URL]:
+    """Serve a wall, to visitors who sit at the machine itself where they are `here`."""
     parts = there.parts
     wall = Wall(
         WallSettings(port=0, **settings),
@@ -44,7 +46,8 @@ async def wall_on(there: Playing, **settings: Any) -> AsyncIterator[URL]:
         games=parts.games,
     )
     try:
-        yield await wall.start()
+        with patch("bot.wall.here.is_here", lambda *_: here):
+            yield await wall.start()
     finally:
         await wall.stop()
 
@@ -265,6 +268,30 @@ async def test_strangers_floods_and_other_pages_are_turned_away(tmp_path: Path) 
         assert "draw, say or guess" in text
         for minutes in ("x", "0", "99999", "nan"):
             await sent(ada, "/s/open/games", 422, kind="draw", prompt="red", minutes=minutes)
+
+
+async def test_who_sits_at_the_machine_takes_away_what_others_entered(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        game = await there.draw("red")
+        await there.parts.moderation.set_publishes(BOB, False)
+        for person, picture in ((EVE, drawn("red")), (BOB, drawn("lime"))):
+            await there.games.enter_picture(game.id, Actor(person), picture)
+        async with wall_on(there) as url, guests(url, 1) as [ada]:
+            text = await page(ada, f"/g/{game.id}")
+            assert "Take entries away" not in text and "Call the game off" not in text
+            for what in ("end", "call-off"):
+                await sent(ada, f"/g/{game.id}/{what}", 403)
+        await there.games.end(game.id, Actor(ANN))
+        async with wall_on(there, here=True) as url, guests(url, 1) as [sitter]:
+            text = await page(sitter, f"/g/{game.id}")
+            assert "Take away what Eve entered" in text and "Bob" not in text
+            for taken in re.findall(r'action="([^"]+/withdraw)"', text):
+                await sent(sitter, taken)
+            assert "Nobody entered anything" in await page(sitter, f"/g/{game.id}")
+            assert not list((tmp_path / "library").rglob("*.png"))
+            path, _ = await sent(sitter, f"/g/{game.id}/call-off")
+            assert path == "/s/open/games"
+            await page(sitter, f"/g/{game.id}", 404)
 
 
 async def test_beginning_a_game_is_counted_before_any_work_for_it(

@@ -16,6 +16,7 @@ from bot.wall.games.door import Door, Seen
 from bot.wall.games.pages import GamePages
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
+from bot.wall.here import actor_of
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
@@ -66,6 +67,7 @@ class Acts:
             web.post("/g/{game_id}/entries/{entry_id}/withdraw", self.withdraw),
             web.post("/g/{game_id}/entries/{entry_id}/heart", self.like),
             web.post("/g/{game_id}/end", self.end),
+            web.post("/g/{game_id}/call-off", self.call_off),
         ]
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
@@ -149,9 +151,12 @@ class Acts:
         return await self._entered(request, seen, tried)
 
     async def withdraw(self, request: web.Request) -> web.StreamResponse:
-        """Take one's own entry away for good; also where visitors only watch."""
+        """Take an entry away for good: one's own, or at the machine itself anybody's.
+
+        Also where visitors only watch.
+        """
         seen, entry_id = await self._entry(request)
-        await self._games.withdraw(entry_id, Actor(guest_of(request).person))
+        await self._games.withdraw(entry_id, actor_of(request, self._settings))
         return self._lead(request, seen.path)
 
     async def like(self, request: web.Request) -> web.StreamResponse:
@@ -165,10 +170,16 @@ class Acts:
         raise web.HTTPSeeOther(seen.path)
 
     async def end(self, request: web.Request) -> web.StreamResponse:
-        """End a game before its time, by who began it."""
+        """End a game before its time, by who began it or sits at the machine."""
         seen = await self._door.see(request)
-        await self._games.end(seen.game.id, Actor(guest_of(request).person))
+        await self._games.end(seen.game.id, actor_of(request, self._settings))
         return self._lead(request, seen.path)
+
+    async def call_off(self, request: web.Request) -> web.StreamResponse:
+        """Take a game away with all that was entered, by who began it or sits at the machine."""
+        seen = await self._door.see(request)
+        await self._games.call_off(seen.game.id, actor_of(request, self._settings))
+        return self._lead(request, f"/s/{seen.theme.slug}/games")
 
     async def _entry(self, request: web.Request) -> tuple[Seen, str]:
         """Return the game that a request names, and the id of an entry of it."""

@@ -8,14 +8,17 @@ from markupsafe import Markup
 from bot.errors import NotFoundError, RequestError
 from bot.games import rules
 from bot.games.model import Entry, GameKind, Standing, Tried
+from bot.games.reading import leads
 from bot.games.service import Games
 from bot.ids import now_ms
 from bot.model import Image, Theme
 from bot.wall.games.door import Door, Seen
 from bot.wall.guard import mark
 from bot.wall.guests import guest_of
+from bot.wall.here import actor_of
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
+from bot.wall.settings import WallSettings
 
 SMALL_PX, LARGE_PX = 384, 768
 RECENT = 12
@@ -27,7 +30,15 @@ _NO_PICTURE = "There is no such picture here."
 class GamePages:
     """Answers what is only read. A board is the same for everybody, what is one's own is not."""
 
-    def __init__(self, services: Services, renderer: Renderer, games: Games, door: Door) -> None:
+    def __init__(
+        self,
+        settings: WallSettings,
+        services: Services,
+        renderer: Renderer,
+        games: Games,
+        door: Door,
+    ) -> None:
+        self._settings = settings
         self._services = services
         self._renderer = renderer
         self._games = games
@@ -83,7 +94,9 @@ class GamePages:
         self, request: web.Request, seen: Seen, error: str = "", status: int = 200
     ) -> web.Response:
         """Return a game's page, with what was wrong with what was sent."""
-        game = seen.game
+        game, actor, entries = seen.game, actor_of(request, self._settings), list[Entry]()
+        if actor.at_machine:
+            entries = await self._games.to_moderate(game.id, actor, outside=True)
         return self._renderer.page(
             request,
             "games/page.html",
@@ -96,7 +109,8 @@ class GamePages:
             link=await self._dream_of(seen),
             board=await self.board(seen),
             mine=await self.mine(request, seen),
-            leads=game.open and game.host.id == guest_of(request).person.id,
+            leads=leads(game, actor),
+            entries=entries,
             names=NAMES,
             game=game,
             base=seen.path,

@@ -27,7 +27,7 @@ class GamesWall:
         events: EventStreams,
     ) -> None:
         door = Door(settings, games)
-        self._pages = GamePages(services, renderer, games, door)
+        self._pages = GamePages(settings, services, renderer, games, door)
         self._acts = Acts(settings, services, renderer, games, door, self._pages)
         self._streams = GameStreams(games, door, self._pages, events)
 
