@@ -168,12 +168,14 @@ async def test_a_picture_that_goes_while_it_is_read_is_left_out(
         await host.slash(there.channel, "theme create", name="castles", title="Castles")
         dream_id, _ = await there.ask(prompt="a gate")
         await there.parts.draw(dream_id)
+        await there.parts.dreams.wait(dream_id)
 
         async def gone(sha256: str, side: int) -> Path:
             return tmp_path / "gone.webp"
 
         monkeypatch.setattr(there.client.front.library, "make_thumbnail", gone)
-        await host.slash(there.channel, "theme edit", title="Towers", picture=dream_id)
+        result = await host.slash(there.channel, "theme edit", picture=dream_id)
+        assert "Picture: yes" in result.response.content
         await there.parts.themes.change("castles", title="Walls")
         await until(lambda: "Walls" in text_of(guides(there)[0]))
         assert gallery_of(guides(there)[0]) is None
