@@ -345,8 +345,18 @@ async def test_a_party_has_a_thread_where_threads_may_be_made(tmp_path: Path) ->
         assert theme.slug == "open", "what is around the thread goes on as it was"
 
 
+async def until_reopened(there: World, card: party_cards.PartyCard) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            now = await party_cards.by_id(there.parts.store, card.id)
+            if now is not None and now.revision > card.revision:
+                return
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("while_sent", [False, True])
 async def test_a_deleted_picture_goes_from_the_cards_of_a_party_that_is_over(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_sent: bool
 ) -> None:
     async with world(tmp_path) as there:
         host, parties = host_of(there), there.parts.parties
@@ -364,10 +374,22 @@ async def test_a_deleted_picture_goes_from_the_cards_of_a_party_that_is_over(
                 (party.id, dream.id, asker.person.id),
             )
         await card_at(there, "Finale")
+        showed = there.client.party_cards._showed
+
+        async def deleted_just_then(card: party_cards.PartyCard, face: Any) -> None:
+            if card.newest and not (await parties.get(party.id)).open:
+                monkeypatch.undo()
+                await there.parts.moderation.delete(dream.id, asker)
+                await until_reopened(there, card)
+            await showed(card, face)
+
+        if while_sent:
+            monkeypatch.setattr(there.client.party_cards, "_showed", deleted_just_then)
         await parties.end(party, asker)
-        await until_closed(there, party)
-        assert gallery_of(there.cards()[-1]) is not None
-        await there.parts.moderation.delete(dream.id, asker)
+        if not while_sent:
+            await until_closed(there, party)
+            assert gallery_of(there.cards()[-1]) is not None
+            await there.parts.moderation.delete(dream.id, asker)
         await until(lambda: gallery_of(there.cards()[-1]) is None)
         assert there.cards()[-1].attachments == []
         await until_closed(there, party)
