@@ -361,9 +361,9 @@ async def test_it_is_drawn_only_as_it_was_shown(tmp_path: Path) -> None:
 
 async def test_who_moderates_asks_where_only_hosts_do(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
-        await s.themes.change("open", asked_by=AskedBy.HOSTS)
+        await s.themes.change("open", asked_by=AskedBy.HOSTS, made_in=GUILD)
         made = await draft(s)
-        with pytest.raises(ForbiddenError, match="moderate here"):
+        with pytest.raises(ForbiddenError, match="moderate the server it was made in"):
             await s.portraits.consent(made.token, ANN)
         await portray(s, asker=replace(HERE, moderates=True))
 
