@@ -125,7 +125,7 @@ async def measure(pictures: int, watchers: int, *, browser: bool) -> dict[str, A
         with serving(size) as server:
             looked[str(size)] = await pages(server, size)
             watched[str(size)] = {
-                str(count): await with_watchers(server, count) for count in (0, 1, watchers)
+                str(count): await with_watchers(server, count) for count in sorted({0, 1, watchers})
             }
             if browser and size == pictures:
                 from benchmarks.wall_browser import scrolled

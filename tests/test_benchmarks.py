@@ -93,13 +93,13 @@ async def test_a_walls_watchers_are_counted_and_each_has_every_picture(
 ) -> None:
     for name, value in {"SHORT": 50, "DREAMS": 3, "LOOKS": 1, "GAP_S": 0.03}.items():
         monkeypatch.setattr(f"benchmarks.wall.{name}", value)
-    result = await wall.measure(60, 2, browser=False)
+    result = await wall.measure(60, 1, browser=False)
     for size in ("50", "60"):
         by_watchers = result["watched"][size]
         assert by_watchers["0"]["bytes_per_dream"] == 0
         # A watcher that has not had the end of each dream would be a KeyError.
-        assert all(by_watchers[count]["bytes_per_dream"] > 1000 for count in ("1", "2"))
-        assert 0 < by_watchers["2"]["late_max_ms"] < 10_000
+        assert by_watchers["1"]["bytes_per_dream"] > 1000
+        assert 0 < by_watchers["1"]["late_max_ms"] < 10_000
     assert result["pages"]["60"]["older, deep"]["bytes"] > 10_000
     wall.show(result)
     assert "one more watcher costs" in capsys.readouterr().out

@@ -114,6 +114,10 @@ def test_the_bot_may_be_killed_in_mid_dream(undisturbed: bytes, program: Program
     assert program.stop() == 0
 
 
+@pytest.mark.skipif(
+    "DREAMSTREAM_SLOW_TESTS" not in os.environ,
+    reason="takes a minute: DREAMSTREAM_SLOW_TESTS=1; tests/bot/test_dreams_kill.py is like it",
+)
 def test_what_is_shown_as_finished_survives_everything(program: Program) -> None:
     program.start()
     for seed in "123":
