@@ -69,7 +69,8 @@ class PartyCards:
         self._position = self._noted = 0
         self._waits = SideTasks()
         self._waited_for: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._wanted: asyncio.Queue[str] = asyncio.Queue()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
         """Look at every party that is held in a channel, and follow the feed from then on."""
@@ -77,15 +78,19 @@ class PartyCards:
         last_id = await self._front.feed.last_id()
         self._position = self._noted = last_id if kept is None else int(kept)
         await self._look_at_all()
-        self._task = asyncio.create_task(self._listen(), name="discord-parties")
+        self._tasks = (
+            asyncio.create_task(self._listen(), name="discord-parties"),
+            asyncio.create_task(self._wait_for_bundles(), name="discord-bundles"),
+        )
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
         await self._waits.stop()
-        task, self._task = self._task, None
-        if task is not None:
+        tasks, self._tasks = self._tasks, ()
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(DreamstreamError):
                 await self._note()
 
@@ -100,7 +105,7 @@ class PartyCards:
         """Have a party's card show its bundle once nothing more is being made of it."""
         if party_id not in self._waited_for:
             self._waited_for.add(party_id)
-            self._waits.spawn(self._bundled(party_id))
+            self._wanted.put_nowait(party_id)
 
     async def face_of(self, party: Party, card: PartyCard) -> Face:
         """Return how a card is to look now."""
@@ -173,6 +178,11 @@ class PartyCards:
             self._later(lane, key, card, None)
 
     # --- what happens ------------------------------------------------------------------------
+
+    async def _wait_for_bundles(self) -> None:
+        """Wait for what is being made apart from the interactions in which it was asked for."""
+        while True:
+            self._waits.spawn(self._bundled(await self._wanted.get()))
 
     async def _listen(self) -> None:
         feed = self._front.feed
