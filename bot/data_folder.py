@@ -23,7 +23,8 @@ def lock_folder(data_dir: Path, *, restoring: bool = False) -> FileLock:
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(data_dir / ".lock", timeout=0)
+        # By default a lock is released only in the thread that took it.
+        lock = FileLock(data_dir / ".lock", timeout=0, thread_local=False)
         lock.acquire()
     except Timeout:
         raise ConfigError(
