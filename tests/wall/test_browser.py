@@ -274,6 +274,7 @@ async def test_the_choices_follow_the_painter_that_is_chosen(
     assert (request.engine, request.settings) == ("clip", {"cutouts": 8})
 
 
+@pytest.mark.usefixtures("elsewhere")
 async def test_a_dreams_own_page_follows_it_to_its_end(scene: Scene, people: list[Visitor]) -> None:
     ada, grace = people
     dream_id = await ask(await ada.open(), scene, "a door in the sky")
@@ -441,7 +442,7 @@ async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visito
     await field.press_sequentially("red fox", delay=30)
     await expect(page.locator("#found .tile")).to_have_count(2)
     await expect(page.locator("#finished")).to_be_hidden()
-    assert scene.search.looked_for[-1] == "red fox"
+    await eventually(lambda: scene.search.looked_for[-1] == "red fox")
     await scene.dreams.delete(fox.id, Actor(fox.person))
     await expect(page.locator("#found .tile")).to_have_count(1)
     await field.fill("")

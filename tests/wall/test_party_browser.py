@@ -166,7 +166,7 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     await phone.get_by_role("button", name="Sketch").click()
     sketches = await bot.waiting(4)
     await bot.parts.begin(sketches[0], 30, preview=png(colour="red"))
-    await expect(screen.locator(f"#frame-{sketches[0]} .preview")).to_be_visible()
+    await expect(screen.locator(f"#frame-{sketches[0]} .preview").first).to_be_visible()
     await expect(phone.locator(f"#status-{sketches[0]}")).to_contain_text("step 30")
     await bot.finish(*sketches)
     await expect(screen.locator(".piece .tile img")).to_have_count(4)
