@@ -22,7 +22,8 @@ from bot.delivery.digest_face import DigestFace, digest_of
 from bot.delivery.galleries import thumbnails
 from bot.delivery.lane import DIGEST_KEYS, Lane
 from bot.delivery.pace import Urgency
-from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.delivery.posting import Posting, Retries
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings
 from bot.digest import LATEST_MS, Digests
 from bot.errors import DreamstreamError
 from bot.front import Front
@@ -36,11 +37,8 @@ from bot.store.digests import DigestRow
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 60.0
-FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 600.0
 _KEY_OF_0 = DIGEST_KEYS[-1]
-_LOOK_BACK_MS = 60_000
-_LOOK_AT = 200
 
 
 class DigestCards:
@@ -59,8 +57,8 @@ class DigestCards:
         self._client = client
         self._lane_of = lane_of
         self.digests = digests or Digests(front.store, front.settings, front.channels)
-        self._failures: dict[int, int] = {}
-        self._lane_failing: dict[int, Lane] = {}
+        self._posting = Posting(client, front, rows.MESSAGES)
+        self._retries = Retries(MAX_DELAY_S)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -78,10 +76,7 @@ class DigestCards:
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
-        for key, lane in self._lane_failing.items():
-            self._failures.pop(key, None)
-            lane.hurry(key)
-        self._lane_failing.clear()
+        self._retries.hurry()
 
     async def look(self) -> None:
         """Have what is due posted.
@@ -183,8 +178,7 @@ class DigestCards:
                 posted = row.message_id is not None
                 await self._bring(row, face)
                 lane.sent(key, posted=posted)
-        self._failures.pop(key, None)
-        self._lane_failing.pop(key, None)
+        self._retries.over(key)
         await self._close(lane, key, row, len(there))
 
     async def _there(self, row: DigestRow) -> list[Dream]:
@@ -201,66 +195,18 @@ class DigestCards:
 
     async def _bring(self, row: DigestRow, face: DigestFace) -> None:
         """Have a digest's message show a face, in one message for good."""
-        channel = self._channel(row)
-        with meanings():
-            message_id = await self._known(channel, row)
-            if message_id is None:
-                message_id = await self._send(channel, row, face)
-            if row.sends:
-                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
-                await channel.get_partial_message(message_id).edit(
-                    view=face.view(),
-                    attachments=face.files(),
-                    allowed_mentions=discord.AllowedMentions.none(),
-                )
-        async with self._front.store.write() as connection:
-            await rows.showed(connection, row.id, face.looks)
-
-    async def _send(
-        self, channel: discord.PartialMessageable, row: DigestRow, face: DigestFace
-    ) -> int:
-        store = self._front.store
-        async with store.write() as connection:
-            await rows.begin_send(connection, row.id)
-        try:
-            message = await channel.send(
-                view=face.view(), files=face.files(), nonce=f"digest-{row.id}"
-            )
-        except (discord.HTTPException, discord.RateLimited) as error:
-            refused = isinstance(error, discord.RateLimited) or error.status < 500
-            if refused and not row.sends:
-                async with store.write() as connection:
-                    await rows.refused(connection, row.id)
-            raise
-        async with store.write() as connection:
-            await rows.sent(connection, row.id, message.id)
-        return message.id
+        await self._posting.bring(
+            self._channel(row), row, face, nonce=f"digest-{row.id}", is_it=_is_of(row)
+        )
 
     async def _take_away(self, row: DigestRow) -> None:
         """Delete a digest's message, if there is one: none of its pictures is to be seen."""
         channel = self._channel(row)
         with meanings():
-            message_id = await self._known(channel, row)
+            message_id = await self._posting.known(channel, row, _is_of(row))
             if message_id is not None:
                 with suppress(discord.NotFound):
                     await channel.get_partial_message(message_id).delete()
-
-    async def _known(self, channel: discord.PartialMessageable, row: DigestRow) -> int | None:
-        """Return a digest's message, looking for one that an earlier attempt may have sent."""
-        if row.message_id is not None or not row.sends:
-            return row.message_id
-        after = discord.Object(snowflake_at(row.created_ms - _LOOK_BACK_MS))
-        me = self._client.user
-        try:
-            async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
-                ours = me is not None and message.author.id == me.id
-                if ours and digest_of(list(message.components)) == row.id:
-                    async with self._front.store.write() as connection:
-                        await rows.sent(connection, row.id, message.id)
-                    return message.id
-        except discord.Forbidden:
-            log.info("The history of channel %s may not be read", channel.id)
-        return None
 
     async def _close(self, lane: Lane, key: int, row: DigestRow, there: int) -> None:
         """Close a row, unless one of its pictures was deleted since it was read."""
@@ -274,9 +220,9 @@ class DigestCards:
         return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
 
     def _later(self, lane: Lane, key: int, row: DigestRow, after_s: float | None) -> None:
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        self._lane_failing[key] = lane
-        delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
         urgency = Urgency.NEW if row.message_id is None else Urgency.END
-        lane.later(key, urgency, delay_s)
+        self._retries.later(lane, key, urgency, after_s)
+
+
+def _is_of(row: DigestRow) -> Callable[[discord.Message], bool]:
+    return lambda message: digest_of(list(message.components)) == row.id

@@ -22,7 +22,8 @@ from bot.delivery.game_controls import MOST_OFFERED, game_of
 from bot.delivery.game_face import GameFace, Shown
 from bot.delivery.lane import GAME_KEYS, Lane
 from bot.delivery.pace import Urgency
-from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.delivery.posting import Posting, Retries
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
 from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.games.model import Game, GameKind, GameState, Standing
@@ -35,12 +36,9 @@ from bot.text import shorten
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 120.0
 THUMBNAIL_PX = 768
 _KEY_OF_0 = GAME_KEYS[-1]
-_LOOK_BACK_MS = 60_000
-_LOOK_AT = 200
 
 
 class GameCards:
@@ -54,8 +52,8 @@ class GameCards:
         self._front = front
         self._client = client
         self._lane_of = lane_of
-        self._failures: dict[int, int] = {}
-        self._lane_failing: dict[int, Lane] = {}
+        self._posting = Posting(client, front, rows.MESSAGES)
+        self._retries = Retries(MAX_DELAY_S)
         self._changes: asyncio.Queue[str] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
@@ -80,10 +78,7 @@ class GameCards:
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
-        for key, lane in self._lane_failing.items():
-            self._failures.pop(key, None)
-            lane.hurry(key)
-        self._lane_failing.clear()
+        self._retries.hurry()
 
     async def face_of(self, game: Game) -> GameFace:
         """Return how a game's card is to look now."""
@@ -166,8 +161,7 @@ class GameCards:
             edited = card.message_id is not None
             await self._bring(game, card, face)
             lane.sent(key, posted=edited)
-        self._failures.pop(key, None)
-        self._lane_failing.pop(key, None)
+        self._retries.over(key)
         if not game.open:
             await self._close(lane, key, card)
 
@@ -175,57 +169,13 @@ class GameCards:
         """Have a card's message show a face, in one message for good."""
         assert game.channel_id is not None
         channel = self._client.get_partial_messageable(game.channel_id, guild_id=game.guild_id)
-        with meanings():
-            message_id = card.message_id
-            if message_id is None and card.sends:
-                message_id = await self._found(channel, card)
-            if message_id is None:
-                message_id = await self._send(channel, card, face)
-                if not card.sends:
-                    await self._showed(card, face)
-                    return
-                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
-            await channel.get_partial_message(message_id).edit(
-                view=face.view(),
-                attachments=face.files(),
-                allowed_mentions=discord.AllowedMentions.none(),
-            )
-            await self._showed(card, face)
-
-    async def _send(
-        self, channel: discord.PartialMessageable, card: GameCard, face: GameFace
-    ) -> int:
-        store = self._front.store
-        async with store.write() as connection:
-            await rows.begin_send(connection, card.id)
-        try:
-            message = await channel.send(
-                view=face.view(), files=face.files(), nonce=f"game-{card.game_id}"
-            )
-        except (discord.HTTPException, discord.RateLimited) as error:
-            refused = isinstance(error, discord.RateLimited) or error.status < 500
-            if refused and not card.sends:
-                async with store.write() as connection:
-                    await rows.refused(connection, card.id)
-            raise
-        async with store.write() as connection:
-            await rows.sent(connection, card.id, message.id)
-        return message.id
-
-    async def _found(self, channel: discord.PartialMessageable, card: GameCard) -> int | None:
-        """Look for the message that an earlier attempt may have sent."""
-        after = discord.Object(snowflake_at(card.created_ms - _LOOK_BACK_MS))
-        me = self._client.user
-        try:
-            async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
-                ours = me is not None and message.author.id == me.id
-                if ours and game_of(list(message.components)) == card.game_id:
-                    async with self._front.store.write() as connection:
-                        await rows.sent(connection, card.id, message.id)
-                    return message.id
-        except discord.Forbidden:
-            log.info("The history of channel %s may not be read", channel.id)
-        return None
+        await self._posting.bring(
+            channel,
+            card,
+            face,
+            nonce=f"game-{card.game_id}",
+            is_it=lambda message: game_of(list(message.components)) == card.game_id,
+        )
 
     async def _pictures(self, game: Game, standings: Sequence[Standing]) -> list[Shown]:
         """Return the game's own picture, and with the result those that were entered."""
@@ -252,10 +202,6 @@ class GameCards:
             shown.append(Shown(f"{name}-{sha256[:8]}.webp", shorten(alt, 1000), data))
         return shown
 
-    async def _showed(self, card: GameCard, face: GameFace) -> None:
-        async with self._front.store.write() as connection:
-            await rows.showed(connection, card.id, face.looks)
-
     async def _close(self, lane: Lane, key: int, card: GameCard) -> None:
         async with self._front.store.write() as connection:
             closed = await rows.close(connection, card.id, card.revision)
@@ -264,12 +210,8 @@ class GameCards:
             lane.want(key, Urgency.END, posted=card.message_id is not None)
 
     def _later(self, lane: Lane, key: int, card: GameCard, after_s: float | None) -> None:
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        self._lane_failing[key] = lane
-        delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
         urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
-        lane.later(key, urgency, delay_s)
+        self._retries.later(lane, key, urgency, after_s)
 
 
 def _read(library: Library, sha256: str) -> bytes:

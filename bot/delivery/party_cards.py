@@ -27,7 +27,8 @@ from bot.delivery.pace import Urgency
 from bot.delivery.party_controls import card_of
 from bot.delivery.party_face import BundleFile, Evening, Face
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES, REQUEST_LIMIT_BYTES
-from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.delivery.posting import Posting, Retries
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
 from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.ids import now_ms
@@ -43,10 +44,7 @@ log = logging.getLogger(__name__)
 
 POSITION = "parties.position"
 RETRY_S = 1.0
-FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 120.0
-_LOOK_BACK_MS = 60_000
-_LOOK_AT = 200
 _NOTED_EVERY = 1000
 _FOR_PICTURES_BYTES = 2 * 1024 * 1024
 _WITH_PICTURES = (Stage.FINALE, Stage.PUBLISHED)
@@ -64,8 +62,8 @@ class PartyCards:
         self._client = client
         self._lane_of = lane_of
         self._of_theme: dict[int, str] = {}
-        self._failures: dict[int, int] = {}
-        self._lane_failing: dict[int, Lane] = {}
+        self._posting = Posting(client, front, rows.MESSAGES)
+        self._retries = Retries(MAX_DELAY_S)
         self._position = self._noted = 0
         self._waits = SideTasks()
         self._waited_for: set[str] = set()
@@ -96,10 +94,7 @@ class PartyCards:
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
-        for key, lane in self._lane_failing.items():
-            self._failures.pop(key, None)
-            lane.hurry(key)
-        self._lane_failing.clear()
+        self._retries.hurry()
 
     def look_again(self, party_id: str) -> None:
         """Have a party's card show its bundle once nothing more is being made of it."""
@@ -273,8 +268,7 @@ class PartyCards:
             edited = card.message_id is not None
             await self._bring(party, card, face)
             lane.sent(key, posted=edited)
-        self._failures.pop(key, None)
-        self._lane_failing.pop(key, None)
+        self._retries.over(key)
         if over:
             await self._close(lane, key, card)
 
@@ -282,63 +276,13 @@ class PartyCards:
         """Have a card's message show a face, in one message for good."""
         assert party.channel_id is not None
         channel = self._client.get_partial_messageable(party.channel_id, guild_id=party.guild_id)
-        with meanings():
-            message_id = card.message_id
-            if message_id is None and card.sends:
-                message_id = await self._found(channel, card)
-            if message_id is None:
-                message_id = await self._send(channel, party, card, face)
-                if not card.sends:
-                    await self._showed(card, face)
-                    return
-                # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
-            files = await self._front.library.run(face.files)
-            await channel.get_partial_message(message_id).edit(
-                view=face.view(),
-                attachments=files,
-                allowed_mentions=discord.AllowedMentions.none(),
-            )
-            await self._showed(card, face)
-
-    async def _send(
-        self, channel: discord.PartialMessageable, party: Party, card: PartyCard, face: Face
-    ) -> int:
-        store = self._front.store
-        files = await self._front.library.run(face.files)
-        async with store.write() as connection:
-            await rows.begin_send(connection, card.id)
-        try:
-            message = await channel.send(
-                view=face.view(), files=files, nonce=f"{party.id}-{card.id % 10**8}"
-            )
-        except (discord.HTTPException, discord.RateLimited) as error:
-            refused = isinstance(error, discord.RateLimited) or error.status < 500
-            if refused and not card.sends:
-                async with store.write() as connection:
-                    await rows.refused(connection, card.id)
-            raise
-        async with store.write() as connection:
-            await rows.sent(connection, card.id, message.id)
-        return message.id
-
-    async def _found(self, channel: discord.PartialMessageable, card: PartyCard) -> int | None:
-        """Look for the message that an earlier attempt may have sent."""
-        after = discord.Object(snowflake_at(card.created_ms - _LOOK_BACK_MS))
-        me = self._client.user
-        try:
-            async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
-                ours = me is not None and message.author.id == me.id
-                if ours and card_of(list(message.components)) == card.id:
-                    async with self._front.store.write() as connection:
-                        await rows.sent(connection, card.id, message.id)
-                    return message.id
-        except discord.Forbidden:
-            log.info("The history of channel %s may not be read", channel.id)
-        return None
-
-    async def _showed(self, card: PartyCard, face: Face) -> None:
-        async with self._front.store.write() as connection:
-            await rows.showed(connection, card.id, face.looks)
+        await self._posting.bring(
+            channel,
+            card,
+            face,
+            nonce=f"{party.id}-{card.id % 10**8}",
+            is_it=lambda message: card_of(list(message.components)) == card.id,
+        )
 
     async def _close(self, lane: Lane, key: int, card: PartyCard) -> None:
         async with self._front.store.write() as connection:
@@ -348,12 +292,8 @@ class PartyCards:
             lane.want(key, Urgency.END, posted=card.message_id is not None)
 
     def _later(self, lane: Lane, key: int, card: PartyCard, after_s: float | None) -> None:
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        self._lane_failing[key] = lane
-        delay_s = after_s or min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
         urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
-        lane.later(key, urgency, delay_s)
+        self._retries.later(lane, key, urgency, after_s)
 
 
 def _fitting(bundle: Bundle, limit_bytes: int) -> Path | None:

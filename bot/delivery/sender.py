@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -179,21 +179,16 @@ class DiscordSender:
 
     async def _found(self, row: DeliveryRow) -> DeliveryRow:
         """Look for the message that an earlier attempt may have sent."""
-        after = discord.Object(snowflake_at(row.created_ms - _LOOK_BACK_MS))
-        try:
-            async for message in self._channel(row).history(
-                limit=_LOOK_AT, after=after, oldest_first=True
-            ):
-                ours = self._client.user is not None and message.author.id == self._client.user.id
-                if (
-                    ours
-                    and message.id != row.replaced_id
-                    and dream_of(list(message.components)) in row.dream_ids
-                ):
-                    return await self._known(row, message.id)
-        except discord.Forbidden:
-            log.info("The history of channel %s may not be read", row.channel_id)
-        return row
+        found = await earlier_message(
+            self._client,
+            self._channel(row),
+            row.created_ms,
+            lambda message: (
+                message.id != row.replaced_id
+                and dream_of(list(message.components)) in row.dream_ids
+            ),
+        )
+        return row if found is None else await self._known(row, found)
 
     async def _known(self, row: DeliveryRow, message_id: int) -> DeliveryRow:
         async with self._store.write() as connection:
@@ -252,6 +247,28 @@ def _stale(message_id: int) -> bool:
     """Say whether a message is so old that Discord lets it be edited but slowly."""
     made_s = discord.utils.snowflake_time(message_id).timestamp()
     return time.time() - made_s > FRESH_S
+
+
+async def earlier_message(
+    client: discord.Client,
+    channel: discord.PartialMessageable,
+    since_ms: int,
+    is_it: Callable[[discord.Message], bool],
+) -> int | None:
+    """Return the message of ours that an earlier attempt may have sent, if it is there.
+
+    Raises:
+        discord.HTTPException: Discord does not tell.
+    """
+    after = discord.Object(snowflake_at(since_ms - _LOOK_BACK_MS))
+    me = client.user
+    try:
+        async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
+            if me is not None and message.author.id == me.id and is_it(message):
+                return message.id
+    except discord.Forbidden:
+        log.info("The history of channel %s may not be read", channel.id)
+    return None
 
 
 def snowflake_at(at_ms: int) -> int:

@@ -18,7 +18,13 @@ import discord
 from bot.delivery.interactions import Interaction, channel_of
 from bot.delivery.lane import GUIDE_KEYS, Lane
 from bot.delivery.pace import Urgency
-from bot.delivery.sender import NeverError, TooLargeError, TryLaterError, meanings, snowflake_at
+from bot.delivery.sender import (
+    NeverError,
+    TooLargeError,
+    TryLaterError,
+    earlier_message,
+    meanings,
+)
 from bot.delivery.theme_face import Face
 from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
 from bot.front import Front
@@ -34,8 +40,6 @@ FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
 PATIENCE_S = 10.0
 _SIDE = 768
-_LOOK_BACK_MS = 60_000
-_LOOK_AT = 200
 
 
 class ThemeGuides:
@@ -284,19 +288,11 @@ class ThemeGuides:
 
     async def _found(self, row: ThemeGuide) -> int | None:
         """Look for the message that an earlier attempt may have sent."""
-        after = discord.Object(snowflake_at(row.created_ms - _LOOK_BACK_MS))
-        me = self._client.user
-        try:
-            async for message in self._channel(row).history(
-                limit=_LOOK_AT, after=after, oldest_first=True
-            ):
-                ours = me is not None and message.author.id == me.id
-                if ours and is_guide(message):
-                    await self._known(row, message.id)
-                    return message.id
-        except discord.Forbidden:
-            log.info("The history of channel %s may not be read", row.channel_id)
-        return None
+        channel = self._channel(row)
+        found = await earlier_message(self._client, channel, row.created_ms, is_guide)
+        if found is not None:
+            await self._known(row, found)
+        return found
 
     async def _known(self, row: ThemeGuide, message_id: int) -> None:
         async with self._front.store.write() as connection:

@@ -9,6 +9,7 @@ import aiosqlite
 import msgspec
 
 from bot.store import Row, Store
+from bot.store.sent_messages import SentMessages
 
 BY_ID = "SELECT * FROM digest WHERE id = ?"
 OPEN = "SELECT id FROM digest WHERE open = 1 ORDER BY id"
@@ -19,6 +20,8 @@ SHOWING = """
     WHERE digest_dream.dream_id = ? AND digest.sends > 0
 """
 _SET = "SELECT changed_ms FROM channel_settings WHERE channel_id = ?"
+
+MESSAGES = SentMessages("digest")
 
 
 class DigestRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,31 +117,6 @@ async def open_ids(store: Store) -> list[int]:
 async def dreams_of(store: Store, digest_id: int) -> list[str]:
     """Return the ids of a digest's dreams, the best first."""
     return [row["dream_id"] for row in await store.read(DREAMS, (digest_id,))]
-
-
-async def begin_send(connection: aiosqlite.Connection, digest_id: int) -> None:
-    """Record that a message is about to be sent."""
-    await connection.execute("UPDATE digest SET sends = sends + 1 WHERE id = ?", (digest_id,))
-
-
-async def refused(connection: aiosqlite.Connection, digest_id: int) -> None:
-    """Record that the first message was refused: none is there that is not known."""
-    await connection.execute(
-        "UPDATE digest SET sends = 0 WHERE id = ? AND sends = 1 AND message_id IS NULL",
-        (digest_id,),
-    )
-
-
-async def sent(connection: aiosqlite.Connection, digest_id: int, message_id: int) -> None:
-    """Record which message it is."""
-    await connection.execute(
-        "UPDATE digest SET message_id = ? WHERE id = ?", (message_id, digest_id)
-    )
-
-
-async def showed(connection: aiosqlite.Connection, digest_id: int, shown: str) -> None:
-    """Record what the message shows."""
-    await connection.execute("UPDATE digest SET shown = ? WHERE id = ?", (shown, digest_id))
 
 
 async def close(connection: aiosqlite.Connection, digest_id: int, there: int) -> bool:

@@ -7,6 +7,7 @@ import msgspec
 
 from bot.store import Row
 from bot.store.parties import Source, fetch
+from bot.store.sent_messages import SentMessages
 
 BY_ID = "SELECT * FROM game_card WHERE id = ?"
 OF_GAME = "SELECT * FROM game_card WHERE game_id = ?"
@@ -15,6 +16,8 @@ UNSETTLED = """
     SELECT id FROM game WHERE state = 'open' AND channel_id IS NOT NULL
     UNION SELECT game_id FROM game_card WHERE open = 1
 """
+
+MESSAGES = SentMessages("game_card")
 
 
 class GameCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,31 +57,6 @@ async def of_game(source: Source, game_id: str) -> GameCard | None:
 async def unsettled(source: Source) -> list[str]:
     """Return the games that go on in a channel, and those with cards that are open."""
     return [str(row["id"]) for row in await fetch(source, UNSETTLED)]
-
-
-async def begin_send(connection: aiosqlite.Connection, card_id: int) -> None:
-    """Record that a message is about to be sent."""
-    await connection.execute("UPDATE game_card SET sends = sends + 1 WHERE id = ?", (card_id,))
-
-
-async def refused(connection: aiosqlite.Connection, card_id: int) -> None:
-    """Record that the first message was refused: none is there that is not known."""
-    await connection.execute(
-        "UPDATE game_card SET sends = 0 WHERE id = ? AND sends = 1 AND message_id IS NULL",
-        (card_id,),
-    )
-
-
-async def sent(connection: aiosqlite.Connection, card_id: int, message_id: int) -> None:
-    """Record which message it is."""
-    await connection.execute(
-        "UPDATE game_card SET message_id = ? WHERE id = ?", (message_id, card_id)
-    )
-
-
-async def showed(connection: aiosqlite.Connection, card_id: int, shown: str) -> None:
-    """Record what the message shows."""
-    await connection.execute("UPDATE game_card SET shown = ? WHERE id = ?", (shown, card_id))
 
 
 async def reopen(connection: aiosqlite.Connection, game_id: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from bot.parties.model import Stage
 from bot.store import Row, Store
 from bot.store.parties import fetch
+from bot.store.sent_messages import SentMessages
 
 Source = Store | aiosqlite.Connection
 
@@ -28,6 +29,8 @@ UNSETTLED = """
     SELECT id FROM party WHERE ended_ms IS NULL AND channel_id IS NOT NULL
     UNION SELECT party_id FROM party_card WHERE open = 1
 """
+
+MESSAGES = SentMessages("party_card")
 
 
 class PartyCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,31 +78,6 @@ async def open_of(source: Source, party_id: str) -> list[PartyCard]:
 async def unsettled(source: Source) -> list[str]:
     """Return the parties that are going on in a channel, and those with cards that are open."""
     return [str(row["id"]) for row in await fetch(source, UNSETTLED)]
-
-
-async def begin_send(connection: aiosqlite.Connection, card_id: int) -> None:
-    """Record that a message is about to be sent."""
-    await connection.execute("UPDATE party_card SET sends = sends + 1 WHERE id = ?", (card_id,))
-
-
-async def refused(connection: aiosqlite.Connection, card_id: int) -> None:
-    """Record that the first message was refused: none is there that is not known."""
-    await connection.execute(
-        "UPDATE party_card SET sends = 0 WHERE id = ? AND sends = 1 AND message_id IS NULL",
-        (card_id,),
-    )
-
-
-async def sent(connection: aiosqlite.Connection, card_id: int, message_id: int) -> None:
-    """Record which message it is."""
-    await connection.execute(
-        "UPDATE party_card SET message_id = ? WHERE id = ?", (message_id, card_id)
-    )
-
-
-async def showed(connection: aiosqlite.Connection, card_id: int, shown: str) -> None:
-    """Record what the message shows."""
-    await connection.execute("UPDATE party_card SET shown = ? WHERE id = ?", (shown, card_id))
 
 
 async def reopen(connection: aiosqlite.Connection, party_id: str) -> None:

@@ -555,7 +555,7 @@ async def test_what_changes_a_result_reopens_its_card_in_the_same_transaction(
                 await game_cards.order(connection, game.id, 1)
                 card = await game_cards.of_game(connection, game.id)
                 assert card is not None
-                await game_cards.sent(connection, card.id, 99)
+                await game_cards.MESSAGES.sent(connection, card.id, 99)
                 assert await game_cards.close(connection, card.id, card.revision)
                 return card.revision
 

@@ -27,8 +27,8 @@ HOUR_MS = 3600 * 1000
 @pytest.fixture(autouse=True)
 def of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let histories be searched from their beginning: simcord's messages are months old."""
-    monkeypatch.setattr("bot.delivery.digest_cards.snowflake_at", lambda at_ms: 1)
-    monkeypatch.setattr("bot.delivery.digest_cards.FIRST_DELAY_S", 0.05)
+    monkeypatch.setattr("bot.delivery.sender.snowflake_at", lambda at_ms: 1)
+    monkeypatch.setattr("bot.delivery.posting.FIRST_DELAY_S", 0.05)
 
 
 class Clock:
@@ -179,7 +179,7 @@ async def test_where_it_may_not_post_it_tries_for_half_a_day(tmp_path: Path) -> 
         cards = await begin(there, clock)
         await until(lambda: digests_in(there))
         await settled(there)
-        assert len(digests_in(there)) == 1 and not cards._failures
+        assert len(digests_in(there)) == 1 and not cards._retries
 
         async with there.parts.store.write() as connection:
             await rows.order(
@@ -195,7 +195,7 @@ async def test_where_it_may_not_post_it_tries_for_half_a_day(tmp_path: Path) -> 
             )
         refused(there, 10**6)
         cards = await begin(there, clock)
-        await until(lambda: cards._failures)
+        await until(lambda: cards._retries)
         clock.at_ms += 2 * 60_000
         await settled(there)  # as one that is not to be shown any more
         [row] = await there.parts.store.read("SELECT * FROM digest WHERE day = '2020-01-01'")

@@ -171,7 +171,7 @@ async def test_what_is_withdrawn_while_the_result_is_sent_leaves_it_nevertheless
         game, _ = await begun(there, "draw", prompt="a red thing")
         tried = await there.parts.games.enter_picture(game.id, Actor(EVE), drawn("red"))
         await there.shows(-1, "1 has entered")
-        showed, sent = there.client.games._showed, list[Any]()
+        showed, sent = there.client.games._posting._showed, list[Any]()
 
         async def withdrawn_just_then(*known: Any) -> None:
             if not sent and not (await there.parts.games.get(game.id)).open:
@@ -181,7 +181,7 @@ async def test_what_is_withdrawn_while_the_result_is_sent_leaves_it_nevertheless
                 await there.parts.games.withdraw(tried.entry.id, Actor(EVE))
             await showed(*known)
 
-        monkeypatch.setattr(there.client.games, "_showed", withdrawn_just_then)
+        monkeypatch.setattr(there.client.games._posting, "_showed", withdrawn_just_then)
         await there.parts.games.end(game.id, Actor(game.host))
         card = await there.shows(-1, "Nobody entered anything.")
         assert sent and "Eve" not in text_of(card) and gallery_of(card) is None

@@ -233,7 +233,7 @@ async def test_a_restart_at_any_moment_posts_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # simcord's messages are months old to our clock.
-    monkeypatch.setattr("bot.delivery.party_cards.snowflake_at", lambda at_ms: 1)
+    monkeypatch.setattr("bot.delivery.sender.snowflake_at", lambda at_ms: 1)
     async with world(tmp_path) as there:
         host, parties = host_of(there), there.parts.parties
         party = await opened(there, host)
@@ -374,7 +374,7 @@ async def test_a_deleted_picture_goes_from_the_cards_of_a_party_that_is_over(
                 (party.id, dream.id, asker.person.id),
             )
         await card_at(there, "Finale")
-        showed = there.client.party_cards._showed
+        showed = there.client.party_cards._posting._showed
 
         async def deleted_just_then(card: party_cards.PartyCard, face: Any) -> None:
             if card.newest and not (await parties.get(party.id)).open:
@@ -384,7 +384,7 @@ async def test_a_deleted_picture_goes_from_the_cards_of_a_party_that_is_over(
             await showed(card, face)
 
         if while_sent:
-            monkeypatch.setattr(there.client.party_cards, "_showed", deleted_just_then)
+            monkeypatch.setattr(there.client.party_cards._posting, "_showed", deleted_just_then)
         await parties.end(party, asker)
         if not while_sent:
             await until_closed(there, party)
