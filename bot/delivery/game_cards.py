@@ -105,6 +105,7 @@ class GameCards:
             await self._attempt(lane, key, card)
         except NeverError as error:
             log.warning("The card of game %s will not be shown: %s", card.game_id, error)
+            lane.tried(key, posted=card.message_id is not None)
             await self._close(lane, key, card)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("The card of game %s cannot be shown yet: %s", card.game_id, error)
