@@ -113,13 +113,15 @@ class Pace:
             self._cards[key].posted = True
 
     def tried(self, key: int, now_s: float, *, posted: bool, closed_s: float = 0.0) -> None:
-        """Note an attempt that failed: it counts for all limits, too.
+        """Note an attempt that failed: it counts for all limits, as a new message and as an edit.
 
-        `closed_s` is for how long Discord takes no new message, or no edit, of any card here.
+        For what was sent by an earlier attempt is found, or sent again under its nonce, and then
+        edited; and what is too old for an edit is sent anew. `closed_s` is for how long Discord
+        takes no new message, or no edit, of any card here.
         """
-        window = self._edits if posted else self._posts
-        window.add(now_s)
-        window.close(now_s + closed_s)
+        for window in (self._posts, self._edits):
+            window.add(now_s)
+        (self._edits if posted else self._posts).close(now_s + closed_s)
         if key in self._cards:
             self._cards[key].shown_s = now_s
 

@@ -166,6 +166,17 @@ def test_a_refusal_closes_edits_for_as_long_as_it_says_but_not_new_messages() ->
     assert asked.next(0.0) == (None, 20.0)
 
 
+@pytest.mark.parametrize("posted", [False, True])
+def test_what_failed_may_have_been_a_new_message_and_an_edit(posted: bool) -> None:
+    asked = Pace()
+    for key_ in range(BURST):
+        asked.want(key_, Urgency.END, 0.0, posted=posted)
+        asked.tried(key_, 0.0, posted=posted)
+        asked.drop(key_)
+    asked.want(BURST, Urgency.END, 0.0, posted=not posted)
+    assert asked.next(0.0) == (None, pace.WINDOW_S)
+
+
 def test_a_message_is_not_tried_again_before_it_may_be_edited_again() -> None:
     asked = Pace()
     asked.want(1, Urgency.END, 0.0, posted=True)
