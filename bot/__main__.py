@@ -202,7 +202,7 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(find_config(arguments.config))
-    logs.begin(config.log.level)
+    logs.begin(config.log.level, config.log.format)
     return config
 
 
@@ -210,7 +210,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from bot.app import run
 
     config = _load(arguments)
-    return asyncio.run(run(config, read_token(config)))
+    token = read_token(config)
+    logs.hide(token)
+    return asyncio.run(run(config, token))
 
 
 def _dream(arguments: argparse.Namespace) -> int:

@@ -15,8 +15,8 @@ class Active:
 
     `epoch` is the scheduler process that has it, None where none has. `ending` says that its end is
     being written down: nothing else may happen to it. `resumable` says that there may be a
-    checkpoint, `anew` that it is not to be used again. `steers` wait for an answer, oldest first;
-    they are in the database too.
+    checkpoint, `anew` that it is not to be used again. `previewed` says that its first preview has
+    come. `steers` wait for an answer, oldest first; they are in the database too.
     """
 
     def __init__(self, dream: Dream, stream: str, note: str = "", *, resumed: bool = False) -> None:
@@ -24,6 +24,7 @@ class Active:
         self.stream = stream
         self._note = note
         self.resumable = resumed
+        self.previewed = resumed  # or may have been, by an earlier process
         self.live = Live(
             dream_id=dream.id,
             theme_id=dream.theme_id,

@@ -150,6 +150,7 @@ class Config(Section):
     """All settings."""
 
     storage: Storage = Storage()
+    format: Literal["text", "json"] = "text"
     backup: Backup = Backup()
     wall: Wall = Wall()
     discord: Discord = Discord()

@@ -30,7 +30,7 @@ class DrawingListener(Protocol):
         ...
 
     async def on_message(self, message: ToBot) -> None:
-        """It said something (anything but `Welcome`, `CannotStart` and `Beat`)."""
+        """It said something (anything but `Welcome`, `CannotStart`, `Beat` and `Figures`)."""
         ...
 
 

@@ -29,6 +29,7 @@ from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Person, Relation, Theme
 from bot.options import side_by_side
+from bot.monitoring.metrics import counts_refusals
 from bot.origins import Origins
 from bot.prompts import expand
 from bot.removal import Removal
@@ -141,6 +142,7 @@ class Dreams(DreamReader):
 
         Raises:
             InvalidRequestError: a value is wrong, or the words are far from the theme's subject
+    @counts_refusals
                 (`bot.subject`).
             NotFoundError: there is no such theme.
             LimitError: the person, or everybody together, has too many waiting.
@@ -199,6 +201,7 @@ class Dreams(DreamReader):
         theme = await self._themes.by_id(dream.theme_id)
         recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
         if not same_seed:
+    @counts_refusals
             recipe = reseeded(recipe, dream.prompt, theme, requests.check_seed(None))
         order = Order(
             dream.prompt,
@@ -225,6 +228,7 @@ class Dreams(DreamReader):
         channel_id: int | None = None,
         also: Also | None = None,
     ) -> list[Dream]:
+    @counts_refusals
         """Accept children of dreams of one stream, in one ask; `recipes` says what each becomes.
 
         Every child has its parent's prompt, or the one that is said here; `recipes` is handed the
@@ -286,6 +290,7 @@ class Dreams(DreamReader):
         engines = await self._engines()
         theme = await self._themes.get(slug)
         recipe = requests.check_recipe(recipe, theme, engines, self._limits)
+    @counts_refusals
         order = Order(recipe.prompt, theme, requests.check_person(person), [recipe])
         if not recipe.named_pictures:
             (dream,) = await self._accept(self._write(order))
@@ -430,6 +435,7 @@ class Dreams(DreamReader):
 
         Once this returns, it is asked of whatever draws until it is answered, whatever dies.
         `check` may refuse the prompt as it is drawn in the dream's theme, by raising.
+    @counts_refusals
 
         Raises:
             NotFoundError: there is no such dream.

@@ -24,7 +24,12 @@ from collections.abc import Sequence
 
 
 class DreamstreamError(Exception):
-    """The root of all of them."""
+    """The root of all of them.
+
+    `counted` says that it stands in the figures of what was refused; it may pass who counts twice.
+    """
+
+    counted = False
 
     @property
     def sentence(self) -> str:

@@ -13,6 +13,7 @@ from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.ids import now_ms
 from bot.model import Block, Dream, Theme
 from bot.moderation import Moderation
+from bot.monitoring.metrics import refusals
 from bot.rights import Actor
 from bot.sentences import Sentence, say
 from bot.settings import Effective, Nsfw, Settings
@@ -70,6 +71,7 @@ class Gate:
         count: int = 1,
         exploring: bool = False,
         background: bool = False,
+    @refusals()
     ) -> None:
         """Refuse what may not be asked for there; `prompt` is all that was typed.
 

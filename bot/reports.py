@@ -11,16 +11,31 @@ import logging
 import aiosqlite
 import msgspec
 
+from bot import logs
 from bot.active import Active
 from bot.ids import now_ms
 from bot.model import DreamState
+from bot.monitoring import metrics
 from bot.store import dreams as rows
 from bot.unfinished import Unfinished
 from generation import protocol
 
 log = logging.getLogger(__name__)
 
-_NOT_OF_A_DREAM = protocol.Welcome | protocol.CannotStart | protocol.Beat | protocol.Embedded
+_OfADream = (
+    protocol.Started
+    | protocol.Progress
+    | protocol.Checkpoint
+    | protocol.Steered
+    | protocol.Refused
+    | protocol.Finished
+    | protocol.Cancelled
+    | protocol.Failed
+)
+
+_NOT_OF_A_DREAM = (
+    protocol.Welcome | protocol.CannotStart | protocol.Beat | protocol.Figures | protocol.Embedded
+)
 
 
 class Reports:
@@ -78,11 +93,19 @@ class Reports:
         active = self._unfinished.get(message.job_id)
         if active is None or active.ending:
             return  # it has ended already
+        with logs.about(dream=active.dream.id, ask=active.dream.ask_id):
+            await self._on_message_of(active, message)
+
+    async def _on_message_of(self, active: Active, message: _OfADream) -> None:
         match message:
             case protocol.Started():
                 await self._started(active, message)
             case protocol.Progress():
                 if message.preview is not None:
+                    metrics.PREVIEWS.inc()
+                    if not active.previewed:
+                        active.previewed = True
+                        metrics.first_preview(active.dream)
                     active.preview = message.preview
                 self._unfinished.show(
                     active,
@@ -113,6 +136,7 @@ class Reports:
     async def _started(self, active: Active, message: protocol.Started) -> None:
         active.heard(message.notices)
         self._unfinished.show(
+        log.info("Dream %s is being drawn, from step %d", active.dream.id, message.step)
             active,
             state=DreamState.DRAWING,
             step=message.step,

@@ -19,14 +19,17 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bot.errors import SchedulerError
 from generation import protocol
-from generation.protocol import Hello, Setting, ToBot, ToScheduler, read_for_bot
+from generation.protocol import Hello, LogLine, Setting, ToBot, ToScheduler, read_for_bot
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ _TRACEBACK = re.compile(
     r"Traceback \(most recent call last\)|^(Fatal Python error|Current thread 0x|Thread 0x)"
     r"|^(During handling of the above|The above exception was the direct cause)"
 )
-_LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)")
+_decoder = msgspec.json.Decoder(LogLine)
 
 
 @dataclass(frozen=True)
@@ -232,33 +235,51 @@ class SchedulerClient:
 class _Log:
     """What a scheduler process writes, line by line, on its way into the bot's own log.
 
-    A traceback is as serious as the record to which it belongs, or an error if it has none; other
-    lines without a level are what libraries print.
+    Its records come as `LogLine`. All else is what libraries print, and what the interpreter says
+    of a crash: a traceback is an error.
     """
 
     def __init__(self) -> None:
-        self._level = logging.INFO
-        self._name = "generation"
         self._in_traceback = False
 
     def forward(self, line: bytes) -> None:
         """Pass a line on."""
+        if line.startswith(b'{"log":'):
+            try:
+                self._pass_on(_decoder.decode(line))
+            except msgspec.MsgspecError:
+                pass  # two threads' output in one line
+            else:
+                self._in_traceback = False
+                return
         text = line.decode("utf-8", "replace").rstrip()
         if not text:
             return
-        found = _LINE.fullmatch(text)
         begins = _TRACEBACK.search(text) is not None
-        if found is not None:
-            level, self._name, text = found.groups()
-            self._level = getattr(logging, level)
-        elif begins and not self._in_traceback and self._level < logging.WARNING:
-            self._level, self._name = logging.ERROR, "generation"
-        if found is not None or begins or self._in_traceback:
-            logging.getLogger(self._name).log(self._level, "%s", text)
-        else:
-            logging.getLogger("generation").info("%s", text)
+        serious = begins or self._in_traceback
+        self._pass_on(
+            LogLine(
+                log="generation",
+                level="ERROR" if serious else "INFO",
+                at_s=time.time(),
+                message=text,
+            )
+        )
         # It ends with the first line that is not indented: the exception itself.
-        self._in_traceback = begins or (self._in_traceback and found is None and text[0].isspace())
+        self._in_traceback = begins or (self._in_traceback and text[0].isspace())
+
+    def _pass_on(self, line: LogLine) -> None:
+        log = logging.getLogger(line.log)
+        level = logging.getLevelName(line.level)
+        level = level if isinstance(level, int) else logging.INFO
+        if not log.isEnabledFor(level):
+            return
+        record = log.makeRecord(line.log, level, "", 0, line.message, (), None)
+        record.created, record.msecs = line.at_s, line.at_s % 1 * 1000
+        record.exc_text = line.exception or None
+        about = {"dream": line.dreams[0]} if len(line.dreams) == 1 else {"dreams": line.dreams}
+        vars(record).update(about, process_role="scheduler")
+        log.handle(record)
 
 
 async def _spawn(

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 from bot.drawing import DrawingListener
 from bot.errors import SchedulerError
+from bot.monitoring import metrics
+from bot.monitoring.steps import STEPS
 from bot.scheduler_client import SchedulerClient, SchedulerCommand
 from generation.protocol import (
     PROTOCOL_VERSION,
@@ -30,6 +32,7 @@ from generation.protocol import (
     Embedded,
     EngineInfo,
     Failed,
+    Figures,
     Job,
     ProtocolError,
     Shutdown,
@@ -83,12 +86,13 @@ class _Life:
 
 @dataclass(frozen=True)
 class _End:
-    """How a process ended.
+    """How a process ended: `cause` in a word, `reason` in a sentence.
 
     `outside` says that somebody else killed it, `hopeless` that the next is likely to end the same
     way: it cannot start.
     """
 
+    cause: str
     reason: str
     suspects: tuple[str, ...] = ()
     outside: bool = False
@@ -253,13 +257,19 @@ class Supervisor:
             try:
                 end = await self._live()
             except SchedulerError as error:
-                end = _End(str(error), hopeless=True)
+                end = _End("cannot_start", str(error), hopeless=True)
             except Exception as error:
                 _log.exception("the supervisor stumbled")
-                end = _End(f"The drawing process could not be kept: {error!r}.")
+                end = _End("lost", f"The drawing process could not be kept: {error!r}.")
             if self._stopping.is_set():
                 return
-            _log.warning("%s Suspects: %s.", end.reason, ", ".join(end.suspects) or "none")
+            metrics.SCHEDULER_ENDS.labels(end.cause).inc()
+            _log.warning(
+                "%s Suspects: %s.",
+                end.reason,
+                ", ".join(end.suspects) or "none",
+                extra={"dreams": end.suspects},
+            )
             pause_s = self._count(end, loop.time())
             self._calls.put_nowait(_down(end))
             with contextlib.suppress(TimeoutError):
@@ -317,20 +327,22 @@ class Supervisor:
         code = life.client.returncode
         outside = False
         if life.verdict:
-            reason = life.verdict
+            cause, reason = "stopped", life.verdict
         elif life.cannot_start:
-            return _End(life.cannot_start, hopeless=True)
+            return _End("cannot_start", life.cannot_start, hopeless=True)
         elif code == 0:
             # In good order, with all saved: no dream is to blame.
-            return _End("The drawing process ended, though nothing here had asked it to.")
+            return _End("left", "The drawing process ended, though nothing here had asked it to.")
         elif code is not None and code < 0:
             outside = -code in _KILLS and not life.client.ended_by_us
+            cause = "killed" if outside else "signal"
             reason = f"The drawing process was ended by {_signal_name(-code)}."
         else:
+            cause = "error"
             reason = f"The drawing process ended with an error (status {code})."
         busy = life.beat is not None and life.beat.activity is not Activity.IDLE
         suspects = life.beat.job_ids if life.beat is not None and busy else ()
-        return _End(reason, suspects, outside=outside)
+        return _End(cause, reason, suspects, outside=outside)
 
     async def _read(self, life: _Life) -> None:
         """Take in what the process says, until it is gone."""
@@ -360,6 +372,8 @@ class Supervisor:
                     self._rise(life, message)
                 case CannotStart():
                     life.cannot_start = message.reason
+                case Figures():
+                    STEPS.add(message)
                 case Embedded():
                     answer = self._embedding.get(message.id)
                     if answer is not None and not answer.done():

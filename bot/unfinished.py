@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from bot import logs
 from bot.active import Active
 from bot.checkpoints import Checkpoints
 from bot.disk import DiskWatch
@@ -31,6 +32,7 @@ from bot.library import BadPictureError, Library
 from bot.model import Dream, DreamState, Person, Theme
 from bot.notes import Notes
 from bot.quarantine import Quarantine
+from bot.monitoring import metrics
 from bot.side_tasks import SideTasks
 from bot.steering import Steering
 from bot.store import Store, steers
@@ -128,6 +130,10 @@ class Unfinished:
         self.handover.new_process()
         await self._submit_all()
 
+            dream = active.dream
+            metrics.accepted(dream)
+            with logs.about(dream=dream.id, ask=dream.ask_id):
+                log.info("Dream %s was accepted, for %s", dream.id, dream.recipe.engine)
     async def _submit_all(self) -> None:
         await self._submit_each([self._active[dream_id] for dream_id in sorted(self._active)])
 
@@ -188,7 +194,7 @@ class Unfinished:
             self.try_again(active, "The picture could not be kept.")
         else:
             if kept:
-                self._forget(active, done=True)
+                self._forget(active, DreamState.DONE)
             else:
                 self._resume(active)
 
@@ -206,7 +212,7 @@ class Unfinished:
         except BaseException:
             self._resume(active)
             raise
-        self._forget(active)
+        self._forget(active, DreamState.CANCELLED)
         if first and self._drawer.up:
             self._drawer.cancel(active.dream.id)
         return first
@@ -228,12 +234,16 @@ class Unfinished:
 
     async def _end_surely(self, active: Active, state: DreamState, reason: str) -> None:
         await self._endings.without_picture_surely(active.dream, state, reason)
-        self._forget(active)
+        self._forget(active, state)
 
-    def _forget(self, active: Active, *, done: bool = False) -> None:
+    def _forget(self, active: Active, state: DreamState) -> None:
         """Let go of a dream whose end has been committed."""
         active.ending = True
-        self._active.pop(active.dream.id, None)
+        dream, done = active.dream, state is DreamState.DONE
+        if self._active.pop(dream.id, None) is not None:
+            metrics.ended(dream, state)
+            with logs.about(dream=dream.id, ask=dream.ask_id):
+                log.info("Dream %s is %s", dream.id, state.value)
         self.quarantine.forget(active.dream.id)
         active.ended.set()
         self._tasks.spawn(self.handover.clean(active, done=done))

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 
+from generation import logs
 from generation.process import EXIT_ERROR, BuildEngines, SchedulerProcess
 from generation.settings import Settings, parse
 
@@ -57,11 +58,7 @@ def _prepare(settings: Settings) -> None:
     """Set up what is the process's own: log, signals, threads."""
     # What libraries print must not be lost, nor be taken for anything else.
     sys.stdout = sys.stderr
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    logs.begin(settings.log_level)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1)

@@ -23,6 +23,7 @@ import msgspec
 from generation.device import Device
 from generation.device import find as find_device
 from generation.engine import Engine, EngineError
+from generation.figures import Counting
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
@@ -84,6 +85,7 @@ class SchedulerProcess:
         self._worker: Worker | None = None
         self._service: Service | None = None
         self._looks: deque[Embed] = deque()
+        self._counting = Counting()
         self._began = time.monotonic()
         self._stopping = asyncio.Event()
         self._work = asyncio.Event()
@@ -167,6 +169,8 @@ class SchedulerProcess:
             # Before it begins: should it be the process's last, the bot knows what did it.
             self._beat(assignment.job_ids)
             report = await self._loop.run_in_executor(self._thread, worker.advance, assignment)
+            predicted_bytes = self._scheduler.predicted_bytes(LOCAL)
+            self._counting.add(assignment.model[0], report, predicted_bytes)
             ended, failed = self._scheduler.report(LOCAL, report, time.monotonic())
             self._service.account(ended, failed)
             if ended or failed:
@@ -300,6 +304,8 @@ class SchedulerProcess:
     async def _beats(self) -> None:
         while True:
             self._beat()
+            if (figures := self._counting.take()) is not None:
+                self._send(figures)
             await asyncio.sleep(self._settings.beat_s)
 
     async def _queues(self, service: Service) -> None:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
 """So many fit into one `Embed`: what draws waits for it."""
@@ -398,6 +398,36 @@ class Beat(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     job_ids: tuple[str, ...] = ()
 
 
+STEP_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
+"""The upper bounds by which the durations of steps are counted, in seconds."""
+
+
+class StepTally(msgspec.Struct, frozen=True):
+    """The steps that an engine took with batches of one size: `runs` runs at once.
+
+    `seconds` is their sum. `counts` has how many took no longer than each of `STEP_BOUNDS_S` and
+    longer than the one before it, and in the end how many took longer than the last.
+    """
+
+    engine: str
+    runs: int
+    seconds: float
+    counts: tuple[int, ...]
+
+
+class Figures(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """What was measured since the last of these; sent with a beat, where there is anything.
+
+    `loads` has the engine and seconds of each model that was loaded. Of the last assignment whose
+    memory could be measured: the most bytes of the device in use, and what had been predicted.
+    """
+
+    steps: tuple[StepTally, ...]
+    loads: tuple[tuple[str, float], ...] = ()
+    predicted_bytes: int = 0
+    measured_bytes: int = 0
+
+
 class Place(msgspec.Struct, frozen=True):
     """A waiting job's place (1 is next) and when, in seconds from now, it should start and end."""
 
@@ -526,6 +556,7 @@ ToBot = (
     Welcome
     | CannotStart
     | Beat
+    | Figures
     | Queue
     | Started
     | Progress
@@ -537,6 +568,20 @@ ToBot = (
     | Failed
     | Embedded
 )
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record of the scheduler process's log: a line of JSON on its standard error.
+
+    `at_s` is in seconds since 1970 UTC. `dreams` are those that were being worked on.
+    """
+
+    log: str
+    level: str
+    at_s: float
+    message: str
+    dreams: tuple[str, ...] = ()
+    exception: str = ""
 
 
 class ProtocolError(Exception):

@@ -191,6 +191,18 @@ class Scheduler:
         """Return what is loaded on a device."""
         return self._workers[worker].residency
 
+    def predicted_bytes(self, worker: str) -> int:
+        """Return the memory reckoned with for what a worker is at; 0 where it is at nothing.
+
+        That of all the models that are loaded is in it.
+        """
+        state = self._workers[worker]
+        if state.flight is None:
+            return 0
+        own = self.costs.peak_bytes(state.flight.due[0].cost_key, state.flight.predicted_bytes)
+        model = state.flight.assignment.model
+        return own + state.residency.total_bytes() - state.residency.size_bytes(model)
+
     # --- choosing --------------------------------------------------------------------------
 
     def choose(self, worker: str, now: float) -> Assignment | None:

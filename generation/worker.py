@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 from PIL import Image
 
+from generation import logs
 from generation.assignment import Assignment, Fault, Report
 from generation.device import Device, is_out_of_memory
 from generation.engine import BadCheckpointError, Engine, EngineError, HasEyes, MakesFiles, Run
@@ -257,6 +258,15 @@ class Worker:
             if job.recipe.film or job.recipe.journey is not None:
                 past = [frame for frame in frames if frame.step <= run.step]
                 self._films[job.id] = Film.of(job.recipe, past)
+            recipe = job.recipe
+            _log.info(
+                "dream %s: begins at step %d of %d, with %s/%s",
+                job.id,
+                run.step,
+                recipe.last_step,
+                recipe.engine,
+                recipe.model,
+            )
             self._emit(Started(job.id, run.step, run.notices))
 
     def _draw(self, turn: _Turn) -> None:
@@ -356,6 +366,7 @@ class Worker:
         )
         self._drop(job_id)
         turn.ended.append(job_id)
+        _log.info("dream %s: drawn, after step %d", job_id, run.step)
 
     def _attachments(self, engine: Engine[Any], run: Run) -> tuple[Attachment, ...]:
         """Return what the engine makes besides the picture; without it the picture still counts."""
@@ -429,3 +440,4 @@ class Worker:
 
     def _at(self, activity: Activity, limit_s: float, job_ids: tuple[str, ...] = ()) -> None:
         self._doing = Doing(activity, self._clock(), limit_s, job_ids)
+        logs.about(job_ids)

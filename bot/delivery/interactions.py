@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, Protocol, cast
 
 import aiohttp
 import aiosqlite
 import discord
 
+from bot import logs
 from bot.acceptance import Also
 from bot.delivery import words
 from bot.delivery.attempts import once
@@ -173,11 +174,23 @@ async def acknowledged(interaction: Interaction, *, in_place: bool = False) -> A
         raise TooLateError from error
     underway = cast(_HasDelivery, interaction.client).underway
     try:
-        async with underway.answering(), answered(interaction), underway.until_stop():
-            yield
+        with _about(interaction):
+            async with underway.answering(), answered(interaction), underway.until_stop():
+                yield
     finally:
         if WORD in interaction.extras:
             cast(_HasDelivery, interaction.client).delivery.answered(interaction.id)
+
+
+def _about(interaction: Interaction) -> AbstractContextManager[None]:
+    """Name an interaction in what is logged within."""
+    guild = interaction.guild
+    return logs.about(
+        interaction=interaction.id,
+        guild=interaction.guild_id,
+        channel=interaction.channel_id,
+        shard=None if guild is None else guild.shard_id,
+    )
 
 
 async def _defer(interaction: Interaction, *, in_place: bool) -> None:

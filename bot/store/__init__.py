@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
 from bot.errors import DiskError, StoreError
+from bot.monitoring import metrics
 from bot.store.migrate import BUSY_TIMEOUT_MS, upgrade
 
 Row = sqlite3.Row
@@ -77,8 +78,10 @@ class Store:
             DiskError: the disk is full or may not be written.
             StoreError: the database is damaged or locked by another program.
         """
-        async with self._lock:
-            with _sentences():
+        async with AsyncExitStack() as turn:
+            with metrics.timing(metrics.STORE_WAIT_S):
+                await turn.enter_async_context(self._lock)
+            with metrics.timing(metrics.STORE_WRITE_S), _sentences():
                 try:
                     await self._writer.execute("BEGIN IMMEDIATE")
                     yield self._writer

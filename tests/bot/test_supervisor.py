@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import os
 import signal
 import subprocess
@@ -21,9 +23,11 @@ from PIL import Image
 
 from bot.drawing import Drawer
 from bot.errors import SchedulerError
+from bot.logs import fields_of
 from bot.quarantine import Standing
 from bot.scheduler_client import SchedulerClient, SchedulerCommand, _Log
 from bot.supervisor import Supervisor, SupervisorOptions
+from generation import logs as generation_logs
 from generation import protocol
 from generation.protocol import (
     Cancelled,
@@ -348,7 +352,7 @@ async def test_why_the_engines_cannot_be_made_is_said_at_once(
         assert sentence in s.paused
         assert not s.up
         assert s.engines == ()
-    records = [r for r in caplog.records if "Error: " in r.getMessage()]
+    records = [r for r in caplog.records if "Error: " in (r.exc_text or r.getMessage())]
     # A sentence that says it all needs no traceback beside it; anything else is in the log.
     assert bool(records) == (engines == "broken")
     assert {record.levelname for record in records} <= {"ERROR"}
@@ -367,15 +371,31 @@ async def test_new_dreams_are_taken_as_soon_as_it_can_start(tmp_path: Path) -> N
         assert s.paused is None
 
 
-def test_a_traceback_is_as_serious_as_its_record(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_of_the_process_is_one_here_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    made = logging.LogRecord("generation.worker", logging.WARNING, "", 0, "a %s", ("bug",), None)
+    made.exc_info = (ValueError, ValueError("in a step"), None)
+    context = contextvars.copy_context()
+    context.run(generation_logs.about, ("d1", "d2"))
+    line = context.run(generation_logs.Formatter().format, made)
+    assert "\n" not in line
+    _Log().forward(line.encode())
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("generation.worker", "WARNING")
+    assert (record.getMessage(), record.created) == ("a bug", made.created)
+    assert "ValueError: in a step" in (record.exc_text or "")
+    assert fields_of(record) == {"dreams": ("d1", "d2")}
+    caplog.set_level("ERROR")
+    _Log().forward(line.encode())
+    assert caplog.records == [record]
+
+
+def test_what_is_no_record_is_passed_on_line_by_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     log = _Log()
     lines = """\
-WARNING generation.worker: dreams d1: Traceback (most recent call last):
-  File "here.py", line 1, in step
-ValueError: a bug
  10%|# | a bar
-INFO generation.worker: all is well
+{"log": "cut off by another thread's li
 Traceback (most recent call last):
   File "there.py", line 2, in main
 KeyError: 'x'
@@ -383,7 +403,7 @@ hello"""
     for line in lines.split("\n"):
         log.forward(line.encode())
     levels = [record.levelname for record in caplog.records]
-    assert levels == ["WARNING"] * 3 + ["INFO"] * 2 + ["ERROR"] * 3 + ["INFO"]
+    assert levels == ["INFO"] * 2 + ["ERROR"] * 3 + ["INFO"]
 
 
 async def test_another_version_pauses_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""How the product is, for whoever looks after it: health, readiness and figures."""
