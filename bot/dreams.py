@@ -135,6 +135,7 @@ class Dreams(DreamReader):
 
     # --- asking ------------------------------------------------------------------------------
 
+    @counts_refusals
     async def ask(self, request: DreamRequest, also: Also | None = None) -> list[Dream]:
         """Accept what a person asks for. Once this returns, it survives every crash.
 
@@ -142,7 +143,6 @@ class Dreams(DreamReader):
 
         Raises:
             InvalidRequestError: a value is wrong, or the words are far from the theme's subject
-    @counts_refusals
                 (`bot.subject`).
             NotFoundError: there is no such theme.
             LimitError: the person, or everybody together, has too many waiting.
@@ -188,6 +188,7 @@ class Dreams(DreamReader):
             relation = Relation.INPAINT
         return await self._accept(self._write_uploads(order, request, relation))
 
+    @counts_refusals
     async def redo(
         self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
     ) -> Dream:
@@ -201,7 +202,6 @@ class Dreams(DreamReader):
         theme = await self._themes.by_id(dream.theme_id)
         recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
         if not same_seed:
-    @counts_refusals
             recipe = reseeded(recipe, dream.prompt, theme, requests.check_seed(None))
         order = Order(
             dream.prompt,
@@ -215,6 +215,7 @@ class Dreams(DreamReader):
         (again,) = await self._accept(self._write_named(order, recipe.named_pictures, ()))
         return again
 
+    @counts_refusals
     async def derive(
         self,
         dream_ids: Sequence[str],
@@ -228,7 +229,6 @@ class Dreams(DreamReader):
         channel_id: int | None = None,
         also: Also | None = None,
     ) -> list[Dream]:
-    @counts_refusals
         """Accept children of dreams of one stream, in one ask; `recipes` says what each becomes.
 
         Every child has its parent's prompt, or the one that is said here; `recipes` is handed the
@@ -277,6 +277,7 @@ class Dreams(DreamReader):
         await self._acceptance.check(order.person, len(children))
         return await self._accept(self._write_named(order, tuple(named), given))
 
+    @counts_refusals
     async def draw_recipe(
         self, slug: str, person: Person, recipe: Recipe, pictures: Sequence[bytes] = ()
     ) -> Dream:
@@ -290,7 +291,6 @@ class Dreams(DreamReader):
         engines = await self._engines()
         theme = await self._themes.get(slug)
         recipe = requests.check_recipe(recipe, theme, engines, self._limits)
-    @counts_refusals
         order = Order(recipe.prompt, theme, requests.check_person(person), [recipe])
         if not recipe.named_pictures:
             (dream,) = await self._accept(self._write(order))
@@ -422,6 +422,7 @@ class Dreams(DreamReader):
         """Remove the files that nothing names any more; what cannot be goes at the next start."""
         await self._tasks.finish(self._removal.remove_files())
 
+    @counts_refusals
     async def steer(
         self,
         dream_id: str,
@@ -435,7 +436,6 @@ class Dreams(DreamReader):
 
         Once this returns, it is asked of whatever draws until it is answered, whatever dies.
         `check` may refuse the prompt as it is drawn in the dream's theme, by raising.
-    @counts_refusals
 
         Raises:
             NotFoundError: there is no such dream.
