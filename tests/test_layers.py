@@ -80,11 +80,11 @@ def test_the_bot_process_loads_without_torch(entry: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_diffusers_is_loaded_only_by_what_needs_it() -> None:
-    """It takes as long to load as torch: nothing that a start, or a starter model, needs may."""
+def test_large_libraries_are_loaded_only_by_what_needs_them() -> None:
+    """Each takes as long to load as torch: nothing that a start, or a starter model, needs may."""
     diffusers_own = {"generation/starter/transformer.py", "generation/starter/pipeline.py"}
-    slow = ("diffusers", "transformers", "generation.starter.transformer",
-            "generation.starter.pipeline")  # fmt: skip
+    slow = ("diffusers", "transformers", "open_clip", "torchvision", "timm",
+            "generation.starter.transformer", "generation.starter.pipeline")  # fmt: skip
     at_once = []
     for path in sorted((ROOT / "generation").rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generation.models.checkpoints import CheckpointError
+from generation.models.unfilled import unfilled
 
 _SIDE = 4
 """The side, in pixels, of what the first latent becomes."""
@@ -109,7 +110,7 @@ class BigGAN(nn.Module):
             CheckpointError: it is not a BigGAN-deep of the published layout.
         """
         config = infer_config(weights)
-        with torch.device("meta"):
+        with unfilled():
             model = cls(config)
         plain = without_spectral_norm(weights)
         kept = {name: tensor for name, tensor in plain.items() if name in model.state_dict()}

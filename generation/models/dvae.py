@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generation.models.checkpoints import CheckpointError
+from generation.models.unfilled import unfilled
 
 FACTOR = 8
 """How many pixels a code is wide: between the four groups there are three halvings."""
@@ -108,7 +109,7 @@ class DVAE(nn.Module):
             CheckpointError: it is not a dVAE of the published layout.
         """
         config = infer_config(weights)
-        with torch.device("meta"):
+        with unfilled():
             model = cls(config)
         try:
             model.load_state_dict(dict(weights), assign=True)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generation.engine import EngineError
+from generation.models.unfilled import unfilled
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def load(weights: Mapping[str, Tensor], config: GuidedConfig | None = None) -> G
         EngineError: they are no such network's.
     """
     for known in PUBLISHED.values() if config is None else (config,):
-        with torch.device("meta"):
+        with unfilled():
             network = GuidedUNet(known)
         wanted = {name: value.shape for name, value in network.state_dict().items()}
         if wanted == {name: value.shape for name, value in weights.items()}:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from generation.models.checkpoints import CheckpointError
 from generation.models.rudalle_layout import NOT_THIS, RuDALLEConfig, View, infer_config, mask
+from generation.models.unfilled import unfilled
 
 _LARGEST_HALF = 65504.0
 _BEGIN = 2
@@ -74,7 +75,7 @@ class RuDALLE(nn.Module):
         """
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
         config = infer_config(weights)
-        with torch.device("meta"):
+        with unfilled():
             network = cls(config)
         kept = {name: value for name, value in weights.items() if not name.endswith("_mask")}
         try:

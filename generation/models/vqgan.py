@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generation.models.checkpoints import CheckpointError
+from generation.models.unfilled import unfilled
 
 _RESOLUTION = 256
 
@@ -142,7 +143,7 @@ class VQGAN(nn.Module):
             CheckpointError: it is not a VQGAN of the published layout.
         """
         weights = _own_layout(weights)
-        with torch.device("meta"):
+        with unfilled():
             model = cls(config or infer_config(weights))
         kept = {name: tensor for name, tensor in weights.items() if name in model.state_dict()}
         try:

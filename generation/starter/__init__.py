@@ -1,6 +1,6 @@
 """The models that ship with the project, and how to load them.
 
-Importing this costs nothing: torch, open_clip and diffusers are imported by what needs them.
+Importing this costs nothing: torch and diffusers are imported by what needs them.
 Which pictures and texts the models learnt from, and what they cannot do: ``docs/starter.md``.
 """
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from open_clip.model import CLIP
-    from open_clip.tokenizer import SimpleTokenizer
 
+    from generation.starter.clip_network import ClipNetwork
     from generation.starter.model import LatentFlow
     from generation.starter.pipeline import StarterPipeline
+    from generation.starter.tokenizer import ClipTokenizer
 
 STARTER_DIR = Path(__file__).resolve().parent
 CLIP_WEIGHTS = STARTER_DIR / "clip" / "open_clip_model.safetensors"
@@ -61,32 +61,28 @@ def clip_config() -> dict[str, Any]:
     return _read(STARTER_DIR / "clip" / "open_clip_config.json")
 
 
-def clip_tokenizer() -> SimpleTokenizer:
-    """Return open_clip's tokenizer with starter-clip's context length."""
-    from open_clip.tokenizer import SimpleTokenizer
+def clip_tokenizer() -> ClipTokenizer:
+    """Return CLIP's tokenizer with starter-clip's context length."""
+    from generation.starter.tokenizer import ClipTokenizer
 
-    return SimpleTokenizer(context_length=clip_config()["model_cfg"]["text_cfg"]["context_length"])
+    return ClipTokenizer(clip_config()["model_cfg"]["text_cfg"]["context_length"])
 
 
-def load_clip(device: torch.device | str = "cpu") -> tuple[CLIP, SimpleTokenizer, Preprocess]:
-    """Load starter-clip as an open_clip model in float32, ready to use.
+def load_clip(device: torch.device | str = "cpu") -> tuple[ClipNetwork, ClipTokenizer, Preprocess]:
+    """Load starter-clip in float32, ready to use.
 
     Raises:
         FileNotFoundError: the weights are not there.
         CompactFormatError: the weights are not of this program's format.
     """
-    import torch
-    from open_clip.model import CLIP
-
     from generation.models.compact import expand
+    from generation.models.unfilled import unfilled
+    from generation.starter.clip_network import ClipNetwork
 
     config = clip_config()
-    with torch.device("meta"):
-        model = CLIP(**config["model_cfg"])
+    with unfilled():
+        model = ClipNetwork(**config["model_cfg"])
     model.load_state_dict(expand(CLIP_WEIGHTS), assign=True)
-    # The causal mask is no part of a state dict, so it has to be made outside of "meta".
-    length = config["model_cfg"]["text_cfg"]["context_length"]
-    model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)
     model = model.eval().requires_grad_(False).to(device)
     preprocess = config["preprocess_cfg"]
     return (
@@ -132,15 +128,14 @@ def load_flow(device: torch.device | str = "cpu") -> LatentFlow:
         FileNotFoundError: the weights are not there.
         CompactFormatError: the weights are not of this program's format.
     """
-    import torch
-
     from generation.models.compact import expand
+    from generation.models.unfilled import unfilled
     from generation.starter.model import LatentFlow
     from generation.starter.network import FlowTransformer
 
     folder = DIFFUSION_DIR / "transformer"
     config = _read(folder / "config.json")
-    with torch.device("meta"):
+    with unfilled():
         network = FlowTransformer(
             **{name: value for name, value in config.items() if not name.startswith("_")}
         )

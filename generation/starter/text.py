@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from open_clip.tokenizer import SimpleTokenizer
+    from generation.starter.tokenizer import ClipTokenizer
 
 
-def tokenize(tokenizer: SimpleTokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def tokenize(tokenizer: ClipTokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return token ids [B, L] and a mask [B, L] that is True up to the end token.
 
     L is the longest text's length, not the tower's context; the tower is causal, so the states
