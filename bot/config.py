@@ -144,13 +144,13 @@ class Log(Section):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
 
 
 class Config(Section):
     """All settings."""
 
     storage: Storage = Storage()
-    format: Literal["text", "json"] = "text"
     backup: Backup = Backup()
     wall: Wall = Wall()
     discord: Discord = Discord()

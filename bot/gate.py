@@ -63,6 +63,7 @@ class Gate:
         hosts = self.here(asker).host_role_ids
         return asker.moderates or asker.at_machine or not asker.role_ids.isdisjoint(hosts)
 
+    @refusals()
     def check(
         self,
         asker: Asker,
@@ -71,7 +72,6 @@ class Gate:
         count: int = 1,
         exploring: bool = False,
         background: bool = False,
-    @refusals()
     ) -> None:
         """Refuse what may not be asked for there; `prompt` is all that was typed.
 

@@ -134,9 +134,9 @@ class Reports:
                 self._failed(active, message)
 
     async def _started(self, active: Active, message: protocol.Started) -> None:
+        log.info("Dream %s is being drawn, from step %d", active.dream.id, message.step)
         active.heard(message.notices)
         self._unfinished.show(
-        log.info("Dream %s is being drawn, from step %d", active.dream.id, message.step)
             active,
             state=DreamState.DRAWING,
             step=message.step,

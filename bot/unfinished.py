@@ -30,9 +30,9 @@ from bot.feed import Feed
 from bot.handover import Handover
 from bot.library import BadPictureError, Library
 from bot.model import Dream, DreamState, Person, Theme
+from bot.monitoring import metrics
 from bot.notes import Notes
 from bot.quarantine import Quarantine
-from bot.monitoring import metrics
 from bot.side_tasks import SideTasks
 from bot.steering import Steering
 from bot.store import Store, steers
@@ -120,6 +120,10 @@ class Unfinished:
         added = [Active(dream, theme.slug, notice) for dream in dreams]
         for active in added:
             self._active[active.dream.id] = active
+            dream = active.dream
+            metrics.accepted(dream)
+            with logs.about(dream=dream.id, ask=dream.ask_id):
+                log.info("Dream %s was accepted, for %s", dream.id, dream.recipe.engine)
             self._feed.publish(active.live)
         self._tasks.spawn(self._submit_each(added))
 
@@ -130,10 +134,6 @@ class Unfinished:
         self.handover.new_process()
         await self._submit_all()
 
-            dream = active.dream
-            metrics.accepted(dream)
-            with logs.about(dream=dream.id, ask=dream.ask_id):
-                log.info("Dream %s was accepted, for %s", dream.id, dream.recipe.engine)
     async def _submit_all(self) -> None:
         await self._submit_each([self._active[dream_id] for dream_id in sorted(self._active)])
 
