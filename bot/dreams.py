@@ -28,8 +28,8 @@ from bot.journeys import reseeded
 from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, DreamRequest, Person, Relation, Theme
-from bot.options import side_by_side
 from bot.monitoring.metrics import counts_refusals
+from bot.options import side_by_side
 from bot.origins import Origins
 from bot.prompts import expand
 from bot.removal import Removal
