@@ -318,10 +318,17 @@ class Library:
                     self._settle(sha256)
 
     def _mark(self, sha256: str) -> None:
-        """Leave word for the next start, which nobody who holds it may live to see."""
+        """Leave word for the next start, which nobody who holds it may live to see.
+
+        It survives a power cut: else the picture, which does, would lie there for ever.
+        """
+        folder = self.root / "held"
         with disk_sentences(self.root):
-            (self.root / "held").mkdir(parents=True, exist_ok=True)
-            (self.root / "held" / sha256).touch()
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.root)
+            (folder / sha256).touch()
+            sync_folder(folder)
 
     def _settle(self, sha256: str) -> None:
         (self.root / "held" / sha256).unlink(missing_ok=True)
