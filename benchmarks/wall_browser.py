@@ -10,6 +10,7 @@ from typing import Any
 from playwright.async_api import CDPSession, Page, ViewportSize, async_playwright
 
 from benchmarks.wall_server import Server
+from bot.wall.pages import PAGE
 from tests.wall.test_browser import ARGUMENTS, find_chromium
 
 LIMIT_S = 240.0
@@ -17,6 +18,12 @@ STEP_PX = 900
 EVERY_S = 0.05
 LONG_MS = 50
 ARRIVALS = 10
+# What the page's thread did, by the names of `Performance.getMetrics`.
+_WORK = {
+    "style": "RecalcStyleDuration",
+    "layout": "LayoutDuration",
+    "script": "ScriptDuration",
+}
 VIEW = ViewportSize(width=1280, height=800)
 # Notes how far apart frames are drawn, from now on.
 _COUNT_FRAMES = """() => {
@@ -29,6 +36,7 @@ _COUNT_FRAMES = """() => {
   };
   requestAnimationFrame(next);
 }"""
+_PAGES = "() => document.querySelectorAll('#finished > .mosaic').length"
 _TILES = "() => document.querySelectorAll('#finished .tile').length"
 _TAKE_FRAMES = "() => { const taken = window.frames_; window.frames_ = []; return taken; }"
 _AT_END = """() => !document.querySelector('.older')
@@ -52,6 +60,7 @@ async def scrolled(server: Server) -> dict[str, Any]:
         await page.evaluate(_COUNT_FRAMES)
         down, work = await _down(page, session)
         full = await _standing(page, session)
+        watching = await _watching(page, server)
         arriving = asyncio.create_task(server.happen(ARRIVALS, 0.2))
         up = await _up(page)
         *_, newest = (await arriving).at
@@ -62,6 +71,7 @@ async def scrolled(server: Server) -> dict[str, Any]:
     return {
         "load_s": round(loaded_s, 2),
         "down": down,
+        "at rest far down, while pictures come": watching,
         "up, while pictures come": up,
         "ms of work a picture": work,
         "at the first page": first,
@@ -77,23 +87,34 @@ async def _down(page: Page, session: CDPSession) -> tuple[dict[str, Any], dict[s
     That is the page's own processor time for each picture that came into it, in the first and in
     the last quarter of the way.
     """
-    noted: list[tuple[int, float]] = []
+    noted: list[tuple[int, dict[str, float]]] = []
 
     async def note() -> None:
-        tiles = await page.evaluate(_TILES)
-        if not noted or noted[-1][0] != tiles:
-            noted.append((tiles, (await _metrics(session))["ThreadTime"]))
+        pages = await page.evaluate(_PAGES)
+        if not noted or noted[-1][0] != pages:
+            noted.append((pages, await _metrics(session)))
 
     frames = await _scroll(page, STEP_PX, _AT_END, note)
     quarter = max(1, len(noted) // 4)
 
-    def each(part: list[tuple[int, float]]) -> float:
-        (tiles, begun_s), (end, ended_s) = part[0], part[-1]
-        return round((ended_s - begun_s) * 1000 / max(1, end - tiles), 2)
+    def each(part: list[tuple[int, dict[str, float]]], name: str = "ThreadTime") -> float:
+        (pages, begun), (end, ended) = part[0], part[-1]
+        return round((ended[name] - begun[name]) * 1000 / PAGE / max(1, end - pages), 2)
 
     first, last = each(noted[: quarter + 1]), each(noted[-quarter - 1 :])
-    ratio = round(last / first, 2) if first else 0.0
-    return frames, {"first quarter": first, "last quarter": last, "ratio": ratio}
+    return frames, {
+        "first quarter": first,
+        "last quarter": last,
+        "ratio": round(last / first, 2) if first else 0.0,
+    } | {name: each(noted, metric) for name, metric in _WORK.items()}
+
+
+async def _watching(page: Page, server: Server) -> dict[str, Any]:
+    """Stay where the page is while pictures come; return how even the frames were."""
+    await page.evaluate(_TAKE_FRAMES)
+    begun = time.monotonic()
+    await server.happen(ARRIVALS, 0.2)
+    return _evenness(await page.evaluate(_TAKE_FRAMES), time.monotonic() - begun)
 
 
 async def _up(page: Page) -> dict[str, Any]:
@@ -114,16 +135,26 @@ async def _scroll(
         await asyncio.sleep(EVERY_S)
         await note()
         reached = await page.evaluate(done)
-    frames: list[float] = sorted(await page.evaluate(_TAKE_FRAMES))
-    long = [frame for frame in frames if frame > LONG_MS]
+    return {"reached": reached} | _evenness(
+        await page.evaluate(_TAKE_FRAMES), time.monotonic() - begun
+    )
+
+
+def _evenness(frames: list[float], seconds: float) -> dict[str, float]:
+    """Return how far apart frames were, in milliseconds."""
+    frames = sorted(frames)
+
+    def quantile(part: float) -> float:
+        return round(frames[min(len(frames) - 1, int(len(frames) * part))], 1)
+
     return {
-        "reached": reached,
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(seconds, 1),
         "frames": len(frames),
-        "p50_ms": round(frames[len(frames) // 2], 1),
-        "p99_ms": round(frames[int(len(frames) * 0.99)], 1),
+        "p50_ms": quantile(0.5),
+        "p95_ms": quantile(0.95),
+        "p99_ms": quantile(0.99),
         "longest_ms": round(frames[-1], 1),
-        f"over {LONG_MS} ms": len(long),
+        f"over {LONG_MS} ms": sum(frame > LONG_MS for frame in frames),
     }
 
 
@@ -139,6 +170,7 @@ async def _standing(page: Page, session: CDPSession) -> dict[str, float]:
     return {
         "elements": await page.evaluate("() => document.querySelectorAll('*').length"),
         "tiles": await page.evaluate(_TILES),
+        "nodes": int(metrics["Nodes"]),
         "heap_mib": round(metrics["JSHeapUsedSize"] / 1024**2, 1),
         "cpu_s": round(metrics["ThreadTime"], 1),
     }

@@ -88,30 +88,6 @@
     newest.addEventListener("error", () => newest.remove(), { once: true });
   };
 
-  // --- the mosaics: as if they were one ----------------------------------------------------------
-  // The upper one's last row may not be full: what is in it goes to the top of the one below.
-  const join = (lower) => {
-    const upper = lower.previousElementSibling;
-    if (!upper?.matches(".mosaic")) return;
-    for (let round = 0; round < 6; round += 1) {
-      const columns = getComputedStyle(upper).gridTemplateColumns.split(" ").map(parseFloat);
-      const [left, step] = [upper.getBoundingClientRect().left, columns[0] + gapOf(upper)];
-      const bottoms = columns.map(() => -Infinity);
-      const tiles = [...upper.children].map((tile) => ({ tile, box: tile.getBoundingClientRect() }));
-      for (const { box } of tiles) {
-        const first = Math.round((box.left - left) / step);
-        const last = Math.round((box.right - left + gapOf(upper)) / step);
-        for (let at = first; at < last; at += 1) bottoms[at] = Math.max(bottoms[at], box.bottom);
-      }
-      const even = Math.min(...bottoms);
-      const over = tiles.filter(({ box }) => box.bottom > even + 1).map(({ tile }) => tile);
-      if (!over.length || over.length === tiles.length) return;
-      over.forEach((tile) => { tile.style.animation = "none"; });
-      lower.prepend(...over);
-    }
-  };
-  const gapOf = (grid) => parseFloat(getComputedStyle(grid).columnGap) || 0;
-
   htmx.onLoad((added) => {
     if (added.classList.contains("preview")) settle(added.parentElement);
     const cards = added.matches(".card") ? [added] : added.querySelectorAll(".card");
@@ -120,7 +96,6 @@
       if (own) own.hidden = card.dataset.by !== body.dataset.me;
     }
     if (added.matches(".tile")) arrived(added);
-    if (added.matches(".mosaics > .mosaic")) join(added);
   });
 
   // --- the prompt box ---------------------------------------------------------------------------
@@ -219,6 +194,10 @@
   };
 
   const arrived = (tile) => {
+    // Only what comes while one looks on is seen to arrive: to have whole pages do so costs seconds.
+    tile.classList.add("fresh");
+    tile.addEventListener("animationend", () => tile.classList.remove("fresh"), { once: true });
+    document.querySelector(".searching")?.removeAttribute("hidden");
     if (!hero) return;
     at = 0;
     show(tile);
