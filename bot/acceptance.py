@@ -145,11 +145,7 @@ class Acceptance:
             for guard in self._guards:
                 await guard(connection, order.theme, dreams)
             if order.also is not None or self._guards:
-                published = await rows.published_now(connection, dreams[0].ask_id)
-                dreams = [
-                    msgspec.structs.replace(dream, published=published[dream.id])
-                    for dream in dreams
-                ]
+                dreams = await rows.as_kept_now(connection, dreams)
             for dream in dreams:
                 await events.append(
                     connection,

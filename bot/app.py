@@ -25,6 +25,9 @@ from pathlib import Path
 from bot.autopilot import PILOT, Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
+from bot.checking.classifier import Classifier
+from bot.checking.reviews import Reviews
+from bot.checking.service import PictureChecks
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import TOKEN_VARIABLE, Config
 from bot.data_folder import lock_folder
@@ -38,6 +41,7 @@ from bot.gate import Gate
 from bot.library import Library
 from bot.limits import Limits
 from bot.looker import Looker
+from bot.model import PictureCheck
 from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.origins import Origins
@@ -94,6 +98,7 @@ class Services:
     portraits: Portraits
     publishing: Publishing
     games: Games
+    reviews: Reviews
 
 
 @asynccontextmanager
@@ -133,8 +138,19 @@ async def services(
             first_up_s=first_up_s,
             checkpoints=checkpoints(config, library),
         )
+        settings = Settings(store)
+        await settings.start()
+        classifier = Classifier()
+        stack.push_async_callback(classifier.stop)
+        checks = PictureChecks(
+            library, settings, classifier, PictureCheck(config.safety.picture_check)
+        )
+        dreams.check_pictures(checks)
         await dreams.start()
         stack.push_async_callback(dreams.stop)
+        reviews = Reviews(store, library, dreams, checks)
+        reviews.start()
+        stack.push_async_callback(reviews.stop)
         await supervisor.start(dreams)
         stack.push_async_callback(supervisor.stop, DRAIN_S)
         seeing = Seeing(supervisor, library)
@@ -147,8 +163,7 @@ async def services(
         search = Search(store, library, seeing, looker)
         dreams.trace_uploads(Origins(store, library, themes, seeing, looker))
         offspring = Offspring(dreams, supervisor, library)
-        settings, moderation = Settings(store), Moderation(store, dreams)
-        await settings.start()
+        moderation = Moderation(store, dreams)
         await moderation.start()
         gate = Gate(settings, moderation)
         parties = Parties(store, themes, dreams, offspring, gate, party_limits(config))
@@ -159,6 +174,7 @@ async def services(
         await publishing.start()
         stack.push_async_callback(publishing.stop)
         games = Games(store, library, feed, themes, dreams, seeing, gate, parties)
+        games.check_pictures(checks)
         await games.start_keeping()
         stack.push_async_callback(games.stop)
         yield Services(
@@ -179,6 +195,7 @@ async def services(
             portraits,
             publishing,
             games,
+            reviews,
         )
 
 
@@ -269,6 +286,7 @@ async def in_discord(
         portraits=parts.portraits,
         publishing=parts.publishing,
         games=parts.games,
+        reviews=parts.reviews,
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)

@@ -140,6 +140,12 @@ class Parties(Section):
     open_per_person: int = Field(default=3, ge=1, le=100)
 
 
+class Safety(Section):
+    """What is not to be seen."""
+
+    picture_check: Literal["off", "spoiler", "blur", "refuse"] = "spoiler"
+
+
 class Log(Section):
     """What is written to standard error."""
 
@@ -157,6 +163,7 @@ class Config(Section):
     scheduler: Scheduler = Scheduler()
     limits: Limits = Limits()
     parties: Parties = Parties()
+    safety: Safety = Safety()
     log: Log = Log()
 
 

@@ -17,6 +17,7 @@ import msgspec
 from bot import requests
 from bot.acceptance import Acceptance, Also, Guard, Order
 from bot.bounds import bounded, check_count
+from bot.checking.service import PictureChecks
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
@@ -87,6 +88,7 @@ class Dreams(DreamReader):
         self._removal = Removal(store, library)
         self._tasks = SideTasks()
         self._origins: Origins | None = None
+        self._checks: PictureChecks | None = None
         self._steering_guards: list[SteeringGuard] = []
         self._hold: Hold | None = None
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
@@ -102,6 +104,11 @@ class Dreams(DreamReader):
     def hold_subjects(self, hold: Hold) -> None:
         """Have what is asked for in words held to its theme's subject from now on."""
         self._hold = hold
+
+    def check_pictures(self, checks: PictureChecks) -> None:
+        """Have pictures checked from now on: what is uploaded, and what is drawn."""
+        self._checks = checks
+        self._unfinished.check_pictures(checks)
 
     def trace_uploads(self, origins: Origins) -> None:
         """Record from now on of which dreams the pictures are that others start from."""
@@ -181,6 +188,12 @@ class Dreams(DreamReader):
         if not requests.uploads(request):
             return await self._accept(self._write(order(DrawnFrom())))
         await self._acceptance.check(plan.person, plan.count, background=request.background)
+        if self._checks is not None:
+            setting = request.checked_as or self._checks.setting_at(
+                request.guild_id, request.channel_id
+            )
+            for data in filter(None, (request.init, *request.pictures)):
+                await self._checks.check_upload(data, setting)
         relation = Relation.VARIATION
         if plan.engine.scale is not None:
             relation = Relation.UPSCALE

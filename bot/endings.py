@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from bot.active import Active
+from bot.checking.model import Judged
 from bot.disk import TROUBLE, DiskWatch
 from bot.ids import now_ms
 from bot.library import Library
 from bot.model import Act, Dream, DreamState, EventKind, File, Image, Person
-from bot.store import Store, events, images, moderation, people
+from bot.store import Store, events, images, moderation, people, picture_checks
 from bot.store import dreams as rows
 from generation.protocol import Attachment, Finished
 
@@ -31,18 +32,27 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 
 _KINDS = {DreamState.FAILED: EventKind.FAILED, DreamState.CANCELLED: EventKind.CANCELLED}
 
+Judge = Callable[[Dream, Finished], Awaitable[Judged | None]]
+"""Says what is to become of a finished picture, before anybody sees it; None where nothing is."""
+
 
 class Endings:
-    """The one place that ends dreams."""
+    """The one place that ends dreams. Who `judge`s pictures is asked once for each."""
 
     def __init__(self, store: Store, library: Library, disk: DiskWatch) -> None:
         self._store = store
         self._library = library
         self._disk = disk
         self._held_bytes = 0
+        self.judge: Judge | None = None
 
-    async def done(self, dream: Dream, finished: Finished, licence: str) -> bool:
+    async def done(
+        self, dream: Dream, finished: Finished, licence: str, judged: Judged | None = None
+    ) -> bool:
         """Keep the picture, then end the dream with it; say whether it had not ended before.
+
+        Where it was `judged` to be covered, the dream ends with the cover, and the picture is
+        kept behind it.
 
         Raises:
             BadPictureError: what was drawn is not a whole PNG.
@@ -53,12 +63,18 @@ class Endings:
         )
         first = False
         held = [image.sha256]
+        shown = image
         try:
+            if judged is not None and judged.cover is not None:
+                shown = await self._library.keep(
+                    judged.cover, finished.recipe, prompt=dream.prompt, licence=licence
+                )
+                held.append(shown.sha256)
             files = []
             for attachment in _sound(dream.id, finished.attachments):
                 files.append(await self._library.keep_file(attachment))
                 held.append(files[-1].sha256)
-            first = await self._write_done(dream, finished, image, files)
+            first = await self._write_done(dream, finished, image, shown, files, judged)
         finally:
             for sha256 in held:
                 await self._library.let_go(sha256, named=first)
@@ -66,11 +82,19 @@ class Endings:
         return first
 
     async def _write_done(
-        self, dream: Dream, finished: Finished, image: Image, files: Sequence[File]
+        self,
+        dream: Dream,
+        finished: Finished,
+        original: Image,
+        image: Image,
+        files: Sequence[File],
+        judged: Judged | None,
     ) -> bool:
+        """End a dream with `image`, which is its `original` picture or the cover of that."""
         at_ms = now_ms()
         async with self._store.write() as connection:
-            await images.insert(connection, image, at_ms)
+            for one in (original, image):
+                await images.insert(connection, one, at_ms)
             first = await rows.to_done(
                 connection,
                 dream.id,
@@ -83,6 +107,9 @@ class Endings:
             )
             if first:
                 await rows.add_files(connection, dream.id, files)
+                if judged is not None:
+                    covered = None if original == image else original
+                    await picture_checks.put(connection, dream, judged, covered, at_ms)
                 await events.append(
                     connection,
                     EventKind.DONE,
@@ -93,7 +120,8 @@ class Endings:
                     payload={"sha256": image.sha256, "width": image.width, "height": image.height},
                 )
             else:
-                await images.forget_unnamed(connection, image.sha256)
+                for one in (original, image):
+                    await images.forget_unnamed(connection, one.sha256)
         return first
 
     async def done_surely(
@@ -109,9 +137,10 @@ class Endings:
         held_bytes = len(finished.png) + sum(len(file.data) for file in finished.attachments)
         self._held_bytes += held_bytes
         try:
+            judged = None if self.judge is None else await self.judge(active.dream, finished)
             while not active.ended.is_set():
                 try:
-                    await self.done(active.dream, finished, licence)
+                    await self.done(active.dream, finished, licence, judged)
                     break
                 except TROUBLE as error:
                     self._disk.report(error)

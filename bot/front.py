@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.channels import Channels
+from bot.checking.reviews import Reviews
 from bot.drawing import Drawer
 from bot.dreams import Dreams
 from bot.feed import Feed
@@ -26,7 +27,7 @@ from bot.themes import Themes
 
 @dataclass(frozen=True)
 class Front:
-    """The services together."""
+    """The services together. Without `reviews` no pictures are checked."""
 
     store: Store
     library: Library
@@ -45,6 +46,7 @@ class Front:
     portraits: Portraits
     publishing: Publishing
     games: Games
+    reviews: Reviews | None = None
     wall_url: str = ""
 
     def page_of(self, theme: Theme) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.ids import now_ms
-from bot.model import Block, Dream, Theme
+from bot.model import Block, Dream, PictureCheck, Theme
 from bot.moderation import Moderation
 from bot.monitoring.metrics import refusals
 from bot.rights import Actor
@@ -57,6 +57,14 @@ class Gate:
     def here(self, asker: Asker) -> Effective:
         """Return the settings that hold where somebody asks."""
         return self._settings.effective(asker.guild_id, asker.channel_id, asker.parent_id)
+
+    def picture_check(self, asker: Asker) -> PictureCheck | None:
+        """Return how a place wants pictures checked, None where only the machine says.
+
+        Where nothing is set, an age-restricted channel wants them shown as they are.
+        """
+        chosen = self.here(asker).picture_check
+        return PictureCheck.OFF if chosen is None and asker.age_restricted else chosen
 
     def is_host(self, asker: Asker) -> bool:
         """Say whether somebody leads what is done together there."""

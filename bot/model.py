@@ -150,6 +150,19 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class PictureCheck(StrEnum):
+    """What becomes of a finished picture that the check takes for one for adults.
+
+    It is not checked at all; it is covered until somebody chooses to see it; it is covered for all
+    but its author and moderators; or for all but moderators (`bot.checking`). Rising in strictness.
+    """
+
+    OFF = "off"
+    SPOILER = "spoiler"
+    BLUR = "blur"
+    REFUSE = "refuse"
+
+
 class Dream(msgspec.Struct, frozen=True, kw_only=True):
     """One picture asked for: by whom, where, how (`recipe`), and what became of it.
 
@@ -161,6 +174,9 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     is a tombstone: its words, recipe and picture are gone. What it started from may have been
     deleted since: then it is not `init_kept`. One of a study (`bot.studies`) has the words that it
     `studied`, empty for none.
+
+    `checked_as` is how its place wants its picture checked, None where nothing was said. One with
+    a `veil` is covered in that way: its `image` is the cover, its picture is `behind`.
     """
 
     id: str
@@ -185,6 +201,9 @@ class Dream(msgspec.Struct, frozen=True, kw_only=True):
     channel_id: int | None = None
     published: bool = True
     init_kept: bool = True
+    checked_as: PictureCheck | None = None
+    veil: PictureCheck | None = None
+    behind: Image | None = None
     deleted_ms: int | None = None
     created_ms: int = 0
     started_ms: int | None = None
@@ -242,7 +261,8 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     A `preset` fills in what is left open. A `shape` stands in place of `width` and `height`.
     `guild_id` and `channel_id` are where in Discord it is asked for, `moderates` whether the person
-    does so there.
+    does so there, and `checked_as` how that place wants pictures checked, None where it says
+    nothing.
     """
 
     theme: str
@@ -278,6 +298,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     guild_id: int | None = None
     channel_id: int | None = None
     moderates: bool = False
+    checked_as: PictureCheck | None = None
 
 
 class EventKind(StrEnum):
@@ -327,13 +348,16 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Act(StrEnum):
-    """What a moderator or an administrator did."""
+    """What a moderator or an administrator did, or the check of pictures."""
 
     DELETED = "deleted"
     CANCELLED = "cancelled"
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
     SETTINGS = "settings"
+    COVERED = "covered"
+    RELEASED = "released"
+    CONFIRMED = "confirmed"
 
 
 class ModerationEntry(msgspec.Struct, frozen=True, kw_only=True):

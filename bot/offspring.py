@@ -49,7 +49,7 @@ class Offspring(Repainting):
         found: set[Relation] = set()
         if engine is not None:
             found.add(Relation.REROLL)
-        if dream.image is None or dream.state is not DreamState.DONE:
+        if dream.image is None or dream.state is not DreamState.DONE or dream.veil is not None:
             return frozenset(found)
         if engine is not None and _further(dream.recipe, engine):
             found.add(Relation.CONTINUE)

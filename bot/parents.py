@@ -6,9 +6,14 @@ from collections.abc import Sequence
 
 from bot.errors import InvalidRequestError
 from bot.model import Dream, DreamState, Image, Theme
+from bot.sentences import say
 from generation.protocol import EngineInfo, Recipe, Setting
 
 _NO_PICTURE = "This dream has no picture yet. Try again when it is done."
+COVERED = say(
+    "The picture check has covered this picture, so nothing is made of it. A moderator can release "
+    "it."
+)
 _DELETED = "This dream has been deleted."
 # What arranges a start picture: a picture that came of it is arranged already.
 _ARRANGING: dict[str, Setting] = {"surround": 0.0, "blend": 0.0}
@@ -44,6 +49,8 @@ def picture_of(dream: Dream) -> Image:
         raise InvalidRequestError("dream", _DELETED)
     if dream.image is None or dream.state is not DreamState.DONE:
         raise InvalidRequestError("dream", _NO_PICTURE)
+    if dream.veil is not None:
+        raise InvalidRequestError("dream", COVERED)
     return dream.image
 
 

@@ -106,7 +106,6 @@ class Reports:
                     if not active.previewed:
                         active.previewed = True
                         metrics.first_preview(active.dream)
-                    active.preview = message.preview
                 self._unfinished.show(
                     active,
                     state=DreamState.DRAWING,
@@ -114,7 +113,9 @@ class Reports:
                     steps=message.steps,
                     place=None,
                     eta_s=message.ends_in_s,
-                    preview_version=active.live.preview_version + (message.preview is not None),
+                    preview_version=self._unfinished.take_preview(
+                        active, message.preview, message.step, message.steps
+                    ),
                 )
             case protocol.Checkpoint():
                 self._unfinished.handover.keep(active, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bot.errors import ForbiddenError, NotFoundError
-from bot.model import Dream, Person, Theme, Visibility
+from bot.model import Dream, Person, PictureCheck, Theme, Visibility
 from bot.sentences import say
 
 
@@ -24,9 +24,7 @@ class Actor(msgspec.Struct, frozen=True):
 
 def may_change(dream: Dream, actor: Actor) -> bool:
     """Whether somebody may end, steer or delete a dream: its author, or who moderates there."""
-    if actor.at_machine or actor.person.id == dream.person.id:
-        return True
-    return actor.moderates and actor.guild_id is not None and actor.guild_id == dream.guild_id
+    return actor.person.id == dream.person.id or moderates(dream, actor)
 
 
 def check_may_change(dream: Dream, actor: Actor) -> None:
@@ -39,6 +37,24 @@ def check_may_change(dream: Dream, actor: Actor) -> None:
         raise ForbiddenError(
             say("Only {name}, who asked for this dream, can do that.", name=dream.person.name)
         )
+
+
+def moderates(dream: Dream, actor: Actor) -> bool:
+    """Whether somebody moderates where a dream was asked for."""
+    if actor.at_machine:
+        return True
+    return actor.moderates and actor.guild_id is not None and actor.guild_id == dream.guild_id
+
+
+def may_look_behind(dream: Dream, actor: Actor) -> bool:
+    """Whether somebody may see what the cover of a dream's picture stands for."""
+    match dream.veil:
+        case PictureCheck.SPOILER:
+            return True
+        case PictureCheck.BLUR:
+            return moderates(dream, actor) or actor.person.id == dream.person.id
+        case _:
+            return moderates(dream, actor)
 
 
 def may_see(dream: Dream, theme: Theme, here: Theme | None, channel_id: int | None) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from bot import zones
 from bot.errors import InvalidRequestError
 from bot.ids import now_ms
-from bot.model import Act, Person
+from bot.model import Act, Person, PictureCheck
 from bot.store import Store, moderation, people
 from bot.store import settings as rows
 from bot.text import clean
@@ -49,7 +49,9 @@ class GuildSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ask, `per_person_background` those that are not over and drawn when nobody waits, which the
     others do not count; 0 leaves it to the machine's own limits. Prompts must not hold
     `blocked_words`, except within `allowed_words`. Dreams of a place that is not `published` are
-    not on the wall. `time_zone` is that of its channels' hours, by its IANA name.
+    not on the wall. `time_zone` is that of its channels' hours, by its IANA name. What becomes of
+    a picture that the check takes for one for adults is `picture_check`, None for what the machine
+    has (`bot.checking`).
     """
 
     dreaming: bool = True
@@ -67,6 +69,7 @@ class GuildSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     batch: bool = True
     published: bool = True
     time_zone: str = zones.UTC
+    picture_check: PictureCheck | None = None
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +93,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     explore: bool | None = None
     batch: bool | None = None
     published: bool | None = None
+    picture_check: PictureCheck | None = None
     digest_hour: int | None = None
 
 
@@ -297,6 +301,13 @@ def _nsfw(name: str, value: Any) -> Nsfw:
         ) from None
 
 
+def _picture_check(name: str, value: Any) -> PictureCheck | None:
+    try:
+        return None if value is None else PictureCheck(value)
+    except ValueError:
+        raise InvalidRequestError(name, "Choose “off”, “spoiler”, “blur” or “refuse”.") from None
+
+
 def _terms(name: str, value: Any) -> tuple[str, ...]:
     try:
         given = msgspec.convert(value, tuple[str, ...], strict=True)
@@ -344,5 +355,6 @@ _CHECKS = {
     "batch": _switch,
     "published": _switch,
     "time_zone": _zone,
+    "picture_check": _picture_check,
     "digest_hour": _hour,
 }

@@ -15,6 +15,7 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.library import Library, described
 from bot.model import Dream, Person, Theme, Visibility
+from bot.parents import COVERED
 from bot.store import Store, dreams, images
 from bot.themes import AlsoWithTheme, Themes
 
@@ -46,6 +47,8 @@ class ThemePictures:
                 "This dream stays where it was asked for, so it cannot stand for a theme. Choose "
                 "another.",
             )
+        if dream.veil is not None:
+            raise InvalidRequestError("picture", COVERED)
         sha256 = dream.image.sha256
 
         async def still_there(connection: aiosqlite.Connection, _: Theme) -> None:

@@ -21,6 +21,8 @@ import msgspec
 
 from bot import logs
 from bot.active import Active
+from bot.checking.previews import Previews
+from bot.checking.service import PictureChecks
 from bot.checkpoints import Checkpoints
 from bot.disk import DiskWatch
 from bot.drawing import Drawer
@@ -69,9 +71,15 @@ class Unfinished:
         self.note = Notes(store, disk)
         self.steering = Steering(store, disk, self.handover, self.note)
         self._endings = Endings(store, library, disk)
+        self._previews: Previews | None = None
         self._active: dict[str, Active] = {}
         self._tasks = SideTasks()
         self._finishing = SideTasks()
+
+    def check_pictures(self, checks: PictureChecks) -> None:
+        """Have finished pictures, and previews, checked from now on before anybody sees them."""
+        self._endings.judge = checks.judge
+        self._previews = Previews(checks, self._show_preview)
 
     # --- what there is -----------------------------------------------------------------------
 
@@ -111,6 +119,8 @@ class Unfinished:
         if self._disk.trouble is None:
             await self._finishing.wait(STOP_S)
         await self._finishing.stop()
+        if self._previews is not None:
+            await self._previews.stop()
         await self._tasks.stop()
         await self.handover.stop()
         self._active.clear()
@@ -258,6 +268,20 @@ class Unfinished:
         if live != active.live:
             active.live = live
             self._feed.publish(live)
+
+    def take_preview(self, active: Active, webp: bytes | None, step: int, steps: int) -> int:
+        """Keep a preview if it may be shown at once; return the number of the newest that may."""
+        previews = self._previews
+        if webp is not None and (
+            previews is None or previews.let_through(active, webp, step, steps)
+        ):
+            active.preview = webp
+            return active.live.preview_version + 1
+        return active.live.preview_version
+
+    def _show_preview(self, active: Active, webp: bytes) -> None:
+        active.preview = webp
+        self.show(active, preview_version=active.live.preview_version + 1)
 
     def _licence(self, recipe: Recipe) -> str:
         for engine in self._drawer.engines:

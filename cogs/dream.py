@@ -10,7 +10,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.client import Client
-from bot.delivery.asking import permit
+from bot.delivery.asking import checked_here, permit
 from bot.delivery.forms import COMING, tell_coming
 from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
@@ -273,6 +273,7 @@ async def ask_for(
         guild_id=interaction.guild_id,
         channel_id=interaction.channel_id,
         moderates=actor_of(interaction).moderates,
+        checked_as=checked_here(interaction),
         **pictures,
     )
     dreams = await front.dreams.ask(request, also)

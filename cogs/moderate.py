@@ -6,6 +6,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.checking.model import Decision
 from bot.client import Client
 from bot.delivery import words
 from bot.delivery.finding import find_dream
@@ -19,6 +20,7 @@ from bot.delivery.interactions import (
     tell,
     told,
 )
+from bot.delivery.uncovering import show_behind
 from bot.errors import ForbiddenError
 from bot.ids import now_ms
 from bot.model import Act, Block, ModerationEntry, Person
@@ -35,12 +37,22 @@ _ACTS = {
     Act.BLOCKED: "blocked",
     Act.UNBLOCKED: "unblocked",
     Act.SETTINGS: "changed settings:",
+    Act.COVERED: "covered a picture",
+    Act.RELEASED: "released a picture",
+    Act.CONFIRMED: "left a picture covered",
 }
+_LOOK = "look"
+_PICTURES = [
+    app_commands.Choice(name="Look at it", value=_LOOK),
+    app_commands.Choice(name="Show it to everybody", value=Decision.RELEASED.value),
+    app_commands.Choice(name="Leave it covered", value=Decision.CONFIRMED.value),
+]
 _SETTINGS = {
     "allowed_role_ids": "who may ask",
     "host_role_ids": "hosts",
     "allowed_words": "exceptions",
     "nsfw": "adult words",
+    "picture_check": "pictures for adults",
 }
 
 
@@ -109,6 +121,27 @@ class ModerateCog(
             found = await find_dream(interaction, dream)
             await front_of(interaction).moderation.delete(found.id, actor_of(interaction))
             await tell(interaction, say("Deleted: its words and pictures are gone."))
+
+    @app_commands.command(
+        name="picture", description="Look at a covered picture, show it, or leave it covered"
+    )
+    @app_commands.describe(
+        dream="Its id, or a link to it or to its message", what="What is to be done"
+    )
+    @app_commands.choices(what=_PICTURES)
+    async def picture(self, interaction: Interaction, dream: str, what: str) -> None:
+        """Decide on a picture that the check has covered."""
+        async with acknowledged(interaction):
+            actor = _moderator(interaction)
+            found, reviews = await find_dream(interaction, dream), front_of(interaction).reviews
+            if what == _LOOK or reviews is None:
+                await show_behind(interaction, found)
+            elif what == Decision.RELEASED:
+                await reviews.decide(found, actor, Decision.RELEASED)
+                await tell(interaction, say("Released: it is shown from now on."))
+            else:
+                await reviews.decide(found, actor, Decision.CONFIRMED)
+                await tell(interaction, say("It stays covered."))
 
     @app_commands.command(name="log", description="What moderators have done here")
     async def log(self, interaction: Interaction) -> None:

@@ -20,6 +20,7 @@ from bot.delivery.interactions import (
     tell,
 )
 from bot.errors import ForbiddenError, InvalidRequestError
+from bot.model import PictureCheck
 from bot.settings import ChannelSettings, Effective, GuildSettings, Nsfw
 from bot.text import shorten
 
@@ -32,6 +33,12 @@ _PLACES = [
 _NSFW = [
     app_commands.Choice(name="In age-restricted channels", value=Nsfw.CHANNEL.value),
     app_commands.Choice(name="Nowhere", value=Nsfw.NEVER.value),
+]
+_PICTURES = [
+    app_commands.Choice(name="Show them", value=PictureCheck.OFF.value),
+    app_commands.Choice(name="Hide them until clicked", value=PictureCheck.SPOILER.value),
+    app_commands.Choice(name="Blur them", value=PictureCheck.BLUR.value),
+    app_commands.Choice(name="Do not show them", value=PictureCheck.REFUSE.value),
 ]
 _ROLES = [
     app_commands.Choice(name="May ask for dreams", value="allowed_role_ids"),
@@ -47,11 +54,19 @@ _WORDS = {
     "batch": "Whether /batch may be used",
     "published": "Whether its dreams are on the wall",
     "adult_words": "Where words for adults may be used",
+    "picture_check": "What becomes of pictures that the check takes for ones for adults",
     "per_person": "How many dreams a person may have waiting; 0 for no limit of its own",
     "per_channel": "How many dreams may be waiting in the channel; 0 for no limit of its own",
     "per_hour": "How many dreams a person may ask for in an hour; 0 for no limit",
     "per_person_background": "How many a person may have waiting in the background; 0 for no limit",
     "max_count": "How many pictures one ask may have; 0 for no limit of its own",
+}
+_CHECKED = {
+    None: "as the machine has it; shown in age-restricted channels",
+    PictureCheck.OFF: "shown",
+    PictureCheck.SPOILER: "hidden until clicked",
+    PictureCheck.BLUR: "blurred",
+    PictureCheck.REFUSE: "not shown",
 }
 _TIME_ZONE = "The time zone of its channels' hours, as in Europe/Berlin"
 _DIGEST_HOUR = "At which hour the best of the day is posted here, 0 to 23; -1 for never"
@@ -87,7 +102,7 @@ class SettingsCog(
 
     @app_commands.command(name="server", description="Change what holds in the whole server")
     @app_commands.describe(**_WORDS, time_zone=_TIME_ZONE)
-    @app_commands.choices(adult_words=_NSFW)
+    @app_commands.choices(adult_words=_NSFW, picture_check=_PICTURES)
     @app_commands.autocomplete(time_zone=_offer_zones)
     async def server(
         self,
@@ -97,6 +112,7 @@ class SettingsCog(
         batch: bool | None = None,
         published: bool | None = None,
         adult_words: str | None = None,
+        picture_check: str | None = None,
         per_person: app_commands.Range[int, 0, 100000] | None = None,
         per_channel: app_commands.Range[int, 0, 100000] | None = None,
         per_hour: app_commands.Range[int, 0, 100000] | None = None,
@@ -109,7 +125,8 @@ class SettingsCog(
             _check_manages(interaction)
             changes = _given(
                 dreaming=dreaming, explore=explore, batch=batch, published=published,
-                nsfw=adult_words, per_person=per_person, per_channel=per_channel,
+                nsfw=adult_words, picture_check=picture_check, per_person=per_person,
+                per_channel=per_channel,
                 per_hour=per_hour, max_count=max_count,
                 per_person_background=per_person_background, time_zone=time_zone,
             )  # fmt: skip
@@ -121,7 +138,7 @@ class SettingsCog(
         digest_hour=_DIGEST_HOUR,
         reset="Whether everything else here is to be as in the server again",
     )
-    @app_commands.choices(adult_words=_NSFW)
+    @app_commands.choices(adult_words=_NSFW, picture_check=_PICTURES)
     async def channel(
         self,
         interaction: Interaction,
@@ -130,6 +147,7 @@ class SettingsCog(
         batch: bool | None = None,
         published: bool | None = None,
         adult_words: str | None = None,
+        picture_check: str | None = None,
         per_person: app_commands.Range[int, 0, 100000] | None = None,
         per_channel: app_commands.Range[int, 0, 100000] | None = None,
         per_hour: app_commands.Range[int, 0, 100000] | None = None,
@@ -143,7 +161,8 @@ class SettingsCog(
             _check_manages(interaction)
             changes = _given(
                 dreaming=dreaming, explore=explore, batch=batch, published=published,
-                nsfw=adult_words, per_person=per_person, per_channel=per_channel,
+                nsfw=adult_words, picture_check=picture_check, per_person=per_person,
+                per_channel=per_channel,
                 per_hour=per_hour, max_count=max_count,
                 per_person_background=per_person_background,
             )  # fmt: skip
@@ -264,6 +283,7 @@ def _told(here: Effective, guild_id: int, digest_hour: int | None) -> str:
         f"/batch: **{_yes(here.batch)}**",
         f"On the wall: **{_yes(here.published)}**",
         f"Words for adults: **{adult}**",
+        f"Pictures for adults: **{_CHECKED[here.picture_check]}**",
         f"Blocked words: **{len(here.blocked_words)}**, exceptions: **{len(here.allowed_words)}**",
         f"Waiting for a person: **{limit(here.per_person)}**, "
         f"in the channel: **{limit(here.per_channel)}**",

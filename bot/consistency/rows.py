@@ -34,6 +34,7 @@ _LEAVES = (
     "party_saying",
     "party_vote",
     "pending_steer",
+    "picture_check",
 )
 _SOMEBODY = "Somebody"
 

@@ -72,7 +72,14 @@ DELETED = (
     ),
     *(
         _kept(table)
-        for table in ("dream_file", "dream_picture", "favourite", "dream_vector", "party_vote")
+        for table in (
+            "dream_file",
+            "dream_picture",
+            "favourite",
+            "dream_vector",
+            "party_vote",
+            "picture_check",
+        )
     ),
     Rule(
         "tombstone-portrait",

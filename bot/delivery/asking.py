@@ -22,7 +22,7 @@ from bot.delivery.interactions import (
 from bot.front import Front
 from bot.gate import HOUR_MS, Asker
 from bot.ids import now_ms
-from bot.model import Dream, Theme
+from bot.model import Dream, PictureCheck, Theme
 from bot.store import dreams as rows
 
 
@@ -70,6 +70,11 @@ async def permit(
     return also
 
 
+def checked_here(interaction: Interaction) -> PictureCheck | None:
+    """Return how the place wants pictures checked, None where only the machine says."""
+    return front_of(interaction).gate.picture_check(asker_of(interaction))
+
+
 async def check_words(interaction: Interaction, text: str) -> Callable[[str, Theme], None]:
     """Return the check of what a steer's words become (`Dreams.steer`), if these may be said.
 
@@ -113,6 +118,9 @@ async def judge(
         background=background,
     )
     front.gate.check_waiting(asker, own=own, channel=channel, hour=hour, background=background)
+    checked_as = front.gate.picture_check(asker)
+    if checked_as is not None:
+        await rows.check_as(connection, [dream.id for dream in dreams], checked_as)
     if asker.age_restricted or not front.gate.here(asker).published:
         await rows.keep_to_place(connection, [dream.id for dream in dreams])
 

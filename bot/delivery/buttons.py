@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from discord import ui
 
-from bot.delivery import actions, controls, forms, picking, ranking
+from bot.delivery import actions, controls, forms, picking, ranking, uncovering
 from bot.delivery.controls import Action, Pick
 from bot.delivery.interactions import Interaction, if_in_time
 from bot.ids import is_id
@@ -27,6 +27,7 @@ _OF_ONE: dict[Action, Handler] = {
     Action.FAVOURITE: actions.favourite,
     Action.DELETE: actions.ask_whether_to_delete,
     Action.SURELY: actions.delete,
+    Action.UNCOVER: uncovering.uncover,
 }
 _OF_ALL: dict[Action, Handler] = {
     Action.REROLL: actions.reroll_all,

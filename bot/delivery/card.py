@@ -44,15 +44,16 @@ class Attached:
 class Shown:
     """A dream as a card shows it.
 
-    `picture` is what stands in the gallery: a preview, the picture, or a `film`. `drawing` is a
-    file to be downloaded (an SVG). `can` is what the engines here can make of it; it is not
-    `worded` where words have no part in it.
+    `picture` is what stands in the gallery: a preview, the picture, or a `film`; one that is a
+    `spoiler` is hidden until it is clicked. `drawing` is a file to be downloaded (an SVG). `can` is
+    what the engines here can make of it; it is not `worded` where words have no part in it.
     """
 
     dream: Dream
     live: Live | None = None
     picture: Attached | None = None
     film: bool = False
+    spoiler: bool = False
     drawing: Attached | None = None
     steerable: bool = False
     can: frozenset[Relation] = frozenset()
@@ -149,7 +150,9 @@ class Face:
         _title(box, dream.prompt)
         if one.picture is not None:
             name = f"attachment://{one.name(one.picture)}"
-            item = discord.MediaGalleryItem(name, description=words.alt_text(dream, film=one.film))
+            item = discord.MediaGalleryItem(
+                name, description=words.alt_text(dream, film=one.film), spoiler=one.spoiler
+            )
             box.add_item(ui.MediaGallery(item))
         if one.drawing is not None:
             box.add_item(ui.File(f"attachment://{one.name(one.drawing)}"))
@@ -226,6 +229,7 @@ class Face:
                 yield discord.MediaGalleryItem(
                     f"attachment://{one.name(one.picture)}",
                     description=words.alt_text(one.dream, number, count, film=one.film),
+                    spoiler=one.spoiler,
                 )
 
     def _lines(self) -> Iterator[str]:

@@ -15,7 +15,7 @@ import discord
 from discord import ui
 
 from bot.ids import LENGTH
-from bot.model import Dream, DreamState, Relation
+from bot.model import Dream, DreamState, PictureCheck, Relation
 from bot.text import shorten
 
 Button = ui.Button[Any]
@@ -40,6 +40,7 @@ class Action(StrEnum):
     SURELY = "surely"
     RANK = "rank"
     RANK_BY = "rankby"
+    UNCOVER = "uncover"
 
 
 class Pick(StrEnum):
@@ -64,6 +65,7 @@ _LABELS = {
     Action.SURELY: "Yes, delete",
     Action.RANK: "Rank",
     Action.RANK_BY: "Rank by other words",
+    Action.UNCOVER: "Show it to me",
 }
 _LABELS_OF_ALL = {
     Action.REROLL: "Other seeds",
@@ -128,6 +130,8 @@ def actions_for(
             return [Action.STEER, Action.CANCEL] if steerable else [Action.CANCEL]
         case DreamState.DONE:
             fit = [one for one in _DONE if one not in _NEEDS or _NEEDS[one] in can]
+            if dream.veil in (PictureCheck.BLUR, PictureCheck.REFUSE):
+                fit = [Action.UNCOVER, *fit]
         case DreamState.FAILED | DreamState.CANCELLED:
             fit = [Action.REROLL, Action.REMIX, Action.DELETE]
     return fit if worded else [one for one in fit if one not in _WORDED]

@@ -24,7 +24,7 @@ from bot.delivery.sheets import FORMING_TILE_PX, SHEET, TILE_PX, labelled_sheet,
 from bot.errors import DreamstreamError, NotFoundError
 from bot.front import Front
 from bot.library import Library
-from bot.model import Dream
+from bot.model import Dream, PictureCheck
 from bot.store import dreams as rows
 from bot.studies import label_of
 
@@ -82,6 +82,7 @@ class Faces:
         if dream.state.final:
             return Shown(
                 dream,
+                spoiler=dream.veil is PictureCheck.SPOILER,
                 hearts=hearts,
                 can=front.offspring.can(dream),
                 worded=front.takes_prompt(dream.recipe.engine),
@@ -92,7 +93,7 @@ class Faces:
         return Shown(dream, live, steerable=front.steerable(dream.recipe.engine))
 
     async def _small(self, one: Shown, room: Room) -> Shown:
-        data = await self._thumbnail(one.dream, THUMBNAIL_PX)
+        data = await self._thumbnail(_uncovered(one.dream), THUMBNAIL_PX)
         if data is None or len(data) > room.file_bytes:
             return one
         return replace(one, picture=Attached(".webp", data))
@@ -122,7 +123,8 @@ class Faces:
         for place, one in enumerate(shown):
             if one.picture is None and one.dream.image is not None:
                 try:
-                    pngs[place] = await self._front.library.read(one.dream.image.sha256)
+                    shows = _uncovered(one.dream).image or one.dream.image
+                    pngs[place] = await self._front.library.read(shows.sha256)
                 except NotFoundError:
                     shown[place] = replace(one, note=NOT_KEPT)
         left_bytes = room.total_bytes - taken_bytes
@@ -194,6 +196,13 @@ class Faces:
         if one.dream.image is not None:
             return one.dream.id, one.dream.image.sha256
         return one.dream.id, 0 if one.live is None else one.live.preview_version
+
+
+def _uncovered(dream: Dream) -> Dream:
+    """Return a dream as it is shown by itself: what Discord hides need not be its cover."""
+    if dream.veil is not PictureCheck.SPOILER:
+        return dream
+    return msgspec.structs.replace(dream, image=dream.behind)
 
 
 def _tile_px(count: int) -> int:

@@ -93,6 +93,8 @@ class Delivery:
         for companion in self.companions:
             await companion.start()
         self._front.moderation.on_favourite(self.refresh)
+        if self._front.reviews is not None:
+            self._front.reviews.on_change(self.refresh)
         self._tasks = (
             asyncio.create_task(self._listen(), name="discord-delivery"),
             asyncio.create_task(self._grant(), name="discord-delivery-wishes"),
@@ -101,6 +103,8 @@ class Delivery:
     async def stop(self) -> None:
         """Let what is being sent arrive, within reason. The rest is taken up at the next start."""
         self._front.moderation.no_more(self.refresh)
+        if self._front.reviews is not None:
+            self._front.reviews.no_more(self.refresh)
         tasks, self._tasks = self._tasks, ()
         if not tasks:
             return

@@ -17,7 +17,7 @@ import discord
 from discord import ui
 
 from bot.delivery import words
-from bot.delivery.asking import asker_of, check_words, permit
+from bot.delivery.asking import asker_of, check_words, checked_here, permit
 from bot.delivery.finding import dreams_of_message
 from bot.delivery.forms import tell_coming, values_of
 from bot.delivery.held import Held
@@ -246,6 +246,7 @@ async def _dream(interaction: Interaction, source: Source, prompt: str) -> None:
         guild_id=interaction.guild_id,
         channel_id=interaction.channel_id,
         moderates=actor_of(interaction).moderates,
+        checked_as=checked_here(interaction),
     )
     await front.dreams.ask(request, also)
     await tell_coming(interaction, say("It starts from that picture."))
@@ -276,6 +277,7 @@ async def _upscale(interaction: Interaction, source: Source) -> None:
             guild_id=interaction.guild_id,
             channel_id=interaction.channel_id,
             moderates=actor_of(interaction).moderates,
+            checked_as=checked_here(interaction),
         )
         await front.dreams.ask(request, also)
     await tell_coming(interaction, say("It is being made larger."))

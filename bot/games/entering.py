@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from bot.checking.service import PictureChecks
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, LimitError
 from bot.games import rules
 from bot.games.model import MACHINE, Entry, Game, GameKind, GameState, Tried
@@ -52,6 +53,11 @@ class Entering(Reading):
         self._pending: Counter[str] = Counter()
         self._settled = asyncio.Event()
         self._ending: set[str] = set()
+        self._checks: PictureChecks | None = None
+
+    def check_pictures(self, checks: PictureChecks) -> None:
+        """Have what is entered from now on checked before anybody sees it."""
+        self._checks = checks
 
     def on_change(self, watcher: Callable[[str], None]) -> None:
         """Call `watcher` with a game's id after anything about it has changed."""
@@ -77,6 +83,9 @@ class Entering(Reading):
         game = await self.get(game_id)
         await self._check_here(game, actor)
         self._library.uploads.check_bytes(len(data), "picture")
+        if self._checks is not None:
+            setting = self._checks.setting_at(game.guild_id, game.channel_id)
+            await self._checks.check_upload(data, setting, "picture")
         async with self._trying(game, actor.person, GameKind.DRAW) as (person, perceptor):
             sha256, png = await self._library.keep_upload(data)
             try:

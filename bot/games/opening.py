@@ -17,6 +17,7 @@ from bot.games.machine import Machine
 from bot.games.model import Game, GameKind, GameState
 from bot.gate import Asker
 from bot.model import Dream, DreamState, Theme
+from bot.parents import COVERED
 from bot.requests import check_person
 from bot.rights import Actor, check_may_see
 from bot.store import games, people, portraits
@@ -215,6 +216,8 @@ class Opening(Machine):
             )
         if dream.state is not DreamState.DONE or dream.image is None:
             raise InvalidRequestError("dream", "That dream has no picture yet. Choose another.")
+        if dream.veil is not None:
+            raise InvalidRequestError("dream", COVERED)
         if rules.words_of(dream.prompt) in used:
             raise InvalidRequestError(
                 "dream", "What this picture was drawn from was guessed before. Choose another."

@@ -197,6 +197,9 @@ class Acting:
             since_ms=now_ms() - HOUR_MS,
         )
         self._gate.check_waiting(asker, own=own, channel=channel, hour=hour)
+        checked_as = self._gate.picture_check(asker)
+        if checked_as is not None:
+            await dream_rows.check_as(connection, [dream.id for dream in dreams], checked_as)
         if asker.age_restricted or not self._gate.here(asker).published:
             await dream_rows.keep_to_place(connection, [dream.id for dream in dreams])
 

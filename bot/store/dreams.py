@@ -8,19 +8,25 @@ import aiosqlite
 import msgspec
 
 from bot.ids import first_at
-from bot.model import Dream, DreamState, File, Image, Person, Relation
+from bot.model import Dream, DreamState, File, Image, Person, PictureCheck, Relation
+from bot.sentences import Sentence, say
 from bot.store import Row, Store
 from generation.protocol import Recipe
 
 _SELECT = """
     SELECT dream.*, person.name AS person_name, image.width AS image_width,
            image.height AS image_height, image.size_bytes AS image_size_bytes,
+           behind.sha256 AS behind_sha256, behind.width AS behind_width,
+           behind.height AS behind_height, behind.size_bytes AS behind_size_bytes,
+           picture_check.setting AS veil,
            (SELECT json_group_array(json_object('name', name, 'media_type', media_type,
                                                 'sha256', sha256, 'size_bytes', size_bytes))
-            FROM dream_file WHERE dream_id = dream.id) AS files
+            FROM dream_file WHERE dream_id = dream.id AND behind.sha256 IS NULL) AS files
     FROM dream
     JOIN person ON person.id = dream.person_id
     LEFT JOIN image ON image.sha256 = dream.image_sha256
+    LEFT JOIN picture_check ON picture_check.dream_id = dream.id
+    LEFT JOIN image AS behind ON behind.sha256 = picture_check.original_sha256
 """
 _UNFINISHED = "dream.state IN ('waiting', 'drawing')"
 
@@ -68,7 +74,9 @@ PLACES_TAKEN = """
          AND channel_id = :channel_id AND background = :background) AS channel,
         (SELECT count(*) FROM dream WHERE person_id = :person_id AND id >= :since
          AND guild_id = :guild_id AND background = :background AND state <> 'failed'
-         AND NOT (state = 'cancelled' AND started_ms IS NULL)) AS hour
+         AND NOT (state = 'cancelled' AND started_ms IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM picture_check WHERE dream_id = dream.id
+                         AND setting = 'refuse' AND original_sha256 IS NOT NULL)) AS hour
 """
 OF_IMAGE = f"{_SELECT} WHERE dream.image_sha256 = ? ORDER BY dream.id DESC LIMIT ?"
 # As the index dream_by_seed has it, to the sign.
@@ -76,10 +84,26 @@ OF_SEED = f"""
     {_SELECT} WHERE json_extract(dream.recipe, '$.seed') = ? AND dream.state = 'done'
     ORDER BY dream.id DESC LIMIT ?
 """
-PUBLISHED = "SELECT id, published FROM dream WHERE ask_id = ?"
+PUBLISHED = "SELECT id, published, checked_as FROM dream WHERE ask_id = ?"
 LAST_ID = "SELECT max(id) AS id FROM dream"
 
 PAST_EVERY_ID = "~"  # sorts after every dream's id
+
+_COVERED = {
+    PictureCheck.SPOILER: say("Covered by the picture check: look at it only if you want to."),
+    PictureCheck.BLUR: say(
+        "Covered by the picture check: who asked for it and moderators can see it."
+    ),
+    PictureCheck.REFUSE: say(
+        "Not shown: the picture check takes it for one for adults. It does not count for anybody's "
+        "limits; a moderator can release it."
+    ),
+}
+
+
+def said_of_cover(veil: PictureCheck | None) -> Sentence | None:
+    """Return what is said with a cover, None where there is none."""
+    return None if veil is None else _COVERED[veil]
 
 
 async def insert(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> None:
@@ -181,10 +205,29 @@ async def keep_to_place(connection: aiosqlite.Connection, dream_ids: Iterable[st
     )
 
 
-async def published_now(connection: aiosqlite.Connection, ask_id: str) -> dict[str, bool]:
-    """Return which of the dreams that are asked for together are published."""
-    rows = await connection.execute_fetchall(PUBLISHED, (ask_id,))
-    return {row["id"]: bool(row["published"]) for row in rows}
+async def check_as(
+    connection: aiosqlite.Connection, dream_ids: Iterable[str], setting: PictureCheck
+) -> None:
+    """Record how the place where dreams are asked for wants their pictures checked."""
+    await connection.executemany(
+        "UPDATE dream SET checked_as = ? WHERE id = ?",
+        [(setting, dream_id) for dream_id in dream_ids],
+    )
+
+
+async def as_kept_now(connection: aiosqlite.Connection, dreams: Iterable[Dream]) -> list[Dream]:
+    """Return dreams of one ask with what has been said of where they are shown, and how."""
+    dreams = list(dreams)
+    rows = await connection.execute_fetchall(PUBLISHED, (dreams[0].ask_id,))
+    kept = {row["id"]: row for row in rows}
+    return [
+        msgspec.structs.replace(
+            dream,
+            published=bool(kept[dream.id]["published"]),
+            checked_as=_setting(kept[dream.id]["checked_as"]),
+        )
+        for dream in dreams
+    ]
 
 
 async def to_drawing(
@@ -398,6 +441,15 @@ def from_row(row: Row) -> Dream:
             height=row["image_height"],
             size_bytes=row["image_size_bytes"],
         )
+    behind = veil = None
+    if row["behind_sha256"] is not None:
+        veil = PictureCheck(row["veil"])
+        behind = Image(
+            sha256=row["behind_sha256"],
+            width=row["behind_width"],
+            height=row["behind_height"],
+            size_bytes=row["behind_size_bytes"],
+        )
     return Dream(
         id=row["id"],
         ask_id=row["ask_id"],
@@ -410,7 +462,7 @@ def from_row(row: Row) -> Dream:
         attempt=row["attempt"],
         parent_id=row["parent_id"],
         relation=None if row["relation"] is None else Relation(row["relation"]),
-        reason=row["reason"],
+        reason=" ".join(filter(None, (row["reason"], said_of_cover(veil)))),
         image=image,
         files=msgspec.json.decode(row["files"], type=tuple[File, ...]),
         gpu_s=row["gpu_s"],
@@ -421,11 +473,18 @@ def from_row(row: Row) -> Dream:
         channel_id=row["channel_id"],
         published=bool(row["published"]),
         init_kept=recipe.init_sha256 is None or row["init_sha256"] is not None,
+        checked_as=_setting(row["checked_as"]),
+        veil=veil,
+        behind=behind,
         deleted_ms=row["deleted_ms"],
         created_ms=row["created_ms"],
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],
     )
+
+
+def _setting(text: str | None) -> PictureCheck | None:
+    return None if text is None else PictureCheck(text)
 
 
 def _json(recipe: Recipe) -> str:

@@ -13,6 +13,7 @@ _NAMED = """
     OR EXISTS (SELECT 1 FROM dream_picture WHERE sha256 = :sha256)
     OR EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = :sha256)
     OR EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = :sha256)
+    OR EXISTS (SELECT 1 FROM picture_check WHERE original_sha256 = :sha256)
 """
 NAMED = f"SELECT {_NAMED} AS named"
 FORGET_UNNAMED = f"DELETE FROM image WHERE sha256 = :sha256 AND NOT ({_NAMED})"  # noqa: S608

@@ -69,6 +69,8 @@ async def bury(
         )
         await connection.execute("DELETE FROM dream_picture WHERE sha256 = ?", (own,))
         await themes.forget_picture(connection, own)
+    covered = "DELETE FROM picture_check WHERE dream_id = ? RETURNING original_sha256"
+    drawn_from |= {row[0] for row in await connection.execute_fetchall(covered, (dream_id,))}
     for sha256 in {own, *drawn_from} - {None}:
         await doom(connection, Kind.PICTURE, sha256)
     await connection.execute("DELETE FROM favourite WHERE dream_id = ?", (dream_id,))

@@ -12,6 +12,7 @@ from bot.ids import now_ms
 from bot.journeys import described
 from bot.model import Dream, Theme, Visibility
 from bot.recipes import parameters
+from bot.rights import may_look_behind
 from bot.studies import split_words
 from bot.styles import with_style
 from bot.text import clean
@@ -157,6 +158,7 @@ class Pages:
             "replaces": False,
             "of_somebody": await self._services.of_somebody(dream),
             "at_machine": actor_of(request, self._settings).at_machine,
+            "may_look_behind": may_look_behind(dream, actor_of(request, self._settings)),
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }
         if is_htmx(request):

@@ -15,9 +15,12 @@ from aiohttp import web
 
 from bot.errors import NotFoundError
 from bot.model import Theme
+from bot.rights import may_look_behind
 from bot.wall.guard import mark
+from bot.wall.here import actor_of
 from bot.wall.rendering import thumbnail_url
 from bot.wall.services import Services
+from bot.wall.settings import WallSettings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CACHED = {"Cache-Control": "private, no-cache"}
@@ -27,7 +30,8 @@ _NOT_HERE = "There is no such picture here."
 class Pictures:
     """Serves files of the library, and what dreams look like on the way."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, settings: WallSettings, services: Services) -> None:
+        self._settings = settings
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
@@ -94,6 +98,8 @@ class Pictures:
         own = set(dream.recipe.named_pictures) if dream.init_kept else set()
         if dream.image is not None:
             own.add(dream.image.sha256)
+        if dream.behind is not None and may_look_behind(dream, actor_of(request, self._settings)):
+            own.add(dream.behind.sha256)
         if sha256 not in own:
             raise NotFoundError(_NOT_HERE)
         return sha256, theme

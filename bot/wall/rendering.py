@@ -54,6 +54,7 @@ class Renderer:
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,
+            behind=behind_url,
             cover=cover_url,
         )
         self._environment.filters.update(
@@ -140,6 +141,12 @@ def picture_url(dream: Dream) -> str:
     """Say where a finished dream's picture is served."""
     assert dream.image is not None
     return f"/i/{dream.image.sha256}.png?d={dream.id}"
+
+
+def behind_url(dream: Dream) -> str:
+    """Say where the picture behind a dream's cover is served, to who may see it."""
+    assert dream.behind is not None
+    return f"/i/{dream.behind.sha256}.png?d={dream.id}"
 
 
 def thumbnail_url(dream: Dream) -> str:

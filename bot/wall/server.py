@@ -129,7 +129,7 @@ class Wall:
             self.app.add_routes(Showing(services, renderer, watching, searching).routes())
         if favourites is not None:
             self.app.add_routes(Liking(settings, services, renderer, favourites).routes())
-        self.app.add_routes(Pictures(services).routes())
+        self.app.add_routes(Pictures(settings, services).routes())
         self.app.add_routes(Attachments(services).routes())
         self.app.add_routes(Bundles(services).routes())
         if parties is not None:

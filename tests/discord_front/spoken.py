@@ -9,6 +9,8 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TOLD = (
+    "bot/checking/reviews.py",
+    "bot/checking/service.py",
     "bot/client.py",
     "bot/delivery/*.py",
     "bot/craft.py",

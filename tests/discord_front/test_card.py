@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -14,7 +15,7 @@ from bot.delivery.pictures import fitting_together
 from bot.delivery.sheets import sheet
 from bot.delivery.words import plain
 from bot.ids import IdMaker
-from bot.model import Dream, DreamState, Live, Person, Relation, Theme
+from bot.model import Dream, DreamState, Live, Person, PictureCheck, Relation, Theme
 from generation.protocol import Recipe, Steer
 from tests.bot.drawer import png
 
@@ -116,7 +117,11 @@ def test_buttons_are_those_that_the_engines_can_do() -> None:
     assert tool == [Action.FAVOURITE, Action.DELETE]
     every = actions_for(dream(), can=frozenset(Relation), steerable=False, worded=True)
     of_several = {Action.RANK, Action.RANK_BY}
-    assert set(every) == set(Action) - {Action.STEER, Action.CANCEL, Action.SURELY} - of_several
+    others = {Action.STEER, Action.CANCEL, Action.SURELY, Action.UNCOVER}
+    assert set(every) == set(Action) - others - of_several
+    covered = msgspec.structs.replace(dream(), veil=PictureCheck.BLUR)
+    shown = actions_for(covered, can=frozenset(), steerable=False, worded=True)
+    assert shown[0] is Action.UNCOVER
     waiting = dream(DreamState.WAITING)
     assert actions_for(waiting, steerable=False, worded=True) == [Action.CANCEL]
 

@@ -1,0 +1,156 @@
+"""What follows of what the check finds, by the setting of where a picture was asked for.
+
+A finished picture is looked at before its dream is done: what nobody has looked at is shown to
+nobody as it is. The place where it was asked for decides what becomes of it; where that place has
+the check off, the wall, which is another place, still has its own, and then the picture is not
+shown there. What cannot be looked at in time is treated as if something had been found, and looked
+at later (`bot.checking.reviews`). Nothing here is kept: the verdict is written with the end of the
+dream, so that a crash in between has it drawn, and looked at, once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from bot.checking.classifier import NotCheckedError
+from bot.checking.covers import cover
+from bot.checking.model import Judged, Verdict
+from bot.errors import InvalidRequestError, LimitError
+from bot.library import Library
+from bot.model import Dream, PictureCheck
+from bot.sentences import say
+from bot.settings import Settings
+from generation.protocol import Finished
+
+log = logging.getLogger(__name__)
+
+NSFW = 0.8
+"""From which probability on a picture is taken for one for adults: what Yahoo advises."""
+STRICT = (PictureCheck.BLUR, PictureCheck.REFUSE)
+_FILMS = ("video/mp4", "image/webp", "image/gif")
+_NOT_TAKEN = say(
+    "The picture check takes this picture for one for adults, so it is not taken here. Choose "
+    "another, or ask a moderator."
+)
+_NOT_NOW = say(
+    "Pictures cannot be checked at present, and without that none is taken here. Try again later."
+)
+
+Second = Callable[[bytes], Awaitable[float | None]]
+"""Returns another opinion of a picture, 0 to 1 as the first is; None where there is none now."""
+
+
+class Looks(Protocol):
+    """Whatever looks at pictures."""
+
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        """Return how likely it is for adults, 0 to 1; raises `NotCheckedError`."""
+        ...
+
+
+class PictureChecks:
+    """Judges pictures."""
+
+    def __init__(
+        self, library: Library, settings: Settings, looks: Looks, default: PictureCheck
+    ) -> None:
+        """`default` holds at the wall, and where a server and its channel say nothing."""
+        self._library = library
+        self._settings = settings
+        self._looks = looks
+        self.default = default
+
+    def setting_of(self, dream: Dream) -> PictureCheck:
+        """Return how the place where a dream was asked for wants its picture checked."""
+        if dream.checked_as is not None:
+            return dream.checked_as
+        return self.setting_at(dream.guild_id, dream.channel_id)
+
+    def setting_at(self, guild_id: int | None, channel_id: int | None) -> PictureCheck:
+        """Return the same of a place, where its being age-restricted is not known."""
+        return self._settings.effective(guild_id, channel_id).picture_check or self.default
+
+    async def judge(self, dream: Dream, finished: Finished) -> Judged | None:
+        """Say what is to become of a finished picture; None where nobody wants it looked at.
+
+        Never raises for what is wrong with the picture, and takes bounded time.
+        """
+        setting = self.setting_of(dream)
+        off_wall = setting is PictureCheck.OFF
+        if off_wall:
+            if not dream.published or self.default is PictureCheck.OFF:
+                return None
+            setting = self.default
+        verdict, nsfw = await self.look(
+            [(finished.png, "image/png")]
+            + [
+                (one.data, one.media_type)
+                for one in finished.attachments
+                if one.media_type in _FILMS
+            ],
+            dream.id,
+        )
+        judged = Judged(setting=setting, verdict=verdict, nsfw=nsfw)
+        if verdict is Verdict.CLEAR:
+            return judged
+        if off_wall:
+            return Judged(setting=setting, verdict=verdict, nsfw=nsfw, off_wall=True)
+        try:
+            made = await self._library.run(cover, finished.png, setting)
+        except (OSError, SyntaxError, ValueError):
+            return judged  # a damaged picture is not kept at all
+        return Judged(setting=setting, verdict=verdict, nsfw=nsfw, cover=made)
+
+    async def look(
+        self, pictures: list[tuple[bytes, str]], about: str
+    ) -> tuple[Verdict, float | None]:
+        """Return what is found of pictures and films of one dream, and the highest score."""
+        try:
+            scores = [await self._looks.score(data, kind) for data, kind in pictures]
+        except NotCheckedError as error:
+            log.warning("The picture of %s could not be checked: %s", about, error)
+            return Verdict.UNCHECKED, None
+        nsfw = max(scores, default=0.0)
+        return (Verdict.FLAGGED if nsfw >= NSFW else Verdict.CLEAR), nsfw
+
+    async def check_upload(self, data: bytes, setting: PictureCheck, field: str = "init") -> None:
+        """Refuse a picture that somebody brings, where the check finds something.
+
+        There is nothing to be covered: it is the asker's own, and others see what becomes of it.
+        What cannot be looked at now is refused where the setting is strict.
+
+        Raises:
+            InvalidRequestError: it is taken for one for adults.
+            LimitError: nobody can look at it now.
+        """
+        if setting is PictureCheck.OFF:
+            return
+        try:
+            nsfw = await self._looks.score(data, "image/png")
+        except NotCheckedError as error:
+            if error.its_own:
+                return  # what cannot be decoded is refused with a better sentence elsewhere
+            log.warning("An uploaded picture could not be checked: %s", error)
+            if setting in STRICT:
+                raise LimitError(_NOT_NOW, 60.0) from None
+            return
+        if nsfw >= NSFW:
+            raise InvalidRequestError(field, _NOT_TAKEN)
+
+    async def preview_passes(self, webp: bytes) -> bool | None:
+        """Say whether a preview may be shown; None where nobody can look now."""
+        try:
+            return await self._looks.score(webp, "image/webp") < NSFW
+        except NotCheckedError:
+            return None
+
+    async def covered(self, webp: bytes, setting: PictureCheck) -> bytes:
+        """Return what stands for a preview.
+
+        Raises:
+            OSError, ValueError: it is no whole picture.
+        """
+        return await asyncio.to_thread(cover, webp, setting, "WEBP")

@@ -1,0 +1,42 @@
+"""What the bot and the process that looks at pictures say to each other: length, then msgpack.
+
+Answers come in the order of the asks, one at a time. Both ends are of one version: the bot starts
+the other.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+LENGTH = struct.Struct(">I")
+MAX_BYTES = 256 * 1024 * 1024
+NOT_INSTALLED = 3
+"""How the process exits where what it needs is not installed."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Look at a picture or a film, of this media type."""
+
+    media_type: str
+    data: bytes
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """How likely each picture of it is for adults, 0 to 1; or why it could not be looked at."""
+
+    scores: tuple[float, ...] = ()
+    reason: str = ""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Said once: the network is loaded. With a `reason`, it never will be."""
+
+    reason: str = ""
+
+
+def framed(message: Look | Looked | Ready) -> bytes:
+    """Return a message as it goes over the pipe."""
+    data = msgspec.msgpack.encode(message)
+    return LENGTH.pack(len(data)) + data

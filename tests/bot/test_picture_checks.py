@@ -1,0 +1,418 @@
+"""What becomes of pictures that the check takes for ones for adults, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from PIL import Image as Pillow
+
+from bot.checking.classifier import Classifier, NotCheckedError
+from bot.checking.covers import cover
+from bot.checking.frames import frames
+from bot.checking.model import Decision, Verdict
+from bot.checking.nsfw import views
+from bot.checking.reviews import MAX_TRIES, Reviews
+from bot.checking.service import PictureChecks
+from bot.delivery.asking import judge
+from bot.errors import ForbiddenError, InvalidRequestError, LimitError
+from bot.gate import Asker
+from bot.model import Act, Dream, DreamState, PictureCheck
+from bot.rights import Actor
+from bot.store import dreams as rows
+from bot.store import picture_checks, tombstones
+from generation.protocol import Attachment, Finished
+from tests.bot.drawer import ANN, BOB, Services, finished, png, request, services, until
+from tests.discord_front.world import front_of
+
+GUILD, CHANNEL = 7, 8
+MODERATOR = Actor(BOB, guild_id=GUILD, moderates=True)
+
+
+class Eyes:
+    """Finds what a test says; `broken` where nobody can look."""
+
+    def __init__(self) -> None:
+        self.found = 0.0
+        self.broken = False
+        self.looked: list[str] = []
+
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        self.looked.append(media_type)
+        if self.broken:
+            raise NotCheckedError("broken by the test")
+        return self.found
+
+
+class Checked:
+    """Services that check pictures."""
+
+    def __init__(self, parts: Services, default: PictureCheck) -> None:
+        self.parts = parts
+        self.eyes = Eyes()
+        self.checks = PictureChecks(parts.library, parts.settings, self.eyes, default)
+        parts.dreams.check_pictures(self.checks)
+        self.reviews = Reviews(parts.store, parts.library, parts.dreams, self.checks)
+
+    async def dream(self, **changes: Any) -> Dream:
+        """Ask for a dream in the channel, and draw it."""
+        (dream,) = await self.parts.dreams.ask(
+            request(guild_id=GUILD, channel_id=CHANNEL, **changes)
+        )
+        await self.parts.draw(dream.id)
+        return await self.parts.dreams.wait(dream.id)
+
+    def shown(self, dream: Dream) -> bytes:
+        assert dream.image is not None
+        return self.parts.library.path(dream.image.sha256).read_bytes()
+
+
+@pytest.fixture
+async def checked(tmp_path: Path) -> AsyncIterator[Checked]:
+    async with services(tmp_path) as parts:
+        yield Checked(parts, PictureCheck.SPOILER)
+
+
+def colours(encoded: bytes) -> int:
+    with Pillow.open(io.BytesIO(encoded)) as picture:
+        return len(picture.convert("RGB").getcolors(1 << 24) or ())
+
+
+# --- what becomes of a picture ------------------------------------------------------------------
+
+
+async def test_a_picture_in_which_nothing_is_found_is_shown_as_it_is(checked: Checked) -> None:
+    dream = await checked.dream()
+    found = await picture_checks.by_id(checked.parts.store, dream.id)
+    assert (dream.veil, dream.behind, dream.reason) == (None, None, "")
+    assert found is not None and (found.verdict, found.nsfw) == (Verdict.CLEAR, 0.0)
+
+
+@pytest.mark.parametrize("setting", [PictureCheck.SPOILER, PictureCheck.BLUR, PictureCheck.REFUSE])
+async def test_what_is_found_is_covered_wherever_the_dream_is_shown(
+    checked: Checked, setting: PictureCheck
+) -> None:
+    await checked.parts.settings.change_guild(GUILD, BOB, picture_check=setting)
+    checked.eyes.found = 0.9
+    dream = await checked.dream()
+    assert dream.state is DreamState.DONE and dream.veil is setting
+    assert dream.behind is not None and dream.image != dream.behind
+    assert "picture check" in dream.reason
+    # What reads the row, the stream, or the picture that belongs to the dream, finds the cover.
+    events = await checked.parts.feed.replay(theme_id=None, after=0)
+    assert dream.image is not None and events[-1].payload["sha256"] == dream.image.sha256
+    (listed,) = await checked.parts.dreams.recent(dream.theme_id)
+    assert listed.image == dream.image
+    with Pillow.open(io.BytesIO(checked.shown(dream))) as picture:
+        assert picture.size == (128, 128)
+        assert (picture.getpixel((64, 64)) == (255, 0, 0)) is False
+    # And nothing is made of it.
+    assert not checked.parts.offspring.can(dream) - checked.parts.offspring.can(
+        await checked.parts.dreams.get(dream.id)
+    )
+    with pytest.raises(InvalidRequestError, match="covered"):
+        await checked.parts.offspring.variations(dream.id, Actor(ANN))
+    log = await checked.parts.moderation.log(GUILD)
+    assert [entry.act for entry in log if entry.dream_id == dream.id] == [Act.COVERED]
+
+
+async def test_films_are_looked_at_and_go_behind_the_cover(checked: Checked) -> None:
+    (dream,) = await checked.parts.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL))
+    job = await checked.parts.begin(dream.id)
+    film = Attachment(name="film.webp", media_type="image/webp", data=b"a film")
+    checked.eyes.found = 0.9
+    done = finished(job)
+    await checked.parts.dreams.on_message(
+        Finished(job_id=job.id, recipe=done.recipe, png=done.png, gpu_s=0.1, attachments=(film,))
+    )
+    dream = await checked.parts.dreams.wait(dream.id)
+    assert checked.eyes.looked == ["image/png", "image/webp"]
+    assert dream.veil is PictureCheck.SPOILER and dream.files == ()
+    await checked.reviews.decide(dream, MODERATOR, Decision.RELEASED)
+    assert [file.name for file in (await checked.parts.dreams.get(dream.id)).files] == ["film.webp"]
+
+
+async def test_a_place_that_wants_no_check_still_keeps_it_from_the_wall(checked: Checked) -> None:
+    await checked.parts.settings.change_channel(GUILD, CHANNEL, BOB, picture_check=PictureCheck.OFF)
+    checked.eyes.found = 0.9
+    dream = await checked.dream()
+    assert (dream.veil, dream.published) == (None, False)
+    checked.eyes.found = 0.1
+    assert (await checked.dream()).published
+    checked.checks.default = PictureCheck.OFF
+    checked.eyes.looked.clear()
+    assert (await checked.dream()).published and checked.eyes.looked == []
+
+
+async def test_an_age_restricted_channel_shows_them_unless_it_says_otherwise(
+    checked: Checked,
+) -> None:
+    front = front_of(checked.parts)
+    asker = Asker(ANN, guild_id=GUILD, channel_id=CHANNEL, age_restricted=True)
+
+    async def also(connection: aiosqlite.Connection, dreams: object) -> None:
+        await judge(front, asker, connection, dreams)  # type: ignore[arg-type]
+
+    checked.eyes.found = 0.9
+    for setting, veil in ((None, None), (PictureCheck.BLUR, PictureCheck.BLUR)):
+        await checked.parts.settings.change_guild(GUILD, BOB, picture_check=setting)
+        (dream,) = await checked.parts.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL), also)
+        await checked.parts.draw(dream.id)
+        assert (await checked.parts.dreams.wait(dream.id)).veil is veil
+
+
+async def test_what_is_refused_does_not_count_for_the_hour(checked: Checked) -> None:
+    await checked.parts.settings.change_guild(GUILD, BOB, picture_check=PictureCheck.REFUSE)
+    checked.eyes.found = 0.9
+    dream = await checked.dream()
+
+    async def hour() -> int:
+        async with checked.parts.store.write() as connection:
+            taken = await rows.places_taken(
+                connection, ANN.id, guild_id=GUILD, channel_id=CHANNEL, since_ms=0
+            )
+        return taken[2]
+
+    assert await hour() == 0
+    await checked.reviews.decide(dream, MODERATOR, Decision.RELEASED)
+    assert await hour() == 1
+
+
+# --- who sees it, and who decides ---------------------------------------------------------------
+
+
+async def test_who_may_look_behind_and_who_decides(checked: Checked) -> None:
+    await checked.parts.settings.change_guild(GUILD, BOB, picture_check=PictureCheck.BLUR)
+    checked.eyes.found = 0.9
+    dream = await checked.dream()
+    stranger, elsewhere = Actor(BOB, guild_id=GUILD), Actor(BOB, guild_id=9, moderates=True)
+    assert colours(await checked.reviews.original(dream, Actor(ANN))) == 1
+    await checked.reviews.original(dream, MODERATOR)
+    for nobody in (stranger, elsewhere):
+        with pytest.raises(ForbiddenError):
+            await checked.reviews.original(dream, nobody)
+        with pytest.raises(ForbiddenError):
+            await checked.reviews.decide(dream, nobody, Decision.RELEASED)
+    with pytest.raises(ForbiddenError):
+        await checked.reviews.decide(dream, Actor(ANN, guild_id=GUILD), Decision.RELEASED)
+
+
+async def test_a_release_shows_it_and_takes_the_cover_from_the_disk(checked: Checked) -> None:
+    checked.eyes.found = 0.9
+    dream = await checked.dream()
+    seen: list[str] = []
+    checked.reviews.on_change(seen.append)
+    await checked.reviews.decide(dream, MODERATOR, Decision.CONFIRMED)
+    assert (await checked.parts.dreams.get(dream.id)).veil is not None and seen == []
+    await checked.reviews.decide(dream, MODERATOR, Decision.RELEASED)
+    shown = await checked.parts.dreams.get(dream.id)
+    assert (shown.veil, shown.image, shown.reason, seen) == (None, dream.behind, "", [dream.id])
+    assert dream.image is not None and not checked.parts.library.path(dream.image.sha256).exists()
+    with pytest.raises(InvalidRequestError, match="not covered"):
+        await checked.reviews.decide(shown, MODERATOR, Decision.RELEASED)
+    log = await checked.parts.moderation.log(GUILD)
+    assert [one.act for one in log if one.dream_id] == [Act.RELEASED, Act.CONFIRMED, Act.COVERED]
+
+
+async def test_what_is_deleted_is_gone_behind_its_cover_as_well(checked: Checked) -> None:
+    checked.eyes.found = 0.9
+    dream = await checked.dream()
+    assert dream.behind is not None and dream.image is not None
+    await checked.parts.dreams.delete(dream.id, Actor(ANN))
+    for image in (dream.image, dream.behind):
+        assert not checked.parts.library.path(image.sha256).exists()
+    assert await picture_checks.by_id(checked.parts.store, dream.id) is None
+
+
+# --- nobody can look ----------------------------------------------------------------------------
+
+
+async def test_what_nobody_could_look_at_is_covered_and_looked_at_later(checked: Checked) -> None:
+    checked.eyes.broken = True
+    first, second = await checked.dream(), await checked.dream(prompt="a blue hare")
+    assert first.veil is PictureCheck.SPOILER
+    assert await checked.reviews.look_again() == 0
+    checked.eyes.broken = False
+    assert await checked.reviews.look_again() == 2
+    assert (await checked.parts.dreams.get(first.id)).veil is None
+    assert (await checked.parts.dreams.get(second.id)).image == second.behind
+    assert await checked.reviews.look_again() == 0
+
+
+async def test_what_kills_who_looks_is_tried_so_often_and_stays_covered(checked: Checked) -> None:
+    checked.eyes.broken = True
+    dream = await checked.dream()
+    for _ in range(MAX_TRIES + 2):
+        await checked.reviews.look_again()
+    assert len(checked.eyes.looked) == 1 + MAX_TRIES
+    assert (await checked.parts.dreams.get(dream.id)).veil is PictureCheck.SPOILER
+
+
+async def test_a_death_between_looking_and_the_end_has_it_looked_at_again(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        first = Checked(parts, PictureCheck.BLUR)
+        first.eyes.found = 0.9
+        (dream,) = await parts.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL))
+
+        async def die(*_: object, **__: object) -> bool:
+            raise asyncio.CancelledError
+
+        parts.dreams._unfinished._endings._write_done = die  # type: ignore[method-assign]
+        await parts.draw(dream.id)
+        await until(lambda: first.eyes.looked)
+        await asyncio.sleep(0.05)
+    async with services(tmp_path) as parts:
+        second = Checked(parts, PictureCheck.BLUR)
+        second.eyes.found = 0.9
+        assert (await parts.dreams.get(dream.id)).state is not DreamState.DONE
+        await parts.draw(dream.id)
+        assert (await parts.dreams.wait(dream.id)).veil is PictureCheck.BLUR
+        assert len(second.eyes.looked) == 1
+        async with parts.store.write() as connection:
+            assert await tombstones.is_named(
+                connection,
+                tombstones.Kind.PICTURE,
+                ((await parts.dreams.get(dream.id)).behind or pytest.fail()).sha256,
+            )
+
+
+# --- uploads and previews -----------------------------------------------------------------------
+
+
+async def test_an_upload_in_which_something_is_found_is_not_taken(checked: Checked) -> None:
+    checked.eyes.found = 0.9
+    with pytest.raises(InvalidRequestError, match="for adults"):
+        await checked.dream(init=png())
+    assert not await checked.parts.dreams.unfinished(None)
+    checked.eyes.broken = True
+    await checked.parts.settings.change_guild(GUILD, BOB, picture_check=PictureCheck.REFUSE)
+    with pytest.raises(LimitError, match="cannot be checked"):
+        await checked.dream(init=png())
+    await checked.parts.settings.change_guild(GUILD, BOB, picture_check=PictureCheck.OFF)
+    (dream,) = await checked.parts.dreams.ask(
+        request(guild_id=GUILD, channel_id=CHANNEL, init=png())
+    )
+    assert dream.recipe.init_sha256 is not None
+
+
+def webp(colour: str) -> bytes:
+    out = io.BytesIO()
+    Pillow.new("RGB", (32, 32), colour).save(out, "WEBP")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("setting", [PictureCheck.SPOILER, PictureCheck.REFUSE])
+async def test_previews_are_looked_at_by_quarters(checked: Checked, setting: PictureCheck) -> None:
+    checked.checks.default = setting
+    (dream,) = await checked.parts.dreams.ask(request(steps=100))
+    early, late = webp("red"), webp("blue")
+    await checked.parts.begin(dream.id, 10, early)
+    strict = setting is PictureCheck.REFUSE
+    assert (checked.parts.dreams.preview(dream.id) is None) is strict
+    await checked.parts.begin(dream.id, 30, early)
+    await until(lambda: checked.parts.dreams.preview(dream.id) is not None)
+    await until(lambda: len(checked.eyes.looked) == 1)
+    await asyncio.sleep(0.02)
+    checked.eyes.found = 0.9
+    await checked.parts.begin(dream.id, 60, late)
+    await until(lambda: len(checked.eyes.looked) == 2)
+    await until(
+        lambda: (checked.parts.dreams.preview(dream.id) or (0, late))[1] not in (early, late)
+    )
+    covered = checked.parts.dreams.preview(dream.id)
+    for step in (70, 80, 95):
+        await checked.parts.begin(dream.id, step, late)
+    assert checked.parts.dreams.preview(dream.id) == covered
+    assert checked.eyes.looked == ["image/webp"] * 2
+
+
+# --- who looks ----------------------------------------------------------------------------------
+
+
+def pid_of(classifier: Classifier) -> int | None:
+    return classifier.pid
+
+
+async def test_the_network_looks_in_a_process_of_its_own_and_is_missed_by_nobody() -> None:
+    classifier = Classifier(pauses_s=(0.0,))
+    try:
+        assert await classifier.score(png(256, 256)) < 0.2
+        pid = classifier.pid
+        assert pid is not None and pid != os.getpid()
+        with pytest.raises(NotCheckedError) as damaged:
+            await classifier.score(b"no picture at all")
+        assert damaged.value.its_own and classifier.pid == pid
+        os.kill(pid, signal.SIGKILL)
+        with suppress(NotCheckedError):  # where its death is not known yet
+            await classifier.score(png())
+        assert await classifier.score(png()) < 0.2
+        assert pid_of(classifier) not in (None, pid)
+    finally:
+        await classifier.stop()
+    assert pid_of(classifier) is None
+    assert "onnxruntime" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("import time; time.sleep(60)", "does not start|took too long"),
+        ("pass", "does not start"),
+        ("import sys; sys.stdout.write('x' * 100)", "does not start"),
+    ],
+)
+async def test_one_that_does_not_answer_is_ended_and_not_asked_at_once(
+    program: str, why: str
+) -> None:
+    classifier = Classifier((sys.executable, "-S", "-c", program), patience_s=0.5, pauses_s=(60.0,))
+    begun = time.monotonic()
+    with pytest.raises(NotCheckedError, match=why):
+        await classifier.score(png())
+    with pytest.raises(NotCheckedError):
+        await classifier.score(png())
+    assert time.monotonic() - begun < 5
+    await classifier.stop()
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def test_a_cover_shows_nothing_finer_than_its_grains() -> None:
+    noise = Pillow.effect_noise((300, 200), 100).convert("RGB")
+    noise.paste("white", (140, 90, 160, 110))
+    out = io.BytesIO()
+    noise.save(out, "PNG")
+    with Pillow.open(io.BytesIO(cover(out.getvalue(), PictureCheck.BLUR))) as blurred:
+        assert blurred.size == (300, 200)
+        # Neighbours hardly differ: what is left is smooth over a tenth of the picture.
+        grey = blurred.convert("L")
+        row = [grey.getpixel((x, 100)) for x in range(300)]
+    steps = [abs(float(a) - float(b)) for a, b in pairwise(row)]  # type: ignore[arg-type]
+    assert max(steps) <= 8
+    assert colours(cover(out.getvalue(), PictureCheck.REFUSE)) == 1
+
+
+def test_a_film_is_looked_at_from_its_first_frame_to_its_last() -> None:
+    film = [Pillow.new("RGB", (64, 64), (index * 10, 0, 0)) for index in range(20)]
+    out = io.BytesIO()
+    film[0].save(out, "GIF", save_all=True, append_images=film[1:])
+    seen = [one.getpixel((0, 0))[0] for one in frames(out.getvalue(), "image/gif")]  # type: ignore[index]
+    assert len(seen) == 6 and (seen[0], seen[-1]) == (0, 190)
+    assert frames(b"<svg/>", "image/svg+xml") == []
+
+
+def test_a_long_picture_is_looked_at_in_parts_too() -> None:
+    assert len(views(Pillow.new("RGB", (128, 128)))) == 1
+    parts = views(Pillow.new("RGB", (384, 128)))
+    assert [one.size for one in parts] == [(384, 128)] + [(128, 128)] * 3
