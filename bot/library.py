@@ -71,6 +71,7 @@ class Library:
         self._upload_thread = ThreadPoolExecutor(1, thread_name_prefix="library-upload")
         self._holding = threading.Lock()
         self._holds: dict[str, _Hold] = {}
+        self._unwanted: set[str] = set()  # what was to be removed, and could not be
 
     def close(self) -> None:
         """Finish what is being written and end the threads."""
@@ -301,8 +302,10 @@ class Library:
         return data
 
     def _hold(self, sha256: str, present: bool) -> None:
-        # A picture that was here before the first who holds it is not ours to remove.
-        self._holds.setdefault(sha256, _Hold(0, present)).count += 1
+        # A picture that was here before the first who holds it is not ours to remove, unless
+        # nothing named it before, either.
+        stays = present and sha256 not in self._unwanted
+        self._holds.setdefault(sha256, _Hold(0, stays)).count += 1
 
     def _let_go(self, sha256: str, named: bool) -> None:
         with self._holding:
@@ -311,10 +314,13 @@ class Library:
             hold.stays = hold.stays or named
             if hold.count == 0:
                 del self._holds[sha256]
+                if not hold.stays:
+                    self._unwanted.add(sha256)
                 with suppress(OSError):
                     if not hold.stays:
                         self._unlink_picture(sha256)
                         self._file("files", sha256, "").unlink(missing_ok=True)
+                    self._unwanted.discard(sha256)
                     self._settle(sha256)
 
     def _mark(self, sha256: str) -> None:

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KILL = -1, POWER_CUT = -2, STOP = -3 }; /* any other order is an errno */
+enum { KILL = -1, POWER_CUT = -2, STOP = -3, KILL_AFTER = -4 }; /* any other is an errno */
 enum { MOST_FILES = 65536, MOST_NAMES = 8192 };
 
 struct control {
@@ -54,6 +54,7 @@ static size_t root_length;
 static unsigned char watched[MOST_FILES]; /* by descriptor */
 static struct name *names;
 static int named;
+static __thread int dies; /* once the change is done */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void *real(const char *symbol) { return dlsym(RTLD_NEXT, symbol); }
@@ -172,6 +173,7 @@ static void cut_power(void) {
 /* Count a change, and return the errno with which it is to fail; 0 to go on. Takes the lock. */
 static int due(int needs_room) {
     uint64_t now = __atomic_fetch_add(&control->count, 1, __ATOMIC_SEQ_CST);
+    dies = 0;
     if (now < control->from || now >= control->until)
         return 0;
     int64_t order = control->order;
@@ -189,6 +191,10 @@ static int due(int needs_room) {
     __atomic_fetch_add(&control->hits, 1, __ATOMIC_SEQ_CST);
     if (order == STOP) {
         raise(SIGSTOP);
+        return 0;
+    }
+    if (order == KILL_AFTER) {
+        dies = 1;
         return 0;
     }
     if (order < 0) {
@@ -376,6 +382,8 @@ WRITING(writev, (int descriptor, const struct iovec *parts, int count), (descrip
         int done = next(descriptor);                                                               \
         if (!done)                                                                                 \
             synced(descriptor);                                                                    \
+        if (dies)                                                                                  \
+            kill(getpid(), SIGKILL);                                                               \
         return done;                                                                               \
     }
 SYNCING(fsync)

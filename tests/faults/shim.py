@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
-KILL, POWER_CUT, STOP = -1, -2, -3
-"""What can be ordered beside an errno: SIGKILL, that and the loss of what was not synced, SIGSTOP.
+KILL, POWER_CUT, STOP, KILL_AFTER = -1, -2, -3, -4
+"""What can be ordered beside an errno: SIGKILL; that, and the loss of all that was not synced;
+SIGSTOP; SIGKILL once a sync is done, before anybody learns of it (other changes just go on).
 """
 _FIELDS = struct.Struct("<QQQQqqqq")  # as `struct control` has them
 _COUNT, _FROM, _HITS, _CLOCK, _ORDER, _LASTS = 0, 8, 24, 32, 40, 48

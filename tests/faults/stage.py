@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.faults.proof import Seen, wrong_with
 from tests.faults.scenario import BROKEN, REFUSED
-from tests.faults.shim import FOR_EVER, KILL, POWER_CUT, Faults
+from tests.faults.shim import FOR_EVER, KILL, KILL_AFTER, POWER_CUT, Faults
 from tests.program import environment
 
 
@@ -34,6 +34,7 @@ class Fault:
 
 FAULTS = {
     "kill": Fault(KILL),
+    "kill-after": Fault(KILL_AFTER, FOR_EVER),
     "power-cut": Fault(POWER_CUT),
     "full": Fault(errno.ENOSPC, FOR_EVER, lasts_s=0.06),
     "full-once": Fault(errno.ENOSPC),

@@ -8,6 +8,7 @@ an hour (``DREAMSTREAM_SLOW_TESTS=1``); here are a few of each, others every day
 from __future__ import annotations
 
 import datetime
+import errno
 import os
 import random
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 
 import bot.library
 from bot.library import Library
+from generation.protocol import Attachment
 from tests.bot.drawer import png
 from tests.faults import shim
 from tests.faults.stage import FAULTS, Stage, stage
@@ -101,3 +103,29 @@ async def test_a_picture_that_nothing_names_yet_is_known_before_it_lasts(
     await library.let_go(sha256, named=True)
     library.close()
     assert done[-2:] == [("sync_folder", [sha256]), ("write_atomic", [sha256])]
+
+
+async def test_what_could_not_be_removed_at_once_is_not_taken_for_what_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(tmp_path)
+    film = Attachment(name="film.mp4", media_type="video/mp4", data=b"a film")
+    kept = await library.keep_file(film)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", failing)
+        await library.let_go(kept.sha256, named=False)
+    assert library.file_path(kept).exists()
+    await library.keep_file(film)  # once more, and for nothing again
+    await library.let_go(kept.sha256, named=False)
+    assert not library.file_path(kept).exists()
+    await library.keep_file(film)
+    await library.let_go(kept.sha256, named=True)
+    await library.keep_file(film)
+    await library.let_go(kept.sha256, named=False)
+    assert library.file_path(kept).exists()
+    assert await library.left_held() == []
+    library.close()
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
