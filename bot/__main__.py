@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     retention.add_argument("--dry-run", action="store_true", help="only say what would go")
     retention.set_defaults(run=_retention)
 
+    health = commands.add_parser(
+        "health", parents=[shared], help="ask the running bot whether it is ready"
+    )
+    health.add_argument("--live", action="store_true", help="ask only whether it is alive")
+    health.set_defaults(run=_health)
+
     config = commands.add_parser("config", help="about the settings").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -290,6 +296,12 @@ def _retention(arguments: argparse.Namespace) -> int:
     config = load_config(find_config(arguments.config))
     _say_it_once()
     return asyncio.run(run(arguments, config))
+
+
+def _health(arguments: argparse.Namespace) -> int:
+    from bot.monitoring.command import ask
+
+    return ask(load_config(find_config(arguments.config)), live=arguments.live)
 
 
 def _say_it_once() -> None:

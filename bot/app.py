@@ -21,7 +21,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bot import systemd
 from bot.autopilot import PILOT, Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
@@ -29,7 +31,7 @@ from bot.checking.classifier import Classifier
 from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
 from bot.checkpoints import CHECKPOINTS, Checkpoints
-from bot.config import TOKEN_VARIABLE, Config
+from bot.config import TOKEN_VARIABLE, Config, host_and_port
 from bot.data_folder import lock_folder
 from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError
@@ -43,6 +45,9 @@ from bot.limits import Limits
 from bot.looker import Looker
 from bot.model import PictureCheck
 from bot.moderation import Moderation
+from bot.monitoring.gauges import DiscordStanding, Surveyor, WallStanding
+from bot.monitoring.health import Health
+from bot.monitoring.service import Monitoring, Watched
 from bot.offspring import Offspring
 from bot.origins import Origins
 from bot.parties.model import PartyLimits
@@ -62,6 +67,9 @@ from bot.themes import Themes
 from bot.uploads import UploadLimits
 from bot.wall import Wall, WallSettings
 from bot.watching import Watching
+
+if TYPE_CHECKING:
+    from bot.client import DiscordFront  # slow to load, and not needed without a token
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +107,14 @@ class Services:
     publishing: Publishing
     games: Games
     reviews: Reviews
+
+
+@dataclass
+class Fronts:
+    """The fronts there are at present."""
+
+    wall: Wall | None = None
+    discord: DiscordFront | None = None
 
 
 @asynccontextmanager
@@ -208,12 +224,16 @@ async def run(config: Config, token: str | None) -> int:
     if config.wall.mode == "off" and token is None:
         raise ConfigError([NO_FRONT])
     stop = asyncio.Event()
+    fronts = Fronts()
     if token is not None:  # slow to load; here, nobody waits for it yet
         await asyncio.to_thread(importlib.import_module, "bot.client")
     with _signals(stop):
-        async with services(config, config.storage.data_dir) as parts:
+        async with (
+            services(config, config.storage.data_dir) as parts,
+            monitored(config, parts, fronts, in_discord=token is not None) as health,
+        ):
             await parts.looker.start()
-            wall = make_wall(config, parts)
+            wall = fronts.wall = make_wall(config, parts, health)
             autopilot = Autopilot(
                 parts.store,
                 parts.themes,
@@ -231,7 +251,7 @@ async def run(config: Config, token: str | None) -> int:
                 autopilot.start()
                 backups.start()
                 retention.start()
-                async with in_discord(parts, token, wall_url(config)) as lost:
+                async with in_discord(parts, token, wall_url(config), fronts) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:
                         print(lost.result(), file=sys.stderr, flush=True)
@@ -239,7 +259,9 @@ async def run(config: Config, token: str | None) -> int:
                             stop.set()
 
                     lost.add_done_callback(on_lost)
+                    systemd.tell("READY=1")
                     await stop.wait()
+                    systemd.tell("STOPPING=1")
                     print(STOPPING, flush=True)
                     return 1 if lost.done() and wall is None else 0
             finally:
@@ -252,11 +274,12 @@ async def run(config: Config, token: str | None) -> int:
 
 @asynccontextmanager
 async def in_discord(
-    parts: Services, token: str | None, wall_url: str = ""
+    parts: Services, token: str | None, wall_url: str = "", fronts: Fronts | None = None
 ) -> AsyncIterator[asyncio.Future[str]]:
     """Be in Discord, where there is a token; give what will be why it can be no more.
 
-    `wall_url` is where everybody finds the wall, empty where they do not.
+    `wall_url` is where everybody finds the wall, empty where they do not. Whoever watches finds the
+    front among the `fronts`.
 
     Raises:
         ConfigError: Discord does not accept the token.
@@ -290,11 +313,54 @@ async def in_discord(
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)
+    if fronts is not None:
+        fronts.discord = discord
     await discord.start()
     try:
         yield discord.failed
     finally:
         await discord.stop()
+
+
+@asynccontextmanager
+async def monitored(
+    config: Config, parts: Services, fronts: Fronts, *, in_discord: bool
+) -> AsyncIterator[Health]:
+    """Watch over everything, and tell who asks; give what says whether it is ready.
+
+    Raises:
+        ConfigError: the port for that cannot be had.
+    """
+
+    def wall() -> WallStanding:
+        return WallStanding() if fronts.wall is None else fronts.wall.standing
+
+    def discord() -> DiscordStanding:
+        if fronts.discord is None:
+            return DiscordStanding("Discord is not reached yet.")
+        return fronts.discord.standing()
+
+    watched = Watched(
+        store=parts.store,
+        library=parts.library,
+        dreams=parts.dreams,
+        drawer=parts.supervisor,
+        drawing_pid=lambda: parts.supervisor.pid,
+        wall=wall,
+        discord=discord if in_discord else None,
+    )
+    surveyor = Surveyor(
+        parts.store,
+        config.storage.data_dir,
+        config.backup.folder,
+        backup_every_s=config.backup.every_hours * 3600,
+    )
+    monitoring = Monitoring(watched, surveyor, host_and_port(config.monitoring.listen))
+    await monitoring.start()
+    try:
+        yield monitoring.health
+    finally:
+        await monitoring.stop()
 
 
 def _keep_for_good() -> None:
@@ -349,7 +415,7 @@ def make_backups(config: Config) -> BackupSchedule:
     )
 
 
-def make_wall(config: Config, parts: Services) -> Wall | None:
+def make_wall(config: Config, parts: Services, health: Health | None = None) -> Wall | None:
     """Build the wall the settings ask for, or None where it is off."""
     if config.wall.mode == "off":
         return None
@@ -370,6 +436,7 @@ def make_wall(config: Config, parts: Services) -> Wall | None:
         portraits=parts.portraits,
         games=parts.games,
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
+        health=health,
     )
 
 

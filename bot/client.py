@@ -69,6 +69,7 @@ from bot.delivery.underway import Underway
 from bot.delivery.word_kinds import KindMenu
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
+from bot.monitoring.gauges import DiscordStanding, ShardStanding
 from bot.network import UNREACHABLE
 from bot.sentences import say
 from bot.shards import IdentifyPace, install
@@ -311,6 +312,27 @@ class DiscordFront:
         if self.failed.done():
             await self.stop()
             raise ConfigError([self.failed.result()])
+
+    def standing(self) -> DiscordStanding:
+        """Say how it stands with Discord."""
+        if self.failed.done():
+            return DiscordStanding(self.failed.result())
+        client = self._client
+        if client is None or not client.is_ready():
+            unsettled = 0 if client is None else client.delivery.unsettled
+            return DiscordStanding("Discord is not reached yet.", unsettled=unsettled)
+        shards = [
+            ShardStanding(shard.id, not shard.is_closed(), shard.latency)
+            for shard in client.shards.values()
+        ]
+        lost = [str(shard.id) for shard in shards if not shard.connected]
+        trouble = f"Shards that have lost Discord: {', '.join(lost)}." if lost else ""
+        return DiscordStanding(
+            trouble,
+            guilds=len(client.guilds),
+            unsettled=client.delivery.unsettled,
+            shards=shards,
+        )
 
     async def stop(self) -> None:
         """Leave Discord; what is being sent still arrives, within reason."""

@@ -146,6 +146,27 @@ class Safety(Section):
     picture_check: Literal["off", "spoiler", "blur", "refuse"] = "spoiler"
 
 
+class Monitoring(Section):
+    """A port for who looks after the machine."""
+
+    listen: str = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and host_and_port(value) is None:
+            raise ValueError('should be an address and a port, like "127.0.0.1:9642", or empty')
+        return value
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Return the parts of an address such as “127.0.0.1:9642”; None where it is none."""
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})", address)
+    if found is None or int(found[3]) > 65535:
+        return None
+    return found[1] or found[2], int(found[3])
+
+
 class Log(Section):
     """What is written to standard error."""
 
@@ -164,6 +185,7 @@ class Config(Section):
     limits: Limits = Limits()
     parties: Parties = Parties()
     safety: Safety = Safety()
+    monitoring: Monitoring = Monitoring()
     log: Log = Log()
 
 

@@ -57,6 +57,10 @@ class DreamReader:
         """
         return await rows.finished(self._store, theme_id, before, max(1, min(limit, MAX_PAGE)))
 
+    def standing(self) -> list[Dream]:
+        """Return the dreams that are waiting or being drawn, as they are known here."""
+        return [self._unfinished.present(active.dream) for active in self._unfinished.all()]
+
     async def unfinished(self, theme_id: int | None) -> list[Dream]:
         """Return the dreams that are waiting or being drawn, oldest first."""
         found = await rows.unfinished(self._store, theme_id)

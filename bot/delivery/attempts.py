@@ -23,6 +23,7 @@ import aiohttp
 import discord
 import msgspec
 
+from bot.delivery.answers import count_answers
 from bot.network import UNREACHABLE
 
 _LATER_ERRNO = (54, 10054)  # a reset connection on macOS and Windows: the library tries that again
@@ -49,6 +50,7 @@ def once() -> Iterator[None]:
 def trace() -> aiohttp.TraceConfig:
     """Return what a client has to be made with (`http_trace`) for `once` to hold."""
     config = aiohttp.TraceConfig()
+    count_answers(config)
     config.on_request_end.append(_answered)
     config.on_request_exception.append(_broken)
     return config

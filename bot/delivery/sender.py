@@ -20,6 +20,7 @@ from bot.delivery.card import Face
 from bot.delivery.controls import dream_of
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.ids import now_ms
+from bot.monitoring import metrics
 from bot.network import UNREACHABLE
 from bot.store import Store, deliveries
 from bot.store.deliveries import DeliveryRow
@@ -166,6 +167,9 @@ class DiscordSender:
                 async with self._store.write() as connection:
                     await deliveries.refused(connection, row.id)
             raise
+        if row.replaced_id is None:
+            metrics.posted(row.created_ms)
+            log.info("The card of dream %s is message %d", row.dream_id, message.id)
         return await self._without_older(await self._known(row, message.id))
 
     async def _edit(self, row: DeliveryRow, message_id: int, face: Face) -> None:

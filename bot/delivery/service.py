@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
+from bot import logs
 from bot.delivery.faces import Faces
 from bot.delivery.followups import FollowUps
 from bot.delivery.lane import Lane
@@ -259,6 +260,11 @@ class Delivery:
             await self._repaints.show(lane, key)
             return
         self._repaints.forget(key)
+        with logs.about(dream=card.row.dream_id, channel=card.row.channel_id):
+            await self._show_card(lane, card)
+
+    async def _show_card(self, lane: Lane, card: Card) -> None:
+        key = card.row.id
         try:
             await self._attempt(lane, card)
         except TooLargeError:

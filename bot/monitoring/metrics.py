@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from bot.errors import (
     DiskError,
@@ -30,6 +30,8 @@ from bot.errors import (
 )
 from bot.ids import now_ms
 from bot.model import Dream, DreamState
+
+disable_created_metrics()  # a time beside every counter is of no use to anybody here
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -36,7 +36,7 @@ class StepFigures(Collector):
         self._runs_sum: Counter[str] = Counter()
         self._loads: Counter[str] = Counter()
         self._loads_s: defaultdict[str, float] = defaultdict(float)
-        self._bytes = {"predicted": 0, "measured": 0}
+        self._bytes: dict[str, int] = {}  # empty where it cannot be measured
         if registry is not None:
             registry.register(self)
 

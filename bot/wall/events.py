@@ -57,6 +57,11 @@ class EventStreams:
         """How many connections there are."""
         return self._open.total()
 
+    @property
+    def addresses(self) -> int:
+        """From how many addresses they are open."""
+        return len(self._open)
+
     def close(self) -> None:
         """End every connection; the browsers come back by themselves."""
         self._closing.set()

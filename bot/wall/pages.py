@@ -52,8 +52,6 @@ class Pages:
             web.get("/s/{slug}/choices", self.choices),
             web.get("/s/{slug}/watch", self.watch),
             web.get("/d/{dream_id}", self.dream),
-            web.get("/healthz", self.healthy),
-            web.get("/readyz", self.ready),
         ]
 
     async def streams(self, request: web.Request) -> web.StreamResponse:
@@ -174,17 +172,6 @@ class Pages:
             dream_has_picture=dream.image is not None,
             **context,
         )
-
-    async def healthy(self, request: web.Request) -> web.StreamResponse:
-        """Say that the wall answers."""
-        return web.Response(text="ok\n")
-
-    async def ready(self, request: web.Request) -> web.StreamResponse:
-        """Say whether dreams are being drawn."""
-        drawer = self._services.drawer
-        if drawer.up and drawer.paused is None:
-            return web.Response(text="ready\n")
-        return web.Response(text=f"{drawer.paused or 'nothing draws yet'}\n", status=503)
 
     async def _stream(
         self, request: web.Request, theme: Theme, limit: int, before: str | None

@@ -14,12 +14,15 @@ from bot.craft import WordEyes
 from bot.drawing import Drawer
 from bot.errors import ConfigError
 from bot.games.service import Games
+from bot.monitoring.gauges import WallStanding
+from bot.monitoring.health import Health, drawing
 from bot.parties.service import Parties
 from bot.portraits import Portraits
 from bot.publish.service import Publishing
 from bot.theme_pictures import ThemePictures
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
+from bot.wall.counting import count
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
 from bot.wall.everything import Everything
@@ -27,6 +30,7 @@ from bot.wall.files import Files
 from bot.wall.games.serving import GamesWall
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
+from bot.wall.health import HealthRoutes
 from bot.wall.liking import Liking
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
@@ -71,6 +75,7 @@ class Wall:
         portraits: Portraits | None = None,
         games: Games | None = None,
         theme_pictures: ThemePictures | None = None,
+        health: Health | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
@@ -96,8 +101,10 @@ class Wall:
         )
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
+        health = health or Health({"drawing": drawing(drawer)})
         self.app = web.Application(
             middlewares=[
+                count,
                 remember(settings.secure),
                 tell_errors(renderer),
                 check_origin(settings),
@@ -105,6 +112,7 @@ class Wall:
             client_max_size=settings.max_upload_bytes,
         )
         self.app.add_routes(pages.routes())
+        self.app.add_routes(HealthRoutes(health).routes())
         asking = Asking(settings, services, renderer, pages)
         self.app.add_routes(asking.routes())
         self.app.add_routes(Painting(services, renderer, asking).routes())
@@ -153,6 +161,11 @@ class Wall:
     def watchers(self) -> int:
         """How many pages are being kept up to date."""
         return self._events.open
+
+    @property
+    def standing(self) -> WallStanding:
+        """How many pages are being kept up to date, and from how many addresses."""
+        return WallStanding(self._events.open, self._events.addresses)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from aiohttp import ClientSession
@@ -219,11 +221,19 @@ async def test_the_choices_follow_the_painter(scene: Scene, visitor: ClientSessi
     assert '<option value="clip" selected' in text
 
 
-async def test_health_and_readiness(scene: Scene, visitor: ClientSession) -> None:
+async def test_health_and_readiness(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert await read(visitor, "/healthz") == "ok\n"
-    assert await read(visitor, "/readyz") == "ready\n"
-    scene.drawer.up = False
-    await read(visitor, "/readyz", 503)
+    assert json.loads(await read(visitor, "/readyz")) == {
+        "status": "ready",
+        "parts": {"drawing": "ready"},
+    }
+    scene.drawer.up, scene.drawer.paused = False, "It has burnt down, at /srv/secret."
+    monkeypatch.setattr("bot.monitoring.health.KEPT_S", 0.0)
+    told = await read(visitor, "/readyz", 503)
+    assert "secret" not in told
+    assert json.loads(told)["parts"] == {"drawing": "not ready"}
 
 
 @pytest.mark.parametrize(
