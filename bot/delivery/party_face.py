@@ -33,6 +33,7 @@ ROLE_NAMES = {
     Role.GUEST: say("guest"),
 }
 _MAX_SAID = 30
+_MAX_FILES = 10  # that Discord takes with a message
 _MAX_NAMES = 20
 _QR = "join.png"
 _QR_SCALE = 6  # pixels a module: about 200 in all
@@ -122,8 +123,8 @@ class Face:
                 f"attachment://{_QR}", description="The code by which guests join on the wall"
             )
             box.add_item(ui.Section(text, accessory=picture))
-        if evening.pictures:
-            box.add_item(galleries.gallery(evening.pictures))
+        if self._pictures:
+            box.add_item(galleries.gallery(self._pictures))
         if evening.bundle is not None:
             box.add_item(ui.File(f"attachment://{evening.bundle.name_for(evening.party.id)}"))
         if not evening.over:
@@ -139,7 +140,7 @@ class Face:
             NotFoundError: the bundle was withdrawn meanwhile: the face is to be made anew.
         """
         evening = self.evening
-        found = galleries.files(evening.pictures)
+        found = galleries.files(self._pictures)
         if self._code is not None:
             out = io.BytesIO()
             segno.make(self._code, micro=False).save(out, kind="png", scale=_QR_SCALE, border=3)
@@ -161,6 +162,12 @@ class Face:
         # `json` takes a sentence (`bot.sentences`) for the string that it is; msgspec does not.
         seen = json.dumps(components, ensure_ascii=False, separators=(",", ":"))
         return hashlib.blake2b(seen.encode(), digest_size=16).hexdigest()
+
+    @property
+    def _pictures(self) -> Sequence[Picture]:
+        """Return as many of the pictures as there is room for beside the card's other files."""
+        others = (self._code is not None) + (self.evening.bundle is not None)
+        return self.evening.pictures[: _MAX_FILES - others]
 
     @property
     def _code(self) -> str | None:

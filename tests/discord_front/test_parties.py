@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import discord
+import msgspec
 import pytest
 
 from bot.delivery.party_cards import PartyCards
@@ -457,6 +458,23 @@ async def test_a_card_is_compared_without_reading_its_bundle(tmp_path: Path) -> 
         # A sentence is the same string to Discord as any other.
         sentence = Face(evening(party, trouble=say("{what} is full.", what="The disk")))
         assert sentence.looks == Face(evening(party, trouble="The disk is full.")).looks
+
+
+async def test_a_card_of_many_pictures_keeps_room_for_its_bundle(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        party = await opened(there, host)
+        path = tmp_path / "whole.zip"
+        path.write_bytes(b"PK")
+        card = await moved(there, host, party, Stage.SKETCH)
+        [dream, *_] = await drawn(there, host, card, "a fox")
+        pictures = [(msgspec.structs.replace(dream, id=str(n)), b"") for n in range(10)]
+        face = Face(evening(party, pictures=pictures, bundle=BundleFile(path, "a" * 16)))
+        assert len(face.files()) == 10  # Discord takes no more
+        [box] = face.view().to_components()  # type: ignore[no-untyped-call]
+        [gallery] = [one for one in box["components"] if "items" in one]
+        assert len(gallery["items"]) == 9
+        assert len(Face(evening(party, pictures=pictures)).files()) == 10
 
 
 async def test_a_party_is_told_to_its_people_in_their_language(tmp_path: Path) -> None:

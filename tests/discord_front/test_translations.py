@@ -21,6 +21,8 @@ from bot.translations import LANGUAGES, Translations, in_language_of, place_of, 
 from tests.discord_front import spoken
 from tests.discord_front.oracle import check_requests
 
+MAX_LABEL = 45  # of a form's field, and of its title
+
 
 class Recorder(Translations):
     """Remembers where each string was looked for."""
@@ -79,6 +81,14 @@ def test_every_sentence_has_its_translation_and_none_is_left_over(language: str)
     assert set(there) - spoken.strings() == set()
     for english, translated in there.items():
         assert fields(translated) == fields(english), english
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values())
+def test_what_may_label_a_field_fits_there_in_every_language(language: str) -> None:
+    for english, translated in read_texts(language)["sentences"].items():
+        prose = re.search(r"[{*]|[.!…](\s|$)", english)
+        if len(english) <= MAX_LABEL and not prose:
+            assert len(translated) <= MAX_LABEL, translated
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values())
