@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import systemd
+from bot.audit import Audit
 from bot.autopilot import PILOT, Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
@@ -182,6 +183,11 @@ async def services(
         moderation = Moderation(store, dreams)
         await moderation.start()
         gate = Gate(settings, moderation)
+        audit = Audit(store, config.safety.log_days)
+        gate.on_refusal(audit.refused)
+        checks.on_refusal(audit.refused)
+        audit.start()
+        stack.push_async_callback(audit.stop)
         parties = Parties(store, themes, dreams, offspring, gate, party_limits(config))
         await parties.start_keeping()
         portraits = Portraits(store, themes, dreams, gate, moderation)

@@ -29,6 +29,7 @@ from bot.delivery import (
     words,
 )
 from bot.delivery.attempts import trace
+from bot.delivery.audit_log import LogButton
 from bot.delivery.buttons import DreamButton, DreamMenu
 from bot.delivery.digest_cards import DigestCards
 from bot.delivery.digest_face import DigestMenu
@@ -168,7 +169,7 @@ class Client(commands.AutoShardedBot):
         await self.tree.set_translator(Translations())
         self.add_dynamic_items(DreamButton, DreamMenu, PageButton, SourceMenu, GuideButton)
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
-        self.add_dynamic_items(KindMenu)
+        self.add_dynamic_items(KindMenu, LogButton)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton, OfferButton)
         self.add_dynamic_items(PortraitButton, RemoveButton, ThemeButton)
         self.add_dynamic_items(GameButton, ChoiceButton, WithdrawButton, HeartMenu, TidyMenu)

@@ -32,6 +32,7 @@ FilePath = Annotated[Path, BeforeValidator(_as_path)]
 CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
 TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
 DEFAULT_FILE = Path("config.toml")
+LEAST_LOG_DAYS = 30
 
 
 class Section(BaseModel):
@@ -144,6 +145,14 @@ class Safety(Section):
     """What is not to be seen."""
 
     picture_check: Literal["off", "spoiler", "blur", "refuse"] = "spoiler"
+    log_days: float = Field(default=365.0, ge=0, le=36_600)
+
+    @field_validator("log_days")
+    @classmethod
+    def _is_kept_for_a_while(cls, value: float) -> float:
+        if 0 < value < LEAST_LOG_DAYS:
+            raise ValueError(f"should be {LEAST_LOG_DAYS} or more, or 0 to keep it for ever")
+        return value
 
 
 class Monitoring(Section):

@@ -17,7 +17,7 @@ import msgspec
 from bot import requests
 from bot.acceptance import Acceptance, Also, Guard, Order
 from bot.bounds import bounded, check_count
-from bot.checking.service import PictureChecks
+from bot.checking.service import Brought, PictureChecks
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.disk import FIRST_DELAY_S, TROUBLE, DiskWatch
 from bot.drawing import Drawer
@@ -193,7 +193,8 @@ class Dreams(DreamReader):
                 request.guild_id, request.channel_id
             )
             for data in filter(None, (request.init, *request.pictures)):
-                await self._checks.check_upload(data, setting)
+                brought = Brought(plan.person, request.guild_id, request.channel_id)
+                await self._checks.check_upload(data, setting, brought)
         relation = Relation.VARIATION
         if plan.engine.scale is not None:
             relation = Relation.UPSCALE

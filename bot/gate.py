@@ -7,11 +7,13 @@ never repeats the words that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from bot.errors import ForbiddenError, InvalidRequestError, LimitError
+from bot.audit import Why
+from bot.errors import ForbiddenError, InvalidRequestError, LimitError, RequestError
 from bot.ids import now_ms
-from bot.model import Block, Dream, PictureCheck, Theme
+from bot.model import Block, Dream, Person, PictureCheck, Theme
 from bot.moderation import Moderation
 from bot.monitoring.metrics import refusals
 from bot.rights import Actor
@@ -19,6 +21,8 @@ from bot.sentences import Sentence, say
 from bot.settings import Effective, Nsfw, Settings
 from bot.text import clean, shorten
 from bot.wordlist import Words, unsafe_words, words_of
+
+E = TypeVar("E", bound=RequestError)
 
 HOUR_MS = 3600 * 1000
 _MAX_REASON = 200
@@ -47,12 +51,20 @@ class Asker(Actor, frozen=True):
     age_restricted: bool = False
 
 
+Refused = Callable[[Person, int | None, int | None, Why], None]
+
+
 class Gate:
     """Judges who asks, by the settings of where they ask."""
 
     def __init__(self, settings: Settings, moderation: Moderation) -> None:
         self._settings = settings
         self._moderation = moderation
+        self._watchers: list[Refused] = []
+
+    def on_refusal(self, watcher: Refused) -> None:
+        """Call `watcher` with whoever was refused something, where, and for what."""
+        self._watchers.append(watcher)
 
     def here(self, asker: Asker) -> Effective:
         """Return the settings that hold where somebody asks."""
@@ -104,7 +116,8 @@ class Gate:
                 "At most {count} pictures can be asked for at once in this channel.",
                 count=here.max_count,
             )
-            raise LimitError(one if here.max_count == 1 else many)
+            refused = LimitError(one if here.max_count == 1 else many)
+            raise self._refused(asker, Why.LIMIT, refused)
         self.check_words(asker, [prompt])
 
     def check_person(self, asker: Asker) -> None:
@@ -117,15 +130,20 @@ class Gate:
             return
         block = self._moderation.block_of(asker.guild_id, asker.person.id)
         if block is not None:
-            raise ForbiddenError(_blocked(block))
+            raise self._refused(asker, Why.BLOCKED, ForbiddenError(_blocked(block)))
         here = self.here(asker)
         if not here.dreaming:
-            raise ForbiddenError("No dreams are asked for in this channel. Try another one.")
+            closed = ForbiddenError("No dreams are asked for in this channel. Try another one.")
+            raise self._refused(asker, Why.CLOSED, closed)
         allowed = here.allowed_role_ids
         if allowed and asker.role_ids.isdisjoint(allowed) and not self.is_host(asker):
-            raise ForbiddenError(
-                "Only members with certain roles may ask for dreams in this channel. Ask a "
-                "moderator which."
+            raise self._refused(
+                asker,
+                Why.ROLE,
+                ForbiddenError(
+                    "Only members with certain roles may ask for dreams in this channel. Ask a "
+                    "moderator which."
+                ),
             )
 
     def check_words(self, asker: Asker, texts: Iterable[str], brought: Iterable[str] = ()) -> None:
@@ -136,13 +154,14 @@ class Gate:
         """
         here = self.here(asker)
         exceptions = (*here.allowed_words, *(word for text in brought for word in words_of(text)))
-        for terms, sentence in (
-            (here.blocked_words, BLOCKED_WORD),
-            (self._unsafe(asker, here), NEVER_UNSAFE if here.nsfw is Nsfw.NEVER else UNSAFE_WORD),
+        unsafe = NEVER_UNSAFE if here.nsfw is Nsfw.NEVER else UNSAFE_WORD
+        for terms, why, sentence in (
+            (here.blocked_words, Why.BLOCKED_WORD, BLOCKED_WORD),
+            (self._unsafe(asker, here), Why.ADULT_WORD, unsafe),
         ):
             words = Words.of(terms)
             if any(words.within(text, exceptions) for text in texts):
-                raise InvalidRequestError("prompt", sentence)
+                raise self._refused(asker, why, InvalidRequestError("prompt", sentence))
 
     def check_dream(self, asker: Asker, dream: Dream, theme: Theme) -> None:
         """Refuse blocked words in whatever somebody's words have become in a dream.
@@ -156,6 +175,12 @@ class Gate:
         self.check_words(asker, texts, [theme.template, theme.modifiers])
         # Apart: what a theme keeps out of its pictures may not be asked for by that.
         self.check_words(asker, [recipe.negative], [theme.negative])
+
+    def _refused(self, asker: Asker, why: Why, error: E) -> E:
+        """Return what refuses somebody, having told whoever wants to know."""
+        for watcher in self._watchers:
+            watcher(asker.person, asker.guild_id, asker.channel_id, why)
+        return error
 
     def _unsafe(self, asker: Asker, here: Effective) -> tuple[str, ...]:
         if asker.at_machine or asker.guild_id is None:
@@ -182,6 +207,14 @@ class Gate:
         Raises:
             LimitError: they are more than may be.
         """
+        try:
+            self._check_waiting(asker, own, channel, hour, background=background)
+        except LimitError as error:
+            raise self._refused(asker, Why.LIMIT, error) from None
+
+    def _check_waiting(
+        self, asker: Asker, own: int, channel: int, hour: int, *, background: bool
+    ) -> None:
         here = self.here(asker)
         if background:
             if here.per_person_background and own > here.per_person_background:

@@ -348,7 +348,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Act(StrEnum):
-    """What a moderator or an administrator did, or the check of pictures."""
+    """What was decided, by a moderator, the check of pictures, the rules, or who is drawn."""
 
     DELETED = "deleted"
     CANCELLED = "cancelled"
@@ -358,6 +358,8 @@ class Act(StrEnum):
     COVERED = "covered"
     RELEASED = "released"
     CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    CONSENT = "consent"
 
 
 class ModerationEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -230,10 +230,27 @@ class Moderation:
             await people.set_publishes(connection, person.id, publishes=publishes)
 
     async def log(
-        self, guild_id: int, *, before: int | None = None, limit: int = 20
+        self,
+        guild_id: int,
+        *,
+        before: int | None = None,
+        limit: int = 20,
+        act: Act | None = None,
+        person_id: str | None = None,
     ) -> list[ModerationEntry]:
-        """Return what was done in a server, newest first; `before` is an id to go on from."""
-        return await log.latest(self._store, guild_id, before, max(1, min(limit, MAX_ENTRIES)))
+        """Return what was decided in a server, newest first; `before` is an id to go on from.
+
+        Only of one kind, and only what somebody did or what was done about them, where that is
+        said.
+        """
+        return await log.latest(
+            self._store,
+            guild_id,
+            before,
+            max(1, min(limit, MAX_ENTRIES)),
+            act=act,
+            person_id=person_id,
+        )
 
 
 def _check_moderates(guild_id: int, actor: Actor) -> None:

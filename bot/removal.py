@@ -20,7 +20,7 @@ from bot.library import Library
 from bot.model import RETIRED, Act, Dream, EventKind, Person
 from bot.rights import Actor
 from bot.side_tasks import SideTasks
-from bot.store import Store, events, moderation, people, tombstones
+from bot.store import Store, events, moderation, people, portraits, tombstones
 from bot.store.tombstones import Kind
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Removal:
         at_ms = now_ms()
         async with self._store.write() as connection:
             await people.upsert(connection, actor.person, at_ms)
+            portrait = await portraits.is_agreed_now(connection, dream.id)
             if not await tombstones.bury(connection, dream.id, actor.person.id, at_ms):
                 return False
             self._words_left = True
@@ -69,10 +70,11 @@ class Removal:
                 dream_id=dream.id,
                 person_id=actor.person.id,
             )
-            if actor.person.id != dream.person.id and dream.guild_id is not None:
+            own = actor.person.id == dream.person.id
+            if dream.guild_id is not None and (portrait or not own):
                 await moderation.append(
                     connection,
-                    Act.DELETED,
+                    Act.CONSENT if own else Act.DELETED,
                     dream.guild_id,
                     actor.person,
                     at_ms,

@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from bot.checking.model import Decision
 from bot.client import Client
-from bot.delivery import words
+from bot.delivery import audit_log, words
 from bot.delivery.finding import find_dream
 from bot.delivery.interactions import (
     Interaction,
@@ -23,37 +23,19 @@ from bot.delivery.interactions import (
 from bot.delivery.uncovering import show_behind
 from bot.errors import ForbiddenError
 from bot.ids import now_ms
-from bot.model import Act, Block, ModerationEntry, Person
+from bot.model import Block, Person
 from bot.rights import Actor
 from bot.sentences import say
-from bot.text import shorten
 from cogs.places import everywhere
 
 _HOUR_MS = 3600 * 1000
 _MAX_LISTED = 20
-_ACTS = {
-    Act.DELETED: "deleted a dream",
-    Act.CANCELLED: "ended a dream",
-    Act.BLOCKED: "blocked",
-    Act.UNBLOCKED: "unblocked",
-    Act.SETTINGS: "changed settings:",
-    Act.COVERED: "covered a picture",
-    Act.RELEASED: "released a picture",
-    Act.CONFIRMED: "left a picture covered",
-}
 _LOOK = "look"
 _PICTURES = [
     app_commands.Choice(name="Look at it", value=_LOOK),
     app_commands.Choice(name="Show it to everybody", value=Decision.RELEASED.value),
     app_commands.Choice(name="Leave it covered", value=Decision.CONFIRMED.value),
 ]
-_SETTINGS = {
-    "allowed_role_ids": "who may ask",
-    "host_role_ids": "hosts",
-    "allowed_words": "exceptions",
-    "nsfw": "adult words",
-    "picture_check": "pictures for adults",
-}
 
 
 @app_commands.guild_only()
@@ -143,15 +125,24 @@ class ModerateCog(
                 await reviews.decide(found, actor, Decision.CONFIRMED)
                 await tell(interaction, say("It stays covered."))
 
-    @app_commands.command(name="log", description="What moderators have done here")
-    async def log(self, interaction: Interaction) -> None:
-        """Tell what was done last, the newest first."""
+    @app_commands.command(name="log", description="What was decided here, the newest first")
+    @app_commands.describe(
+        what="Only this", person="Only what they did, or what was done about them"
+    )
+    @app_commands.choices(what=audit_log.KINDS)
+    async def log(
+        self,
+        interaction: Interaction,
+        what: str | None = None,
+        person: discord.User | None = None,
+    ) -> None:
+        """Tell what was decided last, page by page."""
         async with acknowledged(interaction):
             _moderator(interaction)
-            guild_id, _ = channel_of(interaction)
-            entries = await front_of(interaction).moderation.log(guild_id, limit=_MAX_LISTED)
-            text = "\n".join(_entry(entry) for entry in entries)
-            await tell(interaction, shorten(text, 1800) or say("Nothing has been done yet."))
+            shown = audit_log.Page(
+                what=audit_log.kind_of(what), person=0 if person is None else person.id
+            )
+            await audit_log.tell_page(interaction, shown)
 
 
 class PrivacyCog(commands.Cog):
@@ -204,21 +195,3 @@ def _told(interaction: Interaction, block: Block) -> str:
         until = told(interaction, say(", until {time}", time=time))
     why = f": {words.plain(block.reason, 200)}" if block.reason else ""
     return f"**{words.plain(block.person.name, 40)}**{until}{why}"
-
-
-def _entry(entry: ModerationEntry) -> str:
-    parts = [f"<t:{entry.at_ms // 1000}:f> {words.plain(entry.by.name, 40)} {_ACTS[entry.act]}"]
-    if entry.person is not None:
-        parts.append(
-            f"of {words.plain(entry.person.name, 40)}"
-            if entry.dream_id
-            else words.plain(entry.person.name, 40)
-        )
-    if entry.dream_id is not None:
-        parts.append(f"`{entry.dream_id}`")
-    if entry.act is Act.SETTINGS:
-        changed = (str(name) for name in entry.detail.get("changed", ()))
-        parts.append(", ".join(_SETTINGS.get(name, name.replace("_", " ")) for name in changed))
-        where = "in the whole server" if entry.channel_id is None else f"in <#{entry.channel_id}>"
-        parts.append(where)
-    return " ".join(parts)

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
+from bot.audit import Why
 from bot.checking.classifier import NotCheckedError
 from bot.checking.covers import cover
 from bot.checking.model import Judged, Verdict
 from bot.errors import InvalidRequestError, LimitError
 from bot.library import Library
-from bot.model import Dream, PictureCheck
+from bot.model import Dream, Person, PictureCheck
 from bot.sentences import say
 from bot.settings import Settings
 from generation.protocol import Finished
@@ -39,8 +40,15 @@ _NOT_NOW = say(
     "Pictures cannot be checked at present, and without that none is taken here. Try again later."
 )
 
-Second = Callable[[bytes], Awaitable[float | None]]
-"""Returns another opinion of a picture, 0 to 1 as the first is; None where there is none now."""
+Refused = Callable[[Person, int | None, int | None, Why], None]
+
+
+class Brought(NamedTuple):
+    """Who brings a picture, and where in Discord, if it is there."""
+
+    person: Person
+    guild_id: int | None
+    channel_id: int | None
 
 
 class Looks(Protocol):
@@ -62,6 +70,11 @@ class PictureChecks:
         self._settings = settings
         self._looks = looks
         self.default = default
+        self._watchers: list[Refused] = []
+
+    def on_refusal(self, watcher: Refused) -> None:
+        """Call `watcher` with whoever's upload was refused, where, and why."""
+        self._watchers.append(watcher)
 
     def setting_of(self, dream: Dream) -> PictureCheck:
         """Return how the place where a dream was asked for wants its picture checked."""
@@ -116,7 +129,9 @@ class PictureChecks:
         nsfw = max(scores, default=0.0)
         return (Verdict.FLAGGED if nsfw >= NSFW else Verdict.CLEAR), nsfw
 
-    async def check_upload(self, data: bytes, setting: PictureCheck, field: str = "init") -> None:
+    async def check_upload(
+        self, data: bytes, setting: PictureCheck, brought: Brought, field: str = "init"
+    ) -> None:
         """Refuse a picture that somebody brings, where the check finds something.
 
         There is nothing to be covered: it is the asker's own, and others see what becomes of it.
@@ -138,6 +153,8 @@ class PictureChecks:
                 raise LimitError(_NOT_NOW, 60.0) from None
             return
         if nsfw >= NSFW:
+            for watcher in self._watchers:
+                watcher(brought.person, brought.guild_id, brought.channel_id, Why.UPLOAD)
             raise InvalidRequestError(field, _NOT_TAKEN)
 
     async def preview_passes(self, webp: bytes) -> bool | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bot.checking.service import PictureChecks
+from bot.checking.service import Brought, PictureChecks
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, LimitError
 from bot.games import rules
 from bot.games.model import MACHINE, Entry, Game, GameKind, GameState, Tried
@@ -85,7 +85,8 @@ class Entering(Reading):
         self._library.uploads.check_bytes(len(data), "picture")
         if self._checks is not None:
             setting = self._checks.setting_at(game.guild_id, game.channel_id)
-            await self._checks.check_upload(data, setting, "picture")
+            brought = Brought(actor.person, game.guild_id, game.channel_id)
+            await self._checks.check_upload(data, setting, brought, "picture")
         async with self._trying(game, actor.person, GameKind.DRAW) as (person, perceptor):
             sha256, png = await self._library.keep_upload(data)
             try:

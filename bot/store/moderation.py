@@ -1,4 +1,4 @@
-"""What moderators did: an append-only log, kept so by triggers in the schema."""
+"""What was decided about people and pictures: a log that triggers keep from being changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ LATEST = """
     FROM moderation_entry AS entry
     JOIN person AS by ON by.id = entry.by_id
     LEFT JOIN person ON person.id = entry.person_id
-    WHERE entry.guild_id = ? AND entry.id < ? ORDER BY entry.id DESC LIMIT ?
+    WHERE entry.guild_id = :guild_id AND entry.id < :before
+    AND (:act IS NULL OR entry.act = :act)
+    AND (:person_id IS NULL OR entry.person_id = :person_id OR entry.by_id = :person_id)
+    ORDER BY entry.id DESC LIMIT :limit
 """
 PAST_EVERY_ID = 2**63 - 1
 
@@ -35,7 +38,7 @@ async def append(
 ) -> None:
     """Add an entry. Both people are known already.
 
-    `detail` must hold nothing that a person said or is called: it can never be deleted.
+    `detail` must hold nothing that a person said or is called: it cannot be deleted by them.
     """
     await connection.execute(
         """
@@ -57,11 +60,41 @@ async def append(
 
 
 async def latest(
-    store: Store, guild_id: int, before: int | None, limit: int
+    store: Store,
+    guild_id: int,
+    before: int | None,
+    limit: int,
+    *,
+    act: Act | None = None,
+    person_id: str | None = None,
 ) -> list[ModerationEntry]:
-    """Return a server's newest entries, those before an id, newest first."""
-    rows = await store.read(LATEST, (guild_id, before or PAST_EVERY_ID, limit))
+    """Return a server's newest entries, those before an id, newest first.
+
+    Only of one kind, and only those that somebody is in, where that is said.
+    """
+    rows = await store.read(
+        LATEST,
+        {
+            "guild_id": guild_id,
+            "before": PAST_EVERY_ID if before is None else before,
+            "limit": limit,
+            "act": act,
+            "person_id": person_id,
+        },
+    )
     return [from_row(row) for row in rows]
+
+
+async def forget_before(connection: aiosqlite.Connection, before_ms: int, limit: int) -> int:
+    """Remove entries that are older, so many at most; return how many. The newest 30 days stay."""
+    cursor = await connection.execute(
+        """
+        DELETE FROM moderation_entry WHERE id IN
+            (SELECT id FROM moderation_entry WHERE at_ms < ? ORDER BY id LIMIT ?)
+        """,
+        (before_ms, limit),
+    )
+    return cursor.rowcount
 
 
 def from_row(row: Row) -> ModerationEntry:

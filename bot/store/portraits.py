@@ -104,6 +104,15 @@ async def revoke(connection: aiosqlite.Connection, dream_id: str, now_ms: int) -
     )
 
 
+async def is_agreed_now(connection: aiosqlite.Connection, dream_id: str) -> bool:
+    """Say, within a transaction, whether a dream is a portrait to which its person still agrees."""
+    return bool(
+        await connection.execute_fetchall(
+            "SELECT 1 FROM portrait WHERE dream_id = ? AND revoked_ms IS NULL", (dream_id,)
+        )
+    )
+
+
 async def by_dream(store: Store, dream_id: str) -> Portrait | None:
     """Return what is recorded of a dream that is a portrait, revoked ones too."""
     row = await store.read_one(BY_DREAM, (dream_id,))

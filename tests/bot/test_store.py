@@ -348,7 +348,11 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (dreams.PUBLISHED, ("a",), "dream_by_ask"),
         (tombstones.RESULT_OF, ("a",), "dream_by_image"),
         (tombstones.FILE_NAMED, ("a",), "dream_file_by_content"),
-        (moderation.LATEST, (1, 9, 9), "moderation_entry_by_guild"),
+        (
+            moderation.LATEST,
+            {"guild_id": 1, "before": 9, "limit": 9, "act": None, "person_id": None},
+            "moderation_entry_by_guild",
+        ),
         (favourites.OF_PERSON, ("a", 9), "favourite_by_person"),
         (vectors.OLDER_UNSEEN, ("~", "a", 9), "PRIMARY KEY"),
         (vectors.PAGE, (0, "a", 9), "PRIMARY KEY"),

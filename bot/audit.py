@@ -1,0 +1,160 @@
+"""What the rules of a server refused, in its log of decisions; and how long that log is kept.
+
+What moderators do is written in the transaction that does it. A refusal changes nothing, so it is
+written a moment later, and one that a crash swallows has done no harm. Somebody who tries the same
+over and over makes one entry a minute, which says how often. No entry has the words that were
+refused: they were not taken, and so are nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from enum import StrEnum
+
+from bot.errors import DreamstreamError
+from bot.ids import now_ms
+from bot.model import Act, Person
+from bot.store import Store, moderation, people
+
+log = logging.getLogger(__name__)
+
+RULES = Person("local:rules", "The rules")
+"""Who refuses what is not judged by a person."""
+LEAST_DAYS = 30
+DAY_MS = 24 * 3600 * 1000
+_GATHER_S = 0.25
+_SAME_S = 60.0
+_MOST = 1000
+_PURGE_S = 6 * 3600.0
+_PAGE = 1000
+
+_Key = tuple[int, int | None, Person, str]
+
+
+class Why(StrEnum):
+    """What was refused for."""
+
+    BLOCKED_WORD = "blocked_word"
+    ADULT_WORD = "adult_word"
+    BLOCKED = "blocked"
+    CLOSED = "closed"
+    ROLE = "role"
+    LIMIT = "limit"
+    UPLOAD = "upload"
+
+
+class Audit:
+    """Writes refusals, and forgets what is old, from `start` to `stop`."""
+
+    def __init__(self, store: Store, kept_days: float, *, same_s: float = _SAME_S) -> None:
+        """Entries older than `kept_days` go, none with 0; the same is written once in `same_s`."""
+        self._store = store
+        self._kept_days = kept_days
+        self._same_s = same_s
+        self._pending: dict[_Key, int] = {}
+        self._written: dict[_Key, float] = {}
+        self._wake = asyncio.Event()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._tasks = (
+            asyncio.create_task(self._keep_writing(), name="audit"),
+            asyncio.create_task(self._keep_forgetting(), name="audit-old"),
+        )
+
+    async def stop(self) -> None:
+        """Write what is left, and no more."""
+        tasks, self._tasks = self._tasks, ()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._written.clear()
+        with suppress(DreamstreamError):
+            await self.write()
+
+    def refused(
+        self, person: Person, guild_id: int | None, channel_id: int | None, why: Why
+    ) -> None:
+        """Note that somebody was refused something in a server. Returns at once."""
+        if guild_id is None:
+            return
+        key = (guild_id, channel_id, person, why.value)
+        if key in self._pending or len(self._pending) < _MOST:
+            self._pending[key] = self._pending.get(key, 0) + 1
+            self._wake.set()
+
+    async def write(self) -> None:
+        """Write what was noted, but for what was written of late.
+
+        Raises:
+            DiskError, StoreError: nothing can be kept at present; it is noted still.
+        """
+        now = time.monotonic()
+        self._written = {key: at for key, at in self._written.items() if now - at < self._same_s}
+        due = {key: count for key, count in self._pending.items() if key not in self._written}
+        if not due:
+            return
+        async with self._store.write() as connection:
+            at_ms = now_ms()
+            await people.upsert(connection, RULES, at_ms)
+            for (guild_id, channel_id, person, why), count in due.items():
+                await people.upsert(connection, person, at_ms)
+                detail = {"why": why} | ({"times": count} if count > 1 else {})
+                await moderation.append(
+                    connection,
+                    Act.REFUSED,
+                    guild_id,
+                    RULES,
+                    at_ms,
+                    person=person,
+                    channel_id=channel_id,
+                    detail=detail,
+                )
+        for key, count in due.items():
+            self._written[key] = now
+            left = self._pending.pop(key, 0) - count
+            if left > 0:
+                self._pending[key] = left
+
+    async def forget_old(self) -> int:
+        """Remove the entries that are older than they are kept; return how many.
+
+        Raises:
+            DiskError, StoreError: nothing can be written at present.
+        """
+        if self._kept_days <= 0:
+            return 0
+        before_ms = now_ms() - round(max(self._kept_days, LEAST_DAYS) * DAY_MS)
+        count = 0
+        while True:
+            async with self._store.write() as connection:
+                gone = await moderation.forget_before(connection, before_ms, _PAGE)
+            count += gone
+            if gone < _PAGE:
+                return count
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(_GATHER_S)
+            try:
+                await self.write()
+            except DreamstreamError as error:
+                log.warning("Refusals are not in the log yet: %s", error)
+            if self._pending:
+                await asyncio.sleep(min(self._same_s, 5.0))
+                self._wake.set()
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            try:
+                if count := await self.forget_old():
+                    log.info("%d old entries of the moderation log were removed", count)
+            except DreamstreamError as error:
+                log.warning("Old entries of the moderation log are still there: %s", error)
+            await asyncio.sleep(_PURGE_S)

@@ -1,0 +1,177 @@
+"""A server's log of decisions, page by page, for those who moderate there and for nobody else.
+
+Which page, and of what, stands in the button's id: it goes on for as long as its message is there.
+Who may look is asked again at each page.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from discord import app_commands, ui
+
+from bot.delivery import words
+from bot.delivery.interactions import (
+    Interaction,
+    acknowledged,
+    actor_of,
+    channel_of,
+    front_of,
+    if_in_time,
+    tell,
+    told,
+)
+from bot.errors import ForbiddenError
+from bot.model import Act, ModerationEntry
+from bot.sentences import say
+from bot.text import shorten
+
+PAGE = 12
+_MAX_TEXT = 1900
+_LARGEST_ID = 2**63 - 1
+_ACTS = {
+    Act.DELETED: "deleted a dream",
+    Act.CANCELLED: "ended a dream",
+    Act.BLOCKED: "blocked",
+    Act.UNBLOCKED: "unblocked",
+    Act.SETTINGS: "changed settings:",
+    Act.COVERED: "covered a picture",
+    Act.RELEASED: "released a picture",
+    Act.CONFIRMED: "left a picture covered",
+    Act.REFUSED: "refused",
+    Act.CONSENT: "took back a portrait",
+}
+_WHY = {
+    "blocked_word": "a blocked word",
+    "adult_word": "a word for adults",
+    "blocked": "they are blocked",
+    "closed": "no dreams are asked for there",
+    "role": "they have none of the roles",
+    "limit": "a limit",
+    "upload": "an uploaded picture for adults",
+    "flagged": "found",
+    "unchecked": "not checked in time",
+}
+_SETTINGS = {
+    "allowed_role_ids": "who may ask",
+    "host_role_ids": "hosts",
+    "allowed_words": "exceptions",
+    "nsfw": "adult words",
+    "picture_check": "pictures for adults",
+}
+_KINDS = {
+    Act.REFUSED: "What was refused",
+    Act.COVERED: "Pictures that were covered",
+    Act.RELEASED: "Pictures that were released",
+    Act.CONFIRMED: "Pictures that were left covered",
+    Act.DELETED: "What was deleted",
+    Act.CANCELLED: "Dreams that were ended",
+    Act.BLOCKED: "Who was blocked",
+    Act.UNBLOCKED: "Who was unblocked",
+    Act.SETTINGS: "Changes of settings",
+    Act.CONSENT: "Portraits that were taken back",
+}
+KINDS = [app_commands.Choice(name=name, value=act.value) for act, name in _KINDS.items()]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the log: entries before an id, of a kind, about a person (0 for everybody)."""
+
+    before: int = _LARGEST_ID
+    what: Act | None = None
+    person: int = 0
+
+    @property
+    def custom_id(self) -> str:
+        """The id of the button that leads here."""
+        return f"log:{self.before}:{self.what or ''}:{self.person}"
+
+
+def kind_of(text: str | None) -> Act | None:
+    """Return the kind of entries that was chosen, if it is one: anybody may send anything."""
+    return Act(text) if text in set(Act) else None
+
+
+async def tell_page(interaction: Interaction, page: Page) -> None:
+    """Answer an acknowledged interaction with a page.
+
+    Raises:
+        ForbiddenError: who asks does not moderate here.
+    """
+    if not actor_of(interaction).moderates:
+        raise ForbiddenError(say("Only who may manage messages here can do that."))
+    guild_id, _ = channel_of(interaction)
+    entries = await front_of(interaction).moderation.log(
+        guild_id,
+        before=page.before,
+        limit=PAGE + 1,
+        act=page.what,
+        person_id=f"discord:{page.person}" if page.person else None,
+    )
+    lines: list[str] = []
+    for one in entries[:PAGE]:
+        line = shorten(_entry(one), _MAX_TEXT)
+        if lines and sum(map(len, lines)) + len(lines) + len(line) > _MAX_TEXT:
+            break
+        lines.append(line)
+    if not lines:
+        await tell(interaction, say("There is nothing in the log."), view=None)
+        return
+    view: ui.View | None = None
+    if len(entries) > len(lines):
+        older = replace(page, before=entries[len(lines) - 1].id)
+        view = ui.View(timeout=None)
+        view.add_item(ui.Button(label=told(interaction, say("Older")), custom_id=older.custom_id))
+        view.stop()  # its id says all
+    await tell(interaction, "\n".join(lines), view=view)
+
+
+class LogButton(
+    ui.DynamicItem[ui.Button[Any]],
+    template=r"log:(?P<before>[0-9]{1,19}):(?P<what>[a-z]{0,20}):(?P<person>[0-9]{1,20})",
+):
+    """Leads to a page of the log."""
+
+    def __init__(self, button: ui.Button[Any], match: re.Match[str]) -> None:
+        super().__init__(button)
+        self._page = Page(
+            min(int(match["before"]), _LARGEST_ID), kind_of(match["what"]), int(match["person"])
+        )
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """Make the button that was pressed."""
+        assert isinstance(item, ui.Button)
+        return cls(item, match)
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Show the page in place of the one that the button is under."""
+        with if_in_time(f"A press of {self.custom_id}"):
+            async with acknowledged(interaction, in_place=True):
+                await tell_page(interaction, self._page)
+
+
+def _entry(entry: ModerationEntry) -> str:
+    parts = [f"<t:{entry.at_ms // 1000}:f> {words.plain(entry.by.name, 40)} {_ACTS[entry.act]}"]
+    if entry.person is not None and entry.person.id != entry.by.id:
+        name = words.plain(entry.person.name, 40)
+        parts.append(f"of {name}" if entry.dream_id else name)
+    if entry.dream_id is not None:
+        parts.append(f"`{entry.dream_id}`")
+    if entry.act is Act.SETTINGS:
+        changed = (str(name) for name in entry.detail.get("changed", ()))
+        parts.append(", ".join(_SETTINGS.get(name, name.replace("_", " ")) for name in changed))
+        parts.append("in the whole server" if entry.channel_id is None else "")
+    if entry.channel_id is not None:
+        parts.append(f"in <#{entry.channel_id}>")
+    if why := _WHY.get(str(entry.detail.get("why") or entry.detail.get("verdict"))):
+        score = entry.detail.get("nsfw")
+        parts.append(f"({why}{f', {score}' if score else ''})")
+    if times := entry.detail.get("times"):
+        parts.append(f"{times} times")
+    return " ".join(filter(None, parts))

@@ -1,0 +1,113 @@
+"""What Discord shows of the check of pictures and of the log, and to whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.audit import Audit, Why
+from bot.checking.reviews import Reviews
+from bot.checking.service import PictureChecks
+from bot.ids import now_ms
+from bot.model import Act, Person, PictureCheck
+from bot.store import moderation, people
+from tests.bot.drawer import until
+from tests.discord_front.test_commands import member, said
+from tests.discord_front.world import World, buttons_of, gallery_of, world
+
+
+class Eyes:
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        return 0.95
+
+
+def checks(there: World) -> Reviews:
+    """Have pictures checked in a world, by one who finds something in each."""
+    parts = there.parts
+    found = PictureChecks(parts.library, parts.settings, Eyes(), PictureCheck.SPOILER)
+    parts.dreams.check_pictures(found)
+    reviews = Reviews(parts.store, parts.library, parts.dreams, found)
+    reviews.on_change(there.client.delivery.refresh)
+    object.__setattr__(there.client.front, "reviews", reviews)
+    return reviews
+
+
+async def shown(there: World) -> tuple[str, Any]:
+    dream_id, _ = await there.ask()
+    await there.parts.draw(dream_id)
+    return dream_id, await there.shows(-1, "picture check")
+
+
+async def test_a_spoiler_is_hidden_by_discord(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        checks(there)
+        _, card = await shown(there)
+        item = gallery_of(card)
+        assert item is not None and item.spoiler
+        assert "Show it to me" not in buttons_of(card)
+
+
+@pytest.mark.parametrize("setting", ["blur", "refuse"])
+async def test_behind_a_cover_looks_who_may_and_a_release_shows_it(
+    tmp_path: Path, setting: str
+) -> None:
+    async with world(tmp_path) as there:
+        checks(there)
+        mod = member(there, "mod", manage_messages=True)
+        guild_id = there.env.guild.id
+        admin = Person("discord:1", "admin")
+        await there.parts.settings.change_guild(guild_id, admin, picture_check=setting)
+        dream_id, card = await shown(there)
+        item = gallery_of(card)
+        assert item is not None and not item.spoiler
+        stranger = await there.bob.click(card, label="Show it to me")
+        assert stranger.response.message.content.startswith("Only who asked")
+        author = (await there.ann.click(card, label="Show it to me")).response.message
+        assert bool(author.attachments) is (setting == "blur")
+        looked = (await mod.click(card, label="Show it to me")).response.message
+        assert looked.attachments[0].filename.startswith("SPOILER_")
+        known = {one.name: one for one in await there.client.tree.fetch_commands()}
+        there.env.guild.set_command_permissions(known["moderate"], {there.bob: True})
+        told = await said(there.bob, there, "moderate picture", dream=dream_id, what="released")
+        assert "Only who may manage" in told
+        assert "stays" in await said(
+            mod, there, "moderate picture", dream=dream_id, what="confirmed"
+        )
+        assert "Released" in await said(
+            mod, there, "moderate picture", dream=dream_id, what="released"
+        )
+        await until(lambda: "Show it to me" not in buttons_of(there.cards()[-1]))
+        log = (await said(mod, there, "moderate log")).splitlines()
+        assert "released a picture of ann" in log[0] and "left a picture covered" in log[1]
+        assert "covered a picture of ann" in log[2] and "(found, 0.95)" in log[2]
+
+
+async def test_the_log_is_told_page_by_page_and_by_kind(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        mod = member(there, "mod", manage_messages=True)
+        guild_id, ann = there.env.guild.id, Person(f"discord:{there.ann.id}", "ann")
+        async with there.parts.store.write() as connection:
+            await people.upsert(connection, ann, 0)
+            for hours in range(30, 0, -1):
+                at_ms = now_ms() - hours * 3_600_000
+                await moderation.append(connection, Act.BLOCKED, guild_id, ann, at_ms, person=ann)
+        audit = Audit(there.parts.store, 0)
+        for _ in range(3):
+            audit.refused(ann, guild_id, there.channel.id, Why.BLOCKED_WORD)
+        await audit.write()
+        first = (await mod.slash(there.channel, "moderate log")).response.message
+        lines = first.content.splitlines()
+        assert lines[0].endswith(f"refused ann in <#{there.channel.id}> (a blocked word) 3 times")
+        seen = set(lines)
+        pages, message = 1, first
+        while message.components:
+            message = (await mod.click(message, label="Older")).response.message
+            assert not seen & set(message.content.splitlines())
+            seen |= set(message.content.splitlines())
+            pages += 1
+        assert (pages, len(seen)) == (3, 31)
+        (line,) = (await said(mod, there, "moderate log", what="refused")).splitlines()
+        assert line == lines[0]
+        assert "nothing" in await said(mod, there, "moderate log", person=there.bob)
