@@ -53,11 +53,12 @@ class Translations(Translator):
         self, string: locale_str, locale: Locale, context: TranslationContextTypes
     ) -> str | None:
         """Return a string in a language, None where it has to be in English."""
-        place = place_of(string, context)
-        if place is None or locale not in self._texts:
+        texts = self._texts.get(locale)  # asked first: of some thirty languages two are there
+        place = None if texts is None else place_of(string, context)
+        if texts is None or place is None:
             return None
         table, name = place
-        return self._texts[locale].get(table, {}).get(name)
+        return texts.get(table, {}).get(name)
 
 
 def place_of(string: locale_str, context: TranslationContextTypes) -> tuple[str, str] | None:

@@ -1,10 +1,43 @@
-"""How many of the tests run at once."""
+"""How many of the tests run at once, and what all of them share."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bot.store
+from bot.store.migrate import upgrade
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return one more than there are cores: a third of the suite waits for processes and clocks."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have `Store.open` make new databases as copies of one, where a start runs every migration.
+
+    That is what a thousand tests would do again. Databases that are there are upgraded as ever, and
+    tests/bot/test_store.py does without copies.
+    """
+    first = tmp_path_factory.mktemp("database") / "dreamstream.db"
+    making = threading.Lock()
+
+    def copied(path: Path) -> int:
+        with making:
+            if not first.exists():
+                upgrade(first)
+        if path.exists() or not path.parent.is_dir():
+            return upgrade(path)
+        shutil.copyfile(first, path)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bot.store, "upgrade", copied)
+        yield

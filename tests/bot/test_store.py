@@ -41,6 +41,12 @@ IMAGE = Image(sha256="0" * 64, width=64, height=64, size_bytes=10)
 IDS = IdMaker()
 
 
+@pytest.fixture(autouse=True)
+def migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every database as a start makes it, and no copy."""
+    monkeypatch.setattr("bot.store.upgrade", migrate.upgrade)
+
+
 def a_dream(theme_id: int, dream_id: str = "", parent_id: str | None = None) -> Dream:
     dream_id = dream_id or IDS.next()
     return Dream(
