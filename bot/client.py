@@ -66,6 +66,8 @@ from bot.delivery.stars import Stars
 from bot.delivery.theme_acts import RemoveButton
 from bot.delivery.theme_face import ThemeButton
 from bot.delivery.theme_guides import ThemeGuides
+from bot.delivery.theme_thread_face import JoinButton
+from bot.delivery.theme_threads import ThemeThreads
 from bot.delivery.underway import Underway
 from bot.delivery.word_kinds import KindMenu
 from bot.errors import ConfigError, DreamstreamError
@@ -149,11 +151,13 @@ class Client(commands.AutoShardedBot):
         self.digests = DigestCards(front, self, self.delivery.lane)
         self.delivery.on_deleted(self.digests.deleted)
         self.theme_guides = ThemeGuides(front, self, self.delivery.lane)
+        self.theme_threads = ThemeThreads(front, self, self.delivery.lane, self.theme_guides)
         self.games = GameCards(front, self, self.delivery.lane)
         self.delivery.companions = (
             self.party_cards,
             self.digests,
             self.theme_guides,
+            self.theme_threads,
             self.games,
         )
         self.stars = Stars(front)
@@ -171,7 +175,7 @@ class Client(commands.AutoShardedBot):
         self.add_dynamic_items(LookMenu, PickedMenu, PickedButton, DigestMenu)
         self.add_dynamic_items(KindMenu, LogButton)
         self.add_dynamic_items(PartyButton, PartyMenu, PairButton, OfferButton)
-        self.add_dynamic_items(PortraitButton, RemoveButton, ThemeButton)
+        self.add_dynamic_items(PortraitButton, RemoveButton, ThemeButton, JoinButton)
         self.add_dynamic_items(GameButton, ChoiceButton, WithdrawButton, HeartMenu, TidyMenu)
         await try_to_sync(self.tree, self.front.store)
         await self.delivery.start()
@@ -208,8 +212,9 @@ class Client(commands.AutoShardedBot):
     # Whatever may end what keeps cards from being shown: that Discord is back, or a permission.
 
     async def on_shard_ready(self, shard_id: int) -> None:
-        """Show what waited for Discord."""
+        """Show what waited for Discord, and see what was missed."""
         self.delivery.hurry()
+        self.theme_threads.check()
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """Show what waited for Discord."""
@@ -237,9 +242,23 @@ class Client(commands.AutoShardedBot):
         """Show what waited for a channel's permissions."""
         self.delivery.hurry(after.guild.id)
 
-    async def on_thread_update(self, before: discord.Thread, after: discord.Thread) -> None:
-        """Show what waited for a thread to be opened again."""
-        self.delivery.hurry(after.guild.id)
+    async def on_raw_thread_update(self, event: discord.RawThreadUpdateEvent) -> None:
+        """Show what waited for a thread to be opened again: one that is archived is not cached."""
+        self.delivery.hurry(event.guild_id)
+
+    async def on_raw_thread_delete(self, event: discord.RawThreadDeleteEvent) -> None:
+        """Take the theme off a thread that is there no more."""
+        await self._deleted(event.thread_id)
+
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        """Take the theme off a channel that is there no more, and off its threads."""
+        await self._deleted(channel.id)
+
+    async def _deleted(self, channel_id: int) -> None:
+        try:
+            await self.theme_threads.deleted(channel_id)
+        except DreamstreamError as error:  # it is found out again after the next start
+            log.warning("The theme of channel %s cannot be taken off: %s", channel_id, error)
 
     async def on_member_update(self, before: discord.Member, after: discord.Member) -> None:
         """Show what waited for a role: without the members' intent, only the bot's own come."""

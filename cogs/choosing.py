@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import discord
 from discord import app_commands
 
 from bot.delivery.interactions import Interaction, front_of, person_of
+from bot.delivery.theme_thread_acts import Parent
 from bot.model import Visibility
 from bot.presets import presets_of
 from bot.store import galleries
@@ -143,3 +145,30 @@ def _shown(offered: Iterable[tuple[str, str]]) -> Choices:
         for title, value in offered
         if 0 < len(value) <= MAX_LENGTH
     ][:MAX_CHOICES]
+
+
+class ThreadParent(app_commands.Transformer):
+    """An option for a channel that can have threads: a text channel or a forum."""
+
+    @property
+    def type(self) -> discord.AppCommandOptionType:
+        """Which kind of option it is."""
+        return discord.AppCommandOptionType.channel
+
+    @property
+    def channel_types(self) -> list[discord.ChannelType]:
+        """What is offered: in a media channel every post begins with a file, so it is not."""
+        return [discord.ChannelType.text, discord.ChannelType.news, discord.ChannelType.forum]
+
+    async def transform(
+        self, interaction: Interaction, value: app_commands.AppCommandChannel, /
+    ) -> Parent:
+        """Return the channel with all that is known of it.
+
+        Raises:
+            TransformerError: it is not known.
+        """
+        channel = value.resolve()
+        if not isinstance(channel, Parent):
+            raise app_commands.TransformerError(value, self.type, self)
+        return channel

@@ -9,7 +9,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.client import Client
-from bot.delivery import theme_files, words
+from bot.delivery import theme_files, theme_thread_acts, words
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -28,10 +28,12 @@ from bot.delivery.theme_acts import (
     check_manages,
     look_at_guides,
     put_up_guide,
+    to_hang,
     told,
     usable,
     with_picture,
 )
+from bot.delivery.theme_thread_acts import Parent
 from bot.errors import InvalidRequestError
 from bot.model import Theme, Visibility
 from bot.model_choice import choose_model
@@ -143,13 +145,26 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             check_manages(interaction)
             front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
-            slug = theme.strip().lower()
-            if all(known.slug != slug or known.retired for known in front.themes.known):
-                await theme_files.add_shipped(interaction, slug)
-            found = await usable(interaction, slug, await theme_of(interaction))
+            found = await to_hang(interaction, theme, await theme_of(interaction))
             await front.channels.bind(channel_id, guild_id, found.slug)
             guide = await put_up_guide(interaction)
             await tell(interaction, f"This channel now carries {told(found)}{guide}")
+
+    @app_commands.command(name="thread", description="Make a thread that carries a theme")
+    @app_commands.describe(
+        theme="Its short name; without it, this channel's",
+        channel="A channel or a forum; without it, this one",
+    )
+    @app_commands.autocomplete(theme=_offer_usable)
+    async def thread(
+        self,
+        interaction: Interaction,
+        theme: str | None = None,
+        channel: app_commands.Transform[Parent, choosing.ThreadParent] | None = None,
+    ) -> None:
+        """Have a thread, or a forum's post, made for a theme."""
+        async with acknowledged(interaction):
+            await theme_thread_acts.make(interaction, theme, channel)
 
     @app_commands.command(name="create", description="Make a theme and hang it on this channel")
     @app_commands.describe(name="Its short name, such as misty-castles", **_WORDS)

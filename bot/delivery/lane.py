@@ -15,6 +15,7 @@ Show = Callable[["Lane", int], Awaitable[None]]
 PARTY_KEYS = range(-(1 << 40) + 1, 0)
 DIGEST_KEYS = range(-(1 << 62), -(1 << 40) + 1)
 GAME_KEYS = range(-(1 << 63), -(1 << 62))
+THREAD_KEYS = range(1 << 61, 1 << 62)
 GUIDE_KEYS = range(1 << 62, 1 << 63)  # a channel has one: its id, above the first of them
 
 

@@ -14,7 +14,7 @@ import discord
 
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
-from bot.delivery.sender import earlier_message, meanings
+from bot.delivery.sender import awake, earlier_message
 from bot.front import Front
 from bot.store.sent_messages import SentMessages
 
@@ -69,7 +69,7 @@ class Posting:
             NeverError, TryLaterError, TooLargeError: Discord does not take it.
             DiskError, StoreError: it cannot be written down.
         """
-        with meanings():
+        async with awake(self._client, channel.id):
             message_id = await self.known(channel, row, is_it)
             first = message_id is None and not row.sends
             if message_id is None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol
 
 import discord
@@ -28,10 +28,11 @@ from bot.store.deliveries import DeliveryRow
 log = logging.getLogger(__name__)
 
 FRESH_S = 55 * 60
+LOOK_BACK_MS = 60_000
 _UNKNOWN_MESSAGE = 10008
 _TOO_LARGE = 40005
 _EDITED_TOO_OFTEN = 30046
-_LOOK_BACK_MS = 60_000
+_THREAD_ARCHIVED = 50083
 _LOOK_AT = 200
 
 
@@ -46,6 +47,17 @@ class TryLaterError(Exception):
         self.outage = outage
         self.after_s = after_s
         super().__init__(reason)
+
+
+class AsleepError(TryLaterError):
+    """The message is in a thread that is archived: it takes new messages, but no edits.
+
+    `woken` says that it is not any more.
+    """
+
+    def __init__(self, *, woken: bool = False) -> None:
+        after_s = 0.0 if woken else None
+        super().__init__("The thread was archived.", outage=False, after_s=after_s)
 
 
 class NeverError(Exception):
@@ -106,7 +118,7 @@ class DiscordSender:
         Raises:
             TryLaterError, NeverError, TooLargeError: it does not show it.
         """
-        with meanings():
+        async with awake(self._client, row.channel_id):
             row = await self._again(row)  # an attempt that failed has left more than it knows
             if row.message_id is None and row.sends:
                 row = await self._found(row)
@@ -234,6 +246,23 @@ def meanings() -> Iterator[None]:
         raise TryLaterError(f"Discord cannot be reached ({error})", outage=True) from error
 
 
+@asynccontextmanager
+async def awake(client: discord.Client, channel_id: int) -> AsyncIterator[None]:
+    """Do as `meanings` does; besides, wake a thread that sleeps, for the next attempt.
+
+    A new message wakes one by itself. Where a moderator has locked it, it stays asleep.
+    """
+    try:
+        with meanings():
+            yield
+    except AsleepError as error:
+        with meanings():
+            thread = await client.fetch_channel(channel_id)
+            if isinstance(thread, discord.Thread):
+                await thread.edit(archived=False)
+        raise AsleepError(woken=True) from error
+
+
 def _meaning(error: discord.HTTPException) -> Exception:
     """Tell whether something can ever be shown from what Discord answered."""
     if error.status == 413 or error.code == _TOO_LARGE:
@@ -242,6 +271,8 @@ def _meaning(error: discord.HTTPException) -> Exception:
         if error.code == _UNKNOWN_MESSAGE:
             return NeverError("The message was deleted.")
         return NeverError("The channel is gone.")
+    if error.code == _THREAD_ARCHIVED:
+        return AsleepError()
     if error.status in (401, 403, 408, 429) or error.status >= 500:
         return TryLaterError(str(error), outage=error.status >= 500)
     return NeverError(f"Discord refuses the message: {error}")
@@ -264,7 +295,7 @@ async def earlier_message(
     Raises:
         discord.HTTPException: Discord does not tell.
     """
-    after = discord.Object(snowflake_at(since_ms - _LOOK_BACK_MS))
+    after = discord.Object(snowflake_at(since_ms - LOOK_BACK_MS))
     me = client.user
     try:
         async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, cast
 import discord
 from discord import ui
 
-from bot.delivery import words
+from bot.delivery import theme_files, words
 from bot.delivery.finding import find_dream
 from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
@@ -21,6 +21,7 @@ from bot.delivery.interactions import (
     tell,
 )
 from bot.delivery.theme_guides import ThemeGuides
+from bot.delivery.theme_threads import ThemeThreads
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import AskedBy, Holds, Theme, Visibility
 from bot.text import shorten
@@ -30,6 +31,8 @@ from bot.theme_pictures import ThemePictures
 class _HasGuides(Protocol):
     @property
     def theme_guides(self) -> ThemeGuides: ...
+    @property
+    def theme_threads(self) -> ThemeThreads: ...
 
 
 SEEN = {
@@ -79,6 +82,18 @@ async def usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
     raise NotFoundError("There is no such theme here.")
 
 
+async def to_hang(interaction: Interaction, slug: str, own: Theme) -> Theme:
+    """Return a theme that may be used in this channel; one that only ships is made.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    slug = slug.strip().lower()
+    if all(known.slug != slug or known.retired for known in front_of(interaction).themes.known):
+        await theme_files.add_shipped(interaction, slug)
+    return await usable(interaction, slug, own)
+
+
 async def with_picture(
     interaction: Interaction, theme: Theme, dream: str | None, upload: discord.Attachment | None
 ) -> Theme:
@@ -104,9 +119,10 @@ async def with_picture(
 
 async def put_up_guide(interaction: Interaction) -> str:
     """Have the channel's guide show its theme; return what there is to say of that."""
-    guides = cast(_HasGuides, interaction.client).theme_guides
+    client = cast(_HasGuides, interaction.client)
+    client.theme_threads.look()
     try:
-        pinned = await guides.put(interaction)
+        pinned = await client.theme_guides.put(interaction)
     except ForbiddenError as error:
         return f" {error}"
     if pinned:
@@ -115,8 +131,10 @@ async def put_up_guide(interaction: Interaction) -> str:
 
 
 def look_at_guides(interaction: Interaction) -> None:
-    """Have the guide go from a channel that carries no theme any more."""
-    cast(_HasGuides, interaction.client).theme_guides.look()
+    """Have the guide go from a channel that carries no theme any more, and a thread's card tell."""
+    client = cast(_HasGuides, interaction.client)
+    client.theme_guides.look()
+    client.theme_threads.look()
 
 
 async def ask_whether_to_remove(interaction: Interaction) -> None:

@@ -3,7 +3,8 @@
 Which channels have one is in the database; what it shows follows from the theme that hangs there
 now. That a message is about to be sent is written down before, and where one may have been sent
 that is not known, it is looked for: a crash leaves no second one. A guide that somebody deletes
-stays away until it is asked for again.
+stays away until it is asked for again. In a thread that sleeps it is brought up to date when the
+thread wakes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from bot.delivery.interactions import Interaction, channel_of
 from bot.delivery.lane import GUIDE_KEYS, Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.sender import (
+    AsleepError,
     NeverError,
     TooLargeError,
     TryLaterError,
+    awake,
     earlier_message,
     meanings,
 )
@@ -56,6 +59,7 @@ class ThemeGuides:
         self._changed = asyncio.Event()
         self._asked: dict[int, asyncio.Future[bool]] = {}
         self._failures: dict[int, int] = {}
+        self._asleep = False
         self._forget: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +83,9 @@ class ThemeGuides:
         for channel_id in self._failures:
             self._lane_of(channel_id).hurry(_key(channel_id))
         self._failures.clear()
+        if self._asleep:
+            self._asleep = False
+            self._changed.set()
 
     async def put(self, interaction: Interaction) -> bool:
         """Have the guide in the channel where somebody asks for it; say whether it is pinned.
@@ -101,7 +108,15 @@ class ThemeGuides:
             raise ForbiddenError(
                 "I may not post a guide here: I need View Channel, Send Messages and Attach Files."
             )
-        async with store.write() as connection:
+        return await self.bring(guild_id, channel_id)
+
+    async def bring(self, guild_id: int, channel_id: int) -> bool:
+        """Have the guide in a channel that carries a theme; say whether it is pinned.
+
+        Raises:
+            ForbiddenError: it cannot be posted there at present; then it is tried again.
+        """
+        async with self._front.store.write() as connection:
             await rows.want(connection, channel_id, guild_id, now_ms())
         asked = self._asked.setdefault(channel_id, asyncio.get_running_loop().create_future())
         self._changed.set()
@@ -132,6 +147,11 @@ class ThemeGuides:
                 await rows.forget(connection, channel_id)
             pinned = False
         except Exception as error:
+            if isinstance(error, AsleepError) and asked is None:
+                lane.tried(key, posted=True)
+                lane.drop(key)
+                self._asleep = True  # it is done when the thread wakes
+                return
             if not isinstance(error, (TryLaterError, TooLargeError, DreamstreamError)):
                 log.exception("The guide of channel %s cannot be shown", channel_id)  # a mistake
             log.warning("The guide of channel %s cannot be shown yet: %s", channel_id, error)
@@ -183,7 +203,7 @@ class ThemeGuides:
         if row is None:
             return
         theme = await channel_rows.theme_of(store, channel_id)
-        same = theme is not None and (await self._face(theme)).looks == row.shown
+        same = theme is not None and (await self.face_of(theme)).looks == row.shown
         if same and channel_id not in self._asked:
             return
         posted = row.message_id is not None
@@ -200,7 +220,16 @@ class ThemeGuides:
         if theme is None:
             await self._delete(row)
             return False
-        face = await self._face(theme)
+        face = await self.face_of(theme)
+        if not anew:
+            return await self._show_face(lane, key, row, face, anew=False)
+        async with awake(self._client, row.channel_id):
+            return await self._show_face(lane, key, row, face, anew=True)
+
+    async def _show_face(
+        self, lane: Lane, key: int, row: ThemeGuide, face: Face, *, anew: bool
+    ) -> bool:
+        store = self._front.store
         with meanings():
             message_id = row.message_id
             if message_id is None and row.sends:
@@ -218,11 +247,12 @@ class ThemeGuides:
                     lane.sent(key, posted=True)
             async with store.write() as connection:
                 await rows.showed(connection, row.channel_id, face.looks)
-            if fresh or (anew and not row.pinned):
+            if fresh or not row.shown or (anew and not row.pinned):
                 return await self._pin(row, message_id)
         return row.pinned
 
-    async def _face(self, theme: Theme) -> Face:
+    async def face_of(self, theme: Theme) -> Face:
+        """Return what the guide to a theme shows."""
         picture = None
         if theme.picture_sha256 is not None:
             # Deleted at this moment: then the theme changes, too.

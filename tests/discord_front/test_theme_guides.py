@@ -146,7 +146,7 @@ async def test_what_goes_wrong_with_one_look_is_not_the_end_of_all_guides(
         host = host_of(there)
         await host.slash(there.channel, "theme create", name="castles", title="Castles")
         guides_of, read = there.client.theme_guides, asyncio.Event()
-        face = guides_of._face
+        face = guides_of.face_of
 
         async def fails_once(theme: Theme) -> Face:
             if not read.is_set():
@@ -154,7 +154,7 @@ async def test_what_goes_wrong_with_one_look_is_not_the_end_of_all_guides(
                 raise OSError("a picture that cannot be read")
             return await face(theme)
 
-        monkeypatch.setattr(guides_of, "_face", fails_once)
+        monkeypatch.setattr(guides_of, "face_of", fails_once)
         await there.parts.themes.change("castles", title="Towers")
         await until(lambda: "Towers" in text_of(guides(there)[0]))
         assert read.is_set()

@@ -1,0 +1,368 @@
+"""Make threads for themes, say in the channel above that they are there, and notice when they go.
+
+A row (`bot.store.theme_threads`) says that a theme is to have a thread in a channel. Invariants:
+
+- a theme has one thread in a channel: in a text channel it begins at a card of ours, which is sent
+  once for good, and Discord makes one thread of a message at most; a forum's post, which has no
+  nonce, is written down before it is made, and looked for where one may be there;
+- the transaction that notes that a thread is there hangs the theme on it and orders its guide;
+- a thread that is deleted, also while nobody looked, takes its theme's hanging there along, and its
+  card says so; so does one that is given another theme.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import discord
+
+from bot.delivery.lane import THREAD_KEYS, Lane
+from bot.delivery.pace import Urgency
+from bot.delivery.posting import Posting, Retries
+from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
+from bot.delivery.theme_guides import ThemeGuides
+from bot.delivery.theme_thread_face import ThreadCard, row_of
+from bot.delivery.thread_making import ThreadMaking
+from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
+from bot.front import Front
+from bot.ids import now_ms
+from bot.model import Theme
+from bot.sentences import say
+from bot.store import channels as channel_rows
+from bot.store import theme_guides
+from bot.store import theme_threads as rows
+from bot.store.theme_threads import ThemeThread
+from bot.text import shorten
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 10.0
+PATIENCE_MS = 24 * 3600 * 1000
+MAX_DELAY_S = 600.0
+_GONE = say("That thread is there no more.")
+_TAKES_LONGER = say("Discord takes its time. The thread comes as soon as it can be made.")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The channel in which a thread is to be, or the `forum` in which a post is."""
+
+    guild_id: int
+    channel_id: int
+    forum: bool
+
+
+class ThemeThreads:
+    """The threads of themes, from `start` to `stop`. They take their turns in their channels."""
+
+    keys = THREAD_KEYS
+
+    def __init__(
+        self,
+        front: Front,
+        client: discord.Client,
+        lane_of: Callable[[int], Lane],
+        guides: ThemeGuides,
+    ) -> None:
+        self._front = front
+        self._client = client
+        self._lane_of = lane_of
+        self._guides = guides
+        self._making = ThreadMaking(client)
+        self._posting = Posting(client, front, rows.MESSAGES)
+        self._retries = Retries(MAX_DELAY_S)
+        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._changed = asyncio.Event()
+        self._missed = asyncio.Event()
+        self._forget: Callable[[], None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    async def start(self) -> None:
+        """Make what was asked for, and keep every card as its theme and its thread are."""
+        self._forget = self._front.themes.on_change(self._changed.set)
+        self._changed.set()
+        self._missed.set()
+        self._tasks = (
+            asyncio.create_task(self._run(), name="discord-threads"),
+            asyncio.create_task(self._keep_checking(), name="discord-threads-check"),
+        )
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        if self._forget is not None:
+            self._forget()
+            self._forget = None
+        tasks, self._tasks = self._tasks, ()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Try again at once what could not be shown."""
+        self._retries.hurry()
+
+    def look(self) -> None:
+        """Look at all of them again: some thread may carry another theme."""
+        self._changed.set()
+
+    def check(self) -> None:
+        """Find out whether all threads are there: that some were deleted may have been missed."""
+        self._missed.set()
+
+    async def make(self, theme: Theme, place: Place) -> tuple[int, bool]:
+        """Return the thread that a theme has in a channel, and whether it was made just now.
+
+        One that sleeps is woken.
+
+        Raises:
+            ForbiddenError: Discord does not take it, or not yet; then it comes when it does.
+        """
+        store = self._front.store
+        row = await rows.in_use(store, place.channel_id, theme.id)
+        if row is not None and (thread_id := row.thread_id) is not None:
+            if await self._making.open(thread_id):
+                return thread_id, False
+            await self.deleted(thread_id)
+        async with store.write() as connection:
+            await rows.want(
+                connection,
+                theme.id,
+                guild_id=place.guild_id,
+                parent_id=place.channel_id,
+                forum=place.forum,
+                name=shorten(theme.title, 100),
+                now_ms=now_ms(),
+            )
+        row = await rows.in_use(store, place.channel_id, theme.id)
+        if row is None:  # made, and deleted again
+            raise NotFoundError(_GONE)
+        asked = self._asked.get(row.id)
+        if asked is None:
+            asked = self._asked[row.id] = asyncio.get_running_loop().create_future()
+            asked.add_done_callback(_heard)  # who asked may not wait any more
+        self._want(row)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.shield(asked), True
+        except TimeoutError:
+            raise ForbiddenError(_TAKES_LONGER) from None
+
+    async def join(self, row_id: int, person: discord.abc.Snowflake) -> int:
+        """Bring somebody into the thread of a row, which is woken; return the thread's id.
+
+        Raises:
+            NotFoundError: it is there no more.
+            ForbiddenError: Discord does not let the bot do it at present.
+        """
+        row = await rows.by_id(self._front.store, row_id)
+        thread_id = None if row is None or row.gone else row.thread_id
+        if thread_id is None or not await self._making.open(thread_id, person):
+            raise NotFoundError(_GONE)
+        return thread_id
+
+    async def deleted(self, channel_id: int) -> None:
+        """Take off the theme, and the guide, of a channel or thread that is there no more.
+
+        Raises:
+            StoreError, DiskError: it cannot be written down.
+        """
+        found = await rows.every(self._front.store)
+        async with self._front.store.write() as connection:
+            await channel_rows.unbind(connection, channel_id)
+            await theme_guides.forget(connection, channel_id)
+            for row in found:
+                if channel_id in (row.thread_id, row.parent_id):
+                    await rows.has_gone(connection, row.id)
+                    await channel_rows.unbind(connection, row.message_id or 0)
+        self._changed.set()
+        self._guides.look()
+
+    async def show(self, lane: Lane, key: int) -> None:
+        """Make a thread, or have its card show how it is. Whatever goes wrong is tried again."""
+        row = await rows.by_id(self._front.store, key - THREAD_KEYS[0])
+        if row is None:
+            lane.drop(key)
+            return
+        posted = row.message_id is not None
+        try:
+            await self._attempt(lane, key, row)
+        except NeverError as error:
+            lane.tried(key, posted=posted)
+            await self._refused(row, error)
+        except (TryLaterError, TooLargeError, DreamstreamError) as error:
+            log.warning("The thread “%s” has to wait: %s", row.name, error)
+            after_s = getattr(error, "after_s", None)
+            lane.tried(key, posted=posted, closed_s=after_s or 0.0)
+            if row.made or row.gone or now_ms() - row.created_ms <= PATIENCE_MS:
+                self._retries.later(lane, key, _urgency(row), after_s)
+                return
+            await self._refused(row, error)
+        except Exception:  # a mistake of ours
+            log.exception("The thread “%s” cannot be made", row.name)
+            lane.tried(key, posted=posted)
+            self._retries.later(lane, key, _urgency(row), None)
+            return
+        self._retries.over(key)
+
+    # --- what is to be done ------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                for row in await rows.every(self._front.store):
+                    if await self._has_changed(row):
+                        self._want(row)
+            except DreamstreamError as error:
+                log.warning("The threads of themes cannot be looked at: %s", error)
+            except Exception:  # a mistake of ours must not be the end of all of them
+                log.exception("The threads of themes cannot be looked at")
+
+    async def _has_changed(self, row: ThemeThread) -> bool:
+        if not row.made or row.gone:
+            return True
+        theme = await self._front.themes.by_id(row.theme_id)
+        return not await self._carries(row) or self._card(row, theme).looks != row.shown
+
+    def _want(self, row: ThemeThread) -> None:
+        posted = row.message_id is not None
+        key = THREAD_KEYS[0] + row.id
+        self._lane_of(row.parent_id).want(key, _urgency(row), posted=posted)
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await self._missed.wait()
+            self._missed.clear()
+            await self._client.wait_until_ready()  # else no channel would seem to be there
+            try:
+                for row in await rows.every(self._front.store):
+                    thread_id = None if row.gone else row.thread_id
+                    if thread_id is not None and await self._making.is_gone(thread_id):
+                        await self.deleted(thread_id)
+            except DreamstreamError as error:
+                log.warning("It cannot be told which threads are there: %s", error)
+            except Exception:  # a mistake of ours
+                log.exception("It cannot be told which threads are there")
+
+    # --- doing it ----------------------------------------------------------------------------
+
+    async def _attempt(self, lane: Lane, key: int, row: ThemeThread) -> None:
+        theme = await self._front.themes.by_id(row.theme_id)
+        gone = row.gone or theme.retired
+        if not row.made and not gone:
+            if row.forum:
+                await self._make_post(lane, key, row, theme)
+            else:
+                await self._make_thread(lane, key, row, theme)
+            return
+        if not gone and not await self._carries(row):
+            async with self._front.store.write() as connection:
+                await rows.has_gone(connection, row.id)
+            gone = True
+        if row.message_id is not None and not row.forum:
+            await self._show_card(lane, key, row, self._card(row, theme, gone=gone))
+        if gone:
+            await self._let_go(row, NotFoundError(_GONE))
+            lane.drop(key)
+
+    async def _make_thread(self, lane: Lane, key: int, row: ThemeThread, theme: Theme) -> None:
+        await self._show_card(lane, key, row, self._card(row, theme))
+        carded = await rows.by_id(self._front.store, row.id)
+        assert carded is not None and carded.message_id is not None
+        await self._making.of_message(row, carded.message_id)
+        await self._is_there(row, carded.message_id, theme)
+
+    async def _make_post(self, lane: Lane, key: int, row: ThemeThread, theme: Theme) -> None:
+        """Make a forum's post, with the guide to the theme as its first message."""
+        face = await self._guides.face_of(theme)
+        others = {one.message_id for one in await rows.every(self._front.store)}
+
+        async def begin() -> None:
+            async with self._front.store.write() as connection:
+                await rows.MESSAGES.begin_send(connection, row.id)
+
+        post_id, first_id = await self._making.post(row, face, others, begin)
+        if first_id is not None:
+            lane.sent(key, posted=False)
+        await self._is_there(row, post_id, theme, guide_id=first_id or post_id)
+
+    async def _is_there(
+        self, row: ThemeThread, thread_id: int, theme: Theme, guide_id: int | None = None
+    ) -> None:
+        """Note that a thread is there; from then on it carries its theme, and has a guide."""
+        async with self._front.store.write() as connection:
+            await rows.made(connection, row.id, thread_id)
+            await channel_rows.bind(connection, thread_id, row.guild_id, theme.id, now_ms())
+            await theme_guides.want(connection, thread_id, row.guild_id, now_ms())
+            if guide_id is not None:
+                await theme_guides.begin_send(connection, thread_id, 1, now_ms())
+                await theme_guides.sent(connection, thread_id, guide_id)
+        self._guides.look()
+        if (asked := self._asked.pop(row.id, None)) is not None:
+            asked.set_result(thread_id)
+
+    async def _show_card(self, lane: Lane, key: int, row: ThemeThread, card: ThreadCard) -> None:
+        if row.message_id is not None and card.looks == row.shown:
+            return
+        posted = row.message_id is not None
+        nonce = f"thread-{row.id}"
+        await self._posting.bring(
+            self._channel(row),
+            row,
+            card,
+            nonce=nonce,
+            is_it=lambda message: row_of(list(message.components)) == row.id,
+        )
+        lane.sent(key, posted=posted)
+
+    async def _refused(self, row: ThemeThread, error: Exception) -> None:
+        """Go on without what Discord will not do."""
+        now = await rows.by_id(self._front.store, row.id)
+        if now is None:
+            return
+        if now.made and not now.gone:  # the card was deleted; what it stood for is there
+            theme = await self._front.themes.by_id(now.theme_id)
+            async with self._front.store.write() as connection:
+                await rows.MESSAGES.showed(connection, now.id, self._card(now, theme).looks)
+            return
+        log.warning("The thread “%s” is not there: %s", now.name, error)
+        sentence = say("Discord did not let me make a thread here: {error}", error=error)
+        if now.message_id is None or now.gone or now.forum:
+            await self._let_go(now, ForbiddenError(sentence))
+            return
+        async with self._front.store.write() as connection:
+            await rows.has_gone(connection, now.id)
+        self._tell(now, ForbiddenError(sentence))
+        self._changed.set()  # there is a card without a thread: it is to say so
+
+    async def _let_go(self, row: ThemeThread, why: DreamstreamError) -> None:
+        async with self._front.store.write() as connection:
+            await rows.forget(connection, row.id)
+        self._tell(row, why)
+
+    def _tell(self, row: ThemeThread, why: DreamstreamError) -> None:
+        if (asked := self._asked.pop(row.id, None)) is not None:
+            asked.set_exception(why)
+
+    async def _carries(self, row: ThemeThread) -> bool:
+        """Say whether a row's thread still carries its theme."""
+        hung = await channel_rows.theme_of(self._front.store, row.message_id or 0)
+        return hung is not None and hung.id == row.theme_id
+
+    def _card(self, row: ThemeThread, theme: Theme, *, gone: bool = False) -> ThreadCard:
+        return ThreadCard(row.id, theme, self._front.page_of(theme), gone or row.gone)
+
+    def _channel(self, row: ThemeThread) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(row.parent_id, guild_id=row.guild_id)
+
+
+def _heard(asked: asyncio.Future[int]) -> None:
+    asked.exception()
+
+
+def _urgency(row: ThemeThread) -> Urgency:
+    return Urgency.FORMING if row.made else Urgency.NEW
