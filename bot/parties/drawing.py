@@ -1,7 +1,8 @@
 """Drawing together: sketches, prompts that grow word by word, forks, steers, two put together.
 
 Every dream of a party's theme is the party's, whichever way it was asked for: a guard in the
-transaction that accepts it lets in what people who are there ask for, and nothing else.
+transaction that accepts it lets in what people who are there ask for, and nothing else. But for the
+machine's in a game on the side: like what people enter there, it is no part of the party's tree.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from bot.acceptance import Also
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Dream, DreamRequest, Relation, Theme
 from bot.parents import able
-from bot.parties.acting import LEADERS, NOT_THERE
+from bot.parties.acting import LEADERS, NOT_THERE, OVER
 from bot.parties.model import Party, Role, Stage
 from bot.parties.recipes import composed, grown, grown_words, joined, quickly, words_before
 from bot.parties.saying import Saying
 from bot.rights import Actor
 from bot.sentences import say
 from bot.store import dreams as dream_rows
-from bot.store import parties, party_dreams, party_words
+from bot.store import game_entries, parties, party_dreams, party_words
 from generation.protocol import EngineInfo, Recipe
 
 SLUG_BEGINS = "party-"
@@ -225,6 +226,8 @@ class Drawing(Saying):
     ) -> None:
         """Let into a party's stream only what people who are there ask for, and make it theirs.
 
+        What the machine draws in a game was judged with its entry, for who opened that game.
+
         Raises:
             ForbiddenError: who asks is not there.
             InvalidRequestError: the party is over, or at another stage.
@@ -238,6 +241,13 @@ class Drawing(Saying):
             dream for dream in dreams
             if await party_dreams.party_of(connection, dream.id) is None
         ]  # fmt: skip
+        played = [dream for dream in loose if await game_entries.of_dream(connection, dream.id)]
+        if played:
+            if not party.open:
+                raise InvalidRequestError("party", OVER)
+            if party.settings.age_restricted:
+                await dream_rows.keep_to_place(connection, [dream.id for dream in played])
+            loose = [dream for dream in loose if dream not in played]
         if not loose:
             return
         person = loose[0].person

@@ -28,7 +28,7 @@ from bot.games.model import MACHINE, SOMEBODY, Game, GameKind, GameState
 from bot.gate import Asker
 from bot.model import AskedBy, Person, Theme, Visibility
 from bot.rights import Actor
-from bot.store import game_cards
+from bot.store import game_cards, party_dreams
 from generation.protocol import Embedded, Finished
 from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
 
@@ -375,6 +375,35 @@ async def test_the_machine_draws_too_and_is_scored_alike(tmp_path: Path) -> None
         await there.parts.dreams.delete(dream_id, Actor(ANN, at_machine=True))
         (left,) = await there.games.standings(game.id)
         assert left.entry.person == BOB
+
+
+async def test_the_machine_plays_on_the_side_of_a_party(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.games.start_keeping()
+        parts = there.parts
+        party = await parts.parties.start("the sea", Actor(ANN), theme=there.theme)
+        theme = await parts.parties.theme_of(party)
+        game = await there.games.start_draw(theme, Actor(ANN), "red", machine=True, seconds=3600)
+        await until(lambda: parts.drawer.jobs)
+        (dream_id,) = parts.drawer.jobs
+        dream = await parts.dreams.get(dream_id)
+        assert dream.person == MACHINE and dream.theme_id == theme.id
+        assert parts.drawer.jobs[dream_id].stream == theme.slug
+        assert theme.weight == party.settings.weight
+        assert await party_dreams.party_of(parts.store, dream_id) is None
+        # It opens the stream to nobody: neither to strangers, nor to the machine outside of games.
+        for stranger in (EVE, MACHINE):
+            with pytest.raises(ForbiddenError):
+                await parts.dreams.ask(request("a fox", theme=theme.slug, person=stranger))
+        await parts.draw(dream_id)
+        await parts.dreams.wait(dream_id)
+        async with asyncio.timeout(10):
+            while True:
+                (first,) = await there.games.standings(game.id, MACHINE)
+                if first.entry.score is not None:
+                    break
+                await asyncio.sleep(0.01)
+        assert first.entry.by_machine and first.entry.dream_id == dream_id
 
 
 # --- places, rights, deletions -----------------------------------------------------------------
