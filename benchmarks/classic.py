@@ -1,7 +1,8 @@
 """The classic loop: VQGAN+CLIP as its notebooks run it, to be measured against.
 
-One picture at a time, in float32, eagerly: the nearest codes through a one-hot matrix product, the
-crops one by one in a Python loop, each resampled by itself. Nothing here is used by the product.
+One picture at a time, in float32, eagerly: the nearest codes through a one-hot matrix product,
+taming-transformers' own decoder, the crops one by one in a Python loop, each resampled by itself,
+and the CLIP as its package computes it. Nothing here is used by the product.
 
 Source: Katherine Crowson's notebook ``VQGAN+CLIP (z+quantize method)`` (2021), as ENGINES.md of the
 design describes it.
@@ -9,12 +10,15 @@ design describes it.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from generation.clip.perceptor import Perceptor
 from generation.models.vqgan import VQGAN
@@ -50,13 +54,27 @@ class ClampWithGrad(torch.autograd.Function):
 
 
 class ClassicLoop:
-    """One picture of `side` pixels on its way to a text."""
+    """One picture of `side` pixels on its way to a text.
+
+    `see` is the package's own way from normalised crops to embeddings; the perceptor gives texts
+    and the normalisation.
+    """
 
     def __init__(
-        self, model: VQGAN, perceptor: Perceptor, text: str, *, side: int, cutouts: int, seed: int
+        self,
+        model: VQGAN,
+        perceptor: Perceptor,
+        see: Callable[[Tensor], Tensor],
+        text: str,
+        *,
+        side: int,
+        cutouts: int,
+        seed: int,
     ) -> None:
         torch.manual_seed(seed)
         self._model, self._perceptor, self._cutouts = model, perceptor, cutouts
+        self._see = see
+        self._decoder = taming_decoder(model)
         cells = side // model.config.factor
         codes = model.codebook
         chosen = F.one_hot(torch.randint(len(codes), [cells * cells]), len(codes)).to(codes)
@@ -71,7 +89,8 @@ class ClassicLoop:
         """Take one iteration; return its loss."""
         self._optimiser.zero_grad()
         crops = self._crops(self._picture())
-        seen = self._perceptor.encode_image(crops)
+        normal = (crops - self._perceptor.mean) / self._perceptor.std
+        seen = F.normalize(self._see(normal), dim=-1)
         distance = (seen.unsqueeze(1) - self._text.unsqueeze(0)).norm(dim=2)
         loss = distance.div(2).arcsin().pow(2).mul(2).mean()
         loss.backward()
@@ -86,7 +105,8 @@ class ClassicLoop:
         distances = x.pow(2).sum(-1, keepdim=True) + codes.pow(2).sum(1) - 2 * x @ codes.T
         nearest = F.one_hot(distances.argmin(-1), codes.shape[0]).to(distances.dtype) @ codes
         quantised = ReplaceGrad.apply(nearest, x).movedim(3, 1)
-        picture: Tensor = ClampWithGrad.apply(self._model.decode(quantised).add(1).div(2))
+        drawn = self._decoder(self._model.post_quant_conv(quantised))
+        picture: Tensor = ClampWithGrad.apply(drawn.add(1).div(2))
         return picture
 
     def _crops(self, picture: Tensor) -> Tensor:
@@ -101,6 +121,30 @@ class ClassicLoop:
             crop = picture[:, :, y : y + side, x : x + side]
             crops.append(resample(crop, self._perceptor.size))
         return ClampWithGrad.apply(torch.cat(crops))  # type: ignore[no-any-return]
+
+
+def taming_decoder(model: VQGAN) -> nn.Module:
+    """Return taming-transformers' own decoder with a model's weights."""
+    from taming.modules.diffusionmodules.model import Decoder
+
+    config = model.config
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its latents' shape
+        decoder = Decoder(
+            ch=config.channels,
+            out_ch=3,
+            ch_mult=config.multipliers,
+            num_res_blocks=config.blocks,
+            attn_resolutions=[256 >> level for level in config.attention_levels],
+            in_channels=3,
+            resolution=256,
+            z_channels=config.z_channels,
+        )
+    for layer in decoder.modules():
+        if isinstance(layer, nn.GroupNorm):
+            layer.num_groups = config.norm_groups
+    decoder.load_state_dict(model.decoder.state_dict(), assign=True)
+    frozen: nn.Module = decoder.eval().requires_grad_(False)
+    return frozen
 
 
 def resample(picture: Tensor, size: int) -> Tensor:

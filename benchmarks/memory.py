@@ -101,7 +101,7 @@ def measure(engine: Engine[Any], count: int, side: int, device: torch.device) ->
 
 def vqgan(side: int, device: torch.device) -> Engine[Any]:
     """VQGAN f16 16384 with CLIP ViT-B/32 and 32 crops."""
-    model, perceptor = networks("full", device)
+    model, perceptor, _ = networks("full", device)
     canvas = VQGANCanvas(model, device)
     source = OnePerceptor(perceptor)
     return ClipSteeredEngine(describe(32, side), lambda _name: canvas, source, device=device)

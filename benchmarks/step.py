@@ -17,8 +17,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from benchmarks.classic import ClassicLoop
 from generation.canvases.vqgan import VQGANCanvas
@@ -49,7 +52,15 @@ class OnePerceptor:
         """Keep it."""
 
 
-def networks(kind: str, device: torch.device) -> tuple[VQGAN, Perceptor]:
+class Networks(NamedTuple):
+    """What both draw with. `see` is the CLIP's vision tower as its package computes it."""
+
+    vqgan: VQGAN
+    perceptor: Perceptor
+    see: Callable[[Tensor], Tensor]
+
+
+def networks(kind: str, device: torch.device) -> Networks:
     """Return both networks: the full published shapes, or the starter models."""
     torch.manual_seed(0)
     if kind == "starter":
@@ -57,6 +68,7 @@ def networks(kind: str, device: torch.device) -> tuple[VQGAN, Perceptor]:
         from generation.models.vqgan import config_of_taming
 
         model, tokenizer, wants = starter.load_clip(device)
+        see = deepcopy(model).encode_image
         config = config_of_taming(starter.vqgan_config())
         perceptor = Perceptor(
             model,
@@ -66,7 +78,8 @@ def networks(kind: str, device: torch.device) -> tuple[VQGAN, Perceptor]:
             std=wants.std,
             device=device,
         )
-        return VQGAN.from_weights(starter.vqgan_state_dict(), config), perceptor
+        vqgan = VQGAN.from_weights(starter.vqgan_state_dict(), config).to(device)
+        return Networks(vqgan, perceptor, see)
     import open_clip
 
     config = VQGANConfig(
@@ -79,8 +92,10 @@ def networks(kind: str, device: torch.device) -> tuple[VQGAN, Perceptor]:
         codes=16384,
     )
     vqgan = VQGAN(config).to(device).eval().requires_grad_(False)
-    clip = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
-    return vqgan, Perceptor.of_open_clip(clip, open_clip.get_tokenizer("ViT-B-32"), device)
+    clip = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).eval()
+    see = deepcopy(clip.visual).requires_grad_(False).to(device)
+    perceptor = Perceptor.of_open_clip(clip, open_clip.get_tokenizer("ViT-B-32"), device)
+    return Networks(vqgan, perceptor, see)
 
 
 def describe(cutouts: int, side: int) -> EngineInfo:
@@ -126,21 +141,25 @@ def our_runs(engine: ClipSteeredEngine, count: int, side: int) -> list[ClipRun]:
 
 
 def timed(act: Callable[[], object], device: torch.device) -> float:
-    """Return how long it takes, in seconds, the device's work included."""
-    begun = time.perf_counter()
+    """Return how long it takes, in seconds, the device's work included.
+
+    On a processor these are the seconds of all its cores that the process had: what others do on
+    the same cores lengthens those much less than it does the clock's.
+    """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    begun = clock()
     act()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, object]:
     """Take turns; return the medians."""
     device = torch.device(arguments.device)
-    vqgan, perceptor = networks(arguments.networks, device)
-    vqgan = vqgan.to(device)
+    vqgan, perceptor, see = networks(arguments.networks, device)
     side, cutouts = arguments.side, arguments.cutouts
-    classic = ClassicLoop(vqgan, perceptor, TEXT, side=side, cutouts=cutouts, seed=0)
+    classic = ClassicLoop(vqgan, perceptor, see, TEXT, side=side, cutouts=cutouts, seed=0)
     canvas = VQGANCanvas(vqgan, device)
     engine = ClipSteeredEngine(
         describe(cutouts, side), lambda _name: canvas, OnePerceptor(perceptor), device=device

@@ -17,15 +17,15 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def starter() -> tuple[object, object]:
+def starter() -> step.Networks:
     return step.networks("starter", CPU)
 
 
-def test_the_classic_loop_draws_and_steers_as_ours_does(starter: tuple[object, object]) -> None:
-    vqgan, perceptor = starter
-    loop = classic.ClassicLoop(vqgan, perceptor, step.TEXT, side=64, cutouts=4, seed=3)  # type: ignore[arg-type]
+def test_the_classic_loop_draws_and_steers_as_ours_does(starter: step.Networks) -> None:
+    vqgan, perceptor, see = starter
+    loop = classic.ClassicLoop(vqgan, perceptor, see, step.TEXT, side=64, cutouts=4, seed=3)
     z = loop._z.detach().clone()
-    ours = VQGANCanvas(vqgan, CPU).draw({"z": z}, {}, 64, 64)  # type: ignore[arg-type]
+    ours = VQGANCanvas(vqgan, CPU).draw({"z": z}, {}, 64, 64)
     assert torch.allclose(loop._picture(), ours, atol=1e-5)
     losses = [loop.step() for _ in range(6)]
     assert min(losses[3:]) < losses[0]

@@ -15,13 +15,14 @@ def circular_convolutions(model: nn.Module, tiling: str) -> Iterator[None]:
 
     Each is given its input with a margin from the opposite side, and what the margin made is cut
     off again. They are those of its layers that have a pair as their `padding`, as `nn.Conv2d`
-    has, and must have stride 1. With ``none`` nothing changes.
+    has, and must have stride 1; one that enlarges says by how much in `scale`. With ``none``
+    nothing changes.
     """
     with ExitStack() as hooks:
         for layer in model.modules() if tiling != "none" else ():
             down, across = _margins(layer, tiling)
             if down or across:
-                widen, cut = _hooks(down, across)
+                widen, cut = _hooks(down, across, getattr(layer, "scale", 1))
                 hooks.callback(layer.register_forward_pre_hook(widen).remove)
                 hooks.callback(layer.register_forward_hook(cut).remove)
         yield
@@ -36,7 +37,7 @@ def _margins(layer: nn.Module, tiling: str) -> tuple[int, int]:
 
 
 def _hooks(
-    down: int, across: int
+    down: int, across: int, scale: int
 ) -> tuple[
     Callable[[nn.Module, tuple[Tensor, ...]], Tensor],
     Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor],
@@ -46,6 +47,7 @@ def _hooks(
 
     def cut(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         height, width = output.shape[2:]
-        return output[:, :, down : height - down, across : width - across]
+        y, x = scale * down, scale * across
+        return output[:, :, y : height - y, x : width - x]
 
     return widen, cut

@@ -9,6 +9,7 @@ drawn, and the pull of a start picture goes to that picture's z and not to zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start
 from generation.canvases.circular import circular_convolutions
 from generation.clip.losses import clamp_with_grad
+from generation.models.compiling import Compiler
 from generation.models.vqgan import VQGAN
 from generation.protocol import Setting
 
@@ -25,10 +27,13 @@ class VQGANCanvas(CanvasDefaults):
 
     optimiser = Optimiser(learning_rate=0.1)
 
-    def __init__(self, model: VQGAN, device: torch.device, tiling: str = "none") -> None:
+    def __init__(
+        self, model: VQGAN, device: torch.device, compiler: Compiler | None = None
+    ) -> None:
         self._model = model.to(device).eval().requires_grad_(False)
         self._device = device
-        self._tiling = tiling
+        self._tiling = "none"
+        self._decode = (compiler or Compiler(device)).network("VQGAN's decoder", self._plainly)
         codes = self._model.codebook
         self._low = codes.amin(dim=0)[:, None, None]
         self._high = codes.amax(dim=0)[:, None, None]
@@ -44,7 +49,9 @@ class VQGANCanvas(CanvasDefaults):
         All else in the decoder treats every place alike, so a rolled grid of codes gives the rolled
         picture: there is no seam.
         """
-        return VQGANCanvas(self._model, self._device, tiling)
+        other = copy(self)
+        other._tiling = tiling
+        return other
 
     @torch.no_grad()
     def start(
@@ -72,9 +79,20 @@ class VQGANCanvas(CanvasDefaults):
         height: int,
     ) -> Tensor:
         """Draw [runs, 3, height, width]."""
-        with circular_convolutions(self._model, self._tiling):
-            pictures = self._model.decode(self._model.quantise(parameters["z"]))
+        codes = self._model.quantise(parameters["z"])
+        if self._tiling == "none":
+            pictures = self._decode(codes)
+        else:
+            with circular_convolutions(self._model.decoder, self._tiling):
+                pictures = self._plainly(codes)
         return clamp_with_grad((pictures + 1) / 2, 0, 1)
+
+    def _plainly(self, codes: Tensor) -> Tensor:
+        if codes.device.type == "cpu" and not torch.are_deterministic_algorithms_enabled():
+            # Convolutions and Winograd's sums run along channels, so they lie side by side. On
+            # CUDA normalisation would turn the layout back, and compiled code chooses its own.
+            codes = codes.contiguous(memory_format=torch.channels_last)
+        return self._model.decode(codes).contiguous()
 
     def pull(
         self,

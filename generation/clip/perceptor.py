@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.clip.vision import vision_tower
+from generation.models.compiling import Compiler
 from generation.prompts import words_beyond
 
 _CACHED_TEXTS = 4096
@@ -21,8 +23,10 @@ class Perceptor:
     """Embeds pictures and texts as unit vectors that are near where they agree.
 
     `model` has open_clip's `encode_image` and `encode_text`; `tokenizer` turns texts into what
-    the latter takes. `size` is the side of the square pictures it sees; `mean` and `std` are the
-    normalisation of the model's own configuration.
+    the latter takes. `size` is the side of the square pictures it sees; `mean` and `std` [3, 1, 1]
+    are the normalisation of the model's own configuration. The model becomes the perceptor's own:
+    its vision tower may be arranged anew (`generation.clip.vision`). `compiler` says how it is
+    computed.
     """
 
     def __init__(
@@ -34,27 +38,36 @@ class Perceptor:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
+        compiler: Compiler | None = None,
     ) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
+        see = vision_tower(model) or _whole_tower(model)
+        self._see = (compiler or Compiler(device)).network("CLIP's vision tower", see)
         self.size = size
         self.device = device
         self._tokenizer = tokenizer
-        self._mean = torch.tensor(tuple(mean), device=device).view(3, 1, 1)
-        self._std = torch.tensor(tuple(std), device=device).view(3, 1, 1)
+        self.mean = torch.tensor(tuple(mean), device=device).view(3, 1, 1)
+        self.std = torch.tensor(tuple(std), device=device).view(3, 1, 1)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
         self._crop_bytes: int | None = None
 
     @classmethod
-    def from_open_clip(cls, name: str, weights: str, device: torch.device) -> Perceptor:
+    def from_open_clip(
+        cls, name: str, weights: str, device: torch.device, compiler: Compiler | None = None
+    ) -> Perceptor:
         """Load an open_clip architecture by name with a local file of weights."""
         import open_clip
 
         model = open_clip.create_model(name, pretrained=weights, weights_only=True)
-        return cls.of_open_clip(model, open_clip.get_tokenizer(name), device)
+        return cls.of_open_clip(model, open_clip.get_tokenizer(name), device, compiler)
 
     @classmethod
     def of_open_clip(
-        cls, model: torch.nn.Module, tokenizer: Tokenizer, device: torch.device
+        cls,
+        model: torch.nn.Module,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        compiler: Compiler | None = None,
     ) -> Perceptor:
         """Wrap an open_clip model; size and normalisation come from its own configuration."""
         import open_clip
@@ -63,7 +76,9 @@ class Perceptor:
         size = config["size"]
         side = int(size if isinstance(size, int) else min(size))
         mean, std = config["mean"], config["std"]
-        return cls(model, tokenizer, size=side, mean=mean, std=std, device=device)
+        return cls(
+            model, tokenizer, size=side, mean=mean, std=std, device=device, compiler=compiler
+        )
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -100,7 +115,7 @@ class Perceptor:
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """Return [n, dim] of pictures [n, 3, size, size] in 0..1; gradients pass."""
-        embedding = self.model.encode_image((pictures - self._mean) / self._std)  # type: ignore[operator]
+        embedding = self._see((pictures - self.mean) / self.std)
         return F.normalize(embedding.float(), dim=-1)
 
     def predict_bytes(self) -> int:
@@ -136,3 +151,8 @@ class Perceptor:
     def score(self, picture: Tensor, texts: Sequence[str]) -> Tensor:
         """Return the cosines [texts] of a whole picture [3, height, width] with texts."""
         return (self.look(picture)[None] @ self.encode_text(texts).T)[0]
+
+
+def _whole_tower(model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+    encode: Callable[[Tensor], Tensor] = model.encode_image  # type: ignore[assignment]
+    return encode

@@ -12,15 +12,19 @@ from safetensors import SafetensorError
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
 from generation.models.catalogue import catalogue
+from generation.models.compiling import Compiler
 from generation.models.library import Library
 
 
 class SharedPerceptors:
     """Counts who has a perceptor; the last one to release it frees it."""
 
-    def __init__(self, library: Library, device: torch.device) -> None:
+    def __init__(
+        self, library: Library, device: torch.device, compiler: Compiler | None = None
+    ) -> None:
         self._library = library
         self._device = device
+        self._compiler = compiler
         self._loaded: dict[str, tuple[Perceptor, int]] = {}
         self._looking: str | None = None  # what `look` holds
         here = [model.name for model in library.models("clip") if model.available]
@@ -76,7 +80,9 @@ class SharedPerceptors:
             if _is_shipped(name):
                 return self._load_starter()
             path = self._library.path(name)
-            return Perceptor.from_open_clip(catalogue()[name].architecture, str(path), self._device)
+            return Perceptor.from_open_clip(
+                catalogue()[name].architecture, str(path), self._device, self._compiler
+            )
         except torch.OutOfMemoryError:
             raise
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -95,6 +101,7 @@ class SharedPerceptors:
             mean=wants.mean,
             std=wants.std,
             device=self._device,
+            compiler=self._compiler,
         )
 
 

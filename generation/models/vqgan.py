@@ -10,8 +10,6 @@ Source: Esser et al., Taming Transformers for High-Resolution Image Synthesis (2
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from generation.models.checkpoints import CheckpointError
 from generation.models.unfilled import unfilled
+from generation.models.vqgan_decoder import Decoder
 
 _RESOLUTION = 256
 
@@ -109,7 +108,7 @@ class VQGAN(nn.Module):
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
-        from taming.modules.diffusionmodules.model import Decoder, Encoder
+        from taming.modules.diffusionmodules.model import Encoder
 
         self.config = config
         shape = {
@@ -123,10 +122,15 @@ class VQGAN(nn.Module):
             "z_channels": config.z_channels,
             "double_z": False,
         }
-        with contextlib.redirect_stdout(io.StringIO()):  # the decoder prints its latents' shape
-            self.encoder = Encoder(**shape)
-            self.decoder = Decoder(**shape)
-        for layer in self.modules():
+        self.encoder = Encoder(**shape)
+        self.decoder = Decoder(
+            widths=[config.channels * multiplier for multiplier in config.multipliers],
+            blocks=config.blocks + 1,
+            attention_levels=config.attention_levels,
+            z_channels=config.z_channels,
+            norm_groups=config.norm_groups,
+        )
+        for layer in self.encoder.modules():
             if isinstance(layer, nn.GroupNorm):
                 layer.num_groups = config.norm_groups
         self.quantize = _Codebook(config)
