@@ -77,7 +77,7 @@ class Digests:
         self._channels = channels
         self._watching = Watching(store)
         self._clock = clock
-        # By channel, until when it needs no more looking at. Only saves reading the rows.
+        # By channel, which it has been looked at for last. Only saves reading the rows.
         self._done: dict[int, int] = {}
 
     @property
@@ -105,7 +105,7 @@ class Digests:
             if at_ms - until_ms > LATEST_MS:
                 continue
             for place in places:
-                if self._done.get(place.channel_id, 0) >= until_ms:
+                if self._done.get(place.channel_id) == until_ms:
                     continue
                 try:
                     digest_id = await self._order(place, day, until_ms, parent_of)
@@ -125,7 +125,7 @@ class Digests:
     ) -> int | None:
         """Write one down, if that is to be; return its id where it has something to show."""
         since_ms = moment_ms(day - _DAY, place.hour, place.zone)
-        before_ms = await digests.newest_until(self._store, place.channel_id)
+        before_ms = await digests.newest_until(self._store, place.channel_id, until_ms)
         if before_ms is not None and before_ms >= until_ms - _SEAM_MS:
             since_ms = before_ms
         elif until_ms < await digests.set_ms(self._store, place.channel_id):

@@ -9,6 +9,10 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o
 TIME_LENGTH = 9  # 45 bits of milliseconds: until the year 3084
 RANDOM_LENGTH = 7  # 35 bits
 LENGTH = TIME_LENGTH + RANDOM_LENGTH
+MOST_AHEAD_MS = 24 * 3600 * 1000
+"""How far ids go on from one that is dated later than now; see `IdMaker`."""
+EARLIEST_MS = 1_767_225_600_000
+"""The beginning of 2026: a clock that says less has lost the time."""
 
 
 def now_ms() -> int:
@@ -17,14 +21,20 @@ def now_ms() -> int:
 
 
 class IdMaker:
-    """Makes ids that rise strictly, also when the clock is set back or two come at once."""
+    """Makes ids that rise strictly, also when the clock is set back or two come at once.
+
+    Only where it is set back by more than a day, to a time that can be, they begin anew there: the
+    clock was ahead before, and to go on would date all that comes as wrongly, for years perhaps.
+    """
 
     def __init__(self, newest: str = "") -> None:
         self._last_ms = time_of(newest) if newest else 0
 
     def next(self) -> str:
         """Return a new id, greater than every one before."""
-        self._last_ms = max(now_ms(), self._last_ms + 1)
+        now = now_ms()
+        ahead = now >= EARLIEST_MS and self._last_ms - now > MOST_AHEAD_MS
+        self._last_ms = now if ahead else max(now, self._last_ms + 1)
         return _digits(self._last_ms, TIME_LENGTH) + _digits(
             secrets.randbits(5 * RANDOM_LENGTH), RANDOM_LENGTH
         )

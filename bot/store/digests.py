@@ -14,7 +14,9 @@ from bot.store.sent_messages import SentMessages
 BY_ID = "SELECT * FROM digest WHERE id = ?"
 OPEN = "SELECT id FROM digest WHERE open = 1 ORDER BY id"
 DREAMS = "SELECT dream_id FROM digest_dream WHERE digest_id = ? ORDER BY position"
-NEWEST_UNTIL = "SELECT max(until_ms) AS until_ms FROM digest WHERE channel_id = ?"
+NEWEST_UNTIL = """
+    SELECT max(until_ms) AS until_ms FROM digest WHERE channel_id = ? AND until_ms <= ?
+"""
 SHOWING = """
     SELECT digest.id FROM digest_dream JOIN digest ON digest.id = digest_dream.digest_id
     WHERE digest_dream.dream_id = ? AND digest.sends > 0
@@ -46,9 +48,12 @@ class DigestRow(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
 
 
-async def newest_until(store: Store, channel_id: int) -> int | None:
-    """Return when the span of a channel's last digest ended, None where it has had none."""
-    row = await store.read_one(NEWEST_UNTIL, (channel_id,))
+async def newest_until(store: Store, channel_id: int, until_ms: int) -> int | None:
+    """Return when the span of a channel's last digest up to a time ended, None where it had none.
+
+    One that ends later is of a time when the clock was wrong.
+    """
+    row = await store.read_one(NEWEST_UNTIL, (channel_id, until_ms))
     return None if row is None else row["until_ms"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 import aiosqlite
 import msgspec
 
-from bot.ids import first_at
+from bot.ids import first_at, now_ms
 from bot.model import Dream, DreamState, File, Image, Person, PictureCheck, Relation
 from bot.sentences import Sentence, say
 from bot.store import Row, Store
@@ -65,7 +65,8 @@ COUNT_UNFINISHED = """
     SELECT count(*) AS everybody, coalesce(sum(person_id = ?), 0) AS own
     FROM dream WHERE state IN ('waiting', 'drawing') AND background = ?
 """
-# The plus keeps to the person's dreams of that time, which are a part of its index.
+# The plus keeps to the person's dreams of that time, which are a part of its index. Ids go on from
+# those that a wrong clock has dated later: when they were asked for says the row.
 PLACES_TAKEN = """
     SELECT
         (SELECT count(*) FROM dream WHERE state IN ('waiting', 'drawing')
@@ -73,6 +74,7 @@ PLACES_TAKEN = """
         (SELECT count(*) FROM dream WHERE state IN ('waiting', 'drawing')
          AND channel_id = :channel_id AND background = :background) AS channel,
         (SELECT count(*) FROM dream WHERE person_id = :person_id AND id >= :since
+         AND created_ms BETWEEN :since_ms AND :now_ms
          AND guild_id = :guild_id AND background = :background AND state <> 'failed'
          AND NOT (state = 'cancelled' AND started_ms IS NULL)
          AND NOT EXISTS (SELECT 1 FROM picture_check WHERE dream_id = dream.id
@@ -192,6 +194,8 @@ async def places_taken(
             "guild_id": guild_id,
             "channel_id": channel_id,
             "since": first_at(since_ms),
+            "since_ms": since_ms,
+            "now_ms": now_ms(),
             "background": background,
         },
     )

@@ -391,7 +391,15 @@ async def test_hot_queries_use_an_index(
 
 async def test_limits_and_deletions_look_at_no_whole_table(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "a.db")
-    limits = {"person_id": "a", "guild_id": 1, "channel_id": 2, "since": "0", "background": False}
+    limits = {
+        "person_id": "a",
+        "guild_id": 1,
+        "channel_id": 2,
+        "since": "0",
+        "since_ms": 0,
+        "now_ms": 1,
+        "background": False,
+    }
     for sql, parameters, indexes in (
         (
             dreams.PLACES_TAKEN,

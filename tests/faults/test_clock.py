@@ -1,0 +1,178 @@
+"""A clock that is wrong for a while, ahead or behind, and right again: it does no lasting harm."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import bot.acceptance
+import bot.endings
+import bot.ids
+import bot.store.dreams
+from bot import retention
+from bot.channels import Channels
+from bot.checkpoints import Checkpoints
+from bot.digest import Digests
+from bot.ids import EARLIEST_MS, IdMaker, time_of
+from bot.model import DreamState
+from bot.retention import DAY_MS, Retention, RetentionRules
+from bot.settings import DigestPlace
+from bot.store import digests, dreams
+from tests.bot.drawer import ANN, Services, request, services
+
+NOW_MS = EARLIEST_MS + 400 * DAY_MS
+HOUR_MS = 3600 * 1000
+CHANNEL, GUILD = 70, 7
+
+
+class Clock:
+    """What time it is, for all that asks `bot.ids.now_ms`."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+        self._began_s = time.monotonic()
+
+    def __call__(self) -> int:
+        return self.ms + int((time.monotonic() - self._began_s) * 1000)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in (bot.ids, bot.acceptance, bot.endings, bot.store.dreams, retention):
+        monkeypatch.setattr(module, "now_ms", made)
+    return made
+
+
+def test_ids_are_of_their_time_again_once_the_clock_is_right(clock: Clock) -> None:
+    maker = IdMaker()
+    made = [maker.next()]
+    clock.ms += 3 * HOUR_MS
+    made.append(maker.next())
+    clock.ms -= 3 * HOUR_MS  # a little: in order is what counts
+    made.append(maker.next())
+    assert made == sorted(made)
+    clock.ms += 300 * DAY_MS
+    ahead = maker.next()
+    clock.ms -= 300 * DAY_MS
+    assert abs(time_of(maker.next()) - clock()) < HOUR_MS
+    assert abs(time_of(IdMaker(ahead).next()) - clock()) < HOUR_MS
+    newest = maker.next()
+    clock.ms = 5  # it has lost the time: what was there before is right
+    assert maker.next() > newest
+
+
+async def taken(s: Services, clock: Clock) -> int:
+    """Return how many dreams count as those of the last hour."""
+    async with s.store.write() as connection:
+        _, _, hour = await dreams.places_taken(
+            connection, ANN.id, GUILD, CHANNEL, clock() - HOUR_MS
+        )
+    return hour
+
+
+async def ask(s: Services) -> str:
+    (dream,) = await s.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL))
+    await s.draw(dream.id)
+    assert (await s.dreams.wait(dream.id)).state is DreamState.DONE
+    return dream.id
+
+
+@pytest.mark.parametrize("ahead_ms", [5 * HOUR_MS, 300 * DAY_MS])
+async def test_an_hours_limit_is_an_hours_after_the_clock_was_ahead(
+    tmp_path: Path, clock: Clock, ahead_ms: int
+) -> None:
+    async with services(tmp_path) as s:
+        clock.ms += ahead_ms
+        for _ in range(3):
+            await ask(s)
+        assert await taken(s, clock) == 3
+        clock.ms -= ahead_ms
+        assert await taken(s, clock) == 0
+        await ask(s)
+        assert await taken(s, clock) == 1
+        clock.ms += 2 * HOUR_MS
+        assert await taken(s, clock) == 0
+
+
+async def test_a_day_that_is_not_yet_keeps_no_later_digest_away(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path) as s:
+        place = DigestPlace(guild_id=GUILD, channel_id=CHANNEL, hour=20, zone="UTC")
+        monkeypatch.setattr(s.settings, "digests", lambda: [place])
+        made = Digests(s.store, s.settings, Channels(s.store, s.themes), clock=clock)
+
+        async def parent_of(place: DigestPlace) -> int | None:
+            return None
+
+        today = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
+        clock.ms = _evening(today)
+        await made.order_due(parent_of)
+        clock.ms = _evening(today + timedelta(days=200))
+        await made.order_due(parent_of)
+        for days in (1, 2):
+            clock.ms = _evening(today + timedelta(days=days))
+            await made.order_due(parent_of)
+        found = await s.store.read("SELECT day, since_ms, until_ms FROM digest ORDER BY id")
+        days_had = [date.fromisoformat(row["day"]) - today for row in found]
+        assert [day.days for day in days_had] == [0, 200, 1, 2]
+        assert found[2]["since_ms"] == found[0]["until_ms"]
+        assert found[3]["since_ms"] == found[2]["until_ms"]
+        assert await digests.newest_until(s.store, CHANNEL, clock()) == found[3]["until_ms"]
+
+
+def _evening(day: date) -> int:
+    at = datetime(day.year, day.month, day.day, 20, 5, tzinfo=UTC)
+    return int(at.timestamp() * 1000)
+
+
+@pytest.fixture
+def kept_for() -> RetentionRules:
+    return RetentionRules(keep_days=30)
+
+
+async def test_a_clock_that_is_ahead_lets_nothing_go_at_once(
+    tmp_path: Path, clock: Clock, kept_for: RetentionRules
+) -> None:
+    async with services(tmp_path) as s:
+        checkpoints = Checkpoints(tmp_path / "library" / "checkpoints")
+        made = Retention(s.store, s.library, checkpoints, kept_for)
+        dream_id = await ask(s)
+        assert await made.is_sure_of_the_time()
+        clock.ms += 3 * DAY_MS  # it was off for a long weekend
+        assert await made.is_sure_of_the_time()
+        clock.ms += 365 * DAY_MS
+        assert [one.dream_id async for one, _ in made.due()] == [dream_id]
+        assert not await made.is_sure_of_the_time()
+        again = Retention(s.store, s.library, checkpoints, kept_for)  # a start changes nothing
+        assert not await again.is_sure_of_the_time()
+        clock.ms -= 365 * DAY_MS
+        assert not await again.is_sure_of_the_time()
+        for _ in range(25):
+            clock.ms += HOUR_MS
+            sure = await again.is_sure_of_the_time()
+        assert sure
+        assert [one async for one in made.due()] == []
+
+
+async def test_what_is_really_old_goes_a_day_later(
+    tmp_path: Path, clock: Clock, kept_for: RetentionRules
+) -> None:
+    async with services(tmp_path) as s:
+        checkpoints = Checkpoints(tmp_path / "library" / "checkpoints")
+        made = Retention(s.store, s.library, checkpoints, kept_for, look_s=0.01, pause_s=0.0)
+        dream_id = await ask(s)
+        assert await made.is_sure_of_the_time()
+        clock.ms += 100 * DAY_MS
+        made.start()
+        await s.store.read("SELECT 1")
+        assert not await made.is_sure_of_the_time()
+        assert (await s.dreams.get(dream_id)).deleted_ms is None
+        clock.ms += DAY_MS + HOUR_MS
+        while (await s.dreams.get(dream_id)).deleted_ms is None:
+            await s.store.read("SELECT 1")
+        await made.stop()
