@@ -13,6 +13,7 @@ from bot.wall.party.door import Door
 from bot.wall.party.evening import Evenings
 from bot.wall.party.leading import Leading
 from bot.wall.party.pages import PartyPages
+from bot.wall.party.show import PartyShow
 from bot.wall.party.stream import PartyStreams
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
@@ -38,6 +39,7 @@ class PartyWall:
         self._pages = PartyPages(settings, services, renderer, parties, door, pages)
         self._acts = Acts(settings, services, parties, door, evenings, self._pages, asking)
         self._leading = Leading(parties, services.publishing, self._acts)
+        self._show = PartyShow(renderer, door)
         self._streams = PartyStreams(services, renderer, door, events)
 
     def routes(self) -> list[web.RouteDef]:
@@ -45,6 +47,7 @@ class PartyWall:
         return [
             web.get("/p/{code}/events", self._streams.handle, allow_head=False),
             *self._pages.routes(),
+            *self._show.routes(),
             *self._acts.routes(),
             *self._leading.routes(),
         ]
