@@ -37,7 +37,12 @@ def main() -> int:
             seen = Looked(tuple(network.score(one) for one in frames(ask.data, ask.media_type)))
         except Exception as error:  # a damaged file makes decoders raise anything at all
             seen = Looked(reason=f"{type(error).__name__}: {error}"[:300])
-        _say(answers, seen)
+        try:
+            _say(answers, seen)
+        except BrokenPipeError:  # nobody is there any more, as after a kill
+            with contextlib.suppress(BrokenPipeError):
+                answers.close()
+            break
     return 0
 
 
