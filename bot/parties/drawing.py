@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import aiosqlite
 
+from bot import logs
 from bot.acceptance import Also
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Dream, DreamRequest, Relation, Theme
@@ -69,7 +70,8 @@ class Drawing(Saying):
             channel_id=party.channel_id,
         )
         kept = self._keeping(party, actor, theme, *_DRAWING, said=association_ids, also=also)
-        return await self._dreams.ask(request, kept)
+        with logs.about(party=party.id):
+            return await self._dreams.ask(request, kept)
 
     async def grow(
         self,
@@ -97,15 +99,16 @@ class Drawing(Saying):
         def recipes(parent: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
             return [grown(parent, before.recipe, able(engines), theme)]
 
-        (child,) = await self._dreams.derive(
-            [dream_id],
-            recipes,
-            _at(party, actor),
-            Relation.GROW,
-            prompt=prompt,
-            channel_id=party.channel_id,
-            also=self._keeping(party, actor, theme, Stage.ELABORATE, also=also),
-        )
+        with logs.about(party=party.id):
+            (child,) = await self._dreams.derive(
+                [dream_id],
+                recipes,
+                _at(party, actor),
+                Relation.GROW,
+                prompt=prompt,
+                channel_id=party.channel_id,
+                also=self._keeping(party, actor, theme, Stage.ELABORATE, also=also),
+            )
         return child
 
     async def combine(
@@ -146,16 +149,17 @@ class Drawing(Saying):
         def recipes(parent: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
             return [grown(parent, first.recipe, able(engines), theme)]
 
-        (child,) = await self._dreams.derive(
-            [first_id],
-            recipes,
-            _at(party, actor),
-            Relation.COMBINE,
-            prompt=prompt,
-            published=second.published,
-            channel_id=party.channel_id,
-            also=kept,
-        )
+        with logs.about(party=party.id):
+            (child,) = await self._dreams.derive(
+                [first_id],
+                recipes,
+                _at(party, actor),
+                Relation.COMBINE,
+                prompt=prompt,
+                published=second.published,
+                channel_id=party.channel_id,
+                also=kept,
+            )
         return child
 
     async def steer(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import aiosqlite
 
+from bot import logs
 from bot.acceptance import Also
 from bot.errors import (
     DiskError,
@@ -103,14 +104,15 @@ class Finale(Voting):
             return [recipe]
 
         if anew:
-            await self._dreams.derive(
-                anew,
-                made,
-                _at(party, actor),
-                Relation.ENLARGE,
-                channel_id=party.channel_id,
-                also=choose,
-            )
+            with logs.about(party=party.id):
+                await self._dreams.derive(
+                    anew,
+                    made,
+                    _at(party, actor),
+                    Relation.ENLARGE,
+                    channel_id=party.channel_id,
+                    also=choose,
+                )
         else:
             async with self._store.write() as connection:
                 await choose(connection, ())
@@ -169,12 +171,14 @@ class Finale(Voting):
         try:
             if best is not None:
                 try:
-                    await self._offspring.upscale(
-                        best.id, _at(party, Actor(person)), channel_id=party.channel_id, also=end
-                    )
+                    actor = _at(party, Actor(person))
+                    with logs.about(party=party.id, dream=best.id):
+                        await self._offspring.upscale(
+                            best.id, actor, channel_id=party.channel_id, also=end
+                        )
                     return
                 except (InvalidRequestError, GoneError, NotFoundError) as error:
-                    log.info("A chosen picture stays as large as it is: %s", error)
+                    log.info("Dream %s stays as large as it is: %s", best.id, error)
             async with self._store.write() as connection:
                 await end(connection, ())
         except _AnotherCameFirstError:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from bot import logs
 from bot.errors import (
     DiskError,
     DreamstreamError,
@@ -173,7 +174,8 @@ class Publishing:
                 self._again.discard(party_id)
                 self._troubles.pop(party_id, None)
                 try:
-                    await self._make_once(await self._parties.get(party_id))
+                    with logs.about(party=party_id):
+                        await self._make_once(await self._parties.get(party_id))
                 except (RequestError, DiskError) as error:
                     self._troubles[party_id] = error.sentence
                     log.warning("No bundle of party %s: %s", party_id, error)
