@@ -522,6 +522,9 @@ def scheduler_command(config: Config) -> SchedulerCommand:
             "checkpoint_s": scheduler.checkpoint_interval_s,
             "step_limit_s": scheduler.step_limit_s,
             "load_limit_s": scheduler.load_limit_s,
+            "workers": scheduler.workers,
+            "ray_address": scheduler.ray_address,
+            "most_workers": scheduler.most_workers,
             "log_level": config.log.level.upper(),
         }
     )

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from bot.errors import ConfigError
@@ -108,12 +116,33 @@ class Scheduler(Section):
     checkpoint_interval_s: float = Field(default=5.0, ge=0.5, le=600)
     step_limit_s: float = Field(default=30.0, ge=1, le=3600)
     load_limit_s: float = Field(default=600.0, ge=10, le=7200)
+    workers: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    most_workers: int = Field(default=0, ge=0, le=100_000)
 
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
             raise ValueError('should be "auto", "cpu", "cuda", "cuda:1" or the like, or "mps"')
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _suits_the_device(cls, value: str, info: ValidationInfo) -> str:
+        device = info.data.get("device", "auto")
+        if value == "ray" and device not in ("auto", "cuda", "cpu"):
+            raise ValueError(
+                f'with scheduler.device = "{device}" only "local" will do: Ray says which GPU a '
+                'worker gets; set the device to "auto", "cuda" or "cpu"'
+            )
+        return value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_a_cluster(cls, value: str) -> str:
+        if value and not re.fullmatch(r"auto|(ray://)?[\w.-]+:\d{1,5}", value):
+            raise ValueError('should be "auto", "ray://head:10001" or the like, "head:6379", or ""')
         return value
 
 

@@ -34,7 +34,12 @@ _OfADream = (
 )
 
 _NOT_OF_A_DREAM = (
-    protocol.Welcome | protocol.CannotStart | protocol.Beat | protocol.Figures | protocol.Embedded
+    protocol.Welcome
+    | protocol.CannotStart
+    | protocol.Beat
+    | protocol.Figures
+    | protocol.Embedded
+    | protocol.Workers
 )
 
 
@@ -49,9 +54,24 @@ class Reports:
     async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         """Note that the scheduler process died, and who was in the step it died in."""
         log.warning("The scheduler process is gone: %s; in its last step: %s", reason, suspects)
+        await self._fell(self._unfinished.all(), suspects, outside=outside)
+
+    async def _dropped(self, message: protocol.Dropped) -> None:
+        """Note that one of several workers is gone, and hand over again what it had."""
+        suspects = message.suspects
+        log.warning("A worker is gone: %s In its last step: %s", message.reason, suspects)
+        known = map(self._unfinished.get, message.job_ids)
+        dreams = [active for active in known if active is not None]
+        await self._fell(dreams, suspects, outside=message.outside)
+        self._unfinished.hand_over(dreams)
+
+    async def _fell(
+        self, dreams: list[Active], suspects: tuple[str, ...], *, outside: bool
+    ) -> None:
+        """Note that dreams are drawn no more, and give up who was in too many crashes."""
         suspected: list[Active] = []
         given_up: list[tuple[Active, str]] = []
-        for active in self._unfinished.all():
+        for active in dreams:
             active.epoch = None
             if active.ending:
                 continue
@@ -66,7 +86,7 @@ class Reports:
                     given_up.append((active, verdict))
 
         async def write(connection: aiosqlite.Connection) -> None:
-            await rows.to_waiting(connection)
+            await rows.to_waiting(connection, [active.dream.id for active in dreams])
             for active in suspected:
                 await rows.set_attempt(connection, active.dream.id, active.dream.attempt)
 
@@ -87,6 +107,9 @@ class Reports:
                 waiting = self._unfinished.get(place.job_id)
                 if waiting is not None and waiting.live.state is DreamState.WAITING:
                     self._unfinished.show(waiting, place=place.place, eta_s=place.ends_in_s)
+            return
+        if isinstance(message, protocol.Dropped):
+            await self._dropped(message)
             return
         if isinstance(message, _NOT_OF_A_DREAM):
             return

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from bot.drawing import DrawingListener
 from bot.errors import SchedulerError
 from bot.monitoring import metrics
@@ -42,6 +44,8 @@ from generation.protocol import (
     ToScheduler,
     Weights,
     Welcome,
+    WorkerInfo,
+    Workers,
 )
 
 _log = logging.getLogger(__name__)
@@ -148,6 +152,11 @@ class Supervisor:
     def engines(self) -> tuple[EngineInfo, ...]:
         """What the newest `Welcome` offered; empty before the first."""
         return self._welcome.engines if self._welcome else ()
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Who draws, as the scheduler process said last; several where it has a cluster."""
+        return self._welcome.workers if self._welcome else ()
 
     @property
     def pid(self) -> int | None:
@@ -372,6 +381,8 @@ class Supervisor:
                     self._rise(life, message)
                 case CannotStart():
                     life.cannot_start = message.reason
+                case Workers():
+                    self._change(message)
                 case Figures():
                     STEPS.add(message)
                 case Embedded():
@@ -395,6 +406,17 @@ class Supervisor:
         if self._weights:
             self._send(Weights(self._weights))
         self._calls.put_nowait(lambda listener: listener.on_up(welcome))
+
+    def _change(self, message: Workers) -> None:
+        """Take in that other workers draw from now on."""
+        if self._welcome is not None:
+            self._welcome = msgspec.structs.replace(
+                self._welcome,
+                device=message.device,
+                engines=message.engines,
+                perceptors=message.perceptors,
+                workers=message.workers,
+            )
 
     async def _watch(self, life: _Life) -> None:
         """Return when the process must be ended."""

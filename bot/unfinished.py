@@ -144,6 +144,10 @@ class Unfinished:
         self.handover.new_process()
         await self._submit_all()
 
+    def hand_over(self, dreams: Iterable[Active]) -> None:
+        """Hand dreams over again that the scheduler process has lost."""
+        self._tasks.spawn(self._submit_each([*dreams]))
+
     async def _submit_all(self) -> None:
         await self._submit_each([self._active[dream_id] for dream_id in sorted(self._active)])
 

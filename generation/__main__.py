@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import faulthandler
-import importlib
 import logging
 import os
 import signal
@@ -18,8 +17,11 @@ import socket
 import sys
 
 from generation import logs
-from generation.process import EXIT_ERROR, BuildEngines, SchedulerProcess
+from generation.fleet import Fleet
+from generation.process import EXIT_ERROR, SchedulerProcess
+from generation.ray_cluster import RayCluster
 from generation.settings import Settings, parse
+from generation.workers import LocalPool, Tell, WorkerPool, builder
 
 SECRET_VARIABLE = "DREAMSTREAM_SCHEDULER_SECRET"  # noqa: S105 - its name, not itself
 _LIMIT_BYTES = 1024 * 1024
@@ -84,9 +86,13 @@ async def _serve(
     else:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_LIMIT_BYTES)
         writer.write(secret.encode() + b"\n")
-    process = SchedulerProcess(
-        reader, writer, lambda **options: _load(engines)(**options), settings, secret
-    )
+
+    def hire(tell: Tell) -> WorkerPool:
+        if settings.workers == "ray":
+            return Fleet(RayCluster(engines, settings), settings, tell)
+        return LocalPool(builder(engines), settings, tell)
+
+    process = SchedulerProcess(reader, writer, hire, settings, secret)
     loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):  # Windows: there, only the socket says so
         loop.add_signal_handler(signal.SIGTERM, process.stop)
@@ -101,12 +107,6 @@ async def _stay_awake() -> None:
     while True:
         faulthandler.dump_traceback_later(_MUTE_S, exit=True)
         await asyncio.sleep(1.0)
-
-
-def _load(name: str) -> BuildEngines:
-    module, _, function = name.partition(":")
-    build: BuildEngines = getattr(importlib.import_module(module), function)
-    return build
 
 
 if __name__ == "__main__":

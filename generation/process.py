@@ -1,8 +1,8 @@
-"""The scheduler process: the loop between the socket, the scheduler and the worker.
+"""The scheduler process: the loop between the socket, the scheduler and the workers.
 
-The main thread does input and output, and decides; the worker draws in a thread of its own. So
-the process answers, and beats, while a step runs. It keeps nothing that must not be lost: when
-the socket closes, the bot is gone, and so are we.
+The main thread does input and output, and decides; a worker draws in a thread of its own, or
+elsewhere. So the process answers, and beats, while a step runs. It keeps nothing that must not be
+lost: when the socket closes, the bot is gone, and so are we.
 """
 
 from __future__ import annotations
@@ -15,78 +15,84 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 
-from generation.device import Device
-from generation.device import find as find_device
-from generation.engine import Engine, EngineError
+from generation.engine import EngineError
 from generation.figures import Counting
+from generation.offers import Offers, together
+from generation.planning import refusal
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
     Beat,
+    Cancel,
     CannotStart,
     Embed,
+    Embedded,
     Hello,
     Place,
     Progress,
     ProtocolError,
     Queue,
     Shutdown,
+    SteerJob,
+    Submit,
     ToBot,
+    Weights,
     Welcome,
+    WorkerInfo,
+    Workers,
     encode,
     read_for_scheduler,
 )
 from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
-from generation.worker import Worker
+from generation.workers import Tell, WorkerHandle, WorkerLostError, WorkerPool
 
 _log = logging.getLogger(__name__)
 
-Engines = dict[str, Engine[Any]]
-BuildEngines = Callable[..., Engines]
-
 EXIT_OK, EXIT_ERROR, EXIT_REFUSED, EXIT_VERSION = 0, 1, 3, 4
-LOCAL = "local"
-"""The name of the one worker that is a call away."""
 
 _QUEUE_S, _SOON_S, _LOOK_S = 2.0, 0.25, 1.0
-_CANNOT_START = "What draws could not be started; the log has the details."
+_NOT_LOOKED = "What looks at pictures was lost in the middle of it. Try again in a moment."
 _CLOGGED_BYTES = 8 * 1024 * 1024
 """With so much unsent, previews are left out until the bot has caught up."""
 
+_Wish = Submit | Cancel | SteerJob
+
 
 class SchedulerProcess:
-    """One connection's life. `run` returns the process's exit status."""
+    """One connection's life. `run` returns the process's exit status.
+
+    `hire` makes the pool of workers; it is given where what they say goes.
+    """
 
     def __init__(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        build: BuildEngines,
+        hire: Callable[[Tell], WorkerPool],
         settings: Settings,
         secret: str = "",
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._build = build
         self._settings = settings
         self._secret = secret
-        self._loop = asyncio.get_running_loop()
-        # Everything that touches an engine's weights or runs happens in this one thread.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
+        self._pool = hire(self._from_worker)
+        self._handles: dict[str, WorkerHandle] = {}
+        self._offers = Offers()
         self._scheduler = Scheduler(settings.limits)
-        self._engines: Engines = {}
-        self._worker: Worker | None = None
-        self._service: Service | None = None
+        self._service = Service(
+            self._scheduler, self._offers.engines, self._send, self._post, self._take_look
+        )
+        self._wishes: asyncio.Queue[_Wish] = asyncio.Queue()
         self._looks: deque[Embed] = deque()
         self._counting = Counting()
         self._began = time.monotonic()
+        self._welcomed = False
         self._stopping = asyncio.Event()
         self._work = asyncio.Event()
         self._stirred = asyncio.Event()
@@ -102,7 +108,7 @@ class SchedulerProcess:
             _log.error("refused: who speaks does not know the secret")
             return EXIT_REFUSED
         if hello.version != PROTOCOL_VERSION:
-            self._welcome("")
+            self._welcome()
             await self._writer.drain()
             return EXIT_VERSION
         tasks = {
@@ -111,75 +117,125 @@ class SchedulerProcess:
             serving := asyncio.create_task(self._serve()),
         }
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            return serving.result()
-        _log.info("the bot is gone")
-        return EXIT_OK
+        try:
+            if serving.done():
+                return serving.result()
+            _log.info("the bot is gone")
+            return EXIT_OK
+        finally:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._pool.close(), self._settings.shutdown_s)
 
     def stop(self) -> None:
         """Checkpoint all that runs, send it, and end."""
         self._stopping.set()
         self._work.set()
-        if self._worker is not None:
-            self._worker.stop()
+        for handle in self._handles.values():
+            handle.stop()
 
     # --- drawing ---------------------------------------------------------------------------
 
     async def _serve(self) -> int:
-        making = self._loop.run_in_executor(self._thread, self._make_worker)
-        stopped = asyncio.create_task(self._stopping.wait())
-        either: set[asyncio.Future[Any]] = {making, stopped}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not making.done():
-            return EXIT_OK  # there is nothing to save yet
-        stopped.cancel()
+        why_not = ""
         try:
-            worker, device = await making
-        except EngineError as error:
-            return await self._cannot_start(str(error))
-        except Exception:
-            _log.exception("the engines could not be made")
-            return await self._cannot_start(_CANNOT_START)
-        self._worker = worker
-        self._scheduler.add_worker(LOCAL, self._settings.memory_bytes or device.capacity_bytes)
-        self._service = Service(
-            self._scheduler,
-            self._engines,
-            self._send,
-            worker.post,
-            self._looks.append,
-            exact=self._settings.exact,
-        )
-        self._welcome(device.name, worker.perceptors)
-        queues = asyncio.create_task(self._queues(self._service))
-        await self._prewarm(worker)
-        while not self._stopping.is_set():
-            if self._looks:
-                # Somebody waits for it; and then an assignment, so that nothing stands still.
-                ask = self._looks.popleft()
-                await self._loop.run_in_executor(self._thread, worker.look, ask)
-            assignment = self._scheduler.choose(LOCAL, time.monotonic())
-            if assignment is None and self._looks:
-                continue
-            if assignment is None:
-                self._work.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), _LOOK_S)
-                continue
-            # Before it begins: should it be the process's last, the bot knows what did it.
-            self._beat(assignment.job_ids)
-            report = await self._loop.run_in_executor(self._thread, worker.advance, assignment)
-            predicted_bytes = self._scheduler.predicted_bytes(LOCAL)
-            self._counting.add(assignment.model[0], report, predicted_bytes)
-            ended, failed = self._scheduler.report(LOCAL, report, time.monotonic())
-            self._service.account(ended, failed)
-            if ended or failed:
-                self._stirred.set()
-        queues.cancel()
-        await self._loop.run_in_executor(self._thread, worker.checkpoint_all)
-        await asyncio.sleep(0)  # what the threads emitted is already on the loop's list
+            async with asyncio.TaskGroup() as group:
+                endless = [
+                    group.create_task(self._take_wishes()),
+                    group.create_task(self._queues()),
+                    group.create_task(self._hire(group)),
+                ]
+                await self._stopping.wait()
+                for task in endless:
+                    task.cancel()
+                # The group waits until the workers have saved what they were at.
+        except* EngineError as errors:
+            why_not = str(errors.exceptions[0])
+        if why_not:
+            self._send(CannotStart(why_not))
         await self._close()
-        return EXIT_OK
+        return EXIT_ERROR if why_not else EXIT_OK
+
+    async def _hire(self, group: asyncio.TaskGroup) -> None:
+        async for handle in self._pool.workers():
+            able = self._offers.add(handle.offer)
+            self._handles[handle.name] = handle
+            self._scheduler.add_worker(
+                handle.name, handle.offer.capacity_bytes, able if handle.node else None
+            )
+            if handle.node and (lacking := self._offers.lacking(able)):
+                _log.warning("%s has not got %s", handle.name, ", ".join(lacking))
+            self._say_who_draws()
+            group.create_task(self._drive(handle))
+
+    async def _drive(self, handle: WorkerHandle) -> None:
+        """Keep a worker busy until it leaves, or this process ends."""
+        suspects: tuple[str, ...] = ()
+        reason, outside = f"{handle.name} leaves.", False
+        try:
+            await self._prewarm(handle)
+            while not self._stopping.is_set() and not handle.draining:
+                await self._look(handle)
+                assignment = self._scheduler.choose(handle.name, time.monotonic())
+                if assignment is None:
+                    handle.check()
+                    if not self._looks:
+                        self._work.clear()
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._work.wait(), _LOOK_S)
+                    continue
+                # Before it begins: should it be the process's last, the bot knows what did it.
+                suspects = assignment.job_ids
+                if handle.doing is not None:
+                    self._beat(suspects)
+                report = await handle.advance(assignment)
+                suspects = ()
+                predicted_bytes = self._scheduler.predicted_bytes(handle.name)
+                self._counting.add(assignment.model[0], report, predicted_bytes)
+                ended, failed = self._scheduler.report(handle.name, report, time.monotonic())
+                self._service.account(ended, failed)
+                if ended or failed:
+                    self._stirred.set()
+                if assignment.suspend:
+                    self._work.set()  # another may go on with these
+            await handle.checkpoint_all()
+        except WorkerLostError as lost:
+            reason, outside = str(lost), lost.outside
+        if not self._stopping.is_set():
+            await self._lose(handle, reason, suspects, outside=outside)
+
+    async def _lose(
+        self, handle: WorkerHandle, reason: str, suspects: tuple[str, ...], *, outside: bool
+    ) -> None:
+        _log.warning("%s In its last step: %s.", reason, ", ".join(suspects) or "nothing")
+        del self._handles[handle.name]
+        self._service.lose(handle.name, reason, suspects, outside=outside)
+        self._say_who_draws()
+        self._work.set()
+        self._stirred.set()
+        await handle.close()
+
+    async def _look(self, handle: WorkerHandle) -> None:
+        """Have it look at what somebody waits for, if it can; but once between assignments."""
+        ask = self._next_look(handle)
+        if ask is None:
+            return
+        try:
+            await handle.look(ask)
+        except WorkerLostError:
+            self._send(Embedded(id=ask.id, reason=_NOT_LOOKED))
+            raise
+
+    def _next_look(self, handle: WorkerHandle) -> Embed | None:
+        for nth, ask in enumerate(self._looks):
+            able = [
+                name
+                for name, other in self._handles.items()
+                if ask.perceptor in other.offer.perceptors
+            ]
+            if not able or handle.name in able:
+                del self._looks[nth]
+                return ask
+        return None
 
     async def _close(self) -> None:
         """Have what was said sent, within reason."""
@@ -189,41 +245,14 @@ class SchedulerProcess:
         with contextlib.suppress(TimeoutError, OSError):
             await asyncio.wait_for(self._writer.wait_closed(), self._settings.shutdown_s)
 
-    async def _cannot_start(self, reason: str) -> int:
-        self._send(CannotStart(reason))
-        await self._close()
-        return EXIT_ERROR
-
-    def _make_worker(self) -> tuple[Worker, Device]:
-        settings = self._settings
-        engines = self._build(
-            device=settings.device, models_dir=settings.models_dir, exact=settings.exact
-        )
-        if any(engine.info.journeys for engine in engines.values()):
-            # Imports torch, as whatever made such engines has done.
-            from generation.engines.journeys import with_journeys
-
-            engines = with_journeys(engines)
-        self._engines = engines
-        device = find_device(settings.device, settings.threads)
-
-        def emit(message: ToBot) -> None:
-            self._loop.call_soon_threadsafe(self._from_worker, message)
-
-        return Worker(self._engines, device, emit, settings), device
-
-    def _from_worker(self, message: ToBot) -> None:
-        if self._service is not None:
-            self._service.tell(message)
-
-    async def _prewarm(self, worker: Worker) -> None:
+    async def _prewarm(self, handle: WorkerHandle) -> None:
         """Load the model that is wanted first, unless something is wanted already."""
         wanted = self._settings.prewarm
         if wanted == "default":
             found = [
-                f"{engine.info.name}/{model.name}"
-                for engine in self._engines.values()
-                for model in engine.info.models
+                f"{engine.name}/{model.name}"
+                for engine in handle.offer.engines
+                for model in engine.models
                 if model.available
             ]
             wanted = found[0] if found else ""
@@ -232,11 +261,24 @@ class SchedulerProcess:
         engine, _, model = wanted.partition("/")
         key = (engine, model)
         try:
-            load_s, size = await self._loop.run_in_executor(self._thread, worker.prewarm, key)
+            load_s, size = await handle.prewarm(key)
+        except WorkerLostError:
+            raise
         except Exception:
             _log.exception("%s could not be loaded ahead", wanted)
         else:
-            self._scheduler.residency(LOCAL).loaded(key, time.monotonic(), load_s, size)
+            self._scheduler.residency(handle.name).loaded(key, time.monotonic(), load_s, size)
+
+    def _from_worker(self, worker: str, message: ToBot) -> None:
+        if worker in self._handles:
+            self._service.tell(worker, message)
+
+    def _post(self, worker: str, message: Cancel | SteerJob) -> None:
+        self._handles[worker].post(message)
+
+    def _take_look(self, ask: Embed) -> None:
+        self._looks.append(ask)
+        self._work.set()
 
     # --- the bot's messages ----------------------------------------------------------------
 
@@ -249,15 +291,30 @@ class SchedulerProcess:
             except ProtocolError as error:
                 _log.error("the bot cannot be understood: %s", error)
                 return
-            if isinstance(message, Shutdown):
-                self.stop()
-            elif isinstance(message, Hello) or self._service is None:
-                _log.warning("a %s came out of turn", type(message).__name__)
-            else:
-                try:
+            match message:
+                case Shutdown():
+                    self.stop()
+                case Submit() | Cancel() | SteerJob() if self._welcomed:
+                    self._wishes.put_nowait(message)
+                case Embed() | Weights() if self._welcomed:
                     self._service.take(message)
-                except Exception:
-                    _log.exception("a %s could not be dealt with", type(message).__name__)
+                case _:
+                    _log.warning("a %s came out of turn", type(message).__name__)
+
+    async def _take_wishes(self) -> None:
+        """Take what is wished of jobs, in order: a cancel must not overtake its job's plan."""
+        while True:
+            wish = await self._wishes.get()
+            try:
+                if isinstance(wish, Submit):
+                    self._service.submit(wish.job, await self._pool.plan(wish.job))
+                else:
+                    self._service.take(wish)
+            except EngineError as error:
+                assert isinstance(wish, Submit)
+                self._send(refusal(wish.job, error))
+            except Exception:
+                _log.exception("a %s could not be dealt with", type(wish).__name__)
             self._work.set()
             self._stirred.set()
 
@@ -272,33 +329,59 @@ class SchedulerProcess:
         except ProtocolError as error:
             _log.error("a %s is too large to be sent: %s", type(message).__name__, error)
 
-    def _welcome(self, device: str, perceptors: tuple[str, ...] = ()) -> None:
+    def _say_who_draws(self) -> None:
+        if not self._welcomed:
+            self._welcomed = True
+            self._welcome()
+            return
+        self._send(
+            Workers(
+                device=self._devices(),
+                engines=tuple(self._offers.engines.values()),
+                perceptors=self._offers.perceptors,
+                workers=self._who(),
+            )
+        )
+
+    def _welcome(self) -> None:
         self._send(
             Welcome(
                 version=PROTOCOL_VERSION,
                 pid=os.getpid(),
-                device=device,
-                engines=tuple(engine.info for engine in self._engines.values()),
-                perceptors=perceptors,
+                device=self._devices(),
+                engines=tuple(self._offers.engines.values()),
+                perceptors=self._offers.perceptors,
+                workers=self._who(),
             )
         )
 
+    def _devices(self) -> str:
+        return together(handle.offer.device for handle in self._handles.values())
+
+    def _who(self) -> tuple[WorkerInfo, ...]:
+        return tuple(
+            WorkerInfo(name=name, device=handle.offer.device, node=handle.node)
+            for name, handle in self._handles.items()
+        )
+
     def _beat(self, job_ids: tuple[str, ...] = ()) -> None:
+        """Say what this process is at. What workers elsewhere are at cannot take it with them."""
         now = time.monotonic()
-        if self._worker is None:
+        beat = Beat(activity=Activity.IDLE, busy_s=0.0, limit_s=0.0)
+        if not self._welcomed:
             beat = Beat(
                 activity=Activity.LOAD,
                 busy_s=now - self._began,
                 limit_s=self._settings.load_limit_s,
             )
-        else:
-            doing = self._worker.doing
-            beat = Beat(
-                activity=Activity.STEP if job_ids else doing.activity,
-                busy_s=0.0 if job_ids else now - doing.since,
-                limit_s=self._settings.load_limit_s if job_ids else doing.limit_s,
-                job_ids=job_ids or doing.job_ids,
-            )
+        for handle in self._handles.values():
+            if (doing := handle.doing) is not None:
+                beat = Beat(
+                    activity=Activity.STEP if job_ids else doing.activity,
+                    busy_s=0.0 if job_ids else now - doing.since,
+                    limit_s=self._settings.load_limit_s if job_ids else doing.limit_s,
+                    job_ids=job_ids or doing.job_ids,
+                )
         self._send(beat)
 
     async def _beats(self) -> None:
@@ -308,7 +391,7 @@ class SchedulerProcess:
                 self._send(figures)
             await asyncio.sleep(self._settings.beat_s)
 
-    async def _queues(self, service: Service) -> None:
+    async def _queues(self) -> None:
         """Send every waiting job's place when it changed, soon; and its times, now and then."""
         sent: tuple[Place, ...] = ()
         while True:
@@ -317,7 +400,7 @@ class SchedulerProcess:
             await asyncio.sleep(_SOON_S)
             self._stirred.clear()
             began = time.monotonic()
-            places = service.places()
+            places = self._service.places()
             if places != sent:
                 self._send(Queue(places))
                 sent = places

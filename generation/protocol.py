@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
 """So many fit into one `Embed`: what draws waits for it."""
@@ -357,14 +357,38 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
 # --- from the scheduler to the bot ---------------------------------------------------------
 
 
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One who draws: its device in words, and on a cluster the address of its node."""
+
+    name: str
+    device: str
+    node: str = ""
+
+
 class Welcome(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """The answer to `Hello`, once the engines are known and the first job can be taken."""
+    """The answer to `Hello`, once the engines are known and the first job can be taken.
+
+    `device` names the devices of all `workers` together.
+    """
 
     version: int
     pid: int
     device: str
     engines: tuple[EngineInfo, ...]
     perceptors: tuple[str, ...] = ()
+    workers: tuple[WorkerInfo, ...] = ()
+
+
+class Workers(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Workers have come or gone: what there is to draw with from now on, as in `Welcome`.
+
+    What has been offered once stays offered: its jobs wait for a worker that can draw them.
+    """
+
+    device: str
+    engines: tuple[EngineInfo, ...]
+    perceptors: tuple[str, ...]
+    workers: tuple[WorkerInfo, ...]
 
 
 class CannotStart(msgspec.Struct, frozen=True, tag=True):
@@ -539,6 +563,19 @@ class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     retry: bool = False
 
 
+class Dropped(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A worker is gone, and the scheduler knows its jobs no more: they are to be submitted again.
+
+    `suspects` are those of `job_ids` that were in the step (or load) in which it died. `outside`
+    says that it may have been killed by somebody: it need not have died of them.
+    """
+
+    job_ids: tuple[str, ...]
+    reason: str
+    suspects: tuple[str, ...] = ()
+    outside: bool = False
+
+
 class Embedded(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The answer to `Embed`: unit vectors as little-endian float16, in the order of the asking.
 
@@ -566,7 +603,9 @@ ToBot = (
     | Finished
     | Cancelled
     | Failed
+    | Dropped
     | Embedded
+    | Workers
 )
 
 

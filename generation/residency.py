@@ -64,6 +64,10 @@ class Residency:
         """Return the seconds that loading the model takes; 0 where it is loaded or unmeasured."""
         return 0.0 if model in self._residents else self._load_s.get(model, 0.0)
 
+    def took_s(self, model: ModelKey) -> float:
+        """Return the seconds that loading the model took last; 0 where it was not measured."""
+        return self._load_s.get(model, 0.0)
+
     def loaded(self, model: ModelKey, now: float, seconds: float, size_bytes: int) -> None:
         """Note that the model has been loaded."""
         self._load_s[model] = seconds

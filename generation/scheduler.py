@@ -17,6 +17,9 @@ What nobody waits for (`Job.background`) is drawn when there is nothing else: in
 own, so that it costs nobody a turn later, without riding on others' steps, and never in the place
 of a model that somebody waits for. It gives way at the end of its assignment.
 
+A run stays with its worker, where its state and its model are, unless that would leave another
+idle or somebody behind (`generation.rebalancing`): then it is checkpointed there and goes on here.
+
 The measured seconds are charged: the due split what the batch would have cost without riders,
 the riders split what they added. So riding is cheap, and costs nobody outside the batch.
 """
@@ -36,6 +39,7 @@ from generation.engine import BatchKey
 from generation.eta import Forecast, Piece, forecast
 from generation.fair import FairTree, Flow
 from generation.protocol import Failed, Job
+from generation.rebalancing import LAG_S, Movable
 from generation.residency import ModelKey, Residency
 from generation.ticket import Ticket
 
@@ -45,6 +49,10 @@ be: more than an assignment takes, so that the next crash in that place finds it
 MIN_WEIGHT, MAX_WEIGHT = 0.01, 100.0
 CAP_S = 600.0
 """How long a batch stays small after the device's memory ran out."""
+
+
+Offer = tuple[str, str]
+"""An engine and one of its models, as recipes name them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,12 @@ class _Flight:
 @dataclass
 class _Worker:
     residency: Residency
+    offers: frozenset[Offer] | None = None
     flight: _Flight | None = None
+
+    def can(self, ticket: Ticket) -> bool:
+        recipe = ticket.job.recipe
+        return self.offers is None or (recipe.engine, recipe.model) in self.offers
 
 
 @dataclass
@@ -133,7 +146,14 @@ class Scheduler:
             ticket.job = msgspec.structs.replace(job, pictures=pictures)
         self._tickets[job.id] = ticket
         lane = self._lane(ticket)
-        lane.flows.setdefault(ticket.flow, {})[job.id] = ticket
+        mates = lane.flows.setdefault(ticket.flow, {})
+        if job.gpu_s > 0:
+            # It was begun before, so it goes on before its person's others are begun.
+            begun = [mate for mate in mates.values() if mate.shown or mate.job.gpu_s > 0]
+            rest = [mate for mate in mates.values() if mate not in begun]
+            mates.clear()
+            mates.update((mate.job.id, mate) for mate in (*begun, ticket, *rest))
+        mates[job.id] = ticket
         lane.tree.arrive(ticket.flow)
 
     def _lane(self, ticket: Ticket) -> _Lane:
@@ -174,9 +194,17 @@ class Scheduler:
 
     # --- workers ---------------------------------------------------------------------------
 
-    def add_worker(self, worker: str, capacity_bytes: int | None = None) -> None:
-        """Take a device into use. `capacity_bytes` is None where it is not known."""
-        self._workers[worker] = _Worker(Residency(capacity_bytes))
+    def add_worker(
+        self,
+        worker: str,
+        capacity_bytes: int | None = None,
+        offers: frozenset[Offer] | None = None,
+    ) -> None:
+        """Take a device into use.
+
+        `capacity_bytes` is None where it is not known, `offers` where it can draw all there is.
+        """
+        self._workers[worker] = _Worker(Residency(capacity_bytes), offers)
 
     def lose_worker(self, worker: str) -> None:
         """Note that a device is gone. Its runs go on elsewhere, from their checkpoints."""
@@ -185,7 +213,9 @@ class Scheduler:
             self._charge(flight, 0.0)
         for ticket in self._tickets.values():
             if ticket.worker == worker:
-                ticket.worker, ticket.busy = None, False
+                ticket.worker, ticket.busy, ticket.leaving = None, False, None
+            elif ticket.leaving == worker:
+                ticket.leaving = None
 
     def residency(self, worker: str) -> Residency:
         """Return what is loaded on a device."""
@@ -242,6 +272,8 @@ class Scheduler:
             if unload is None or not kept.isdisjoint(unload):
                 del ranks[flow]  # not now: a loaded model has not stayed its time
                 continue
+            if len(self._workers) > 1 and lane.tree.ahead_s(lead.flow) > LAG_S:
+                self._beckon(worker, lane, lead)
             most = self._most(lead, residency.room_bytes(lead.model, unload), now)
             lane.tree.serve(flow)
             due = find_due(lead, ready, ranks, lane.tree, most, self.limits.quantum_s)
@@ -251,12 +283,55 @@ class Scheduler:
 
     def _ready(self, worker: str, lane: _Lane) -> dict[Flow, list[Ticket]]:
         """Return, for each flow, its first runs that this worker could step now."""
+        ready = self._free(worker, lane)
+        if not ready and len(self._workers) > 1:
+            ready = self._kept(worker, lane)
+        if not ready and len(self._workers) > 1:
+            self._beckon(worker, lane)
+        return ready
+
+    def _free(self, worker: str, lane: _Lane) -> dict[Flow, list[Ticket]]:
+        able = self._workers[worker].can
         ready: dict[Flow, list[Ticket]] = {}
         for flow, tickets in lane.flows.items():
-            free = (t for t in tickets.values() if not t.busy and t.worker in (None, worker))
+            free = (
+                t
+                for t in tickets.values()
+                if not t.busy
+                and (
+                    (t.worker == worker and t.leaving is None)
+                    or (t.worker is None and t.leaving in (None, worker) and able(t))
+                )
+            )
             if found := list(islice(free, self.limits.max_batch)):
                 ready[flow] = found
         return ready
+
+    def _kept(self, worker: str, lane: _Lane) -> dict[Flow, list[Ticket]]:
+        """Return what this worker was to let go of, where it is all that it has left."""
+        for mates in lane.flows.values():
+            for ticket in mates.values():
+                if ticket.worker == worker:
+                    ticket.leaving = None
+        return self._free(worker, lane)
+
+    def _beckon(self, worker: str, lane: _Lane, lead: Ticket | None = None) -> None:
+        """Have others let go of runs for this worker: they come free with their next reports.
+
+        Of half the busiest one's where this one has nothing to do; and where those whom it serves
+        (`lead`) have got ahead, of one run of whoever is furthest behind.
+        """
+        state = self._workers[worker]
+        movable = Movable(worker, state.can, self.residency, state.residency, self.costs)
+        tickets = [ticket for mates in lane.flows.values() for ticket in mates.values()]
+        if any(ticket.leaving == worker for ticket in tickets):
+            return
+        if lead is None:
+            leaving = movable.half(tickets)
+        else:
+            leaving = movable.furthest_behind(tickets, lane.tree, lead)
+        for ticket in leaving:
+            ticket.leaving = worker
 
     def _early(self, lane: _Lane, flow: Flow) -> bool:
         """Whether a person has nothing on show yet, and may be let in first for it."""
@@ -302,6 +377,7 @@ class Scheduler:
         )
         for ticket in batch:
             ticket.worker, ticket.busy, ticket.shown, ticket.used = worker, True, True, now
+            ticket.leaving = None
             ticket.steers.clear()
             self._lane(ticket).tree.hold(ticket.flow, limits.quantum_s / len(batch))
         self._workers[worker].flight = _Flight(
@@ -325,7 +401,7 @@ class Scheduler:
         return tuple(
             ticket.job.id
             for nth, ticket in enumerate(idle)
-            if nth < surplus or ticket.model in unload or batch[0].cleared
+            if nth < surplus or ticket.leaving or ticket.model in unload or batch[0].cleared
         )
 
     # --- what came of it -------------------------------------------------------------------

@@ -1,7 +1,10 @@
-"""What passes through the scheduler process: the bot's wishes in, the worker's messages out.
+"""What passes through the scheduler process: the bot's wishes in, the workers' messages out.
 
-The worker does not know what a picture was charged, nor when a run should end; that is filled in
+A worker does not know what a picture was charged, nor when a run should end; that is filled in
 here. And a job ends once: what a worker still says of a job that is over goes no further.
+
+Of a worker that is gone, all jobs go back to the bot, which hands them over again with what only it
+knows: their newest checkpoints, their steers, and how often they were in a crash.
 """
 
 from __future__ import annotations
@@ -9,19 +12,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
-from generation.costs import CostKey
-from generation.engine import BatchKey, Engine, EngineError
 from generation.looking import NO_EYES
+from generation.planning import Plan
 from generation.protocol import (
     Cancel,
     Cancelled,
     Checkpoint,
+    Dropped,
     Embed,
     Embedded,
+    EngineInfo,
     Failed,
     Finished,
     Job,
@@ -31,33 +35,38 @@ from generation.protocol import (
     Steer,
     Steered,
     SteerJob,
-    Submit,
     ToBot,
     Weights,
 )
-from generation.residency import ModelKey
 from generation.scheduler import Scheduler
 from generation.ticket import Ticket
 
 _log = logging.getLogger(__name__)
 
 
-class Service:
-    """Stands between the bot and the scheduler with its worker.
+@dataclass(frozen=True)
+class _Over:
+    """A run that has ended, as its worker reported: what was charged, and whose it was."""
 
-    `send` sends to the bot, `post` hands a cancel or steer to the worker that has the run, `look`
-    an ask for vectors to whoever answers it.
+    gpu_s: float
+    worker: str | None
+
+
+class Service:
+    """Stands between the bot and the scheduler with its workers.
+
+    `engines` says what is offered, `send` sends to the bot, `post` hands a cancel or steer to the
+    worker that has the run, `look` an ask for vectors to whoever answers it.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        engines: Mapping[str, Engine[Any]],
+        engines: Mapping[str, EngineInfo],
         send: Callable[[ToBot], None],
-        post: Callable[[Cancel | SteerJob], None],
+        post: Callable[[str, Cancel | SteerJob], None],
         look: Callable[[Embed], None] | None = None,
         *,
-        exact: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -65,20 +74,17 @@ class Service:
         self._send = send
         self._post = post
         self._look = look
-        self._exact = exact
         self._clock = clock
         self._ends_at: dict[str, float] = {}
         # A finished picture and what was charged for it come by different ways, either first.
         self._pictures: dict[str, Finished] = {}
-        self._charged_s: dict[str, float] = {}
+        self._over: dict[str, _Over] = {}
 
     # --- from the bot ----------------------------------------------------------------------
 
-    def take(self, message: Submit | Cancel | SteerJob | Embed | Weights) -> None:
+    def take(self, message: Cancel | SteerJob | Embed | Weights) -> None:
         """Do what the bot wishes."""
         match message:
-            case Submit():
-                self._submit(message.job)
             case Cancel():
                 self._cancel(message)
             case SteerJob():
@@ -91,37 +97,17 @@ class Service:
             case Weights():
                 self._scheduler.set_weights(message.streams)
 
-    def _submit(self, job: Job) -> None:
-        if job.id in self._charged_s:
-            return
-        recipe = job.recipe
-        engine = self._engines.get(recipe.engine)
-        if engine is None:
-            reason = f"There is no engine called “{recipe.engine}” here."
-            self._send(Failed(job_id=job.id, reason=reason))
-            return
-        try:
-            model, key, cost_key = keys(engine, job, exact=self._exact)
-            engine.predict_bytes(recipe, 1)
-        except EngineError as error:
-            self._send(Failed(job_id=job.id, reason=str(error)))
-        except Exception as error:
-            _log.exception("dream %s: its recipe cannot be used", job.id)
-            reason = "This recipe cannot be drawn; the log has the details."
-            self._send(Failed(job_id=job.id, reason=reason, detail=repr(error)))
-        else:
-
-            def predict_bytes(runs: int) -> int:
-                return engine.predict_bytes(recipe, runs)
-
-            self._scheduler.submit(job, model, key, cost_key, predict_bytes)
+    def submit(self, job: Job, plan: Plan) -> None:
+        """Take a job that is to be drawn."""
+        if job.id not in self._over:
+            self._scheduler.submit(job, plan.model, plan.key, plan.cost_key, plan.predict_bytes)
 
     def _cancel(self, cancel: Cancel) -> None:
-        if cancel.job_id in self._charged_s:
+        if cancel.job_id in self._over:
             return  # finished; only its picture is still being encoded
         ticket = self._scheduler.remove(cancel.job_id)
         if ticket is not None and ticket.worker is not None:
-            self._post(cancel)
+            self._post(ticket.worker, cancel)
         self._send(Cancelled(cancel.job_id))
 
     def _steer(self, message: SteerJob) -> None:
@@ -130,10 +116,10 @@ class Service:
             self._send(Refused(message.job_id, "This dream is over and can no longer be steered."))
             return
         recipe = ticket.job.recipe
-        if not self._engines[recipe.engine].info.steerable:
+        if not self._engines[recipe.engine].steerable:
             self._send(Refused(message.job_id, "This engine's dreams cannot be steered."))
         elif ticket.worker is not None:
-            self._post(message)
+            self._post(ticket.worker, message)
         elif ticket.shown or ticket.job.checkpoint is not None:
             ticket.steers.append(message)
         else:
@@ -143,9 +129,9 @@ class Service:
             ticket.job = msgspec.structs.replace(ticket.job, recipe=changed)
             self._send(Steered(message.job_id, steer))
 
-    # --- from the worker -------------------------------------------------------------------
+    # --- from the workers ------------------------------------------------------------------
 
-    def tell(self, message: ToBot) -> None:
+    def tell(self, worker: str, message: ToBot) -> None:
         """Complete a worker's message and send it, unless its job is over."""
         match message:
             case Finished():
@@ -154,7 +140,7 @@ class Service:
             case Failed():
                 known = self._known(message.job_id)
                 self._scheduler.remove(message.job_id)
-                self._charged_s.pop(message.job_id, None)
+                self._over.pop(message.job_id, None)
                 if known:
                     self._send(message)
             case Checkpoint():
@@ -163,7 +149,7 @@ class Service:
                     charged_s = self._charged(message.job_id)
                     self._send(msgspec.structs.replace(message, gpu_s=charged_s))
             case Progress():
-                if self._known(message.job_id):
+                if self._known(message.job_id) and not self._moved(message.job_id, worker):
                     ends_in_s = self._ends_at.get(message.job_id, 0.0) - self._clock()
                     self._send(msgspec.structs.replace(message, ends_in_s=max(0.0, ends_in_s)))
             case Steered():
@@ -177,25 +163,53 @@ class Service:
     def account(self, ended: list[Ticket], failed: list[Failed]) -> None:
         """Take in what a report brought: what was charged, and what was given up."""
         for ticket in ended:
-            self._charged_s[ticket.job.id] = ticket.gpu_s
+            self._over[ticket.job.id] = _Over(ticket.gpu_s, ticket.worker)
             self._finish(ticket.job.id)
         for failure in failed:
             self._send(failure)
         for job_id in [j for j in self._pictures if not self._known(j)]:
             del self._pictures[job_id]  # cancelled while it was being encoded
 
+    def lose(
+        self, worker: str, reason: str, suspects: tuple[str, ...] = (), *, outside: bool = False
+    ) -> None:
+        """Give all jobs of a worker that is gone back to the bot, but for what it had finished.
+
+        `suspects` were in the step that it died in; see `Dropped`.
+        """
+        held = [ticket.job.id for ticket in self._scheduler.tickets() if ticket.worker == worker]
+        self._scheduler.lose_worker(worker)
+        for job_id in held:
+            ticket = self._scheduler.remove(job_id)
+            if ticket is not None:
+                self._over[job_id] = _Over(ticket.gpu_s, worker)
+                self._finish(job_id)
+        # Among these are pictures that it had drawn and not yet encoded.
+        lost = tuple(job_id for job_id, over in self._over.items() if over.worker == worker)
+        for job_id in lost:
+            del self._over[job_id]
+        blamed = tuple(job_id for job_id in suspects if job_id in lost)
+        self._send(Dropped(job_ids=lost, suspects=blamed, reason=reason, outside=outside))
+
     def _known(self, job_id: str) -> bool:
-        return self._scheduler.ticket(job_id) is not None or job_id in self._charged_s
+        return self._scheduler.ticket(job_id) is not None or job_id in self._over
+
+    def _moved(self, job_id: str, worker: str) -> bool:
+        """Whether another worker has gone on with a run: then this one's previews are late."""
+        ticket = self._scheduler.ticket(job_id)
+        return ticket is not None and ticket.worker not in (None, worker)
 
     def _charged(self, job_id: str) -> float:
         ticket = self._scheduler.ticket(job_id)
-        return self._charged_s.get(job_id, 0.0) if ticket is None else ticket.gpu_s
+        if ticket is not None:
+            return ticket.gpu_s
+        return self._over[job_id].gpu_s if job_id in self._over else 0.0
 
     def _finish(self, job_id: str) -> None:
         """Send a picture once it is both encoded and charged for."""
-        if job_id in self._pictures and job_id in self._charged_s:
+        if job_id in self._pictures and job_id in self._over:
             picture = self._pictures.pop(job_id)
-            self._send(msgspec.structs.replace(picture, gpu_s=self._charged_s.pop(job_id)))
+            self._send(msgspec.structs.replace(picture, gpu_s=self._over.pop(job_id).gpu_s))
         elif not self._known(job_id):
             self._pictures.pop(job_id, None)
 
@@ -227,16 +241,3 @@ class Service:
             )
             for nth, job_id in enumerate(waiting, 1)
         )
-
-
-def keys(engine: Engine[Any], job: Job, *, exact: bool) -> tuple[ModelKey, BatchKey, CostKey]:
-    """Return what must be loaded for a job, who may share its steps, and whose cost as much.
-
-    An exact job shares with nobody, and yet costs what others of its kind do.
-    """
-    recipe = job.recipe
-    exact = exact or recipe.exact
-    shape = engine.batch_key(msgspec.structs.replace(recipe, exact=False))
-    cost_key = (recipe.engine, exact, *shape)
-    model = (recipe.engine, str(shape[0]))
-    return model, ((*cost_key, job.id) if exact else cost_key), cost_key

@@ -5,13 +5,19 @@ docs/scheduling.md explains each for an administrator.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
 from generation.scheduler import Limits
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """See docs/scheduling.md. `threads` 0 and `memory_bytes` 0 mean: find out."""
+    """See docs/scheduling.md. `threads` 0 and `memory_bytes` 0 mean: find out.
+
+    `workers` is ``local``, or ``ray`` for actors of a Ray cluster: the one at `ray_address`, or
+    without that a cluster of this machine's own; `most_workers` at most, 0 for no limit.
+    """
 
     device: str = "auto"
     models_dir: str = ""
@@ -33,6 +39,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     first_step_limit_s: float = 120.0
     load_limit_s: float = 600.0
     shutdown_s: float = 10.0
+    workers: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    most_workers: int = 0
+    silence_s: float = 15.0
+    alone_limit_s: float = 30.0
+
+    @property
+    def for_engines(self) -> dict[str, Any]:
+        """What the engines are built with."""
+        return {"device": self.device, "models_dir": self.models_dir, "exact": self.exact}
 
     @property
     def limits(self) -> Limits:

@@ -19,7 +19,7 @@ class Ticket:
     `model` is what must be loaded for it. `worker` is who holds its run, `busy` whether that worker
     is at it now, `shown` whether it has been drawn at all. Until past `alone_until` steps it shares
     no batch, since it was in one that failed, or in a crash; `cleared` says that it needs the whole
-    device.
+    device. `leaving` is another worker, for which its own is to let go of it.
     """
 
     job: Job
@@ -35,6 +35,7 @@ class Ticket:
     used: float = 0.0
     alone_until: int = -1
     cleared: bool = False
+    leaving: str | None = None
     steers: list[SteerJob] = field(default_factory=list)
 
     @property

@@ -249,9 +249,17 @@ async def to_drawing(
     return cursor.rowcount == 1
 
 
-async def to_waiting(connection: aiosqlite.Connection) -> None:
-    """Record that nothing is being drawn."""
-    await connection.execute("UPDATE dream SET state = 'waiting' WHERE state = 'drawing'")
+async def to_waiting(
+    connection: aiosqlite.Connection, dream_ids: Iterable[str] | None = None
+) -> None:
+    """Record that these, or where none are named all, are not being drawn."""
+    if dream_ids is None:
+        await connection.execute("UPDATE dream SET state = 'waiting' WHERE state = 'drawing'")
+        return
+    await connection.executemany(
+        "UPDATE dream SET state = 'waiting' WHERE id = ? AND state = 'drawing'",
+        [(dream_id,) for dream_id in dream_ids],
+    )
 
 
 async def set_step(

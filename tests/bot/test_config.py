@@ -76,6 +76,8 @@ def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("[wall\n", "not TOML"),
+        ('[scheduler]\nworkers = "ray"\ndevice = "cuda:1"\n', "Ray says which GPU a worker gets"),
+        ('[scheduler]\nray_address = "http://head"\n', 'should be "auto", "ray://head:10001"'),
         ("wall = 3\n", "[wall] should be a table"),
         ('[wall]\npublic_url = "dreams.example.org"\n', "should be a whole address"),
         ('[wall]\npublic_url = "https://"\n', "should be a whole address"),

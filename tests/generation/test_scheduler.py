@@ -8,7 +8,7 @@ import pytest
 from generation.protocol import Job
 from generation.scheduler import Limits, Scheduler
 from tests.fakes.engine import recipe
-from tests.fakes.world import World, line
+from tests.fakes.world import Device, World, line
 
 
 def submit(scheduler: Scheduler, job_id: str, person: str = "ann", stream: str = "s") -> None:
@@ -355,3 +355,98 @@ def test_two_workers_draw_two_people() -> None:
     assert first is not None
     assert second is not None
     assert {*first.job_ids, *second.job_ids} == {"d1", "d2"}
+
+
+def test_an_idle_worker_takes_over_half_of_the_busiest_ones_runs() -> None:
+    world = World(workers=("w",))
+    for nth in range(5):
+        world.submit(f"d{nth}", f"p{nth}", steps=100, kind=("plain", nth))
+    for _ in range(5):
+        world.turn("w")
+    assert len(world.devices["w"].steps) == 5
+    world.devices["late"] = Device()
+    world.scheduler.add_worker("late")
+    assert world.turn("late") is None, "they come free with the other's next report"
+    leaving = {ticket.job.id for ticket in world.scheduler.tickets() if ticket.leaving}
+    assert len(leaving) == 2
+    (assignment,) = filter(None, [world.turn("w")])
+    assert set(assignment.suspend) == leaving
+    for _ in range(4):
+        world.turn("w")
+        world.turn("late")
+    assert set(world.devices["late"].steps) == leaving
+    assert len(world.devices["w"].steps) == 3
+
+
+def test_a_run_that_is_almost_done_or_alone_is_not_moved() -> None:
+    world = World(workers=("w", "v"))
+    world.submit("short", "ann", steps=8, kind=("plain", 1))
+    world.submit("too", "bob", steps=8, kind=("plain", 2))
+    world.turn("w")
+    world.turn("w")
+    assert world.turn("v") is None
+    assert not [ticket for ticket in world.scheduler.tickets() if ticket.leaving]
+
+
+def test_what_a_worker_was_to_let_go_of_it_keeps_when_it_has_nothing_else() -> None:
+    world = World(workers=("w",))
+    for nth in range(2):
+        world.submit(f"d{nth}", f"p{nth}", steps=100, kind=("plain", nth))
+    world.turn("w")
+    world.turn("w")
+    world.devices["v"] = Device()
+    world.scheduler.add_worker("v")
+    assert world.turn("v") is None
+    (leaving,) = [ticket for ticket in world.scheduler.tickets() if ticket.leaving]
+    (staying,) = [ticket for ticket in world.scheduler.tickets() if not ticket.leaving]
+    world.cancel(staying.job.id)
+    again = world.turn("w")
+    assert again is not None
+    assert again.job_ids == (leaving.job.id,)
+
+
+def test_on_two_devices_three_people_get_two_thirds_of_one_each() -> None:
+    world = World(cost=line(0.1, 0.1), workers=("w", "v"))
+    for nth, person in enumerate(("ann", "bob", "cat")):
+        world.submit(f"d{nth}", person, steps=4000, kind=("plain", nth))
+    # Both carry their assignments out at the same time.
+    for _ in range(700):
+        before = world.now
+        under_way = [worker for worker in ("w", "v") if world.start(worker)]
+        for worker in under_way:
+            world.now = before
+            world.finish(worker)
+    had = {ticket.job.id: ticket.gpu_s for ticket in world.scheduler.tickets()}
+    assert max(had.values()) - min(had.values()) < 30, had
+    moves = sum(len(assignment.suspend) for assignment in world.assignments)
+    assert 5 < moves < 100, "they change places now and then"
+
+
+def test_a_worker_is_given_only_what_it_can_draw() -> None:
+    world = World(workers=("w",))
+    world.scheduler.add_worker("v", offers=frozenset({("fake", "other")}))
+    world.devices["v"] = Device()
+    world.submit("d1", kind=("plain", 64))
+    assert world.turn("v") is None
+    world.submit("d2", "bob", kind=("other", 64))
+    assignment = world.turn("v")
+    assert assignment is not None
+    assert assignment.job_ids == ("d2",)
+
+
+def test_what_was_begun_before_goes_on_before_its_persons_others() -> None:
+    world = World()
+    world.submit("d1", steps=50)
+    world.submit("d2", steps=50)
+    ticket = world.scheduler.ticket("d1")
+    assert ticket is not None
+    world.scheduler.submit(
+        msgspec.structs.replace(ticket.job, id="begun", gpu_s=4.0),
+        ticket.model,
+        ("of its", "own"),
+        ticket.cost_key,
+        ticket.predict_bytes,
+    )
+    first = world.scheduler.choose("w", 0.0)
+    assert first is not None
+    assert first.job_ids == ("begun",)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from generation.protocol import Finished, Setting, Submit, ToBot
+from generation.assignment import Assignment, Report
+from generation.planning import plan
+from generation.protocol import Dropped, Finished, Progress, Setting, ToBot
 from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
@@ -40,10 +42,13 @@ def test_what_is_loaded_is_what_the_batch_key_names() -> None:
     scheduler = Scheduler()
     scheduler.add_worker("w", CAPACITY_BYTES)
     worker = Worker({"fake": engine}, FullDevice(engine), lambda message: None, Settings())
-    service = Service(scheduler, {"fake": engine}, said.append, worker.post)
+    service = Service(
+        scheduler, {"fake": engine.info}, said.append, lambda _, what: worker.post(what)
+    )
 
     def draw(job_id: str, **settings: Setting) -> None:
-        service.take(Submit(job(job_id, settings=settings, steps=3)))
+        wanted = job(job_id, settings=settings, steps=3)
+        service.submit(wanted, plan({"fake": engine}, wanted, 8, exact=False))
         while assignment := scheduler.choose("w", 0.0):
             service.account(*scheduler.report("w", worker.advance(assignment), 0.0))
         assert not scheduler.tickets()
@@ -54,3 +59,72 @@ def test_what_is_loaded_is_what_the_batch_key_names() -> None:
     draw("d2")
     assert engine.loaded == ["plain"]
     assert not [message for message in said if not isinstance(message, Finished)]
+
+
+class Bench:
+    """A service whose worker is played by the test."""
+
+    def __init__(self) -> None:
+        self.engines = {"fake": FakeEngine()}
+        self.said: list[ToBot] = []
+        self.scheduler = Scheduler()
+        self.scheduler.add_worker("w")
+        infos = {"fake": self.engines["fake"].info}
+        self.service = Service(self.scheduler, infos, self.said.append, lambda *_: None)
+
+    def submit(self, *job_ids: str) -> None:
+        for job_id in job_ids:
+            wanted = job(job_id, person=job_id)
+            self.service.submit(wanted, plan(self.engines, wanted, 8, exact=False))
+
+    def step(self, *ended: str, seconds: float = 1.0) -> Assignment:
+        assignment = self.scheduler.choose("w", 0.0)
+        assert assignment is not None
+        report = Report(seconds, dict.fromkeys(assignment.job_ids, 5), ended=ended)
+        self.service.account(*self.scheduler.report("w", report, 0.0))
+        return assignment
+
+    def picture(self, job_id: str) -> Finished:
+        return Finished(job_id=job_id, recipe=job(job_id).recipe, png=b"", gpu_s=0.0)
+
+
+def test_of_a_lost_worker_all_goes_back_but_what_it_had_finished() -> None:
+    bench = Bench()
+    bench.submit("encoding", "arrived", "stepping", "suspended")
+    bench.step("encoding")
+    under_way = bench.scheduler.choose("w", 0.0)
+    assert under_way is not None
+    bench.service.tell("w", bench.picture("arrived"))  # before the report that says so
+    assert not [message for message in bench.said if isinstance(message, Finished)]
+    bench.service.lose("w", "It died.", under_way.job_ids, outside=True)
+    (arrived,) = [message for message in bench.said if isinstance(message, Finished)]
+    assert arrived.job_id == "arrived"
+    (dropped,) = [message for message in bench.said if isinstance(message, Dropped)]
+    assert set(dropped.job_ids) == {"encoding", "stepping", "suspended"}
+    assert set(dropped.suspects) == set(under_way.job_ids) - {"arrived"}
+    assert not bench.scheduler.tickets()
+    bench.scheduler.add_worker("v")
+    bench.submit("encoding")
+    again = bench.scheduler.choose("v", 0.0)
+    assert again is not None, "it is taken again, though it had ended"
+
+
+def test_a_picture_that_was_dropped_is_not_shown_when_it_comes_late() -> None:
+    bench = Bench()
+    bench.submit("d1")
+    bench.step("d1")
+    bench.service.lose("w", "It died.")
+    bench.said.clear()
+    bench.service.tell("w", bench.picture("d1"))
+    assert bench.said == []
+
+
+def test_late_previews_of_the_worker_before_are_left_out() -> None:
+    bench = Bench()
+    bench.submit("d1")
+    bench.step()
+    late = Progress(job_id="d1", step=4, steps=20, ends_in_s=0.0)
+    bench.service.tell("v", late)
+    assert bench.said == []
+    bench.service.tell("w", late)
+    assert bench.said == [late]

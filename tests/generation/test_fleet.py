@@ -1,0 +1,378 @@
+"""Several workers behind one scheduler: they come, go, die, freeze and hang, and no dream is lost.
+
+The scheduler process and the workers are the real ones, in one process; tests/cluster has the same
+over Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+from PIL import Image
+
+from generation import fleet, rebalancing
+from generation.fleet import Fleet, Node
+from generation.process import SchedulerProcess
+from generation.protocol import (
+    Cancel,
+    CannotStart,
+    Checkpoint,
+    Dropped,
+    Embed,
+    Embedded,
+    Failed,
+    Finished,
+    Hello,
+    Job,
+    Progress,
+    Shutdown,
+    Started,
+    Steered,
+    SteerJob,
+    Submit,
+    ToBot,
+    ToScheduler,
+    Welcome,
+    Workers,
+    encode,
+    read_for_bot,
+)
+from generation.remote_worker import Outbox
+from generation.settings import Settings
+from tests.fakes.cluster import FakeActor, FakeCluster
+from tests.fakes.engine import expected_colour, job, recipe
+
+PATIENCE_S = 30.0
+T = TypeVar("T")
+
+
+class Bot:
+    """The other end of the socket. It hands over again what is dropped, as the real one does."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.heard: list[ToBot] = []
+        self.jobs: dict[str, Job] = {}
+        self.news = asyncio.Event()
+        self.reading = asyncio.create_task(self._read(reader))
+
+    def send(self, *messages: ToScheduler) -> None:
+        for message in messages:
+            if isinstance(message, Submit):
+                self.jobs[message.job.id] = message.job
+            self.writer.write(encode(message))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                message = await read_for_bot(reader)
+                self.heard.append(message)
+                match message:
+                    case Checkpoint() if message.job_id in self.jobs:
+                        known = self.jobs[message.job_id]
+                        data = {"checkpoint": message.data, "gpu_s": message.gpu_s}
+                        self.jobs[message.job_id] = msgspec.structs.replace(known, **data)
+                    case Dropped():
+                        for job_id in message.job_ids:
+                            fell = int(job_id in message.suspects)
+                            known = self.jobs[job_id]
+                            again = msgspec.structs.replace(known, attempt=known.attempt + fell)
+                            self.send(Submit(again))
+                self.news.set()
+
+    def all(self, kind: type[T]) -> list[T]:
+        return [message for message in self.heard if isinstance(message, kind)]
+
+    async def until(self, happened: Callable[[], Any]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not happened():
+                self.news.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.news.wait(), 0.05)
+
+    async def hear(self, kind: type[T], job_id: str) -> T:
+        def found() -> list[T]:
+            return [one for one in self.all(kind) if getattr(one, "job_id", None) == job_id]
+
+        await self.until(found)
+        return found()[-1]
+
+    async def all_drawn(self, *job_ids: str) -> None:
+        """Wait until these are drawn: each once, to its end, and as it would have been alone."""
+        await self.until(lambda: {one.job_id for one in self.all(Finished)} >= {*job_ids})
+        await asyncio.sleep(0.05)
+        ends = [one for one in self.all(Finished) if one.job_id in job_ids]
+        assert sorted(one.job_id for one in ends) == sorted(job_ids)
+        assert not self.all(Failed)
+        for end in ends:
+            pixel = Image.open(BytesIO(end.png)).convert("RGB").getpixel((0, 0))
+            assert pixel == expected_colour(self.jobs[end.job_id].recipe)
+
+
+@asynccontextmanager
+async def cluster(*places: int, **settings: Any) -> AsyncIterator[tuple[Bot, FakeCluster]]:
+    quick: dict[str, Any] = {
+        "beat_s": 0.05,
+        "quantum_s": 0.05,
+        "checkpoint_s": 0.05,
+        "preview_s": 0.05,
+        "prewarm": "",
+    }
+    made = Settings(**(quick | settings))
+    nodes = FakeCluster(made, *places)
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    process = SchedulerProcess(reader, writer, lambda tell: Fleet(nodes, made, tell), made)
+    running = asyncio.create_task(process.run())
+    bot = Bot(*await asyncio.open_connection(sock=ours))
+    try:
+        bot.send(Hello())
+        yield bot, nodes
+    finally:
+        bot.writer.close()
+        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(bot.reading, PATIENCE_S)
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "POLL_S", 0.05)
+    monkeypatch.setattr(fleet, "BACK_OFF_S", (0.05,))
+    monkeypatch.setattr(rebalancing, "MOVE_S", 0.1)
+
+
+def dream(job_id: str, person: str = "ann", steps: int = 200, **changes: Any) -> Submit:
+    settings = {"step_s": 0.003, **changes.pop("settings", {})}
+    return Submit(job(job_id, person, steps=steps, settings=settings, **changes))
+
+
+def at_work(actor: FakeActor) -> set[str]:
+    """The dreams that an actor holds."""
+    worker = actor.worker._worker
+    return set(worker._runs) if worker is not None else set()
+
+
+async def both_up(bot: Bot, count: int = 2) -> None:
+    def up() -> bool:
+        said: list[Welcome | Workers] = [*bot.all(Welcome), *bot.all(Workers)]
+        return bool(said) and len(said[-1].workers) == count
+
+    await bot.until(up)
+
+
+async def test_workers_draw_beside_each_other_and_are_named_together() -> None:
+    async with cluster(1, 1) as (bot, nodes):
+        await both_up(bot)
+        last = bot.all(Workers)[-1]
+        assert last.device.startswith("2 × CPU")
+        assert {worker.node for worker in last.workers} == {"node0", "node1"}
+        bot.send(dream("d1", "ann", width=32), dream("d2", "bob", width=64))
+        await bot.until(lambda: all(at_work(actor) for actor in nodes.actors))
+        await bot.all_drawn("d1", "d2")
+
+
+async def test_a_dead_workers_dreams_go_on_elsewhere() -> None:
+    async with cluster(1, 1) as (bot, nodes):
+        await both_up(bot)
+        bot.send(*(dream(f"d{nth}", f"p{nth}", width=8 * (nth + 1)) for nth in range(4)))
+        await bot.until(lambda: all(at_work(actor) for actor in nodes.actors))
+        await bot.until(lambda: {one.job_id for one in bot.all(Checkpoint)} >= {"d0", "d1"})
+        victim = nodes.actors[0]
+        held = at_work(victim)
+        await victim.kill()
+        await bot.until(lambda: bot.all(Dropped))
+        (dropped,) = bot.all(Dropped)
+        assert set(dropped.suspects) <= set(dropped.job_ids) <= held | set(dropped.suspects)
+        assert len(dropped.suspects) == 1, "one was in the step"
+        assert dropped.outside, "it may have been killed"
+        await bot.until(lambda: len(nodes.alive) == 2)
+        await bot.all_drawn(*(f"d{nth}" for nth in range(4)))
+        resumed = [one for one in bot.all(Started) if one.step > 0]
+        assert resumed, "from checkpoints, not from the beginning"
+
+
+async def test_a_frozen_worker_is_noticed_killed_and_replaced() -> None:
+    async with cluster(1, silence_s=0.3) as (bot, nodes):
+        await both_up(bot, 1)
+        bot.send(dream("d1"))
+        await bot.hear(Checkpoint, "d1")
+        nodes.actors[0].frozen = True
+        await bot.until(lambda: bot.all(Dropped))
+        (dropped,) = bot.all(Dropped)
+        assert "no sign of life" in dropped.reason
+        assert dropped.suspects == ("d1",)
+        assert not dropped.outside
+        assert nodes.actors[0].dead.is_set()
+        await bot.all_drawn("d1")
+        assert len(nodes.actors) == 2
+
+
+async def test_a_step_that_never_ends_takes_its_worker_only() -> None:
+    limits = {"step_limit_s": 0.3, "first_step_limit_s": 0.3}
+    async with cluster(1, 1, **limits) as (bot, _):
+        await both_up(bot)
+        bot.send(dream("calm", "ann", steps=400, width=32))
+        await bot.hear(Progress, "calm")
+        bot.send(dream("stuck", "bob", width=64, steps=3, settings={"step_s": 1.0}))
+        await bot.until(lambda: bot.all(Dropped))
+        (dropped,) = bot.all(Dropped)[:1]
+        assert dropped.suspects == ("stuck",)
+        assert "hung" in dropped.reason
+        assert not dropped.outside
+        bot.send(Cancel("stuck"))
+        await bot.all_drawn("calm")
+
+
+async def test_a_joining_node_takes_over_what_another_has_too_much_of() -> None:
+    async with cluster(1) as (bot, nodes):
+        await both_up(bot, 1)
+        shapes = [8, 16, 24, 32]
+        bot.send(
+            *(dream(f"d{side}", f"p{side}", steps=300, width=side, height=8) for side in shapes)
+        )
+        await bot.until(lambda: len(at_work(nodes.actors[0])) == 4)
+        nodes.there.append(Node("b" * 12, "late", 1, 1))
+        await bot.until(lambda: len(nodes.actors) == 2 and len(at_work(nodes.actors[1])) == 2)
+        moved = at_work(nodes.actors[1])
+        assert not moved & at_work(nodes.actors[0])
+        begun = [one.step for one in bot.all(Started) if one.job_id in moved]
+        assert len(begun) == 4, "each of them was begun twice"
+        assert begun[-1] > 0, "and went on where it was"
+        assert not bot.all(Dropped)
+        await bot.all_drawn(*(f"d{side}" for side in shapes))
+
+
+async def test_a_leaving_node_takes_its_workers_and_no_dream() -> None:
+    async with cluster(1, 1) as (bot, nodes):
+        await both_up(bot)
+        bot.send(dream("d1", width=32), dream("d2", "bob"))
+        await bot.until(lambda: all(at_work(actor) for actor in nodes.actors))
+        nodes.there.pop()
+        await bot.until(lambda: bot.all(Dropped))
+        assert "left" in bot.all(Dropped)[0].reason
+        await bot.all_drawn("d1", "d2")
+        assert len(nodes.actors) == 2, "there is no other place"
+
+
+async def test_who_drains_saves_what_it_was_at_and_is_not_replaced() -> None:
+    async with cluster(1, 1, checkpoint_s=600) as (bot, nodes):
+        await both_up(bot)
+        bot.send(dream("d1", width=32), dream("d2", "bob"))
+        await bot.until(lambda: all(at_work(actor) for actor in nodes.actors))
+        await bot.until(lambda: {one.job_id for one in bot.all(Progress)} == {"d1", "d2"})
+        leaving = nodes.actors[0]
+        (held,) = at_work(leaving)
+        await leaving.worker.drain()
+        await bot.until(lambda: bot.all(Dropped))
+        (dropped,) = bot.all(Dropped)
+        assert dropped.job_ids == (held,)
+        assert dropped.suspects == (), "nobody is to blame"
+        saved = await bot.hear(Checkpoint, held)
+        assert saved.step > 0
+        await bot.until(lambda: len(bot.all(Started)) == 3)
+        assert bot.all(Started)[-1] == Started(held, saved.step), "it goes on where it was"
+        await bot.all_drawn("d1", "d2")
+        assert len(nodes.actors) == 2, "its place stays empty"
+        assert len(bot.all(Workers)[-1].workers) == 1
+
+
+async def test_told_to_end_all_save_what_they_were_at() -> None:
+    async with cluster(1, 1, checkpoint_s=600) as (bot, _):
+        await both_up(bot)
+        bot.send(dream("d1", width=32), dream("d2", "bob"))
+        await bot.until(lambda: {one.job_id for one in bot.all(Progress)} == {"d1", "d2"})
+        bot.send(Shutdown())
+        await asyncio.wait_for(bot.reading, PATIENCE_S)
+        assert {one.job_id for one in bot.all(Checkpoint)} == {"d1", "d2"}
+
+
+async def test_cancels_and_steers_find_the_worker_that_has_the_run() -> None:
+    async with cluster(1, 1) as (bot, nodes):
+        await both_up(bot)
+        bot.send(dream("d1", steps=5000, width=32), dream("d2", "bob", steps=5000))
+        await bot.until(lambda: all(at_work(actor) for actor in nodes.actors))
+        for job_id in ("d1", "d2"):
+            bot.send(SteerJob(job_id, "a blue fox"))
+            assert (await bot.hear(Steered, job_id)).steer.prompt == "a blue fox"
+        bot.send(Cancel("d1"), Cancel("d2"))
+        await bot.until(lambda: not any(at_work(actor) for actor in nodes.actors))
+
+
+async def test_a_look_that_takes_its_worker_is_answered() -> None:
+    async with cluster(1) as (bot, nodes):
+        await both_up(bot, 1)
+        bot.send(Embed(id="e1", perceptor="colours", texts=("#ff0000",)))
+        await bot.until(lambda: bot.all(Embedded))
+        assert not bot.all(Embedded)[0].reason
+        nodes.actors[0].frozen = True
+        bot.send(Embed(id="e2", perceptor="colours", texts=("#ff0000",)))
+        await asyncio.sleep(0.1)
+        await nodes.actors[0].kill()
+        await bot.until(lambda: len(bot.all(Embedded)) == 2)
+        assert "Try again" in bot.all(Embedded)[1].reason
+        bot.send(Embed(id="e3", perceptor="colours", texts=("#ff0000",)))
+        await bot.until(lambda: len(bot.all(Embedded)) == 3)
+        assert not bot.all(Embedded)[2].reason, "by the one that took its place"
+
+
+@pytest.mark.parametrize(
+    ("engines", "places", "sentence"),
+    [
+        ("build_engines", (), "no GPU"),
+        ("no_device", (1,), "There is no device called auto"),
+        ("broken", (1,), "could not be started"),
+    ],
+)
+async def test_nobody_comes_up_and_it_is_said_why(
+    engines: str, places: tuple[int, ...], sentence: str
+) -> None:
+    async with cluster(*places, alone_limit_s=0.2) as (bot, nodes):
+        nodes.engines = f"tests.fakes.engine:{engines}"
+        await bot.until(lambda: bot.all(CannotStart))
+        assert sentence in bot.all(CannotStart)[0].reason
+
+
+async def test_what_no_machine_has_is_refused_with_a_sentence() -> None:
+    async with cluster(1) as (bot, _):
+        await both_up(bot, 1)
+        bot.send(dream("d1", model="absent"))
+        failed = await bot.hear(Failed, "d1")
+        assert "absent" in failed.reason
+
+
+async def test_no_more_workers_than_are_wanted() -> None:
+    async with cluster(2, 2, most_workers=3) as (bot, nodes):
+        await both_up(bot, 3)
+        await asyncio.sleep(0.2)
+        assert len(nodes.actors) == 3
+
+
+def test_what_is_not_fetched_is_replaced_by_what_is_newer() -> None:
+    box = Outbox(lambda: None)
+
+    def progress(job_id: str, step: int, preview: bytes | None = None) -> Progress:
+        return Progress(job_id=job_id, step=step, steps=9, ends_in_s=0.0, preview=preview)
+
+    for step in range(1, 4):
+        box.put(Checkpoint("d1", step, b"%d" % step))
+        box.put(progress("d1", step, b"seen" if step == 2 else None))
+    box.put(Started("d2", 0))
+    box.put(Failed(job_id="d3", reason="one"))
+    box.put(Failed(job_id="d3", reason="two"))
+    assert box.take() == (
+        Checkpoint("d1", 3, b"3"),
+        progress("d1", 3, b"seen"),
+        Started("d2", 0),
+        Failed(job_id="d3", reason="one"),
+        Failed(job_id="d3", reason="two"),
+    )
+    assert box.take() == ()
+    assert recipe().prompt
