@@ -370,7 +370,8 @@ class Library:
 
     def _write(self, path: Path, data: bytes) -> None:
         with disk_sentences(self.root):
-            present = path.is_file() and path.stat().st_size == len(data)
+            # One that was damaged has the name, and perhaps the size, and is written anew.
+            present = path.is_file() and path.read_bytes() == data
             if present:  # perhaps its name was never synced
                 sync_folder(path.parent)
         if not present:
