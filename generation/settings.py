@@ -22,6 +22,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device: str = "auto"
     models_dir: str = ""
     exact: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["off", "auto"] = "auto"
+    compiled_dir: str = ""
     threads: int = 0
     niceness: int = 5
     memory_bytes: int = 0
@@ -48,7 +51,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def for_engines(self) -> dict[str, Any]:
         """What the engines are built with."""
-        return {"device": self.device, "models_dir": self.models_dir, "exact": self.exact}
+        return {
+            "device": self.device,
+            "models_dir": self.models_dir,
+            "exact": self.exact,
+            "precision": self.precision,
+            "compile": self.compile,
+            "compiled_dir": self.compiled_dir,
+        }
 
     @property
     def limits(self) -> Limits:

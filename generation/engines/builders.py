@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,7 @@ from generation.engines.rudalle import build_rudalle
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
+from generation.models.compiling import Compiler, Precision
 from generation.models.guided import GuidedUNet
 from generation.models.guided import load as load_guided
 from generation.models.library import Library
@@ -33,18 +34,31 @@ from generation.models.vqgan import VQGAN, config_of_taming
 from generation.protocol import EngineInfo, JourneyInfo, JourneyKind, ModelInfo
 
 
-def build(*, device: str, models_dir: Path | str | None, exact: bool) -> dict[str, Engine[Any]]:
+def build(
+    *,
+    device: str,
+    models_dir: Path | str | None,
+    exact: bool,
+    precision: Precision = "auto",
+    compile: Literal["off", "auto"] = "off",
+    compiled_dir: Path | str | None = None,
+) -> dict[str, Engine[Any]]:
     """Build the engines; see `generation.engines.build_engines`."""
     # CUDA's matrix products are only deterministic with this set before their first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     where = find_device(device)
     library = Library(Path(models_dir) if models_dir else None, shipped_models())
-    perceptors = SharedPerceptors(library, where)
+    if compiled_dir:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_dir))
+    # On processors what is written here is faster than what torch compiles of it.
+    compiles = compile == "auto" and where.type == "cuda" and not exact
+    compiler = Compiler(where, precision=precision, compiles=compiles, graphs=compiles)
+    perceptors = SharedPerceptors(library, where, compiler)
     engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
     engines.extend(build_latent_engines(library, perceptors, where, exact=exact))
     engines.append(build_pipelines(library, where, exact=exact))
     if perceptors.names:
-        engines.append(_vqgan_clip(library, perceptors, where, exact))
+        engines.append(_vqgan_clip(library, perceptors, where, exact, compiler))
         engines.append(_fourier_clip(perceptors, where, exact))
         engines.append(build_siren_clip(perceptors, where, exact=exact))
         engines.append(build_biggan_clip(library, perceptors, where, exact=exact))
@@ -126,7 +140,11 @@ def _diffusion(
 
 
 def _vqgan_clip(
-    library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
+    library: Library,
+    perceptors: SharedPerceptors,
+    device: torch.device,
+    exact: bool,
+    compiler: Compiler,
 ) -> ClipSteeredEngine:
     models = _preferred(library.models("vqgan"), device)
     large = device.type != "cpu" and any(
@@ -151,7 +169,7 @@ def _vqgan_clip(
     )
 
     def make_canvas(name: str) -> Canvas:
-        return VQGANCanvas(_vqgan(library, name), device)
+        return VQGANCanvas(_vqgan(library, name), device, compiler)
 
     return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
 

@@ -280,22 +280,28 @@ def expected_colour(recipe: Recipe) -> tuple[int, int, int]:
     return int(red), int(green), int(blue)
 
 
-def build_engines(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+def build_engines(
+    *, device: str, models_dir: str, exact: bool, **_others: object
+) -> dict[str, Engine[Any]]:
     """Return the fake engine, as the scheduler process asks for it."""
     return {"fake": FakeEngine()}
 
 
-def no_device(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+def no_device(
+    *, device: str, models_dir: str, exact: bool, **_others: object
+) -> dict[str, Engine[Any]]:
     """Fail to make engines, in a way that can be told."""
     raise EngineError(f"There is no device called {device} on this machine.")
 
 
-def broken(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+def broken(
+    *, device: str, models_dir: str, exact: bool, **_others: object
+) -> dict[str, Engine[Any]]:
     """Fail to make engines, in a way that nobody foresaw."""
     raise RuntimeError("the driver is of last year")
 
 
-def late(*, device: str, models_dir: str, exact: bool) -> dict[str, Engine[Any]]:
+def late(*, device: str, models_dir: str, exact: bool, **_others: object) -> dict[str, Engine[Any]]:
     """Fail to make engines until the folder of models is there."""
     if not Path(models_dir).is_dir():
         raise EngineError("The disk with the models is not mounted.")
