@@ -6,7 +6,7 @@
 ARG PYTHON=3.12
 ARG VARIANT=cpu
 
-FROM python:${PYTHON}-slim-bookworm AS base
+FROM python:${PYTHON}-slim-trixie AS base
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/dreamstream
 WORKDIR /build
@@ -38,7 +38,7 @@ COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/dreamstream/bin/python install --no-deps --no-index /wheels/*.whl \
     && /opt/dreamstream/bin/python -m compileall -q /opt/dreamstream/lib
 
-FROM python:${PYTHON}-slim-bookworm
+FROM python:${PYTHON}-slim-trixie
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* \

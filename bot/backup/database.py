@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bot.backup.model import BackupError, Entry, Stopped, other_file, picture
 from bot.store.migrate import APPLICATION_ID, BUSY_TIMEOUT_MS
+from bot.store.soundness import faults
 
 _PAGES = 256  # of 4 KiB each: how much is copied between two looks at whether to stop
 
@@ -94,14 +95,14 @@ def check(path: Path) -> int:
         with opened(path) as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-            verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            wrong = faults(connection, most=1)
             broken = connection.execute("PRAGMA foreign_key_check").fetchone()
     except sqlite3.DatabaseError as error:
         raise BackupError(f"{path.name} is damaged ({error}).") from error
     if owner != APPLICATION_ID:
         raise BackupError(f"{path.name} is not a database of Dreamstream.")
-    if verdict != "ok":
-        raise BackupError(f"{path.name} is damaged: {verdict}.")
+    if wrong:
+        raise BackupError(f"{path.name} is damaged: {wrong[0]}.")
     if broken is not None:
         raise BackupError(f"{path.name} is damaged: a row of {broken[0]} points nowhere.")
     return version

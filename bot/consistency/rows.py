@@ -19,6 +19,7 @@ from bot.consistency.rules_of_ends import ENDED
 from bot.consistency.rules_of_telling import TOLD
 from bot.ids import now_ms
 from bot.store.migrate import shipped, statements
+from bot.store.soundness import faults
 from generation.protocol import Recipe
 
 # Rows that say nothing once what they are about is gone.
@@ -41,14 +42,13 @@ _SOMEBODY = "Somebody"
 
 def damage(connection: sqlite3.Connection) -> Iterator[Fault]:
     """Yield what SQLite itself finds wrong with the file; nothing else is to be believed then."""
-    for (verdict,) in connection.execute("PRAGMA integrity_check(20)"):
-        if verdict != "ok":
-            yield Fault(
-                "damaged",
-                str(verdict),
-                f"The database is damaged: {verdict}.",
-                cannot="Put a backup back: dreamstream restore.",
-            )
+    for verdict in faults(connection):
+        yield Fault(
+            "damaged",
+            verdict,
+            f"The database is damaged: {verdict}.",
+            cannot="Put a backup back: dreamstream restore.",
+        )
 
 
 def look(connection: sqlite3.Connection) -> Iterator[Fault]:

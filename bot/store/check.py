@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bot.errors import NewerDatabaseError, StoreError
 from bot.store.migrate import BUSY_TIMEOUT_MS, shipped
+from bot.store.soundness import faults
 
 
 def check_file(path: Path) -> int:
@@ -22,7 +23,7 @@ def check_file(path: Path) -> int:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            wrong = faults(connection, quick=True, most=1)
     except sqlite3.OperationalError as error:
         raise StoreError(
             f"{path} cannot be read ({error}). It need not be damaged: check that it and its "
@@ -33,8 +34,8 @@ def check_file(path: Path) -> int:
             f"{path} is damaged ({error}). Put a backup in its place, or move it "
             "away to start with an empty one; the pictures are kept elsewhere."
         ) from error
-    if verdict != "ok":
-        raise StoreError(f"{path} is damaged: {verdict}. Put a backup in its place.")
+    if wrong:
+        raise StoreError(f"{path} is damaged: {wrong[0]}. Put a backup in its place.")
     if version > len(shipped()):
         raise NewerDatabaseError(
             f"{path} was written by a newer version of Dreamstream (its format is {version}, this "
