@@ -8,7 +8,7 @@
   const KEPT = "300% 0px"; // of the screen, above and below it: further away, mosaics are put away
   const AHEAD = "0px 0px 200% 0px"; // where the next page is asked for
   const LIVE_MOST = 120; // tiles of the mosaic that new pictures come to
-  const SPLIT = [72, 24]; // how many leave it at once
+  const SPLIT = [72, 24]; // how many leave it at once: as fill their rows best
   const ABOVE = 24; // pictures above the one that somebody comes back to
   const finished = document.getElementById("finished");
   if (!finished?.matches(".mosaics")) return;
@@ -49,8 +49,9 @@
     });
     return { rows, ends };
   };
-  const isFull = (tiles, columns) =>
-    pack(tiles.map(spanOf), columns).rows.every((row) => row === 2 ** columns - 1);
+  const holesIn = (spans, columns) =>
+    pack(spans, columns).rows.length * columns
+      - spans.reduce((cells, [wide, high]) => cells + Math.min(wide, columns) * high, 0);
 
   // The upper one's last rows may not be full: what is in them goes to the top of the one below.
   const join = (upper, lower) => {
@@ -154,9 +155,14 @@
     if (live.childElementCount <= LIVE_MOST) return;
     if (live.getBoundingClientRect().bottom < 2 * innerHeight) return;
     const tiles = [...live.children];
+    const spans = tiles.map(spanOf);
+    const { columns } = measured(live);
     const [most, least] = SPLIT;
-    let count = most;
-    while (count > least && !isFull(tiles.slice(-count), measured(live).columns)) count -= 1;
+    let [count, holes] = [most, Infinity];
+    for (let some = most; some >= least && holes > 0; some -= 1) {
+      const left = holesIn(spans.slice(-some), columns);
+      if (left < holes) [count, holes] = [some, left];
+    }
     const mosaic = document.createElement("div");
     mosaic.className = "mosaic";
     mosaic.append(...tiles.slice(-count));
