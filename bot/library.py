@@ -46,6 +46,10 @@ class BadPictureError(ValueError):
     """Bytes that were to be kept are not a whole PNG picture."""
 
 
+class UnreadableError(NotFoundError):
+    """A kept picture is there, and the disk does not give it; perhaps it does later."""
+
+
 @dataclass
 class _Hold:
     """By how many a picture is held, and whether it stays when nobody holds it any more."""
@@ -189,12 +193,17 @@ class Library:
         """Return a kept picture's bytes.
 
         Raises:
-            NotFoundError: it is not here.
+            NotFoundError: it is not here; an UnreadableError where it cannot be read.
         """
+        path = self.path(sha256)
         try:
-            return await self.run(self.path(sha256).read_bytes)
-        except OSError as error:
+            return await self.run(path.read_bytes)
+        except FileNotFoundError as error:
             raise NotFoundError("This picture is not in the library.") from error
+        except OSError as error:
+            raise UnreadableError(
+                f"This picture cannot be read at present: {error.strerror}."
+            ) from error
 
     def path(self, sha256: str) -> Path:
         """Return where a picture is, or would be.

@@ -30,7 +30,7 @@ from bot.endings import Endings
 from bot.errors import NotFoundError
 from bot.feed import Feed
 from bot.handover import Handover
-from bot.library import BadPictureError, Library
+from bot.library import BadPictureError, Library, UnreadableError
 from bot.model import Dream, DreamState, Person, Theme
 from bot.monitoring import metrics
 from bot.notes import Notes
@@ -159,6 +159,8 @@ class Unfinished:
     async def _submit(self, active: Active) -> None:
         try:
             await self.handover.submit(active)
+        except UnreadableError:
+            self.try_again(active, "The picture that this dream starts from cannot be read.")
         except NotFoundError:
             reason = "The picture that this dream starts from is no longer kept."
             self.end(active, DreamState.FAILED, reason)
