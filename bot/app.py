@@ -54,6 +54,8 @@ from bot.origins import Origins
 from bot.parties.model import PartyLimits
 from bot.parties.service import Parties
 from bot.portraits import Portraits
+from bot.privacy.exporting import Exports
+from bot.privacy.forgetting import Forgetting
 from bot.publish.service import Publishing
 from bot.retention import Retention, RetentionRules
 from bot.scheduler_client import SchedulerCommand
@@ -108,6 +110,8 @@ class Services:
     publishing: Publishing
     games: Games
     reviews: Reviews
+    exports: Exports
+    forgetting: Forgetting
 
 
 @dataclass
@@ -199,6 +203,13 @@ async def services(
         games.check_pictures(checks)
         await games.start_keeping()
         stack.push_async_callback(games.stop)
+        exports = Exports(store, library, data_dir / "exports")
+        await exports.start()
+        stack.push_async_callback(exports.stop)
+        forgetting = Forgetting(store, dreams, parties, games)
+        forgetting.on_asked(exports.forgotten)
+        await forgetting.start()
+        stack.push_async_callback(forgetting.stop)
         yield Services(
             store,
             library,
@@ -218,6 +229,8 @@ async def services(
             publishing,
             games,
             reviews,
+            exports,
+            forgetting,
         )
 
 
@@ -316,6 +329,8 @@ async def in_discord(
         publishing=parts.publishing,
         games=parts.games,
         reviews=parts.reviews,
+        exports=parts.exports,
+        forgetting=parts.forgetting,
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)
@@ -441,6 +456,7 @@ def make_wall(config: Config, parts: Services, health: Health | None = None) -> 
         favourites=parts.moderation,
         portraits=parts.portraits,
         games=parts.games,
+        exports=parts.exports,
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
         health=health,
     )

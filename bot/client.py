@@ -23,6 +23,7 @@ from bot.delivery import (
     game_buttons,
     party_forms,
     portrait_forms,
+    privacy_acts,
     ranking,
     sources,
     theme_face,
@@ -95,6 +96,7 @@ COGS = (
     "cogs.portrait",
     "cogs.settings",
     "cogs.moderate",
+    "cogs.privacy",
     "cogs.pictures",
     "cogs.words",
     "cogs.painting",
@@ -196,6 +198,7 @@ class Client(commands.AutoShardedBot):
                 await game_buttons.submitted(interaction)
                 await portrait_forms.submitted(interaction)
                 await theme_face.submitted(interaction)
+                await privacy_acts.submitted(interaction)
 
     async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
         """Take a ⭐."""

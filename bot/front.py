@@ -17,6 +17,8 @@ from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.parties.service import Parties
 from bot.portraits import Portraits
+from bot.privacy.exporting import Exports
+from bot.privacy.forgetting import Forgetting
 from bot.publish.service import Publishing
 from bot.search import Search
 from bot.seeing import Seeing
@@ -27,7 +29,11 @@ from bot.themes import Themes
 
 @dataclass(frozen=True)
 class Front:
-    """The services together. Without `reviews` no pictures are checked."""
+    """The services together.
+
+    Without `reviews` no pictures are checked, without `exports` and `forgetting` nobody has a copy
+    of what is kept, or its end.
+    """
 
     store: Store
     library: Library
@@ -47,6 +53,8 @@ class Front:
     publishing: Publishing
     games: Games
     reviews: Reviews | None = None
+    exports: Exports | None = None
+    forgetting: Forgetting | None = None
     wall_url: str = ""
 
     def page_of(self, theme: Theme) -> str | None:

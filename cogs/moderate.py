@@ -1,4 +1,4 @@
-"""``/moderate``: what moderators do about people and dreams; ``/privacy``: what anybody may."""
+"""``/moderate``: what moderators do about people, dreams and pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from bot.delivery.interactions import (
     actor_of,
     channel_of,
     front_of,
-    person_of,
     tell,
     told,
 )
@@ -26,7 +25,6 @@ from bot.ids import now_ms
 from bot.model import Block, Person
 from bot.rights import Actor
 from bot.sentences import say
-from cogs.places import everywhere
 
 _HOUR_MS = 3600 * 1000
 _MAX_LISTED = 20
@@ -145,35 +143,9 @@ class ModerateCog(
             await audit_log.tell_page(interaction, shown)
 
 
-class PrivacyCog(commands.Cog):
-    """What anybody decides for themselves."""
-
-    @everywhere
-    @app_commands.command(name="privacy", description="Whether your dreams are on the wall")
-    @app_commands.describe(publish="Whether those you ask for from now on are shown there")
-    async def privacy(self, interaction: Interaction, publish: bool | None = None) -> None:
-        """Change whether a person's dreams are published, or tell."""
-        async with acknowledged(interaction):
-            moderation, person = front_of(interaction).moderation, person_of(interaction)
-            if publish is not None:
-                await moderation.set_publishes(person, publish)
-            if await moderation.publishes(person):
-                text = say("What you ask for is shown on the wall, with your name.")
-                await tell(interaction, text)
-            else:
-                await tell(
-                    interaction,
-                    say(
-                        "What you ask for from now on stays where you ask for it. It is not on the "
-                        "wall. What was there before stays; you can delete it."
-                    ),
-                )
-
-
 async def setup(bot: Client) -> None:
     """Add the commands to a client that loads them by this module's name."""
     await bot.add_cog(ModerateCog())
-    await bot.add_cog(PrivacyCog())
 
 
 def _moderator(interaction: Interaction) -> Actor:

@@ -2,8 +2,9 @@
 
 A backup is older than what happened since. So before one is put back, and where something was
 deleted while one was made, everything that a newer database knows to be gone or kept to itself is
-gone or kept to itself there, too: deleted dreams, words at parties, entries in games, and what
-people said of being shown and named. Only what takes away is done again, never what gives back.
+gone or kept to itself there, too: deleted dreams, words at parties, entries in games, what people
+said of being shown and named, and people who wanted to be forgotten. Only what takes away is done
+again, never what gives back.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from bot.backup.database import columns
 from bot.ids import now_ms
 from bot.model import RETIRED, DreamState, EventKind, Person
 from bot.removal import RETENTION
-from bot.store import Store, events, game_entries, games, images, people, themes, tombstones
+from bot.store import (
+    Store,
+    events,
+    forgetting,
+    game_entries,
+    games,
+    images,
+    people,
+    themes,
+    tombstones,
+)
 from bot.store import dreams as rows
 from bot.store.migrate import BUSY_TIMEOUT_MS
 
@@ -38,6 +49,8 @@ _DELETED = """
     SELECT dream.id, deleted_ms, deleted_by, person.name FROM dream
     LEFT JOIN person ON person.id = deleted_by WHERE deleted_ms IS NOT NULL
 """
+_FORGOTTEN = "SELECT person_id, asked_ms FROM forgotten_person"
+_ALL = 2**31
 _OF_REVOKED = """
     SELECT portrait_line.dream_id FROM portrait_line
     JOIN portrait ON portrait.dream_id = portrait_id WHERE revoked_ms IS NOT NULL
@@ -61,6 +74,7 @@ class Gone(msgspec.Struct, frozen=True):
     uncredited: frozenset[tuple[str, str]] = frozenset()
     withdrawn: frozenset[tuple[str, int, str]] = frozenset()
     called_off: frozenset[tuple[str]] = frozenset()
+    people: frozenset[tuple[str, int]] = frozenset()
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -110,6 +124,7 @@ def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
             found("party_member", "credited", _UNCREDITED),
             frozenset(one for one in withdrawn if retired or one[2] != RETENTION.id),
             found("game", "state", "SELECT id FROM game WHERE state = 'called_off'"),
+            found("forgotten_person", "asked_ms", _FORGOTTEN),
         )
 
 
@@ -129,6 +144,9 @@ async def forget(path: Path, taken: Gone, replaced: Collection[str] = ()) -> int
             for dream_id, tombstone in taken.dreams.items():
                 count += await _bury(connection, dream_id, tombstone)
             await _hush(connection, taken)
+        for person_id, asked_ms in sorted(taken.people):
+            count += await _forget(store, person_id, asked_ms)
+        async with store.write() as connection:
             for sha256 in sorted(replaced):
                 await themes.forget_picture(connection, sha256)
                 await images.forget_unnamed(connection, sha256)
@@ -144,6 +162,23 @@ async def forget(path: Path, taken: Gone, replaced: Collection[str] = ()) -> int
         await store.close()
         for before in path.parent.glob(f"{path.name}.before-*"):
             before.unlink()  # has the words, and what it was copied from is still there
+    return count
+
+
+async def _forget(store: Store, person_id: str, asked_ms: int) -> int:
+    """Forget somebody who is known there, as `bot.privacy` does; return how many dreams went."""
+    if await store.read_one("SELECT 1 FROM person WHERE id = ?", (person_id,)) is None:
+        return 0
+    dreams = await forgetting.dreams(store, person_id, asked_ms, _ALL)
+    entries = await forgetting.entries(store, person_id, asked_ms, _ALL)
+    by = Tombstone(asked_ms, Person(person_id, forgetting.NOBODY))
+    async with store.write() as connection:
+        for entry_id in entries:
+            await game_entries.withdraw(connection, entry_id, person_id, asked_ms)
+        count = sum([await _bury(connection, dream_id, by) for dream_id in dreams])
+        await forgetting.erase(connection, person_id, asked_ms)
+        await forgetting.ask(connection, person_id, asked_ms)
+        await forgetting.done(connection, person_id, asked_ms, now_ms())
     return count
 
 

@@ -49,6 +49,10 @@ FAILED = f"""
     AND NOT EXISTS (SELECT 1 FROM dream AS again WHERE again.parent_id = dream.id)
     ORDER BY dream.id DESC LIMIT ?
 """  # noqa: S608 (own text)
+OF_PERSON = f"""
+    {_SELECT} WHERE dream.person_id = ? AND dream.id < ? AND dream.deleted_ms IS NULL
+    ORDER BY dream.id DESC LIMIT ?
+"""
 CHILDREN = f"{_SELECT} WHERE dream.parent_id = ? ORDER BY dream.id LIMIT ?"
 ANCESTORS = f"""
     WITH RECURSIVE line (id, parent_id, distance) AS (
@@ -428,6 +432,11 @@ async def failed(
 async def ancestors(store: Store, dream_id: str, limit: int = 100) -> list[Dream]:
     """Return the dream's parent, its parent, and so on."""
     return [from_row(row) for row in await store.read(ANCESTORS, (dream_id, limit))]
+
+
+async def of_person(store: Store, person_id: str, before: str, limit: int) -> list[Dream]:
+    """Return what a person asked for and is still there, newest first, before the one named."""
+    return [from_row(row) for row in await store.read(OF_PERSON, (person_id, before, limit))]
 
 
 async def children(store: Store, dream_id: str, limit: int = 200) -> list[Dream]:

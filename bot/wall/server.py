@@ -18,6 +18,7 @@ from bot.monitoring.gauges import WallStanding
 from bot.monitoring.health import Health, drawing
 from bot.parties.service import Parties
 from bot.portraits import Portraits
+from bot.privacy.exporting import Exports
 from bot.publish.service import Publishing
 from bot.theme_pictures import ThemePictures
 from bot.wall.asking import Asking
@@ -26,6 +27,7 @@ from bot.wall.counting import count
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
 from bot.wall.everything import Everything
+from bot.wall.exports import ExportRoutes
 from bot.wall.files import Files
 from bot.wall.games.serving import GamesWall
 from bot.wall.guard import add_headers, check_origin
@@ -74,6 +76,7 @@ class Wall:
         favourites: Favourites | None = None,
         portraits: Portraits | None = None,
         games: Games | None = None,
+        exports: Exports | None = None,
         theme_pictures: ThemePictures | None = None,
         health: Health | None = None,
     ) -> None:
@@ -116,6 +119,8 @@ class Wall:
         asking = Asking(settings, services, renderer, pages)
         self.app.add_routes(asking.routes())
         self.app.add_routes(Painting(services, renderer, asking).routes())
+        if exports is not None:
+            self.app.add_routes(ExportRoutes(exports).routes())
         if portraits is not None:
             portraying = Portraying(settings, services, renderer, portraits, asking)
             self.app.add_routes(portraying.routes())

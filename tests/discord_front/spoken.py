@@ -27,6 +27,7 @@ _TOLD = (
     "bot/parents.py",
     "bot/portraits.py",
     "bot/parties/*.py",
+    "bot/privacy/*.py",
     "bot/publish/service.py",
     "bot/ranking.py",
     "bot/repainting.py",
@@ -44,6 +45,7 @@ _TOLD = (
     "cogs/painting.py",
     "cogs/words.py",
     "cogs/portrait.py",
+    "cogs/privacy.py",
 )
 """Where whoever dreams is told something; what hosts and administrators are told is elsewhere."""
 _NEVER_SHOWN = {

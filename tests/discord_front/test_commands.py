@@ -435,8 +435,8 @@ async def test_moderators_keep_order(tmp_path: Path) -> None:
 
 async def test_who_does_not_publish_is_not_in_the_stream(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
-        assert "is shown on the wall" in await said(there.ann, there, "privacy")
-        assert "stays where you ask" in await said(there.ann, there, "privacy", publish=False)
+        assert "is shown on the wall" in await said(there.ann, there, "privacy wall")
+        assert "stays where you ask" in await said(there.ann, there, "privacy wall", publish=False)
         dream_id, _ = await there.ask()
         await there.parts.draw(dream_id)
         assert not (await there.parts.dreams.wait(dream_id)).published
@@ -445,7 +445,7 @@ async def test_who_does_not_publish_is_not_in_the_stream(tmp_path: Path) -> None
         other = there.env.guild.create_text_channel("other")
         result = await there.bob.slash(other, "show", dream=dream_id)
         assert "no such dream" in result.response.content
-        assert "is shown" in await said(there.ann, there, "privacy", publish=True)
+        assert "is shown" in await said(there.ann, there, "privacy wall", publish=True)
 
 
 # --- what is sent to Discord -----------------------------------------------------------------
@@ -490,7 +490,7 @@ async def test_where_no_server_is(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         zoe = there.env.create_user("zoe")
         offered = zoe.available_commands()
-        assert {"dream", "explore", "show", "stream mine", "help", "privacy"} <= set(offered)
+        assert {"dream", "explore", "show", "stream mine", "help", "privacy export"} <= set(offered)
         assert not any(name.startswith(("theme", "settings", "moderate")) for name in offered)
         result = await zoe.slash("help")
         assert "/dream prompt" in text_of(result.response.message)

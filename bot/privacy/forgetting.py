@@ -1,0 +1,172 @@
+"""Forget a person: all that they asked for, said, liked and were, but for tombstones.
+
+That they want it is a row before anything goes, and done is a row once all has gone; in between
+everything is deleted by the ways in which it is deleted one by one, each of which a crash can
+interrupt. So it goes on at the next start from wherever it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from bot.disk import TROUBLE
+from bot.dreams import Dreams
+from bot.errors import DreamstreamError, RequestError
+from bot.games.service import Games
+from bot.ids import now_ms
+from bot.model import Person
+from bot.parties.service import Parties
+from bot.rights import Actor
+from bot.side_tasks import SideTasks
+from bot.store import Store, forgetting, games, people
+
+log = logging.getLogger(__name__)
+
+_PAGE = 100
+_AGAIN_S = 30.0
+
+
+class Forgetting:
+    """The one place that forgets people. `start` goes on with what was left; `stop` it."""
+
+    def __init__(
+        self,
+        store: Store,
+        dreams: Dreams,
+        parties: Parties,
+        games_service: Games,
+        *,
+        again_s: float = _AGAIN_S,
+    ) -> None:
+        self._store = store
+        self._dreams = dreams
+        self._parties = parties
+        self._games = games_service
+        self._again_s = again_s
+        self._tasks = SideTasks()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._watchers: list[Callable[[str], None]] = []
+
+    def on_asked(self, watcher: Callable[[str], None]) -> None:
+        """Call `watcher` with the id of everybody who wants to be forgotten."""
+        self._watchers.append(watcher)
+
+    async def start(self) -> None:
+        """Go on with what an earlier process left.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        for person, _ in await forgetting.undone(self._store):
+            self._begin(person.id)
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        await self._tasks.stop()
+        self._under_way.clear()
+
+    async def forget(self, person: Person) -> None:
+        """Begin to forget a person. Once this returns, they are forgotten, whatever dies.
+
+        Raises:
+            DiskError, StoreError: nothing can be written at present; nothing has begun.
+        """
+        at_ms = now_ms()
+        async with self._store.write() as connection:
+            await people.upsert(connection, person, at_ms)
+            await people.set_publishes(connection, person.id, publishes=False)
+            await forgetting.ask(connection, person.id, at_ms)
+        for watcher in self._watchers:
+            watcher(person.id)
+        self._begin(person.id)
+
+    async def settled(self) -> None:
+        """Wait until nobody is being forgotten any more."""
+        while self._under_way:
+            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    def _begin(self, person_id: str) -> None:
+        if person_id not in self._under_way:
+            task = self._tasks.spawn(self._surely(person_id))
+            self._under_way[person_id] = task
+            task.add_done_callback(lambda _: self._under_way.pop(person_id, None))
+
+    async def _surely(self, person_id: str) -> None:
+        """Do it, however long the disk does not take it."""
+        while True:
+            found = await forgetting.undone(self._store)
+            asked = [at_ms for person, at_ms in found if person.id == person_id]
+            if not asked:
+                return
+            try:
+                await self._forget(person_id, asked[0])
+            except TROUBLE as error:
+                log.warning("Somebody is not forgotten yet: %s", error)
+                await asyncio.sleep(self._again_s)
+
+    async def _forget(self, person_id: str, before_ms: int) -> None:
+        actor = Actor(Person(person_id, forgetting.NOBODY))
+        parties = await forgetting.parties(self._store, person_id, before_ms)
+        for party_id in parties:
+            await _unless_gone(self._leave(party_id, actor))
+        for game in await games.open_ones(self._store):
+            if game.host.id == person_id:
+                await _unless_gone(self._games.end(game.id, actor))
+        await self._each(forgetting.entries, person_id, before_ms, self._withdraw(actor))
+        await self._each(forgetting.dreams, person_id, before_ms, self._delete(actor))
+        async with self._store.write() as connection:
+            await forgetting.erase(connection, person_id, before_ms)
+        for party_id in parties:  # so that what is published of them is made anew
+            await _unless_gone(self._uncredit(party_id, actor.person))
+        async with self._store.write() as connection:
+            # Once more: what was done in their name meanwhile has called them by it again.
+            await forgetting.erase(connection, person_id, before_ms)
+            await forgetting.done(connection, person_id, before_ms, now_ms())
+        await self._dreams.remove_files()
+        log.info("Somebody has been forgotten")
+
+    async def _each(
+        self,
+        find: Callable[[Store, str, int, int], Awaitable[list[str]]],
+        person_id: str,
+        before_ms: int,
+        take: Callable[[str], Awaitable[object]],
+    ) -> None:
+        """Take all away that is found; what cannot be, for another reason than trouble, is left."""
+        left: set[str] = set()
+        while found := await find(self._store, person_id, before_ms, _PAGE + len(left)):
+            fresh = [one for one in found if one not in left]
+            if not fresh:
+                log.error("%d things of somebody who is forgotten could not be deleted", len(left))
+                return
+            for one in fresh:
+                left.add(one)
+                try:
+                    await take(one)
+                    left.discard(one)
+                except RequestError as error:
+                    log.warning("%s could not be deleted: %s", one, error)
+
+    def _delete(self, actor: Actor) -> Callable[[str], Awaitable[object]]:
+        return lambda dream_id: self._dreams.delete(dream_id, actor)
+
+    def _withdraw(self, actor: Actor) -> Callable[[str], Awaitable[object]]:
+        return lambda entry_id: self._games.withdraw(entry_id, actor)
+
+    async def _leave(self, party_id: str, actor: Actor) -> None:
+        await self._parties.leave(await self._parties.get(party_id), actor)
+
+    async def _uncredit(self, party_id: str, person: Person) -> None:
+        await self._parties.credit(await self._parties.get(party_id), person, credited=False)
+
+
+async def _unless_gone(work: Awaitable[object]) -> None:
+    """Do something that is perhaps not there to be done any more."""
+    try:
+        await work
+    except TROUBLE:
+        raise
+    except DreamstreamError as error:
+        log.debug("Nothing to be left: %s", error)

@@ -1,0 +1,94 @@
+"""Forgetting people: who asked for it, what is left of them, and the rows that go at once.
+
+Dreams and entries in games go by the ways in which those are deleted; this takes the rest. Each
+statement changes nothing the second time, so that it can be repeated after a crash, and in a
+backup that is put back.
+"""
+
+from __future__ import annotations
+
+import aiosqlite
+
+from bot.model import Person
+from bot.store import Store
+
+NOBODY = "Somebody"
+"""What people are called who are forgotten."""
+
+UNDONE = """
+    SELECT person_id, asked_ms, name FROM forgotten_person JOIN person ON person.id = person_id
+    WHERE done_ms IS NULL ORDER BY asked_ms
+"""
+DREAMS = """
+    SELECT id FROM dream WHERE person_id = ? AND created_ms <= ? AND deleted_ms IS NULL
+    ORDER BY id LIMIT ?
+"""
+ENTRIES = """
+    SELECT id FROM game_entry WHERE person_id = ? AND at_ms <= ? AND withdrawn_ms IS NULL LIMIT ?
+"""
+PARTIES = "SELECT party_id FROM party_member WHERE person_id = ? AND joined_ms <= ?"
+
+# `:person_id` wants to be forgotten, as of `:before_ms`.
+_ERASED = (
+    "DELETE FROM favourite WHERE person_id = :person_id AND at_ms <= :before_ms",
+    "DELETE FROM pending_steer WHERE person_id = :person_id AND asked_ms <= :before_ms",
+    "DELETE FROM party_vote WHERE person_id = :person_id AND at_ms <= :before_ms",
+    "DELETE FROM party_saying WHERE person_id = :person_id AND at_ms <= :before_ms",
+    "UPDATE party_association SET hidden = 1, words = '', folded = '' "
+    "WHERE person_id = :person_id AND at_ms <= :before_ms",
+    "UPDATE party_member SET credited = 0, left_ms = coalesce(left_ms, :before_ms) "
+    "WHERE person_id = :person_id AND joined_ms <= :before_ms",
+    "DELETE FROM game_heart WHERE person_id = :person_id AND at_ms <= :before_ms",
+    # It is not called by a name any more, nor shown on the wall, unless its person comes back.
+    "UPDATE person SET name = :nobody, publishes = 0 WHERE id = :person_id",
+)
+
+
+async def ask(connection: aiosqlite.Connection, person_id: str, now_ms: int) -> None:
+    """Record that a person who is known wants to be forgotten, as of now."""
+    await connection.execute(
+        """
+        INSERT INTO forgotten_person (person_id, asked_ms) VALUES (?, ?)
+        ON CONFLICT (person_id) DO UPDATE SET asked_ms = excluded.asked_ms, done_ms = NULL
+        """,
+        (person_id, now_ms),
+    )
+
+
+async def undone(store: Store) -> list[tuple[Person, int]]:
+    """Return who is not forgotten yet, and as of when, who asked first first."""
+    return [
+        (Person(row["person_id"], row["name"]), row["asked_ms"]) for row in await store.read(UNDONE)
+    ]
+
+
+async def dreams(store: Store, person_id: str, before_ms: int, limit: int) -> list[str]:
+    """Return dreams of a person that are still there."""
+    return [row["id"] for row in await store.read(DREAMS, (person_id, before_ms, limit))]
+
+
+async def entries(store: Store, person_id: str, before_ms: int, limit: int) -> list[str]:
+    """Return what a person has entered in games, as far as it is still there."""
+    return [row["id"] for row in await store.read(ENTRIES, (person_id, before_ms, limit))]
+
+
+async def parties(store: Store, person_id: str, before_ms: int) -> list[str]:
+    """Return the parties at which a person has been."""
+    return [row["party_id"] for row in await store.read(PARTIES, (person_id, before_ms))]
+
+
+async def erase(connection: aiosqlite.Connection, person_id: str, before_ms: int) -> None:
+    """Take away a person's likes, votes, words and name."""
+    values = {"person_id": person_id, "before_ms": before_ms, "nobody": NOBODY}
+    for sql in _ERASED:
+        await connection.execute(sql, values)
+
+
+async def done(
+    connection: aiosqlite.Connection, person_id: str, asked_ms: int, now_ms: int
+) -> None:
+    """Record that all is done that was asked for then."""
+    await connection.execute(
+        "UPDATE forgotten_person SET done_ms = ? WHERE person_id = ? AND asked_ms = ?",
+        (now_ms, person_id, asked_ms),
+    )

@@ -1,0 +1,82 @@
+"""What the check of pictures has covered, and copies of what is kept, at the wall."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from PIL import Image
+
+from bot.checking.service import PictureChecks
+from bot.model import PictureCheck
+from bot.privacy.exporting import Exports
+from bot.wall import WallSettings
+from tests.bot.drawer import ANN, request, services
+from tests.wall.test_real_services import wall_on
+
+
+class Found:
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        return 0.9
+
+
+def colour(encoded: bytes) -> tuple[int, ...]:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        found = picture.convert("RGB").getpixel((20, 20))
+    assert isinstance(found, tuple)
+    return tuple(int(one) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode", "seen"),
+    [
+        (PictureCheck.SPOILER, "proxy", True),
+        (PictureCheck.BLUR, "proxy", False),
+        (PictureCheck.BLUR, "local", True),
+        (PictureCheck.REFUSE, "proxy", False),
+    ],
+)
+async def test_what_is_covered_is_shown_behind_its_cover_to_who_may_see_it(
+    tmp_path: Path, setting: PictureCheck, mode: Literal["local", "proxy"], seen: bool
+) -> None:
+    async with services(tmp_path) as parts:
+        checks = PictureChecks(parts.library, parts.settings, Found(), setting)
+        parts.dreams.check_pictures(checks)
+        (dream,) = await parts.dreams.ask(request(person=ANN))
+        await parts.draw(dream.id)
+        dream = await parts.dreams.wait(dream.id)
+        assert dream.image is not None and dream.behind is not None
+        async with wall_on(parts, settings=WallSettings(port=0, mode=mode)) as visitor:
+            for path in (f"/i/{dream.image.sha256}.png", f"/t/{dream.image.sha256}.webp"):
+                async with visitor.get(f"{path}?d={dream.id}") as answer:
+                    assert colour(await answer.read()) != (255, 0, 0)
+            async with visitor.get(f"/i/{dream.behind.sha256}.png?d={dream.id}") as answer:
+                assert answer.status == (200 if seen else 404)
+                if seen:
+                    assert colour(await answer.read()) == (255, 0, 0)
+            for page in (f"/d/{dream.id}", "/s/open"):
+                async with visitor.get(page) as answer:
+                    text = await answer.text()
+                    shown = dream.behind.sha256 in text
+                    assert shown is (seen and page.startswith("/d/"))
+            async with visitor.get(f"/d/{dream.id}") as answer:
+                assert "picture check" in await answer.text()
+
+
+async def test_a_copy_is_had_by_its_name_alone(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        exports = Exports(parts.store, parts.library, tmp_path / "exports")
+        made = await exports.make(ANN)
+        async with wall_on(parts, exports=exports) as visitor:
+            async with visitor.get(f"/exports/{made.token}.zip") as answer:
+                assert answer.status == 200 and answer.headers["Cache-Control"] == "no-store"
+                assert (await answer.read())[:2] == b"PK"
+            other = ("a" if made.token[0] != "a" else "b") + made.token[1:]
+            for path in (f"/exports/{other}.zip", "/exports/", "/exports/..%2fdreamstream.db.zip"):
+                async with visitor.get(path) as answer:
+                    assert answer.status == 404
+            await exports.purge(ANN.id)
+            async with visitor.get(f"/exports/{made.token}.zip") as answer:
+                assert answer.status == 404
