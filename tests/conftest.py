@@ -13,6 +13,10 @@ import pytest
 import bot.store
 from bot.store.migrate import upgrade
 
+# Several tests run at once on few cores, where torch's threads would wait for each other. Read when
+# torch is imported, here and by every program that a test starts. `OMP_NUM_THREADS=2` has it else.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return one more than there are cores: a third of the suite waits for processes and clocks."""
