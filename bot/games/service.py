@@ -138,21 +138,35 @@ class Games(Opening):
         Raises:
             DiskError, StoreError: nothing can be kept at present.
         """
+        ends, next_ms = await self._end_due()
+        await asyncio.gather(*ends)
+        return next_ms
+
+    async def _end_due(self) -> tuple[list[asyncio.Task[bool]], int | None]:
+        """Begin to end what is due; return that, and when the next is.
+
+        Each ends by itself: one that waits for its last scores holds up no other.
+        """
+        ends: list[asyncio.Task[bool]] = []
         for game in await games.open_ones(self._store):
             if game.ends_ms > self._clock():
-                return game.ends_ms
-            await self._tasks.finish(self._finish(game))
-        return None
+                return ends, game.ends_ms
+            if game.id not in self._ending:
+                self._ending.add(game.id)
+                ends.append(self._tasks.spawn(self._finish(game)))
+        return ends, None
 
     async def _keep(self) -> None:
         while True:
             self._woken.clear()
             try:
-                next_ms = await self.look()
+                _, next_ms = await self._end_due()
                 wait_s = _LONGEST_S if next_ms is None else (next_ms - self._clock()) / 1000
             except DreamstreamError as error:
                 log.warning("The games cannot be looked after: %s", error)
                 wait_s = _RETRY_S
+            if self._ending:  # what cannot be written down is begun again
+                wait_s = min(wait_s, _RETRY_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_LONGEST_S, max(0.05, wait_s))):
                     await self._woken.wait()

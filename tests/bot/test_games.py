@@ -267,6 +267,25 @@ async def test_what_came_in_time_counts_however_long_the_scoring_takes(tmp_path:
         assert only.entry.person == BOB and not (await there.games.get(game.id)).open
 
 
+async def test_a_round_that_waits_for_its_last_score_holds_up_no_other(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        slow, soon, later = [await there.draw(seconds=one) for one in (60, 60, 61)]
+        there.eyes.gate.clear()
+        trying = asyncio.create_task(there.games.enter_picture(slow.id, Actor(BOB), drawn("red")))
+        await until(lambda: there.eyes.asked)
+        there.clock.now_ms += 60_000
+        await there.games.start_keeping()
+        await until_over(there, soon.id)
+        there.clock.now_ms += 1000
+        await until_over(there, later.id)
+        assert (await there.games.get(slow.id)).open
+        there.eyes.gate.set()
+        await trying
+        await until_over(there, slow.id)
+        (only,) = await there.games.standings(slow.id)
+        assert only.entry.person == BOB
+
+
 # --- saying ------------------------------------------------------------------------------------
 
 
