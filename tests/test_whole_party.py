@@ -2,7 +2,8 @@
 
 The program is the shipped one, on a Discord on loopback, watched by two real browsers that nobody
 reloads. `DREAMSTREAM_SLOW_TESTS=1` holds it with the starter models, too, and with
-`DREAMSTREAM_PHOTOGRAPHS=folder` either takes a picture of every page at each stage.
+`DREAMSTREAM_PHOTOGRAPHS=folder` either takes a picture of every page at each stage, and of the
+bundle's.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ async def sketch(evening: Evening) -> list[str]:
     ids = await evening.drawn(8)
     await expect(lin.locator("#pictures .tile img")).to_have_count(8)
     await at(discord, "Sketch", "8 finished")
+    await evening.photographed("sketched")
     return ids
 
 
@@ -259,7 +261,7 @@ def card_of(discord: Discord, card: Json) -> Json:
 async def publish(evening: Evening) -> bytes:
     """Publish, and kill the program at once; return the bundle as the channel has it."""
     ada, lin, discord = evening.ada, evening.lin, evening.discord
-    await moved(ada, "Published →", "published", lin, evening.screen)
+    await moved(ada, "Publish →", "published", lin, evening.screen)
     await evening.killed()
     bundle = lin.get_by_role("link", name="The evening’s bundle")
     # Films are written when nobody else wants the processor.
@@ -336,6 +338,8 @@ async def check_bundle(browser: Browser, bundle: bytes, folder: Path) -> None:
         await page.wait_for_function("[...document.images].every(one => one.complete)")
         assert await page.evaluate("[...document.images].every(one => one.naturalWidth)"), path
         pictures += await page.evaluate("document.images.length")
+        if PHOTOGRAPHS is not None and path.parent == root.resolve():
+            await page.screenshot(path=f"{PHOTOGRAPHS}/bundle-{path.stem}.png", full_page=True)
         links = await page.evaluate(
             "[...document.querySelectorAll('a[href], link[href], video[src], source[src]')]"
             ".map(one => one.href || one.src)"

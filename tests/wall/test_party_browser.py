@@ -212,7 +212,7 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     await expect(phone.locator(".exhibit").first).to_contain_text("looking away")
     await expect(screen.locator("#hero figure")).to_be_visible()
 
-    await moved(host, "Published →", "published", phone, screen)
+    await moved(host, "Publish →", "published", phone, screen)
     await expect(screen.locator(".credits")).to_contain_text("Lin")
     await phone.get_by_role("button", name="Do not name me").click()
     await expect(phone.get_by_role("button", name="Name me")).to_be_visible()
