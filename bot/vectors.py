@@ -67,6 +67,7 @@ class Shelf:
         rows, row = self._where.pop(name, (None, 0))
         if rows is not None:
             rows.wipe(row)
+            self._where |= {moved: (rows, at) for moved, at in rows.make_room(row).items()}
 
     def get(self, name: str) -> Vector | None:
         """Return a copy of a vector, if it is there."""
@@ -109,8 +110,12 @@ class Shelf:
             return []
         cosine, found = np.concatenate(cosines), np.concatenate(vectors)
         order = np.argsort(-cosine, kind="stable")
-        # What was wiped since it was found has lost its name.
-        order = np.array([at for at in order.tolist() if names[at]][:reach], np.int64)
+        # What was wiped since it was found has lost its name; what was moved may be there twice.
+        named: dict[str, int] = {}
+        for at in order.tolist():
+            if names[at] and names[at] != without:
+                named.setdefault(names[at], at)
+        order = np.array([*named.values()][:reach], np.int64)
         if fold is None:
             return [Near(names[at], float(cosine[at])) for at in order.tolist()]
         return _folded([names[at] for at in order], cosine[order], found[order], count, fold)

@@ -135,6 +135,35 @@ def test_more_than_a_block_is_searched_and_changed() -> None:
     assert all(one.id != str(last) for one in shelf.nearest(vectors[last], 3))
 
 
+@pytest.mark.parametrize("coded", [False, True], ids=["in full", "by codes"])
+def test_what_is_removed_gives_its_memory_back(
+    monkeypatch: pytest.MonkeyPatch, coded: bool
+) -> None:
+    monkeypatch.setattr(vector_rows, "_kernel", lambda: in_numpy if coded else None)
+    monkeypatch.setattr(vector_rows, "LARGEST_BLOCK", FIRST_BLOCK)
+    count, dim = 5 * FIRST_BLOCK, 16
+    vectors, dice = clustered(count, dim), np.random.default_rng(2)
+    shelf = Shelf(dim)
+    shelf.extend([str(index) for index in range(count)], vectors, PUBLISHED)
+    (rows,) = shelf._places.values()
+    before = rows.held_bytes
+    left = set(range(count))
+    for index in dice.permutation(count)[: count * 9 // 10].tolist():
+        shelf.remove(str(index))
+        left.discard(index)
+        if len(left) % 1000 == 0:
+            assert len(shelf) == rows.left == len(left)
+            there = np.array(sorted(left))
+            for query in units(3, dim, seed=len(left)):
+                best = there[np.argsort(-(vectors[there] @ query))[:9]]
+                assert [one.id for one in shelf.nearest(query, 9)] == [str(one) for one in best]
+                near = shelf.nearest(query, 8, without=str(best[0]))
+                assert [one.id for one in near] == [str(one) for one in best[1:]]
+    assert rows.held_bytes <= before / 2  # for a tenth, in blocks that may be half empty
+    for index in left:
+        assert shelf.get(str(index)) == pytest.approx(vectors[index])
+
+
 def test_what_is_nearly_the_same_is_counted_and_not_repeated() -> None:
     a, b, c = np.eye(3, dtype=np.float32)
     shelf = Shelf(3)
