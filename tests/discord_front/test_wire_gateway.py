@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
+import socket
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ import pytest
 from tests.discord_front.looks import text_of
 from tests.discord_front.loopback import Discord
 from tests.discord_front.payloads import CHANNEL, CHANNEL_B
-from tests.discord_front.shipped import Bot, finished, is_final, loopback
+from tests.discord_front.shipped import SETTINGS, Bot, fetched, finished, is_final, loopback
 
 slow = pytest.mark.skipif(
     "DREAMSTREAM_SLOW_TESTS" not in os.environ,
@@ -96,9 +101,11 @@ async def test_started_during_an_outage_it_joins_after(bot: Bot, discord: Discor
 
 async def test_two_shards_serve_their_guilds_and_one_may_be_lost(tmp_path: Path) -> None:
     async with loopback(shards=2) as discord:
-        bot = Bot(tmp_path, discord)
+        port = free_port()
+        bot = Bot(tmp_path, discord, SETTINGS + f'[monitoring]\nlisten = "127.0.0.1:{port}"\n')
         try:
             await bot.joined()
+            await discord.until(lambda: fetched_ready(port), "readiness")
             places = (CHANNEL, CHANNEL_B)
             for place in places:
                 asked = await discord.slash("dream", prompt=f"of {place}", steps=5, place=place)
@@ -115,7 +122,44 @@ async def test_two_shards_serve_their_guilds_and_one_may_be_lost(tmp_path: Path)
                 await finished(discord, 1, place)
             assert sorted(shard for _, shard in discord.gateway.identifies) == [0, 1]
             assert discord.gateway.resumes == 1
+            figures = (await fetched(f"http://127.0.0.1:{port}/metrics")).decode()
+            for line in (
+                'dreamstream_discord_shards{state="connected"} 2.0',
+                "dreamstream_discord_guilds 2.0",
+                "dreamstream_card_posted_seconds_count 4.0",
+                'dreamstream_discord_answers_total{route="messages",status="200"}',
+                'dreamstream_step_runs_count{engine="',
+                'dreamstream_discord_latency_seconds{shard="1"}',
+            ):
+                assert line in figures, line
             assert await bot.stop() == 0
             assert "Traceback" not in bot.said()
+            tell_the_whole_way(bot.said())
         finally:
             await bot.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        return port
+
+
+def fetched_ready(port: int) -> bool:
+    url = f"http://127.0.0.1:{port}/readyz"
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        parts = json.load(answer)["parts"]
+        return bool(parts.pop("discord") == "ready" and set(parts.values()) == {"ready"})
+    return False
+
+
+def tell_the_whole_way(log: str) -> None:
+    """Look whether the lines of one dream tell its whole way, and what they came of."""
+    accepted = re.search(
+        r"Dream (\w{16}) was accepted.*\[interaction=\d+ guild=\d+ channel=\d+ shard=\d+\]", log
+    )
+    assert accepted is not None, log
+    way = [line for line in log.splitlines() if accepted[1] in line]
+    for part in ("begins at step", "is being drawn", ": drawn,", "is done", "is message"):
+        assert any(part in line for line in way), (part, way)
