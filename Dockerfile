@@ -1,6 +1,6 @@
 # Two variants, by the torch they have:
 #   docker build -t dreamstream .                               for processors: about 2 GB
-#   docker build -t dreamstream:cuda --build-arg VARIANT=cuda . for NVIDIA's GPUs: about 8 GB
+#   docker build -t dreamstream:cuda --build-arg VARIANT=cuda . for NVIDIA's GPUs: about 6 GB
 # Everything is installed by hash from deploy/*.lock, but for the processors' torch: that is not on
 # PyPI, and comes in the same version from TORCH_INDEX. docs/containers.md tells how to run it.
 ARG PYTHON=3.12

@@ -31,7 +31,8 @@ from bot.errors import (
 from bot.ids import now_ms
 from bot.model import Dream, DreamState
 
-disable_created_metrics()  # a time beside every counter is of no use to anybody here
+# A time beside every counter is of no use to anybody here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 P = ParamSpec("P")
 T = TypeVar("T")
