@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +49,8 @@ def loaded(path: str) -> ModuleType:
 
 def families() -> list[Metric]:
     """Return every figure there is; those of processes are there while the bot runs."""
-    assert gauges.BUILD is not None and STEPS is not None  # registered as they are made
+    # Figures are registered as they are made.
+    assert gauges.__name__ in sys.modules and STEPS.collect()
     processes = [ProcessCollector(registry=None)]
     processes.append(ProcessCollector("dreamstream_scheduler", registry=None))
     return [*REGISTRY.collect(), *(one for each in processes for one in each.collect())]
@@ -177,7 +179,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 
 def pins(name: str) -> dict[str, tuple[Version, int]]:
     """Return each package's version, and how many hashes stand by it."""
-    found = {}
+    found: dict[str, tuple[Version, int]] = {}
     for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", read(f"deploy/{name}"))[1:]:
         pin = Requirement(entry.split("\\")[0].strip())
         [exact] = pin.specifier

@@ -135,4 +135,8 @@ OLD_ROWS: dict[int, str] = {
         INSERT INTO theme_thread (theme_id, guild_id, parent_id, forum, name, created_ms)
         VALUES (1, 7, 70, 0, 'Open', 1);
     """,
+    27: """
+        INSERT INTO person (id, name, first_seen_ms) VALUES ('guest:eve', '', 1);
+        INSERT INTO forgotten_person VALUES ('guest:eve', 1, 2);
+    """,
 }
