@@ -1,0 +1,28 @@
+"""Dreams through the whole program while it is killed, and its disk and clock fail: `soak`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults import shim
+from tests.faults.soak import SETTINGS, UNCHECKED, Soak
+
+DREAMS = 16
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
+def test_nothing_is_lost_whatever_fails(tmp_path: Path) -> None:
+    troubles = ["kill_drawer", "kill_at_a_post"]
+    if not shim.MISSING:
+        troubles[1:1] = ["full", "clock_ahead"]
+    soak = Soak(tmp_path, 5, DREAMS, SETTINGS + UNCHECKED)
+    wrong = asyncio.run(soak.run(troubles))
+    assert not wrong, "\n".join(wrong)
+    assert soak.accepted >= DREAMS
+    assert soak.starts == 2
+    assert [*soak.troubles.had] == troubles
+    assert soak.states().keys() == {"done", "failed"}
