@@ -39,8 +39,10 @@ RUN pip --python /opt/dreamstream/bin/python install --no-deps --no-index /wheel
     && /opt/dreamstream/bin/python -m compileall -q /opt/dreamstream/lib
 
 FROM python:${PYTHON}-slim-trixie
+# With "gcc libc6-dev" torch can compile for a GPU what is drawn often; without, it is drawn as it is.
+ARG SYSTEM_PACKAGES=""
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends tini \
+    && apt-get install --yes --no-install-recommends tini ${SYSTEM_PACKAGES} \
     && rm -rf /var/lib/apt/lists/* \
     && python -m pip uninstall --yes --quiet pip \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /tmp dreamstream \
