@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generation.clip.sampling import sample_views
+from generation.clip.sending import send
 
 KINDS = ("classic", "augmented", "pooled", "drawing", "scheduled")
 _GREY = (0.299, 0.587, 0.114)
@@ -186,7 +187,7 @@ def cut(
     pooled = kind == "pooled"
     if pooled:
         pictures = (_average_pool(pictures, size) + _maximum_pool(pictures, size)) / 2
-    views = torch.stack([each.views for each in plans]).to(device)
+    views = send(torch.stack([each.views for each in plans]), device)
     on_white = kind == "drawing"
     on_black = pooled or kind == "scheduled"
     crops = sample_views(
@@ -201,7 +202,7 @@ def cut(
     if (colour := _stack([each.colour for each in plans], device)) is not None:
         grey = _stack([each.grey for each in plans], device)
         assert grey is not None
-        mean = torch.einsum("rkchw,c->rk", crops, crops.new_tensor(_GREY)) / size**2
+        mean = torch.einsum("rkchw,c->rk", crops, send(_GREY, device, crops.dtype)) / size**2
         crops = torch.einsum("rkij,rkjhw->rkihw", colour, crops)
         crops = crops + (grey * mean)[:, :, None, None, None]
     if (erased := _stack([each.erased for each in plans], device)) is not None:
@@ -390,8 +391,8 @@ def _by_chance(views: Tensor, u: Tensor, chance: float) -> Tensor:
 
 def _average_pool(pictures: Tensor, size: int) -> Tensor:
     """Pool to `size` × `size` by the mean; a smaller picture is enlarged by repeating pixels."""
-    rows = _windows(pictures.shape[2], size).to(pictures)
-    columns = _windows(pictures.shape[3], size).to(pictures)
+    rows = send(_windows(pictures.shape[2], size), pictures.device, pictures.dtype)
+    columns = send(_windows(pictures.shape[3], size), pictures.device, pictures.dtype)
     return rows @ pictures @ columns.T
 
 
@@ -421,4 +422,4 @@ def _kept(boxes: Tensor, size: int) -> Tensor:
 
 def _stack(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
     present = [part for part in parts if part is not None]
-    return torch.stack(present).to(device) if present else None
+    return send(torch.stack(present), device) if present else None

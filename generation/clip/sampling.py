@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.clip.sending import send
+
 
 def sample_views(
     pictures: Tensor,
@@ -40,12 +42,12 @@ def sample_views(
     atlas, corners, sides = _atlas(pictures, levels)
 
     level = _level(views, height, width, size, levels)
-    corner = corners.to(views.device)[level][:, :, None]  # [runs, views, 1, (x, y)]
-    side = sides.to(views.device)[level][:, :, None]
+    corner = corners[level][:, :, None]  # [runs, views, 1, (x, y)]
+    side = sides[level][:, :, None]
     scale = 2.0 ** level[:, :, None, None]
 
     at = _points(views, size)
-    extent = torch.tensor([width, height], dtype=views.dtype, device=views.device)
+    extent = send((width, height), views.device, views.dtype)
     pixel = ((at + 1) * extent / 2) / scale - 0.5
     pixel = torch.minimum(pixel.clamp(min=0), side - 1) + corner
     pixel = pixel.reshape(runs, count * size, size, 2)
@@ -98,14 +100,14 @@ def _atlas(pictures: Tensor, levels: int) -> tuple[Tensor, Tensor, Tensor]:
         pictures = torch.cat([F.pad(pictures, (0, 0, 0, total - height)), right], dim=3)
     return (
         pictures,
-        torch.tensor(corners, dtype=torch.float32),
-        torch.tensor(sides, dtype=torch.float32),
+        send(corners, pictures.device),
+        send(sides, pictures.device),
     )
 
 
 def _read(atlas: Tensor, pixel: Tensor) -> Tensor:
     height, width = atlas.shape[2:]
-    extent = torch.tensor([width, height], dtype=pixel.dtype, device=pixel.device)
+    extent = send((width, height), pixel.device, pixel.dtype)
     grid = (pixel * 2 + 1) / extent - 1
     return F.grid_sample(atlas, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

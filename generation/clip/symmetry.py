@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.clip.sending import send
+
 _GREY = (0.299, 0.587, 0.114)
 _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 # The blur's deviation as a part of the shorter side: about an eighth of the picture is one place.
@@ -28,7 +30,7 @@ def edge_asymmetry(pictures: Tensor) -> Tensor:
         [runs].
     """
     grey = F.pad(_luminance(pictures), (1, 1, 1, 1), mode="replicate")
-    across = grey.new_tensor(_SOBEL)[None, None]
+    across = send(_SOBEL, grey.device, grey.dtype)[None, None]
     slopes = F.conv2d(grey, torch.cat([across, across.transpose(2, 3)]))
     edges = blur((slopes.square().sum(dim=1, keepdim=True) + _FLAT).sqrt())
     return (edges - edges.flip(3)).square().flatten(1).mean(dim=1)
@@ -74,4 +76,6 @@ def blur(maps: Tensor) -> Tensor:
 
 
 def _luminance(pictures: Tensor) -> Tensor:
-    return torch.einsum("rchw,c->rhw", pictures, pictures.new_tensor(_GREY))[:, None]
+    return torch.einsum("rchw,c->rhw", pictures, send(_GREY, pictures.device, pictures.dtype))[
+        :, None
+    ]

@@ -9,6 +9,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
+from generation.clip.sending import send
 from generation.prompts import Place, Prompt
 from generation.protocol import Steer
 
@@ -91,10 +92,11 @@ def _are_alike(before: Target, after: Target) -> bool:
 def slerp(start: Tensor, end: Tensor, part: float) -> Tensor:
     """Return the unit vector a part of the way along the great circle between two."""
     angle = (start * end).sum().clamp(-1, 1).acos()
-    if float(angle) < 1e-3 or float(angle) > torch.pi - 1e-3:
-        mixed = torch.lerp(start, end, part)
-    else:
-        mixed = (((1 - part) * angle).sin() * start + (part * angle).sin() * end) / angle.sin()
+    along = (((1 - part) * angle).sin() * start + (part * angle).sin() * end) / angle.sin()
+    # Vectors that agree, or are opposite, lie on no one circle. Both are computed: to choose by the
+    # angle's value, the host would have to wait for it.
+    is_line = (angle < 1e-3) | (angle > torch.pi - 1e-3)
+    mixed = torch.where(is_line, torch.lerp(start, end, part), along)
     return torch.nn.functional.normalize(mixed, dim=-1)
 
 
@@ -114,4 +116,4 @@ def stack_targets(runs: Sequence[tuple[Target, ...]]) -> tuple[Tensor, Tensor, T
             embeddings[row, column] = target.embedding
             weights[row, column] = target.weight
             stops[row, column] = target.stop
-    return embeddings, weights.to(sample.device), stops.to(sample.device)
+    return embeddings, send(weights, sample.device), send(stops, sample.device)

@@ -34,6 +34,9 @@ def build_engines(
     # Read once, when torch is first imported. Threads that wait for each other in a busy loop
     # starve whoever shares the cores, and then themselves.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Maps of 30 MB come and go in every step, and each touches its pages anew: 8,000 small ones, or
+    # 16 large ones where Linux gives them to who asks (docs/performance.md).
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from generation.engines.builders import build
 
     return build(

@@ -16,6 +16,7 @@ from generation.clip.cutouts import Plan, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.places import place_shares, size_weights
+from generation.clip.sending import send
 from generation.clip.symmetry import edge_asymmetry, semantic_asymmetry, tone_asymmetry
 from generation.clip.targets import Target, stack_targets
 from generation.engines.clip_run import ClipRun
@@ -37,9 +38,11 @@ def steering_loss(runs: Sequence[ClipRun], panel: Sequence[Perceptor], pictures:
     """
     total = pictures.new_zeros(len(runs))
     for place, judge in enumerate(panel):
-        shares = pictures.new_tensor([run.settings.perceptors[place][1] for run in runs])
+        shares = send(
+            [run.settings.perceptors[place][1] for run in runs], pictures.device, pictures.dtype
+        )
         total = total + shares * _judged(runs, place, judge, pictures)
-    weights = pictures.new_tensor([run.settings.symmetry_weight for run in runs])
+    weights = send([run.settings.symmetry_weight for run in runs], pictures.device, pictures.dtype)
     if runs[0].settings.symmetry == "edge":
         total = total + _EDGE * weights * edge_asymmetry(pictures)
     if runs[0].settings.symmetry == "tone":
@@ -68,16 +71,16 @@ def _judged(runs: Sequence[ClipRun], place: int, judge: Perceptor, pictures: Ten
     present = [run.aims[place].at(run.step) for run in runs]
     vectors, weights, stops = stack_targets(present)
     shares = _shares(runs, plans, present, [x / width for x, _ in shifts], width, height)
-    shares = None if shares is None else shares.to(vectors.device)
+    shares = None if shares is None else send(shares, vectors.device)
     loss = prompt_loss(embeddings, vectors, weights, stops, shares)
     if any(run.settings.averaging for run in runs):
-        parts = loss.new_tensor([run.settings.averaging for run in runs])
+        parts = send([run.settings.averaging for run in runs], loss.device, loss.dtype)
         average = F.normalize(embeddings.mean(dim=1, keepdim=True), dim=-1)
         mean_share = None if shares is None else shares.mean(dim=1, keepdim=True)
         loss = torch.lerp(loss, prompt_loss(average, vectors, weights, stops, mean_share), parts)
     if runs[0].settings.symmetry == "semantic":
         texts = _texts(vectors, weights, shares, count)
-        amounts = loss.new_tensor([run.settings.symmetry_weight for run in runs])
+        amounts = send([run.settings.symmetry_weight for run in runs], loss.device, loss.dtype)
         loss = loss + _SEMANTIC * amounts * semantic_asymmetry(embeddings, texts)
     return loss
 

@@ -25,6 +25,7 @@ from generation.canvases.base import Canvas, Start, Tensors
 from generation.canvases.clouds import clouds
 from generation.clip.cutouts import Streams, chance_taken_back
 from generation.clip.perceptor import Perceptor
+from generation.clip.sending import send
 from generation.engine import BatchKey, EngineError, Eyes
 from generation.engines.blending import mixed_in
 from generation.engines.checkpointing import identity, pack, saved_step, unpack
@@ -310,7 +311,9 @@ class ClipSteeredEngine:
             for gradient in gradients.values():
                 sound &= gradient.flatten(1).isfinite().all(dim=1)
             states = _adam(runs, canvas, parameters, gradients)
-        rows = zip(runs, states, pictures.detach(), loss.tolist(), sound.tolist(), strict=True)
+        # The only time that a step waits for the device.
+        losses, sounds = torch.stack([loss.detach(), sound.to(loss.dtype)]).tolist()
+        rows = zip(runs, states, pictures.detach(), losses, sounds, strict=True)
         for run, state, picture, value, is_sound in rows:
             if not is_sound:
                 run.error = EngineError(
@@ -398,7 +401,8 @@ def _adam(
     """Take Adam's step for all runs; return each one's new start, moments and average."""
     device = next(iter(parameters.values())).device
     optimiser = canvas.optimiser
-    steps = torch.tensor([run.step + 1 - moments_since(run, canvas) for run in runs], device=device)
+    counts = [run.step + 1 - moments_since(run, canvas) for run in runs]
+    steps = send(counts, device, torch.int64)
     values = {name: value.detach().clone() for name, value in parameters.items()}
     exp_avg = stack([run.exp_avg for run in runs])
     exp_avg_sq = stack([run.exp_avg_sq for run in runs])
@@ -413,7 +417,7 @@ def _adam(
             exp_avg[name],
             exp_avg_sq[name],
             step=steps,
-            learning_rate=torch.tensor(rates, device=device),
+            learning_rate=send(rates, device),
             betas=optimiser.betas,
             eps=optimiser.eps,
             weight_decay=optimiser.weight_decay,
@@ -443,9 +447,9 @@ def _pull(runs: Sequence[ClipRun], canvas: Canvas, parameters: Tensors, pictures
     total = pictures.new_zeros(len(runs))
     if not pulled:
         return total
-    rows = torch.tensor(pulled, device=pictures.device)
+    rows = send(pulled, pictures.device, torch.int64)
     anchors = stack([runs[row].start.anchor for row in pulled])
-    weights = pictures.new_tensor([_pull_weight(runs[row]) for row in pulled])
+    weights = send([_pull_weight(runs[row]) for row in pulled], pictures.device)
     chosen = {name: value[rows] for name, value in parameters.items()}
     distance = canvas.pull(chosen, pictures[rows], anchors)
     return total.index_add(0, rows, weights * distance)
