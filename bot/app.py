@@ -457,6 +457,7 @@ def make_wall(config: Config, parts: Services, health: Health | None = None) -> 
         portraits=parts.portraits,
         games=parts.games,
         exports=parts.exports,
+        reviews=parts.reviews,
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
         health=health,
     )

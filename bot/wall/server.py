@@ -10,6 +10,7 @@ from contextlib import suppress
 from aiohttp import web
 from yarl import URL
 
+from bot.checking.reviews import Reviews
 from bot.craft import WordEyes
 from bot.drawing import Drawer
 from bot.errors import ConfigError
@@ -40,6 +41,7 @@ from bot.wall.party.serving import PartyWall
 from bot.wall.pictures import Pictures
 from bot.wall.portraying import Portraying
 from bot.wall.publishing import Bundles
+from bot.wall.releasing import Releasing
 from bot.wall.rendering import Renderer
 from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Favourites, Feed, Library, Offspring, Search, Services, Themes
@@ -77,6 +79,7 @@ class Wall:
         portraits: Portraits | None = None,
         games: Games | None = None,
         exports: Exports | None = None,
+        reviews: Reviews | None = None,
         theme_pictures: ThemePictures | None = None,
         health: Health | None = None,
     ) -> None:
@@ -119,6 +122,8 @@ class Wall:
         asking = Asking(settings, services, renderer, pages)
         self.app.add_routes(asking.routes())
         self.app.add_routes(Painting(services, renderer, asking).routes())
+        if reviews is not None:
+            self.app.add_routes(Releasing(settings, services, reviews).routes())
         if exports is not None:
             self.app.add_routes(ExportRoutes(exports).routes())
         if portraits is not None:

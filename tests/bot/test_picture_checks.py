@@ -6,10 +6,11 @@ import asyncio
 import io
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bot.checking.model import Decision, Verdict
 from bot.checking.nsfw import views
 from bot.checking.reviews import MAX_TRIES, Reviews
 from bot.checking.service import PictureChecks
+from bot.consistency.rows import look
 from bot.delivery.asking import judge
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.gate import Asker
@@ -223,6 +225,10 @@ async def test_a_release_shows_it_and_takes_the_cover_from_the_disk(checked: Che
         await checked.reviews.decide(shown, MODERATOR, Decision.RELEASED)
     log = await checked.parts.moderation.log(GUILD)
     assert [one.act for one in log if one.dream_id] == [Act.RELEASED, Act.CONFIRMED, Act.COVERED]
+    await checked.dream(prompt="a covered hare")
+    with closing(sqlite3.connect(checked.parts.store.path)) as connection:
+        connection.row_factory = sqlite3.Row
+        assert [fault.text for fault in look(connection)] == []
 
 
 async def test_what_is_deleted_is_gone_behind_its_cover_as_well(checked: Checked) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 from PIL import Image
 
+from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
 from bot.model import PictureCheck
 from bot.privacy.exporting import Exports
@@ -63,6 +64,29 @@ async def test_what_is_covered_is_shown_behind_its_cover_to_who_may_see_it(
                     assert shown is (seen and page.startswith("/d/"))
             async with visitor.get(f"/d/{dream.id}") as answer:
                 assert "picture check" in await answer.text()
+
+
+@pytest.mark.parametrize("mode", ["local", "proxy"])
+async def test_who_sits_at_the_machine_releases_a_picture_and_nobody_else(
+    tmp_path: Path, mode: Literal["local", "proxy"]
+) -> None:
+    async with services(tmp_path) as parts:
+        checks = PictureChecks(parts.library, parts.settings, Found(), PictureCheck.REFUSE)
+        parts.dreams.check_pictures(checks)
+        reviews = Reviews(parts.store, parts.library, parts.dreams, checks)
+        (dream,) = await parts.dreams.ask(request(person=ANN))
+        await parts.draw(dream.id)
+        await parts.dreams.wait(dream.id)
+        settings = WallSettings(port=0, mode=mode)
+        async with wall_on(parts, settings=settings, reviews=reviews) as visitor:
+            here, path = mode == "local", f"/d/{dream.id}/release"
+            async with visitor.get(f"/d/{dream.id}") as answer:
+                assert (path in await answer.text()) is here
+            async with visitor.post(path, headers={"Origin": "https://evil.example"}) as answer:
+                assert answer.status == 403
+            async with visitor.post(path, allow_redirects=False) as answer:
+                assert answer.status == (303 if here else 403)
+            assert ((await parts.dreams.get(dream.id)).veil is None) is here
 
 
 async def test_a_copy_is_had_by_its_name_alone(tmp_path: Path) -> None:
