@@ -295,7 +295,8 @@ async def earlier_message(
     Raises:
         discord.HTTPException: Discord does not tell.
     """
-    after = discord.Object(snowflake_at(since_ms - LOOK_BACK_MS))
+    # What is dated later than now was written down while the clock was ahead.
+    after = discord.Object(snowflake_at(min(since_ms, now_ms()) - LOOK_BACK_MS))
     me = client.user
     try:
         async for message in channel.history(limit=_LOOK_AT, after=after, oldest_first=True):
@@ -307,5 +308,8 @@ async def earlier_message(
 
 
 def snowflake_at(at_ms: int) -> int:
-    """Return what sorts before the ids of messages that were made at this time or later."""
-    return (at_ms - discord.utils.DISCORD_EPOCH) << 22
+    """Return what sorts before the ids of messages that were made at this time or later.
+
+    A time before there was Discord, as of a clock that has lost it, is before them all.
+    """
+    return max(0, at_ms - discord.utils.DISCORD_EPOCH) << 22

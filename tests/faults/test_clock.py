@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import discord
 import pytest
 
 import bot.acceptance
@@ -15,6 +19,7 @@ import bot.store.dreams
 from bot import retention
 from bot.channels import Channels
 from bot.checkpoints import Checkpoints
+from bot.delivery import sender
 from bot.digest import Digests
 from bot.ids import EARLIEST_MS, IdMaker, time_of
 from bot.model import DreamState
@@ -176,3 +181,28 @@ async def test_what_is_really_old_goes_a_day_later(
         while (await s.dreams.get(dream_id)).deleted_ms is None:
             await s.store.read("SELECT 1")
         await made.stop()
+
+
+@pytest.mark.parametrize("wrong_ms", [-NOW_MS, -DAY_MS, 300 * DAY_MS])
+async def test_a_message_is_found_again_though_its_row_is_dated_wrongly(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, wrong_ms: int
+) -> None:
+    monkeypatch.setattr(sender, "now_ms", clock)
+    posted = SimpleNamespace(id=discord.utils.time_snowflake(_at(clock())), author=_ME)
+
+    async def history(**wanted: Any) -> AsyncIterator[Any]:
+        assert wanted["after"].id >= 0  # else Discord refuses
+        if posted.id > wanted["after"].id:
+            yield posted
+
+    channel: Any = SimpleNamespace(id=CHANNEL, history=history)
+    client: Any = SimpleNamespace(user=_ME)
+    found = await sender.earlier_message(client, channel, clock() + wrong_ms, lambda _: True)
+    assert found == posted.id
+
+
+_ME = SimpleNamespace(id=1)
+
+
+def _at(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
