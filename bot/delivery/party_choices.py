@@ -119,7 +119,9 @@ async def combine(interaction: Interaction, party: Party, dream_ids: Sequence[st
 async def choose(interaction: Interaction, party: Party, dream_ids: Sequence[str]) -> None:
     """Have pictures drawn anew, large; the party's card shows them."""
     made = await front_of(interaction).parties.finale(party, asker_of(interaction), dream_ids)
-    text = say("{count} are drawn anew, large. The party's card shows them.", count=len(made))
+    text = say("It is drawn anew, large. The party's card shows it.")
+    if len(made) != 1:
+        text = say("{count} are drawn anew, large. The party's card shows them.", count=len(made))
     await tell(interaction, text)
 
 

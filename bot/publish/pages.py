@@ -177,7 +177,7 @@ class Site:
             "places": [
                 Place(self._by_id[one.dream_id], one.place, votes_of(one))
                 for one in record.standings
-                if one.dream_id in self._by_id and votes_of(one)
+                if one.dream_id in self._by_id and liked(one)
             ][:BEST],
             "finale": list(finished(record.finale, self._by_id)),
         }
@@ -202,7 +202,7 @@ def best_of(story: Story, pictures: Sequence[Picture]) -> list[Picture]:
     chosen = [one.picture for one in finished(story.record.finale, by_id)]
     if chosen:
         return chosen
-    voted = [one for one in story.record.standings if votes_of(one) and one.dream_id in by_id]
+    voted = [one for one in story.record.standings if liked(one) and one.dream_id in by_id]
     return [by_id[one.dream_id] for one in voted[:BEST]]
 
 
@@ -229,6 +229,11 @@ def for_film(story: Story, pictures: Sequence[Picture]) -> list[Picture]:
         return picture.id in wanted, bool(picture.film), score
 
     return sorted(heapq.nlargest(IN_FILM, pictures, key=worth), key=lambda one: one.number)
+
+
+def liked(standing: Standing) -> bool:
+    """Say whether anybody has voted for a picture: that others were preferred to it is no vote."""
+    return bool(standing.favourites or standing.points or standing.wins)
 
 
 def votes_of(standing: Standing) -> str:

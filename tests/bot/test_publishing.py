@@ -26,7 +26,7 @@ from bot.__main__ import main
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.files import disk_sentences
 from bot.model import Dream, Visibility
-from bot.parties.model import FinalePicture, Party, Record, Stage
+from bot.parties.model import FinalePicture, Party, Record, Stage, Standing
 from bot.parties.reading import SOMEBODY
 from bot.publish import building, film, pages
 from bot.publish.model import FILM, Entry, Story
@@ -522,12 +522,24 @@ async def test_the_command_makes_a_bundle_beside_a_running_bot(
         assert not (tmp_path / "four").exists()
 
 
+def test_that_others_were_preferred_is_no_vote_for_a_picture() -> None:
+    lost = Standing(dream_id="1", place=10, score=-1.0, losses=1)
+    assert pages.votes_of(lost) == "preferred in 0 of 1 comparison" and not pages.liked(lost)
+    for one in ({"wins": 1}, {"points": 1}, {"favourites": 1}):
+        assert pages.liked(replace(lost, **one))
+
+
 async def test_what_the_finale_made_is_by_whose_picture_was_chosen(tmp_path: Path) -> None:
     async with room(tmp_path) as r:
         party_id, (first, second, _) = await evening(r)
         record = await r.parties.record(await r.parties.get(party_id))
         (node,) = [node for node in record.nodes if node.dream.id == first.id]
-        large = replace(node, dream=replace(node.dream, id="z" * 16, person=ANN))
+        large = replace(
+            node,
+            entry=replace(node.entry, dream_id="z" * 16, stage=Stage.FINALE),
+            dream=replace(node.dream, id="z" * 16, person=ANN),
+            parent_id=second.id,
+        )
         chosen = FinalePicture(dream_id=second.id, redrawn_id=large.dream.id, done=True)
         record = replace(record, nodes=(*record.nodes, large), finale=(chosen,))
         story = of_party(record)
@@ -535,7 +547,9 @@ async def test_what_the_finale_made_is_by_whose_picture_was_chosen(tmp_path: Pat
         into = tmp_path / "out"
         building.bundle(story, r.s.library, into)
         check_pages(into)
-        assert "It was picture 2" in (into / "index.html").read_text(encoding="utf-8")
+        told = Page((into / "index.html").read_text(encoding="utf-8")).text
+        assert "It was picture 2" in told
+        assert "of picture 2, drawn large" in told
 
 
 async def test_a_finale_is_its_authors_wherever_it_is_published(tmp_path: Path) -> None:

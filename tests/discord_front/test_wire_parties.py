@@ -73,7 +73,7 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     card = await at(discord, "Finale")
     message = await answer_of(discord, card, "Choose for the finale …", ANN)
     asked = await choose(discord, message, [best], ANN)
-    assert "1 are drawn anew" in await discord.answer(asked)
+    assert "It is drawn anew" in await discord.answer(asked)
     await killed(bot)
     card = await at(discord, "Finale")
     asked = await discord.press(card, "Next: Published", by=ANN)
@@ -89,4 +89,4 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     )
     assert len(cards_of(discord)) == 6, [text_of(one) for one in cards_of(discord)]
     assert await bot.stop() == 0
-    assert "Traceback" not in bot.said()
+    assert "Traceback" not in bot.said(), bot.said()
