@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     models.add_argument("arguments", nargs=argparse.REMAINDER)
     models.set_defaults(run=_models)
+
+    workers = commands.add_parser(
+        "workers",
+        parents=[shared],
+        add_help=False,
+        help="on a cluster: list who draws, have them leave, join as a node",
+    )
+    workers.add_argument("arguments", nargs=argparse.REMAINDER)
+    workers.set_defaults(run=_workers)
 
     themes = commands.add_parser(
         "themes", parents=[shared], help="list, add, import, export and remove themes"
@@ -256,6 +266,19 @@ def _models(arguments: argparse.Namespace) -> int:
         return subprocess.run([*command, *arguments.arguments], check=False).returncode  # noqa: S603
     except KeyboardInterrupt:
         return 130
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    """Hand over to a process that may import Ray."""
+    address = load_config(find_config(arguments.config)).scheduler.ray_address or "auto"
+    command = [sys.executable, "-m", "generation.ray_command", "--address", address]
+    process = subprocess.Popen([*command, *arguments.arguments])  # noqa: S603
+    # A node of a cluster is told to end by a signal to this process.
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return process.wait()
 
 
 def _themes(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +29,16 @@ from bot.free_space import GIB, MIB
 from bot.ids import now_ms
 from bot.store.check import check_file
 from bot.supervisor import Supervisor
-from generation.protocol import EngineInfo, Failed, Finished, Job, Recipe, ToBot, Welcome
+from generation.protocol import (
+    EngineInfo,
+    Failed,
+    Finished,
+    Job,
+    Recipe,
+    ToBot,
+    Welcome,
+    WorkerInfo,
+)
 
 _START_S = 120.0
 _DRAW_S = 180.0
@@ -244,6 +254,8 @@ async def _drawing(config: Config) -> AsyncIterator[Finding]:
         yield Finding(Mark.WELL, "device", welcome.device)
         for engine in welcome.engines:
             yield await _engine(supervisor, trial, engine)
+        if any(worker.node for worker in supervisor.workers):
+            yield _cluster(supervisor.workers)
         if not welcome.engines:
             yield Finding(Mark.BAD, "engine", "There is nothing to draw with. Install again.")
     except (TimeoutError, SchedulerError) as error:
@@ -251,6 +263,19 @@ async def _drawing(config: Config) -> AsyncIterator[Finding]:
         yield Finding(Mark.BAD, "drawing", f"The drawing process cannot be started. {why}")
     finally:
         await supervisor.stop(_STOP_S)
+
+
+def _cluster(workers: tuple[WorkerInfo, ...]) -> Finding:
+    """Say which nodes draw, and with what. Further ones may still be coming up."""
+    nodes: dict[str, Counter[str]] = {}
+    for worker in workers:
+        nodes.setdefault(worker.node, Counter())[worker.device] += 1
+    told = [
+        f"{node} ({', '.join(f'{count} × {device}' for device, count in devices.items())})"
+        for node, devices in nodes.items()
+    ]
+    count = "1 worker" if len(workers) == 1 else f"{len(workers)} workers"
+    return Finding(Mark.WELL, "cluster", f"{count} so far: {'; '.join(told)}")
 
 
 async def _engine(supervisor: Supervisor, trial: _Trial, engine: EngineInfo) -> Finding:

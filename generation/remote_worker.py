@@ -179,6 +179,7 @@ class RemoteWorker:
         self._news = asyncio.Event()
         self._done: Done | None = None
         self._draining = False
+        self._device = ""
 
     async def open(self) -> bytes:
         """Make the engines; return an `Opened`."""
@@ -198,7 +199,7 @@ class RemoteWorker:
             )
         except EngineError as error:
             return msgspec.msgpack.encode(Opened(error=str(error)))
-        self._worker = worker
+        self._worker, self._device = worker, device.name
         offer = offer_of(worker, self._engines, device, self._settings)
         return msgspec.msgpack.encode(Opened(offer=offer))
 
@@ -235,6 +236,14 @@ class RemoteWorker:
         """Say that it is to be given nothing more."""
         self._draining = True
         self._news.set()
+
+    async def status(self) -> str:
+        """Return what it is at, for whoever looks after the cluster."""
+        if self._worker is None:
+            return "is coming up"
+        doing = self._worker.doing
+        runs = f", {len(doing.job_ids)} at once" if doing.job_ids else ""
+        return f"{self._device}, {doing.activity}{runs}{', drains' if self._draining else ''}"
 
     async def hear(self) -> bytes:
         """Return a `Heard`, at once if there is news, else in a beat."""

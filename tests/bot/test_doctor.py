@@ -16,7 +16,7 @@ from bot.backup.schedule import HOUR_MS
 from bot.config import TOKEN_VARIABLE, Config
 from bot.scheduler_client import SchedulerCommand
 from bot.store.migrate import upgrade
-from generation.protocol import EngineInfo
+from generation.protocol import EngineInfo, WorkerInfo
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +147,13 @@ def test_a_tool_is_tried_on_a_picture_of_the_right_size() -> None:
     assert (job.recipe.width, job.recipe.height, job.recipe.prompt) == (16, 16, "")
     assert job.init is not None
     assert Image.open(io.BytesIO(job.init)).size == (4, 4)
+
+
+def test_a_cluster_is_told_node_by_node() -> None:
+    workers = [
+        WorkerInfo(name=f"{node}/{nth}", device="NVIDIA H100", node=node)
+        for nth, node in enumerate(("10.0.0.2", "10.0.0.2", "10.0.0.3"))
+    ]
+    told = doctor._cluster(tuple(workers))
+    assert told.mark is doctor.Mark.WELL
+    assert told.text == "3 workers so far: 10.0.0.2 (2 × NVIDIA H100); 10.0.0.3 (1 × NVIDIA H100)"

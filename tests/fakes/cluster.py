@@ -1,23 +1,44 @@
 """A cluster in this process: real remote workers with the fake engine, which can be made to die.
 
 What an actor's thread is in the middle of cannot be ended here; it is only not heard any more.
+
+`Bot` is the other end of a scheduler process's socket, whatever cluster that has.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from io import BytesIO
+from typing import Any, TypeVar
 
 import msgspec
+from PIL import Image
 
 from generation.fleet import Node
 from generation.planning import Plan
-from generation.protocol import Failed
+from generation.protocol import (
+    Checkpoint,
+    Dropped,
+    Failed,
+    Finished,
+    Job,
+    Submit,
+    ToBot,
+    ToScheduler,
+    Welcome,
+    WorkerInfo,
+    Workers,
+    encode,
+    read_for_bot,
+)
 from generation.remote_worker import RemoteWorker
 from generation.settings import Settings
 from generation.workers import WorkerLostError
+from tests.fakes.engine import expected_colour, job
 
+PATIENCE_S = 30.0
 T = TypeVar("T")
 
 
@@ -92,3 +113,83 @@ class FakeCluster:
     async def close(self) -> None:
         for actor in self.actors:
             await actor.kill()
+
+
+class Bot:
+    """The other end of the socket. It hands over again what is dropped, as the real one does."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self.writer = writer
+        self.patience_s = patience_s
+        self.heard: list[ToBot] = []
+        self.jobs: dict[str, Job] = {}
+        self.news = asyncio.Event()
+        self.reading = asyncio.create_task(self._read(reader))
+
+    def send(self, *messages: ToScheduler) -> None:
+        for message in messages:
+            if isinstance(message, Submit):
+                self.jobs[message.job.id] = message.job
+            self.writer.write(encode(message))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                message = await read_for_bot(reader)
+                self.heard.append(message)
+                match message:
+                    case Checkpoint() if message.job_id in self.jobs:
+                        known = self.jobs[message.job_id]
+                        data = {"checkpoint": message.data, "gpu_s": message.gpu_s}
+                        self.jobs[message.job_id] = msgspec.structs.replace(known, **data)
+                    case Dropped():
+                        for job_id in message.job_ids:
+                            fell = int(job_id in message.suspects)
+                            known = self.jobs[job_id]
+                            again = msgspec.structs.replace(known, attempt=known.attempt + fell)
+                            self.send(Submit(again))
+                self.news.set()
+
+    def all(self, kind: type[T]) -> list[T]:
+        return [message for message in self.heard if isinstance(message, kind)]
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Who draws, as was said last."""
+        said: list[Welcome | Workers] = [*self.all(Welcome), *self.all(Workers)]
+        return said[-1].workers if said else ()
+
+    async def until(self, happened: Callable[[], Any]) -> None:
+        async with asyncio.timeout(self.patience_s):
+            while not happened():
+                self.news.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.news.wait(), 0.05)
+
+    async def hear(self, kind: type[T], job_id: str) -> T:
+        def found() -> list[T]:
+            return [one for one in self.all(kind) if getattr(one, "job_id", None) == job_id]
+
+        await self.until(found)
+        return found()[-1]
+
+    async def all_drawn(self, *job_ids: str) -> None:
+        """Wait until these are drawn: each once, to its end, and as it would have been alone."""
+        await self.until(lambda: {one.job_id for one in self.all(Finished)} >= {*job_ids})
+        await asyncio.sleep(0.05)
+        ends = [one for one in self.all(Finished) if one.job_id in job_ids]
+        assert sorted(one.job_id for one in ends) == sorted(job_ids)
+        assert not self.all(Failed)
+        for end in ends:
+            pixel = Image.open(BytesIO(end.png)).convert("RGB").getpixel((0, 0))
+            assert pixel == expected_colour(self.jobs[end.job_id].recipe)
+
+
+def dream(job_id: str, person: str = "ann", steps: int = 200, **changes: Any) -> Submit:
+    settings = {"step_s": 0.003, **changes.pop("settings", {})}
+    return Submit(job(job_id, person, steps=steps, settings=settings, **changes))

@@ -7,16 +7,12 @@ over Ray.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 import pytest
-from PIL import Image
 
 from generation import fleet, rebalancing
 from generation.fleet import Fleet, Node
@@ -29,92 +25,18 @@ from generation.protocol import (
     Embed,
     Embedded,
     Failed,
-    Finished,
     Hello,
-    Job,
     Progress,
     Shutdown,
     Started,
     Steered,
     SteerJob,
-    Submit,
-    ToBot,
-    ToScheduler,
-    Welcome,
     Workers,
-    encode,
-    read_for_bot,
 )
 from generation.remote_worker import Outbox
 from generation.settings import Settings
-from tests.fakes.cluster import FakeActor, FakeCluster
-from tests.fakes.engine import expected_colour, job, recipe
-
-PATIENCE_S = 30.0
-T = TypeVar("T")
-
-
-class Bot:
-    """The other end of the socket. It hands over again what is dropped, as the real one does."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        self.heard: list[ToBot] = []
-        self.jobs: dict[str, Job] = {}
-        self.news = asyncio.Event()
-        self.reading = asyncio.create_task(self._read(reader))
-
-    def send(self, *messages: ToScheduler) -> None:
-        for message in messages:
-            if isinstance(message, Submit):
-                self.jobs[message.job.id] = message.job
-            self.writer.write(encode(message))
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                message = await read_for_bot(reader)
-                self.heard.append(message)
-                match message:
-                    case Checkpoint() if message.job_id in self.jobs:
-                        known = self.jobs[message.job_id]
-                        data = {"checkpoint": message.data, "gpu_s": message.gpu_s}
-                        self.jobs[message.job_id] = msgspec.structs.replace(known, **data)
-                    case Dropped():
-                        for job_id in message.job_ids:
-                            fell = int(job_id in message.suspects)
-                            known = self.jobs[job_id]
-                            again = msgspec.structs.replace(known, attempt=known.attempt + fell)
-                            self.send(Submit(again))
-                self.news.set()
-
-    def all(self, kind: type[T]) -> list[T]:
-        return [message for message in self.heard if isinstance(message, kind)]
-
-    async def until(self, happened: Callable[[], Any]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not happened():
-                self.news.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.news.wait(), 0.05)
-
-    async def hear(self, kind: type[T], job_id: str) -> T:
-        def found() -> list[T]:
-            return [one for one in self.all(kind) if getattr(one, "job_id", None) == job_id]
-
-        await self.until(found)
-        return found()[-1]
-
-    async def all_drawn(self, *job_ids: str) -> None:
-        """Wait until these are drawn: each once, to its end, and as it would have been alone."""
-        await self.until(lambda: {one.job_id for one in self.all(Finished)} >= {*job_ids})
-        await asyncio.sleep(0.05)
-        ends = [one for one in self.all(Finished) if one.job_id in job_ids]
-        assert sorted(one.job_id for one in ends) == sorted(job_ids)
-        assert not self.all(Failed)
-        for end in ends:
-            pixel = Image.open(BytesIO(end.png)).convert("RGB").getpixel((0, 0))
-            assert pixel == expected_colour(self.jobs[end.job_id].recipe)
+from tests.fakes.cluster import PATIENCE_S, Bot, FakeActor, FakeCluster, dream
+from tests.fakes.engine import recipe
 
 
 @asynccontextmanager
@@ -149,11 +71,6 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebalancing, "MOVE_S", 0.1)
 
 
-def dream(job_id: str, person: str = "ann", steps: int = 200, **changes: Any) -> Submit:
-    settings = {"step_s": 0.003, **changes.pop("settings", {})}
-    return Submit(job(job_id, person, steps=steps, settings=settings, **changes))
-
-
 def at_work(actor: FakeActor) -> set[str]:
     """The dreams that an actor holds."""
     worker = actor.worker._worker
@@ -161,11 +78,7 @@ def at_work(actor: FakeActor) -> set[str]:
 
 
 async def both_up(bot: Bot, count: int = 2) -> None:
-    def up() -> bool:
-        said: list[Welcome | Workers] = [*bot.all(Welcome), *bot.all(Workers)]
-        return bool(said) and len(said[-1].workers) == count
-
-    await bot.until(up)
+    await bot.until(lambda: len(bot.workers) == count)
 
 
 async def test_workers_draw_beside_each_other_and_are_named_together() -> None:
