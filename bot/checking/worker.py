@@ -27,6 +27,15 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
     _bound_memory()
     try:
+        return _answer(asks, answers)
+    except BrokenPipeError:  # nobody is there any more, as after a kill
+        with contextlib.suppress(BrokenPipeError):
+            answers.close()
+        return 0
+
+
+def _answer(asks: BinaryIO, answers: BinaryIO) -> int:
+    try:
         network = OpenNsfw(find_weights())
     except MissingError as error:
         _say(answers, Ready(str(error)))
@@ -37,12 +46,7 @@ def main() -> int:
             seen = Looked(tuple(network.score(one) for one in frames(ask.data, ask.media_type)))
         except Exception as error:  # a damaged file makes decoders raise anything at all
             seen = Looked(reason=f"{type(error).__name__}: {error}"[:300])
-        try:
-            _say(answers, seen)
-        except BrokenPipeError:  # nobody is there any more, as after a kill
-            with contextlib.suppress(BrokenPipeError):
-                answers.close()
-            break
+        _say(answers, seen)
     return 0
 
 

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -242,6 +243,26 @@ async def test_what_is_deleted_is_gone_behind_its_cover_as_well(checked: Checked
 
 
 # --- nobody can look ----------------------------------------------------------------------------
+
+
+def test_the_process_that_looks_ends_without_a_word_where_the_bot_was_killed() -> None:
+    answers, told = os.pipe()
+    os.close(answers)  # nobody reads what it says
+    begin = (
+        "import sys; from bot.checking import worker\n"
+        "def none(): raise worker.MissingError('none here')\n"
+        "worker.find_weights = none; sys.exit(worker.main())"
+    )
+    with os.fdopen(told, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", begin],
+            stdin=subprocess.DEVNULL,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 async def test_what_nobody_could_look_at_is_covered_and_looked_at_later(checked: Checked) -> None:
