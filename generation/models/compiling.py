@@ -64,7 +64,7 @@ class Compiler:
         self.dtype = torch.bfloat16 if half else torch.float32
         self.compiles = compiles
         self.graphs = graphs and device.type == "cuda"
-        self._compile_with = compile_with or by_inductor
+        self._compile_with = compile_with or by_torch
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._busy = threading.Lock()
@@ -214,7 +214,7 @@ class Network:
         return True
 
 
-def by_inductor(forward: Forward) -> Forward:
+def by_torch(forward: Forward, backend: str = "inductor") -> Forward:
     """Compile a network for the one shape that it will be called with.
 
     Its caller keeps shapes, formats and modes of gradients apart, so torch's own guards are left
@@ -229,6 +229,7 @@ def by_inductor(forward: Forward) -> Forward:
     own = FunctionType(code, call.__globals__, code.co_name, None, call.__closure__)
     compiled: Forward = torch.compile(
         own,
+        backend=backend,
         fullgraph=True,
         dynamic=False,
         options={"guard_filter_fn": lambda entries: [False for _ in entries]},

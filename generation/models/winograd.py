@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+DEVICES = ("cpu",)
 _TILE = 4
 _POINTS = _TILE + 2
 # Below, additions cost more than the products they save: measured by `benchmarks.roofline`.
@@ -47,7 +48,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
     outputs, inputs = weight.shape[:2]
     height, width = x.shape[2:]
     return (
-        x.device.type == "cpu"
+        x.device.type in DEVICES
         and x.dtype == weight.dtype == torch.float32
         and min(inputs, outputs) >= _LEAST_CHANNELS
         and x.shape[0] * (height // _TILE) * (width // _TILE) >= _LEAST_TILES
@@ -93,7 +94,7 @@ class _Convolution(torch.autograd.Function):
 @torch.no_grad()
 def transformed(weight: Tensor) -> Tensor:
     """Return weights [out, in, 3, 3] at the 36 pairs of points: [36, in, out]."""
-    at = torch.tensor(_WEIGHTS_AT, dtype=torch.float64)
+    at = torch.tensor(_WEIGHTS_AT, dtype=torch.float64, device=weight.device)
     values = torch.einsum("ir,oyrs,js->jiyo", at, weight.double(), at)
     return values.flatten(0, 1).to(weight.dtype).contiguous()
 
