@@ -19,7 +19,15 @@ from tests.discord_front.payloads import CHANNEL, Json
 from tests.program import PATIENCE_S, environment
 
 TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAwMQ.Gloop.back-and-forth"  # the form of one, of nobody
-SETTINGS = "[wall]\nport = 0\n[scheduler]\npreview_interval_s = 0.1\n"
+# The process that looks at pictures is one more to start: `chaos` has it.
+SETTINGS = """
+[wall]
+port = 0
+[scheduler]
+preview_interval_s = 0.1
+[safety]
+picture_check = "off"
+"""
 
 
 class Bot:
