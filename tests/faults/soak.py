@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -58,8 +58,17 @@ UNCHECKED = '[safety]\npicture_check = "off"\n'
 PEOPLE, PLACES = 12, 10
 MOST_UNFINISHED = 48
 PATIENCE_S = 120.0
-_MOODS = (("plain", 60), ("hangs once", 1), ("no number", 2), ("heavy", 2), ("too heavy", 1),
-          ("stumbles", 1), ("poison", 1), ("stuck", 0.3))  # fmt: skip
+MOODS = {
+    "plain": 60.0,
+    "hangs once": 1.0,
+    "no number": 2.0,
+    "heavy": 2.0,
+    "too heavy": 1.0,
+    "stumbles": 1.0,
+    "poison": 1.0,
+    "stuck": 0.3,
+}
+"""What is asked for, and how often; each at least once."""
 
 
 @dataclass
@@ -70,6 +79,7 @@ class Soak:
     seed: int
     dreams: int
     settings: str = SETTINGS
+    moods: Mapping[str, float] = field(default_factory=lambda: MOODS)
     most_s: float = float("inf")
     starts: int = 0
     failed_changes: int = 0
@@ -126,13 +136,13 @@ class Soak:
 
     async def _person(self, person: int) -> None:
         chance = random.Random(f"{self.seed} {person}")
-        first = [*ENDINGS][person - ANN : person - ANN + 1]  # every mood at least once
+        first = [*self.moods][person - ANN : person - ANN + 1]
         while first or not self._enough:
             await asyncio.sleep(chance.uniform(0.05, 0.5))
             busy = self._left() + self._coming > MOST_UNFINISHED
             if busy or self.troubles.frozen or not self.bot.is_up:
                 continue
-            (what,) = first or chance.choices(*zip(*_MOODS, strict=True))
+            (what,) = first or chance.choices([*self.moods], [*self.moods.values()])
             count = chance.choice((1, 2, 4, 6)) if what == "plain" else 1
             self._coming += count
             await self.discord.slash(
@@ -226,9 +236,6 @@ class Soak:
             ).fetchone()
         if shown != len(accepted):
             yield f"{len(accepted)} dreams were accepted, and {shown} are on cards"
-        doctor = dreamstream("doctor", "--deep", folder=self.folder)
-        if doctor.returncode:
-            yield f"doctor --deep: {doctor.stdout}{doctor.stderr}"
 
     def _wrong_with_dream(
         self, dream_id: str, prompt: str, state: str, reason: str, sha256: str | None
@@ -255,6 +262,13 @@ def _unforeseen(said: str) -> Iterator[str]:
     for traceback in verdict.mistakes_told(said):
         if not re.search(r"^bot\.errors\.\w+: ", traceback, re.MULTILINE):
             yield traceback
+
+
+def doctor(folder: Path) -> Iterator[str]:
+    """Yield what the command finds that people have for it."""
+    done = dreamstream("doctor", "--deep", folder=folder)
+    if done.returncode:
+        yield f"doctor --deep: {done.stdout}{done.stderr}"
 
 
 def report(soak: Soak, wrong: list[str], seconds: float) -> dict[str, Any]:
@@ -295,7 +309,7 @@ def main() -> int:
         SETTINGS + UNCHECKED * given.unchecked,
         most_s=given.minutes * 60 if given.minutes else float("inf"),
     )
-    wrong = asyncio.run(soak.run())
+    wrong = [*asyncio.run(soak.run()), *doctor(folder)]
     for fault, times in Counter(wrong).most_common():
         print(f"WRONG ({times}): {fault}")
     print(json.dumps(report(soak, wrong, time.monotonic() - begun_s)))

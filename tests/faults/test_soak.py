@@ -12,6 +12,7 @@ from tests.faults import shim
 from tests.faults.soak import SETTINGS, UNCHECKED, Soak
 
 DREAMS = 16
+MOODS = {"plain": 8.0, "no number": 1.0, "heavy": 1.0}  # those that end no process
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
@@ -19,7 +20,7 @@ def test_nothing_is_lost_whatever_fails(tmp_path: Path) -> None:
     troubles = ["kill_drawer", "kill_at_a_post"]
     if not shim.MISSING:
         troubles[1:1] = ["full", "clock_ahead"]
-    soak = Soak(tmp_path, 5, DREAMS, SETTINGS + UNCHECKED)
+    soak = Soak(tmp_path, 5, DREAMS, SETTINGS + UNCHECKED, MOODS)
     wrong = asyncio.run(soak.run(troubles))
     assert not wrong, "\n".join(wrong)
     assert soak.accepted >= DREAMS

@@ -8,10 +8,9 @@ import os
 import random
 import signal
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from tests.discord_front.loopback import Discord
@@ -20,6 +19,7 @@ from tests.faults.program import FaultyBot
 
 Trouble = Callable[[], Awaitable[None]]
 _MESSAGES = r"/channels/\d+/messages"
+_POST_S = 5.0
 _OFTEN = {
     "kill_bot": 3.0,
     "kill_drawer": 3.0,
@@ -108,12 +108,10 @@ class Troubles:
 
     async def kill_at_a_post(self) -> None:
         """End the bot when Discord has a message that the database does not know of."""
-        before = len(self.discord.sent("POST", _MESSAGES, status=200))
-        end_s = time.monotonic() + 5.0
-        while time.monotonic() < end_s:
-            if len(self.discord.sent("POST", _MESSAGES, status=200)) > before:
-                break
-            await asyncio.sleep(0)
+        before = len(self.discord.rest.messages)
+        coming = self.discord.until(lambda: len(self.discord.rest.messages) > before, "a post")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(coming, _POST_S)  # wakes before the bot has its answer
         await self.bot.kill()
 
     async def kill_at_a_write(self) -> None:
