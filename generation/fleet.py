@@ -8,7 +8,6 @@ happens again and again on one node. Who is told to drain is not replaced while 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
@@ -22,7 +21,7 @@ from generation.planning import Plan, UnplannedError
 from generation.protocol import Job
 from generation.remote_handle import Actor, RemoteHandle, open_actor
 from generation.settings import Settings
-from generation.workers import Tell, WorkerLostError
+from generation.workers import Tell, WorkerLostError, wait_within
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +119,8 @@ class Fleet:
                 if wanted not in _models(handle):
                     continue
                 try:
-                    found = await asyncio.wait_for(handle.plan(job), _PLAN_S)
+                    async with asyncio.timeout(_PLAN_S):
+                        found = await handle.plan(job)
                 except (TimeoutError, WorkerLostError):
                     continue
                 if isinstance(found, Plan):
@@ -131,8 +131,7 @@ class Fleet:
                     f"No machine that draws has the model “{wanted[1]}” of the engine "
                     f"“{wanted[0]}”."
                 )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), POLL_S)
+            await wait_within(self._changed, POLL_S)
 
     async def close(self) -> None:
         """Let go of everything."""

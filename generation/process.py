@@ -49,7 +49,7 @@ from generation.protocol import (
 from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
-from generation.workers import Tell, WorkerHandle, WorkerLostError, WorkerPool
+from generation.workers import Tell, WorkerHandle, WorkerLostError, WorkerPool, wait_within
 
 _log = logging.getLogger(__name__)
 
@@ -180,8 +180,7 @@ class SchedulerProcess:
                     handle.check()
                     if not self._looks:
                         self._work.clear()
-                        with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(self._work.wait(), _LOOK_S)
+                        await wait_within(self._work, _LOOK_S)
                     continue
                 # Before it begins: should it be the process's last, the bot knows what did it.
                 suspects = assignment.job_ids
@@ -395,8 +394,7 @@ class SchedulerProcess:
         """Send every waiting job's place when it changed, soon; and its times, now and then."""
         sent: tuple[Place, ...] = ()
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), _QUEUE_S)
+            await wait_within(self._stirred, _QUEUE_S)
             await asyncio.sleep(_SOON_S)
             self._stirred.clear()
             began = time.monotonic()

@@ -8,6 +8,7 @@ whose workers are elsewhere. What crosses the seam are plain values.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +40,17 @@ Tell = Callable[[str, ToBot], None]
 LOCAL = "local"
 """The name of the one worker that is a call away."""
 CANNOT_START = "What draws could not be started; the log has the details."
+
+
+async def wait_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, so long at most.
+
+    Not by `asyncio.wait_for`: before Python 3.12 that loses a cancellation that comes together with
+    the event, and whoever waits for the cancelled task waits for ever.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 class WorkerLostError(Exception):

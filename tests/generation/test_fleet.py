@@ -35,6 +35,7 @@ from generation.protocol import (
 )
 from generation.remote_worker import Outbox
 from generation.settings import Settings
+from generation.workers import wait_within
 from tests.fakes.cluster import PATIENCE_S, Bot, FakeActor, FakeCluster, dream
 from tests.fakes.engine import recipe
 
@@ -205,6 +206,19 @@ async def test_told_to_end_all_save_what_they_were_at() -> None:
         bot.send(Shutdown())
         await asyncio.wait_for(bot.reading, PATIENCE_S)
         assert {one.job_id for one in bot.all(Checkpoint)} == {"d1", "d2"}
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancellation_together_with_what_was_waited_for_is_not_lost(turns: int) -> None:
+    event = asyncio.Event()
+    waiting = asyncio.create_task(wait_within(event, 60.0))
+    await asyncio.sleep(0)
+    event.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked = waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled() is asked
 
 
 async def test_cancels_and_steers_find_the_worker_that_has_the_run() -> None:
