@@ -73,7 +73,10 @@ class Bundles:
         parties, publishing = self._services.parties, self._services.publishing
         if parties is None or publishing is None or not is_id(party_id):
             raise NotFoundError(_NOT_HERE)
-        party = await parties.get(party_id)
+        try:
+            party = await parties.get(party_id)
+        except NotFoundError:
+            raise NotFoundError(_NOT_HERE) from None
         if (await parties.theme_of(party)).visibility is Visibility.PRIVATE:
             raise NotFoundError(_NOT_HERE)
         made = await publishing.bundle_of(party_id)

@@ -26,6 +26,7 @@ from bot.parties.service import Parties
 from bot.publish.service import Publishing
 from bot.rights import Actor, may_see
 from bot.search import Found
+from bot.text import clean, shorten
 
 
 class Library(Protocol):
@@ -233,9 +234,12 @@ class Services:
         Raises:
             NotFoundError: there is none, or it is private; which of the two is not told.
         """
-        theme = await self.themes.get(slug)
+        try:
+            theme = await self.themes.get(slug)
+        except NotFoundError:
+            raise _no_stream(slug) from None
         if theme.visibility is Visibility.PRIVATE:
-            raise NotFoundError(f"There is no stream called “{slug}” here.")
+            raise _no_stream(slug)
         return theme
 
     async def visible_dream(self, dream_id: str) -> tuple[Dream, Theme]:
@@ -245,10 +249,13 @@ class Services:
             NotFoundError: there is none, it is not published, or its theme is private; a
                 GoneError where it could be seen until it was deleted.
         """
-        dream = await self.dreams.get(dream_id)
-        theme = await self.themes.by_id(dream.theme_id)
+        try:
+            dream = await self.dreams.get(dream_id)
+            theme = await self.themes.by_id(dream.theme_id)
+        except NotFoundError:
+            raise NotFoundError(_NO_DREAM) from None
         if not may_see(dream, theme, None, None):
-            raise NotFoundError("There is no such dream here.")
+            raise NotFoundError(_NO_DREAM)
         if dream.deleted_ms is not None:
             raise GoneError
         return dream, theme
@@ -267,3 +274,11 @@ class Services:
     async def unfinished(self, theme_id: int) -> list[Dream]:
         """Return the unfinished dreams of a theme that may be seen at the wall, oldest first."""
         return [dream for dream in await self.dreams.unfinished(theme_id) if dream.published]
+
+
+# Said word for word the same of what is not there and of what is not to be seen.
+_NO_DREAM = "There is no such dream here."
+
+
+def _no_stream(slug: str) -> NotFoundError:
+    return NotFoundError(f"There is no stream called “{shorten(clean(slug), 40)}” here.")

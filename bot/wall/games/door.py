@@ -53,7 +53,10 @@ class Door:
             NotFoundError: there is none, it was called off, or it is kept to its channel or to a
                 private theme; which of these is not told.
         """
-        game = await self._games.get(game_id)
+        try:
+            game = await self._games.get(game_id)
+        except NotFoundError:
+            raise NotFoundError(NO_GAME) from None
         theme = await self._games.theme_of(game)
         if game.state is GameState.CALLED_OFF or not self._games.may_show(game, theme):
             raise NotFoundError(NO_GAME)

@@ -1,0 +1,420 @@
+"""Every address of the wall, walked by every kind of visitor.
+
+What may not be seen is answered word for word as what is not there: so neither the picture nor that
+there is one is told. And what may be seen is not: else that proof would prove nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientSession, CookieJar, FormData
+from msgspec.structs import replace as changed
+
+from bot.checking.reviews import Reviews
+from bot.checking.service import PictureChecks
+from bot.gate import Asker
+from bot.ids import IdMaker
+from bot.model import Person, PictureCheck, Visibility
+from bot.parties.model import Stage
+from bot.privacy.exporting import Exports
+from bot.publish import building
+from bot.rights import Actor
+from bot.store import people
+from bot.store.portraits import Reach
+from bot.theme_pictures import ThemePictures
+from bot.wall import Wall, WallSettings
+from bot.wall.guests import TOKEN_COOKIE, Guest
+from bot.wall.party import door
+from bot.wall.words import mark_of
+from bot.watching import Watching
+from generation.protocol import Attachment
+from tests.bot.drawer import Services, finished, png, request
+from tests.bot.test_games import Eyes
+from tests.bot.test_parties import Room, room
+from tests.wall.routes import ONLY_MACHINE, RULES, Rule
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OWNER = Actor(Guest("o" * 32).person)
+"""Asked for everything in every stream, and hosts its party; comes by the cookie “ooo…”."""
+HERMIT = Person("discord:7", "Kim")
+"""Publishes nothing."""
+SECRET = "zanzibar"
+"""In every word of what nobody is to see."""
+FORM = {
+    "prompt": "x",
+    "words": "x",
+    "reach": "self",
+    "name": "Eve",
+    "choice": "0",
+    "kind": "draw",
+    "with": "0" * 16,
+    "topic": "the sea",
+    "code": "nosuch",
+    "stage": "sketch",
+    "minutes": "5",
+}
+NOWHERE = "nosuch-stream"
+Route = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stream and everything in it, by the names that addresses have for it."""
+
+    names: dict[str, str]
+    dreams: tuple[str, ...] = ()
+
+    def path(self, pattern: str, **other: str) -> str:
+        """Return the address of a pattern here."""
+        names = self.names | other
+        path = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], pattern)
+        if pattern.startswith(("/i/", "/t/")):
+            path += f"?d={names['dream_id']}"
+        if pattern.endswith("/search"):
+            path += "?q=x"
+        return path
+
+
+def missing() -> Place:
+    """Return a stream that is not there."""
+    new = IdMaker().next
+    names = dict.fromkeys(("dream_id", "game_id", "entry_id", "party_id", "words_id"), "")
+    return Place(
+        {name: new() for name in names}
+        | {"slug": NOWHERE, "sha256": "0" * 64, "code": "nosuch", "token": "n" * 40}
+        | {"name": "forming.mp4", "path": "index.html", "day": "2026-03-09"}
+        | {"part": "desk", "mark": "0" * 12}
+    )
+
+
+async def furnished(r: Room, slug: str, words: str) -> Place:
+    """Make a stream with all that a stream can have; it is public yet."""
+    s, place = r.s, missing()
+    theme = await s.themes.create(slug, f"{words} title", topic=f"{words} topic")
+    asked = request(f"a {words} picture", theme=slug, person=OWNER.person)
+    (done,) = await s.dreams.ask(asked)
+    film = Attachment(name="forming.mp4", media_type="video/mp4", data=b"a film")
+    job = await s.begin(done.id)
+    await s.dreams.on_message(changed(finished(job), attachments=(film,)))
+    done = await s.dreams.wait(done.id)
+    assert done.image is not None
+    await s.moderation.favourite(done.id, OWNER.person)
+    (forming,) = await s.dreams.ask(asked)
+    await s.begin(forming.id, 5, preview=png())
+    theme = await ThemePictures(s.store, s.library, s.themes, s.dreams).choose(slug, done)
+    game = await s.games.start_say(theme, OWNER, done.id)
+    entered = await s.games.enter_text(game.id, OWNER, f"{words} words")
+    party = await s.parties.start(f"{words} topic", OWNER, theme=theme)
+    said = await s.parties.associate(party, OWNER, f"{words} bench")
+    return Place(
+        place.names
+        | {
+            "slug": slug,
+            "dream_id": done.id,
+            "sha256": done.image.sha256,
+            "game_id": game.id,
+            "entry_id": entered.entry.id,
+            "party_id": party.id,
+            "code": party.code,
+            "words_id": str(said.id),
+        },
+        (done.id, forming.id),
+    )
+
+
+async def published(r: Room, place: Place) -> None:
+    """Hold the place's party to its end, and publish it."""
+    s = r.s
+    party = await s.parties.move(await s.parties.get(place.names["party_id"]), OWNER, Stage.SKETCH)
+    await r.drawn(party, OWNER, f"a {place.names['slug']} sketch")
+    party = await s.parties.move(party, OWNER, Stage.CHOOSE)
+    await s.publishing.make(party.id, OWNER)
+    await s.publishing.wait(party.id)
+
+
+@dataclass
+class World:
+    """A bot with a public, a linked and a private stream, and walls on it."""
+
+    parts: Services
+    wall: Wall
+    public: Place
+    linked: Place
+    private: Place
+    unpublished: str
+    visitors: dict[str, ClientSession] = field(default_factory=dict)
+
+    @property
+    def routes(self) -> Iterable[Route]:
+        """Every method and pattern that the wall answers."""
+        for route in self.wall.app.router.routes():
+            assert route.resource is not None
+            if route.method != "HEAD":
+                yield route.method, route.resource.canonical
+
+    def by(self, *rules: Rule) -> list[Route]:
+        """Return the routes to which rules apply."""
+        return [route for route in self.routes if RULES[route[1]] in rules]
+
+
+def wall_of(parts: Services, settings: WallSettings, folder: Path) -> Wall:
+    """Return a wall with everything that one can have."""
+    checks = PictureChecks(parts.library, parts.settings, NoEyes(), PictureCheck.OFF)
+    return Wall(
+        settings,
+        themes=parts.themes,
+        dreams=parts.dreams,
+        feed=parts.feed,
+        library=parts.library,
+        drawer=parts.drawer,
+        offspring=parts.offspring,
+        search=parts.search,
+        seeing=parts.seeing,
+        parties=parts.parties,
+        publishing=parts.publishing,
+        watching=Watching(parts.store),
+        favourites=parts.moderation,
+        portraits=parts.portraits,
+        games=parts.games,
+        exports=Exports(parts.store, parts.library, folder / "exports"),
+        reviews=Reviews(parts.store, parts.library, parts.dreams, checks),
+        theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
+    )
+
+
+class NoEyes:
+    """Looks at nothing: no picture is checked here."""
+
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        return 0.0
+
+
+@asynccontextmanager
+async def standing(folder: Path) -> AsyncIterator[World]:
+    async with room(folder) as r, AsyncExitStack() as stack:
+        parts, eyes = r.s, Eyes()
+        parts.drawer.perceptors = ("colours",)
+        parts.drawer.embed = eyes.embed  # type: ignore[method-assign]
+        places = [
+            await furnished(r, *named)
+            for named in (("open-sea", "sea"), ("linked", "lynx"), ("secret", SECRET))
+        ]
+        for place in places:
+            await published(r, place)
+        public, linked, private = places
+        await parts.themes.change("linked", visibility=Visibility.LINK)
+        for theme in ("secret", (await party_theme(parts, private))):
+            await parts.themes.change(theme, visibility=Visibility.PRIVATE)
+        async with parts.store.write() as connection:
+            await people.upsert(connection, HERMIT, 0)
+            await people.set_publishes(connection, HERMIT.id, publishes=False)
+        (kept,) = await parts.dreams.ask(
+            request(f"a {SECRET} kept to itself", theme="open-sea", person=HERMIT)
+        )
+        await parts.draw(kept.id)
+        await parts.dreams.wait(kept.id)
+        proxied = wall_of(parts, WallSettings(port=0, mode="proxy", guests_may_ask=True), folder)
+        local = wall_of(parts, WallSettings(port=0), folder)
+        world = World(parts, local, public, linked, private, kept.id)
+        for wall, names in ((proxied, ("stranger", "guest", "owner")), (local, ("machine",))):
+            url = await wall.start()
+            stack.push_async_callback(wall.stop)
+            for name in names:
+                jar = CookieJar(unsafe=True)
+                if name != "stranger":
+                    jar.update_cookies({TOKEN_COOKIE: name[0] * 32}, url)
+                session = ClientSession(base_url=url, cookie_jar=jar)
+                world.visitors[name] = await stack.enter_async_context(session)
+        yield world
+
+
+async def party_theme(parts: Services, place: Place) -> str:
+    party = await parts.parties.get(place.names["party_id"])
+    return (await parts.parties.theme_of(party)).slug
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One for all of these tests: none of them changes who may see what."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(building, "film_of", lambda *_: False)  # a process of its own
+        patched.setattr(door, "WRONG_CODES", 10_000)
+        async with standing(tmp_path_factory.mktemp("walk")) as world:
+            yield world
+
+
+async def answer(
+    visitor: ClientSession, method: str, path: str, form: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Return the status, and what is said; nothing of an answer that goes on for ever."""
+    data = None
+    if method == "POST":
+        data = FormData(FORM | (form or {}))
+    async with visitor.request(method, path, data=data, allow_redirects=False) as response:
+        if response.content_type == "text/event-stream":
+            return response.status, "events"
+        if response.status < 400:
+            return response.status, response.headers.get("Location", "")
+        return response.status, await response.text()
+
+
+def plain(said: str, place: Place) -> str:
+    """Return what was said without the names that were in the address."""
+    for name in sorted({*place.names.values(), *place.dreams}, key=len, reverse=True):
+        if len(name) > 5:
+            said = said.replace(name, "…")
+    return said
+
+
+async def test_every_address_has_a_rule(world: World) -> None:
+    assert {pattern for _, pattern in world.routes} == set(RULES)
+    assert {method for method, _ in world.routes} == {"GET", "POST"}
+
+
+async def test_what_nobody_may_see_is_answered_as_what_is_not_there(world: World) -> None:
+    nothing = missing()
+    routes = world.by(Rule.STREAM, Rule.DREAM, Rule.GAME, Rule.BUNDLE, Rule.CODE, Rule.LEADER)
+    assert len(routes) > 70
+    kept = replace(world.public, names=world.public.names | {"dream_id": world.unpublished})
+    told_of = []
+    for name, visitor in world.visitors.items():
+        for method, pattern in routes:
+            status, said = await answer(visitor, method, nothing.path(pattern))
+            said = plain(said, nothing)
+            places = [world.private]
+            if RULES[pattern] is Rule.DREAM:
+                forming = world.private.names | {"dream_id": world.private.dreams[1]}
+                places += [kept, replace(world.private, names=forming)]
+            for place in places:
+                got = await answer(visitor, method, place.path(pattern))
+                told = got[0], plain(got[1], place)
+                if told != (status, said):
+                    told_of.append((name, method, pattern, told, (status, said)))
+            assert status in (403, 404, 422), (name, method, pattern, said)
+    assert not told_of
+
+
+async def test_what_may_be_seen_is_not_answered_so(world: World) -> None:
+    visitor = world.visitors["stranger"]
+    rules = (Rule.STREAM, Rule.DREAM, Rule.GAME, Rule.BUNDLE, Rule.CODE)
+    refused = []
+    for place in (world.public, world.linked):
+        for method, pattern in world.by(*rules):
+            if pattern not in NOT_HAD:
+                form = {"with": place.names["dream_id"]}
+                status, said = await answer(visitor, method, place.path(pattern), form)
+                if status in (404, 410, 500):
+                    refused.append((method, pattern, status, said))
+    assert not refused
+
+
+async def test_only_who_sits_at_the_machine_does_what_is_theirs(world: World) -> None:
+    for name in ("stranger", "guest", "owner"):
+        for method, pattern in ONLY_MACHINE:
+            path = world.public.path(pattern)
+            assert (await answer(world.visitors[name], method, path))[0] == 403, (name, path)
+    for _, pattern in sorted(ONLY_MACHINE):
+        path = world.public.path(pattern)
+        assert (await answer(world.visitors["machine"], "POST", path))[0] != 403, path
+
+
+async def test_only_who_leads_a_party_leads_it(world: World) -> None:
+    stranger, guest = world.visitors["stranger"], world.visitors["guest"]
+    theme = await world.parts.themes.get("open-sea")
+    party = await world.parts.parties.start("the tide", Actor(HERMIT), theme=theme)
+    place = Place(world.public.names | {"code": party.code, "mark": mark_of(HERMIT.id)})
+    assert (await answer(guest, "POST", f"/p/{party.code}/join"))[0] == 303
+    before = await world.parts.parties.get(party.id)
+    members = await world.parts.parties.members(party)
+    for method, pattern in world.by(Rule.LEADER):
+        for visitor in (stranger, guest):
+            got = await answer(visitor, method, place.path(pattern))
+            # Who chose nothing is told so before it is asked who they are.
+            assert got[0] == 403 or (pattern in FORMS_FIRST and got[0] == 422), (pattern, got)
+    assert await world.parts.parties.get(party.id) == before
+    assert await world.parts.parties.members(party) == members
+
+
+async def test_what_is_somebodys_own_is_nobody_elses(world: World) -> None:
+    theme = await world.parts.themes.get("open-sea")
+    portraits = world.parts.portraits
+    asker = Asker(OWNER.person)
+    kept = await portraits.consent(
+        (await portraits.draft(asker, f"a {SECRET} cellist", Reach.SELF, theme)).token,
+        OWNER.person,
+    )
+    await world.parts.draw(kept.dream.id)
+    await world.parts.dreams.wait(kept.dream.id)
+    draft = await portraits.draft(asker, f"another {SECRET}", Reach.SELF, theme)
+    own = Place({"token": draft.token, "dream_id": kept.dream.id})
+    nothing = missing()
+    for name in ("stranger", "guest", "machine"):
+        for method, pattern in world.by(Rule.OWN):
+            got = await answer(world.visitors[name], method, own.path(pattern))
+            assert got == await answer(world.visitors[name], method, nothing.path(pattern))
+            assert got[0] == 404, (name, pattern)
+    for method, pattern in world.by(Rule.OWN):
+        if method == "GET":
+            status, _ = await answer(world.visitors["owner"], method, own.path(pattern))
+            assert status == 200, pattern
+
+
+FORMS_FIRST = frozenset({"/p/{code}/finale", "/p/{code}/members/{mark}/role"})
+# What this world has none of: no study, no picture of an entry in words, no words after the end.
+NOT_HAD = frozenset(
+    {
+        *("/d/{dream_id}/study", "/d/{dream_id}/study.webp"),
+        *("/g/{game_id}/entries/{entry_id}.webp", "/p/{code}/words/{words_id}/hide"),
+    }
+)
+
+_LINKS = re.compile(
+    r"""(?:href|src|action|poster|hx-get|hx-post|sse-connect|data-[a-z-]+)=["']?(/[^"'\s>]*)"""
+)
+
+
+async def test_a_stranger_who_follows_every_address_finds_nothing_that_is_not_public(
+    world: World,
+) -> None:
+    hidden = _hidden(world)
+    todo = ["/", *(world.public.path(pattern) for method, pattern in _starts(world))]
+    seen: set[str] = set()
+    visitor = world.visitors["stranger"]
+    while todo:
+        path = todo.pop().replace("&amp;", "&").partition("#")[0]
+        if path in seen or path.startswith("/static/"):
+            continue
+        seen.add(path)
+        async with visitor.get(
+            path, headers={"Accept": "text/html"}, allow_redirects=False
+        ) as response:
+            assert response.status != 500, path
+            if "Location" in response.headers:
+                todo.append(response.headers["Location"])
+            if not response.content_type.startswith(("text/html", "application/")):
+                continue
+            text = await response.text(errors="replace")
+        assert not hidden(text), (path, hidden(text))
+        todo += _LINKS.findall(text)
+    assert len(seen) > 60
+
+
+def _starts(world: World) -> list[Route]:
+    return [route for route in world.routes if route[0] == "GET" and RULES[route[1]] is Rule.ALL]
+
+
+def _hidden(world: World) -> Callable[[str], list[str]]:
+    """Return what finds names and words in a text that no stranger is to come by."""
+    words = {SECRET, "lynx", world.unpublished}
+    for place in (world.private, world.linked):
+        words |= {place.names[name] for name in ("sha256", "game_id", "party_id", "code")}
+        words |= set(place.dreams)
+    return lambda text: [word for word in words if word in text]
