@@ -20,6 +20,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -473,6 +474,7 @@ def wall_settings(config: Config) -> WallSettings:
         public_url=config.wall.public_url,
         guests_may_ask=config.wall.guests_may_ask,
         guests_may_batch=config.wall.guests_may_batch,
+        trusted_proxies=tuple(ip_network(one) for one in config.wall.trusted_proxies),
         streams_per_address=config.wall.streams_per_address,
         dreams_per_address=PEOPLE_PER_ADDRESS * config.limits.waiting_per_person,
         background_per_address=PEOPLE_PER_ADDRESS * config.limits.background_per_person,

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -80,6 +81,7 @@ class Wall(Section):
     public_url: str = ""
     guests_may_ask: bool | None = None
     guests_may_batch: bool | None = None
+    trusted_proxies: list[str] = ["127.0.0.0/8", "::1"]
     streams_per_address: int = Field(default=64, ge=1, le=100_000)
 
     @field_validator("public_url")
@@ -95,6 +97,18 @@ class Wall(Section):
         if not whole:
             raise ValueError("should be a whole address, like https://dreams.example.org")
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for one in value:
+            try:
+                ip_network(one)
+            except ValueError:
+                raise ValueError(
+                    f'“{one}” should be an address or a network, like "10.0.0.7" or "10.0.0.0/24"'
+                ) from None
+        return value
 
 
 class Discord(Section):

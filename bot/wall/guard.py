@@ -17,6 +17,7 @@ _nonce_key = web.RequestKey("nonce", str)
 _tag_key = web.RequestKey("tag", str)
 # Who looks after services asks by names of their own, and is told nothing but how things stand.
 HEALTH = frozenset({"/healthz", "/readyz"})
+_MOST_HOPS = 16
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -116,13 +117,41 @@ def _check_sender(request: web.Request, host: str, public: URL | None) -> None:
 def address_of(request: web.Request, settings: WallSettings) -> str:
     """Say which address a request is from, for limits.
 
-    A proxy appends whom it heard from, so its last word is the one that nobody else can write.
+    A proxy appends whom it heard from. So read from the end, past those that are trusted, the
+    first is the one that nobody else can have written. Who is no trusted proxy is not asked.
     """
-    if settings.mode == "proxy":
-        forwarded = request.headers.getall("X-Forwarded-For", [])
-        if forwarded:
-            return forwarded[-1].rpartition(",")[2].strip()
-    return request.remote or ""
+    address = request.remote or ""
+    if settings.mode != "proxy":
+        return address
+    said = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    # More than any chain of proxies: who fills the header with commas is not to cost anything.
+    hops = [hop.strip() for hop in said.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:] if hop.strip()]
+    while hops and _is_trusted(address, settings):
+        heard = _plain_address(hops.pop())
+        if heard is None:
+            break
+        address = heard
+    return address
+
+
+def _is_trusted(address: str, settings: WallSettings) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in settings.trusted_proxies)
+
+
+def _plain_address(hop: str) -> str | None:
+    """Return the address of a hop, which may have a port; None where it has none."""
+    for text in (hop, _without_port(hop)):
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            continue
+    return None
 
 
 def _names_of_this_machine() -> set[str]:

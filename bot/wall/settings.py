@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
+
+Network = IPv4Network | IPv6Network
+LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class WallSettings:
     """`local`: people in one room or network; `proxy`: behind a reverse proxy; `off`: none.
+
+    What a proxy says of where somebody comes from is believed of `trusted_proxies` alone.
 
     `public_url` is the address people type, where it differs from host and port. Guests may ask
     for dreams in local mode; behind a proxy, where anybody may come by, only if
@@ -20,6 +26,7 @@ class WallSettings:
     port: int = 8642
     title: str = "Dreamstream"
     public_url: str = ""
+    trusted_proxies: tuple[Network, ...] = LOOPBACK
     guests_may_ask: bool | None = None
     guests_may_batch: bool | None = None
     max_upload_bytes: int = 12 * 1024 * 1024

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import ClientSession, CookieJar
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from yarl import URL
 
 from bot.wall import WallSettings
+from bot.wall.guard import address_of
 from tests.wall.conftest import Scene
 
 
@@ -105,6 +109,37 @@ async def test_behind_a_proxy_the_public_name_counts(scene: Scene) -> None:
                 assert "; Secure" in response.headers["Set-Cookie"]
     finally:
         await wall.stop()
+
+
+@pytest.mark.parametrize(
+    ("remote", "said", "expected"),
+    [
+        # Who is no proxy of ours may say what they like.
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("::ffff:127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        # What a visitor wrote there themselves stands before what the proxy heard.
+        ("127.0.0.1", ["1.2.3.4, 198.51.100.1"], "198.51.100.1"),
+        ("127.0.0.1", ["1.2.3.4", "198.51.100.1"], "198.51.100.1"),
+        # Through two proxies that are trusted, and past one that is not.
+        ("127.0.0.1", ["1.2.3.4, 198.51.100.1, 10.1.2.3"], "198.51.100.1"),
+        ("127.0.0.1", ["1.2.3.4, 192.0.2.7, 198.51.100.1"], "198.51.100.1"),
+        ("127.0.0.1", ["[2001:db8::1]:443"], "2001:db8::1"),
+        ("127.0.0.1", ["198.51.100.1:4711"], "198.51.100.1"),
+        ("127.0.0.1", ["nonsense"], "127.0.0.1"),
+        ("127.0.0.1", ["," * 9999], "127.0.0.1"),
+    ],
+)
+def test_a_proxys_word_is_believed_of_trusted_proxies_alone(
+    remote: str, said: list[str], expected: str
+) -> None:
+    trusted = tuple(ip_network(one) for one in ("127.0.0.0/8", "10.0.0.0/8"))
+    headers = CIMultiDict([("X-Forwarded-For", one) for one in said])
+    request = make_mocked_request("GET", "/", headers=headers)
+    request = request.clone(remote=remote)
+    assert address_of(request, WallSettings(mode="proxy", trusted_proxies=trusted)) == expected
+    assert address_of(request, WallSettings(mode="local", trusted_proxies=trusted)) == remote
 
 
 async def test_a_guest_is_known_by_a_cookie_that_nobody_else_can_read(
