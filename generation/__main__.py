@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import faulthandler
 import logging
 import os
@@ -25,6 +26,7 @@ from generation.workers import LocalPool, Tell, WorkerPool, builder
 
 SECRET_VARIABLE = "DREAMSTREAM_SCHEDULER_SECRET"  # noqa: S105 - its name, not itself
 _LIMIT_BYTES = 1024 * 1024
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _MUTE_S = 120.0
 """If the main thread does not come to beat for so long, the process says where it hangs and
 ends by itself: the last resort where an extension holds the interpreter and the bot is gone."""
@@ -61,6 +63,7 @@ def _prepare(settings: Settings) -> None:
     # What libraries print must not be lost, nor be taken for anything else.
     sys.stdout = sys.stderr
     logs.begin(settings.log_level)
+    _end_with_parent()
     faulthandler.enable()
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1)
@@ -75,6 +78,17 @@ def _prepare(settings: Settings) -> None:
         # Before torch is imported, which reads them once.
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[name] = str(settings.threads)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process with the bot, where the kernel can.
+
+    It reads from its socket that the bot is gone; but not while it is stopped, and would keep the
+    device until somebody lets it go on.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 async def _serve(

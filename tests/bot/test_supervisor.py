@@ -202,6 +202,42 @@ async def test_it_draws_and_ends_without_leaving_anything() -> None:
     assert listener.downs == [], "being told to end is no failure"
 
 
+_A_BOT = """
+import socket, subprocess, sys
+ours, theirs = socket.socketpair()
+fd = theirs.fileno()
+command = [sys.executable, "-m", "generation", "--fd", str(fd), "--engines", sys.argv[1]]
+process = subprocess.Popen(command, pass_fds=[fd], start_new_session=True)
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_it_ends_with_a_bot_that_is_killed_while_it_is_stopped() -> None:
+    command = [sys.executable, "-c", _A_BOT, "tests.fakes.engine:build_engines"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as bot:
+        assert bot.stdout is not None
+        pid = int(bot.stdout.readline())
+        until(lambda: ignores(pid, signal.SIGINT))  # it has been prepared
+        os.kill(pid, signal.SIGSTOP)
+        bot.kill()
+        until(lambda: gone(pid))
+
+
+def ignores(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn")]
+    return bool(int(mask, 16) >> number - 1 & 1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
 async def test_over_a_loopback_port_it_is_the_same() -> None:
     async with supervised(transport="tcp") as (_, listener):
         listener.ask(job("d1"))
