@@ -130,7 +130,10 @@ class Perceptor:
 
             hooks = [module.register_forward_hook(count) for module in self.model.modules()]
             with torch.no_grad():
-                self.encode_image(torch.zeros(1, 3, self.size, self.size, device=self.device))
+                # By the package's own way, whose parts are all modules.
+                _whole_tower(self.model)(
+                    torch.zeros(1, 3, self.size, self.size, device=self.device)
+                )
             for hook in hooks:
                 hook.remove()
             self._crop_bytes = kept

@@ -76,7 +76,7 @@ class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
         Measured on the CPU with ``benchmarks.memory``, at 128 and 256 pixels with 1 to 8 runs.
         """
         pixels = recipe.width * recipe.height
-        return max((8 << 20) + 1300 * pixels, (16 << 20) + 180 * pixels * runs)
+        return max((18 << 20) + 1300 * pixels, (16 << 20) + 180 * pixels * runs)
 
     def _shared(self, recipe: Recipe) -> BatchKey:
         # Samplers differ in how often they ask the network.

@@ -27,7 +27,7 @@ _POINTS = _TILE + 2
 _LEAST_CHANNELS = 64
 _LEAST_TILES = 64
 # How many tiles are worked on at once: what they need should stay in the cache.
-_BLOCK_FLOATS = 1 << 21
+_BLOCK_FLOATS = 1 << 20
 
 _WEIGHTS_AT = (
     (1 / 4, 0, 0),
