@@ -134,6 +134,31 @@ def role(guild_id: int, permissions: int = int(ALL_PERMISSIONS)) -> Json:
     }
 
 
+def thread(number: int, parent: Json, owner: int, name: str) -> Json:
+    """Return a public thread of a channel."""
+    return {
+        "id": str(number),
+        "type": 11,
+        "guild_id": parent["guild_id"],
+        "parent_id": parent["id"],
+        "owner_id": str(owner),
+        "name": name,
+        "last_message_id": None,
+        "thread_metadata": {
+            "archived": False,
+            "auto_archive_duration": 1440,
+            "archive_timestamp": "2026-01-01T00:00:00.000000+00:00",
+            "locked": False,
+            "create_timestamp": "2026-01-01T00:00:00.000000+00:00",
+        },
+        "message_count": 0,
+        "member_count": 2,
+        "total_message_sent": 0,
+        "rate_limit_per_user": 0,
+        "flags": 0,
+    }
+
+
 def guild(guild_id: int, everybody: Json, channels: list[Json]) -> Json:
     """Return a guild as GUILD_CREATE does, with its channels and threads."""
     return {

@@ -30,7 +30,7 @@ def direct(person: int) -> int:
 def open_all(rest: Rest, people: int) -> list[int]:
     """Open every kind of place for so many people; return those that all share."""
     rest.channels[ADULTS] = payloads.channel(ADULTS, GUILD_B) | {"nsfw": True, "name": "adults"}
-    rest.channels[THREAD] = _thread()
+    rest.channels[THREAD] = payloads.thread(THREAD, rest.channels[CHANNEL], ANN, "a side track")
     rest.channels[ABROAD] = payloads.channel(ABROAD, ABROAD_GUILD)
     rest.channels[GROUP] = {"id": str(GROUP), "type": 3, "name": None, "recipients": _guests(3)}
     for person in range(ANN, ANN + people):
@@ -67,31 +67,6 @@ def offered(command: Json, place: Json, *, invited: bool) -> bool:
     if contexts is not None and context not in contexts:
         return False
     return 1 in kinds if context == 2 or (context == 0 and not invited) else True
-
-
-def _thread() -> Json:
-    archived = {
-        "archived": False,
-        "auto_archive_duration": 1440,
-        "archive_timestamp": "2026-01-01T00:00:00.000000+00:00",
-        "locked": False,
-        "create_timestamp": "2026-01-01T00:00:00.000000+00:00",
-    }
-    return {
-        "id": str(THREAD),
-        "type": 11,
-        "guild_id": str(GUILD),
-        "parent_id": str(CHANNEL),
-        "owner_id": str(ANN),
-        "name": "a side track",
-        "last_message_id": None,
-        "thread_metadata": archived,
-        "message_count": 0,
-        "member_count": 2,
-        "total_message_sent": 0,
-        "rate_limit_per_user": 0,
-        "flags": 0,
-    }
 
 
 def _guests(count: int) -> list[Any]:

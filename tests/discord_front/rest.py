@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.discord_front import payloads
-from tests.discord_front.payloads import Json, snowflake
+from tests.discord_front.payloads import BOT, Json, snowflake
 
 VIEW, SEND, ATTACH, HISTORY = 1 << 10, 1 << 11, 1 << 15, 1 << 16
-SEND_IN_THREADS = 1 << 38
+PUBLIC_THREADS, SEND_IN_THREADS = 1 << 35, 1 << 38
 _MAX_FOLLOW_UPS = 5  # where only a person has installed the bot
 _ACKNOWLEDGE_S = 3.0
 _PIN_MESSAGES = 1 << 51
@@ -110,6 +110,16 @@ class Rest:
                 return 200, self._post(int(channel), body, files)
             case "PATCH", ["channels", channel, "messages", number]:
                 return 200, self._edit(int(channel), int(number), body, files)
+            case "POST", ["channels", channel, "threads"]:
+                return 201, self._begin_thread(int(channel), snowflake(), body)
+            case "POST", ["channels", channel, "messages", number, "threads"]:
+                self._message(int(channel), int(number))
+                return 201, self._begin_thread(int(channel), int(number), body)
+            case "GET", ["channels", channel]:
+                self._may(int(channel), 0)
+                return 200, self.channels[int(channel)]
+            case "PATCH", ["channels", channel]:
+                return 200, self._change_thread(int(channel), body)
             case "GET", ["channels", channel, "messages"]:
                 return 200, self._history(int(channel), query)
             case "PUT", ["channels", channel, "messages", "pins", number]:
@@ -210,6 +220,26 @@ class Rest:
         attachments = self._attached(channel_id, body, files, old["attachments"])
         self.follow_ups[number] = _checked(lambda: payloads.edited(old, body, attachments))
         return self.follow_ups[number]
+
+    # --- threads -----------------------------------------------------------------------------
+
+    def _begin_thread(self, channel_id: int, number: int, body: Json) -> Json:
+        """Begin a thread; one of a message has its id."""
+        self._may(channel_id, PUBLIC_THREADS)
+        if number in self.channels:
+            raise Refused(400, 160004, "A thread has already been created for this message")
+        made = payloads.thread(number, self.channels[channel_id], BOT, body["name"])
+        self.channels[number] = made
+        return made
+
+    def _change_thread(self, channel_id: int, body: Json) -> Json:
+        self._may(channel_id, 0)
+        thread = self.channels[channel_id]
+        if "thread_metadata" not in thread:
+            raise Refused(403, 50013, "Missing Permissions")
+        if "archived" in body:
+            thread["thread_metadata"]["archived"] = body["archived"]
+        return thread
 
     # --- messages ----------------------------------------------------------------------------
 

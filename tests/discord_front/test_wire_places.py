@@ -62,3 +62,23 @@ async def test_where_the_bot_was_not_invited_only_who_asked_sees_it(
     with closing(sqlite3.connect(bot.folder / "data" / "dreamstream.db")) as connection:
         assert connection.execute("SELECT DISTINCT published FROM dream").fetchall() == [(0,)]
     assert "Traceback" not in bot.said()
+
+
+async def test_a_theme_is_given_a_thread_and_drawn_for_there(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    asked = await discord.slash("theme thread", theme="open")
+    answer = await discord.answer(asked)
+    [thread] = [one for one in discord.rest.channels.values() if "thread_metadata" in one]
+    place = int(thread["id"])
+    assert f"<#{place}>" in answer
+    await discord.until(lambda: discord.cards(place), "the guide")
+    assert "Say what you would like to see" in text_of(discord.cards(place)[0])
+    await discord.slash("dream", prompt="a red fox", steps=5, place=place)
+    await discord.until(
+        lambda: any("a red fox" in text_of(one) for one in discord.cards(place)), "its card"
+    )
+    again = await discord.slash("party start", topic="the sea", thread=True)
+    assert "The party is open in <#" in await discord.answer(again)
+    assert sum("thread_metadata" in one for one in discord.rest.channels.values()) == 2
+    assert await bot.stop() == 0
+    assert "Traceback" not in bot.said()
