@@ -145,7 +145,7 @@ def sd(side: int, device: torch.device) -> Engine[Any]:
 
     def load(_name: str) -> stable_diffusion.StableDiffusion:
         with tempfile.TemporaryDirectory() as name:
-            folder = _configured(Path(name))
+            folder = configured(Path(name))
             with mock.patch.object(stable_diffusion, "read_network", read_network):
                 return stable_diffusion.StableDiffusion(folder, device)
 
@@ -175,7 +175,8 @@ def filled(
     with torch.device("meta"):
         network = make()
     network = network.to(dtype).to_empty(device=device).eval().requires_grad_(False)
-    for tensor in network.state_dict().values():
+    # Not the state: some buffers, the places in the text among them, are not part of it.
+    for tensor in (*network.parameters(), *network.buffers()):
         if tensor.is_floating_point():
             tensor.uniform_(-0.02, 0.02)
         else:  # places in the text
@@ -183,7 +184,7 @@ def filled(
     return network
 
 
-def _configured(folder: Path) -> Path:
+def configured(folder: Path) -> Path:
     """Write what is read of a diffusers folder besides its networks."""
     letters = [chr(code) for code in range(33, 127)]
     words = [*letters, *(f"{one}</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
