@@ -51,7 +51,7 @@ KINDS = {JourneyKind.CAMERA: "A camera that moves", JourneyKind.WALK: "A walk"}
 """The kinds, and what people call them."""
 FORMATS = tuple(FilmFormat)
 
-_ARROWS = re.compile(r"\s*(?:->|→|⟶)\s*")
+_ARROWS = re.compile("->|→|⟶")
 
 
 def stops_of(prompt: str) -> list[str]:

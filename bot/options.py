@@ -15,7 +15,8 @@ from generation.protocol import EngineInfo, OptionInfo, Setting
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 MAX_TEXT = 500
 # A comma ends a value only where another name follows: values may hold commas.
-_BETWEEN = re.compile(r"\s*,\s*(?=[^,=]*=)|\s*,\s*$")
+# It tries a row of spaces once, not from each of them.
+_BETWEEN = re.compile(r"(?:(?<!\s)\s+)?,(?:(?=[^,=]*=)\s*|\s*$)")
 
 
 def parse_settings(text: str) -> dict[str, Setting]:

@@ -80,8 +80,7 @@ def expand(
 def wanted(text: str) -> list[tuple[str, float]]:
     """Return the parts of an expanded prompt that a picture is to come near to, with weights."""
     found = []
-    while text:
-        part, text = _split_first(text)
+    for part in _parts(text):
         begins = _weight_begins(part)
         tail = _WEIGHT.match(part[begins:])
         words = _PROTECTED.sub(r"\1", part[:begins]).strip()
@@ -96,8 +95,7 @@ def says_anything(text: str, *, wanted: bool = False) -> bool:
 
     With `wanted`, whether there is any that is not only to be kept away from.
     """
-    while text:
-        part, text = _split_first(text)
+    for part in _parts(text):
         begins = _weight_begins(part)
         tail = _WEIGHT.match(part[begins:])
         weight = 1.0 if tail is None else float(tail[1])
@@ -149,9 +147,19 @@ def _protects(before: str) -> bool:
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
-def _split_first(text: str, closing: Mapping[int, int] | None = None) -> tuple[str, str]:
-    """Split at the first bar that is not between braces nor behind a backslash."""
-    for position in _outside(text, _pairs(text) if closing is None else closing):
+def _parts(text: str) -> Iterator[str]:
+    """Split at every bar that is not between braces nor behind a backslash, in one pass."""
+    start = 0
+    for position in _outside(text, _pairs(text)):
+        if text[position] == "|":
+            yield text[start:position]
+            start = position + 1
+    yield text[start:]
+
+
+def _split_first(text: str, closing: Mapping[int, int]) -> tuple[str, str]:
+    """Split at the first such bar."""
+    for position in _outside(text, closing):
         if text[position] == "|":
             return text[:position], text[position + 1 :]
     return text, ""

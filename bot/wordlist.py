@@ -54,7 +54,8 @@ _BOXED = {
     for first in (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
     for index in range(26)
 }
-_WORD = re.compile(r"[@$]*[^\W_]+(?:[@$!€£]+[^\W_]+)*[@$]*")
+# Begins at the first of several signs alone, so that a long row of them is tried once.
+_WORD = re.compile(r"(?<![@$])[@$]*[^\W_]+(?:[@$!€£]+[^\W_]+)*[@$]*")
 _HELD = re.compile(r"(.)\1{2,}")
 _DOUBLED = re.compile(r"(.)\1+")
 _NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
@@ -190,7 +191,9 @@ def words_of(text: str) -> _Phrase:
     """Return a text's words as they stand, but for case and forms of the same letter."""
     visible = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
     text = unicodedata.normalize("NFKC", visible.translate(_BOXED)).casefold()
-    return tuple(_WORD.findall(text))
+    # Accents that belong to no letter would take words apart.
+    kept = "".join(sign for sign in text if unicodedata.category(sign) not in ("Mn", "Me"))
+    return tuple(_WORD.findall(kept))
 
 
 @lru_cache(maxsize=4096)
