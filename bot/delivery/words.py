@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,6 +20,13 @@ MAX_STEER = 200
 MAX_ALT = 1000
 IN_BACKGROUND = "drawn when nobody else waits"
 _BAR = 12
+# What Discord takes for markup, or for a mention, a time or an emoji of its own. Links stay as they
+# are, but brackets end them: whatever is between those would be shown in place of an address.
+_MARKUP = re.compile(
+    r"(?P<link>https?://[^\s<>\[\]()|*`\\]+)|(?P<sign>[\\*_~`|\[<])"
+    r"|(?P<before>^[ \t]*)(?P<first>[>#-])",
+    re.MULTILINE,
+)
 
 
 def plain(text: str, length: int) -> str:
@@ -38,7 +46,11 @@ def sentence(error: DreamstreamError, locale: discord.Locale) -> str:
 
 
 def _escaped(text: str) -> str:
-    return discord.utils.escape_mentions(discord.utils.escape_markdown(text))
+    return discord.utils.escape_mentions(_MARKUP.sub(_as_it_stands, text))
+
+
+def _as_it_stands(found: re.Match[str]) -> str:
+    return found["link"] or f"{found['before'] or ''}\\{found['sign'] or found['first']}"
 
 
 def alt_text(dream: Dream, number: int = 1, count: int = 1, *, film: bool = False) -> str:
