@@ -42,6 +42,7 @@ CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
 TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
 DEFAULT_FILE = Path("config.toml")
 LEAST_LOG_DAYS = 30
+_LONGEST_BITS = 1024
 
 
 class Section(BaseModel):
@@ -302,6 +303,10 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: this is not TOML: {error}."]) from error
+    except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
+        raise ConfigError(
+            [f"{path}: this cannot be read: it is nested too deep, or holds a number too long."]
+        ) from error
 
 
 def _discord_alone(path: Path | None) -> Config:
@@ -372,6 +377,8 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
+        return "…"  # such a number, of hexadecimal digits, cannot be written in decimal ones
     shown = repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
