@@ -34,6 +34,7 @@ DATABASE, MANIFEST = "dreamstream.db", "manifest.json"
 CHUNK_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SQLITE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 
@@ -60,6 +61,12 @@ class Entry(msgspec.Struct, frozen=True, order=True):
     def sha256(self) -> str:
         """The SHA-256 of its bytes, as its name has it."""
         return self.path.rpartition("/")[2].partition(".")[0]
+
+    @property
+    def is_named_by_content(self) -> bool:
+        """Whether it lies where a library has its files, and nowhere else."""
+        known = (picture(self.sha256, self.size_bytes), other_file(self.sha256, self.size_bytes))
+        return bool(_SHA256.fullmatch(self.sha256)) and self.size_bytes >= 0 and self in known
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,11 +126,15 @@ def read_manifest(backup: Path) -> Manifest:
                 f"{backup} was made by a newer version of Dreamstream (its form is {written}, this "
                 f"version knows {FORMAT}). Nothing was changed. Install the newer version."
             )
-        return msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except OSError as error:
         raise BackupError(f"{path} cannot be read ({error.strerror}).") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BackupError(f"{path} is damaged ({error}). Use another backup.") from error
+    if not all(one.is_named_by_content for one in manifest.files):
+        # Else it could name any file of this machine: a device, of which there is no end.
+        raise BackupError(f"{path} names files that no library has. Use another backup.")
+    return manifest
 
 
 def digest(path: Path) -> str:

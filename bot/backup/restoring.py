@@ -38,6 +38,7 @@ from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
 
 _FAULTS_SHOWN = 20
+_CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)
 _UNFINISHED = "the restore was not finished. Do the same again once that is mended."
 
 
@@ -114,9 +115,16 @@ def _unpack(archive: Path, into: Path) -> None:
     into.mkdir(parents=True)
     try:
         with tarfile.open(archive, "r:") as packed:
-            packed.extractall(into, filter="data")
-    except tarfile.TarError as error:
+            packed.extractall(into, filter=_only_files)  # noqa: S202 - it filters
+    except (tarfile.TarError, ValueError, EOFError, *_CLASHES) as error:
         raise BackupError(f"{archive} is not a whole backup ({error}). Use another one.") from error
+
+
+def _only_files(member: tarfile.TarInfo, into: str) -> tarfile.TarInfo | None:
+    """Take plain files and folders: no links, no devices, and none that swell when unpacked."""
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, into)
 
 
 def _find(source: Path, unpacked: Path) -> tuple[Path, Path]:
