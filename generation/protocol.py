@@ -668,5 +668,5 @@ async def _read(reader: asyncio.StreamReader, decoder: msgspec.msgpack.Decoder[M
     body = await reader.readexactly(length)
     try:
         return decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error
