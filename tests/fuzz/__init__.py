@@ -1,0 +1,1 @@
+"""Malformed inputs for every parser that meets strangers: `python -m tests.fuzz`."""

@@ -1,0 +1,84 @@
+"""Throw inputs at parsers and judge what comes of it.
+
+A parser answers, or raises what it declares; its sentence is one that a person can read; it takes
+no longer than it may; and what else is true of it is asserted in its `take`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+LIMIT_S = 2.0
+_LONGEST_SENTENCE = 1500
+_NOT_FOR_PEOPLE = ("Traceback", "Error:", "Exception", " object at 0x", "NoneType")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser: `make` an input, `take` it. `declared` may be raised; `told` are its sentences."""
+
+    name: str
+    make: Callable[[random.Random], Any]
+    take: Callable[[Any], None]
+    declared: tuple[type[BaseException], ...] = ()
+    told: bool = True
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a parser must not do, and the seed that makes it do so."""
+
+    target: str
+    seed: str
+    given: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.target}, seed {self.seed}: {self.what}\n    given {self.given}"
+
+
+def input_of(target: Target, seed: str) -> Any:
+    """Return the input of a seed, the same on every machine."""
+    return target.make(random.Random(f"{target.name}:{seed}"))
+
+
+def judge(target: Target, seed: str) -> Failure | None:
+    """Try one input; None where all is well."""
+    given = input_of(target, seed)
+    begun = time.thread_time()
+    what = ""
+    try:
+        target.take(given)
+    except target.declared as error:
+        what = _unclear(str(error)) if target.told else ""
+    except Exception:
+        what = traceback.format_exc(limit=-3)
+    took_s = time.thread_time() - begun
+    if not what and took_s > LIMIT_S:
+        what = f"took {took_s:.1f} s"
+    return Failure(target.name, seed, repr(given)[:400], what) if what else None
+
+
+def run(targets: Iterable[Target], inputs: int, seed: str) -> list[Failure]:
+    """Try so many inputs at each target."""
+    found = (judge(target, f"{seed}-{n}") for target in targets for n in range(inputs))
+    return [one for one in found if one is not None]
+
+
+def _unclear(sentence: str) -> str:
+    """Say what is wrong with a sentence, if anything is."""
+    if not sentence or sentence.rstrip()[-1] not in ".!?":
+        return f"no sentence: {sentence!r}"
+    if len(sentence) > _LONGEST_SENTENCE:
+        return f"a sentence of {len(sentence)} signs: {sentence[:200]!r}"
+    if any(unicodedata.category(sign) in ("Cc", "Cs") and sign != "\n" for sign in sentence):
+        return f"control signs in a sentence: {sentence!r}"
+    if any(words in sentence for words in _NOT_FOR_PEOPLE):
+        return f"not for people: {sentence!r}"
+    return ""

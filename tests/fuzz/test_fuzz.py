@@ -1,0 +1,38 @@
+"""Every parser that meets strangers holds against inputs that nobody thought of; a short form."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bot.errors import InvalidRequestError
+from tests.fuzz import inputs
+from tests.fuzz.running import Target, run
+from tests.fuzz.targets import all_targets
+
+INPUTS = 40
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.name)
+def test_it_holds(target: Target) -> None:
+    assert run([target], INPUTS, "suite") == []
+
+
+def test_what_does_not_hold_is_found() -> None:
+    def breaks(_given: str) -> None:
+        raise KeyError("x")
+
+    def mumbles(_given: str) -> None:
+        raise InvalidRequestError("field", "list index")
+
+    targets = (
+        Target("breaks", inputs.text, breaks, (InvalidRequestError,)),
+        Target("mumbles", inputs.text, mumbles, (InvalidRequestError,)),
+    )
+    assert [one.target for one in run(targets, 2, "1")] == ["breaks"] * 2 + ["mumbles"] * 2
+
+
+def test_a_seed_gives_the_same_inputs_again() -> None:
+    for make in (inputs.text, lambda source: inputs.mutated(source, [b"abcdefgh"])):
+        assert make(random.Random("a")) == make(random.Random("a"))
