@@ -63,6 +63,7 @@ from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
+from bot.signed_links import SignedLinks
 from bot.store import Store
 from bot.subject import Subjects
 from bot.supervisor import Supervisor
@@ -113,6 +114,7 @@ class Services:
     reviews: Reviews
     exports: Exports
     forgetting: Forgetting
+    links: SignedLinks
 
 
 @dataclass
@@ -211,6 +213,7 @@ async def services(
         forgetting.on_asked(exports.forgotten)
         await forgetting.start()
         stack.push_async_callback(forgetting.stop)
+        links = await asyncio.to_thread(SignedLinks.open, data_dir)
         yield Services(
             store,
             library,
@@ -232,6 +235,7 @@ async def services(
             reviews,
             exports,
             forgetting,
+            links,
         )
 
 
@@ -332,6 +336,7 @@ async def in_discord(
         reviews=parts.reviews,
         exports=parts.exports,
         forgetting=parts.forgetting,
+        links=parts.links,
         wall_url=wall_url,
     )
     discord = DiscordFront(front, token)
@@ -461,6 +466,7 @@ def make_wall(config: Config, parts: Services, health: Health | None = None) -> 
         reviews=parts.reviews,
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
         health=health,
+        links=parts.links,
     )
 
 

@@ -35,7 +35,7 @@ def disk_sentences(path: Path) -> Iterator[None]:
         raise DiskError(sentence, str(path)) from error
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Make `path` hold `data`, replacing what was there. `durable` makes it survive a power cut.
 
     Raises:
@@ -45,7 +45,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         _make_folder(path.parent, durable=durable)
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
-            _write(temporary, data, durable=durable)
+            _write(temporary, data, durable=durable, mode=mode)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -75,9 +75,9 @@ def _make_folder(folder: Path, *, durable: bool) -> None:
         sync_folder(folder.parent)
 
 
-def _write(path: Path, data: bytes, *, durable: bool) -> None:
+def _write(path: Path, data: bytes, *, durable: bool, mode: int = 0o666) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o666)
+    descriptor = os.open(path, flags, mode)
     try:
         rest = memoryview(data)
         while rest:

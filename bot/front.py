@@ -23,6 +23,7 @@ from bot.publish.service import Publishing
 from bot.search import Search
 from bot.seeing import Seeing
 from bot.settings import Settings
+from bot.signed_links import SignedLinks
 from bot.store import Store
 from bot.themes import Themes
 
@@ -32,7 +33,7 @@ class Front:
     """The services together.
 
     Without `reviews` no pictures are checked, without `exports` and `forgetting` nobody has a copy
-    of what is kept, or its end.
+    of what is kept, or its end, without `links` there are none that expire.
     """
 
     store: Store
@@ -55,6 +56,7 @@ class Front:
     reviews: Reviews | None = None
     exports: Exports | None = None
     forgetting: Forgetting | None = None
+    links: SignedLinks | None = None
     wall_url: str = ""
 
     def page_of(self, theme: Theme) -> str | None:

@@ -10,7 +10,7 @@ from discord.ext import commands
 
 from bot import recipes
 from bot.client import Client
-from bot.delivery import galleries, searching, words
+from bot.delivery import galleries, searching, signing, words
 from bot.delivery.finding import find_dream
 from bot.delivery.galleries import Kind
 from bot.delivery.interactions import (
@@ -26,8 +26,10 @@ from bot.delivery.looking import show
 from bot.model import Dream
 from bot.rights import may_see
 from bot.sentences import say
+from bot.signed_links import MOST_HOURS
 from cogs.places import CONTEXTS, INSTALLS, everywhere
 
+USUAL_HOURS = 24
 _MAX_LISTED = 15
 _MAX_SHOWN_RECIPE = 1800
 
@@ -119,9 +121,26 @@ class LookingCog(commands.Cog):
             await searching.show(interaction, text, picture, like)
 
     @stream.command(name="link", description="Where this stream is on the wall")
-    async def link(self, interaction: Interaction) -> None:
-        """Tell the address of the stream's page."""
+    @app_commands.describe(
+        hours="Give a link that shows it, private or not, for so many hours",
+        dream="Only one dream of it: its id, or a link to it or to its message",
+        end="End all links that were given before their time",
+    )
+    async def link(
+        self,
+        interaction: Interaction,
+        hours: app_commands.Range[int, 1, MOST_HOURS] | None = None,
+        dream: str | None = None,
+        end: bool = False,
+    ) -> None:
+        """Tell the address of the stream's page; give a link that expires, or end those."""
         async with acknowledged(interaction):
+            if end:
+                await signing.withdraw(interaction, dream)
+                return
+            if hours is not None or dream is not None:
+                await signing.give(interaction, hours or USUAL_HOURS, dream)
+                return
             theme = await theme_of(interaction)
             url = front_of(interaction).page_of(theme)
             title = words.plain(theme.title, 80)

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 LIVE_EVERY_S = 0.4
+PASSES_S = 20.0
 RETRY_MS = 1500
 # Someone further behind is better served by the page as it is now.
 MAX_REPLAY = 500
@@ -70,8 +71,9 @@ class EventStreams:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/s/{slug}/events``; ``?dream=`` keeps to one dream."""
-        theme = await self._services.visible_theme(request.match_info["slug"])
-        return await self.send(request, OneStream(self._services, theme.id, theme.slug))
+        slug, dream_id = request.match_info["slug"], request.query.get("dream")
+        theme = await self._services.visible_theme(slug, dream_id)
+        return await self.send(request, OneStream(self._services, theme.id, theme.slug, dream_id))
 
     async def send(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         """Answer with what happens in a part of the log, until the browser hangs up."""
@@ -170,7 +172,7 @@ class EventStreams:
     ) -> None:
         """Pass on updates until the browser, the feed or the wall ends it."""
         loop = asyncio.get_running_loop()
-        live_at = loop.time()
+        live_at = looked_at = loop.time()
         heartbeat_at = loop.time() + HEARTBEAT_S
         reading = asyncio.create_task(watcher.read(updates, self._slices))
         reading.add_done_callback(lambda _: watcher.ready.set())
@@ -196,6 +198,9 @@ class EventStreams:
                     await reading
                     return
                 now = loop.time()
+                if now >= looked_at + PASSES_S:
+                    await scope.is_less()  # what was shown by a link may be so no more
+                    looked_at = now
                 if watcher.restless and now >= live_at:
                     await connection.send(await self._messages.standing(watcher))
                     live_at = now + LIVE_EVERY_S

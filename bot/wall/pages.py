@@ -21,7 +21,7 @@ from bot.wall.forming import Forming
 from bot.wall.guests import guest_of
 from bot.wall.here import actor_of
 from bot.wall.rendering import Renderer, is_htmx
-from bot.wall.services import Services
+from bot.wall.services import Services, sees
 from bot.wall.settings import WallSettings
 from bot.wall.words import RELATIONS
 
@@ -224,4 +224,6 @@ def _base(theme: Theme) -> str:
 
 def _shown_with(theme: Theme, others: Iterable[Dream]) -> list[Dream]:
     """Return those that may be seen: another stream may be one that is not to be."""
+    if not sees(theme):  # one dream of it is shown, by a link to it alone
+        return []
     return [other for other in others if other.theme_id == theme.id and other.published]

@@ -13,10 +13,9 @@ from aiohttp import web
 
 from bot.errors import NotFoundError
 from bot.ids import is_id
-from bot.model import Visibility
 from bot.publish.model import INDEX, ORIGINALS, WHOLE
 from bot.wall.guard import mark
-from bot.wall.services import Services
+from bot.wall.services import Services, sees
 
 _NOT_HERE = "There is no such bundle here."
 _HEADERS = {
@@ -77,7 +76,7 @@ class Bundles:
             party = await parties.get(party_id)
         except NotFoundError:
             raise NotFoundError(_NOT_HERE) from None
-        if (await parties.theme_of(party)).visibility is Visibility.PRIVATE:
+        if not sees(await parties.theme_of(party)):
             raise NotFoundError(_NOT_HERE)
         made = await publishing.bundle_of(party_id)
         if made is None:

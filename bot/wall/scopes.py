@@ -37,8 +37,11 @@ class Scope(Protocol):
 class OneStream:
     """The stream of a theme that may be seen at the wall."""
 
-    def __init__(self, services: Services, theme_id: int, slug: str) -> None:
+    def __init__(
+        self, services: Services, theme_id: int, slug: str, dream_id: str | None = None
+    ) -> None:
         self.name = slug
+        self._dream_id = dream_id
         self.theme_id: int | None = theme_id
         self._id = theme_id
         self._services = services
@@ -53,7 +56,7 @@ class OneStream:
 
     async def is_less(self) -> bool:
         """Refuse a stream that has turned private."""
-        await self._services.visible_theme(self.name)
+        await self._services.visible_theme(self.name, self._dream_id)
         return False
 
 

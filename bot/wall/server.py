@@ -21,6 +21,7 @@ from bot.parties.service import Parties
 from bot.portraits import Portraits
 from bot.privacy.exporting import Exports
 from bot.publish.service import Publishing
+from bot.signed_links import SignedLinks
 from bot.theme_pictures import ThemePictures
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
@@ -47,6 +48,7 @@ from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Favourites, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
 from bot.wall.showing import Showing
+from bot.wall.signed import SignedRoutes, look_with
 from bot.wall.studying import Studying
 from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
@@ -82,6 +84,7 @@ class Wall:
         reviews: Reviews | None = None,
         theme_pictures: ThemePictures | None = None,
         health: Health | None = None,
+        links: SignedLinks | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
@@ -114,6 +117,7 @@ class Wall:
                 remember(settings.secure),
                 tell_errors(renderer),
                 check_origin(settings),
+                *([] if links is None else [look_with(links)]),
             ],
             client_max_size=settings.max_upload_bytes,
         )
@@ -124,6 +128,8 @@ class Wall:
         self.app.add_routes(Painting(services, renderer, asking).routes())
         if reviews is not None:
             self.app.add_routes(Releasing(settings, services, reviews).routes())
+        if links is not None:
+            self.app.add_routes(SignedRoutes(settings, services, links).routes())
         if exports is not None:
             self.app.add_routes(ExportRoutes(exports).routes())
         if portraits is not None:

@@ -27,6 +27,7 @@ from bot.publish.service import Publishing
 from bot.rights import Actor, may_see
 from bot.search import Found
 from bot.text import clean, shorten
+from bot.wall.passes import shown
 
 
 class Library(Protocol):
@@ -228,8 +229,8 @@ class Services:
     favourites: Favourites | None = None
     portraits: Portraits | None = None
 
-    async def visible_theme(self, slug: str) -> Theme:
-        """Return a theme that may be seen at the wall.
+    async def visible_theme(self, slug: str, dream_id: str | None = None) -> Theme:
+        """Return a theme that may be seen at the wall, or of which only `dream_id` is looked at.
 
         Raises:
             NotFoundError: there is none, or it is private; which of the two is not told.
@@ -238,8 +239,11 @@ class Services:
             theme = await self.themes.get(slug)
         except NotFoundError:
             raise _no_stream(slug) from None
-        if theme.visibility is Visibility.PRIVATE:
-            raise _no_stream(slug)
+        if not sees(theme):
+            if dream_id is None or not shown().dream(dream_id):
+                raise _no_stream(slug)
+            if (await self.dreams.get(dream_id)).theme_id != theme.id:
+                raise _no_stream(slug)
         return theme
 
     async def visible_dream(self, dream_id: str) -> tuple[Dream, Theme]:
@@ -254,7 +258,8 @@ class Services:
             theme = await self.themes.by_id(dream.theme_id)
         except NotFoundError:
             raise NotFoundError(_NO_DREAM) from None
-        if not may_see(dream, theme, None, None):
+        passed = dream.published and (sees(theme) or shown().dream(dream.id))
+        if not (may_see(dream, theme, None, None) or passed):
             raise NotFoundError(_NO_DREAM)
         if dream.deleted_ms is not None:
             raise GoneError
@@ -278,6 +283,11 @@ class Services:
 
 # Said word for word the same of what is not there and of what is not to be seen.
 _NO_DREAM = "There is no such dream here."
+
+
+def sees(theme: Theme) -> bool:
+    """Say whether whoever looks may see a theme's whole stream."""
+    return theme.visibility is not Visibility.PRIVATE or shown().theme(theme.id)
 
 
 def _no_stream(slug: str) -> NotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ import msgspec
 import pytest
 
 from bot.delivery.galleries import PAGE
-from bot.errors import InvalidRequestError
+from bot.errors import InvalidRequestError, NotFoundError
 from bot.help import pages
 from bot.model import Dream, Person, Relation, Shape
 from bot.rights import Actor
+from bot.signed_links import Shows, SignedLinks
 from bot.sizes import shaped
 from bot.store import deliveries
 from cogs.dream import request_of
@@ -506,3 +508,32 @@ async def test_where_no_server_is(tmp_path: Path) -> None:
         assert "a red fox" in text_of(result.response.message)
         result = await zoe.slash("cancel")
         assert "Cancelled" in result.response.content
+
+
+async def test_who_manages_the_channel_gives_links_that_expire(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        links, host = SignedLinks.open(tmp_path), member(there, "Hosts", manage_channels=True)
+        there.client.front = replace(
+            there.client.front, wall_url="https://wall.example", links=links
+        )
+        dream_id, _ = await there.ask(prompt="a red fox")
+        await there.parts.draw(dream_id)
+        await there.parts.dreams.wait(dream_id)
+        assert "Only who may manage" in await said(there.bob, there, "stream link", hours=2)
+        assert "Only who may manage" in await said(there.bob, there, "stream link", end=True)
+        told = await said(host, there, "stream link", hours=2)
+        token = re.search(r"<https://wall\.example/l/([^>]+)>", told)
+        assert token is not None
+        grant = links.read(token[1])
+        assert grant.shows is Shows.THEME and f"<t:{grant.until_ms // 1000}:f>" in told
+        one = await said(host, there, "stream link", dream=dream_id)
+        other = re.search(r"/l/([^>]+)>", one)
+        assert other is not None and "a red fox" in one
+        assert (links.read(other[1]).shows, links.read(other[1]).id) == (Shows.DREAM, dream_id)
+        assert "No link to" in await said(host, there, "stream link", end=True)
+        with pytest.raises(NotFoundError):
+            links.read(token[1])
+        assert links.read(other[1]).id == dream_id
+        await said(host, there, "stream link", end=True, dream=dream_id)
+        with pytest.raises(NotFoundError):
+            links.read(other[1])

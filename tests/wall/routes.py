@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "/healthz": Rule.ALL,
     "/i/{sha256}.png": Rule.DREAM,
     "/join": Rule.ALL,
+    "/l/{token}": Rule.NAME,
     "/machine": Rule.ALL,
     "/near": Rule.ALL,
     "/p/{code}": Rule.CODE,

@@ -6,6 +6,7 @@ there is one is told. And what may be seen is not: else that proof would prove n
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,12 +27,14 @@ from bot.parties.model import Stage
 from bot.privacy.exporting import Exports
 from bot.publish import building
 from bot.rights import Actor
+from bot.signed_links import NOT_GOOD, Shows, SignedLinks
 from bot.store import people
 from bot.store.portraits import Reach
 from bot.theme_pictures import ThemePictures
-from bot.wall import Wall, WallSettings
+from bot.wall import Wall, WallSettings, events
 from bot.wall.guests import TOKEN_COOKIE, Guest
 from bot.wall.party import door
+from bot.wall.signed import OF_ONE_DREAM
 from bot.wall.words import mark_of
 from bot.watching import Watching
 from generation.protocol import Attachment
@@ -46,6 +49,8 @@ OWNER = Actor(Guest("o" * 32).person)
 """Asked for everything in every stream, and hosts its party; comes by the cookie “ooo…”."""
 HERMIT = Person("discord:7", "Kim")
 """Publishes nothing."""
+BEARERS = ("bearer", "dream-bearer")
+"""They will be given links; until then they see no more than others."""
 SECRET = "zanzibar"
 """In every word of what nobody is to see."""
 FORM = {
@@ -150,6 +155,7 @@ class World:
     linked: Place
     private: Place
     unpublished: str
+    links: SignedLinks
     visitors: dict[str, ClientSession] = field(default_factory=dict)
 
     @property
@@ -165,7 +171,7 @@ class World:
         return [route for route in self.routes if RULES[route[1]] in rules]
 
 
-def wall_of(parts: Services, settings: WallSettings, folder: Path) -> Wall:
+def wall_of(parts: Services, settings: WallSettings, folder: Path, links: SignedLinks) -> Wall:
     """Return a wall with everything that one can have."""
     checks = PictureChecks(parts.library, parts.settings, NoEyes(), PictureCheck.OFF)
     return Wall(
@@ -187,6 +193,7 @@ def wall_of(parts: Services, settings: WallSettings, folder: Path) -> Wall:
         exports=Exports(parts.store, parts.library, folder / "exports"),
         reviews=Reviews(parts.store, parts.library, parts.dreams, checks),
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
+        links=links,
     )
 
 
@@ -221,10 +228,16 @@ async def standing(folder: Path) -> AsyncIterator[World]:
         )
         await parts.draw(kept.id)
         await parts.dreams.wait(kept.id)
-        proxied = wall_of(parts, WallSettings(port=0, mode="proxy", guests_may_ask=True), folder)
-        local = wall_of(parts, WallSettings(port=0), folder)
-        world = World(parts, local, public, linked, private, kept.id)
-        for wall, names in ((proxied, ("stranger", "guest", "owner")), (local, ("machine",))):
+        links = SignedLinks.open(folder)
+        proxied = wall_of(
+            parts, WallSettings(port=0, mode="proxy", guests_may_ask=True), folder, links
+        )
+        local = wall_of(parts, WallSettings(port=0), folder, links)
+        world = World(parts, local, public, linked, private, kept.id, links)
+        for wall, names in (
+            (proxied, ("stranger", "guest", "owner", *BEARERS)),
+            (local, ("machine",)),
+        ):
             url = await wall.start()
             stack.push_async_callback(wall.stop)
             for name in names:
@@ -247,6 +260,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(building, "film_of", lambda *_: False)  # a process of its own
         patched.setattr(door, "WRONG_CODES", 10_000)
+        patched.setattr(events, "PASSES_S", 0.0)
         async with standing(tmp_path_factory.mktemp("walk")) as world:
             yield world
 
@@ -365,6 +379,67 @@ async def test_what_is_somebodys_own_is_nobody_elses(world: World) -> None:
         if method == "GET":
             status, _ = await answer(world.visitors["owner"], method, own.path(pattern))
             assert status == 200, pattern
+
+
+async def test_a_link_shows_a_private_stream_until_it_is_withdrawn(world: World) -> None:
+    bearer, nothing = world.visitors["bearer"], missing()
+    theme = await world.parts.themes.get("secret")
+    token, _ = world.links.make(Shows.THEME, str(theme.id), 1)
+    async with bearer.get(f"/l/{token}", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/s/secret")
+        cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    routes = world.by(Rule.STREAM, Rule.DREAM, Rule.GAME)  # its party has a theme of its own
+    kept = Place(world.public.names | {"dream_id": world.unpublished})
+    refused = []
+    for method, pattern in routes:
+        if method == "GET" and pattern not in NOT_HAD:
+            status, said = await answer(bearer, method, world.private.path(pattern))
+            if status in (404, 410, 500):
+                refused.append((pattern, status, said))
+        if RULES[pattern] is Rule.DREAM:
+            got = await answer(bearer, method, kept.path(pattern))
+            assert got[0] in (403, 404, 422), (method, pattern)
+    assert not refused
+    async with bearer.get("/s/secret", headers={"Accept": "text/html"}) as response:
+        assert SECRET in await response.text()
+    for listing in ("/", "/all", "/themes"):  # it is shown to who was given it, and listed nowhere
+        async with bearer.get(listing, headers={"Accept": "text/html"}) as response:
+            assert SECRET not in await response.text()
+    async with bearer.get("/s/secret/events") as stream:
+        assert stream.status == 200
+        await world.links.withdraw(Shows.THEME, str(theme.id))
+        async with asyncio.timeout(20):  # else it goes on for ever
+            await stream.read()
+    for method, pattern in routes:
+        status, said = await answer(bearer, method, nothing.path(pattern))
+        got = await answer(bearer, method, world.private.path(pattern))
+        assert (got[0], plain(got[1], world.private)) == (status, plain(said, nothing)), pattern
+
+
+async def test_a_link_to_a_dream_shows_nothing_of_what_is_around_it(world: World) -> None:
+    bearer, nothing = world.visitors["dream-bearer"], missing()
+    shown, other = world.private.dreams
+    token, _ = world.links.make(Shows.DREAM, shown, 1)
+    async with bearer.get(f"/l/{token}", headers={"Accept": "text/html"}) as response:
+        assert (response.status, response.url.path) == (200, f"/d/{shown}")
+        text = await response.text()
+    assert SECRET in text and other not in text
+    for method, pattern in world.by(Rule.STREAM, Rule.DREAM, Rule.GAME):
+        got = await answer(bearer, method, world.private.path(pattern))
+        if method == "GET" and pattern in OF_ONE_DREAM and RULES[pattern] is Rule.DREAM:
+            assert got[0] < 400, (pattern, got)
+        else:
+            status, said = await answer(bearer, method, nothing.path(pattern))
+            told = got[0], plain(got[1], world.private)
+            assert told == (status, plain(said, nothing)), (method, pattern)
+    assert (await answer(bearer, "GET", f"/s/secret/events?dream={shown}"))[0] == 200
+    assert (await answer(bearer, "GET", f"/s/secret/events?dream={other}"))[0] == 404
+    for wrong in (token[:-2] + ("AA" if token[-2] != "A" else "BA"), "x", f"{token}A"):
+        assert await answer(bearer, "GET", f"/l/{wrong}") == (404, f"{NOT_GOOD}\n")
+    await world.links.withdraw(Shows.DREAM, shown)
+    assert (await answer(bearer, "GET", f"/d/{shown}"))[0] == 404
+    assert (await answer(bearer, "GET", f"/l/{token}"))[0] == 404
 
 
 FORMS_FIRST = frozenset({"/p/{code}/finale", "/p/{code}/members/{mark}/role"})
