@@ -135,21 +135,20 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 # --- what to carry ---------------------------------------------------------------------------
 
 CARRIED = (
-    "diffusers", "einops", "ftfy", "msgspec", "open_clip_torch", "peft", "regex", "requests",
-    "safetensors", "spandrel", "taming-transformers-rom1504", "timm", "tqdm", "transformers",
-    "torchvision", "av", "wcwidth", "sentencepiece",
-)  # fmt: skip
-"""Distributions, beside torch and NumPy, that the parts import here or through one another."""
+    "diffusers",
+    "ftfy",
+    "msgspec",
+    "open_clip_torch",
+    "taming-transformers-rom1504",
+    "wcwidth",
+)
+"""What the parts import beside torch, torchvision, timm, transformers, safetensors, regex and what
+comes with these: those the machine has, to fit one another and its GPU."""
 
 
 def wheels(python: str) -> str:
     """Return a shell command that fetches them as wheels into ``.whl``, in the versions of here."""
-    pinned = []
-    for name in CARRIED:
-        with suppress(metadata.PackageNotFoundError):
-            # torchvision's wheels belong to one torch: the machine has its own.
-            if name != "torchvision":
-                pinned.append(f"{name}=={metadata.version(name)}")
+    pinned = [f"{name}=={metadata.version(name)}" for name in CARRIED]
     platforms = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
     where = " ".join(f"--platform {one}_x86_64" for one in (*platforms, "manylinux1"))
     return (

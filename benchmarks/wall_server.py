@@ -106,7 +106,7 @@ def _run(orders: Connection, pictures: int) -> None:
 async def _serve(orders: Connection, pictures: int, folder: Path) -> None:
     notes = folder / "lag.json"
     async with services(folder, up=False) as parts:
-        stream = _Stream(parts)
+        stream = Stream(parts)
         await stream.fill(pictures)
         wall = Wall(
             WallSettings(port=0, streams_per_address=1000),
@@ -155,11 +155,11 @@ def _slowest(notes: Path) -> dict[str, float]:
     }
 
 
-class _Stream:
-    """The open theme's stream."""
+class Stream:
+    """The open theme's stream. Without `files` its pictures are rows only."""
 
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
+    def __init__(self, parts: Services, *, files: bool = True) -> None:
+        self._parts, self._files = parts, files
         self._ids = IdMaker()
         self._made = 0
 
@@ -272,6 +272,9 @@ class _Stream:
     def _keep(self, number: int) -> Image:
         """Put a small picture into the library; each is another one. Blocks."""
         width, height = _SHAPES[number % len(_SHAPES)]
+        if not self._files:
+            sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+            return Image(sha256=sha256, width=width, height=height, size_bytes=1)
         red, green, blue = colorsys.hsv_to_rgb(number * 0.618 % 1, 0.5, 0.6)
         picture = Pillow.linear_gradient("L").resize((width, height)).convert("RGB")
         tint = Pillow.new("RGB", picture.size, (int(red * 255), int(green * 255), int(blue * 255)))
