@@ -16,7 +16,8 @@ from bot.errors import NotFoundError
 from bot.library import Library, described
 from bot.model import DreamRequest, Image
 from bot.store import Store, images
-from bot.uploads import check_fits, to_mask
+from bot.upload_process import to_mask
+from bot.uploads import check_fits
 
 
 class StartGoneError(NotFoundError):

@@ -29,7 +29,8 @@ from bot.errors import DiskError, NotFoundError
 from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
 from bot.free_space import FreeSpace
 from bot.model import File, Image
-from bot.uploads import UploadLimits, to_png
+from bot.upload_process import to_png
+from bot.uploads import UploadLimits
 from generation.protocol import Attachment, Recipe
 
 THUMBNAIL_SIDES = (192, 384, 768)

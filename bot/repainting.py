@@ -24,7 +24,8 @@ from bot.prompts import expand
 from bot.rights import Actor
 from bot.sentences import say
 from bot.sizes import nearest
-from bot.uploads import UploadLimits, check_fits, to_mask, to_png
+from bot.upload_process import to_mask
+from bot.uploads import UploadLimits, check_fits, to_png
 from generation.protocol import EngineInfo, Recipe
 
 REDRAWN = 1.0  # what was painted over has nothing to say about what comes in its place

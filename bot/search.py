@@ -96,6 +96,7 @@ class Search:
             SchedulerError, LimitError: as `by_text` does.
         """
         perceptor = self._ready()
+        picture = await self._seeing.uploaded(picture)
         (vector,) = (await self._seeing.embed([picture], perceptor=perceptor)).pictures
         if vector is None:
             raise InvalidRequestError(

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bot import upload_process
 from bot.errors import DiskError, InvalidRequestError, LimitError, SchedulerError
 from bot.files import write_atomic
 from bot.library import Library
@@ -127,6 +128,7 @@ class Seeing:
             LimitError: too many wait for it.
         """
         text = check_text(text, "Say in 1 to {:,} characters what the picture should show.")
+        picture = await self.uploaded(picture)
         seen = await self.embed([picture], [text])
         return float(_readable(seen.pictures[0]) @ seen.texts[0])
 
@@ -141,9 +143,21 @@ class Seeing:
         if not 1 <= count <= MAX_WORDS:
             raise InvalidRequestError("count", f"Ask for 1 to {MAX_WORDS} words.")
         perceptor = self.perceptor()
+        picture = await self.uploaded(picture)
         vectors = await self.word_vectors(perceptor)
         (seen,) = (await self.embed([picture], perceptor=perceptor)).pictures
         return await self._library.run(_nearest, vectors, _readable(seen), count)
+
+    async def uploaded(self, picture: bytes) -> bytes:
+        """Return a stranger's picture so that it is quick to read, for `embed`.
+
+        Raises:
+            InvalidRequestError: it cannot be read, or not in time, or is too large.
+        """
+        limits = self._library.uploads
+        return await asyncio.to_thread(
+            upload_process.to_png, picture, limits, field="picture", side=SEEN_SIDE_PX
+        )
 
     async def embed(
         self,
