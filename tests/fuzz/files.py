@@ -307,7 +307,8 @@ TARGETS = (
     Target("recipes", documents, _document),
     Target("theme files", themes, _theme, (InvalidRequestError,)),
     Target("settings", settings, _settings, (ConfigError,), told=True),
-    Target("checkpoints", damaged_checkpoint, _checkpoint, (CheckpointError,)),
+    # A pickle's memo may be asked to have room for gigabytes: Python's own reader then fills them.
+    Target("checkpoints", damaged_checkpoint, _checkpoint, (CheckpointError,), limit_s=20.0),
     Target("backups' manifests", manifests, _read_manifest, (BackupError,)),
     Target("backups as TAR", archives, _archive, (BackupError,)),
 )  # fmt: skip

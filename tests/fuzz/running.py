@@ -28,6 +28,7 @@ class Target:
     take: Callable[[Any], None]
     declared: tuple[type[BaseException], ...] = ()
     told: bool = True
+    limit_s: float = LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def judge(target: Target, seed: str) -> Failure | None:
     except Exception:
         what = traceback.format_exc(limit=-3)
     took_s = time.thread_time() - begun
-    if not what and took_s > LIMIT_S:
+    if not what and took_s > target.limit_s:
         what = f"took {took_s:.1f} s"
     return Failure(target.name, seed, repr(given)[:400], what) if what else None
 
@@ -75,7 +76,7 @@ def _unclear(sentence: str) -> str:
     """Say what is wrong with a sentence, if anything is."""
     if not sentence or sentence.rstrip()[-1] not in ".!?":
         return f"no sentence: {sentence!r}"
-    if len(sentence) > _LONGEST_SENTENCE:
+    if max(map(len, sentence.splitlines())) > _LONGEST_SENTENCE:
         return f"a sentence of {len(sentence)} signs: {sentence[:200]!r}"
     if any(unicodedata.category(sign) in ("Cc", "Cs") and sign != "\n" for sign in sentence):
         return f"control signs in a sentence: {sentence!r}"

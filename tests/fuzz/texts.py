@@ -64,8 +64,8 @@ def _prompt(given: str) -> None:
         prompts = parse(drawn, placed=placed)
         assert all(math.isfinite(one.weight) and one.text.strip() for one in prompts)
     assert all(math.isfinite(weight) for _, weight in wanted(cleaned))
-    if wanted(cleaned):
-        assert says_anything(cleaned) or not visible(cleaned)
+    if any(visible(words) for words, _ in wanted(cleaned)):
+        assert says_anything(cleaned, wanted=True)
     read = parse(given)
     assert parse(format_prompts(read)) == read
     stops_of(given)
