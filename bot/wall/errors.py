@@ -20,6 +20,7 @@ from bot.errors import (
     SchedulerError,
 )
 from bot.subject import FarFromSubjectError
+from bot.wall.forms import SlowRequestError
 from bot.wall.guard import MisdirectedError
 from bot.wall.rendering import Renderer, is_htmx
 
@@ -32,6 +33,7 @@ _STATUSES: tuple[tuple[type[DreamstreamError], int], ...] = (
     (ForbiddenError, 403),
     (LimitError, 429),
     (MisdirectedError, 421),
+    (SlowRequestError, 408),
     (RequestError, 400),
     (SchedulerError, 503),
     (DiskError, 507),

@@ -9,11 +9,17 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiDictProxy
 
-from bot.errors import InvalidRequestError
+from bot.errors import InvalidRequestError, RequestError
 from bot.journeys import kind_of
 from bot.model import JourneyRequest
 
+BODY_S = 120.0
+"""The largest upload at under a megabit per second; without it a trickle holds a place for ever."""
 Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
+
+
+class SlowRequestError(RequestError):
+    """What is posted does not come to its end."""
 
 
 async def read_form(request: web.Request) -> Form:
@@ -21,9 +27,13 @@ async def read_form(request: web.Request) -> Form:
 
     Raises:
         InvalidRequestError: it is not what its type says.
+        SlowRequestError: it took longer than `BODY_S` to come.
     """
     try:
-        return await request.post()
+        async with asyncio.timeout(BODY_S):
+            return await request.post()
+    except TimeoutError:
+        raise SlowRequestError("Sending took too long. Try a smaller picture.") from None
     except (HttpProcessingError, ValueError, LookupError, AssertionError, RuntimeError) as error:
         # What aiohttp raises for a body that is not what its type says.
         raise InvalidRequestError("form", "What was sent could not be read.") from error

@@ -57,6 +57,10 @@ from bot.wall.words_page import WordsPage
 from bot.watching import Watching
 
 _SHUTDOWN_S = 5.0
+LINGER_S = 2.0
+"""How long what is left of a body is read after the answer, so that a browser sees that first."""
+IDLE_S = 60.0
+"""How long a connection may be without a whole request, from its beginning or the last one on."""
 
 
 class Wall:
@@ -198,7 +202,13 @@ class Wall:
         settings = self._settings
         if settings.mode == "off":
             raise ConfigError(["The wall is off (wall.mode). Set it to local or proxy."])
-        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_S,
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.host, settings.port)

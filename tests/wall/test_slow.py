@@ -1,0 +1,69 @@
+"""Clients that send so slowly that they would hold a place for ever are let go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import ClientSession
+
+from bot.wall import WallSettings, forms, server
+from tests.wall.conftest import Scene
+
+
+async def trickle(port: int, begun: bytes, drop: bytes) -> tuple[bytes, float]:
+    """Send a request's beginning, then drop by drop; return the answer, and how long it took."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    began_s = time.monotonic()
+    writer.write(begun)
+
+    async def drip() -> None:
+        while True:
+            writer.write(drop)
+            await asyncio.sleep(0.05)
+
+    dripping = asyncio.create_task(drip())
+    try:
+        async with asyncio.timeout(20):
+            said = await reader.read()
+    except ConnectionError:
+        said = b""
+    finally:
+        dripping.cancel()
+        writer.close()
+    return said, time.monotonic() - began_s
+
+
+async def test_who_never_ends_a_request_is_let_go_and_others_are_answered(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.6)
+    monkeypatch.setattr(forms, "BODY_S", 0.6)
+    wall = scene.make(WallSettings(port=0))
+    await wall.start()
+    try:
+        [(_, port)] = wall.addresses
+        head = b"GET /s/planets HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        post = (
+            b"POST /s/planets/dreams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nprompt="
+        )
+        slow = [
+            *(trickle(port, head, b"X-A: b\r\n") for _ in range(20)),  # headers without an end
+            *(trickle(port, b"GET /s/plan", b"") for _ in range(20)),  # silence within a request
+            *(trickle(port, b"", b"") for _ in range(20)),  # silence from the beginning
+            *(trickle(port, post, b"a") for _ in range(20)),  # a body without an end
+        ]
+        waiting = asyncio.gather(*slow)
+        async with ClientSession(base_url=f"http://127.0.0.1:{port}") as visitor:
+            while not waiting.done():
+                async with visitor.get("/s/planets") as response:
+                    assert response.status == 200
+                await asyncio.sleep(0.1)
+        answers = await waiting
+        assert all(took_s < 12 for _, took_s in answers), [took_s for _, took_s in answers]
+        assert all(said.startswith(b"HTTP/1.1 408") for said, _ in answers[60:])
+        assert not scene.dreams.requests
+    finally:
+        await wall.stop()
