@@ -52,7 +52,8 @@ class DreamButton(ui.DynamicItem[controls.Button], template=controls.BUTTON):
     def __init__(self, button: controls.Button, match: re.Match[str]) -> None:
         super().__init__(button)
         action = Action(match["action"])
-        of_all = match["whole"] == "card" and action in _OF_ALL
+        # Some are of cards alone, whatever an id says that somebody made up.
+        of_all = action in _OF_ALL and (match["whole"] == "card" or action not in _OF_ONE)
         self._do = _OF_ALL[action] if of_all else _OF_ONE[action]
         self._about = match["id"]
 

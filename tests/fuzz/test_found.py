@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import tarfile
 import time
 from collections.abc import Callable
@@ -11,12 +12,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from discord import ui
 
 from bot.backup.model import BackupError, Entry, Manifest, read_manifest
 from bot.backup.restoring import _unpack
 from bot.config import load_config
+from bot.delivery import controls
+from bot.delivery.buttons import DreamButton
+from bot.delivery.controls import Action
 from bot.delivery.words import plain
 from bot.errors import ConfigError
+from bot.ids import LENGTH
 from bot.journeys import stops_of
 from bot.options import parse_settings
 from bot.prompts import says_anything, wanted
@@ -68,6 +74,15 @@ def test_what_is_twice_as_long_takes_about_twice_as_long(
         return best
 
     assert took(8000) < 0.02 + 8 * took(2000)  # 4 times as long; squared it would be 16
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("whole", ["dream", "card"])
+def test_every_button_that_an_id_can_name_does_something(action: Action, whole: str) -> None:
+    custom_id = f"{whole}:{action}:{'0' * LENGTH}"
+    found = re.fullmatch(controls.BUTTON, custom_id)
+    assert found is not None
+    assert DreamButton(ui.Button(custom_id=custom_id), found).custom_id == custom_id
 
 
 @pytest.mark.parametrize(
