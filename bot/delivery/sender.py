@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 55 * 60
 LOOK_BACK_MS = 60_000
+_UNKNOWN_CHANNEL = 10003
 _UNKNOWN_MESSAGE = 10008
 _TOO_LARGE = 40005
 _EDITED_TOO_OFTEN = 30046
@@ -62,6 +63,10 @@ class AsleepError(TryLaterError):
 
 class NeverError(Exception):
     """It can never be shown. The text says why."""
+
+
+class ChannelGoneError(NeverError):
+    """The channel or thread it was meant for is there no more."""
 
 
 class TooLargeError(Exception):
@@ -270,7 +275,9 @@ def _meaning(error: discord.HTTPException) -> Exception:
     if isinstance(error, discord.NotFound):
         if error.code == _UNKNOWN_MESSAGE:
             return NeverError("The message was deleted.")
-        return NeverError("The channel is gone.")
+        # Without a code it is the address that is unknown, and that begins with the channel's id.
+        if error.code in (0, _UNKNOWN_CHANNEL):
+            return ChannelGoneError("The channel is gone.")
     if error.code == _THREAD_ARCHIVED:
         return AsleepError()
     if error.status in (401, 403, 408, 429) or error.status >= 500:

@@ -13,9 +13,17 @@ from typing import Final
 
 import discord
 
-from bot.delivery.sender import LOOK_BACK_MS, NeverError, TryLaterError, meanings, snowflake_at
+from bot.delivery.sender import (
+    LOOK_BACK_MS,
+    ChannelGoneError,
+    NeverError,
+    TryLaterError,
+    meanings,
+    snowflake_at,
+)
 from bot.delivery.theme_face import Face
 from bot.errors import ForbiddenError
+from bot.sentences import say
 from bot.store.theme_threads import ThemeThread
 
 log = logging.getLogger(__name__)
@@ -23,6 +31,7 @@ log = logging.getLogger(__name__)
 SLEEPS_AFTER_MIN: Final = 10_080
 """After so long without a message Discord archives a thread; a week is the most."""
 _HAS_THREAD = 160004
+_TOO_MANY_AWAKE = 160006
 
 
 class ThreadMaking:
@@ -82,18 +91,23 @@ class ThreadMaking:
         """Wake a thread, and bring somebody into it; say whether it is there.
 
         Raises:
-            ForbiddenError: it is locked, or Discord does not do it at present.
+            ForbiddenError: it is there, but locked, or Discord does not do it.
         """
         try:
             with meanings():
                 thread = await self._client.fetch_channel(thread_id)
                 assert isinstance(thread, discord.Thread)
                 if thread.archived:
-                    await thread.edit(archived=False)
+                    await _wake(thread)
                 if person is not None:
                     await thread.add_user(person)
-        except NeverError:
+        except ChannelGoneError:
             return False
+        except NeverError as error:
+            log.info("Thread %s cannot be opened: %s", thread_id, error)
+            raise ForbiddenError(
+                say("Discord did not let me open the thread: {error}", error=error)
+            ) from error
         except TryLaterError as error:
             log.info("Thread %s cannot be opened: %s", thread_id, error)
             raise ForbiddenError(
@@ -108,9 +122,9 @@ class ThreadMaking:
         try:
             with meanings():
                 await self._client.fetch_channel(thread_id)  # one that sleeps is known to Discord
-        except NeverError:
+        except ChannelGoneError:
             return True
-        except TryLaterError as error:
+        except (NeverError, TryLaterError) as error:
             log.info("It cannot be told whether thread %s is there: %s", thread_id, error)
         return False
 
@@ -131,6 +145,17 @@ class ThreadMaking:
             if is_it(post):
                 return post.id
         return None
+
+
+async def _wake(thread: discord.Thread) -> None:
+    try:
+        await thread.edit(archived=False)
+    except discord.HTTPException as error:
+        if error.code != _TOO_MANY_AWAKE:
+            raise
+        raise ForbiddenError(
+            say("This server has as many open threads as Discord allows. Close one, and try again.")
+        ) from error
 
 
 def _tags(forum: discord.ForumChannel, name: str) -> list[discord.ForumTag]:

@@ -209,6 +209,36 @@ async def test_one_that_is_deleted_loses_its_theme_and_says_so(tmp_path: Path) -
         assert await channels.theme_of(there.parts.store, second.id) is None
 
 
+async def test_one_that_cannot_be_opened_is_not_taken_for_gone(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, thread_id = await with_thread(there)
+        there.env.backend.edit_channel(thread_id, {}, thread_metadata={"archived": True})
+        thread = f"/channels/{thread_id}"
+
+        async def carries_its_theme() -> bool:
+            carried = await channels.theme_of(there.parts.store, thread_id)
+            gone = (await row_of(there)).gone
+            return there.env.backend.faults == [] and not gone and carried is not None
+
+        for method, path, status, code, told in (
+            ("PATCH", thread, 400, 160006, "as many open threads"),
+            ("PATCH", thread, 400, 50035, "did not let me open"),
+            ("PUT", f"{thread}/thread-members/*", 404, 10013, "did not let me open"),
+            ("GET", thread, 403, 50001, "locked"),
+        ):
+            there.env.inject_error(method, path, status=status, code=code)
+            pressed = await there.ann.click(cards(there)[0], label="Join the thread")
+            assert told in pressed.response.content, pressed.response.content
+            assert await carries_its_theme(), told
+        there.env.backend.edit_channel(thread_id, {}, thread_metadata={"archived": True})
+        there.env.inject_error("PATCH", thread, status=400, code=160006)
+        result = await host.slash(there.channel, "theme thread", theme="castles")
+        assert "as many open threads" in result.response.content
+        assert await carries_its_theme() and [one.id for one in threads(there)] == [thread_id]
+        pressed = await there.ann.click(cards(there)[0], label="Join the thread")
+        assert f"<#{thread_id}>" in pressed.response.content
+
+
 async def test_one_that_sleeps_is_woken_by_what_comes(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host, thread_id = await with_thread(there)
