@@ -6,6 +6,7 @@ such faults (`MISSING` says so).
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import shutil
@@ -35,8 +36,11 @@ elif shutil.which("cc") is None:
 @cache
 def library() -> Path:
     """Compile the shim, once; return the library that is to be preloaded."""
-    target = Path(tempfile.gettempdir()) / f"dreamstream-faults-{os.getuid()}.so"
-    if not target.exists() or target.stat().st_mtime < SOURCE.stat().st_mtime:
+    folder = Path(tempfile.gettempdir()) / f"dreamstream-faults-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    assert folder.stat().st_uid == os.getuid(), f"{folder} is somebody else's"
+    target = folder / f"{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    if not target.exists():
         made = target.with_name(f"{target.name}.{os.getpid()}")
         command = ["cc", "-shared", "-fPIC", "-O2", "-o", str(made), str(SOURCE), "-ldl"]
         subprocess.run([*command, "-lpthread"], check=True)

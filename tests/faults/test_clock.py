@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
@@ -178,8 +179,9 @@ async def test_what_is_really_old_goes_a_day_later(
         assert not await made.is_sure_of_the_time()
         assert (await s.dreams.get(dream_id)).deleted_ms is None
         clock.ms += DAY_MS + HOUR_MS
-        while (await s.dreams.get(dream_id)).deleted_ms is None:
-            await s.store.read("SELECT 1")
+        async with asyncio.timeout(60):
+            while (await s.dreams.get(dream_id)).deleted_ms is None:
+                await s.store.read("SELECT 1")
         await made.stop()
 
 

@@ -15,6 +15,7 @@
 
   const at = () => Number(slide.dataset.at);
   const total = () => Number(slide.dataset.total);
+  let wanted = at(); // the slide that is shown, or is on its way
   const fetched = async (place) => {
     const address = new URL(slides.dataset.slides, location.href);
     address.searchParams.set("at", place);
@@ -31,22 +32,25 @@
   const lasts = () => { due = performance.now() + Number(slide.dataset.lasts) * 1000; };
   const wait = () => {
     clearTimeout(turn);
-    if (playing) turn = setTimeout(() => show(at() + 1), Math.max(0, due - performance.now()));
+    if (playing) turn = setTimeout(() => show(wanted + 1), Math.max(0, due - performance.now()));
   };
-  // `anew`: the same slide, where something of it may have changed.
+  // `anew`: something of what is shown may have changed, so it must not stay.
   const show = async (place, { anew = false } = {}) => {
     clearTimeout(turn);
+    wanted = ((place % total()) + total()) % total();
     const mine = asked += 1;
     let next;
     try {
-      next = await fetched(((place % total()) + total()) % total());
+      next = await fetched(wanted);
     } catch {
+      if (mine !== asked) return;
       // What is shown stays, but for what may have been deleted.
       if (anew) slides.replaceChildren();
-      if (mine === asked) turn = setTimeout(() => { if (playing || anew) show(place, { anew }); }, AGAIN_MS);
+      turn = setTimeout(() => { if (playing || anew) show(wanted, { anew }); }, AGAIN_MS);
       return;
     }
     if (mine !== asked) return;
+    const other = Number(next.dataset.at) !== at();
     if (anew) slides.replaceChildren(next);
     else {
       const before = [...slides.children];
@@ -56,7 +60,7 @@
       setTimeout(() => before.forEach((old) => old.remove()), FADE_MS);
     }
     slide = next;
-    if (!anew) lasts();
+    if (other) lasts();
     byId("place").textContent = `${at() + 1} of ${total()}`;
     const here = new URL(location.href);
     here.searchParams.set("at", at());
@@ -83,13 +87,13 @@
     byId(id).addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      show(at() + by);
+      show(wanted + by);
     });
   }
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
-    if (event.key in steps) show(at() + steps[event.key]);
+    if (event.key in steps) show(wanted + steps[event.key]);
     else if (event.key === "Home") show(0);
     else if (event.key === "End") show(total() - 1);
     else if (event.key === " " && !event.target.closest("a, button")) play(!playing);
@@ -101,13 +105,13 @@
   slides.addEventListener("pointerup", (event) => {
     const moved = from === null ? 0 : event.clientX - from;
     from = null;
-    if (Math.abs(moved) >= SWIPE_PX) show(at() + (moved < 0 ? 1 : -1));
+    if (Math.abs(moved) >= SWIPE_PX) show(wanted + (moved < 0 ? 1 : -1));
   });
   slides.addEventListener("pointercancel", () => { from = null; });
   slides.addEventListener("dragstart", (event) => event.preventDefault());
 
   // A picture that was deleted, or words that were taken away, go at once.
-  document.body.addEventListener("htmx:sseBeforeMessage", () => show(at(), { anew: true }));
+  document.body.addEventListener("htmx:sseBeforeMessage", () => show(wanted, { anew: true }));
 
   let idle;
   const awake = () => {
