@@ -1,14 +1,17 @@
 # Dreamstream with Ray, for compose.cluster.yaml and docs/cluster.md:
 #   docker build -t dreamstream:cuda --build-arg VARIANT=cuda .
 #   docker build -t dreamstream:cluster -f deploy/cluster.Dockerfile .
-# Every node of a cluster must have the same Python and the same Ray: so both are pinned.
+# Every node of a cluster must have the same Python and the same Ray: so both are pinned, and what
+# Ray brings is installed by hash from deploy/cluster.lock, as the rest is from its own locks.
 ARG BASE=dreamstream:cuda
+ARG PYTHON=3.12
 FROM ${BASE} AS base
 
-FROM python:3.12-slim-bookworm AS with-ray
-ARG RAY=2.60.0
+FROM python:${PYTHON}-slim-trixie AS with-ray
 COPY --from=base /opt/dreamstream /opt/dreamstream
-RUN pip --python /opt/dreamstream/bin/python install --no-cache-dir "ray[default]==${RAY}"
+COPY deploy/cluster.lock ./
+RUN pip --python /opt/dreamstream/bin/python install --no-cache-dir --no-deps --require-hashes \
+        -r cluster.lock
 
 FROM base
 COPY --from=with-ray /opt/dreamstream /opt/dreamstream

@@ -121,34 +121,45 @@ def test_the_page_tells_every_figure_and_every_alert() -> None:
 # --- containers ---------------------------------------------------------------------------------
 
 
-def test_the_settings_of_the_container_are_settings() -> None:
-    config = load_config(DEPLOY / "container.toml")
+@pytest.mark.parametrize("name", ["container.toml", "cluster.toml"])
+def test_the_settings_of_the_containers_are_settings(name: str) -> None:
+    config = load_config(DEPLOY / name)
     assert config.storage.data_dir == Path("/data")
     assert config.monitoring.listen == "0.0.0.0:9642"
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
-    lines = re.sub(r"\\\n\s*", "", read("Dockerfile")).splitlines()
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("Dockerfile", {"bot", "deploy/container.toml", "deploy/requirements.lock"}),
+        ("deploy/cluster.Dockerfile", {"deploy/cluster.lock"}),
+    ],
+)
+def test_what_is_copied_is_there_and_not_ignored(name: str, needed: set[str]) -> None:
+    lines = re.sub(r"\\\n\s*", "", read(name)).splitlines()
     copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
     copied = {one for args in copies if not args[0].startswith("--from") for one in args}
-    assert {"bot", "deploy/container.toml", "deploy/requirements.lock"} <= copied
+    assert needed <= copied
     let_through = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
     for source in copied:
         assert (ROOT / source).exists(), source
         assert any(Path(source).match(pattern) for pattern in let_through), source
     assert not any("config.toml" in pattern or "data" in pattern for pattern in let_through)
-    dockerfile = "\n".join(lines)
+
+
+def test_the_container_is_no_roots_and_tells_its_health() -> None:
+    dockerfile = read("Dockerfile")
     assert re.search(r"^USER 10001", dockerfile, re.MULTILINE)
     assert "HEALTHCHECK" in dockerfile and '"dreamstream", "health"' in dockerfile
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "compose.cluster.yaml"])
 def test_compose_names_what_is_there(name: str) -> None:
     services: dict[str, Any] = yaml.safe_load(read(name))["services"]
     for service in services.values():
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
-            assert not source.startswith(".") or (ROOT / source).is_dir(), volume
+            assert not source.startswith(".") or (ROOT / source).exists(), volume
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), f"{port} is open to the network"
         image = service["image"]
@@ -202,7 +213,7 @@ def test_the_lock_has_what_is_needed_by_hash_and_names_no_registry() -> None:
         assert canonicalize_name(needed.name) in lock, f"{needed}: run python deploy/lock.py"
         version, _ = lock[canonicalize_name(needed.name)]
         assert needed.specifier.contains(version, prereleases=True), f"{needed}: {version}"
-    for name in ("requirements.lock", "requirements-cpu.lock", "build.lock"):
+    for name in ("requirements.lock", "requirements-cpu.lock", "build.lock", "cluster.lock"):
         assert all(hashes for _, hashes in pins(name).values())
         assert "://" not in read(f"deploy/{name}")
 
@@ -216,6 +227,21 @@ def test_the_lock_for_processors_is_the_other_without_what_is_nvidias() -> None:
     assert {name: version for name, (version, _) in torch.items()} == {
         name: whole[name][0] for name in torch
     }
+
+
+def test_ray_comes_by_hash_and_changes_nothing_of_the_rest() -> None:
+    [ray] = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]["cluster"]
+    lock = pins("cluster.lock")
+    assert Requirement(ray).specifier.contains(lock["ray"][0]), "run python deploy/lock.py"
+    assert lock.keys().isdisjoint(pins("requirements.lock"))
+    # Nothing that a container is made of is installed in another way.
+    for name in ("Dockerfile", "deploy/cluster.Dockerfile"):
+        text = re.sub(r"\\\n\s*", "", read(name))
+        installs = re.findall(r"\bpip [^&\n]*\binstall [^&\n]*", text)
+        assert installs, name
+        for install in installs:
+            by_hash = "--require-hashes" in install or "--no-index" in install
+            assert by_hash or install.split()[-1] == "torch.lock", install
 
 
 def test_the_wheel_is_built_by_what_is_locked() -> None:
