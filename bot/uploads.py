@@ -126,7 +126,8 @@ def _check(picture: Pillow.Image, limits: UploadLimits, field: str) -> None:
     """Refuse by what the header says, before any pixel is decoded."""
     if picture.width * picture.height > limits.max_pixels or max(picture.size) > MAX_SIDE_PX:
         raise _too_large(limits, field, picture.size)
-    if getattr(picture, "is_animated", False):
+    # The second picture of a JPEG is a phone's or a camera's: a preview, the other eye.
+    if picture.format != "MPO" and getattr(picture, "is_animated", False):
         raise InvalidRequestError(
             field, "The uploaded picture is animated. Send a still picture (PNG, JPEG or WebP)."
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from discord import ui
+from PIL import Image as Pillow
 
 from bot.backup.model import BackupError, Entry, Manifest, read_manifest
 from bot.backup.restoring import _unpack
@@ -26,6 +27,7 @@ from bot.ids import LENGTH
 from bot.journeys import stops_of
 from bot.options import parse_settings
 from bot.prompts import says_anything, wanted
+from bot.uploads import to_png
 from bot.wordlist import Words
 from generation.protocol import Cancel, ProtocolError, encode, read_for_scheduler
 
@@ -74,6 +76,14 @@ def test_what_is_twice_as_long_takes_about_twice_as_long(
         return best
 
     assert took(8000) < 0.02 + 8 * took(2000)  # 4 times as long; squared it would be 16
+
+
+def test_a_photograph_with_another_in_it_is_a_still_picture() -> None:
+    out = io.BytesIO()
+    first, second = Pillow.new("RGB", (40, 30), "red"), Pillow.new("RGB", (20, 15))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    with Pillow.open(io.BytesIO(to_png(out.getvalue()))) as kept:
+        assert kept.size == (40, 30)
 
 
 @pytest.mark.parametrize("action", Action)
