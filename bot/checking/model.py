@@ -45,14 +45,11 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """A picture's check as it is kept. `original_sha256` is what is covered, None where nothing is.
 
-    `tries` are how often nobody could look at it.
+    With `off_wall` the check alone keeps its dream from the wall.
     """
 
     dream_id: str
-    setting: PictureCheck
     verdict: Verdict
     nsfw: float | None
     original_sha256: str | None
-    decision: Decision | None
-    tries: int
-    checked_ms: int
+    off_wall: bool

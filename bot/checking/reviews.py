@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from bot.checking.model import Decision, Verdict
-from bot.checking.service import PictureChecks
+import aiosqlite
+
+from bot.checking.model import Check, Decision, Verdict
+from bot.checking.service import FILMS, Found, PictureChecks
 from bot.dreams import Dreams
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, NotFoundError
 from bot.ids import now_ms
@@ -48,7 +50,7 @@ class Reviews:
         self._watchers: list[Callable[[str], None]] = []
 
     def on_change(self, watcher: Callable[[str], None]) -> None:
-        """Call `watcher` with a dream's id after its cover was taken away."""
+        """Call `watcher` with a dream's id after it has come to be shown, or shown uncovered."""
         self._watchers.append(watcher)
 
     def no_more(self, watcher: Callable[[str], None]) -> None:
@@ -82,22 +84,22 @@ class Reviews:
         return await self._library.read(dream.behind.sha256)
 
     async def decide(self, dream: Dream, actor: Actor, decision: Decision) -> None:
-        """Have a covered picture shown, or say that it is rightly covered.
+        """Have a picture shown that is covered or kept from the wall, or say that it rightly is.
 
         Raises:
             ForbiddenError: the actor does not moderate where it was asked for.
-            InvalidRequestError: it is not covered.
+            InvalidRequestError: it is neither.
             DiskError, StoreError: nothing can be kept at present.
         """
         if not moderates(dream, actor):
             raise ForbiddenError(say("Only who moderates this server can do that."))
         if dream.behind is None:
-            raise InvalidRequestError("dream", _NOT_COVERED)
+            check = await picture_checks.by_id(self._store, dream.id)
+            if check is None or not check.off_wall:
+                raise InvalidRequestError("dream", _NOT_COVERED)
         at_ms = now_ms()
         async with self._store.write() as connection:
-            if decision is Decision.RELEASED and not await picture_checks.uncover(
-                connection, dream.id
-            ):
+            if decision is Decision.RELEASED and not await _show(connection, dream.id):
                 raise InvalidRequestError("dream", _NOT_COVERED)
             await people.upsert(connection, actor.person, at_ms)
             await picture_checks.decide(connection, dream.id, decision, actor.person.id, at_ms)
@@ -114,7 +116,7 @@ class Reviews:
                     channel_id=dream.channel_id,
                 )
         if decision is Decision.RELEASED:
-            await self._uncovered(dream.id)
+            await self._shown(dream.id)
 
     # --- looking again -----------------------------------------------------------------------
 
@@ -131,36 +133,52 @@ class Reviews:
     async def look_again(self) -> int:
         """Look at pictures that nobody could look at in time; return how many have a verdict now.
 
+        Where nobody can look at present, no try is counted, and the rest is left for later.
+
         Raises:
             DiskError, StoreError: nothing can be kept at present.
         """
         count = 0
         for check in await picture_checks.unchecked(self._store, MAX_TRIES, _PAGE):
-            sha256 = check.original_sha256
-            try:
-                dream = await self._dreams.existing(check.dream_id)
-                if sha256 is None and dream.image is not None:
-                    sha256 = dream.image.sha256  # it stays where it is, and is not covered
-                data = await self._library.read(sha256 or "")
-            except NotFoundError:
-                continue  # it has just been deleted
-            verdict, nsfw = await self._checks.look([(data, "image/png")], check.dream_id)
+            verdict, nsfw, its_own = await self._look(check)
+            if verdict is Verdict.UNCHECKED and not its_own:
+                break
             async with self._store.write() as connection:
                 still = await picture_checks.found(
                     connection, check.dream_id, verdict, nsfw, now_ms()
                 )
-                uncovered = (
-                    still
-                    and verdict is Verdict.CLEAR
-                    and await picture_checks.uncover(connection, check.dream_id)
-                )
+                clear = still and verdict is Verdict.CLEAR
+                shown = clear and await _show(connection, check.dream_id)
             count += verdict is not Verdict.UNCHECKED
-            if uncovered:
-                await self._uncovered(check.dream_id)
+            if shown:
+                await self._shown(check.dream_id)
         return count
 
-    async def _uncovered(self, dream_id: str) -> None:
+    async def _look(self, check: Check) -> Found:
+        """Look at all of a dream that would be shown."""
+        sha256 = check.original_sha256
+        try:
+            dream = await self._dreams.existing(check.dream_id)
+            if sha256 is None and dream.image is not None:
+                sha256 = dream.image.sha256  # it is not covered, but kept from the wall
+            found = [(await self._library.read(sha256 or ""), "image/png")]
+            found += [
+                (await self._library.read_file(file), file.media_type)
+                for file in await picture_checks.files(self._store, check.dream_id)
+                if file.media_type in FILMS
+            ]
+        except NotFoundError:  # it has just been deleted, or its file is lost
+            return Found(Verdict.UNCHECKED, its_own=True)
+        return await self._checks.look(found, check.dream_id)
+
+    async def _shown(self, dream_id: str) -> None:
         for watcher in self._watchers:
             watcher(dream_id)
         with suppress(DreamstreamError):  # at the next start
             await self._dreams.remove_files()
+
+
+async def _show(connection: aiosqlite.Connection, dream_id: str) -> bool:
+    """Take away what the check has put between a dream and who sees it; say whether it did."""
+    uncovered = await picture_checks.uncover(connection, dream_id)
+    return await picture_checks.put_on_wall(connection, dream_id) or uncovered

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 NSFW = 0.8
 """From which probability on a picture is taken for one for adults: what Yahoo advises."""
 STRICT = (PictureCheck.BLUR, PictureCheck.REFUSE)
-_FILMS = ("video/mp4", "image/webp", "image/gif")
+FILMS = ("video/mp4", "image/webp", "image/gif")
+"""What is looked at of that which is made besides a picture."""
 _NOT_TAKEN = say(
     "The picture check takes this picture for one for adults, so it is not taken here. Choose "
     "another, or ask a moderator."
@@ -49,6 +50,17 @@ class Brought(NamedTuple):
     person: Person
     guild_id: int | None
     channel_id: int | None
+
+
+class Found(NamedTuple):
+    """What is found of pictures, and the highest score.
+
+    Where nobody could look, `its_own` says that one of them may be why.
+    """
+
+    verdict: Verdict
+    nsfw: float | None = None
+    its_own: bool = False
 
 
 class Looks(Protocol):
@@ -97,15 +109,10 @@ class PictureChecks:
             if not dream.published or self.default is PictureCheck.OFF:
                 return None
             setting = self.default
-        verdict, nsfw = await self.look(
-            [(finished.png, "image/png")]
-            + [
-                (one.data, one.media_type)
-                for one in finished.attachments
-                if one.media_type in _FILMS
-            ],
-            dream.id,
-        )
+        films = [
+            (one.data, one.media_type) for one in finished.attachments if one.media_type in FILMS
+        ]
+        verdict, nsfw, _ = await self.look([(finished.png, "image/png"), *films], dream.id)
         judged = Judged(setting=setting, verdict=verdict, nsfw=nsfw)
         if verdict is Verdict.CLEAR:
             return judged
@@ -117,17 +124,15 @@ class PictureChecks:
             return judged  # a damaged picture is not kept at all
         return Judged(setting=setting, verdict=verdict, nsfw=nsfw, cover=made)
 
-    async def look(
-        self, pictures: list[tuple[bytes, str]], about: str
-    ) -> tuple[Verdict, float | None]:
-        """Return what is found of pictures and films of one dream, and the highest score."""
+    async def look(self, pictures: list[tuple[bytes, str]], about: str) -> Found:
+        """Return what is found of the picture and the films of one dream."""
         try:
             scores = [await self._looks.score(data, kind) for data, kind in pictures]
         except NotCheckedError as error:
             log.warning("The picture of %s could not be checked: %s", about, error)
-            return Verdict.UNCHECKED, None
+            return Found(Verdict.UNCHECKED, its_own=error.its_own)
         nsfw = max(scores, default=0.0)
-        return (Verdict.FLAGGED if nsfw >= NSFW else Verdict.CLEAR), nsfw
+        return Found(Verdict.FLAGGED if nsfw >= NSFW else Verdict.CLEAR, nsfw)
 
     async def check_upload(
         self, data: bytes, setting: PictureCheck, brought: Brought, field: str = "init"

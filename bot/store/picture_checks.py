@@ -5,15 +5,17 @@ from __future__ import annotations
 import aiosqlite
 
 from bot.checking.model import CHECKER, Check, Decision, Judged, Verdict
-from bot.model import Act, Dream, Image, PictureCheck
+from bot.model import Act, Dream, File, Image
 from bot.store import Row, Store, moderation, people, tombstones
 from bot.store import dreams as rows
 from bot.store.tombstones import Kind
 
 BY_ID = "SELECT * FROM picture_check WHERE dream_id = ?"
 UNCHECKED = """
-    SELECT * FROM picture_check WHERE verdict = 'unchecked' AND tries < ? ORDER BY dream_id LIMIT ?
+    SELECT * FROM picture_check
+    WHERE verdict = 'unchecked' AND decision IS NULL AND tries < ? ORDER BY dream_id LIMIT ?
 """
+FILES = "SELECT name, media_type, sha256, size_bytes FROM dream_file WHERE dream_id = ?"
 
 
 async def put(
@@ -30,8 +32,8 @@ async def put(
     await connection.execute(
         """
         INSERT OR REPLACE INTO picture_check (
-            dream_id, setting, verdict, nsfw, original_sha256, checked_ms
-        ) VALUES (?, ?, ?, ?, ?, ?)
+            dream_id, setting, verdict, nsfw, original_sha256, off_wall, checked_ms
+        ) VALUES (?, ?, ?, ?, ?, ?, ?)
         """,
         (
             dream.id,
@@ -39,6 +41,7 @@ async def put(
             judged.verdict,
             judged.nsfw,
             None if original is None else original.sha256,
+            judged.off_wall,
             now_ms,
         ),
     )
@@ -69,8 +72,16 @@ async def by_id(store: Store, dream_id: str) -> Check | None:
 
 
 async def unchecked(store: Store, max_tries: int, limit: int) -> list[Check]:
-    """Return pictures that nobody could look at yet, and that have not been tried too often."""
+    """Return pictures that nobody could look at yet, and that have not been tried too often.
+
+    Of none of them a moderator has said anything: that is the last word.
+    """
     return [_check(row) for row in await store.read(UNCHECKED, (max_tries, limit))]
+
+
+async def files(store: Store, dream_id: str) -> list[File]:
+    """Return what was made besides a dream's picture, whether it is covered or not."""
+    return [File(**dict(row)) for row in await store.read(FILES, (dream_id,))]
 
 
 async def found(
@@ -80,14 +91,14 @@ async def found(
     nsfw: float | None,
     now_ms: int,
 ) -> bool:
-    """Record what was found of a picture that had not been looked at; say whether it had not.
+    """Record what was found of a picture of which nobody had said anything; say whether so.
 
-    Where that is still nothing, another try is counted.
+    Where that is nothing, a try is counted that failed of the picture itself.
     """
     cursor = await connection.execute(
         """
         UPDATE picture_check SET verdict = ?, nsfw = ?, tries = tries + 1, checked_ms = ?
-        WHERE dream_id = ? AND verdict = 'unchecked'
+        WHERE dream_id = ? AND verdict = 'unchecked' AND decision IS NULL
         """,
         (verdict, nsfw, now_ms, dream_id),
     )
@@ -130,14 +141,31 @@ async def uncover(connection: aiosqlite.Connection, dream_id: str) -> bool:
     return False
 
 
+async def put_on_wall(connection: aiosqlite.Connection, dream_id: str) -> bool:
+    """Publish a dream that the check alone has kept from the wall; say whether it did.
+
+    Not where who asked for it has meanwhile said that nothing of theirs is to be published.
+    """
+    cursor = await connection.execute(
+        """
+        UPDATE dream SET published = 1
+        WHERE id = ? AND deleted_ms IS NULL
+        AND EXISTS (SELECT 1 FROM picture_check WHERE dream_id = dream.id AND off_wall)
+        AND EXISTS (SELECT 1 FROM person WHERE id = dream.person_id AND publishes)
+        """,
+        (dream_id,),
+    )
+    await connection.execute(
+        "UPDATE picture_check SET off_wall = 0 WHERE dream_id = ?", (dream_id,)
+    )
+    return cursor.rowcount == 1
+
+
 def _check(row: Row) -> Check:
     return Check(
         dream_id=row["dream_id"],
-        setting=PictureCheck(row["setting"]),
         verdict=Verdict(row["verdict"]),
         nsfw=row["nsfw"],
         original_sha256=row["original_sha256"],
-        decision=None if row["decision"] is None else Decision(row["decision"]),
-        tries=row["tries"],
-        checked_ms=row["checked_ms"],
+        off_wall=bool(row["off_wall"]),
     )

@@ -31,10 +31,10 @@ from bot.consistency.rows import look
 from bot.delivery.asking import judge
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.gate import Asker
-from bot.model import Act, Dream, DreamState, PictureCheck
+from bot.model import Act, Dream, DreamState, PictureCheck, Relation
 from bot.rights import Actor
 from bot.store import dreams as rows
-from bot.store import picture_checks, tombstones
+from bot.store import people, picture_checks, tombstones
 from generation.protocol import Attachment, Finished
 from tests.bot.drawer import ANN, BOB, Services, finished, png, request, services, until
 from tests.discord_front.world import front_of
@@ -44,18 +44,23 @@ MODERATOR = Actor(BOB, guild_id=GUILD, moderates=True)
 
 
 class Eyes:
-    """Finds what a test says; `broken` where nobody can look."""
+    """Finds what a test says, in what is of these `kinds`, of every kind without.
+
+    `broken` where nobody can look; `dying` where what is to be looked at may be why.
+    """
 
     def __init__(self) -> None:
         self.found = 0.0
+        self.kinds: tuple[str, ...] = ()
         self.broken = False
+        self.dying = False
         self.looked: list[str] = []
 
     async def score(self, data: bytes, media_type: str = "image/png") -> float:
         self.looked.append(media_type)
         if self.broken:
-            raise NotCheckedError("broken by the test")
-        return self.found
+            raise NotCheckedError("broken by the test", its_own=self.dying)
+        return self.found if not self.kinds or media_type in self.kinds else 0.0
 
 
 class Checked:
@@ -121,25 +126,28 @@ async def test_what_is_found_is_covered_wherever_the_dream_is_shown(
         assert picture.size == (128, 128)
         assert (picture.getpixel((64, 64)) == (255, 0, 0)) is False
     # And nothing is made of it.
-    assert not checked.parts.offspring.can(dream) - checked.parts.offspring.can(
-        await checked.parts.dreams.get(dream.id)
-    )
+    assert checked.parts.offspring.can(dream) <= {Relation.REROLL}
     with pytest.raises(InvalidRequestError, match="covered"):
         await checked.parts.offspring.variations(dream.id, Actor(ANN))
     log = await checked.parts.moderation.log(GUILD)
     assert [entry.act for entry in log if entry.dream_id == dream.id] == [Act.COVERED]
 
 
-async def test_films_are_looked_at_and_go_behind_the_cover(checked: Checked) -> None:
+async def filmed(checked: Checked) -> Dream:
+    """Ask for a dream, and draw it with a film."""
     (dream,) = await checked.parts.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL))
     job = await checked.parts.begin(dream.id)
     film = Attachment(name="film.webp", media_type="image/webp", data=b"a film")
-    checked.eyes.found = 0.9
     done = finished(job)
     await checked.parts.dreams.on_message(
         Finished(job_id=job.id, recipe=done.recipe, png=done.png, gpu_s=0.1, attachments=(film,))
     )
-    dream = await checked.parts.dreams.wait(dream.id)
+    return await checked.parts.dreams.wait(dream.id)
+
+
+async def test_films_are_looked_at_and_go_behind_the_cover(checked: Checked) -> None:
+    checked.eyes.found, checked.eyes.kinds = 0.9, ("image/webp",)
+    dream = await filmed(checked)
     assert checked.eyes.looked == ["image/png", "image/webp"]
     assert dream.veil is PictureCheck.SPOILER and dream.files == ()
     await checked.reviews.decide(dream, MODERATOR, Decision.RELEASED)
@@ -277,13 +285,77 @@ async def test_what_nobody_could_look_at_is_covered_and_looked_at_later(checked:
     assert await checked.reviews.look_again() == 0
 
 
-async def test_what_kills_who_looks_is_tried_so_often_and_stays_covered(checked: Checked) -> None:
+async def test_a_picture_is_not_shown_while_its_film_is_for_adults(checked: Checked) -> None:
     checked.eyes.broken = True
+    dream = await filmed(checked)
+    checked.eyes.broken = False
+    checked.eyes.found, checked.eyes.kinds = 0.9, ("image/webp",)
+    assert await checked.reviews.look_again() == 1
+    shown = await checked.parts.dreams.get(dream.id)
+    found = await picture_checks.by_id(checked.parts.store, dream.id)
+    assert (shown.veil, shown.files) == (PictureCheck.SPOILER, ())
+    assert found is not None and found.verdict is Verdict.FLAGGED
+
+
+async def test_what_kills_who_looks_is_tried_so_often_and_stays_covered(checked: Checked) -> None:
+    checked.eyes.broken = checked.eyes.dying = True
     dream = await checked.dream()
     for _ in range(MAX_TRIES + 2):
         await checked.reviews.look_again()
     assert len(checked.eyes.looked) == 1 + MAX_TRIES
     assert (await checked.parts.dreams.get(dream.id)).veil is PictureCheck.SPOILER
+
+
+async def test_while_nobody_can_look_no_try_is_counted(checked: Checked) -> None:
+    checked.eyes.broken = True
+    dreams = [await checked.dream(), await checked.dream(prompt="a blue hare")]
+    checked.eyes.looked.clear()
+    for _ in range(MAX_TRIES + 2):
+        assert await checked.reviews.look_again() == 0
+    assert len(checked.eyes.looked) == MAX_TRIES + 2  # the rest is left where one fails
+    checked.eyes.broken = False
+    assert await checked.reviews.look_again() == 2
+    assert [(await checked.parts.dreams.get(dream.id)).veil for dream in dreams] == [None, None]
+
+
+async def test_a_moderator_has_the_last_word(checked: Checked) -> None:
+    checked.eyes.broken = True
+    dream, late = await checked.dream(), await checked.dream(prompt="a blue hare")
+    await checked.reviews.decide(dream, MODERATOR, Decision.CONFIRMED)
+    checked.eyes.broken = False
+
+    async def meanwhile(data: bytes, media_type: str = "image/png") -> float:
+        await checked.reviews.decide(late, MODERATOR, Decision.CONFIRMED)
+        return 0.0
+
+    checked.eyes.score = meanwhile  # type: ignore[method-assign]
+    await checked.reviews.look_again()
+    for one in (dream, late):
+        assert (await checked.parts.dreams.get(one.id)).veil is PictureCheck.SPOILER
+
+
+@pytest.mark.parametrize("by", ["looking", "a moderator", "nobody"])
+async def test_what_only_the_check_keeps_from_the_wall_goes_there(
+    checked: Checked, by: str
+) -> None:
+    await checked.parts.settings.change_channel(GUILD, CHANNEL, BOB, picture_check=PictureCheck.OFF)
+    seen: list[str] = []
+    checked.reviews.on_change(seen.append)
+    checked.eyes.broken = True
+    dream = await checked.dream()
+    assert (dream.veil, dream.published) == (None, False)
+    checked.eyes.broken = False
+    if by == "a moderator":
+        await checked.reviews.decide(dream, MODERATOR, Decision.RELEASED)
+        with pytest.raises(InvalidRequestError, match="not covered"):
+            await checked.reviews.decide(dream, MODERATOR, Decision.RELEASED)
+    elif by == "nobody":  # who asked for it wants nothing to be published any more
+        async with checked.parts.store.write() as connection:
+            await people.set_publishes(connection, ANN.id, publishes=False)
+    await checked.reviews.look_again()
+    published = by != "nobody"
+    assert (await checked.parts.dreams.get(dream.id)).published is published
+    assert seen == [dream.id] * published
 
 
 async def test_a_death_between_looking_and_the_end_has_it_looked_at_again(tmp_path: Path) -> None:
