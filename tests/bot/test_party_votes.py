@@ -119,7 +119,7 @@ def test_counting_takes_as_long_as_there_are_votes() -> None:
     def cost_s(count: int) -> float:
         chance = random.Random(1)
         pairs = (chance.sample(dreams, 2) for _ in range(count))
-        votes = [pair(f"p{n % 30}", *two) for n, two in enumerate(pairs)]
+        votes = [pair(f"p{n % 30}", won, lost) for n, (won, lost) in enumerate(pairs)]
         began = time.thread_time()
         count_votes(dreams, votes)
         return time.thread_time() - began
