@@ -7,7 +7,9 @@ Who may look is asked again at each page.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from discord import app_commands, ui
@@ -25,23 +27,33 @@ from bot.delivery.interactions import (
 )
 from bot.errors import ForbiddenError
 from bot.model import Act, ModerationEntry
-from bot.sentences import say
+from bot.sentences import Sentence, option, say
 from bot.text import shorten
 
 PAGE = 12
 _MAX_TEXT = 1900
 _LARGEST_ID = 2**63 - 1
-_ACTS = {
-    Act.DELETED: "deleted a dream",
-    Act.CANCELLED: "ended a dream",
-    Act.BLOCKED: "blocked",
-    Act.UNBLOCKED: "unblocked",
-    Act.SETTINGS: "changed settings:",
-    Act.COVERED: "covered a picture",
-    Act.RELEASED: "released a picture",
-    Act.CONFIRMED: "left a picture covered",
-    Act.REFUSED: "refused",
-    Act.CONSENT: "took back a portrait",
+_ALONE = {
+    Act.DELETED: "{who} deleted a dream",
+    Act.CANCELLED: "{who} ended a dream",
+    Act.SETTINGS: "{who} changed settings: {names}",
+    Act.COVERED: "The check of pictures covered a picture",
+    Act.RELEASED: "{who} released a picture",
+    Act.CONFIRMED: "{who} left a picture covered",
+    Act.CONSENT: "{who} took back a portrait",
+}
+"""What somebody did, or did about what is their own."""
+_ABOUT = {
+    Act.DELETED: "{who} deleted a dream of {whom}",
+    Act.CANCELLED: "{who} ended a dream of {whom}",
+    Act.BLOCKED: "{who} blocked {whom}",
+    Act.UNBLOCKED: "{who} unblocked {whom}",
+    Act.SETTINGS: "{who} changed settings: {names}",
+    Act.COVERED: "The check of pictures covered a picture of {whom}",
+    Act.RELEASED: "{who} released a picture of {whom}",
+    Act.CONFIRMED: "{who} left a picture covered of {whom}",
+    Act.REFUSED: "The rules refused {whom}",
+    Act.CONSENT: "{who} took back a portrait of {whom}",
 }
 _WHY = {
     "blocked_word": "a blocked word",
@@ -57,10 +69,12 @@ _WHY = {
 _SETTINGS = {
     "allowed_role_ids": "who may ask",
     "host_role_ids": "hosts",
+    "blocked_words": "blocked words",
     "allowed_words": "exceptions",
     "nsfw": "adult words",
     "picture_check": "pictures for adults",
 }
+"""What settings are called that are not options of the commands by the same name."""
 _KINDS = {
     Act.REFUSED: "What was refused",
     Act.COVERED: "Pictures that were covered",
@@ -113,7 +127,7 @@ async def tell_page(interaction: Interaction, page: Page) -> None:
     )
     lines: list[str] = []
     for one in entries[:PAGE]:
-        line = shorten(_entry(one), _MAX_TEXT)
+        line = shorten(line_of(one, partial(told, interaction)), _MAX_TEXT)
         if lines and sum(map(len, lines)) + len(lines) + len(line) > _MAX_TEXT:
             break
         lines.append(line)
@@ -156,22 +170,37 @@ class LogButton(
                 await tell_page(interaction, self._page)
 
 
-def _entry(entry: ModerationEntry) -> str:
-    parts = [f"<t:{entry.at_ms // 1000}:f> {words.plain(entry.by.name, 40)} {_ACTS[entry.act]}"]
-    if entry.person is not None and entry.person.id != entry.by.id:
-        name = words.plain(entry.person.name, 40)
-        parts.append(f"of {name}" if entry.dream_id else name)
+def line_of(entry: ModerationEntry, put: Callable[[str], str]) -> str:
+    """Return an entry as a line; `put` puts a text into its reader's language."""
+    parts = [f"<t:{entry.at_ms // 1000}:f> {put(_done(entry, put))}"]
     if entry.dream_id is not None:
         parts.append(f"`{entry.dream_id}`")
-    if entry.act is Act.SETTINGS:
-        changed = (str(name) for name in entry.detail.get("changed", ()))
-        parts.append(", ".join(_SETTINGS.get(name, name.replace("_", " ")) for name in changed))
-        parts.append("in the whole server" if entry.channel_id is None else "")
     if entry.channel_id is not None:
-        parts.append(f"in <#{entry.channel_id}>")
-    if why := _WHY.get(str(entry.detail.get("why") or entry.detail.get("verdict"))):
+        parts.append(put(say("in {channel}", channel=f"<#{entry.channel_id}>")))
+    elif entry.act is Act.SETTINGS:
+        parts.append(put(say("in the whole server")))
+    why = str(entry.detail.get("why") or entry.detail.get("verdict"))
+    if why in _WHY:
         score = entry.detail.get("nsfw")
-        parts.append(f"({why}{f', {score}' if score else ''})")
+        parts.append(f"({put(say(_WHY[why]))}{f', {score}' if score else ''})")
     if times := entry.detail.get("times"):
-        parts.append(f"{times} times")
-    return " ".join(filter(None, parts))
+        parts.append(put(say("{times} times", times=times)))
+    return " ".join(parts)
+
+
+def _done(entry: ModerationEntry, put: Callable[[str], str]) -> Sentence:
+    by, person = entry.by, entry.person
+    who = words.plain(by.name, 40)
+    names = ", ".join(_setting(str(name), put) for name in entry.detail.get("changed", ()))
+    if entry.act in _ALONE and (person is None or person.id == by.id):
+        return say(_ALONE[entry.act], who=who, names=names)
+    whom = "" if person is None else words.plain(person.name, 40)
+    if entry.act is Act.DELETED and entry.dream_id is None:
+        return say("{who} deleted something of {whom} in a game", who=who, whom=whom)
+    return say(_ABOUT[entry.act], who=who, whom=whom, names=names)
+
+
+def _setting(name: str, put: Callable[[str], str]) -> str:
+    if name in _SETTINGS:
+        return put(say(_SETTINGS[name]))
+    return put(option(name)).replace("_", " ")

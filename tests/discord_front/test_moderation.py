@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from discord import Locale
 
 from bot.audit import Audit, Why
+from bot.checking.model import Verdict
 from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
+from bot.delivery.audit_log import line_of
 from bot.ids import now_ms
-from bot.model import Act, Person, PictureCheck
+from bot.model import Act, ModerationEntry, Person, PictureCheck
+from bot.settings import ChannelSettings
 from bot.store import moderation, people
+from bot.translations import LANGUAGES, in_language_of
 from tests.bot.drawer import until
 from tests.discord_front.test_commands import member, said
 from tests.discord_front.world import World, buttons_of, gallery_of, world
@@ -111,3 +118,65 @@ async def test_the_log_is_told_page_by_page_and_by_kind(tmp_path: Path) -> None:
         (line,) = (await said(mod, there, "moderate log", what="refused")).splitlines()
         assert line == lines[0]
         assert "nothing" in await said(mod, there, "moderate log", person=there.bob)
+
+
+SPOKEN = (Locale.american_english, *LANGUAGES)
+ANN, MOD = Person("discord:1", "ann"), Person("discord:2", "mod")
+KEPT = Person("local:picture-check", "Picture check")
+LOGGED: tuple[tuple[dict[str, Any], str, str], ...] = (
+    (
+        {"act": Act.RELEASED, "by": MOD, "person": ANN, "dream_id": "d1", "channel_id": 7},
+        "mod hat ein Bild von ann freigegeben `d1` in <#7>",
+        "mod a libéré une image de ann `d1` dans <#7>",
+    ),
+    (
+        {"act": Act.COVERED, "by": KEPT, "person": ANN, "detail": {"verdict": "unchecked"}},
+        "Die Bilderprüfung hat ein Bild von ann verdeckt (nicht rechtzeitig geprüft)",
+        "Le contrôle des images a masqué une image de ann (pas contrôlée à temps)",
+    ),
+    (
+        {"act": Act.REFUSED, "by": KEPT, "person": ANN, "detail": {"why": "limit", "times": 3}},
+        "Die Regeln haben ann abgewiesen (eine Grenze) 3-mal",
+        "Les règles ont refusé ann (une limite) 3 fois",
+    ),
+    (
+        {"act": Act.SETTINGS, "by": MOD, "detail": {"changed": ["nsfw", "per_hour"]}},
+        "mod hat Einstellungen geändert: Wörter für Erwachsene, pro stunde auf dem ganzen Server",
+        "mod a changé des réglages : mots pour adultes, par heure sur tout le serveur",
+    ),
+    (
+        {"act": Act.DELETED, "by": MOD, "person": ANN, "channel_id": 7},
+        "mod hat in einem Spiel etwas von ann gelöscht in <#7>",
+        "mod a supprimé quelque chose de ann dans un jeu dans <#7>",
+    ),
+    ({"act": Act.CONSENT, "by": ANN, "person": ANN}, "ann hat ein Porträt", "ann a retiré un"),
+)
+
+
+def entry(**given: Any) -> ModerationEntry:
+    rest = {"person": None, "dream_id": None, "channel_id": None, "id": 1, "guild_id": 3}
+    return ModerationEntry(**{**rest, "at_ms": 60_000, **given})
+
+
+@pytest.mark.parametrize(("given", "german", "french"), LOGGED)
+def test_the_log_is_in_its_readers_language(
+    given: dict[str, Any], german: str, french: str
+) -> None:
+    for locale, told in ((Locale.german, german), (Locale.french, french)):
+        line = line_of(entry(**given), partial(in_language_of, locale))
+        assert line.startswith(f"<t:60:f> {told}"), line
+
+
+def test_every_act_and_every_reason_is_told_in_every_language() -> None:
+    details: list[dict[str, Any]] = [{"why": why.value} for why in Why]
+    details += [{"verdict": one.value} for one in Verdict if one is not Verdict.CLEAR]
+    details += [{"changed": [name]} for name in ChannelSettings.__struct_fields__]
+    for act in Act:
+        for person, dream_id in ((ANN, "d1"), (ANN, None), (MOD, "d1"), (None, None)):
+            for detail in details:
+                given = entry(act=act, by=MOD, person=person, dream_id=dream_id, detail=detail)
+                english, *others = (line_of(given, partial(in_language_of, x)) for x in SPOKEN)
+                assert len({english, *others}) == len(SPOKEN), english
+                for name in detail.get("changed", ()):
+                    untold = re.compile(rf"\b{name.replace('_', ' ')}\b")
+                    assert not any(map(untold.search, others)), others
