@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 
@@ -44,6 +45,10 @@ class Why(StrEnum):
     ROLE = "role"
     LIMIT = "limit"
     UPLOAD = "upload"
+
+
+Refused = Callable[[Person, int | None, int | None, Why], None]
+"""Is called with whoever was refused something, in which server and channel, and for what."""
 
 
 class Audit:

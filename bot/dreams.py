@@ -110,6 +110,11 @@ class Dreams(DreamReader):
         self._checks = checks
         self._unfinished.check_pictures(checks)
 
+    @property
+    def checks(self) -> PictureChecks | None:
+        """What looks at pictures, if anything does."""
+        return self._checks
+
     def trace_uploads(self, origins: Origins) -> None:
         """Record from now on of which dreams the pictures are that others start from."""
         self._origins = origins
@@ -188,13 +193,6 @@ class Dreams(DreamReader):
         if not requests.uploads(request):
             return await self._accept(self._write(order(DrawnFrom())))
         await self._acceptance.check(plan.person, plan.count, background=request.background)
-        if self._checks is not None:
-            setting = request.checked_as or self._checks.setting_at(
-                request.guild_id, request.channel_id
-            )
-            for data in filter(None, (request.init, *request.pictures)):
-                brought = Brought(plan.person, request.guild_id, request.channel_id)
-                await self._checks.check_upload(data, setting, brought)
         relation = Relation.VARIATION
         if plan.engine.scale is not None:
             relation = Relation.UPSCALE
@@ -351,10 +349,25 @@ class Dreams(DreamReader):
     ) -> list[Dream]:
         async with self._inits.uploaded(request) as drawn_from:
             made = order(drawn_from)
+            await self._check_uploads(request, drawn_from, made.person)
             if made.parent_id is None and (origin := await self._origin(request, drawn_from, made)):
                 came = made.relation or relation
                 made = replace(made, parent_id=origin.id, relation=came)
             return await self._write(made)
+
+    async def _check_uploads(
+        self, request: DreamRequest, drawn_from: DrawnFrom, person: Person
+    ) -> None:
+        """Look at what was brought, as it was taken in: nobody looks at a stranger's own file."""
+        if self._checks is None:
+            return
+        setting = request.checked_as or self._checks.setting_at(
+            request.guild_id, request.channel_id
+        )
+        brought = Brought(person, request.guild_id, request.channel_id)
+        for image in filter(None, (drawn_from.init, *drawn_from.pictures)):
+            png = await self._library.read(image.sha256)
+            await self._checks.check_upload(png, setting, brought)
 
     async def _origin(
         self, request: DreamRequest, drawn_from: DrawnFrom, order: Order

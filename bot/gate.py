@@ -7,13 +7,13 @@ never repeats the words that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 
-from bot.audit import Why
+from bot.audit import Refused, Why
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError, RequestError
 from bot.ids import now_ms
-from bot.model import Block, Dream, Person, PictureCheck, Theme
+from bot.model import Block, Dream, PictureCheck, Theme
 from bot.moderation import Moderation
 from bot.monitoring.metrics import refusals
 from bot.rights import Actor
@@ -49,9 +49,6 @@ class Asker(Actor, frozen=True):
     parent_id: int | None = None
     role_ids: frozenset[int] = frozenset()
     age_restricted: bool = False
-
-
-Refused = Callable[[Person, int | None, int | None, Why], None]
 
 
 class Gate:

@@ -10,11 +10,12 @@ import sqlite3
 
 import aiosqlite
 
+from bot.checking.service import Brought
 from bot.dreams import Dreams
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.library import Library, described
-from bot.model import Dream, Person, Theme, Visibility
+from bot.model import Dream, Person, PictureCheck, Theme, Visibility
 from bot.parents import COVERED
 from bot.store import Store, dreams, images
 from bot.themes import AlsoWithTheme, Themes
@@ -60,17 +61,35 @@ class ThemePictures:
         except sqlite3.IntegrityError as error:  # its picture's row has gone with it
             raise NotFoundError("There is no such dream.") from error
 
-    async def take_in(self, slug: str, data: bytes, *, person: Person | None = None) -> Theme:
+    async def take_in(
+        self,
+        slug: str,
+        data: bytes,
+        *,
+        person: Person | None = None,
+        brought: Brought | None = None,
+        setting: PictureCheck | None = None,
+    ) -> Theme:
         """Have an uploaded picture, PNG, JPEG or WebP, stand for a theme.
 
+        `setting` is how the place where it was `brought` wants pictures checked. A theme is shown
+        elsewhere too, so where that is off, or not known, what the machine wants holds.
+
         Raises:
-            InvalidRequestError: it is no picture that is taken.
+            InvalidRequestError: it is no picture that is taken, or the check finds something.
+            LimitError: nobody can look at it now.
             NotFoundError: there is no such theme.
             DiskError, StoreError: nothing can be kept at present.
         """
+        await self._themes.get(slug)
         sha256, png = await self._library.keep_upload(data)
-        named = True  # rather a file too many than one too few
+        named = False
         try:
+            if (checks := self._dreams.checks) is not None:
+                if setting is None or setting is PictureCheck.OFF:
+                    setting = checks.default
+                await checks.check_upload(png, setting, brought, "picture")
+            named = True  # rather a file too many than one too few
             async with self._store.write() as connection:
                 await images.insert(connection, described(sha256, png), now_ms())
             try:

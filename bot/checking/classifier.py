@@ -33,6 +33,7 @@ START_S = 60.0
 MAX_WAITING = 200
 _PAUSES_S = (0.5, 5.0, 30.0, 120.0)
 _NOT_INSTALLED_S = 600.0
+_MOST_LOST = 3
 _COMMAND = (sys.executable, "-m", "bot.checking.worker")
 _ROOT = str(Path(bot.__file__).resolve().parent.parent)
 _SECRETS = ("TOKEN", "SECRET", "KEY", "PASSWORD")
@@ -70,6 +71,7 @@ class Classifier:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._deaths = 0
+        self._lost = 0
         self._not_before = 0.0
         self._why_not = ""
         self._stopped = False
@@ -121,21 +123,23 @@ class Classifier:
         process = await self._running()
         try:
             async with asyncio.timeout(self._limit_s):
-                looked = await self._ask(process, Look(media_type, data))
+                looked = await self._ask(process, data, media_type)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, msgspec.MsgspecError) as error:
             await self._end()
-            self._pause("the process that looks at pictures died, or hung")
-            raise NotCheckedError(
-                f"{self._why_not} ({type(error).__name__})", its_own=True
-            ) from None
-        self._deaths = 0
+            self._died()
+            why = f"the process that looks at pictures died, or hung ({type(error).__name__})"
+            raise NotCheckedError(why, its_own=True) from None
+        self._deaths = self._lost = 0
         if looked.reason:
             raise NotCheckedError(looked.reason, its_own=True)
         return max(looked.scores, default=0.0)
 
-    async def _ask(self, process: asyncio.subprocess.Process, ask: Look) -> Looked:
+    async def _ask(
+        self, process: asyncio.subprocess.Process, data: bytes, media_type: str
+    ) -> Looked:
         assert process.stdin is not None
-        process.stdin.write(framed(ask))
+        process.stdin.write(framed(Look(media_type, len(data))))
+        process.stdin.write(data)  # apart: a film of many megabytes is not copied here
         await process.stdin.drain()
         return await _read(process, Looked)
 
@@ -184,6 +188,15 @@ class Classifier:
             env=environment,
             start_new_session=True,
         )
+
+    def _died(self) -> None:
+        """Let the next be looked at by a new process at once: one file is not everybody's outage.
+
+        Where `_MOST_LOST` in a row died of what they looked at, it is not the file.
+        """
+        self._lost += 1
+        if self._lost >= _MOST_LOST:
+            self._pause("the process that looks at pictures dies of every picture")
 
     def _pause(self, why: str, pause_s: float | None = None) -> None:
         """Start none for a while; longer each time, until one has looked at something."""

@@ -15,6 +15,7 @@ _MAX_SIDE_PX = 1024
 _FRAMES = 6
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _MOST_DECODED = 4000
+_MOST_PIXELS_DECODED = 400_000_000
 
 
 def frames(data: bytes, media_type: str) -> list[Image.Image]:
@@ -35,12 +36,29 @@ def frames(data: bytes, media_type: str) -> list[Image.Image]:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             if picture.width * picture.height > _MAX_PIXELS:
                 raise ValueError("too many pixels")
-            count = int(getattr(picture, "n_frames", 1))
+            # To count the frames of a GIF is to walk through all of them; the others say how many.
+            counted = picture.format != "GIF"
+            count = int(getattr(picture, "n_frames", 1)) if counted else _count(picture)
             found = []
             for index in _spread(count):
                 picture.seek(index)
                 found.append(_small(picture.convert("RGB")))
             return found
+
+
+def _count(film: Image.Image) -> int:
+    """Return how many frames a film has.
+
+    Raises:
+        ValueError: more than can be gone through in the time there is.
+    """
+    most = min(_MOST_DECODED, _MOST_PIXELS_DECODED // (film.width * film.height) + 1)
+    for index in range(most + 1):
+        try:
+            film.seek(index)
+        except EOFError:
+            return index
+    raise ValueError("too many frames")
 
 
 def _of_video(data: bytes) -> list[Image.Image]:

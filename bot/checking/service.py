@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from bot.audit import Why
+from bot.audit import Refused, Why
 from bot.checking.classifier import NotCheckedError
 from bot.checking.covers import cover
 from bot.checking.model import Judged, Verdict
@@ -40,8 +39,6 @@ _NOT_TAKEN = say(
 _NOT_NOW = say(
     "Pictures cannot be checked at present, and without that none is taken here. Try again later."
 )
-
-Refused = Callable[[Person, int | None, int | None, Why], None]
 
 
 class Brought(NamedTuple):
@@ -135,12 +132,14 @@ class PictureChecks:
         return Found(Verdict.FLAGGED if nsfw >= NSFW else Verdict.CLEAR, nsfw)
 
     async def check_upload(
-        self, data: bytes, setting: PictureCheck, brought: Brought, field: str = "init"
+        self, png: bytes, setting: PictureCheck, brought: Brought | None, field: str = "init"
     ) -> None:
         """Refuse a picture that somebody brings, where the check finds something.
 
-        There is nothing to be covered: it is the asker's own, and others see what becomes of it.
-        What cannot be looked at now is refused where the setting is strict.
+        It is looked at as `bot.uploads` has made it anew: whatever a stranger's file does to who
+        decodes it, it does not do to who looks for everybody. There is nothing to be covered: it
+        is the asker's own, and others see what becomes of it. What cannot be looked at now is
+        refused where the setting is strict. Who `brought` it is None at the machine itself.
 
         Raises:
             InvalidRequestError: it is taken for one for adults.
@@ -149,17 +148,16 @@ class PictureChecks:
         if setting is PictureCheck.OFF:
             return
         try:
-            nsfw = await self._looks.score(data, "image/png")
+            nsfw = await self._looks.score(png, "image/png")
         except NotCheckedError as error:
-            if error.its_own:
-                return  # what cannot be decoded is refused with a better sentence elsewhere
             log.warning("An uploaded picture could not be checked: %s", error)
             if setting in STRICT:
                 raise LimitError(_NOT_NOW, 60.0) from None
             return
         if nsfw >= NSFW:
-            for watcher in self._watchers:
-                watcher(brought.person, brought.guild_id, brought.channel_id, Why.UPLOAD)
+            if brought is not None:
+                for watcher in self._watchers:
+                    watcher(brought.person, brought.guild_id, brought.channel_id, Why.UPLOAD)
             raise InvalidRequestError(field, _NOT_TAKEN)
 
     async def preview_passes(self, webp: bytes) -> bool | None:

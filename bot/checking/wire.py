@@ -1,6 +1,7 @@
 """What the bot and the process that looks at pictures say to each other: length, then msgpack.
 
-Answers come in the order of the asks, one at a time. Both ends are of one version: the bot starts
+After the message that asks for a look come the bytes that are to be looked at, as they are. Answers
+come in the order of the asks, one at a time. Both ends are of one version: the bot starts
 the other.
 """
 
@@ -12,15 +13,13 @@ import msgspec
 
 LENGTH = struct.Struct(">I")
 MAX_BYTES = 256 * 1024 * 1024
-NOT_INSTALLED = 3
-"""How the process exits where what it needs is not installed."""
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Look at a picture or a film, of this media type."""
+    """Look at a picture or a film, of this media type and so many bytes, which follow."""
 
     media_type: str
-    data: bytes
+    size_bytes: int
 
 
 class Looked(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 
 from bot.checking.frames import frames
 from bot.checking.nsfw import MissingError, OpenNsfw, find_weights
-from bot.checking.wire import LENGTH, MAX_BYTES, NOT_INSTALLED, Look, Looked, Ready, framed
+from bot.checking.wire import LENGTH, MAX_BYTES, Look, Looked, Ready, framed
 
 _MEMORY_BYTES = 4 * 1024**3
 
@@ -39,26 +39,33 @@ def _answer(asks: BinaryIO, answers: BinaryIO) -> int:
         network = OpenNsfw(find_weights())
     except MissingError as error:
         _say(answers, Ready(str(error)))
-        return NOT_INSTALLED
+        return 1
     _say(answers, Ready())
     while (ask := _next(asks)) is not None:
         try:
-            seen = Looked(tuple(network.score(one) for one in frames(ask.data, ask.media_type)))
+            seen = Looked(tuple(network.score(one) for one in frames(*ask)))
         except Exception as error:  # a damaged file makes decoders raise anything at all
             seen = Looked(reason=f"{type(error).__name__}: {error}"[:300])
         _say(answers, seen)
     return 0
 
 
-def _next(asks: BinaryIO) -> Look | None:
+def _next(asks: BinaryIO) -> tuple[bytes, str] | None:
+    """Return what is to be looked at, and its media type; None after the last."""
     head = asks.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None
     (length,) = LENGTH.unpack(head)
     if length > MAX_BYTES:
         return None
-    data = asks.read(length)
-    return msgspec.msgpack.decode(data, type=Look) if len(data) == length else None
+    said = asks.read(length)
+    if len(said) < length:
+        return None
+    ask = msgspec.msgpack.decode(said, type=Look)
+    if not 0 <= ask.size_bytes <= MAX_BYTES:
+        return None
+    data = asks.read(ask.size_bytes)
+    return (data, ask.media_type) if len(data) == ask.size_bytes else None
 
 
 def _say(answers: BinaryIO, message: Looked | Ready) -> None:

@@ -8,7 +8,9 @@ from typing import Any, Protocol, Self, cast
 import discord
 from discord import ui
 
+from bot.checking.service import Brought
 from bot.delivery import theme_files, words
+from bot.delivery.asking import checked_here
 from bot.delivery.finding import find_dream
 from bot.delivery.incoming import fetch
 from bot.delivery.interactions import (
@@ -101,6 +103,7 @@ async def with_picture(
 
     Raises:
         InvalidRequestError: both are given, or it is no picture for that.
+        LimitError: nobody can look at the uploaded one now.
         NotFoundError: there is no such dream that may be seen here.
     """
     front, person = front_of(interaction), person_of(interaction)
@@ -113,7 +116,10 @@ async def with_picture(
         )
     if upload is not None:
         data = await fetch(upload, front.library.uploads, "upload")
-        return await pictures.take_in(theme.slug, data, person=person)
+        brought = Brought(person, *channel_of(interaction))
+        return await pictures.take_in(
+            theme.slug, data, person=person, brought=brought, setting=checked_here(interaction)
+        )
     return theme
 
 

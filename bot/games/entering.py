@@ -81,17 +81,17 @@ class Entering(Reading):
             DiskError, StoreError: nothing can be kept at present.
         """
         game = await self.get(game_id)
-        await self._check_here(game, actor)
+        asker = await self._check_here(game, actor)
         self._library.uploads.check_bytes(len(data), "picture")
-        if self._checks is not None:
-            setting = self._checks.setting_at(game.guild_id, game.channel_id)
-            brought = Brought(actor.person, game.guild_id, game.channel_id)
-            await self._checks.check_upload(data, setting, brought, "picture")
         async with self._trying(game, actor.person, GameKind.DRAW) as (person, perceptor):
             sha256, png = await self._library.keep_upload(data)
             try:
                 image = described(sha256, png)
                 await self._check_own(game, person, sha256)
+                if self._checks is not None:
+                    setting = self._gate.picture_check(asker) or self._checks.default
+                    brought = Brought(person, game.guild_id, game.channel_id)
+                    await self._checks.check_upload(png, setting, brought, "picture")
                 judged = await self._judge.drawing(perceptor, png, game.prompt)
                 return await self._tasks.finish(
                     self._enter(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.checking.service import PictureChecks
 from bot.errors import GoneError, InvalidRequestError, NotFoundError
-from bot.model import Dream
+from bot.model import Dream, PictureCheck
 from bot.rights import Actor
 from bot.theme_pictures import ThemePictures
 from tests.bot.drawer import ANN, BOB, Services, png, request, services
@@ -39,6 +40,25 @@ async def test_a_dream_stands_for_a_theme_until_it_is_deleted(tmp_path: Path) ->
         assert len(told) > before and not path.exists()
         with pytest.raises((NotFoundError, InvalidRequestError, GoneError)):
             await pictures_of(s).choose("open", dream)
+
+
+class Flags:
+    """Finds something in everything."""
+
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        return 0.9
+
+
+@pytest.mark.parametrize("setting", [None, PictureCheck.OFF, PictureCheck.BLUR])
+async def test_a_picture_for_adults_stands_for_no_theme(
+    tmp_path: Path, setting: PictureCheck | None
+) -> None:
+    async with services(tmp_path) as s:
+        s.dreams.check_pictures(PictureChecks(s.library, s.settings, Flags(), PictureCheck.SPOILER))
+        with pytest.raises(InvalidRequestError, match="for adults"):
+            await pictures_of(s).take_in("open", png(40, 30, "blue"), setting=setting)
+        assert (await s.themes.get("open")).picture_sha256 is None
+        assert not [*s.library.root.glob("**/*.png")]
 
 
 async def test_what_is_replaced_goes_and_what_something_else_names_stays(tmp_path: Path) -> None:
