@@ -336,7 +336,7 @@ def warm(act: Callable[[], object], compiler: Compiler, seconds: float) -> float
 
 def _fast(asked: Asked) -> tuple[Networks, Compiler]:
     cuda = asked.device.type == "cuda"
-    compiler = Compiler(asked.device, compiles=cuda, graphs=cuda)
+    compiler = Compiler(asked.device, compiles=cuda)
     return compiled(networks(asked.networks, asked.device), compiler, asked.networks), compiler
 
 

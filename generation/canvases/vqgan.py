@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start
 from generation.canvases.circular import circular_convolutions
 from generation.clip.losses import clamp_with_grad
-from generation.models.compiling import Compiler
+from generation.models.compiling import Compiler, with_same_weights
 from generation.models.vqgan import VQGAN
 from generation.protocol import Setting
 
@@ -33,7 +34,11 @@ class VQGANCanvas(CanvasDefaults):
         self._model = model.to(device).eval().requires_grad_(False)
         self._device = device
         self._tiling = "none"
-        self._decode = (compiler or Compiler(device)).network("VQGAN's decoder", self._plainly)
+        self._plainly = partial(_decoded, self._model)
+        compiler = compiler or Compiler(device)
+        # A tiled picture hooks the decoder's layers, and the compiler must not trace such hooks.
+        traced = partial(_decoded, with_same_weights(self._model)) if compiler.compiles else None
+        self._decode = compiler.network("VQGAN's decoder", self._plainly, traced)
         codes = self._model.codebook
         self._low = codes.amin(dim=0)[:, None, None]
         self._high = codes.amax(dim=0)[:, None, None]
@@ -87,13 +92,6 @@ class VQGANCanvas(CanvasDefaults):
                 pictures = self._plainly(codes)
         return clamp_with_grad((pictures + 1) / 2, 0, 1)
 
-    def _plainly(self, codes: Tensor) -> Tensor:
-        if codes.device.type == "cpu" and not torch.are_deterministic_algorithms_enabled():
-            # Convolutions and Winograd's sums run along channels, so they lie side by side. On
-            # CUDA normalisation would turn the layout back, and compiled code chooses its own.
-            codes = codes.contiguous(memory_format=torch.channels_last)
-        return self._model.decode(codes).contiguous()
-
     def pull(
         self,
         parameters: Mapping[str, Tensor],
@@ -117,3 +115,11 @@ class VQGANCanvas(CanvasDefaults):
             for level, multiplier in enumerate(config.multipliers)
         )
         return int(20 * 4 * per_pixel * width * height)
+
+
+def _decoded(model: VQGAN, codes: Tensor) -> Tensor:
+    if codes.device.type == "cpu" and not torch.are_deterministic_algorithms_enabled():
+        # Convolutions and Winograd's sums run along channels, so they lie side by side. On
+        # CUDA normalisation would turn the layout back, and compiled code chooses its own.
+        codes = codes.contiguous(memory_format=torch.channels_last)
+    return model.decode(codes).contiguous()

@@ -49,7 +49,8 @@ class Perceptor:
         self.mean = torch.tensor(tuple(mean), device=device).view(3, 1, 1)
         self.std = torch.tensor(tuple(std), device=device).view(3, 1, 1)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
-        self._crop_bytes: int | None = None
+        # Now, while nobody else has the model: the hooks that count must not be met by others.
+        self._crop_bytes = _bytes_kept(self.model, self.size, device)
 
     @classmethod
     def from_open_clip(
@@ -115,40 +116,29 @@ class Perceptor:
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """Return [n, dim] of pictures [n, 3, size, size] in 0..1; gradients pass."""
-        embedding = self._see((pictures - self.mean) / self.std)
-        return F.normalize(embedding.float(), dim=-1)
+        return F.normalize(self._see(self._normed(pictures)).float(), dim=-1)
+
+    def _normed(self, pictures: Tensor) -> Tensor:
+        return (pictures - self.mean) / self.std
 
     def predict_bytes(self) -> int:
         """Estimate what embedding one crop keeps in memory for its gradient, in bytes."""
-        if self._crop_bytes is None:
-            kept = 0
-
-            def count(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-                nonlocal kept
-                if isinstance(output, Tensor):
-                    kept += output.numel() * output.element_size()
-
-            hooks = [module.register_forward_hook(count) for module in self.model.modules()]
-            with torch.no_grad():
-                # By the package's own way, whose parts are all modules.
-                _whole_tower(self.model)(
-                    torch.zeros(1, 3, self.size, self.size, device=self.device)
-                )
-            for hook in hooks:
-                hook.remove()
-            self._crop_bytes = kept
         return self._crop_bytes
 
     @torch.no_grad()
     def look(self, picture: Tensor) -> Tensor:
-        """Return the vector [dim] of a whole picture [3, height, width], shrunk to a square."""
+        """Return the vector [dim] of a whole picture [3, height, width], shrunk to a square.
+
+        It is what recipes aim at and what is kept for searches, so it is always eager, in float32.
+        """
         shrunk = F.interpolate(
             picture[None].to(self.device),
             size=(self.size, self.size),
             mode="bicubic",
             antialias=True,
         )
-        return self.encode_image(shrunk.clamp(0, 1))[0]
+        seen = self._see.plainly(self._normed(shrunk.clamp(0, 1)))
+        return F.normalize(seen.float(), dim=-1)[0]
 
     @torch.no_grad()
     def score(self, picture: Tensor, texts: Sequence[str]) -> Tensor:
@@ -159,3 +149,23 @@ class Perceptor:
 def _whole_tower(model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     encode: Callable[[Tensor], Tensor] = model.encode_image  # type: ignore[assignment]
     return encode
+
+
+@torch.no_grad()
+def _bytes_kept(model: torch.nn.Module, size: int, device: torch.device) -> int:
+    """Add up what the layers make of one picture."""
+    kept = 0
+
+    def count(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        nonlocal kept
+        if isinstance(output, Tensor):
+            kept += output.numel() * output.element_size()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    try:
+        # By the package's own way, whose parts are all modules.
+        _whole_tower(model)(torch.zeros(1, 3, size, size, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ from generation.models.library import Library
 from generation.models.vqgan import VQGAN, config_of_taming
 from generation.protocol import EngineInfo, JourneyInfo, JourneyKind, ModelInfo
 
+_log = logging.getLogger(__name__)
+
 
 def build(
     *,
@@ -48,11 +51,11 @@ def build(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     where = find_device(device)
     library = Library(Path(models_dir) if models_dir else None, shipped_models())
-    if compiled_dir:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_dir))
     # On processors what is written here is faster than what torch compiles of it.
     compiles = compile == "auto" and where.type == "cuda" and not exact
-    compiler = Compiler(where, precision=precision, compiles=compiles, graphs=compiles)
+    if compiles and compiled_dir:
+        _keep_compiled(Path(compiled_dir))
+    compiler = Compiler(where, precision=precision, compiles=compiles)
     perceptors = SharedPerceptors(library, where, compiler)
     engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
     engines.extend(build_latent_engines(library, perceptors, where, exact=exact))
@@ -71,6 +74,16 @@ def build(
     engines.append(build_deepdream(library, where, exact=exact))
     engines.append(build_upscaler(library, where, exact=exact))
     return {engine.info.name: engine for engine in engines if _can_draw(engine)}
+
+
+def _keep_compiled(folder: Path) -> None:
+    """Have torch keep compiled code in a folder; if it cannot, torch's own temporary one stays."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("Compiled code cannot be kept in %s: %s", folder, error.strerror)
+    else:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def find_device(name: str) -> torch.device:

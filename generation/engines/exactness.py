@@ -9,16 +9,26 @@ from typing import TypeVar
 import torch
 
 from generation.engine import Run
+from generation.models.exclusion import determinism
 
 R = TypeVar("R", bound=Run)
 
 
 @contextlib.contextmanager
 def deterministic_kernels(wanted: bool) -> Iterator[None]:
-    """Within it, torch uses deterministic algorithms only, and fails where it has none."""
+    """Within it, torch uses deterministic algorithms only, and fails where it has none.
+
+    It waits for a compilation that is under way, and keeps further ones out.
+    """
     if not wanted:
         yield
         return
+    with determinism.exact(), _deterministic():
+        yield
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
     before = torch.get_deterministic_debug_mode()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     benchmark = torch.backends.cudnn.benchmark

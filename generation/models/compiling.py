@@ -6,38 +6,49 @@ what comes of it is used only after it gave the eager result, and the eager grad
 on what was to be drawn anyway. Where compiling fails, or proves wrong, one line of the log says so
 and that shape stays eager. The same goes for bfloat16, against float32.
 
-Within `torch.use_deterministic_algorithms` all is float32 and eager: exact runs stay exact.
+Within `deterministic_kernels` all is float32 and eager, and nothing is compiled meanwhile: exact
+runs stay exact.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from itertools import count
 from queue import SimpleQueue
 from types import FunctionType
-from typing import Any, Literal, cast
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.models.comparing import apart_by, needs_gradient, ran
+from generation.models.exclusion import Exclusion, determinism
 from generation.models.precision import has_bfloat16
 
 _log = logging.getLogger(__name__)
 
+Module = TypeVar("Module", bound=torch.nn.Module)
 Forward = Callable[[Tensor], Tensor]
 Compile = Callable[[Forward], Forward]
 Precision = Literal["auto", "fp32", "bf16"]
 
 # A shape is compiled when it has been asked for so often: passing ones are not worth it.
 _HOT = 8
-# So many shapes are kept compiled for each network.
+# So many shapes of a network are compiled. One makes room for another only when it was not asked
+# for in so many calls: else a shape too many would have all of them compiled over and over.
 _MOST_SHAPES = 12
+_IDLE_CALLS = 10_000
+# So many shapes that are not compiled are counted.
+_MOST_SEEN = 64
 _numbers = count()
 # How far results may lie apart, as a part of their length.
 _ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.05}
@@ -47,7 +58,7 @@ class Compiler:
     """What computes the networks of a process.
 
     `precision` ``auto`` is bfloat16 where that is the device's own. `compiles` says whether shapes
-    that are often asked for are compiled, `graphs` whether they are then recorded as CUDA graphs.
+    that are often asked for are compiled.
     """
 
     def __init__(
@@ -56,57 +67,72 @@ class Compiler:
         *,
         precision: Precision = "auto",
         compiles: bool = False,
-        graphs: bool = False,
         compile_with: Compile | None = None,
+        exclusion: Exclusion = determinism,
     ) -> None:
         half = precision == "bf16" or (precision == "auto" and has_bfloat16(device))
         self.device = device
         self.dtype = torch.bfloat16 if half else torch.float32
         self.compiles = compiles
-        self.graphs = graphs and device.type == "cuda"
         self._compile_with = compile_with or by_torch
+        self._exclusion = exclusion
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._open = 0  # orders that are not worked off; under `_counting`
+        self._counting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._busy = threading.Lock()
 
-    def network(self, name: str, forward: Forward) -> Network:
-        """Return a network that is computed as set here; `name` is for the log."""
-        return Network(name, forward, self)
+    def network(self, name: str, forward: Forward, traced: Forward | None = None) -> Network:
+        """Return a network that is computed as set here; `name` is for the log.
+
+        `traced` is what the compiler reads in its own thread, where `forward` itself must not be
+        read there: its modules may have hooks for a while.
+        """
+        return Network(name, forward, self, traced)
 
     @property
     def busy(self) -> bool:
-        """Whether something is being compiled just now."""
-        return self._busy.locked()
+        """Whether something is being compiled, or waits to be."""
+        return self._open > 0
 
-    def order(self, name: str, forward: Forward, shape: Shape, example: Tensor) -> None:
-        """Have a shape compiled, some time."""
+    def order(self, network: Network, shape: Shape, example: Example) -> None:
+        """Have a shape compiled, some time; not if it or its network is gone by then."""
+        wanted, owner = weakref.ref(shape), weakref.ref(network)
 
         def carry_out() -> None:
-            try:
-                compiled = self._compile_with(forward)
-                _ran(compiled, example)
-            except BaseException as error:
-                _log.warning(
-                    "%s of shape %s stays uncompiled: %s: %s",
-                    name, list(example.shape), type(error).__name__, _first_line(error),
-                )  # fmt: skip
-                shape.state = State.EAGER
-            else:
-                shape.compiled = compiled
-                shape.state = State.COMPILED
+            # A network's weights must not be held for the time that this waits for exact work.
+            with self._exclusion.compiling():
+                shape, network = wanted(), owner()
+                if shape is not None and network is not None:
+                    self._compile(network, shape, example)
 
         shape.state = State.ORDERED
+        with self._counting:
+            self._open += 1
         self._orders.put(carry_out)
         if self._thread is None:
             # A daemon: the process ends without waiting for the compiler.
             self._thread = threading.Thread(target=self._work, name="compiler", daemon=True)
             self._thread.start()
 
+    def _compile(self, network: Network, shape: Shape, example: Example) -> None:
+        try:
+            compiled = self._compile_with(network.traced)
+            ran(compiled, example.made(self.device))
+        except BaseException as error:
+            _log.warning(
+                "%s of shape %s stays uncompiled: %s: %s",
+                network.name, list(example.shape), type(error).__name__, _first_line(error),
+            )  # fmt: skip
+            shape.state = State.EAGER
+        else:
+            shape.compiled = compiled
+            shape.state = State.COMPILED
+
     def _work(self) -> None:
         while True:
-            carry_out = self._orders.get()
-            with self._busy:
-                carry_out()
+            self._orders.get()()
+            with self._counting:
+                self._open -= 1
 
 
 class State(Enum):
@@ -119,99 +145,147 @@ class State(Enum):
     EAGER = auto()  # for good
 
 
-@dataclass
+@dataclass(frozen=True)
+class Example:
+    """What is asked of a network: all that its compiled forms are kept apart by."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    gradient: bool
+
+    def made(self, device: torch.device) -> Tensor:
+        """Return one such tensor, with its rows side by side as `Network` hands them over."""
+        zeros = torch.zeros(self.shape, dtype=self.dtype, device=device)
+        return zeros.requires_grad_(self.gradient)
+
+
+@dataclass(eq=False)
 class Shape:
     """One shape of a network's input, and its compiled form when it is there."""
 
     state: State = State.SEEN
     times: int = 0
+    last_call: int = 0
     compiled: Forward | None = field(default=None, repr=False)
 
 
 class Network:
     """A call of frozen weights [rows, …] → [rows, …], each row by itself; gradients pass."""
 
-    def __init__(self, name: str, forward: Forward, compiler: Compiler) -> None:
-        self._name, self._exact, self._compiler = name, forward, compiler
-        self._dtype = torch.float32
-        self._half_is_judged = compiler.dtype == torch.float32
-        self._shapes: OrderedDict[tuple[object, ...], Shape] = OrderedDict()
+    def __init__(
+        self, name: str, forward: Forward, compiler: Compiler, traced: Forward | None = None
+    ) -> None:
+        self.name = name
+        self._exact, self._traced, self._compiler = forward, traced or forward, compiler
+        # None until it is judged.
+        self._dtype = torch.float32 if compiler.dtype == torch.float32 else None
+        self._shapes: OrderedDict[Example, Shape] = OrderedDict()
+        self._calls = 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute it in the fastest way that is there and proven."""
         if torch.are_deterministic_algorithms_enabled():
             return self._exact(x)
-        if not self._half_is_judged:
-            self._judge_half(x)
+        if self._dtype is None:
+            if not needs_gradient(x):
+                # Half of what is to agree is the gradient, so this is no time to judge.
+                return self._exact(x)
+            self._dtype = self._judged(x)
         if not self._compiler.compiles:
             return self._eager(x)
-        wide = padded(x)
-        shape = self._shape(wide, _needs_gradient(x))
-        if shape.state is State.SEEN:
-            shape.times += 1
-            if shape.times >= _HOT:
-                example = wide.detach().clone().requires_grad_(_needs_gradient(x))
-                self._compiler.order(self._name, self._eager, shape, example)
-        elif shape.state is State.COMPILED:
+        # A compiled form asserts its input's strides, and crops may be a view of anything.
+        wide = padded(x).contiguous()
+        shape = self._shape(Example(tuple(wide.shape), x.dtype, needs_gradient(x)))
+        if shape.state is State.COMPILED:
             self._prove(shape, wide)
         elif shape.state is State.PROVEN and shape.compiled is not None:
-            return shape.compiled(wide)[: len(x)]
+            try:
+                return shape.compiled(wide)[: len(x)]
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                _log.warning("%s, compiled, failed: %s", self.name, _first_line(error))
+                shape.state, shape.compiled = State.EAGER, None
         return self._eager(x)
 
-    def _eager(self, x: Tensor) -> Tensor:
-        if self._dtype == torch.float32:
-            return self._exact(x)
-        # Autocast keeps normalisation in float32. It caches no frozen weights anyway.
-        with torch.autocast(x.device.type, self._dtype, cache_enabled=False):
-            return self._exact(x).float()
+    def plainly(self, x: Tensor) -> Tensor:
+        """Compute it eagerly in float32."""
+        return self._exact(x)
 
-    def _shape(self, x: Tensor, gradient: bool) -> Shape:
-        key = (*x.shape, x.dtype, gradient)
-        shape = self._shapes.setdefault(key, Shape())
-        self._shapes.move_to_end(key)
-        while len(self._shapes) > _MOST_SHAPES:
-            self._shapes.popitem(last=False)
+    @property
+    def traced(self) -> Forward:
+        """What is to be compiled. It holds the weights, and not this object."""
+        return partial(_computed, self._traced, self._dtype or torch.float32)
+
+    def _eager(self, x: Tensor) -> Tensor:
+        return _computed(self._exact, self._dtype or torch.float32, x)
+
+    def _shape(self, example: Example) -> Shape:
+        self._calls += 1
+        shape = self._shapes.setdefault(example, Shape())
+        self._shapes.move_to_end(example)
+        shape.times += 1
+        shape.last_call = self._calls
+        if shape.state is State.SEEN:
+            if shape.times >= _HOT and self._has_room():
+                self._compiler.order(self, shape, example)
+            elif shape.times == 1:
+                self._forget_seen()
         return shape
 
-    def _judge_half(self, x: Tensor) -> None:
-        """Take to bfloat16 if it gives what float32 gives."""
-        self._half_is_judged = True
-        expected = _ran(self._exact, x)
-        self._dtype = self._compiler.dtype
-        apart = _apart(_ran(self._eager, x), expected)
-        if not apart <= _ROUNDING[self._dtype]:
-            self._dtype = torch.float32
-            _log.warning("%s stays in float32: in bfloat16 it is %.3g apart", self._name, apart)
+    def _has_room(self) -> bool:
+        """Whether one more shape may be compiled; lets go of one that is not used any more."""
+        made = [key for key, shape in self._shapes.items() if shape.state is not State.SEEN]
+        if len(made) < _MOST_SHAPES:
+            return True
+        oldest = self._shapes[made[0]]
+        if self._calls - oldest.last_call < _IDLE_CALLS:
+            return False
+        del self._shapes[made[0]]
+        return True
+
+    def _forget_seen(self) -> None:
+        seen = [key for key, shape in self._shapes.items() if shape.state is State.SEEN]
+        for key in seen[:-_MOST_SEEN]:
+            del self._shapes[key]
+
+    def _judged(self, x: Tensor) -> torch.dtype:
+        """Return bfloat16 if it gives what float32 gives, and float32 otherwise."""
+        half = self._compiler.dtype
+        apart = apart_by(ran(partial(_computed, self._exact, half), x), ran(self._exact, x))
+        if apart <= _ROUNDING[half]:
+            return half
+        _log.warning("%s stays in float32: in bfloat16 it is %.3g apart", self.name, apart)
+        return torch.float32
 
     def _prove(self, shape: Shape, x: Tensor) -> None:
-        """Compare what was compiled with the eager result; also its recording, where wanted."""
+        """Compare what was compiled with the eager result."""
         assert shape.compiled is not None
-        expected = _ran(self._eager, x)
-        if not self._agrees(shape.compiled, x, expected, "compiled"):
+        if self._agrees(shape.compiled, x, ran(self._eager, x)):
+            shape.state = State.PROVEN
+        else:
             shape.state, shape.compiled = State.EAGER, None
-            return
-        shape.state = State.PROVEN
-        # While anything is recorded no other thread may ask anything of the GPU.
-        if self._compiler.graphs and _needs_gradient(x) and not self._compiler.busy:
-            try:
-                recorded = recorded_as_graph(shape.compiled, x)
-            except RuntimeError as error:
-                _log.warning("%s cannot be recorded: %s", self._name, _first_line(error))
-            else:
-                if self._agrees(recorded, x, expected, "recorded"):
-                    shape.compiled = recorded
 
-    def _agrees(self, forward: Forward, x: Tensor, expected: tuple[Tensor, ...], made: str) -> bool:
+    def _agrees(self, forward: Forward, x: Tensor, expected: tuple[Tensor, ...]) -> bool:
         try:
-            apart = _apart(_ran(forward, x), expected)
+            apart = apart_by(ran(forward, x), expected)
         except Exception as error:
-            _log.warning("%s, %s, cannot be run: %s", self._name, made, _first_line(error))
+            _log.warning("%s, compiled, cannot be run: %s", self.name, _first_line(error))
             return False
-        if not apart <= _ROUNDING[self._dtype]:
-            _log.warning("%s, %s, is %.3g apart from the eager one", self._name, made, apart)
+        if not apart <= _ROUNDING[self._dtype or torch.float32]:
+            _log.warning("%s, compiled, is %.3g apart from the eager one", self.name, apart)
             return False
-        _log.info("%s of shape %s is now %s", self._name, list(x.shape), made)
+        _log.info("%s of shape %s is now compiled", self.name, list(x.shape))
         return True
+
+
+def _computed(forward: Forward, dtype: torch.dtype, x: Tensor) -> Tensor:
+    """Compute a network in a number format; it takes and gives float32."""
+    if dtype == torch.float32:
+        return forward(x)
+    # Autocast keeps normalisation in float32. It caches no frozen weights anyway.
+    with torch.autocast(x.device.type, dtype, cache_enabled=False):
+        return forward(x).float()
 
 
 def by_torch(forward: Forward, backend: str = "inductor") -> Forward:
@@ -237,15 +311,10 @@ def by_torch(forward: Forward, backend: str = "inductor") -> Forward:
     return compiled
 
 
-def recorded_as_graph(forward: Forward, x: Tensor) -> Forward:
-    """Record both ways through a network as CUDA graphs.
-
-    Raises:
-        RuntimeError: it cannot be recorded.
-    """
-    example = x.detach().clone().requires_grad_(_needs_gradient(x))
-    recorded: Any = torch.cuda.make_graphed_callables(forward, (example,))
-    return cast(Forward, recorded)
+def with_same_weights(module: Module) -> Module:
+    """Return a copy with modules, and so hooks, of its own, whose weights are the same tensors."""
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return deepcopy(module, shared)
 
 
 def bucket(rows: int) -> int:
@@ -261,30 +330,6 @@ def padded(x: Tensor) -> Tensor:
     """Fill rows up to a bucket, with zeros."""
     missing = bucket(len(x)) - len(x)
     return x if not missing else F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing))
-
-
-def _needs_gradient(x: Tensor) -> bool:
-    return x.requires_grad and torch.is_grad_enabled()
-
-
-def _ran(forward: Forward, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the result, and its gradient along a direction of some signs, if x needs one."""
-    if not _needs_gradient(x):
-        return (forward(x).detach(),)
-    x = x.detach().clone().requires_grad_()
-    y = forward(x)
-    along = torch.arange(y.numel(), device=y.device).mul(2.3).sin().view_as(y)
-    (gradient,) = torch.autograd.grad(y, x, along.to(y.dtype))
-    return y.detach(), gradient
-
-
-def _apart(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
-    """Return the largest distance, as a part of the expected length; not a number for none."""
-    parts = [
-        (ours.float() - theirs.float()).norm() / theirs.float().norm().clamp(min=1e-12)
-        for ours, theirs in zip(found, expected, strict=True)
-    ]
-    return float(torch.stack(parts).max())
 
 
 def _first_line(error: BaseException) -> str:

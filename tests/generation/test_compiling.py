@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,8 +16,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from generation.canvases.circular import circular_convolutions
+from generation.engines.exactness import deterministic_kernels
 from generation.models import compiling
-from generation.models.compiling import Compiler, Forward, Network, bucket, by_torch
+from generation.models.compiling import (
+    Compiler,
+    Forward,
+    Network,
+    bucket,
+    by_torch,
+    with_same_weights,
+)
+from generation.models.exclusion import Exclusion, determinism
 from generation.models.precision import has_bfloat16
 from tests.generation import tiny
 
@@ -32,9 +45,11 @@ class Workshop:
         self.makes = makes
         self.go, self.done = threading.Event(), threading.Event()
         self.shapes: list[tuple[int, ...]] = []
+        self.made = 0
 
     def __call__(self, _forward: Forward) -> Forward:
         assert self.go.wait(10)
+        self.made += 1
         if isinstance(self.makes, BaseException):
             raise self.makes
         made = self.makes
@@ -47,9 +62,14 @@ class Workshop:
 
 
 def network(workshop: Workshop) -> Network:
-    return Compiler(tiny.CPU, precision="fp32", compiles=True, compile_with=workshop).network(
-        "thing", eager
+    compiler = Compiler(
+        tiny.CPU,
+        precision="fp32",
+        compiles=True,
+        compile_with=workshop,
+        exclusion=Exclusion(quiet_s=0),
     )
+    return compiler.network("thing", eager)
 
 
 def pictures(rows: int = 2) -> Tensor:
@@ -64,9 +84,15 @@ def used_often(network: Network, rows: int = 2) -> None:
 def finish(network: Network, workshop: Workshop) -> None:
     """Let the compiler work off its orders."""
     workshop.go.set()
-    worked_off = threading.Event()
-    network._compiler._orders.put(worked_off.set)
-    assert worked_off.wait(10)
+    worked_off(network._compiler)
+
+
+def worked_off(compiler: Compiler, limit_s: float = 10) -> None:
+    """Wait until nothing is to be compiled."""
+    end = time.monotonic() + limit_s
+    while compiler.busy:
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def test_nobody_waits_for_the_compiler() -> None:
@@ -176,11 +202,173 @@ def test_shapes_are_few_and_rows_are_filled_up() -> None:
     assert len(workshop.shapes) == used + 1
 
 
-def test_only_so_many_shapes_are_kept() -> None:
-    drawn = network(Workshop(eager))
-    for rows in (1 << power for power in range(compiling._MOST_SHAPES + 4)):
-        drawn(torch.zeros(rows, 6))
-    assert len(drawn._shapes) == compiling._MOST_SHAPES
+def test_a_shape_too_many_stays_eager_and_has_nothing_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiling, "_MOST_SHAPES", 2)
+    workshop = Workshop(eager)
+    drawn = network(workshop)
+    for rows in (1, 2, 3):
+        used_often(drawn, rows)
+    finish(drawn, workshop)
+    for _ in range(3):
+        for rows in (1, 2, 3):
+            used_often(drawn, rows)
+    assert workshop.made == 2
+    assert set(workshop.shapes) == {(1, 6), (2, 6)}
+    # Until one has not been asked for in a long time.
+    monkeypatch.setattr(compiling, "_IDLE_CALLS", 2 * compiling._HOT)
+    used_often(drawn, 2)
+    used_often(drawn, 3)
+    used_often(drawn, 3)
+    finish(drawn, workshop)
+    assert workshop.made == 3
+
+
+def test_shapes_that_pass_are_forgotten_and_compiled_ones_are_not() -> None:
+    workshop = Workshop(eager)
+    drawn = network(workshop)
+    used_often(drawn, 3)
+    finish(drawn, workshop)
+    drawn(pictures(3))
+    for rows in range(8, 8 + compiling._MOST_SEEN + 9):
+        drawn(torch.zeros(1, rows, 6))
+    assert len(drawn._shapes) == compiling._MOST_SEEN + 1
+    before = len(workshop.shapes)
+    drawn(pictures(3))
+    assert len(workshop.shapes) == before + 1
+
+
+def test_a_compiled_form_is_given_rows_side_by_side() -> None:
+    def particular(x: Tensor) -> Tensor:
+        assert x.is_contiguous()
+        return eager(x)
+
+    workshop = Workshop(particular)
+    drawn = network(workshop)
+    used_often(drawn)
+    finish(drawn, workshop)
+    drawn(pictures())
+    across = pictures().T.contiguous().T
+    assert not across.is_contiguous()
+    before = len(workshop.shapes)
+    assert torch.equal(drawn(across), eager(across.contiguous()))
+    assert len(workshop.shapes) == before + 1
+
+
+def test_a_proven_form_that_fails_later_is_given_up_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fails: list[BaseException] = []
+
+    def made(x: Tensor) -> Tensor:
+        if fails:
+            raise fails[0]
+        return eager(x)
+
+    workshop = Workshop(made)
+    drawn = network(workshop)
+    used_often(drawn)
+    finish(drawn, workshop)
+    used_often(drawn)
+    fails.append(torch.OutOfMemoryError())  # the worker's affair: it halves the batch
+    with pytest.raises(torch.OutOfMemoryError):
+        drawn(pictures())
+    fails[0] = AssertionError("expected stride")
+    used_often(drawn)
+    (record,) = caplog.records
+    assert record.message == "thing, compiled, failed: expected stride"
+
+
+def test_what_was_unloaded_is_neither_compiled_nor_held() -> None:
+    class Weights:
+        def __call__(self, x: Tensor) -> Tensor:
+            return eager(x)
+
+    workshop = Workshop(eager)
+    compiler = network(workshop)._compiler
+    first = compiler.network("first", eager)
+    used_often(first)  # the compiler is busy with it
+    weights = Weights()
+    gone = weakref.ref(weights)
+    second = compiler.network("second", weights)
+    used_often(second)
+    assert compiler.busy
+    del weights, second
+    gc.collect()
+    assert gone() is None
+    finish(first, workshop)
+    assert workshop.made == 1 and not compiler.busy
+
+
+def test_compiling_and_exact_work_are_never_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of the process, as engines use it; only without its rest.
+    monkeypatch.setattr(determinism, "_quiet_s", 0)
+    monkeypatch.setattr(determinism, "_free_at", 0)
+    begun, go = threading.Event(), threading.Event()
+
+    def compile_with(forward: Forward) -> Forward:
+        # As torch's own: it notes the flag, and sets it back.
+        before = torch.are_deterministic_algorithms_enabled()
+        begun.set()
+        assert go.wait(10)
+        torch.use_deterministic_algorithms(before)
+        return forward
+
+    compiler = Compiler(
+        tiny.CPU, precision="fp32", compiles=True, compile_with=compile_with,
+        exclusion=determinism,
+    )  # fmt: skip
+    drawn = compiler.network("thing", eager)
+    seen: list[bool] = []
+
+    def exact_work() -> None:
+        with deterministic_kernels(True), deterministic_kernels(True):
+            seen.append(torch.are_deterministic_algorithms_enabled())
+
+    # Compiling begins first: exact work waits for its end, and has the flag.
+    used_often(drawn)
+    assert begun.wait(10)
+    worker = threading.Thread(target=exact_work)
+    worker.start()
+    worker.join(0.05)
+    assert worker.is_alive() and not torch.are_deterministic_algorithms_enabled()
+    go.set()
+    worker.join(10)
+    assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
+    # Exact work begins first: the compiler waits for its end.
+    begun.clear()
+    with deterministic_kernels(True):
+        # Asked for from outside: exact work itself asks for nothing to be compiled.
+        torch.use_deterministic_algorithms(False)
+        used_often(drawn, rows=3)
+        torch.use_deterministic_algorithms(True)
+        assert not begun.wait(0.05)
+        assert torch.are_deterministic_algorithms_enabled()
+    assert begun.wait(10)
+    worked_off(compiler)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_compiler_rests_for_a_while_after_exact_work() -> None:
+    exclusion = Exclusion(quiet_s=0.05)
+    with exclusion.exact():
+        ended = time.monotonic()
+    with exclusion.compiling():
+        assert time.monotonic() - ended >= 0.04
+
+
+def test_copies_for_the_compiler_share_weights_and_no_hooks() -> None:
+    model = tiny.vqgan().requires_grad_(False)
+    copy = with_same_weights(model)
+    for ours, theirs in zip(copy.parameters(), model.parameters(), strict=True):
+        assert ours is theirs
+    x = torch.randn(1, 8, 4, 4)
+    with circular_convolutions(model.decoder, "both"):
+        assert not any(module._forward_pre_hooks for module in copy.modules())
+        tiled = model.decode(x)
+    assert torch.equal(copy.decode(x), model.decode(x))
+    assert not torch.equal(tiled, model.decode(x))
 
 
 @pytest.fixture
@@ -217,12 +405,31 @@ def test_bfloat16_is_used_where_it_gives_what_float32_does(
     assert "careful stays in float32" in caplog.text
 
 
+def test_bfloat16_is_judged_by_its_gradient_too_and_only_by_what_succeeded() -> None:
+    fails = [torch.OutOfMemoryError()]
+
+    def short_of_memory(x: Tensor) -> Tensor:
+        if x.requires_grad and fails:
+            raise fails.pop()
+        return eager(x)
+
+    drawn = Compiler(tiny.CPU, precision="bf16").network("thing", short_of_memory)
+    x = pictures()
+    assert torch.equal(drawn(x), eager(x))  # nothing to judge by
+    x.requires_grad_()
+    with pytest.raises(torch.OutOfMemoryError):
+        drawn(x)
+    assert 0 < tiny.difference(drawn(x), eager(x)) < 0.05
+    with torch.no_grad():
+        assert 0 < tiny.difference(drawn(x), eager(x)) < 0.05
+    assert torch.equal(drawn.plainly(x), eager(x))
+
+
 def test_precision_is_chosen_by_the_device() -> None:
     chosen = Compiler(tiny.CPU).dtype
     own = has_bfloat16(tiny.CPU)
     assert chosen == (torch.bfloat16 if own else torch.float32)
     assert Compiler(tiny.CPU, precision="fp32").dtype == torch.float32
-    assert not Compiler(tiny.CPU, graphs=True).graphs
 
 
 @pytest.mark.skipif(
@@ -240,9 +447,7 @@ def test_torchs_own_compiler(backend: str, caplog: pytest.LogCaptureFixture) -> 
         x = torch.randn(shape).requires_grad_()
         for _ in range(compiling._HOT):
             drawn(x)
-        worked_off = threading.Event()
-        compiler._orders.put(worked_off.set)
-        assert worked_off.wait(600)
+        worked_off(compiler, 600)
         drawn(x)
         found, expected = drawn(x), model.decode(x)
         assert tiny.difference(found, expected) < 1e-4
