@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -164,6 +165,25 @@ def test_compose_names_what_is_there(name: str) -> None:
             assert port.startswith("127.0.0.1:"), f"{port} is open to the network"
         image = service["image"]
         assert ":" in image and not image.endswith(":latest"), image
+
+
+def test_on_the_machines_own_network_only_the_machine_reaches_it() -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node))
+    service = yaml.load(read("compose.host.yaml"), Loader)["services"]["dreamstream"]
+    assert (service["network_mode"], service["ports"]) == ("host", [])
+    assert "ports: !reset" in read("compose.host.yaml")  # laid over, a list alone would be added
+    settings = load_config(DEPLOY / "container.toml")
+    here = load_config(DEPLOY / "host.toml")
+    assert service["volumes"] == ["./deploy/host.toml:/etc/dreamstream/config.toml:ro"]
+    assert ip_address(here.wall.host).is_loopback and here.wall.mode == "local"
+    assert ip_address(here.monitoring.listen.rpartition(":")[0]).is_loopback
+    # All else is as in the other.
+    assert here.wall.port == settings.wall.port
+    for name in type(settings).model_fields.keys() - {"wall", "monitoring"}:
+        assert getattr(here, name) == getattr(settings, name), name
 
 
 def test_there_is_time_to_save_what_is_drawn() -> None:
