@@ -30,6 +30,8 @@ BACK_OFF_S = (0.2, 1.0, 5.0, 15.0, 60.0)
 """The pauses after the first, second, … loss on one node within `WINDOW_S`."""
 WINDOW_S = 300.0
 _PLAN_S = 3.0
+_MOST_ASKED = 16
+"""So many plans are asked for at once; an actor's places for calls are for its news too."""
 NO_GPU = (
     "The cluster has no GPU. Add a node that has one, or let processors draw: "
     'scheduler.device = "cpu".'
@@ -88,6 +90,8 @@ class Fleet:
         self._handles: dict[str, RemoteHandle] = {}
         self._risen: asyncio.Queue[RemoteHandle] = asyncio.Queue()
         self._changed = asyncio.Event()
+        """Set, and replaced, when a worker comes up."""
+        self._asking = asyncio.Semaphore(_MOST_ASKED)
         self._drained: Counter[str] = Counter()
         self._falls: dict[str, deque[float]] = {}
         self._offered: set[tuple[str, str]] = set()
@@ -111,15 +115,18 @@ class Fleet:
                 rising.cancel()
 
     async def plan(self, job: Job) -> Plan:
-        """Have a worker plan a job that it could draw itself; waits while there is none."""
+        """Have a worker plan a job that it could draw itself; waits while there is none.
+
+        Jobs are planned beside each other, so one whose model has left with its node holds up none.
+        """
         wanted = job.recipe.engine, job.recipe.model
         while True:
-            self._changed.clear()
-            for handle in [*self._handles.values()]:
-                if wanted not in _models(handle):
-                    continue
+            # Taken before anybody is asked: who comes up meanwhile is not missed.
+            changed = self._changed
+            able = [handle for handle in self._handles.values() if wanted in _models(handle)]
+            for handle in able:
                 try:
-                    async with asyncio.timeout(_PLAN_S):
+                    async with self._asking, asyncio.timeout(_PLAN_S):
                         found = await handle.plan(job)
                 except (TimeoutError, WorkerLostError):
                     continue
@@ -131,7 +138,10 @@ class Fleet:
                     f"No machine that draws has the model “{wanted[1]}” of the engine "
                     f"“{wanted[0]}”."
                 )
-            await wait_within(self._changed, POLL_S)
+            if able:
+                await wait_within(changed, POLL_S)  # one of them may only have been slow
+            else:
+                await changed.wait()
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -197,6 +207,7 @@ class Fleet:
             self._offered |= _models(handle)
             self._why_none = ""
             self._changed.set()
+            self._changed = asyncio.Event()
             self._risen.put_nowait(handle)
             await handle.gone()
             if handle.draining:

@@ -21,7 +21,6 @@ import msgspec
 from generation.engine import EngineError
 from generation.figures import Counting
 from generation.offers import Offers, together
-from generation.planning import refusal
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
@@ -49,6 +48,7 @@ from generation.protocol import (
 from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
+from generation.wishes import Wishes
 from generation.workers import Tell, WorkerHandle, WorkerLostError, WorkerPool, wait_within
 
 _log = logging.getLogger(__name__)
@@ -59,8 +59,6 @@ _QUEUE_S, _SOON_S, _LOOK_S = 2.0, 0.25, 1.0
 _NOT_LOOKED = "What looks at pictures was lost in the middle of it. Try again in a moment."
 _CLOGGED_BYTES = 8 * 1024 * 1024
 """With so much unsent, previews are left out until the bot has caught up."""
-
-_Wish = Submit | Cancel | SteerJob
 
 
 class SchedulerProcess:
@@ -88,7 +86,7 @@ class SchedulerProcess:
         self._service = Service(
             self._scheduler, self._offers.engines, self._send, self._post, self._take_look
         )
-        self._wishes: asyncio.Queue[_Wish] = asyncio.Queue()
+        self._wishes = Wishes(self._service, self._pool.plan, self._send, self._stir)
         self._looks: deque[Embed] = deque()
         self._counting = Counting()
         self._began = time.monotonic()
@@ -123,6 +121,7 @@ class SchedulerProcess:
             _log.info("the bot is gone")
             return EXIT_OK
         finally:
+            self._wishes.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._pool.close(), self._settings.shutdown_s)
 
@@ -140,7 +139,6 @@ class SchedulerProcess:
         try:
             async with asyncio.TaskGroup() as group:
                 endless = [
-                    group.create_task(self._take_wishes()),
                     group.create_task(self._queues()),
                     group.create_task(self._hire(group)),
                 ]
@@ -294,28 +292,15 @@ class SchedulerProcess:
                 case Shutdown():
                     self.stop()
                 case Submit() | Cancel() | SteerJob() if self._welcomed:
-                    self._wishes.put_nowait(message)
+                    self._wishes.take(message)
                 case Embed() | Weights() if self._welcomed:
                     self._service.take(message)
                 case _:
                     _log.warning("a %s came out of turn", type(message).__name__)
 
-    async def _take_wishes(self) -> None:
-        """Take what is wished of jobs, in order: a cancel must not overtake its job's plan."""
-        while True:
-            wish = await self._wishes.get()
-            try:
-                if isinstance(wish, Submit):
-                    self._service.submit(wish.job, await self._pool.plan(wish.job))
-                else:
-                    self._service.take(wish)
-            except EngineError as error:
-                assert isinstance(wish, Submit)
-                self._send(refusal(wish.job, error))
-            except Exception:
-                _log.exception("a %s could not be dealt with", type(wish).__name__)
-            self._work.set()
-            self._stirred.set()
+    def _stir(self) -> None:
+        self._work.set()
+        self._stirred.set()
 
     # --- telling the bot -------------------------------------------------------------------
 

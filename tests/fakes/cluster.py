@@ -88,11 +88,15 @@ class FakeActor:
 
 
 class FakeCluster:
-    """Nodes come and go as a test says. `engines` says what makes each one's engines."""
+    """Nodes come and go as a test says.
+
+    `engines` says what makes each one's engines, `engines_of` what makes those of a node's address.
+    """
 
     def __init__(self, settings: Settings, *places: int) -> None:
         self.settings = settings
         self.engines = "tests.fakes.engine:build_engines"
+        self.engines_of: dict[str, str] = {}
         self.actors: list[FakeActor] = []
         self.there = [Node(f"{nth}" * 12, f"node{nth}", n, 1) for nth, n in enumerate(places)]
 
@@ -107,7 +111,8 @@ class FakeCluster:
         return list(self.there)
 
     async def start(self, node: Node, name: str) -> FakeActor:
-        self.actors.append(FakeActor(node, name, self.engines, self.settings))
+        engines = self.engines_of.get(node.address, self.engines)
+        self.actors.append(FakeActor(node, name, engines, self.settings))
         return self.actors[-1]
 
     async def close(self) -> None:

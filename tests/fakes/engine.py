@@ -111,10 +111,17 @@ def _unit(colour: Any) -> bytes:
 
 
 class FakeEngine:
-    """See the module's docstring. `sleep` is a test's to replace."""
+    """See the module's docstring. `sleep` is a test's to replace; it has not got what it lacks."""
 
-    def __init__(self, name: str = "fake", *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        name: str = "fake",
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        lacks: tuple[str, ...] = (),
+    ) -> None:
         self.name = name
+        self.lacks = lacks
         self.sleep = sleep
         self.loaded: list[str] = []
         self.batches: list[tuple[str, ...]] = []
@@ -128,7 +135,9 @@ class FakeEngine:
             title="Fake",
             models=(
                 ModelInfo(name="plain", title="Plain", licence="MIT"),
-                ModelInfo(name="other", title="Other", licence="MIT"),
+                ModelInfo(
+                    name="other", title="Other", licence="MIT", available="other" not in self.lacks
+                ),
                 ModelInfo(
                     name="absent", title="Absent", licence="MIT", available=False, missing="No."
                 ),
@@ -285,6 +294,13 @@ def build_engines(
 ) -> dict[str, Engine[Any]]:
     """Return the fake engine, as the scheduler process asks for it."""
     return {"fake": FakeEngine()}
+
+
+def without_other(
+    *, device: str, models_dir: str, exact: bool, **_others: object
+) -> dict[str, Engine[Any]]:
+    """Return the fake engine where one of its models is not installed."""
+    return {"fake": FakeEngine(lacks=("other",))}
 
 
 def no_device(

@@ -19,12 +19,14 @@ from generation.fleet import Fleet, Node
 from generation.process import SchedulerProcess
 from generation.protocol import (
     Cancel,
+    Cancelled,
     CannotStart,
     Checkpoint,
     Dropped,
     Embed,
     Embedded,
     Failed,
+    Finished,
     Hello,
     Progress,
     Shutdown,
@@ -273,6 +275,25 @@ async def test_what_no_machine_has_is_refused_with_a_sentence() -> None:
         bot.send(dream("d1", model="absent"))
         failed = await bot.hear(Failed, "d1")
         assert "absent" in failed.reason
+
+
+async def test_a_job_whose_model_has_left_waits_alone() -> None:
+    async with cluster(1, 1) as (bot, nodes):
+        nodes.engines_of["node0"] = "tests.fakes.engine:without_other"
+        await both_up(bot)
+        rich = nodes.there.pop()
+        await both_up(bot, 1)
+        bot.send(dream("parked", model="other", steps=3), SteerJob("parked", "a blue fox"))
+        bot.send(dream("unwanted", model="other"), dream("d1", "bob", steps=3))
+        await bot.all_drawn("d1")
+        bot.send(Cancel("unwanted"))
+        await bot.hear(Cancelled, "unwanted")
+        assert not bot.all(Failed)
+        assert not bot.all(Steered)
+        nodes.there.append(rich)
+        await bot.hear(Steered, "parked")
+        await bot.hear(Finished, "parked")
+        assert {one.job_id for one in bot.all(Started)} == {"d1", "parked"}
 
 
 async def test_no_more_workers_than_are_wanted() -> None:
