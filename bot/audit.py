@@ -19,6 +19,8 @@ from bot.errors import DreamstreamError
 from bot.ids import now_ms
 from bot.model import Act, Person
 from bot.store import Store, moderation, people
+from bot.store.forgetting import NOBODY
+from bot.trusted_time import is_sure_of_the_time
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ _MOST = 1000
 _PURGE_S = 6 * 3600.0
 _PAGE = 1000
 
-_Key = tuple[int, int | None, Person, str]
+_Key = tuple[int, int | None, str, str]
 
 
 class Why(StrEnum):
@@ -60,6 +62,7 @@ class Audit:
         self._kept_days = kept_days
         self._same_s = same_s
         self._pending: dict[_Key, int] = {}
+        self._names: dict[str, str] = {}  # of whom something is pending, by their ids
         self._written: dict[_Key, float] = {}
         self._wake = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -87,10 +90,15 @@ class Audit:
         """Note that somebody was refused something in a server. Returns at once."""
         if guild_id is None:
             return
-        key = (guild_id, channel_id, person, why.value)
+        key = (guild_id, channel_id, person.id, why.value)
         if key in self._pending or len(self._pending) < _MOST:
             self._pending[key] = self._pending.get(key, 0) + 1
+            self._names[person.id] = person.name
             self._wake.set()
+
+    def forgotten(self, person_id: str) -> None:
+        """Keep no name of somebody who wants to be forgotten. What they were refused stays."""
+        self._names.pop(person_id, None)
 
     async def write(self) -> None:
         """Write what was noted, but for what was written of late.
@@ -105,9 +113,10 @@ class Audit:
             return
         async with self._store.write() as connection:
             at_ms = now_ms()
-            await people.upsert(connection, RULES, at_ms)
-            for (guild_id, channel_id, person, why), count in due.items():
-                await people.upsert(connection, person, at_ms)
+            await people.known(connection, RULES, at_ms)
+            for (guild_id, channel_id, person_id, why), count in due.items():
+                person = Person(person_id, self._names.get(person_id, NOBODY))
+                await people.known(connection, person, at_ms)
                 detail = {"why": why} | ({"times": count} if count > 1 else {})
                 await moderation.append(
                     connection,
@@ -124,14 +133,18 @@ class Audit:
             left = self._pending.pop(key, 0) - count
             if left > 0:
                 self._pending[key] = left
+        still = {person_id for _, _, person_id, _ in self._pending}
+        self._names = {one: name for one, name in self._names.items() if one in still}
 
     async def forget_old(self) -> int:
         """Remove the entries that are older than they are kept; return how many.
 
+        None, while the clock may be wrong: one that is a year ahead would empty the log.
+
         Raises:
             DiskError, StoreError: nothing can be written at present.
         """
-        if self._kept_days <= 0:
+        if self._kept_days <= 0 or not await is_sure_of_the_time(self._store):
             return 0
         before_ms = now_ms() - round(max(self._kept_days, LEAST_DAYS) * DAY_MS)
         count = 0

@@ -19,22 +19,16 @@ from bot.ids import now_ms
 from bot.library import Library
 from bot.removal import Removal
 from bot.side_tasks import SideTasks
-from bot.store import Store, facts
+from bot.store import Store
 from bot.store import retention as rows
 from bot.store.retention import Bounds, Candidate
+from bot.trusted_time import DAY_MS, is_sure_of_the_time
 
 log = logging.getLogger(__name__)
 
-_HOUR_MS = 3600 * 1000
-DAY_MS = 24 * _HOUR_MS
 YOUNGEST_MS = DAY_MS
 """What ended within a day never goes, however little room there is."""
-LONGEST_PAUSE_MS = 7 * DAY_MS
-"""Between two looks: after a longer one, either nobody was there or the clock is wrong."""
-DOUBT_MS = DAY_MS
-"""How long nothing goes by itself after that."""
 A_TURN = 20
-_LOOKED, _FROM = "retention_looked_ms", "retention_from_ms"
 _LOOK_S = 600.0
 _PAUSE_S = 1.0
 
@@ -120,26 +114,10 @@ class Retention:
     async def is_sure_of_the_time(self) -> bool:
         """Note that it is looked now, and say whether the clock may be believed.
 
-        A clock that is a year ahead would have a year's dreams go at once. So where it has moved
-        back, or on by more than a week since the last look, nothing goes for a day.
-
         Raises:
             DiskError, StoreError: nothing can be written at present.
         """
-        now = now_ms()
-        looked = int(await facts.get(self._store, _LOOKED) or now)
-        begins = int(await facts.get(self._store, _FROM) or 0)
-        if not -_HOUR_MS <= now - looked <= LONGEST_PAUSE_MS:
-            begins = now + DOUBT_MS
-            log.warning(
-                "It was looked what is to go %.1f days ago, the clock says. In case it is wrong, "
-                "nothing goes for a day.",
-                (now - looked) / DAY_MS,
-            )
-        async with self._store.write() as connection:
-            await facts.put(connection, _LOOKED, str(now))
-            await facts.put(connection, _FROM, str(begins))
-        return now >= begins
+        return await is_sure_of_the_time(self._store)
 
     async def turns(self) -> AsyncIterator[int]:
         """Let what is due go, up to `A_TURN` dreams at a time; yield how many each time.

@@ -21,6 +21,18 @@ async def upsert(connection: aiosqlite.Connection, person: Person, now_ms: int) 
     )
 
 
+async def known(connection: aiosqlite.Connection, person: Person, now_ms: int) -> None:
+    """Make sure the person is known, under whatever name they have.
+
+    For what is written later than it happened: it must not bring an older name back, least of all
+    that of somebody who has been forgotten meanwhile.
+    """
+    await connection.execute(
+        "INSERT INTO person (id, name, first_seen_ms) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (person.id, person.name, now_ms),
+    )
+
+
 async def publishes(store: Store, person_id: str) -> bool:
     """Say whether what a person asks for is shown outside the place where they ask."""
     row = await store.read_one(PUBLISHES, (person_id,))

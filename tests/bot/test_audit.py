@@ -16,7 +16,7 @@ from bot.gate import Asker
 from bot.ids import now_ms
 from bot.model import Act, ModerationEntry
 from bot.rights import Actor
-from bot.store import moderation, people
+from bot.store import forgetting, moderation, people
 from tests.bot.drawer import ANN, BOB, Services, services
 
 GUILD, CHANNEL = 7, 8
@@ -125,6 +125,37 @@ async def test_entries_go_when_they_are_old_and_never_before(audited: Audited) -
                 await connection.execute(sql)
     assert await Audit(store, 0).forget_old() == 0
     assert await Audit(store, 1).forget_old() == 2, f"{LEAST_DAYS} days stay at least"
+
+
+async def test_a_clock_that_is_ahead_empties_no_log(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, now = audited.parts.store, now_ms()
+    async with store.write() as connection:
+        await people.upsert(connection, ANN, now)
+        await moderation.append(connection, Act.DELETED, GUILD, ANN, now - 80 * DAY_MS)
+    assert await audited.audit.forget_old() == 0
+    monkeypatch.setattr("bot.audit.now_ms", lambda: now + 365 * DAY_MS)
+    monkeypatch.setattr("bot.trusted_time.now_ms", lambda: now + 365 * DAY_MS)
+    assert await audited.audit.forget_old() == 0
+    monkeypatch.setattr("bot.trusted_time.now_ms", lambda: now + 366 * DAY_MS)  # it stays so
+    assert await audited.audit.forget_old() == 1
+
+
+async def test_what_is_written_late_brings_no_name_back(audited: Audited) -> None:
+    audited.audit.refused(ANN, GUILD, CHANNEL, Why.LIMIT)
+    audited.audit.refused(BOB, GUILD, CHANNEL, Why.LIMIT)
+    store = audited.parts.store
+    async with store.write() as connection:
+        await people.upsert(connection, ANN, now_ms())
+        await forgetting.erase(connection, ANN.id, now_ms())
+    entries = await audited.log()
+    names = {one.person.id: one.person.name for one in entries if one.person is not None}
+    assert names == {ANN.id: forgetting.NOBODY, BOB.id: BOB.name}
+    audited.audit.refused(ANN, GUILD, CHANNEL, Why.ROLE)
+    audited.audit.forgotten(ANN.id)
+    assert ANN.name not in repr(vars(audited.audit))
+    assert len(await audited.log()) == len(entries) + 1
 
 
 async def test_it_writes_by_itself(audited: Audited) -> None:

@@ -21,13 +21,14 @@ from bot.errors import ConfigError
 from bot.ids import IdMaker, now_ms
 from bot.library import Library, described
 from bot.model import Dream, DreamState, EventKind, File, Person
-from bot.retention import A_TURN, DAY_MS, Retention, RetentionRules
+from bot.retention import A_TURN, Retention, RetentionRules
 from bot.retention_command import run
 from bot.rights import Actor
 from bot.store import Store, deliveries, events, favourites, images, people
 from bot.store import dreams as rows
 from bot.store.retention import Bounds, candidates
 from bot.themes import Themes
+from bot.trusted_time import DAY_MS
 from generation.protocol import Recipe
 from tests.bot.drawer import ANN, BOB, png, request, services
 

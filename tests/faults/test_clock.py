@@ -17,16 +17,17 @@ import bot.acceptance
 import bot.endings
 import bot.ids
 import bot.store.dreams
-from bot import retention
+from bot import retention, trusted_time
 from bot.channels import Channels
 from bot.checkpoints import Checkpoints
 from bot.delivery import sender
 from bot.digest import Digests
 from bot.ids import EARLIEST_MS, IdMaker, time_of
 from bot.model import DreamState
-from bot.retention import DAY_MS, Retention, RetentionRules
+from bot.retention import Retention, RetentionRules
 from bot.settings import DigestPlace
 from bot.store import digests, dreams
+from bot.trusted_time import DAY_MS
 from tests.bot.drawer import ANN, Services, request, services
 
 NOW_MS = EARLIEST_MS + 400 * DAY_MS
@@ -48,7 +49,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (bot.ids, bot.acceptance, bot.endings, bot.store.dreams, retention):
+    for module in (bot.ids, bot.acceptance, bot.endings, bot.store.dreams, retention, trusted_time):
         monkeypatch.setattr(module, "now_ms", made)
     return made
 
