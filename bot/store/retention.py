@@ -61,6 +61,10 @@ _MAY_GO = """
 """
 _BYTES = """
     coalesce((SELECT size_bytes FROM image WHERE sha256 = dream.image_sha256), 0)
+    + coalesce((
+        SELECT size_bytes FROM picture_check JOIN image ON image.sha256 = original_sha256
+        WHERE picture_check.dream_id = dream.id
+    ), 0)
     + coalesce((SELECT sum(size_bytes) FROM dream_file WHERE dream_id = dream.id), 0)
 """
 CANDIDATES = f"""

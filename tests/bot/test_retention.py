@@ -208,6 +208,21 @@ async def test_what_takes_too_much_room_goes_the_oldest_first(world: World) -> N
     assert await to_the_end(world.retention(keep_bytes=1)) == 3, "all that takes room"
 
 
+async def test_what_lies_behind_a_cover_counts_as_what_its_dream_takes(world: World) -> None:
+    dream, other = await world.dream(9, film=True), await world.dream(8)
+    assert dream.image is not None and other.image is not None
+    async with world.store.write() as connection:
+        await connection.execute(
+            "INSERT INTO picture_check (dream_id, setting, verdict, original_sha256, checked_ms) "
+            "VALUES (?, 'blur', 'flagged', ?, 1)",
+            (dream.id, other.image.sha256),
+        )
+    found = {one.dream_id: one.bytes async for one in candidates(world.store, Bounds(now_ms()))}
+    picture, original = dream.image.size_bytes, other.image.size_bytes
+    assert found[dream.id] == picture + FILM_BYTES + original
+    assert found[other.id] == original
+
+
 async def test_what_goes_by_age_is_not_counted_twice(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
