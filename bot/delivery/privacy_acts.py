@@ -22,7 +22,7 @@ from bot.delivery.interactions import (
 )
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.errors import InvalidRequestError, LimitError
-from bot.privacy.exporting import Export
+from bot.privacy.exporting import Export, Exports
 from bot.sentences import say
 
 PATIENCE_S = 13 * 60.0
@@ -47,26 +47,26 @@ async def export(interaction: Interaction) -> None:
         person = person_of(interaction)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                made = await exports.make(person)
-                whole = await _hand_over(interaction, made)
-                if not whole:
-                    made = await exports.make(person, pictures=False)
-                    await _send(interaction, made, whole=False)
+                await _hand_over(interaction, exports, await exports.make(person))
         except TimeoutError:
             raise LimitError(
                 say("It takes too long at present. Try again later, when less is going on."), 600.0
             ) from None
 
 
-async def _hand_over(interaction: Interaction, made: Export) -> bool:
-    """Send a copy, or the address at which it lies; say whether there was a way."""
+async def _hand_over(interaction: Interaction, exports: Exports, made: Export) -> None:
+    """Send a copy, or the address at which it lies, or one without pictures if there is no way."""
     limit_bytes = interaction.filesize_limit or DEFAULT_LIMIT_BYTES
-    if made.size_bytes <= limit_bytes:
-        await _send(interaction, made, whole=True)
-        return True
     wall_url = front_of(interaction).wall_url
-    if not wall_url:
-        return False
+    whole = made.size_bytes <= limit_bytes
+    if whole or not wall_url:
+        try:
+            if not whole:
+                made = await exports.make(person_of(interaction), pictures=False)
+            await _send(interaction, made, whole=whole)
+        finally:
+            await exports.remove(made)
+        return
     await tell(
         interaction,
         say(
@@ -75,7 +75,6 @@ async def _hand_over(interaction: Interaction, made: Export) -> bool:
             url=f"<{wall_url}/exports/{made.token}.zip>",
         ),
     )
-    return True
 
 
 async def _send(interaction: Interaction, made: Export, *, whole: bool) -> None:

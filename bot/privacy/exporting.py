@@ -2,8 +2,8 @@
 
 It has the rows as JSON, as they are kept, and the pictures and films. It is written piece by piece
 in a thread, one at a time, and for each person only once in a while. It lies under a name that
-nobody can guess, is reached by that name alone, and goes after a day, at the next start, or when
-its person is forgotten.
+nobody can guess, is reached by that name alone, and goes once its person has got it in Discord,
+after a day, at the next start, or when its person is forgotten.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ import asyncio
 import logging
 import secrets
 import time
-import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from bot.errors import DiskError, LimitError, NotFoundError
-from bot.files import disk_sentences
+from bot.errors import LimitError, NotFoundError
 from bot.library import Library
 from bot.model import Dream, File, Person, PictureCheck
-from bot.privacy.gathering import OWNED, rows_about
+from bot.privacy.copying import RESERVE_BYTES, Copy
+from bot.privacy.gathering import OWNED, pages_about, told
 from bot.sentences import say
 from bot.side_tasks import SideTasks
-from bot.store import Store
+from bot.store import Row, Store
 from bot.store import dreams as rows
 
 log = logging.getLogger(__name__)
@@ -36,22 +33,12 @@ log = logging.getLogger(__name__)
 KEPT_S = 24 * 3600.0
 AGAIN_S = 600.0
 MAX_BYTES = 2 * 1024**3
+TOTAL_BYTES = 4 * MAX_BYTES
+_PURGE_S = 600.0
 _TOKEN_BYTES = 24
 _PAGE = 100
-_README = """\
-This is what Dreamstream keeps about you.
-
-data/       the rows of its database, a file for each kind of thing; times are milliseconds since
-            1970 UTC
-pictures/   the pictures you asked for, by the dream's id; the recipe of each is in the file itself
-files/      films and drawings that were made with them
-uploads/    the pictures that yours were drawn from, and what you entered in games
-
-Who else is in a row is called "somebody else".
-"""
-_LEFT_OUT = """
-Left out here, since the whole would have been too large or a file was not to be had:
-"""
+_OWN = (PictureCheck.SPOILER, PictureCheck.BLUR)
+"""What is covered so is its author's all the same; the rest nobody but moderators sees."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +57,18 @@ class _Held:
     until_s: float
 
 
+@dataclass(eq=False)
+class _Making:
+    """A copy that is being made, or waits for that."""
+
+    person_id: str
+    wanted: bool = True
+
+    def check(self) -> None:
+        if not self.wanted:
+            raise NotFoundError(say("You wanted to be forgotten: there is no copy any more."))
+
+
 class Exports:
     """Makes copies, and serves them for a while."""
 
@@ -80,21 +79,34 @@ class Exports:
         folder: Path,
         *,
         max_bytes: int = MAX_BYTES,
+        total_bytes: int = TOTAL_BYTES,
+        reserve_bytes: int = RESERVE_BYTES,
+        purge_s: float = _PURGE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Keep copies in `folder`: of `max_bytes` each, `total_bytes` together, besides the rows.
+
+        They leave `reserve_bytes` of the disk. What is over goes within `purge_s`.
+        """
         self._store = store
         self._library = library
         self._folder = folder
         self._max_bytes = max_bytes
         self._clock = clock
+        self._total_bytes = total_bytes
+        self._reserve_bytes = reserve_bytes
+        self._purge_s = purge_s
         self._turn = asyncio.Lock()
         self._last: dict[str, float] = {}
         self._held: dict[str, _Held] = {}
+        self._making: set[_Making] = set()
+        self._unwanted: set[Path] = set()  # what is to be removed
         self._tasks = SideTasks()
 
     async def start(self) -> None:
         """Remove what an earlier process left: nobody has a name of it any more."""
         await asyncio.to_thread(_empty, self._folder)
+        self._tasks.spawn(self._keep_purging())
 
     async def stop(self) -> None:
         """Remove all of them."""
@@ -105,31 +117,40 @@ class Exports:
     async def make(self, person: Person, *, pictures: bool = True) -> Export:
         """Make a copy of all that is kept about a person; without `pictures`, of the rows alone.
 
+        An earlier one of theirs goes.
+
         Raises:
-            LimitError: they have had one of late, or one is just being made for them.
+            LimitError: they have had one of late, or one is just being made for them; or so many
+                copies of others lie there that there is no room for pictures.
+            NotFoundError: they were forgotten meanwhile.
             DiskError: the disk is almost full, or may not be written.
             StoreError: the database cannot be read.
         """
         self._library.check_space()
-        await self.purge()
         now = self._clock()
         if pictures and now - self._last.get(person.id, float("-inf")) < AGAIN_S:
             raise LimitError(
                 say("You have had a copy just now. Ask for another one in ten minutes."), AGAIN_S
             )
+        await self.purge(person.id)
         if pictures:
             self._last[person.id] = now
+        making = _Making(person.id)
+        self._making.add(making)
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         path = self._folder / f"{token}.zip"
         try:
             async with self._turn:
-                await self._write(path, person, pictures=pictures)
+                await self._write(path, making, self._room() if pictures else None)
             size_bytes = (await asyncio.to_thread(path.stat)).st_size
+            making.check()
         except BaseException:
             self._last.pop(person.id, None)
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            self._unwanted.add(path)
+            self._tasks.spawn(self._sweep())
             raise
+        finally:
+            self._making.discard(making)
         export = Export(path, token, size_bytes)
         self._held[token] = _Held(export, person.id, self._clock() + KEPT_S)
         return export
@@ -145,8 +166,16 @@ class Exports:
             raise NotFoundError("There is no such copy any more. Ask for another: /privacy export.")
         return held.export
 
+    async def remove(self, export: Export) -> None:
+        """Remove a copy that its person has got. One that is gone changes nothing."""
+        self._drop(export.token)
+        await self._sweep()
+
     def forgotten(self, person_id: str) -> None:
-        """Remove the copies of a person who wants to be forgotten."""
+        """Remove the copies of a person who wants to be forgotten, also those not finished yet."""
+        for making in self._making:
+            if making.person_id == person_id:
+                making.wanted = False
         self._tasks.spawn(self.purge(person_id))
 
     async def purge(self, person_id: str | None = None) -> None:
@@ -154,98 +183,87 @@ class Exports:
         now = self._clock()
         for token, held in [*self._held.items()]:
             if held.until_s <= now or held.person_id == person_id:
-                del self._held[token]
-                with suppress(OSError):
-                    await asyncio.to_thread(held.export.path.unlink, missing_ok=True)
+                self._drop(token)
         self._last = {one: at for one, at in self._last.items() if now - at < AGAIN_S}
+        await self._sweep()
+
+    def _drop(self, token: str) -> None:
+        if (held := self._held.pop(token, None)) is not None:
+            self._unwanted.add(held.export.path)
+
+    async def _sweep(self) -> None:
+        """Remove what is not wanted any more; what cannot be removed is tried again later."""
+        self._unwanted -= await asyncio.to_thread(_remove, [*self._unwanted])
+
+    async def _keep_purging(self) -> None:
+        while True:
+            await asyncio.sleep(self._purge_s)
+            await self.purge()
+
+    def _room(self) -> int:
+        """Return how many bytes a copy's pictures and files may have beside those that lie there.
+
+        Raises:
+            LimitError: none.
+        """
+        left = self._total_bytes - sum(held.export.size_bytes for held in self._held.values())
+        if left <= 0:
+            raise LimitError(
+                say("Many have asked for copies, and there is no room. Try again tomorrow."), KEPT_S
+            )
+        return min(left, self._max_bytes)
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def _write(self, path: Path, person: Person, *, pictures: bool) -> None:
-        writer = await asyncio.to_thread(_Writer, path, self._max_bytes)
+    async def _write(self, path: Path, making: _Making, max_bytes: int | None) -> None:
+        making.check()
+        copy = await asyncio.to_thread(
+            Copy, path, max_bytes or 0, reserve_bytes=self._reserve_bytes
+        )
         try:
             for table in OWNED:
-                found = [row async for row in rows_about(self._store, table, person.id)]
-                await asyncio.to_thread(writer.rows, table, found)
-            if pictures:
-                await self._pictures(writer, person)
-            await asyncio.to_thread(writer.finish)
+                await asyncio.to_thread(copy.begin, table)
+                async for page in pages_about(self._store, table, making.person_id):
+                    making.check()
+                    await asyncio.to_thread(_add, copy, table, page, making.person_id)
+                await asyncio.to_thread(copy.end)
+            if max_bytes is not None:
+                await self._pictures(copy, making)
+            await asyncio.to_thread(copy.finish)
         finally:
-            await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(copy.close)
 
-    async def _pictures(self, writer: _Writer, person: Person) -> None:
+    async def _pictures(self, copy: Copy, making: _Making) -> None:
         before = rows.PAST_EVERY_ID
-        while page := await rows.of_person(self._store, person.id, before, _PAGE):
+        while page := await rows.of_person(self._store, making.person_id, before, _PAGE):
             before = page[-1].id
             for dream in page:
+                making.check()
+                if dream.veil in _OWN:  # it has none, read as for everybody
+                    dream = msgspec.structs.replace(
+                        dream, files=await rows.files_of(self._store, dream.id)
+                    )
                 for name, path in _files(self._library, dream):
-                    await asyncio.to_thread(writer.file, name, path)
+                    await asyncio.to_thread(copy.file, name, path)
         entries = await self._store.read(
             "SELECT id, image_sha256 FROM game_entry "
             "WHERE person_id = ? AND image_sha256 IS NOT NULL",
-            (person.id,),
+            (making.person_id,),
         )
         for row in entries:
+            making.check()
             path = self._library.path(row["image_sha256"])
-            await asyncio.to_thread(writer.file, f"uploads/game-{row['id']}.png", path)
+            await asyncio.to_thread(copy.file, f"uploads/game-{row['id']}.png", path)
 
 
-class _Writer:
-    """A ZIP that grows file by file. Blocks."""
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        with disk_sentences(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.parent.chmod(0o700)
-            # What is in it is compressed already.
-            self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
-        self._folder = path.parent
-        self._left_bytes = max_bytes
-        self._left_out: list[str] = []
-        self._names: set[str] = set()
-
-    def rows(self, table: str, found: list[dict[str, Any]]) -> None:
-        """Add a table's rows."""
-        data = msgspec.json.format(msgspec.json.encode(found), indent=1)
-        with disk_sentences(self._folder):
-            self._zip.writestr(f"data/{table}.json", data, zipfile.ZIP_DEFLATED)
-
-    def file(self, name: str, path: Path) -> None:
-        """Add a file once, if there is room; else its name is noted."""
-        if name in self._names:
-            return
-        self._names.add(name)
-        try:
-            size_bytes = path.stat().st_size
-        except OSError:
-            self._left_out.append(name)
-            return
-        if size_bytes > self._left_bytes:
-            self._left_out.append(name)
-            return
-        self._left_bytes -= size_bytes
-        with disk_sentences(self._folder):
-            self._zip.write(path, name)
-
-    def finish(self) -> None:
-        """Say what it is, and what it has not."""
-        text = _README
-        if self._left_out:
-            text += _LEFT_OUT + "".join(f"  {name}\n" for name in self._left_out)
-        with disk_sentences(self._folder):
-            self._zip.writestr("README.txt", text, zipfile.ZIP_DEFLATED)
-
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(DiskError), disk_sentences(self._folder):
-            self._zip.close()
+def _add(copy: Copy, table: str, page: list[Row], person_id: str) -> None:
+    copy.add(told(table, page, person_id))
 
 
 def _files(library: Library, dream: Dream) -> list[tuple[str, Path]]:
     """Return what belongs to a dream: names in the copy, and where the files are."""
     found: list[tuple[str, Path]] = []
-    # What is covered is its author's all the same, but where nobody but moderators sees it.
-    image = dream.image if dream.veil in (None, PictureCheck.REFUSE) else dream.behind
+    image = dream.behind if dream.veil in _OWN else dream.image
     if image is not None:
         found.append((f"pictures/{dream.id}.png", library.path(image.sha256)))
     found += [(f"files/{dream.id}-{_plain(file)}", library.file_path(file)) for file in dream.files]
@@ -261,7 +279,17 @@ def _plain(file: File) -> str:
     return "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in file.name)[:60]
 
 
+def _remove(paths: Iterable[Path]) -> set[Path]:
+    """Remove files; return which are gone."""
+    gone = set()
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+            gone.add(path)
+        except OSError as error:
+            log.warning("A copy is still there: %s", error)
+    return gone
+
+
 def _empty(folder: Path) -> None:
-    for path in folder.glob("*.zip"):
-        with suppress(OSError):
-            path.unlink()
+    _remove(folder.glob("*.zip"))

@@ -40,27 +40,47 @@ _INTERNAL = {
 _JSON = {"recipe", "detail", "payload"}
 _PERSON = re.compile(r"(discord|guest|local):.+")
 _ELSE = "somebody else"
-_PAGE = 500
+_PAGE = 100
 
 
-async def rows_about(store: Store, table: str, person_id: str) -> AsyncIterator[dict[str, Any]]:
-    """Yield a table's rows about a person, as they are kept.
+async def pages_about(
+    store: Store, table: str, person_id: str, page: int = _PAGE
+) -> AsyncIterator[list[Row]]:
+    """Yield a table's rows about a person, as they are kept, a page at a time in the key's order.
 
-    Who else is in them is only called somebody else.
+    A page goes on behind the last one's key, so that what is deleted meanwhile makes none be left
+    out.
 
     Raises:
         StoreError: the database cannot be read.
     """
+    of_key = await store.read(
+        "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
+    )
+    key = [row["name"] for row in of_key]
+    names, last = ", ".join(key), ", ".join(f":key{place}" for place in range(len(key)))
     mine = " OR ".join(f"{column} = :person_id" for column in OWNED[table])
-    sql = f"SELECT * FROM {table} WHERE {mine} LIMIT {_PAGE} OFFSET :start"  # noqa: S608 (own text)
-    start = 0
-    while page := await store.read(sql, {"person_id": person_id, "start": start}):
-        for row in page:
-            found = _told(table, row, person_id)
-            for name in _JSON & found.keys():
-                found[name] = msgspec.json.decode(found[name])
-            yield found
-        start += len(page)
+    first = f"SELECT * FROM {table} WHERE ({mine})"  # noqa: S608 (own text)
+    end = f" ORDER BY {names} LIMIT {page}"
+    found = await store.read(first + end, {"person_id": person_id})
+    while found:
+        yield found
+        after = {f"key{place}": found[-1][name] for place, name in enumerate(key)}
+        found = await store.read(
+            f"{first} AND ({names}) > ({last}){end}", {"person_id": person_id, **after}
+        )
+
+
+def told(table: str, rows: list[Row], person_id: str) -> list[dict[str, Any]]:
+    """Return rows as their person is told them: who else is in them is called somebody else.
+
+    Decodes their JSON: where there are many, not on the event loop.
+    """
+    pages = [_told(table, row, person_id) for row in rows]
+    for found in pages:
+        for name in _JSON & found.keys():
+            found[name] = msgspec.json.decode(found[name])
+    return pages
 
 
 def _told(table: str, row: Row, person_id: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ OF_SEED = f"""
     ORDER BY dream.id DESC LIMIT ?
 """
 PUBLISHED = "SELECT id, published, checked_as FROM dream WHERE ask_id = ?"
+FILES_OF = "SELECT name, media_type, sha256, size_bytes FROM dream_file WHERE dream_id = ?"
 LAST_ID = "SELECT max(id) AS id FROM dream"
 
 PAST_EVERY_ID = "~"  # sorts after every dream's id
@@ -335,6 +336,19 @@ async def add_files(connection: aiosqlite.Connection, dream_id: str, files: Iter
         VALUES (?, ?, ?, ?, ?)
         """,
         [(dream_id, file.name, file.media_type, file.sha256, file.size_bytes) for file in files],
+    )
+
+
+async def files_of(store: Store, dream_id: str) -> tuple[File, ...]:
+    """Return what was made besides a dream's picture, also where a cover stands for that."""
+    return tuple(
+        File(
+            name=row["name"],
+            media_type=row["media_type"],
+            sha256=row["sha256"],
+            size_bytes=row["size_bytes"],
+        )
+        for row in await store.read(FILES_OF, (dream_id,))
     )
 
 
