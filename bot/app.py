@@ -69,6 +69,7 @@ from bot.subject import Subjects
 from bot.supervisor import Supervisor
 from bot.theme_pictures import ThemePictures
 from bot.themes import Themes
+from bot.upgrade_copies import UpgradeCopies
 from bot.uploads import UploadLimits
 from bot.wall import Wall, WallSettings
 from bot.watching import Watching
@@ -210,7 +211,8 @@ async def services(
         await exports.start()
         stack.push_async_callback(exports.stop)
         forgetting = Forgetting(store, dreams, parties, games)
-        forgetting.on_asked(exports.forgotten)
+        for watcher in (exports.forgotten, moderation.forgotten, audit.forgotten):
+            forgetting.on_asked(watcher)
         await forgetting.start()
         stack.push_async_callback(forgetting.stop)
         links = await asyncio.to_thread(SignedLinks.open, data_dir)
@@ -271,10 +273,12 @@ async def run(config: Config, token: str | None) -> int:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
             backups, retention = make_backups(config), make_retention(config, parts)
+            copies = UpgradeCopies(parts.store)
             try:
                 autopilot.start()
                 backups.start()
                 retention.start()
+                copies.start()
                 async with in_discord(parts, token, wall_url(config), fronts) as lost:
 
                     def on_lost(lost: asyncio.Future[str]) -> None:
@@ -289,6 +293,7 @@ async def run(config: Config, token: str | None) -> int:
                     print(STOPPING, flush=True)
                     return 1 if lost.done() and wall is None else 0
             finally:
+                await copies.stop()
                 await retention.stop()
                 await backups.stop()
                 await autopilot.stop()

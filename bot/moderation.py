@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from bot.dreams import Dreams
 from bot.errors import ForbiddenError, GoneError, InvalidRequestError
 from bot.ids import now_ms
@@ -15,6 +17,7 @@ from bot.model import Act, Block, ModerationEntry, Person
 from bot.rights import Actor
 from bot.store import Store, blocks, favourites, people
 from bot.store import moderation as log
+from bot.store.forgetting import NOBODY
 from bot.text import clean
 
 MAX_REASON = 300
@@ -45,6 +48,14 @@ class Moderation:
         """Read who is blocked."""
         found = await blocks.listing(self._store)
         self._blocks = {(block.guild_id, block.person.id): block for block in found}
+
+    def forgotten(self, person_id: str) -> None:
+        """Keep no name of somebody who wants to be forgotten. Their blocks stay."""
+        nobody = Person(person_id, NOBODY)
+        for key, block in self._blocks.items():
+            person = nobody if block.person.id == person_id else block.person
+            by = nobody if block.by.id == person_id else block.by
+            self._blocks[key] = msgspec.structs.replace(block, person=person, by=by)
 
     # --- dreams ------------------------------------------------------------------------------
 

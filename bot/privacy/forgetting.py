@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from bot.disk import TROUBLE
 from bot.dreams import Dreams
-from bot.errors import DreamstreamError, RequestError
+from bot.errors import DreamstreamError
 from bot.games.service import Games
 from bot.ids import now_ms
 from bot.model import Person
@@ -21,11 +21,13 @@ from bot.parties.service import Parties
 from bot.rights import Actor
 from bot.side_tasks import SideTasks
 from bot.store import Store, forgetting, games, people
+from bot.upgrade_copies import remove_copies
 
 log = logging.getLogger(__name__)
 
 _PAGE = 100
 _AGAIN_S = 30.0
+_LONGEST_S = 3600.0
 
 
 class Forgetting:
@@ -50,7 +52,7 @@ class Forgetting:
         self._watchers: list[Callable[[str], None]] = []
 
     def on_asked(self, watcher: Callable[[str], None]) -> None:
-        """Call `watcher` with the id of everybody who wants to be forgotten."""
+        """Call `watcher` with the id of everybody who wants to be forgotten, also after a start."""
         self._watchers.append(watcher)
 
     async def start(self) -> None:
@@ -78,8 +80,6 @@ class Forgetting:
             await people.upsert(connection, person, at_ms)
             await people.set_publishes(connection, person.id, publishes=False)
             await forgetting.ask(connection, person.id, at_ms)
-        for watcher in self._watchers:
-            watcher(person.id)
         self._begin(person.id)
 
     async def settled(self) -> None:
@@ -88,25 +88,32 @@ class Forgetting:
             await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     def _begin(self, person_id: str) -> None:
+        for watcher in self._watchers:
+            watcher(person_id)
         if person_id not in self._under_way:
             task = self._tasks.spawn(self._surely(person_id))
             self._under_way[person_id] = task
             task.add_done_callback(lambda _: self._under_way.pop(person_id, None))
 
     async def _surely(self, person_id: str) -> None:
-        """Do it, however long the disk does not take it."""
+        """Do it, however long the disk does not take it, or something cannot be deleted."""
+        pause_s = self._again_s
         while True:
-            found = await forgetting.undone(self._store)
-            asked = [at_ms for person, at_ms in found if person.id == person_id]
-            if not asked:
-                return
             try:
-                await self._forget(person_id, asked[0])
+                found = await forgetting.undone(self._store)
+                asked = [at_ms for person, at_ms in found if person.id == person_id]
+                if not asked:
+                    return
+                if await self._forget(person_id, asked[0]):
+                    continue  # unless they have asked again meanwhile
+                pause_s = min(2 * pause_s, _LONGEST_S)
             except TROUBLE as error:
                 log.warning("Somebody is not forgotten yet: %s", error)
-                await asyncio.sleep(self._again_s)
+                pause_s = self._again_s
+            await asyncio.sleep(pause_s)
 
-    async def _forget(self, person_id: str, before_ms: int) -> None:
+    async def _forget(self, person_id: str, before_ms: int) -> bool:
+        """Take all away; say whether nothing was left."""
         actor = Actor(Person(person_id, forgetting.NOBODY))
         parties = await forgetting.parties(self._store, person_id, before_ms)
         for party_id in parties:
@@ -114,8 +121,8 @@ class Forgetting:
         for game in await games.open_ones(self._store):
             if game.host.id == person_id:
                 await _unless_gone(self._games.end(game.id, actor))
-        await self._each(forgetting.entries, person_id, before_ms, self._withdraw(actor))
-        await self._each(forgetting.dreams, person_id, before_ms, self._delete(actor))
+        left = await self._each(forgetting.entries, person_id, before_ms, self._withdraw(actor))
+        left += await self._each(forgetting.dreams, person_id, before_ms, self._delete(actor))
         async with self._store.write() as connection:
             await forgetting.erase(connection, person_id, before_ms)
         for party_id in parties:  # so that what is published of them is made anew
@@ -123,9 +130,19 @@ class Forgetting:
         async with self._store.write() as connection:
             # Once more: what was done in their name meanwhile has called them by it again.
             await forgetting.erase(connection, person_id, before_ms)
-            await forgetting.done(connection, person_id, before_ms, now_ms())
+        try:
+            await asyncio.to_thread(remove_copies, self._store.path)
+        except OSError as error:
+            log.error("A copy of before an upgrade cannot be deleted: %s", error)
+            left += 1
+        if left:
+            log.error("%d things of somebody who is forgotten could not be deleted yet", left)
+        else:
+            async with self._store.write() as connection:
+                await forgetting.done(connection, person_id, before_ms, now_ms())
+            log.info("Somebody has been forgotten")
         await self._dreams.remove_files()
-        log.info("Somebody has been forgotten")
+        return not left
 
     async def _each(
         self,
@@ -133,21 +150,29 @@ class Forgetting:
         person_id: str,
         before_ms: int,
         take: Callable[[str], Awaitable[object]],
-    ) -> None:
-        """Take all away that is found; what cannot be, for another reason than trouble, is left."""
+    ) -> int:
+        """Take all away that is found; return how much cannot be, for other reasons than trouble.
+
+        Raises:
+            DiskError, StoreError: nothing can be written at present.
+        """
         left: set[str] = set()
         while found := await find(self._store, person_id, before_ms, _PAGE + len(left)):
             fresh = [one for one in found if one not in left]
             if not fresh:
-                log.error("%d things of somebody who is forgotten could not be deleted", len(left))
-                return
+                break
             for one in fresh:
                 left.add(one)
                 try:
                     await take(one)
                     left.discard(one)
-                except RequestError as error:
+                except TROUBLE:
+                    raise
+                except DreamstreamError as error:
                     log.warning("%s could not be deleted: %s", one, error)
+                except Exception:  # the others are not to wait for it
+                    log.exception("%s could not be deleted", one)
+        return len(left)
 
     def _delete(self, actor: Actor) -> Callable[[str], Awaitable[object]]:
         return lambda dream_id: self._dreams.delete(dream_id, actor)

@@ -39,6 +39,10 @@ _ERASED = (
     "UPDATE party_member SET credited = 0, left_ms = coalesce(left_ms, :before_ms) "
     "WHERE person_id = :person_id AND joined_ms <= :before_ms",
     "DELETE FROM game_heart WHERE person_id = :person_id AND at_ms <= :before_ms",
+    # How often they tried in what is open stays until it is over: else who is forgotten could
+    # begin anew (`bot.store.games.end` takes it then).
+    "DELETE FROM game_try WHERE person_id = :person_id "
+    "AND game_id IN (SELECT id FROM game WHERE state <> 'open')",
     # It is not called by a name any more, nor shown on the wall, unless its person comes back.
     "UPDATE person SET name = :nobody, publishes = 0 WHERE id = :person_id",
 )

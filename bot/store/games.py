@@ -148,11 +148,12 @@ async def set_perceptor(connection: aiosqlite.Connection, game_id: str, percepto
 async def end(
     connection: aiosqlite.Connection, game_id: str, state: GameState, now_ms: int
 ) -> bool:
-    """End a game; say whether it was open."""
+    """End a game; say whether it was open. How often the forgotten tried is kept no longer."""
     cursor = await connection.execute(
         "UPDATE game SET state = ?, ended_ms = ? WHERE id = ? AND state = 'open'",
         (state, now_ms, game_id),
     )
+    await _forget_tries(connection, game_id)
     return cursor.rowcount == 1
 
 
@@ -166,9 +167,18 @@ async def bury(connection: aiosqlite.Connection, game_id: str, by: str, now_ms: 
         (now_ms, game_id),
     )
     await connection.execute("UPDATE game_choice SET words = '' WHERE game_id = ?", (game_id,))
+    await _forget_tries(connection, game_id)
     await game_cards.reopen(connection, game_id)
     for entry in await game_entries.of_game(connection, game_id):
         await game_entries.withdraw(connection, entry.id, by, now_ms)
+
+
+async def _forget_tries(connection: aiosqlite.Connection, game_id: str) -> None:
+    await connection.execute(
+        "DELETE FROM game_try WHERE game_id = ? "
+        "AND person_id IN (SELECT person_id FROM forgotten_person)",
+        (game_id,),
+    )
 
 
 async def last_id(store: Store) -> str:

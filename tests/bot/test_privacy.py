@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -17,15 +19,20 @@ import pytest
 from bot.backup.database import foreign_keys
 from bot.backup.forgetting import forget, gone
 from bot.consistency.rows import look
-from bot.errors import LimitError, NotFoundError
-from bot.model import Person
-from bot.privacy.exporting import Exports
+from bot.errors import DiskError, ForbiddenError, LimitError, NotFoundError, StoreError
+from bot.games.model import Game, GameKind, GameState
+from bot.model import Person, PictureCheck
+from bot.privacy.exporting import KEPT_S, Exports
 from bot.privacy.forgetting import Forgetting
-from bot.privacy.gathering import BESIDE, OWNED
+from bot.privacy.gathering import BESIDE, OWNED, pages_about
 from bot.rights import Actor
-from bot.store import Store, forgetting
-from bot.store.migrate import BUSY_TIMEOUT_MS, shipped, statements
-from tests.bot.drawer import ANN, BOB, Services, png, request, services
+from bot.store import Store, forgetting, game_entries, games, people
+from bot.store import dreams as dream_rows
+from bot.store.forgetting import _ERASED
+from bot.store.migrate import BUSY_TIMEOUT_MS, backup_path, shipped, statements
+from bot.upgrade_copies import UpgradeCopies
+from generation.protocol import Attachment
+from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
 
 SECRET = "a lighthouse in Ann's own words"
 
@@ -40,10 +47,12 @@ class Private:
 @asynccontextmanager
 async def private(folder: Path, **options: Any) -> AsyncIterator[Private]:
     async with services(folder) as parts:
+        options = {"reserve_bytes": 0} | options
         exports = Exports(parts.store, parts.library, folder / "exports", **options)
         await exports.start()
         forgetting = Forgetting(parts.store, parts.dreams, parts.parties, parts.games, again_s=0.01)
         forgetting.on_asked(exports.forgotten)
+        forgetting.on_asked(parts.moderation.forgotten)
         await forgetting.start()
         try:
             yield Private(parts, exports, forgetting)
@@ -147,12 +156,248 @@ async def test_what_a_copy_has_no_room_for_is_named_in_it(tmp_path: Path) -> Non
         assert not [name for name in found if name.startswith("pictures/")]
 
 
+async def test_a_copy_goes_by_itself_and_one_a_person_lies_there(tmp_path: Path) -> None:
+    now = [0.0]
+    async with private(tmp_path, clock=lambda: now[0], purge_s=0.01) as there:
+        first = await there.exports.make(ANN)
+        second = await there.exports.make(ANN, pictures=False)
+        assert second.path.exists() and not first.path.exists()
+        handed_over = await there.exports.make(BOB)
+        await there.exports.remove(handed_over)
+        await there.exports.remove(handed_over)
+        assert not handed_over.path.exists()
+        now[0] = KEPT_S
+        await until(lambda: not second.path.exists())
+
+
+async def test_all_copies_together_and_the_disk_are_not_filled(tmp_path: Path) -> None:
+    async with private(tmp_path, total_bytes=1) as there:
+        await there.exports.make(ANN)
+        with pytest.raises(LimitError, match="no room"):
+            await there.exports.make(BOB)
+        await there.exports.make(BOB, pictures=False)
+    async with private(tmp_path, reserve_bytes=2**62) as there:
+        await dream(there.parts)
+        with pytest.raises(DiskError, match="almost full"):
+            await there.exports.make(ANN)
+        await until(lambda: not list((tmp_path / "exports").iterdir()))
+
+
+async def test_a_copy_that_is_being_made_goes_when_its_person_is_forgotten(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        await dream(there.parts)
+        at_work = asyncio.Event()
+        read = there.parts.store.read
+
+        async def slow(sql: str, parameters: Any = ()) -> Any:
+            if "FROM favourite" in sql:
+                at_work.set()
+                await asyncio.sleep(0)
+                there.exports.forgotten(ANN.id)
+            return await read(sql, parameters)
+
+        there.parts.store.read = slow  # type: ignore[method-assign]
+        with pytest.raises(NotFoundError, match="forgotten"):
+            await there.exports.make(ANN)
+        assert at_work.is_set()
+        await until(lambda: not list((tmp_path / "exports").iterdir()))
+
+
+async def test_pages_have_each_row_once_whatever_is_deleted_meanwhile(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        store = there.parts.store
+        dreams = [await dream(there.parts, f"{number}", BOB) for number in range(5)]
+        await there.parts.moderation.like(dreams, ANN)
+        found = []
+        async for page in pages_about(store, "favourite", ANN.id, page=2):
+            found += [row["dream_id"] for row in page]
+            async with store.write() as connection:  # what was told already is not to count
+                await connection.execute("DELETE FROM favourite WHERE dream_id = ?", (found[0],))
+        assert sorted(found) == sorted(dreams)
+
+
+async def test_films_behind_a_cover_are_their_authors(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        library, store = there.parts.library, there.parts.store
+        made = {check: await dream(there.parts) for check in (None, *PictureCheck)}
+        del made[PictureCheck.OFF]
+        film = await library.keep_file(
+            Attachment(name="film.webp", media_type="image/webp", data=b"a film")
+        )
+        async with store.write() as connection:
+            for check, dream_id in made.items():
+                await dream_rows.add_files(connection, dream_id, [film])
+                if check is not None:
+                    await connection.execute(
+                        "INSERT INTO picture_check (dream_id, setting, verdict, original_sha256, "
+                        "checked_ms) SELECT id, ?, 'flagged', image_sha256, 1 FROM dream "
+                        "WHERE id = ?",
+                        (check, dream_id),
+                    )
+        found = contents((await there.exports.make(ANN)).path)
+        films = {
+            check for check, dream_id in made.items() if f"files/{dream_id}-film.webp" in found
+        }
+        assert films == {None, PictureCheck.SPOILER, PictureCheck.BLUR}
+
+
 # --- the end ------------------------------------------------------------------------------------
 
 
 def everything(folder: Path) -> bytes:
     """Return the database file and every file beside it, as they are on the disk."""
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+# What is kept of who is forgotten, and what goes as each dream, entry and game is deleted.
+STAYS = {
+    "person",  # without a name
+    "party_member",  # not named
+    "party_association",  # without words
+    "party_finale",  # which dreams were drawn larger
+    "game",
+    "blocked_person",
+    "moderation_entry",
+    "stream_event",
+    "forgotten_person",
+}
+DELETED_ONE_BY_ONE = {"dream", "portrait", "game_entry"}
+
+
+def test_each_table_that_names_people_is_erased_or_said_to_stay() -> None:
+    erased = {sql.split(" FROM ")[1].split()[0] for sql in _ERASED if sql.startswith("DELETE")}
+    assert not erased & (STAYS | DELETED_ONE_BY_ONE)
+    assert erased | STAYS | DELETED_ONE_BY_ONE == OWNED.keys()
+
+
+def a_game(game_id: str, theme_id: int, state: GameState) -> Game:
+    return Game(
+        id=game_id,
+        theme_id=theme_id,
+        kind=GameKind.DRAW,
+        host=BOB,
+        state=state,
+        prompt="a hare",
+        dream_id=None,
+        image=None,
+        choices=(),
+        seed=1,
+        machine=False,
+        guild_id=None,
+        channel_id=None,
+        parent_id=None,
+        age_restricted=False,
+        published=True,
+        host_knows=False,
+        perceptor="",
+        ends_ms=2**60,
+        created_ms=1,
+        ended_ms=None if state is GameState.OPEN else 2,
+    )
+
+
+async def test_how_often_the_forgotten_tried_goes_once_the_game_is_over(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        store, theme = there.parts.store, await there.parts.themes.get("open")
+        async with store.write() as connection:
+            for person in (ANN, BOB):
+                await people.upsert(connection, person, 1)
+            for game_id, state in (("over", "over"), ("open", "open"), ("off", "open")):
+                await games.insert(connection, a_game(game_id, theme.id, GameState(state)), [])
+                for person in (ANN, BOB):
+                    await game_entries.count_try(connection, game_id, person.id)
+        await there.forgetting.forget(ANN)
+        await there.forgetting.settled()
+
+        async def tried(person: Person) -> set[str]:
+            found = await store.read(
+                "SELECT game_id FROM game_try WHERE person_id = ?", (person.id,)
+            )
+            return {row["game_id"] for row in found}
+
+        assert await tried(ANN) == {"open", "off"}
+        async with store.write() as connection:
+            await games.end(connection, "open", GameState.OVER, 2)
+            await games.bury(connection, "off", BOB.id, 2)
+        assert await tried(ANN) == set()
+        assert await tried(BOB) == {"over", "open", "off"}
+
+
+async def test_copies_of_before_upgrades_go_when_somebody_is_forgotten_and_when_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with private(tmp_path) as there:
+        store = there.parts.store
+        await dream(there.parts)
+        old, new = backup_path(store.path, 3), backup_path(store.path, 4)
+        copies = UpgradeCopies(store, good_start_s=0.0)
+        for path, days in ((old, 8), (new, 6)):
+            path.write_text(SECRET)
+            at_s = time.time() - days * 24 * 3600
+            os.utime(path, (at_s, at_s))
+        copies.start()
+        await until(lambda: not old.exists())
+        await copies.stop()
+        assert new.exists()
+        unlink = Path.unlink
+        refused = 0
+
+        def refuse(path: Path, missing_ok: bool = False) -> None:
+            nonlocal refused
+            if path == new and not refused:
+                refused += 1
+                raise PermissionError(path)
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        await there.forgetting.forget(ANN)
+        await there.forgetting.settled()
+        assert refused and not new.exists()
+        assert not await forgetting.undone(store)
+
+
+async def test_what_cannot_be_deleted_is_tried_again_and_not_called_done(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        parts = there.parts
+        own, second = await dream(parts), await dream(parts)
+        delete: Callable[..., Any] = parts.dreams.delete
+        undone: Callable[..., Any] = forgetting.undone
+        seen: list[bool] = []
+
+        async def refuse(dream_id: str, actor: Actor) -> None:
+            if dream_id == own and len(seen) < 2:
+                seen.append(bool(await undone(parts.store)))
+                raise (ForbiddenError("no"), RuntimeError("a bug"))[len(seen) - 1]
+            await delete(dream_id, actor)
+
+        troubles = [StoreError("not now")]
+
+        async def trouble(store: Store) -> Any:
+            if troubles:
+                raise troubles.pop()
+            return await undone(store)
+
+        parts.dreams.delete = refuse  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(forgetting, "undone", trouble)
+            await there.forgetting.forget(ANN)
+            await there.forgetting.settled()
+        assert seen == [True, True] and not troubles
+        for dream_id in (own, second):
+            assert (await parts.dreams.get(dream_id)).deleted_ms is not None
+        assert not await undone(parts.store)
+
+
+async def test_who_is_blocked_is_called_by_no_name_once_forgotten(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        service = there.parts.moderation
+        await service.block(7, ANN, Actor(BOB, guild_id=7, moderates=True))
+        for person in (ANN, BOB):
+            await there.forgetting.forget(person)
+            await there.forgetting.settled()
+        (block,) = service.blocked(7)
+        assert block.person == Person(ANN.id, forgetting.NOBODY)
+        assert block.by == Person(BOB.id, forgetting.NOBODY)
 
 
 async def assert_forgotten(parts: Services, own: str, others: str) -> None:
