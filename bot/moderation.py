@@ -14,7 +14,7 @@ from bot.dreams import Dreams
 from bot.errors import ForbiddenError, GoneError, InvalidRequestError
 from bot.ids import now_ms
 from bot.model import Act, Block, ModerationEntry, Person
-from bot.rights import Actor
+from bot.rights import NOT_A_MODERATOR, Actor
 from bot.store import Store, blocks, favourites, people
 from bot.store import moderation as log
 from bot.store.forgetting import NOBODY
@@ -266,4 +266,4 @@ class Moderation:
 
 def _check_moderates(guild_id: int, actor: Actor) -> None:
     if not (actor.at_machine or (actor.moderates and actor.guild_id == guild_id)):
-        raise ForbiddenError("Only who moderates this server can do that.")
+        raise ForbiddenError(NOT_A_MODERATOR)

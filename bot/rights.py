@@ -8,6 +8,8 @@ from bot.errors import ForbiddenError, NotFoundError
 from bot.model import Dream, Person, PictureCheck, Theme, Visibility
 from bot.sentences import say
 
+NOT_A_MODERATOR = say("Only who moderates this server can do that.")
+
 
 class Actor(msgspec.Struct, frozen=True):
     """A person where they act.

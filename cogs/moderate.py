@@ -16,14 +16,13 @@ from bot.delivery.interactions import (
     actor_of,
     channel_of,
     front_of,
+    moderator_of,
     tell,
     told,
 )
 from bot.delivery.uncovering import show_behind
-from bot.errors import ForbiddenError
 from bot.ids import now_ms
 from bot.model import Block, Person
-from bot.rights import Actor
 from bot.sentences import say
 
 _HOUR_MS = 3600 * 1000
@@ -59,7 +58,7 @@ class ModerateCog(
     ) -> None:
         """Block a person in this server."""
         async with acknowledged(interaction):
-            actor = _moderator(interaction)
+            actor = moderator_of(interaction)
             until_ms = None if hours is None else now_ms() + hours * _HOUR_MS
             guild_id, _ = channel_of(interaction)
             block = await front_of(interaction).moderation.block(
@@ -72,7 +71,7 @@ class ModerateCog(
     async def unblock(self, interaction: Interaction, person: discord.User) -> None:
         """Unblock a person in this server."""
         async with acknowledged(interaction):
-            actor = _moderator(interaction)
+            actor = moderator_of(interaction)
             guild_id, _ = channel_of(interaction)
             moderation = front_of(interaction).moderation
             was = await moderation.unblock(guild_id, _person(person), actor)
@@ -84,7 +83,7 @@ class ModerateCog(
     async def blocked(self, interaction: Interaction) -> None:
         """List who is blocked in this server."""
         async with acknowledged(interaction):
-            _moderator(interaction)
+            moderator_of(interaction)
             guild_id, _ = channel_of(interaction)
             blocks = front_of(interaction).moderation.blocked(guild_id)
             lines = [_told(interaction, block) for block in blocks[:_MAX_LISTED]]
@@ -112,7 +111,7 @@ class ModerateCog(
     async def picture(self, interaction: Interaction, dream: str, what: str) -> None:
         """Decide on a picture that the check has covered."""
         async with acknowledged(interaction):
-            actor = _moderator(interaction)
+            actor = moderator_of(interaction)
             found, reviews = await find_dream(interaction, dream), front_of(interaction).reviews
             if what == _LOOK or reviews is None:
                 await show_behind(interaction, found)
@@ -136,7 +135,7 @@ class ModerateCog(
     ) -> None:
         """Tell what was decided last, page by page."""
         async with acknowledged(interaction):
-            _moderator(interaction)
+            moderator_of(interaction)
             shown = audit_log.Page(
                 what=audit_log.kind_of(what), person=0 if person is None else person.id
             )
@@ -146,14 +145,6 @@ class ModerateCog(
 async def setup(bot: Client) -> None:
     """Add the commands to a client that loads them by this module's name."""
     await bot.add_cog(ModerateCog())
-
-
-def _moderator(interaction: Interaction) -> Actor:
-    """Return who acts, if they moderate here: the default permission can be changed."""
-    actor = actor_of(interaction)
-    if not actor.moderates:
-        raise ForbiddenError(say("Only who may manage messages here can do that."))
-    return actor
 
 
 def _person(user: discord.User) -> Person:

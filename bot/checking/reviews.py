@@ -16,7 +16,7 @@ from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, No
 from bot.ids import now_ms
 from bot.library import Library
 from bot.model import Act, Dream
-from bot.rights import Actor, may_look_behind, moderates
+from bot.rights import NOT_A_MODERATOR, Actor, may_look_behind, moderates
 from bot.sentences import say
 from bot.store import Store, moderation, people, picture_checks
 
@@ -92,7 +92,7 @@ class Reviews:
             DiskError, StoreError: nothing can be kept at present.
         """
         if not moderates(dream, actor):
-            raise ForbiddenError(say("Only who moderates this server can do that."))
+            raise ForbiddenError(NOT_A_MODERATOR)
         if dream.behind is None:
             check = await picture_checks.by_id(self._store, dream.id)
             if check is None or not check.off_wall:

@@ -18,14 +18,13 @@ from bot.delivery import words
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
-    actor_of,
     channel_of,
     front_of,
     if_in_time,
+    moderator_of,
     tell,
     told,
 )
-from bot.errors import ForbiddenError
 from bot.model import Act, ModerationEntry
 from bot.sentences import Sentence, option, say
 from bot.text import shorten
@@ -115,8 +114,7 @@ async def tell_page(interaction: Interaction, page: Page) -> None:
     Raises:
         ForbiddenError: who asks does not moderate here.
     """
-    if not actor_of(interaction).moderates:
-        raise ForbiddenError(say("Only who may manage messages here can do that."))
+    moderator_of(interaction)
     guild_id, _ = channel_of(interaction)
     entries = await front_of(interaction).moderation.log(
         guild_id,

@@ -121,6 +121,18 @@ def actor_of(interaction: Interaction) -> Actor:
     )
 
 
+def moderator_of(interaction: Interaction) -> Actor:
+    """Return who acts, if they moderate here: a command's default permission can be changed.
+
+    Raises:
+        ForbiddenError: they do not.
+    """
+    actor = actor_of(interaction)
+    if not actor.moderates:
+        raise ForbiddenError(say("Only who may manage messages here can do that."))
+    return actor
+
+
 async def theme_of(interaction: Interaction) -> Theme:
     """Return the theme of the channel in which something is asked."""
     parent_id = getattr(interaction.channel, "parent_id", None)
