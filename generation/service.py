@@ -79,6 +79,8 @@ class Service:
         # A finished picture and what was charged for it come by different ways, either first.
         self._pictures: dict[str, Finished] = {}
         self._over: dict[str, _Over] = {}
+        # Given back with a worker, and not yet handed over again or cancelled.
+        self._dropped: set[str] = set()
 
     # --- from the bot ----------------------------------------------------------------------
 
@@ -99,10 +101,12 @@ class Service:
 
     def submit(self, job: Job, plan: Plan) -> None:
         """Take a job that is to be drawn."""
+        self._dropped.discard(job.id)
         if job.id not in self._over:
             self._scheduler.submit(job, plan.model, plan.key, plan.cost_key, plan.predict_bytes)
 
     def _cancel(self, cancel: Cancel) -> None:
+        self._dropped.discard(cancel.job_id)
         if cancel.job_id in self._over:
             return  # finished; only its picture is still being encoded
         ticket = self._scheduler.remove(cancel.job_id)
@@ -112,6 +116,8 @@ class Service:
 
     def _steer(self, message: SteerJob) -> None:
         ticket = self._scheduler.ticket(message.job_id)
+        if message.job_id in self._dropped:
+            return  # the bot sends its steers again with the job
         if ticket is None:
             self._send(Refused(message.job_id, "This dream is over and can no longer be steered."))
             return
@@ -188,6 +194,7 @@ class Service:
         lost = tuple(job_id for job_id, over in self._over.items() if over.worker == worker)
         for job_id in lost:
             del self._over[job_id]
+        self._dropped.update(lost)
         blamed = tuple(job_id for job_id in suspects if job_id in lost)
         self._send(Dropped(job_ids=lost, suspects=blamed, reason=reason, outside=outside))
 

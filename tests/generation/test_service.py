@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from generation.assignment import Assignment, Report
 from generation.planning import plan
-from generation.protocol import Dropped, Finished, Progress, Setting, ToBot
+from generation.protocol import (
+    Cancel,
+    Dropped,
+    Finished,
+    Progress,
+    Refused,
+    Setting,
+    SteerJob,
+    ToBot,
+)
 from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
@@ -128,3 +137,21 @@ def test_late_previews_of_the_worker_before_are_left_out() -> None:
     assert bench.said == []
     bench.service.tell("w", late)
     assert bench.said == [late]
+
+
+def test_a_steer_between_a_loss_and_the_next_submit_is_not_refused() -> None:
+    bench = Bench()
+    bench.submit("d1", "d2")
+    bench.step()
+    bench.service.lose("w", "It died.")
+    bench.said.clear()
+    bench.service.take(SteerJob("d1", "a blue fox"))
+    assert bench.said == [], "the dream is not over: the bot hands both over again"
+    bench.submit("d1")
+    bench.service.take(Cancel("d1"))
+    bench.service.take(Cancel("d2"))
+    bench.said.clear()
+    bench.service.take(SteerJob("d1", "a blue fox"))
+    bench.service.take(SteerJob("d2", "a blue fox"))
+    refused = [message for message in bench.said if isinstance(message, Refused)]
+    assert [one.job_id for one in refused] == ["d1", "d2"]
