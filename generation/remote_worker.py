@@ -152,8 +152,13 @@ class _Lines(logging.Handler):
         self._lines: deque[LogLine] = deque(maxlen=_MAX_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
-        self._lines.append(msgspec.json.decode(self.format(record), type=LogLine))
+        """Keep a record; never raises, as it is called wherever something is logged."""
+        try:
+            line = msgspec.json.decode(self.format(record), type=LogLine)
+        except Exception:
+            self.handleError(record)
+        else:
+            self._lines.append(line)
 
     def take(self) -> tuple[LogLine, ...]:
         """Return what was kept, and keep it no more."""

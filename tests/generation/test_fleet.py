@@ -7,6 +7,7 @@ over Ray.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +36,7 @@ from generation.protocol import (
     SteerJob,
     Workers,
 )
-from generation.remote_worker import Outbox
+from generation.remote_worker import Outbox, _Lines
 from generation.settings import Settings
 from generation.workers import wait_within
 from tests.fakes.cluster import PATIENCE_S, Bot, FakeActor, FakeCluster, dream
@@ -301,6 +302,19 @@ async def test_no_more_workers_than_are_wanted() -> None:
         await both_up(bot, 3)
         await asyncio.sleep(0.2)
         assert len(nodes.actors) == 3
+
+
+def test_a_line_that_cannot_be_written_does_no_harm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = _Lines()
+    log = logging.getLogger("tests.a_line")
+    monkeypatch.setattr(log, "propagate", False)
+    log.addHandler(lines)
+    log.warning("%d steps", "many")
+    log.warning("%d steps", 3)
+    assert [line.message for line in lines.take()] == ["3 steps"]
+    assert "Logging error" in capsys.readouterr().err
 
 
 def test_what_is_not_fetched_is_replaced_by_what_is_newer() -> None:
