@@ -24,6 +24,7 @@ import discord
 import msgspec
 
 from bot.delivery.answers import count_answers
+from bot.delivery.whole_bot import WholeBot
 from bot.network import UNREACHABLE
 
 _LATER_ERRNO = (54, 10054)  # a reset connection on macOS and Windows: the library tries that again
@@ -48,8 +49,9 @@ def once() -> Iterator[None]:
 
 
 def trace() -> aiohttp.TraceConfig:
-    """Return what a client has to be made with (`http_trace`) for `once` to hold."""
+    """Return what a client has to be made with (`http_trace`) for `once` and `WholeBot` to hold."""
     config = aiohttp.TraceConfig()
+    config.on_request_start.append(WholeBot().on_request_start)  # first: waiting is not counted
     count_answers(config)
     config.on_request_end.append(_answered)
     config.on_request_exception.append(_broken)
