@@ -90,6 +90,14 @@ class Looker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
+    def changed(self, dream_id: str) -> None:
+        """Look at a dream anew, which shows another picture now, or elsewhere."""
+        for shelf in self._shelves.values():
+            shelf.remove(dream_id)
+        if self._gone is not None:
+            self._gone.add(dream_id)
+        self._look_at(dream_id)
+
     async def _listen(self) -> None:
         """Learn which dreams are done, and which are deleted."""
         while True:
@@ -106,16 +114,19 @@ class Looker:
         if event.dream_id is None:
             return
         if event.kind is EventKind.DONE:
-            if len(self._fresh) < _MOST_FRESH:
-                self._fresh.append(event.dream_id)
-            else:
-                self._before = PAST_EVERY_ID  # found among the older ones
-            self._wake.set()
+            self._look_at(event.dream_id)
         elif event.kind is EventKind.DELETED:
             if self._gone is not None:
                 self._gone.add(event.dream_id)
             if shelf := self._shelves.get(event.theme_id):
                 shelf.remove(event.dream_id)
+
+    def _look_at(self, dream_id: str) -> None:
+        if len(self._fresh) < _MOST_FRESH:
+            self._fresh.append(dream_id)
+        else:
+            self._before = PAST_EVERY_ID  # found among the older ones
+        self._wake.set()
 
     async def _look(self) -> None:
         await asyncio.to_thread(importlib.import_module, "numpy")  # slow to load
@@ -179,7 +190,7 @@ class Looker:
                 (picture, data)
                 for picture, data in zip(pictures, seen, strict=True)
                 if isinstance(data, bytes)
-                and await vectors.insert(connection, picture.dream_id, self._perceptor, data)
+                and await vectors.insert(connection, picture, self._perceptor, data)
             ]
         # No await since the commit: a deletion is noted after this.
         self._put(kept)

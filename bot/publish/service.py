@@ -138,6 +138,22 @@ class Publishing:
         await self.check(party_id, actor)
         await self._order(party_id)
 
+    def changed(self, dream_id: str) -> None:
+        """Make the bundles anew that tell of a dream, since it shows another picture now.
+
+        Until then they are shown as they are: what they have of it is a cover. What is being made
+        may have either, and is made once more.
+        """
+        told = {one for one, kept in self._kept.items() if dream_id in kept.told.dream_ids}
+        for party_id in told | {*self._under_way}:
+            self._tasks.spawn(self._anew(party_id))
+
+    async def _anew(self, party_id: str) -> None:
+        try:
+            await self._order(party_id)
+        except DreamstreamError as error:
+            log.warning("The bundle of party %s still has a cover: %s", party_id, error)
+
     async def wait(self, party_id: str) -> Bundle:
         """Return a party's bundle once nothing more is being made of it.
 

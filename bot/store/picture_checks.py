@@ -158,6 +158,8 @@ async def put_on_wall(connection: aiosqlite.Connection, dream_id: str) -> bool:
     await connection.execute(
         "UPDATE picture_check SET off_wall = 0 WHERE dream_id = ?", (dream_id,)
     )
+    if cursor.rowcount:  # the search keeps in memory where it is shown: it looks at it anew
+        await connection.execute("DELETE FROM dream_vector WHERE dream_id = ?", (dream_id,))
     return cursor.rowcount == 1
 
 

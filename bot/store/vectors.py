@@ -49,16 +49,16 @@ class Seeable:
 
 
 async def insert(
-    connection: aiosqlite.Connection, dream_id: str, perceptor: str, vector: bytes
+    connection: aiosqlite.Connection, picture: Seeable, perceptor: str, vector: bytes
 ) -> bool:
-    """Keep a picture's vector, and say whether the picture is still there."""
+    """Keep a picture's vector, and say whether it is still what its dream shows."""
     cursor = await connection.execute(
         """
         INSERT INTO dream_vector (dream_id, perceptor, vector)
-        SELECT id, ?, ? FROM dream WHERE id = ? AND deleted_ms IS NULL AND image_sha256 IS NOT NULL
+        SELECT id, ?, ? FROM dream WHERE id = ? AND deleted_ms IS NULL AND image_sha256 = ?
         ON CONFLICT (dream_id, perceptor) DO UPDATE SET vector = excluded.vector
         """,
-        (perceptor, vector, dream_id),
+        (perceptor, vector, picture.dream_id, picture.sha256),
     )
     return cursor.rowcount == 1
 

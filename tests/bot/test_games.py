@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
+from bot.checking.service import PictureChecks
 from bot.errors import (
     ForbiddenError,
     GoneError,
@@ -26,7 +27,7 @@ from bot.errors import (
 from bot.games import choices, rules
 from bot.games.model import MACHINE, SOMEBODY, Game, GameKind, GameState
 from bot.gate import Asker
-from bot.model import AskedBy, Person, Theme, Visibility
+from bot.model import AskedBy, Person, PictureCheck, Theme, Visibility
 from bot.rights import Actor
 from bot.store import game_cards, party_dreams
 from generation.protocol import Embedded, Finished
@@ -452,6 +453,40 @@ async def test_what_is_kept_to_a_channel_is_nowhere_else(tmp_path: Path) -> None
         assert not there.games.may_show(other, theme)
         with pytest.raises(NotFoundError):
             await there.games.enter_picture(other.id, Actor(BOB), drawn("lime"))
+
+
+class Flags:
+    """Finds something in everything."""
+
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        return 0.9
+
+
+@pytest.mark.parametrize("place", ["thread", "age-restricted", "channel"])
+async def test_what_is_entered_is_checked_as_the_games_place_wants_it(
+    tmp_path: Path, place: str
+) -> None:
+    async with playing(tmp_path) as there:
+        settings = there.parts.settings
+        there.games.check_pictures(
+            PictureChecks(there.parts.library, settings, Flags(), PictureCheck.SPOILER)
+        )
+        await settings.change_channel(1, 9, BOB, picture_check=PictureCheck.OFF)
+        more: dict[str, Any] = {}
+        if place == "thread":
+            more["parent_id"] = 9
+        elif place == "age-restricted":
+            more["age_restricted"] = True
+        game = await there.games.start_draw(
+            there.theme, in_channel(ANN, **more), "red", machine=False
+        )
+        if place == "channel":
+            with pytest.raises(InvalidRequestError, match="for adults"):
+                await there.games.enter_picture(game.id, in_channel(BOB), drawn("red"))
+            assert await there.games.tries_left(game, BOB) == 5
+            assert not [*(tmp_path / "library" / "images").rglob("*.png")]
+        else:
+            await there.games.enter_picture(game.id, in_channel(BOB, **more), drawn("red"))
 
 
 async def test_who_does_not_publish_is_nobody_outside(tmp_path: Path) -> None:

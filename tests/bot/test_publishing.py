@@ -251,8 +251,15 @@ async def test_the_host_has_a_bundle_made_and_a_deleted_dream_is_in_none(tmp_pat
             lambda: {path.name for path in home.iterdir()} == {"bundle.json", made.folder.name}
         )
 
-        await r.s.dreams.delete(child.id, HOST)
+        publishing.changed("0" * 16)  # of another party: nothing is made anew
+        publishing.changed(first.id)
+        await until(lambda: publishing.making(party_id))
+        anew = await publishing.wait(party_id)
+        assert anew.folder != made.folder and anew.told == made.told
         await until(lambda: not made.folder.exists())
+
+        await r.s.dreams.delete(child.id, HOST)
+        await until(lambda: not anew.folder.exists())
         again = await publishing.wait(party_id)
         assert again.pictures == 2 and child.id not in again.told.dream_ids
         assert "in the snow" not in again.index.read_text(encoding="utf-8")

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from bot.checking.model import Decision
+from bot.checking.reviews import Reviews
+from bot.checking.service import PictureChecks
 from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
-from bot.model import StreamEvent, Theme, Visibility
+from bot.model import PictureCheck, StreamEvent, Theme, Visibility
 from bot.rights import Actor
 from bot.search import Found
 from bot.store import vectors
@@ -160,6 +163,31 @@ async def test_what_is_deleted_while_vectors_are_read_is_forgotten_too(
         await until(lambda: parts.looker.perceptor == "colours")
         shelf = parts.looker.shelf(theme.id)
         assert shelf is not None and shelf.get(red) is None and shelf.get(blue) is not None
+
+
+async def test_a_released_picture_is_found_in_place_of_its_cover(tmp_path: Path) -> None:
+    class Flags:
+        async def score(self, data: bytes, media_type: str = "image/png") -> float:
+            return 0.9
+
+    async with searching(tmp_path) as parts:
+        checks = PictureChecks(parts.library, parts.settings, Flags(), PictureCheck.REFUSE)
+        parts.dreams.check_pictures(checks)
+        reviews = Reviews(parts.store, parts.library, parts.dreams, checks)
+        reviews.on_change(parts.looker.changed)
+        red = await draw(parts, "red")
+        theme = await seen(parts, 1)
+        shelf, dream = parts.looker.shelf(theme.id), await parts.dreams.get(red)
+        assert shelf is not None and dream.image is not None
+        (before,) = (await parts.search.by_text(theme, "red")).hits
+        stale = vectors.Seeable(red, theme.id, True, None, dream.image.sha256)
+        await reviews.decide(dream, Actor(ANN, at_machine=True), Decision.RELEASED)
+        async with parts.store.write() as connection:  # what was looked at is shown no more
+            assert not await vectors.insert(connection, stale, "colours", b"cover")
+        await until(lambda: len(shelf) == 1 and parts.looker.complete)
+        (after,) = (await parts.search.by_text(theme, "red")).hits
+        assert before.cosine < 0.9 < 0.99 < after.cosine
+        assert await vectors_kept(parts) == 1
 
 
 async def test_another_model_begins_anew_and_the_old_one_is_kept(tmp_path: Path) -> None:
