@@ -168,13 +168,10 @@ def test_compose_names_what_is_there(name: str) -> None:
 
 
 def test_on_the_machines_own_network_only_the_machine_reaches_it() -> None:
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node))
-    service = yaml.load(read("compose.host.yaml"), Loader)["services"]["dreamstream"]
-    assert (service["network_mode"], service["ports"]) == ("host", [])
-    assert "ports: !reset" in read("compose.host.yaml")  # laid over, a list alone would be added
+    text = read("compose.host.yaml")
+    assert "ports: !reset []" in text  # laid over, a list alone would take nothing away
+    service = yaml.safe_load(text.replace("!reset ", ""))["services"]["dreamstream"]
+    assert service["network_mode"] == "host"
     settings = load_config(DEPLOY / "container.toml")
     here = load_config(DEPLOY / "host.toml")
     assert service["volumes"] == ["./deploy/host.toml:/etc/dreamstream/config.toml:ro"]
