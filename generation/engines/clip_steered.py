@@ -50,7 +50,9 @@ from generation.imaging import decode_picture, to_pil
 from generation.protocol import Attachment, EngineInfo, Job, Recipe, Steer
 
 _FORMAT = "clip-steered"
-_VERSION = 1
+# Raised with the format, and whenever the arithmetic of a step changes its rounding: an exact dream
+# that goes on with other arithmetic is no longer what its recipe gives.
+_VERSION = 2
 # How many of a run's tries are looked at together; fixed, so that their rounding is.
 _TRIES_TOGETHER = 4
 # Unlike a dash or a dot, it is in no model's name.
@@ -185,9 +187,11 @@ class ClipSteeredEngine:
             saved, said = unpack(checkpoint, **identity(_FORMAT, _VERSION, recipe))
             step = saved_step(said)
         size = size_at(recipe, settings, self._info, canvas, step)
-        aims = tuple(_aim(judge, job, settings) for judge in self._panels[key])
         streams = Streams.seeded(recipe.seed, self._device)
-        start = _start(job, settings, canvas, streams.geometry, size)
+        # Pictures that it aims at, or starts from, go through networks.
+        with deterministic_kernels(self._exact or recipe.exact):
+            aims = tuple(_aim(judge, job, settings) for judge in self._panels[key])
+            start = _start(job, settings, canvas, streams.geometry, size)
         run = ClipRun(
             job=job,
             recipe=recipe,
@@ -221,7 +225,8 @@ class ClipSteeredEngine:
     def score(self, run: ClipRun) -> float | None:
         """Return what the perceptor of the largest share makes of the picture as it is now."""
         judge, placed = self._panel(run)[0], run.settings.panorama
-        return score(judge, run.recipe, self._drawn(run), placed=placed)
+        with deterministic_kernels(self._is_exact(run)):
+            return score(judge, run.recipe, self._drawn(run), placed=placed)
 
     def preview(self, run: ClipRun) -> Image.Image:
         """Return the picture that the last step drew anyway."""
@@ -241,16 +246,17 @@ class ClipSteeredEngine:
         """Let the prompts glide from the present step on, and note it in the run's recipe."""
         taken = steer_taken(run, steer)
         placed = run.settings.panorama
-        run.aims = tuple(
-            replace(
-                aim,
-                glides=(
-                    *aim.glides,
-                    embed_glide(judge, run.recipe, taken, placed=placed, pictures=aim.pictures),
-                ),
+        with deterministic_kernels(self._is_exact(run)):
+            run.aims = tuple(
+                replace(
+                    aim,
+                    glides=(
+                        *aim.glides,
+                        embed_glide(judge, run.recipe, taken, placed=placed, pictures=aim.pictures),
+                    ),
+                )
+                for judge, aim in zip(self._panel(run), run.aims, strict=True)
             )
-            for judge, aim in zip(self._panel(run), run.aims, strict=True)
-        )
         note_steer(run, taken)
         run.notices = self._notices(run)
 
@@ -358,11 +364,11 @@ class ClipSteeredEngine:
         """
         canvas = self._canvas(run)
         starts = [run.start]
-        while len(starts) < run.settings.tries:
-            random = run.streams.geometry
-            starts.append(_start(run.job, run.settings, canvas, random, run.size))
         losses: list[float] = []
         with deterministic_kernels(self._is_exact(run)):
+            while len(starts) < run.settings.tries:
+                random = run.streams.geometry
+                starts.append(_start(run.job, run.settings, canvas, random, run.size))
             for first in range(0, len(starts), _TRIES_TOGETHER):
                 some = starts[first : first + _TRIES_TOGETHER]
                 parameters = stack([start.parameters for start in some])
@@ -427,8 +433,10 @@ def _adam(
     decay = optimiser.average
     for name, value in average.items():
         # With the start, as many states as `steps` and one more are in it.
-        all_weights = 1 - decay ** (steps.double() + 1) if optimiser.unbiased else 1.0
-        weight = torch.as_tensor((1 - decay) / all_weights).to(value)
+        if optimiser.unbiased:
+            weight = ((1 - decay) / (1 - decay ** (steps.double() + 1))).to(value.dtype)
+        else:
+            weight = send([1 - decay], device, value.dtype)
         value.lerp_(values[name], weight.reshape((-1,) + (1,) * (value.dim() - 1)))
     return [
         (

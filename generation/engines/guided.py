@@ -20,13 +20,14 @@ from torch import Tensor
 from generation.clip.cutouts import Streams, chance_taken_back, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
+from generation.clip.sending import send
 from generation.clip.targets import Glide, Target, stack_targets, targets_at
 from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.clip_prompts import embed_glide, embed_prompts, score
 from generation.engines.clip_steered import PerceptorSource
 from generation.engines.ddpm import Schedule, ancestral_step, ddim_step, predicted_picture, respaced
-from generation.engines.exactness import step_exact_alone
+from generation.engines.exactness import deterministic_kernels, step_exact_alone
 from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe, complete_settings
 from generation.engines.steering import note_steer, steer_taken
@@ -34,7 +35,8 @@ from generation.imaging import decode_picture, to_pil
 from generation.models.guided import PUBLISHED, GuidedUNet
 from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
 
-_FORMAT, _VERSION = "guided-diffusion", 1
+# The version is raised whenever rounding changes too: see `clip_steered`.
+_FORMAT, _VERSION = "guided-diffusion", 2
 SAMPLERS = ("ddim", "ancestral")
 
 
@@ -206,6 +208,9 @@ class GuidedDiffusionEngine:
             start = decode_picture(job.init, recipe.width, recipe.height).to(self._device) * 2 - 1
             kept = float(schedule.alphas_bar[0])
             x = kept**0.5 * start + (1 - kept) ** 0.5 * x
+        with deterministic_kernels(self._exact or recipe.exact):
+            first = embed_prompts(judge, recipe, recipe.prompt)
+            glides = tuple(embed_glide(judge, recipe, steer) for steer in recipe.steers)
         run = GuidedRun(
             job=job,
             recipe=recipe,
@@ -214,8 +219,8 @@ class GuidedDiffusionEngine:
             schedule=schedule,
             skipped=skipped,
             streams=streams,
-            first=embed_prompts(judge, recipe, recipe.prompt),
-            glides=tuple(embed_glide(judge, recipe, steer) for steer in recipe.steers),
+            first=first,
+            glides=glides,
             settings=settings,
             # The steps that a start picture leaves out count as taken.
             step=skipped,
@@ -241,7 +246,8 @@ class GuidedDiffusionEngine:
         """Let the prompts glide from the present step on, and note it in the run's recipe."""
         taken = steer_taken(run, steer)
         judge = self._loaded(run)[1]
-        run.glides = (*run.glides, embed_glide(judge, run.recipe, taken))
+        with deterministic_kernels(self._is_exact(run)):
+            run.glides = (*run.glides, embed_glide(judge, run.recipe, taken))
         note_steer(run, taken)
         run.notices = of_lost_words(run.recipe, judge.unread)
 
@@ -263,8 +269,7 @@ class GuidedDiffusionEngine:
         network, _ = self._loaded(runs[0])
         places = [run.schedule.at(run.step - run.skipped) for run in runs]
         times, kept, following = (
-            torch.tensor(column, dtype=torch.float32, device=self._device)
-            for column in zip(*places, strict=True)
+            send(column, self._device) for column in zip(*places, strict=True)
         )
         alpha_bar, then = (each[:, None, None, None] for each in (kept, following))
         x = torch.stack([run.x for run in runs]).requires_grad_()
@@ -337,7 +342,7 @@ class GuidedDiffusionEngine:
         towards, weights, stops = stack_targets(present)
         # Guidance means the same however many prompts there are, as in the original.
         weights = weights / weights.sum(dim=1, keepdim=True).abs().clamp(min=1e-3)
-        scale = pictures.new_tensor([run.recipe.guidance or 0.0 for run in runs])
+        scale = send([run.recipe.guidance or 0.0 for run in runs], pictures.device)
         return scale * prompt_loss(embeddings, towards, weights, stops)
 
     # --- smaller parts ---------------------------------------------------------------------
@@ -384,7 +389,7 @@ def _bounded(gradient: Tensor, most: Tensor) -> Tensor:
 
 
 def _weights(runs: Sequence[GuidedRun], name: str, like: Tensor) -> Tensor:
-    return like.new_tensor([float(run.settings[name]) for run in runs])
+    return send([float(run.settings[name]) for run in runs], like.device, like.dtype)
 
 
 def _shown(run: GuidedRun) -> Tensor:

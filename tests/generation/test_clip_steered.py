@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from msgspec.structs import replace
 from PIL import Image
 
+from generation.clip.perceptor import Perceptor
 from generation.engine import BadCheckpointError, EngineError
+from generation.engines import clip_steered
 from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
+from generation.models.vqgan import VQGAN
 from generation.protocol import Steer
 from tests.generation import tiny
 
@@ -111,6 +116,44 @@ def test_in_exact_mode_company_changes_nothing(model: str, exact: bool) -> None:
         engine.step([*strangers[:1], among, *strangers[1:]])
     assert torch.equal(pixels(engine, alone), pixels(engine, among))
     assert engine.image(alone).tobytes() == engine.image(among).tobytes()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_an_exact_dream_aims_at_starts_from_and_scores_is_exact(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: list[bool] = []
+
+    def noting(*names: str) -> None:
+        for owner, name in zip((Perceptor, VQGAN, clip_steered), names, strict=True):
+            act = getattr(owner, name)
+
+            def noted(*args: Any, act: Any = act, **kwargs: Any) -> Any:
+                flags.append(torch.are_deterministic_algorithms_enabled())
+                return act(*args, **kwargs)
+
+            monkeypatch.setattr(owner, name, noted)
+
+    noting("look", "encode", "embed_glide")
+    engine, data = tiny.engine(), picture()
+    job = tiny.job(init=data, exact=exact)
+    named = hashlib.sha256(data).hexdigest()
+    job = replace(job, recipe=replace(job.recipe, picture_sha256s=(named,)))
+    run = engine.begin(job, None)
+    engine.steer(run, Steer(1, "a blue whale", 2))
+    engine.score(run)
+    assert flags == [exact] * 4
+
+
+def test_what_was_saved_with_other_arithmetic_is_not_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tiny.engine()
+    with monkeypatch.context() as older:
+        older.setattr(clip_steered, "_VERSION", clip_steered._VERSION - 1)
+        saved = engine.checkpoint(engine.begin(tiny.job(), None))
+    with pytest.raises(BadCheckpointError, match="version"):
+        engine.begin(tiny.job(), saved)
 
 
 def test_exact_recipes_never_share_a_batch_key() -> None:

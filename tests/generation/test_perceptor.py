@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
 from generation.engines.perceptors import SharedPerceptors
+from generation.models import compiling
+from generation.models.compiling import Compiler
 from generation.models.library import Library
 from tests.generation import tiny
 
@@ -53,6 +55,30 @@ def test_texts_are_unit_vectors_that_do_not_depend_on_company() -> None:
     among = perceptor.encode_text(["night", "a red fox", "x" * 500])[1]
     assert torch.equal(alone, among)
     assert float(alone.norm()) == pytest.approx(1)
+
+
+def test_whole_pictures_are_looked_at_in_float32_whatever_crops_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = tiny.perceptor()
+    compiler = Compiler(tiny.CPU, precision="bf16")
+    half = Perceptor(
+        plain.model, plain._tokenizer, size=16, mean=plain.mean.flatten().tolist(),
+        std=plain.std.flatten().tolist(), device=tiny.CPU, compiler=compiler,
+    )  # fmt: skip
+    monkeypatch.setitem(compiling._ROUNDING, torch.bfloat16, 1.0)  # random weights round coarsely
+    crops, picture = torch.rand(2, 3, 16, 16).requires_grad_(), torch.rand(3, 50, 70)
+    assert not torch.equal(half.encode_image(crops), plain.encode_image(crops))
+    assert torch.equal(half.look(picture), plain.look(picture))
+    assert torch.equal(half.score(picture, ["a"]), plain.score(picture, ["a"]))
+
+
+def test_a_crop_is_measured_as_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    perceptor = tiny.perceptor()
+    # Later it may be asked for in another thread than the one that draws.
+    monkeypatch.setattr(perceptor.model, "register_forward_hook", None)
+    assert perceptor.predict_bytes() > 4 * 3 * 16 * 16 // 8
+    assert not any(module._forward_hooks for module in perceptor.model.modules())
 
 
 def test_a_score_is_a_cosine() -> None:
