@@ -126,7 +126,7 @@ class Scheduler(Section):
     models_dir: FilePath | None = None
     exact: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["auto", "off"] = "auto"
+    compile: Literal["auto", "off"] = "off"
     max_batch: int = Field(default=8, ge=1, le=256)
     quantum_s: float = Field(default=0.5, gt=0, le=30)
     preview_interval_s: float = Field(default=1.0, ge=0.1, le=60)

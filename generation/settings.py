@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models_dir: str = ""
     exact: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["off", "auto"] = "auto"
+    compile: Literal["off", "auto"] = "off"
     compiled_dir: str = ""
     threads: int = 0
     niceness: int = 5
