@@ -173,7 +173,8 @@ class RemoteWorker:
 
     def __init__(self, engines: str, settings: str) -> None:
         self._engines_by = engines
-        self._settings = parse(settings)
+        # The bot's folder for what torch compiles is on the bot's machine; torch's own is on each.
+        self._settings = msgspec.structs.replace(parse(settings), compiled_dir="")
         if models_dir := os.environ.get(MODELS_VARIABLE):
             self._settings = msgspec.structs.replace(self._settings, models_dir=models_dir)
         self._engines: Engines = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from generation import starter
 from generation.engine import EngineError, Run
-from generation.engines import build_engines
+from generation.engines import build_engines, builders
 from generation.engines.options import complete_settings
 from generation.engines.perceptors import SharedPerceptors
 from generation.models.library import Library
@@ -53,6 +54,22 @@ def test_an_unknown_device_is_said_in_a_sentence() -> None:
     for device in ("banana", "cuda:99"):
         with pytest.raises(EngineError, match=f"no device called {device}"):
             build_engines(device=device)
+
+
+def test_compiled_code_is_kept_where_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    (tmp_path / "file").touch()
+    builders._keep_compiled(tmp_path / "file" / "compiled")
+    assert name not in os.environ and "cannot be kept" in caplog.text
+    builders._keep_compiled(tmp_path / "data" / "compiled")
+    assert os.environ[name] == str(tmp_path / "data" / "compiled")
+    # What the administrator set stays.
+    builders._keep_compiled(tmp_path / "other")
+    assert os.environ[name] == str(tmp_path / "data" / "compiled")
 
 
 def test_without_any_model_there_is_no_engine(
