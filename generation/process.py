@@ -173,19 +173,23 @@ class SchedulerProcess:
             await self._prewarm(handle)
             while not self._stopping.is_set() and not handle.draining:
                 await self._look(handle)
+                handle.check()  # nothing is chosen for who is gone
                 assignment = self._scheduler.choose(handle.name, time.monotonic())
                 if assignment is None:
-                    handle.check()
                     if not self._looks:
                         self._work.clear()
                         await wait_within(self._work, _LOOK_S)
                     continue
                 # Before it begins: should it be the process's last, the bot knows what did it.
-                suspects = assignment.job_ids
                 if handle.doing is not None:
-                    self._beat(suspects)
-                report = await handle.advance(assignment)
-                suspects = ()
+                    self._beat(assignment.job_ids)
+                begun = asyncio.Event()
+                try:
+                    report = await handle.advance(assignment, begun.set)
+                except WorkerLostError:
+                    # What was never begun cannot have been what took it.
+                    suspects = assignment.job_ids if begun.is_set() else ()
+                    raise
                 predicted_bytes = self._scheduler.predicted_bytes(handle.name)
                 self._counting.add(assignment.model[0], report, predicted_bytes)
                 ended, failed = self._scheduler.report(handle.name, report, time.monotonic())

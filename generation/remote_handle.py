@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -121,9 +121,9 @@ class RemoteHandle:
         if self._lost is not None:
             raise self._lost
 
-    async def advance(self, assignment: Assignment) -> Report:
+    async def advance(self, assignment: Assignment, begun: Callable[[], object]) -> Report:
         """Carry out an assignment."""
-        done = await self._do(Advance(assignment))
+        done = await self._do(Advance(assignment), begun)
         if done.report is None:
             self.lose(WorkerLostError(f"{self.name} failed: {done.error}", outside=False))
             self.check()
@@ -177,12 +177,13 @@ class RemoteHandle:
         if self._pending is not None and not self._pending.done():
             self._pending.set_exception(self._lost)
 
-    async def _do(self, order: Order) -> Done:
+    async def _do(self, order: Order, begun: Callable[[], object] = lambda: None) -> Done:
         self.check()
         pending: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._pending = pending
         try:
             await self._or_lost(self._actor.order(msgspec.msgpack.encode(order)))
+            begun()
             return await pending
         finally:
             self._pending = None

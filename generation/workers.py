@@ -108,8 +108,8 @@ class WorkerHandle(Protocol):
         """Raise `WorkerLostError` if it is gone."""
         ...
 
-    async def advance(self, assignment: Assignment) -> Report:
-        """Carry out an assignment."""
+    async def advance(self, assignment: Assignment, begun: Callable[[], object]) -> Report:
+        """Carry out an assignment; call `begun` as soon as it is known to have been taken on."""
         ...
 
     async def prewarm(self, model: ModelKey) -> tuple[float, int]:
@@ -232,8 +232,9 @@ class LocalWorker:
     def check(self) -> None:
         """Do nothing: were it gone, so were this process."""
 
-    async def advance(self, assignment: Assignment) -> Report:
+    async def advance(self, assignment: Assignment, begun: Callable[[], object]) -> Report:
         """Carry out an assignment."""
+        begun()
         return await self._call(self._worker.advance, assignment)
 
     async def prewarm(self, model: ModelKey) -> tuple[float, int]:

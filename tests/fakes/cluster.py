@@ -51,6 +51,9 @@ class FakeActor:
         self.worker = RemoteWorker(engines, msgspec.json.encode(settings).decode())
         self.dead = asyncio.Event()
         self.frozen = False
+        self.deaf = False
+        self.unheard = asyncio.Event()
+        """Set when an order did not reach it, since it is deaf."""
 
     async def open(self) -> bytes:
         return await self._call(self.worker.open)
@@ -59,6 +62,9 @@ class FakeActor:
         return await self._call(lambda: self.worker.plan(job))
 
     async def order(self, order: bytes) -> None:
+        if self.deaf:
+            self.unheard.set()
+            await self._call(self.dead.wait)
         await self._call(lambda: self.worker.order(order))
 
     async def note(self, note: bytes) -> None:

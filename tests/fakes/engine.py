@@ -12,6 +12,7 @@ import os
 import random
 import re
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -27,6 +28,12 @@ from generation.protocol import EngineInfo, Job, ModelInfo, OptionInfo, Recipe, 
 
 VERSION = 1
 _STEP_S = float(os.environ.get("FAKE_STEP_S", "0"))  # where nobody can say it with a recipe
+
+
+_HELD_S = 60.0
+held: set[str] = set()
+"""The jobs whose step in this process was, or is, held; and what a test sets to let them go on."""
+let_go = threading.Event()
 
 
 class OutOfMemoryError(RuntimeError):
@@ -56,6 +63,7 @@ def _options() -> tuple[OptionInfo, ...]:
         OptionInfo(name="step_s", help="Seconds that a step takes, as a start.", default=_STEP_S),
         OptionInfo(name="run_s", help="Seconds that each run adds to a step.", default=0.0),
         OptionInfo(name="hang_at", help="The step in which it hangs for ever.", default=-1),
+        OptionInfo(name="hold_at", help="The step in which it waits for `let_go`.", default=-1),
         OptionInfo(name="crash_at", help="The step in which the process dies.", default=-1),
         OptionInfo(name="crash_attempts", help="In so many attempts it dies.", default=1_000_000),
         OptionInfo(name="raise_at", help="The step in which the whole batch fails.", default=-1),
@@ -209,6 +217,9 @@ class FakeEngine:
         for run, mood in zip(runs, moods, strict=True):
             if run.step == mood.get("hang_at", -1):
                 time.sleep(1e6)
+            if run.step == mood.get("hold_at", -1):
+                held.add(run.job.id)
+                let_go.wait(_HELD_S)
             attempts = int(mood.get("crash_attempts", 1_000_000))
             if run.step == mood.get("crash_at", -1) and run.job.attempt < attempts:
                 os._exit(77)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ from generation.remote_worker import Outbox, _Lines
 from generation.settings import Settings
 from generation.workers import wait_within
 from tests.fakes.cluster import PATIENCE_S, Bot, FakeActor, FakeCluster, dream
-from tests.fakes.engine import recipe
+from tests.fakes.engine import held, let_go, recipe
 
 
 @asynccontextmanager
@@ -75,10 +75,35 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebalancing, "MOVE_S", 0.1)
 
 
+@pytest.fixture(autouse=True)
+def steps_held() -> Iterator[None]:
+    held.clear()
+    let_go.clear()
+    yield
+    let_go.set()
+
+
 def at_work(actor: FakeActor) -> set[str]:
     """The dreams that an actor holds."""
     worker = actor.worker._worker
     return set(worker._runs) if worker is not None else set()
+
+
+async def all_held(bot: Bot, nodes: FakeCluster) -> None:
+    """Wait until each actor is in a step that is held, and its order was acknowledged."""
+    await bot.until(lambda: all(at_work(actor) & held for actor in nodes.actors))
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def dropped_with(bot: Bot, job_id: str) -> Dropped:
+    """The first loss that took a dream with it."""
+
+    def found() -> list[Dropped]:
+        return [one for one in bot.all(Dropped) if job_id in one.job_ids]
+
+    await bot.until(found)
+    return found()[0]
 
 
 async def both_up(bot: Bot, count: int = 2) -> None:
@@ -97,33 +122,48 @@ async def test_workers_draw_beside_each_other_and_are_named_together() -> None:
 
 
 async def test_a_dead_workers_dreams_go_on_elsewhere() -> None:
+    late = {"hold_at": 150}
     async with cluster(1, 1) as (bot, nodes):
         await both_up(bot)
-        bot.send(*(dream(f"d{nth}", f"p{nth}", width=8 * (nth + 1)) for nth in range(4)))
-        await bot.until(lambda: all(at_work(actor) for actor in nodes.actors))
-        await bot.until(lambda: {one.job_id for one in bot.all(Checkpoint)} >= {"d0", "d1"})
+        bot.send(
+            *(dream(f"d{nth}", f"p{nth}", width=8 * (nth + 1), settings=late) for nth in range(4))
+        )
+        await all_held(bot, nodes)
         victim = nodes.actors[0]
-        held = at_work(victim)
+        its = at_work(victim)
+        (in_step,) = its & held
         await victim.kill()
-        await bot.until(lambda: bot.all(Dropped))
-        (dropped,) = bot.all(Dropped)
-        assert set(dropped.suspects) <= set(dropped.job_ids) <= held | set(dropped.suspects)
-        assert len(dropped.suspects) == 1, "one was in the step"
+        dropped = await dropped_with(bot, in_step)
+        let_go.set()
+        assert set(dropped.job_ids) <= its
+        assert dropped.suspects == (in_step,)
         assert dropped.outside, "it may have been killed"
         await bot.until(lambda: len(nodes.alive) == 2)
         await bot.all_drawn(*(f"d{nth}" for nth in range(4)))
-        resumed = [one for one in bot.all(Started) if one.step > 0]
-        assert resumed, "from checkpoints, not from the beginning"
+        resumed = [one for one in bot.all(Started) if one.job_id == in_step and one.step > 0]
+        assert resumed, "from its checkpoint, not from the beginning"
+
+
+async def test_a_dream_is_not_blamed_for_a_worker_that_never_began_it() -> None:
+    async with cluster(1) as (bot, nodes):
+        await both_up(bot, 1)
+        nodes.actors[0].deaf = True
+        bot.send(dream("d1", steps=3))
+        await asyncio.wait_for(nodes.actors[0].unheard.wait(), PATIENCE_S)
+        await nodes.actors[0].kill()
+        dropped = await dropped_with(bot, "d1")
+        assert dropped.suspects == ()
+        await bot.all_drawn("d1")
 
 
 async def test_a_frozen_worker_is_noticed_killed_and_replaced() -> None:
-    async with cluster(1, silence_s=0.3) as (bot, nodes):
+    async with cluster(1, silence_s=1.0) as (bot, nodes):
         await both_up(bot, 1)
-        bot.send(dream("d1"))
-        await bot.hear(Checkpoint, "d1")
+        bot.send(dream("d1", steps=100, settings={"hold_at": 50}))
+        await all_held(bot, nodes)
         nodes.actors[0].frozen = True
-        await bot.until(lambda: bot.all(Dropped))
-        (dropped,) = bot.all(Dropped)
+        dropped = await dropped_with(bot, "d1")
+        let_go.set()
         assert "no sign of life" in dropped.reason
         assert dropped.suspects == ("d1",)
         assert not dropped.outside
@@ -133,19 +173,18 @@ async def test_a_frozen_worker_is_noticed_killed_and_replaced() -> None:
 
 
 async def test_a_step_that_never_ends_takes_its_worker_only() -> None:
-    limits = {"step_limit_s": 0.3, "first_step_limit_s": 0.3}
+    limits = {"step_limit_s": 2.0, "first_step_limit_s": 2.0}
     async with cluster(1, 1, **limits) as (bot, _):
         await both_up(bot)
         bot.send(dream("calm", "ann", steps=400, width=32))
         await bot.hear(Progress, "calm")
-        bot.send(dream("stuck", "bob", width=64, steps=3, settings={"step_s": 1.0}))
-        await bot.until(lambda: bot.all(Dropped))
-        (dropped,) = bot.all(Dropped)[:1]
+        bot.send(dream("stuck", "bob", width=64, steps=3, settings={"hold_at": 0}))
+        dropped = await dropped_with(bot, "stuck")
+        let_go.set()
         assert dropped.suspects == ("stuck",)
         assert "hung" in dropped.reason
         assert not dropped.outside
-        bot.send(Cancel("stuck"))
-        await bot.all_drawn("calm")
+        await bot.all_drawn("calm", "stuck")
 
 
 async def test_a_joining_node_takes_over_what_another_has_too_much_of() -> None:
