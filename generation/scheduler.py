@@ -76,6 +76,7 @@ class _Flight:
     riders: tuple[Ticket, ...]
     held_s: float
     predicted_bytes: int
+    memory_key: CostKey
 
     @property
     def batch(self) -> tuple[Ticket, ...]:
@@ -229,7 +230,7 @@ class Scheduler:
         state = self._workers[worker]
         if state.flight is None:
             return 0
-        own = self.costs.peak_bytes(state.flight.due[0].cost_key, state.flight.predicted_bytes)
+        own = self.costs.peak_bytes(state.flight.memory_key, state.flight.predicted_bytes)
         model = state.flight.assignment.model
         return own + state.residency.total_bytes() - state.residency.size_bytes(model)
 
@@ -267,7 +268,7 @@ class Scheduler:
             lead = ready[flow][0]
             unload: tuple[ModelKey, ...] | None = residency.others(lead.model)
             if not lead.cleared:
-                need_bytes = self.costs.peak_bytes(lead.cost_key, lead.predict_bytes(1))
+                need_bytes = self.costs.peak_bytes(lead.memory_key, lead.predict_bytes(1))
                 unload = residency.make_room(lead.model, need_bytes, wanted, now)
             if unload is None or not kept.isdisjoint(unload):
                 del ranks[flow]  # not now: a loaded model has not stayed its time
@@ -346,7 +347,7 @@ class Scheduler:
         cap, until = self._batch_caps.get(lead.cost_key, (0, now))
         most = cap if now < until else self.limits.max_batch
         while most > 1 and room_bytes < self.costs.peak_bytes(
-            lead.cost_key, lead.predict_bytes(most)
+            lead.memory_key, lead.predict_bytes(most)
         ):
             most -= 1
         return most
@@ -386,6 +387,7 @@ class Scheduler:
             tuple(riders),
             limits.quantum_s / len(batch),
             lead.predict_bytes(len(batch)),
+            lead.memory_key,
         )
         return assignment
 
@@ -450,7 +452,8 @@ class Scheduler:
             self.costs.add_step(cost_key, runs, seconds)
         if report.peak_bytes:
             others = residency.total_bytes() - residency.size_bytes(flight.assignment.model)
-            self.costs.add_peak(cost_key, flight.predicted_bytes, report.peak_bytes - others)
+            own_bytes = report.peak_bytes - others
+            self.costs.add_peak(flight.memory_key, flight.predicted_bytes, own_bytes)
 
     def _charge(self, flight: _Flight, seconds: float) -> None:
         cost_key, due, riders = flight.due[0].cost_key, flight.due, flight.riders

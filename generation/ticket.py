@@ -44,6 +44,15 @@ class Ticket:
         return self.job.stream, self.job.person
 
     @property
+    def memory_key(self) -> CostKey:
+        """The kind of work, and of estimate of its memory.
+
+        Before its model is loaded an engine can only estimate coarsely: how far that was off says
+        nothing of an estimate made later.
+        """
+        return (*self.cost_key, self.predict_bytes(1))
+
+    @property
     def alone(self) -> bool:
         """Whether it may share no batch."""
         return self.cleared or self.step <= self.alone_until

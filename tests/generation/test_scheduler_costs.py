@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from generation.assignment import Report
 from generation.costs import Costs, StepTimes
 from generation.eta import Piece, forecast
 from generation.residency import Residency
+from generation.scheduler import Scheduler
+from tests.fakes.engine import job
 from tests.fakes.world import World, line
 
 ONE, TWO, THREE = ("fake", "one"), ("fake", "two"), ("fake", "three")
@@ -191,3 +194,23 @@ def test_a_long_queue_is_estimated_in_few_rounds() -> None:
     found = forecast(many, lambda stream: 1.0, step_s, 8, 1.2, 0.5)
     assert len(found) == 2000
     assert calls < 200 * 100
+
+
+def test_how_far_a_coarse_estimate_was_off_says_nothing_of_a_fine_one() -> None:
+    scheduler = Scheduler()
+    kind = ("fake", "plain")
+    scheduler.add_worker("w", 100_000)
+
+    def turn(job_id: str, estimate: int) -> int:
+        """Draw a job that is expected to take `estimate` bytes; return what was reckoned with."""
+        scheduler.submit(job(job_id), kind, kind, kind, lambda runs: estimate * runs)
+        assignment = scheduler.choose("w", 0.0)
+        assert assignment is not None
+        reckoned = scheduler.predicted_bytes("w")
+        report = Report(1.0, {job_id: 5}, ended=(job_id,), peak_bytes=8_000)
+        scheduler.report("w", report, 0.0)
+        return reckoned
+
+    assert turn("coarse", 2_000) == 2_000, "before the model is loaded"
+    assert turn("fine", 8_000) == 8_000, "and not four times that"
+    assert turn("again", 2_000) == 8_000
