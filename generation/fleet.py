@@ -29,6 +29,8 @@ POLL_S = 2.0
 BACK_OFF_S = (0.2, 1.0, 5.0, 15.0, 60.0)
 """The pauses after the first, second, … loss on one node within `WINDOW_S`."""
 WINDOW_S = 300.0
+PLACE_S = 60.0
+"""A place that has not become a process within this is taken by another user of the cluster."""
 _PLAN_S = 3.0
 _MOST_ASKED = 16
 """So many plans are asked for at once; an actor's places for calls are for its news too."""
@@ -154,7 +156,8 @@ class Fleet:
     async def _tend(self) -> None:
         while True:
             self._see(await self._cluster.nodes())
-            for node in self._nodes.values():
+            # Where workers were lost, or found no place, is tried after where none were.
+            for node in sorted(self._nodes.values(), key=self._falls_on):
                 for _ in range(self._wanted(node)):
                     name = f"{node.address}/{node.id[:6]}/{secrets.token_hex(3)}"
                     self._taken[name] = node.id
@@ -194,12 +197,26 @@ class Fleet:
             free = min(free, self._settings.most_workers - len(self._taken))
         return max(0, free)
 
+    def _falls_on(self, node: Node) -> int:
+        return len(self._falls.get(node.id, ()))
+
+    async def _placed(self, actor: Actor, node: Node) -> None:
+        """Wait until an actor has its place: a node counts all its GPUs, others' too."""
+        try:
+            await asyncio.wait_for(actor.status(), PLACE_S)
+        except TimeoutError as error:
+            raise EngineError(
+                f"All of {node.address} is taken by other users of the cluster. Free a place, or "
+                "add a node."
+            ) from error
+
     async def _raise(self, node: Node, name: str) -> None:
         """Bring a worker up, and see it through to its end."""
         actor: Actor | None = None
         fell = True
         try:
             actor = await self._cluster.start(node, name)
+            await self._placed(actor, node)
             opening = open_actor(actor, node.address)
             offer = await asyncio.wait_for(opening, self._settings.load_limit_s)
             handle = RemoteHandle(name, node.address, actor, offer, self._tell, self._settings)

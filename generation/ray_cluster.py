@@ -53,6 +53,10 @@ class RayActor:
         self._actor = actor
         self._name = name
 
+    async def status(self) -> str:
+        """Return what it is at; answered once it is placed."""
+        return str(await self._call("status"))
+
     async def open(self) -> bytes:
         """Make the engines."""
         return bytes(await self._call("open"))

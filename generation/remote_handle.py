@@ -51,6 +51,10 @@ class Actor(Protocol):
     Each call may raise `WorkerLostError`.
     """
 
+    async def status(self) -> str:
+        """Return what it is at, as soon as it is a process: it may wait for a place until then."""
+        ...
+
     async def open(self) -> bytes:
         """Make the engines; return an `Opened`."""
         ...

@@ -50,10 +50,16 @@ class FakeActor:
         self.name = name
         self.worker = RemoteWorker(engines, msgspec.json.encode(settings).decode())
         self.dead = asyncio.Event()
+        self.placed = True
         self.frozen = False
         self.deaf = False
         self.unheard = asyncio.Event()
         """Set when an order did not reach it, since it is deaf."""
+
+    async def status(self) -> str:
+        if not self.placed:
+            await self._call(self.dead.wait)
+        return await self._call(self.worker.status)
 
     async def open(self) -> bytes:
         return await self._call(self.worker.open)
@@ -96,13 +102,15 @@ class FakeActor:
 class FakeCluster:
     """Nodes come and go as a test says.
 
-    `engines` says what makes each one's engines, `engines_of` what makes those of a node's address.
+    `engines` says what makes each one's engines, `engines_of` what makes those of a node's address,
+    and `full` which nodes others have taken.
     """
 
     def __init__(self, settings: Settings, *places: int) -> None:
         self.settings = settings
         self.engines = "tests.fakes.engine:build_engines"
         self.engines_of: dict[str, str] = {}
+        self.full: set[str] = set()
         self.actors: list[FakeActor] = []
         self.there = [Node(f"{nth}" * 12, f"node{nth}", n, 1) for nth, n in enumerate(places)]
 
@@ -119,6 +127,7 @@ class FakeCluster:
     async def start(self, node: Node, name: str) -> FakeActor:
         engines = self.engines_of.get(node.address, self.engines)
         self.actors.append(FakeActor(node, name, engines, self.settings))
+        self.actors[-1].placed = node.address not in self.full
         return self.actors[-1]
 
     async def close(self) -> None:

@@ -343,6 +343,17 @@ async def test_no_more_workers_than_are_wanted() -> None:
         assert len(nodes.actors) == 3
 
 
+async def test_where_others_have_taken_all_another_node_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet, "PLACE_S", 0.1)
+    async with cluster(1, 1, most_workers=1) as (bot, nodes):
+        nodes.full.add("node0")
+        await both_up(bot, 1)
+        assert bot.workers[0].node == "node1"
+        assert nodes.actors[0].dead.is_set(), "and what waits for a place is let go"
+
+
 def test_a_line_that_cannot_be_written_does_no_harm(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
