@@ -296,7 +296,7 @@ async def test_asks_of_one_press_share_a_card(tmp_path: Path) -> None:
 async def test_a_grid_that_may_have_been_sent_is_found_and_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.delivery.sender._LOOK_BACK_MS", 10**11)  # simcord's time is another
+    monkeypatch.setattr("bot.delivery.sender.LOOK_BACK_MS", 10**11)  # simcord's time is another
     async with world(tmp_path) as there:
         ids, card = await grid(there, 2)
         await there.client.delivery.stop()
