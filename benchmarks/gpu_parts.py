@@ -290,8 +290,8 @@ def memory_predicted(asked: Asked) -> None:
     off: list[str] = []
     for case in cases:
         kind, _, side = case.partition("-")
-        engine = memory.MAKERS[kind](int(side), asked.device)
         for count in (1, 2) if asked.tiny else (1, 4):
+            engine = memory.MAKERS[kind](int(side), asked.device)
             found = memory.measure(engine, count, int(side), asked.device)
             asked.note(f"{case}, {count} together", found)
             if not 0.9 <= found["ratio"] <= 1.1:

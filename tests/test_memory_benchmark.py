@@ -28,6 +28,13 @@ def test_what_is_given_out_is_counted_at_its_peak() -> None:
     assert memory.peak_bytes(act, CPU) == pytest.approx(2 * 4 << 20, rel=1e-4)
 
 
+def test_what_was_freed_unseen_does_not_count_later() -> None:
+    left = []
+    memory.peak_bytes(lambda: left.append(torch.ones(1 << 20)), CPU)
+    left.clear()
+    assert memory.peak_bytes(lambda: torch.ones(1 << 20), CPU) == pytest.approx(4 << 20, rel=1e-4)
+
+
 def test_the_starter_model_takes_what_is_predicted(capsys: pytest.CaptureFixture[str]) -> None:
     memory.main(["--device", "cpu", "--cases", "starter-128", "--runs", "1", "4"])
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
