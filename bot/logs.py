@@ -86,7 +86,7 @@ class Formatter(logging.Formatter):
         more = [
             f"{name}={_plain(value)}"
             for name, value in fields_of(record).items()
-            if _plain(value) not in said
+            if not re.search(rf"(?<!\w){re.escape(_plain(value))}(?!\w)", said)
         ]
         return f"{line} [{' '.join(more)}]" if more else line
 

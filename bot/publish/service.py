@@ -69,6 +69,7 @@ class Publishing:
         self._tasks = SideTasks()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._telling: set[str] = set()  # made, and about to be told
         self._kept: dict[str, Bundle] = {}
         self._troubles: dict[str, str] = {}
         self._checked: dict[str, float] = {}
@@ -107,7 +108,7 @@ class Publishing:
 
     def making(self, party_id: str) -> bool:
         """Say whether a party's bundle is being made."""
-        return party_id in self._under_way
+        return party_id in self._under_way and party_id not in self._telling
 
     def trouble(self, party_id: str) -> str:
         """Return why the newest bundle could not be made, as a sentence; empty if it could."""
@@ -188,6 +189,7 @@ class Publishing:
         try:
             while True:
                 self._again.discard(party_id)
+                self._telling.discard(party_id)
                 self._troubles.pop(party_id, None)
                 try:
                     with logs.about(party=party_id):
@@ -198,6 +200,12 @@ class Publishing:
                 except Exception:
                     self._troubles[party_id] = _BROKEN
                     log.exception("No bundle of party %s", party_id)
+                if party_id in self._again:
+                    continue
+                # Before it is done with: what dies in between is made, and told, once more.
+                self._telling.add(party_id)
+                with suppress(DreamstreamError):
+                    await self._parties.tell_bundled(party_id)
                 async with self._marking:
                     if party_id not in self._again:
                         with suppress(DiskError):
@@ -207,8 +215,8 @@ class Publishing:
         except BaseException:
             self._under_way.pop(party_id, None)
             raise
-        with suppress(DreamstreamError):
-            await self._parties.tell_bundled(party_id)
+        finally:
+            self._telling.discard(party_id)
 
     async def _make_once(self, party: Party) -> None:
         record = await self._parties.record(party)

@@ -79,6 +79,9 @@ async def test_lines_name_what_was_at_hand_in_tasks_and_threads_too() -> None:
 def test_a_line_does_not_say_twice_what_it_is_about() -> None:
     record = a_record("Dream %s is done", "d1", dream="d1", ask="a1")
     assert FORMS[0].format(record) == "INFO Dream d1 is done [ask=a1]"
+    # A digit of an id is no word of the message.
+    record = a_record("Dream %s is done", "d1", dream="d1", shard=1)
+    assert FORMS[0].format(record) == "INFO Dream d1 is done [shard=1]"
 
 
 def test_an_object_of_json_has_all_of_it_on_one_line() -> None:
