@@ -84,6 +84,7 @@ def wrong_about_posts(bot: Bot, discord: Discord, deleted: set[int]) -> Iterator
             """
             SELECT message_id FROM party_card UNION SELECT message_id FROM theme_guide
             UNION SELECT message_id FROM game_card UNION SELECT message_id FROM digest
+            UNION SELECT message_id FROM theme_thread
             """
         ).fetchall()
     for (dream_id,) in twice:
