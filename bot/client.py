@@ -70,6 +70,7 @@ from bot.delivery.theme_guides import ThemeGuides
 from bot.delivery.theme_thread_face import JoinButton
 from bot.delivery.theme_threads import ThemeThreads
 from bot.delivery.underway import Underway
+from bot.delivery.whole_bot import WholeBot
 from bot.delivery.word_kinds import KindMenu
 from bot.errors import ConfigError, DreamstreamError
 from bot.front import Front
@@ -130,6 +131,7 @@ class Client(commands.AutoShardedBot):
     """A connection to Discord. Make a new one for each login."""
 
     def __init__(self, front: Front) -> None:
+        self.whole = WholeBot()
         super().__init__(
             command_prefix=commands.when_mentioned,
             help_command=None,
@@ -138,7 +140,7 @@ class Client(commands.AutoShardedBot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_messages=None,
-            http_trace=trace(),
+            http_trace=trace(self.whole),
         )
         self.front = front
         self.faces = Faces(front)
@@ -147,7 +149,7 @@ class Client(commands.AutoShardedBot):
         self.offers = Offers()
         self.underway = Underway()
         self.delivery = Delivery(
-            front, DiscordSender(self, front.store), self.faces, self.follow_ups
+            front, DiscordSender(self, front.store), self.faces, self.follow_ups, self.whole
         )
         self.party_cards = PartyCards(front, self, self.delivery.lane)
         self.digests = DigestCards(front, self, self.delivery.lane)

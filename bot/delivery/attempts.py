@@ -48,10 +48,10 @@ def once() -> Iterator[None]:
         _once.reset(token)
 
 
-def trace() -> aiohttp.TraceConfig:
-    """Return what a client has to be made with (`http_trace`) for `once` and `WholeBot` to hold."""
+def trace(whole: WholeBot) -> aiohttp.TraceConfig:
+    """Return what a client has to be made with (`http_trace`) for `once` and `whole` to hold."""
     config = aiohttp.TraceConfig()
-    config.on_request_start.append(WholeBot().on_request_start)  # first: waiting is not counted
+    config.on_request_start.append(whole.on_request_start)  # first: waiting is not counted
     count_answers(config)
     config.on_request_end.append(_answered)
     config.on_request_exception.append(_broken)

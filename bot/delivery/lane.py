@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from bot.delivery.pace import Pace, Urgency
+from bot.delivery.whole_bot import Place, WholeBot
 
 Show = Callable[["Lane", int], Awaitable[None]]
 
@@ -20,11 +21,21 @@ GUIDE_KEYS = range(1 << 62, 1 << 63)  # a channel has one: its id, above the fir
 
 
 class Lane:
-    """Works while there is something to show, and rests otherwise."""
+    """Works while there is something to show, and rests otherwise.
 
-    def __init__(self, show: Show, clock: Callable[[], float] = time.monotonic) -> None:
+    What counts for the limit of the `whole` bot waits for its place there before it is drawn up.
+    """
+
+    def __init__(
+        self,
+        show: Show,
+        clock: Callable[[], float] = time.monotonic,
+        whole: WholeBot | None = None,
+    ) -> None:
         self._show = show
         self._clock = clock
+        self._whole = whole
+        self._place: Place | None = None
         self._pace = Pace()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -37,6 +48,8 @@ class Lane:
     def want(self, key: int, urgency: Urgency, *, posted: bool) -> None:
         """Have a card shown, in its turn."""
         self._pace.want(key, urgency, self._clock(), posted=posted)
+        if self._place is not None:
+            self._place.hurry(urgency)
         self._wake.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="discord-lane")
@@ -80,12 +93,10 @@ class Lane:
             while True:
                 key, wait_s = self._pace.next(self._clock())
                 if key is not None:
-                    self._pace.begin(key)
-                    self._sending = True
-                    try:
-                        await self._show(self, key)
-                    finally:
-                        self._sending = False
+                    if self._whole is None:
+                        await self._send(key)
+                    else:
+                        await self._send_in_turn(self._whole, key)
                 elif wait_s is None:
                     return
                 else:
@@ -95,3 +106,24 @@ class Lane:
         finally:
             if self._task is asyncio.current_task():
                 self._task = None
+
+    async def _send_in_turn(self, whole: WholeBot, key: int) -> None:
+        """Wait for a place; then send what goes first by that time."""
+        self._place = place = whole.place(self._pace.urgency(key))
+        try:
+            await place.reached()
+            first, _ = self._pace.next(self._clock())
+            if first is not None:
+                with place.within():
+                    await self._send(first)
+        finally:
+            self._place = None
+            place.leave()
+
+    async def _send(self, key: int) -> None:
+        self._pace.begin(key)
+        self._sending = True
+        try:
+            await self._show(self, key)
+        finally:
+            self._sending = False

@@ -101,6 +101,12 @@ class Pace:
         else:
             card.urgency = min(card.urgency, urgency)
 
+    def urgency(self, key: int) -> Urgency:
+        """Return how urgent it is to show a card that is wanted."""
+        urgency = self._cards[key].urgency
+        assert urgency is not None, "a card that nobody wants shown"
+        return urgency
+
     def begin(self, key: int) -> None:
         """Note that a card is being sent: what is wanted from here on is sent again."""
         self._cards[key].urgency = None

@@ -27,6 +27,7 @@ from bot.delivery.pace import Urgency
 from bot.delivery.repaints import Repaints
 from bot.delivery.sender import NeverError, Sender, TooLargeError, TryLaterError
 from bot.delivery.showing import Showing
+from bot.delivery.whole_bot import WholeBot
 from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.ids import now_ms
@@ -70,8 +71,16 @@ class Companion(Protocol):
 class Delivery:
     """The cards in Discord, from `start` to `stop`."""
 
-    def __init__(self, front: Front, sender: Sender, faces: Faces, follow_ups: FollowUps) -> None:
+    def __init__(
+        self,
+        front: Front,
+        sender: Sender,
+        faces: Faces,
+        follow_ups: FollowUps,
+        whole: WholeBot | None = None,
+    ) -> None:
         self._front = front
+        self._whole = whole
         self._follow_ups = follow_ups
         self._cards = OpenCards()
         self._showing = Showing(sender, faces)
@@ -228,7 +237,7 @@ class Delivery:
     def lane(self, channel_id: int) -> Lane:
         """Return a channel's turn-taking."""
         if channel_id not in self._lanes:
-            self._lanes[channel_id] = Lane(self._show)
+            self._lanes[channel_id] = Lane(self._show, whole=self._whole)
             if not self._tasks:  # taken up from a process that may have sent until just now
                 self._lanes[channel_id].assume_full()
         return self._lanes[channel_id]

@@ -4,7 +4,14 @@ Discord takes 50 requests a second of a bot, in whatever channels. Left to itsel
 until one is refused, and then has all that wait go out together, of which all but 50 are refused
 again; ten thousand refusals in ten minutes, and Discord shuts the address out (docs/scale.md).
 
-What answers interactions does not count, and is never held up.
+What answers interactions does not count, and is never held up. Of the rest, what somebody has
+pressed for goes first, then the cards by their urgency (`bot.delivery.pace.Urgency`), and of all
+some by age (`bot.delivery.turns`).
+
+There are two lines. Before a card is drawn up its lane waits for a *place*, of which there are as
+many as requests may be sent in a second: so while there is more to show than may be sent, a card
+shows what is newest when its time has come, and the previews until then are left out. And each
+request waits for its *turn*.
 
 Source: https://docs.discord.com/developers/topics/rate-limits
 """
@@ -14,17 +21,63 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
 
+from bot.delivery.pace import Urgency
+from bot.delivery.turns import Turn, Turns
+
 MOST, WINDOW_S = 45, 1.0
+HELD_S = 5.0
+"""How long a place is held at most, so that a card that is held up elsewhere costs no others."""
+_AT_ONCE = Urgency.END - 1
+
+
+class Place:
+    """A card's place among those that are drawn up, or in the line for one.
+
+    A request that is sent `within` takes it as its own: it is as urgent, and gives the place up
+    when it is sent.
+    """
+
+    def __init__(self, bot: WholeBot, turn: Turn) -> None:
+        self._bot = bot
+        self.turn = turn
+        self.given = asyncio.get_running_loop().create_future()
+        self.limit: asyncio.TimerHandle | None = None
+
+    async def reached(self) -> None:
+        """Return when the card may be drawn up."""
+        await self.given
+
+    def hurry(self, urgency: Urgency) -> None:
+        """Note that there is something more urgent to show."""
+        self._bot.hurry(self, urgency)
+
+    def leave(self) -> None:
+        """Give it up, whether it was reached or not."""
+        self._bot.leave(self)
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Have what this task sends be the card's."""
+        token = _place.set(self)
+        try:
+            yield
+        finally:
+            _place.reset(token)
+
+
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 class WholeBot:
-    """Gives each request its turn, first come first served: `MOST` in any `WINDOW_S`."""
+    """Gives each request its turn, `MOST` in any `WINDOW_S`, and each card its place."""
 
     def __init__(
         self,
@@ -33,17 +86,84 @@ class WholeBot:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._first = asyncio.Lock()
         self._sent_s: deque[float] = deque(maxlen=MOST)
+        self._turns = Turns()
+        self._gates: dict[Turn, asyncio.Future[None]] = {}
+        self._giving: asyncio.Task[None] | None = None
+        self._line = Turns()
+        self._in_line: dict[Turn, Place] = {}
+        self._drawn_up: set[Place] = set()
+
+    # --- a card's place ----------------------------------------------------------------------
+
+    def place(self, urgency: Urgency) -> Place:
+        """Get in line for a place. Whoever does must leave it again."""
+        place = Place(self, self._line.ask(urgency))
+        self._in_line[place.turn] = place
+        self._fill()
+        return place
+
+    def hurry(self, place: Place, urgency: Urgency) -> None:
+        """Have a place be more urgent."""
+        self._line.hurry(place.turn, urgency)
+
+    def leave(self, place: Place) -> None:
+        """Have somebody else take a place."""
+        self._line.leave(place.turn)
+        self._in_line.pop(place.turn, None)
+        if place.limit is not None:
+            place.limit.cancel()
+        self._drawn_up.discard(place)
+        self._fill()
+
+    def _fill(self) -> None:
+        while len(self._drawn_up) < MOST and (turn := self._line.next()) is not None:
+            place = self._in_line.pop(turn)
+            self._drawn_up.add(place)
+            place.limit = asyncio.get_running_loop().call_later(HELD_S, place.leave)
+            if not place.given.done():  # else whoever waits is being cancelled, and will leave it
+                place.given.set_result(None)
+
+    # --- a request's turn --------------------------------------------------------------------
 
     async def turn(self, url: URL) -> None:
         """Return when a request may be sent."""
         if not _counts(url):
             return
-        async with self._first:
-            if len(self._sent_s) == MOST:
-                await self._sleep(max(0.0, self._sent_s[0] + WINDOW_S - self._clock()))
+        place = _place.get()
+        if self._turns or self._wait_s() > 0:
+            await self._wait(_AT_ONCE if place is None else place.turn.rank)
+        else:
             self._sent_s.append(self._clock())
+        if place is not None:
+            place.leave()
+
+    async def _wait(self, rank: int) -> None:
+        turn = self._turns.ask(rank)
+        gate = self._gates[turn] = asyncio.get_running_loop().create_future()
+        if self._giving is None or self._giving.done():
+            self._giving = asyncio.create_task(self._give(), name="discord-turns")
+        try:
+            await gate
+        finally:
+            self._turns.leave(turn)
+            self._gates.pop(turn, None)
+
+    async def _give(self) -> None:
+        """Let those that wait through, one after the other."""
+        while self._turns:
+            await self._sleep(self._wait_s())
+            if (turn := self._turns.next()) is not None:
+                self._sent_s.append(self._clock())
+                gate = self._gates.pop(turn)
+                if not gate.done():  # else its request has just been cancelled
+                    gate.set_result(None)
+
+    def _wait_s(self) -> float:
+        """Return in how many seconds a request may be sent."""
+        if len(self._sent_s) < MOST:
+            return 0.0
+        return max(0.0, self._sent_s[0] + WINDOW_S - self._clock())
 
     async def on_request_start(
         self,
