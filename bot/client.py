@@ -187,7 +187,13 @@ class Client(commands.AutoShardedBot):
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Keep new sessions as far apart as Discord wants them."""
-        await self._identify_pace.wait()
+        await self._identify_pace.wait(shard_id or 0)
+
+    async def launch_shards(self) -> None:
+        """Begin the sessions, as many at a time as Discord lets this bot."""
+        limits = await self.fetch_session_start_limits()
+        self._identify_pace.at_once = limits.max_concurrency
+        await super().launch_shards()
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         """Take forms: they are not remembered by the library, so they survive a restart."""

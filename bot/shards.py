@@ -13,6 +13,8 @@ import asyncio
 import logging
 import random
 import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -134,17 +136,32 @@ class SteadyShard(Shard):
 
 
 class IdentifyPace:
-    """Keeps new sessions `IDENTIFY_S` apart, as Discord demands, and waits no longer than that."""
+    """Keeps new sessions apart as Discord demands, and waits no longer than that.
 
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-        self._last_s = float("-inf")
+    Of the shards whose numbers are the same modulo `at_once` (what Discord calls
+    `max_concurrency`, which is larger than 1 for very large bots) one may begin in `IDENTIFY_S`.
 
-    async def wait(self) -> None:
-        """Return when a session may be begun."""
-        async with self._turn:
-            await asyncio.sleep(max(0.0, self._last_s + IDENTIFY_S - time.monotonic()))
-            self._last_s = time.monotonic()
+    Source: https://docs.discord.com/developers/events/gateway#sharding-max-concurrency
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self.at_once = 1
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._last_s: dict[int, float] = {}
+
+    async def wait(self, shard_id: int) -> None:
+        """Return when a shard's session may be begun."""
+        key = shard_id % max(1, self.at_once)
+        async with self._turns[key]:
+            free_s = self._last_s.get(key, float("-inf")) + IDENTIFY_S
+            await self._sleep(max(0.0, free_s - self._clock()))
+            self._last_s[key] = self._clock()
 
 
 def install() -> None:

@@ -326,7 +326,7 @@ class Chaos:
         gateway = self.discord.gateway
         with self._away():
             wanted = len(gateway.identifies) + gateway.shards
-            gateway.identified_s = float("-inf")
+            gateway.identified_s.clear()
             await gateway.invalidate(resumable=False)
             await self.discord.until(lambda: len(gateway.identifies) >= wanted, "new sessions")
 

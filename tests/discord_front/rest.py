@@ -52,6 +52,7 @@ class Rest:
     def __init__(self, base: str, mistakes: list[str]) -> None:
         self.base = base
         self.shards = 1
+        self.at_once = 1
         self.roles = {one: payloads.role(one) for one in (payloads.GUILD, payloads.GUILD_B)}
         self.channels = {
             payloads.CHANNEL: payloads.channel(),
@@ -86,7 +87,8 @@ class Rest:
             case "GET", [*_, "applications", "@me"]:
                 return 200, payloads.application()
             case "GET", ["gateway", "bot"]:
-                limit = {"total": 1000, "remaining": 999, "reset_after": 1, "max_concurrency": 1}
+                limit = {"total": 1000, "remaining": 999, "reset_after": 1}
+                limit["max_concurrency"] = self.at_once
                 started = {"shards": self.shards, "session_start_limit": limit}
                 return 200, {"url": self.gateway_url} | started
             case "PUT", ["applications", _, "commands"]:

@@ -54,7 +54,7 @@ class Bot:
 
     async def start(self, token: str = TOKEN, **environ: str) -> None:
         """Start it, with more in its environment."""
-        self.discord.gateway.identified_s = float("-inf")  # no test waits those 5 s out
+        self.discord.gateway.identified_s.clear()  # no test waits those 5 s out
         script = Path(__file__).with_name("redirected.py")
         gap = {} if self.edit_gap_s is None else {"LOOPBACK_EDIT_GAP_S": str(self.edit_gap_s)}
         with self.log.open("ab") as log:

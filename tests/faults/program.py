@@ -26,7 +26,7 @@ class FaultyBot(Bot):
 
     async def start(self, token: str = TOKEN, **environ: str) -> None:
         """Start it, with more in its environment."""
-        self.discord.gateway.identified_s = float("-inf")
+        self.discord.gateway.identified_s.clear()
         faulty = self.faults.environment if self.faults is not None else {}
         own = {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token}
         with self.log.open("ab") as log:
