@@ -6,6 +6,7 @@ guards the rest: of two ends of one dream the first counts and the second change
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +30,11 @@ FILE_TYPES = {"video/mp4": "mp4", "image/svg+xml": "svg", "image/webp": "webp", 
 """What is kept besides pictures, and how their names end."""
 MAX_FILES = 4
 MAX_FILE_BYTES = 16 * 1024 * 1024
+
+UNFORESEEN = "Something went wrong that nobody foresaw."
+"""What is said of a dream that ended so; what it was is in the log alone."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Between attempts to write down an end that fails for a cause that nobody foresaw."""
 
 _KINDS = {DreamState.FAILED: EventKind.FAILED, DreamState.CANCELLED: EventKind.CANCELLED}
 
@@ -192,13 +198,23 @@ class Endings:
     async def without_picture_surely(
         self, dream: Dream, state: DreamState, reason: str = ""
     ) -> bool:
-        """Do as `without_picture` does, and wait for the disk as long as it takes."""
+        """Do as `without_picture` does, however often it fails, and whatever for.
+
+        What fails for a cause that nobody foresaw may fail for the words it is to be written with,
+        so that from then on it is written with words of our own.
+        """
+        pause_s = FIRST_PAUSE_S
         while True:
             try:
                 return await self.without_picture(dream, state, reason)
             except TROUBLE as error:
                 self._disk.report(error)
                 await self._disk.well()
+            except Exception:  # a mistake of ours must not leave the dream without an end
+                log.exception("Dream %s cannot be ended; trying again", dream.id)
+                reason = UNFORESEEN
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _sound(dream_id: str, attachments: Sequence[Attachment]) -> list[Attachment]:

@@ -24,9 +24,9 @@ from bot.active import Active
 from bot.checking.previews import Previews
 from bot.checking.service import PictureChecks
 from bot.checkpoints import Checkpoints
-from bot.disk import DiskWatch
+from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
-from bot.endings import Endings
+from bot.endings import UNFORESEEN, Endings
 from bot.errors import NotFoundError
 from bot.feed import Feed
 from bot.handover import Handover
@@ -164,6 +164,12 @@ class Unfinished:
         except NotFoundError:
             reason = "The picture that this dream starts from is no longer kept."
             self.end(active, DreamState.FAILED, reason)
+        except TROUBLE as error:
+            self._disk.report(error)
+            self._tasks.spawn(self._submit_later(active, 0.0))
+        except Exception:  # neither this dream nor those behind it may be left waiting for ever
+            log.exception("Dream %s cannot be handed over", active.dream.id)
+            self.try_again(active, UNFORESEEN)
 
     def try_again(self, active: Active, reason: str) -> None:
         """Submit a dream again after a while, the last time from its beginning; or give up."""
@@ -193,9 +199,9 @@ class Unfinished:
         self._finishing.spawn(self._finish(active, message))
 
     async def _finish(self, active: Active, message: protocol.Finished) -> None:
-        # Whoever lets it go on, once it has ended, finds its last checkpoint.
-        await self.handover.saved(active)
         try:
+            # Whoever lets it go on, once it has ended, finds its last checkpoint.
+            await self.handover.saved(active)
             kept = await self._endings.done_surely(
                 active,
                 message,

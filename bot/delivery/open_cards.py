@@ -14,8 +14,9 @@ from bot.store.deliveries import DeliveryRow
 class Card:
     """A row that is open.
 
-    `tried` says that a message may have been sent from here. `failing_ms` is since when it cannot
-    be shown, if it cannot. `room_bytes` is what a file may have, where that is less than usual.
+    `tried` says that a message may have been sent from here. `failing_s` is since when it cannot
+    be shown, if it cannot, by the monotonic clock. `room_bytes` is what a file may have, where that
+    is less than usual.
     """
 
     row: DeliveryRow
@@ -23,7 +24,7 @@ class Card:
     looks: object = None
     tried: bool = False
     failures: int = 0
-    failing_ms: int | None = None
+    failing_s: float | None = None
     room_bytes: int | None = None
 
     @property

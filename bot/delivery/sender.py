@@ -8,7 +8,6 @@ under one nonce gives one message. This module does not know when a card is to b
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol
@@ -18,6 +17,7 @@ import discord
 from bot.delivery.attempts import once
 from bot.delivery.card import Face
 from bot.delivery.controls import dream_of
+from bot.delivery.discord_time import DiscordTime
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.ids import now_ms
 from bot.monitoring import metrics
@@ -111,6 +111,7 @@ class DiscordSender:
     def __init__(self, client: discord.Client, store: Store) -> None:
         self._client = client
         self._store = store
+        self._time = DiscordTime()
 
     def limit_bytes(self, guild_id: int) -> int:
         """Return how large an upload may be in a guild."""
@@ -135,7 +136,7 @@ class DiscordSender:
                 # Under its nonce Discord gives back what an earlier attempt has sent, as it was.
                 assert row.message_id is not None
             # One that has shown its end is changed where it is, if that can be.
-            elif not row.shown and _stale(row.message_id):
+            elif not row.shown and self._is_stale(row.message_id):
                 return await self._send(row, face)
             try:
                 await self._edit(row, row.message_id, face)
@@ -184,6 +185,7 @@ class DiscordSender:
                 async with self._store.write() as connection:
                     await deliveries.refused(connection, row.id)
             raise
+        self._time.saw(message)
         if row.replaced_id is None:
             metrics.posted(row.created_ms)
             log.info("The card of dream %s is message %d", row.dream_id, message.id)
@@ -192,11 +194,19 @@ class DiscordSender:
     async def _edit(self, row: DeliveryRow, message_id: int, face: Face) -> None:
         message = self._channel(row).get_partial_message(message_id)
         # The client's own default holds for an edit's content only, and cards have none.
-        await message.edit(
+        edited = await message.edit(
             view=face.view(),
             attachments=face.files(),
             allowed_mentions=discord.AllowedMentions.none(),
         )
+        self._time.saw(edited)
+
+    def _is_stale(self, message_id: int) -> bool:
+        """Say whether a message is so old that Discord lets it be edited but slowly.
+
+        Where nobody knows, it is edited: then Discord says so itself.
+        """
+        return self._time.least_age_s(message_id) > FRESH_S
 
     async def _found(self, row: DeliveryRow) -> DeliveryRow:
         """Look for the message that an earlier attempt may have sent."""
@@ -283,12 +293,6 @@ def _meaning(error: discord.HTTPException) -> Exception:
     if error.status in (401, 403, 408, 429) or error.status >= 500:
         return TryLaterError(str(error), outage=error.status >= 500)
     return NeverError(f"Discord refuses the message: {error}")
-
-
-def _stale(message_id: int) -> bool:
-    """Say whether a message is so old that Discord lets it be edited but slowly."""
-    made_s = discord.utils.snowflake_time(message_id).timestamp()
-    return time.time() - made_s > FRESH_S
 
 
 async def earlier_message(

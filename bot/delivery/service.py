@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
@@ -44,7 +45,7 @@ RETRY_S = 1.0
 FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 600.0
 MAX_OUTAGE_DELAY_S = 15.0
-PATIENCE_MS = 24 * 3600 * 1000
+PATIENCE_S = 24 * 3600.0
 DELETED = "Its dreams were deleted."
 
 
@@ -299,8 +300,9 @@ class Delivery:
             return
         except TryLaterError as error:
             lane.tried(card.row.id, posted=card.posted, closed_s=error.after_s or 0.0)
-            card.failing_ms = card.failing_ms or now_ms()
-            if now_ms() - card.failing_ms <= PATIENCE_MS:
+            if card.failing_s is None:
+                card.failing_s = time.monotonic()
+            if time.monotonic() - card.failing_s <= PATIENCE_S:
                 raise
             await self._give_up(card, str(error))
             return

@@ -53,7 +53,7 @@ class Showing:
             # More dreams may have come onto the card meanwhile.
             dream_ids = max(row.dream_ids, card.row.dream_ids, key=len)
             card.row = msgspec.structs.replace(row, dream_ids=dream_ids)
-            card.looks, card.failures, card.failing_ms = face.looks, 0, None
+            card.looks, card.failures, card.failing_s = face.looks, 0, None
             if not first and row.message_id != before.message_id:
                 lane.tried(row.id, posted=False)  # sent perhaps, and not just edited
         else:

@@ -21,6 +21,7 @@ from bot import retention, trusted_time
 from bot.channels import Channels
 from bot.checkpoints import Checkpoints
 from bot.delivery import sender
+from bot.delivery.discord_time import DiscordTime
 from bot.digest import Digests
 from bot.ids import EARLIEST_MS, IdMaker, time_of
 from bot.model import DreamState
@@ -28,7 +29,8 @@ from bot.retention import Retention, RetentionRules
 from bot.settings import DigestPlace
 from bot.store import digests, dreams
 from bot.trusted_time import DAY_MS
-from tests.bot.drawer import ANN, Services, request, services
+from tests.bot.drawer import ANN, Services, request, services, until
+from tests.discord_front.world import world
 
 NOW_MS = EARLIEST_MS + 400 * DAY_MS
 HOUR_MS = 3600 * 1000
@@ -209,3 +211,41 @@ _ME = SimpleNamespace(id=1)
 
 def _at(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def test_no_message_is_older_than_what_went_by_since_discord_dated_it() -> None:
+    here_s = 1000.0
+    there = DiscordTime(lambda: here_s)
+    made_ms = EARLIEST_MS + DAY_MS  # whatever the clock of this machine says
+    old = sender.snowflake_at(made_ms)
+    assert there.least_age_s(old) < 0  # nobody knows
+    there.saw(_message(made_ms))
+    assert there.least_age_s(old) == 0
+    here_s += 3600
+    assert there.least_age_s(old) == 3600
+    there.saw(_message(made_ms, edited_ms=made_ms + 2 * HOUR_MS))
+    assert there.least_age_s(old) == 7200
+    there.saw(_message(made_ms - HOUR_MS))  # found again: it says nothing new
+    assert there.least_age_s(old) == 7200
+
+
+def _message(made_ms: int, edited_ms: int | None = None) -> Any:
+    edited = None if edited_ms is None else _at(edited_ms)
+    return SimpleNamespace(created_at=_at(made_ms), edited_at=edited)
+
+
+async def test_a_card_is_one_message_also_where_the_clock_is_months_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.delivery.pace.FORMING_S", 0.02)
+    monkeypatch.setattr("bot.delivery.pace.WINDOW_S", 0.05)
+    async with world(tmp_path) as there:
+        dream_id, card = await there.ask()
+        assert time.time() - card.created_at.timestamp() > 30 * 24 * 3600  # simcord's is the past
+        await there.parts.begin(dream_id, step=50)
+        await there.shows(0, "step 50")
+        await there.parts.draw(dream_id)
+        await until(lambda: not there.client.delivery.unsettled)
+        [shown] = there.cards()
+        assert shown.id == card.id
+        assert there.posts() == 1
