@@ -6,7 +6,7 @@ call to an actor elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from generation.protocol import Job, SteerJob
 from generation.residency import ModelKey
@@ -48,7 +48,8 @@ class Report:
     `steps` says where each run is now, `ended` which are over and gone. `step_times` has the
     batch size and seconds of each step. After a `fault` the worker holds none of the batch's
     runs: they go on from their checkpoints. `load_s` is None where nothing was loaded;
-    `peak_bytes` is 0 where it cannot be measured.
+    `peak_bytes` is 0 where it cannot be measured. `peaks` has, for each run that was begun, what
+    its steps take by the engine's estimate now that the model is loaded: `Plan.peaks` anew.
     """
 
     seconds: float
@@ -59,3 +60,4 @@ class Report:
     load_s: float | None = None
     model_bytes: int = 0
     peak_bytes: int = 0
+    peaks: dict[str, tuple[int, ...]] = field(default_factory=dict)

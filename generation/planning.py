@@ -15,7 +15,7 @@ import msgspec
 
 from generation.costs import CostKey
 from generation.engine import BatchKey, Engine, EngineError
-from generation.protocol import Failed, Job
+from generation.protocol import Failed, Job, Recipe
 from generation.residency import ModelKey
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Plan:
 
     `model` must be loaded for it; runs of one `key` may share a step; steps of one `cost_key` cost
     as much. `peaks` are the engine's estimates, in bytes, of the device memory that a step of 1, 2,
-    3, … such runs takes.
+    3, … such runs takes; once the job is begun, `Report.peaks` has better ones.
     """
 
     model: ModelKey
@@ -58,7 +58,7 @@ def plan(engines: Mapping[str, Engine[Any]], job: Job, max_batch: int, *, exact:
     exact = exact or recipe.exact
     try:
         shape = engine.batch_key(msgspec.structs.replace(recipe, exact=False))
-        peaks = tuple(engine.predict_bytes(recipe, runs) for runs in range(1, max_batch + 1))
+        peaks = peaks_of(engine, recipe, max_batch)
     except EngineError:
         raise
     except Exception as error:
@@ -71,6 +71,11 @@ def plan(engines: Mapping[str, Engine[Any]], job: Job, max_batch: int, *, exact:
         cost_key=cost_key,
         peaks=peaks,
     )
+
+
+def peaks_of(engine: Engine[Any], recipe: Recipe, max_batch: int) -> tuple[int, ...]:
+    """Return `Plan.peaks`: coarse before the recipe's model is loaded, better from then on."""
+    return tuple(engine.predict_bytes(recipe, runs) for runs in range(1, max_batch + 1))
 
 
 class UnplannedError(EngineError):

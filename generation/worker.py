@@ -28,6 +28,7 @@ from generation.device import Device, is_out_of_memory
 from generation.engine import BadCheckpointError, Engine, EngineError, HasEyes, MakesFiles, Run
 from generation.films import Film, Frame, unwrap
 from generation.looking import answer
+from generation.planning import peaks_of
 from generation.previews import Encoder, Pace
 from generation.protocol import (
     Activity,
@@ -77,6 +78,7 @@ class _Turn:
     told: set[str] = field(default_factory=set)
     load_s: float | None = None
     model_bytes: int = 0
+    peaks: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Worker:
@@ -164,6 +166,7 @@ class Worker:
             load_s=turn.load_s,
             model_bytes=turn.model_bytes,
             peak_bytes=self._device.peak_bytes() if turn.step_times else 0,
+            peaks=turn.peaks,
         )
         self._at(Activity.IDLE, 0.0)
         return report
@@ -255,6 +258,7 @@ class Worker:
             self._fail(turn, job.id, BROKEN, repr(error))
         else:
             self._runs[job.id] = run
+            turn.peaks[job.id] = peaks_of(engine, job.recipe, self._settings.max_batch)
             if job.recipe.film or job.recipe.journey is not None:
                 past = [frame for frame in frames if frame.step <= run.step]
                 self._films[job.id] = Film.of(job.recipe, past)

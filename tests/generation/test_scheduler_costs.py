@@ -214,3 +214,26 @@ def test_how_far_a_coarse_estimate_was_off_says_nothing_of_a_fine_one() -> None:
     assert turn("coarse", 2_000) == 2_000, "before the model is loaded"
     assert turn("fine", 8_000) == 8_000, "and not four times that"
     assert turn("again", 2_000) == 8_000
+
+
+def test_what_was_planned_before_its_model_was_loaded_is_planned_again() -> None:
+    scheduler = Scheduler()
+    kind = ("fake", "plain")
+    scheduler.add_worker("w", 10_000)
+    coarse, fine, real = 6_000, 1_000, 1_100
+    for person in "abc":
+        scheduler.submit(job(f"of {person}", person), kind, kind, kind, lambda runs: coarse * runs)
+    first = scheduler.choose("w", 0.0)
+    assert first is not None and len(first.job_ids) == 1, "no two fit, as far as is known"
+    assert scheduler.predicted_bytes("w") == coarse
+    [began] = first.job_ids
+    peaks = {began: tuple(fine * runs for runs in range(1, 9))}
+    steps = {began: 1}
+    report = Report(0.5, steps, step_times=((1, 0.5),), load_s=1.0, peak_bytes=real, peaks=peaks)
+    scheduler.report("w", report, 1.0)
+    ticket = scheduler.ticket(began)
+    assert ticket is not None
+    assert [ticket.predict_bytes(runs) for runs in (1, 8)] == [fine, 8 * fine]
+    assert scheduler.costs.peak_bytes(ticket.memory_key, ticket.predict_bytes(2)) == 2 * real
+    second = scheduler.choose("w", 1.0)
+    assert second is not None and len(second.job_ids) > 1, "what was measured counts for all"

@@ -15,6 +15,7 @@ from PIL import Image
 from generation.assignment import Assignment, Report
 from generation.device import is_out_of_memory
 from generation.films import Film
+from generation.planning import plan
 from generation.previews import Encoder, Pace, png, webp
 from generation.protocol import (
     Activity,
@@ -24,6 +25,7 @@ from generation.protocol import (
     Finished,
     Job,
     Progress,
+    Recipe,
     Refused,
     Started,
     Steer,
@@ -110,6 +112,25 @@ def test_it_loads_begins_steps_and_reports() -> None:
     assert report.ended == ()
     assert [m.job_id for m in bench.heard(Started)] == ["d1", "d2"]
     assert bench.advance(held=("d1",)).load_s is None, "it is loaded once"
+
+
+class Weighed(FakeEngine):
+    """Knows what a step takes only once its model is loaded."""
+
+    def predict_bytes(self, recipe: Recipe, runs: int) -> int:
+        return runs * (100 if recipe.model in self.loaded else 1_000)
+
+
+def test_what_a_step_takes_is_estimated_anew_once_the_model_is_loaded() -> None:
+    bench = Bench(Weighed(), max_batch=3)
+    first = job("d1")
+    planned = plan({"fake": bench.engine}, first, 3, exact=False)
+    assert planned.peaks == (1_000, 2_000, 3_000)
+    report = bench.advance(first)
+    assert report.peaks == {"d1": (100, 200, 300)}
+    told = msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=Report)
+    assert told.peaks == report.peaks, "a worker elsewhere says so, too"
+    assert bench.advance(job("d2"), held=("d1",)).peaks == {"d2": (100, 200, 300)}
 
 
 def test_a_run_that_ends_leaves_the_batch() -> None:
