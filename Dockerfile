@@ -36,7 +36,8 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 FROM libraries-${VARIANT} AS installed
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/dreamstream/bin/python install --no-deps --no-index /wheels/*.whl \
-    && /opt/dreamstream/bin/python -m compileall -q /opt/dreamstream/lib
+    && /opt/dreamstream/bin/python -m compileall -q /opt/dreamstream/lib \
+    && /opt/dreamstream/bin/python -c "from bot.wall import rendering; rendering.environment()"
 
 FROM python:${PYTHON}-slim-trixie
 # With "gcc libc6-dev" torch can compile for a GPU what is drawn often; without, it is drawn as it is.

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bot.parties.model import Association, AssociationKind, FinalePicture, Stage, Standing
 from bot.publish import texts
 from bot.publish.model import (
@@ -29,6 +27,7 @@ from bot.publish.model import (
 )
 from bot.publish.pictures import Picture
 from bot.publish.story import lasted
+from bot.templating import environment
 from bot.text import clean
 
 ON_PAGE = 60
@@ -90,13 +89,7 @@ class Site:
             for parent_id in {picture.entry.parent_id, picture.entry.other_id} - {None}:
                 self._grown.setdefault(str(parent_id), []).append(picture)
         self._tree = list(_branches(pictures, self._by_id))
-        self._environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._environment = environment(Path(__file__).parent / "templates")
         self._environment.globals.update(
             story=story,
             hero=best[0] if best else pictures[0],

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from bot import templating
 from bot.model import Dream, EventKind, Live, Theme
 from bot.wall import words
 from bot.wall.files import Files
@@ -37,14 +38,8 @@ class Renderer:
         games: bool = False,
     ) -> None:
         self._settings = settings
-        self._environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
+        # Compiling one takes tens of milliseconds: here, not while the event loop serves.
+        self._environment = environment()
         self._environment.globals.update(
             settings=settings,
             partying=parties and settings.asking,
@@ -57,19 +52,6 @@ class Renderer:
             behind=behind_url,
             cover=cover_url,
         )
-        self._environment.filters.update(
-            mark=words.mark_of,
-            colour=colour_of,
-            duration=duration,
-            form=words.form,
-            moment=words.moment,
-            clock=words.clock,
-            iso=words.iso,
-            ago=words.ago,
-        )
-        # Compiling one takes tens of milliseconds: here, not while the event loop serves.
-        for name in self._environment.list_templates():
-            self._environment.get_template(name)
 
     def page(
         self,
@@ -130,6 +112,23 @@ class Renderer:
             "words": words.standing(dream, live),
             "phase": words.phase(live),
         }
+
+
+def environment() -> Environment:
+    """Return the wall's templates, compiled; what is the wall's alone is not known to them yet."""
+    return templating.environment(
+        TEMPLATES,
+        {
+            "mark": words.mark_of,
+            "colour": colour_of,
+            "duration": duration,
+            "form": words.form,
+            "moment": words.moment,
+            "clock": words.clock,
+            "iso": words.iso,
+            "ago": words.ago,
+        },
+    )
 
 
 def is_htmx(request: web.Request) -> bool:
