@@ -109,7 +109,7 @@ async def _serve(orders: Connection, pictures: int, folder: Path) -> None:
         stream = Stream(parts)
         await stream.fill(pictures)
         wall = Wall(
-            WallSettings(port=0, streams_per_address=1000),
+            WallSettings(port=0, streams_per_address=1000, connections=2000),
             themes=parts.themes,
             dreams=parts.dreams,
             feed=parts.feed,

@@ -12,10 +12,18 @@ from multidict import MultiDictProxy
 from bot.errors import InvalidRequestError, RequestError
 from bot.journeys import kind_of
 from bot.model import JourneyRequest
+from bot.wall.settings import Patience
 
-BODY_S = 120.0
-"""The largest upload at under a megabit per second; without it a trickle holds a place for ever."""
+PATIENCE = web.AppKey("patience", Patience)
+"""How long the wall waits for what is posted: without an end, a trickle holds a place for ever."""
 Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
+
+
+# What aiohttp raises for a body that is not what its type, its encoding or its chunks say.
+_UNREADABLE = (
+    *(HttpProcessingError, web.RequestPayloadError),
+    *(ValueError, LookupError, AssertionError, RuntimeError),
+)
 
 
 class SlowRequestError(RequestError):
@@ -27,16 +35,36 @@ async def read_form(request: web.Request) -> Form:
 
     Raises:
         InvalidRequestError: it is not what its type says.
-        SlowRequestError: it took longer than `BODY_S` to come.
+        SlowRequestError: it takes too long to come.
     """
+    reading = asyncio.ensure_future(request.post())
     try:
-        async with asyncio.timeout(BODY_S):
-            return await request.post()
+        async with asyncio.timeout(request.app[PATIENCE].body_s):
+            await _keep_up(request, reading)
+        return reading.result()
     except TimeoutError:
         raise SlowRequestError("Sending took too long. Try a smaller picture.") from None
-    except (HttpProcessingError, ValueError, LookupError, AssertionError, RuntimeError) as error:
-        # What aiohttp raises for a body that is not what its type says.
+    except _UNREADABLE as error:
         raise InvalidRequestError("form", "What was sent could not be read.") from error
+    finally:
+        reading.cancel()
+
+
+async def _keep_up(request: web.Request, reading: asyncio.Future[Form]) -> None:
+    """Wait until a form was read.
+
+    Raises:
+        TimeoutError: it comes slower than anybody's connection is.
+    """
+    patience, content = request.app[PATIENCE], request.content
+    while True:
+        before = content.total_bytes
+        done, _ = await asyncio.wait({reading}, timeout=patience.pause_s)
+        if done:
+            return
+        # What is there and not yet read is not what is waited for.
+        if content.total_bytes - before < patience.pause_bytes and not content.is_eof():
+            raise TimeoutError
 
 
 def text_of(form: Form, name: str) -> str:

@@ -20,6 +20,7 @@ HEALTH = frozenset({"/healthz", "/readyz"})
 _MOST_HOPS = 16
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
+    "Server": "Dreamstream",  # aiohttp would tell its version
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
@@ -49,19 +50,25 @@ def mark(request: web.Request, tag: str) -> None:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Set the headers of every answer; a signal, so that streams and files have them as well."""
+    guard(response, nonce_of(request))
+    tag = request.get(_tag_key)
+    if tag is not None:
+        response.headers["ETag"] = f'"{tag}"'
+        response.headers.pop("Last-Modified", None)
+
+
+def guard(response: web.StreamResponse, nonce: str = "") -> None:
+    """Set the headers that guard an answer; its one style element is named by the nonce."""
+    style = f"'self' 'nonce-{nonce}'" if nonce else "'none'"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault(
         "Content-Security-Policy",
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-        f"media-src 'self'; style-src 'self' 'nonce-{nonce_of(request)}'; "
+        f"media-src 'self'; style-src {style}; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     )
     response.headers.setdefault("Cache-Control", "no-store")
-    tag = request.get(_tag_key)
-    if tag is not None:
-        response.headers["ETag"] = f'"{tag}"'
-        response.headers.pop("Last-Modified", None)
 
 
 def check_origin(settings: WallSettings) -> Middleware:
@@ -86,7 +93,7 @@ def check_origin(settings: WallSettings) -> Middleware:
         host = request.headers.get("Host", "")
         # Behind a proxy without a public_url it is the proxy that decides which names are served.
         strict = settings.mode == "local" or public is not None
-        if strict and request.path not in HEALTH and not is_here(host):
+        if strict and request.path not in HEALTH and not all(map(is_here, _names(request))):
             raise MisdirectedError(
                 "This wall does not go by that name. Use the address that Dreamstream printed, "
                 "or set wall.public_url to this one."
@@ -96,6 +103,15 @@ def check_origin(settings: WallSettings) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def _names(request: web.Request) -> list[str]:
+    """Return what a request calls this wall: in its Host, and in the address if that is whole."""
+    names = [request.headers.get("Host", "")]
+    scheme, whole, rest = request.raw_path.partition("://")
+    if whole and scheme.isalpha():
+        names.append(rest.partition("/")[0].rpartition("@")[2])
+    return names
 
 
 def _check_sender(request: web.Request, host: str, public: URL | None) -> None:
@@ -119,29 +135,57 @@ def address_of(request: web.Request, settings: WallSettings) -> str:
 
     A proxy appends whom it heard from. So read from the end, past those that are trusted, the
     first is the one that nobody else can have written. Who is no trusted proxy is not asked.
+    What is returned may stand for more than one address: see `block_of`.
     """
     address = request.remote or ""
     if settings.mode != "proxy":
-        return address
+        return block_of(address, settings)
     said = ",".join(request.headers.getall("X-Forwarded-For", ()))
     # More than any chain of proxies: who fills the header with commas is not to cost anything.
     hops = [hop.strip() for hop in said.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:] if hop.strip()]
-    while hops and _is_trusted(address, settings):
+    while hops and is_trusted(address, settings):
         heard = _plain_address(hops.pop())
         if heard is None:
             break
         address = heard
-    return address
+    return block_of(address, settings)
 
 
-def _is_trusted(address: str, settings: WallSettings) -> bool:
+def block_of(address: str, settings: WallSettings) -> str:
+    """Return what stands for an address in limits.
+
+    Who has one IPv6 address on the internet has 2⁶⁴ of them: the /64 that a customer is given at
+    the least (RFC 6177). In one room those are everybody's, so there each address counts.
+    """
+    found = _read(address)
+    if found is None:
+        return address
+    if isinstance(found, ipaddress.IPv6Address) and settings.mode == "proxy":
+        return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+    return str(found)
+
+
+def is_trusted(address: str, settings: WallSettings) -> bool:
+    """Say whether an address is one of the proxies in front of this wall."""
+    found = _read(address)
+    return found is not None and any(found in network for network in settings.trusted_proxies)
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether an address is this machine's own."""
+    found = _read(address)
+    return found is not None and found.is_loopback
+
+
+def _read(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return what an address is; IPv4 in the guise of IPv6 is IPv4."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return False
+        return None
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in network for network in settings.trusted_proxies)
+        return found.ipv4_mapped
+    return found
 
 
 def _plain_address(hop: str) -> str | None:

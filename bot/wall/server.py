@@ -31,15 +31,18 @@ from bot.wall.events import EventStreams
 from bot.wall.everything import Everything
 from bot.wall.exports import ExportRoutes
 from bot.wall.files import Files
+from bot.wall.forms import PATIENCE
 from bot.wall.games.serving import GamesWall
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
 from bot.wall.health import HealthRoutes
+from bot.wall.http_server import Runner
 from bot.wall.liking import Liking
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
 from bot.wall.party.serving import PartyWall
 from bot.wall.pictures import Pictures
+from bot.wall.places import bound_requests
 from bot.wall.portraying import Portraying
 from bot.wall.publishing import Bundles
 from bot.wall.releasing import Releasing
@@ -55,12 +58,6 @@ from bot.wall.theming import Theming
 from bot.wall.together import Together
 from bot.wall.words_page import WordsPage
 from bot.watching import Watching
-
-_SHUTDOWN_S = 5.0
-LINGER_S = 2.0
-"""How long what is left of a body is read after the answer, so that a browser sees that first."""
-IDLE_S = 60.0
-"""How long a connection may be without a whole request, from its beginning or the last one on."""
 
 
 class Wall:
@@ -120,11 +117,13 @@ class Wall:
                 count,
                 remember(settings.secure),
                 tell_errors(renderer),
+                bound_requests(settings),
                 check_origin(settings),
                 *([] if links is None else [look_with(links)]),
             ],
             client_max_size=settings.max_upload_bytes,
         )
+        self.app[PATIENCE] = settings.patience
         self.app.add_routes(pages.routes())
         self.app.add_routes(HealthRoutes(health).routes())
         asking = Asking(settings, services, renderer, pages)
@@ -175,7 +174,7 @@ class Wall:
         self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)
         self.app.on_shutdown.append(self._end_streams)
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
 
     @property
     def watchers(self) -> int:
@@ -186,6 +185,11 @@ class Wall:
     def standing(self) -> WallStanding:
         """How many pages are being kept up to date, and from how many addresses."""
         return WallStanding(self._events.open, self._events.addresses)
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, those of watchers among them."""
+        return self._runner.connections if self._runner is not None else 0
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -202,13 +206,7 @@ class Wall:
         settings = self._settings
         if settings.mode == "off":
             raise ConfigError(["The wall is off (wall.mode). Set it to local or proxy."])
-        runner = web.AppRunner(
-            self.app,
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_S,
-            keepalive_timeout=IDLE_S,
-            lingering_time=LINGER_S,
-        )
+        runner = Runner(self.app, settings)
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.host, settings.port)

@@ -11,6 +11,30 @@ LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long the wall waits for somebody at the other end of a connection, in seconds."""
+
+    idle_s: float = 60.0
+    """Without a whole request, from a connection's beginning or from its last answer on."""
+    settled_s: float = 1.0
+    """Without a request for so long, a connection may be ended to make room for another."""
+    head_s: float = 15.0
+    """From a request's first byte to the end of its headers."""
+    body_s: float = 120.0
+    """For all that is posted: the largest upload at under a megabit per second."""
+    pause_s: float = 15.0
+    """In which `pause_bytes` of what is posted have to come, or the end of it."""
+    pause_bytes: int = 4096
+    stall_s: float = 30.0
+    """In which `stall_bytes` of an answer have to be taken, or all that there is of it."""
+    stall_bytes: int = 60 * 1024
+    linger_s: float = 2.0
+    """What is left of a body is read so long after the answer, so that a browser sees that."""
+    look_s: float = 1.0
+    """Between looks at all connections."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WallSettings:
     """`local`: people in one room or network; `proxy`: behind a reverse proxy; `off`: none.
 
@@ -31,9 +55,17 @@ class WallSettings:
     guests_may_batch: bool | None = None
     max_upload_bytes: int = 12 * 1024 * 1024
     streams_per_address: int = 64
+    connections: int = 1024
+    connections_besides: int = 64
     dreams_per_address: int = 80
     background_per_address: int = 400
     pictures_per_batch: int = 100
+    patience: Patience = Patience()
+
+    @property
+    def connections_per_address(self) -> int:
+        """How many connections one address may have: its streams, and what fetches the rest."""
+        return self.streams_per_address + self.connections_besides
 
     @property
     def asking(self) -> bool:

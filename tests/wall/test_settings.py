@@ -39,3 +39,9 @@ def test_an_address_may_have_what_four_people_may(tmp_path: Path) -> None:
 def test_how_many_pages_an_address_may_have(tmp_path: Path) -> None:
     assert settings(tmp_path, "").streams_per_address == 64
     assert settings(tmp_path, "streams_per_address = 200").streams_per_address == 200
+    assert settings(tmp_path, "streams_per_address = 200").connections_per_address == 264
+
+
+def test_how_many_connections_there_may_be(tmp_path: Path) -> None:
+    assert settings(tmp_path, "").connections == 1024
+    assert settings(tmp_path, "connections = 200").connections == 200
