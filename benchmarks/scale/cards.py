@@ -8,9 +8,10 @@ requests wait for that, and all of them go out at once; after five tries a card 
 What is sent before the first 429 is back is refused, too.
 Every 429 is an *invalid request*; of those `INVALID_MOST` in ten minutes have the address banned.
 
-With a `limiter` there is one turn for the whole bot before every request, ends first, at so many
-a second. A card is drawn up when its turn has come, so it shows all that was wanted until then:
-where turns are short, previews are left out, and no end is late for them.
+What the bot does about that is `How`: nothing; turns for the whole bot, in order of asking; or
+what it does now (`bot.delivery.whole_bot`), with the real `Turns`: a place first, before a card is
+drawn up, then a turn, both by urgency. The `Rate` is the real one, too. Drawing up is taken to last
+`DRAW_S`.
 
 Source: docs.discord.com/developers/topics/rate-limits; `HTTPClient.request` of discord.py 2.7.
 """
@@ -21,14 +22,26 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import count
 
 from bot.delivery.pace import Pace, Urgency
+from bot.delivery.turns import Rate, Turn, Turns
+from bot.delivery.whole_bot import A_SECOND, BURST, PLACES
 
 GLOBAL_A_S = 50
 INVALID_MOST, INVALID_S = 10_000, 600.0
 TRIES = 5
 LATER_S = 3.0
+DRAW_S = 0.1
+
+
+class How(Enum):
+    """What is done about the limit of the whole bot."""
+
+    NOTHING = "nothing"
+    IN_ORDER = "in order"
+    BY_URGENCY = "by urgency"
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,6 @@ class _Request:
     card: int
     urgency: Urgency
     tries: int = 0
-    rank: Urgency = Urgency.WAITING
-    begun: bool = False
 
 
 @dataclass(eq=False)
@@ -72,7 +83,7 @@ class _Lane:
     asks_s: float = float("inf")  # when it will ask its pace again
     posted: set[int] = field(default_factory=set)
     wanted: dict[int, Urgency] = field(default_factory=dict)
-    request: _Request | None = None  # what waits for the whole bot's turn
+    place: Turn | None = None  # what it waits for
 
 
 class Discord:
@@ -80,8 +91,8 @@ class Discord:
 
     limit_a_s = GLOBAL_A_S
 
-    def __init__(self, limiter: float | None = None, latency_s: float = 0.15) -> None:
-        self._limiter = limiter
+    def __init__(self, how: How = How.NOTHING, latency_s: float = 0.15) -> None:
+        self._how = how
         self._latency_s = latency_s
         self._lanes: dict[int, _Lane] = {}
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
@@ -89,8 +100,10 @@ class Discord:
         self._window_s, self._in_window = 0.0, 0
         self._held: deque[_Request] = deque()
         self._held_until_s = 0.0
-        self._turns: list[tuple[Urgency, int, _Request]] = []
-        self._turn_s = 0.0
+        self._line, self._in_line, self._drawn_up = Turns(), dict[Turn, _Lane](), 0
+        self._turns, self._gates = Turns(), dict[Turn, _Request]()
+        self._rate = Rate(A_SECOND, BURST)
+        self._opens_s = float("-inf")
         self._end_wanted_s: dict[int, float] = {}
         self.sent = Sent()
 
@@ -119,8 +132,8 @@ class Discord:
             self._end_wanted_s[want.card] = want.at_s
         lane.wanted[want.card] = min(lane.wanted.get(want.card, want.urgency), want.urgency)
         lane.pace.want(want.card, want.urgency, want.at_s, posted=want.card in lane.posted)
-        if lane.request is not None and want.urgency < lane.request.rank:
-            self._queue(lane.request, want.urgency)
+        if lane.place is not None:
+            self._line.hurry(lane.place, want.urgency)
         self._ask(lane, want.at_s)
 
     def _ask(self, lane: _Lane, now_s: float) -> None:
@@ -128,9 +141,13 @@ class Discord:
             return
         card, wait_s = lane.pace.next(now_s)
         if card is not None:
-            lane.pace.begin(card)
             lane.sending = True
-            self._wish(_Request(lane, card, lane.wanted.pop(card)), now_s)
+            if self._how is How.BY_URGENCY:
+                lane.place = self._line.ask(lane.pace.urgency(card))
+                self._in_line[lane.place] = lane
+                self._fill(now_s)
+            else:
+                self._begin(lane, card, now_s, Urgency.END)
         elif wait_s is not None and now_s + wait_s < lane.asks_s:
             lane.asks_s = now_s + wait_s + 1e-6
 
@@ -140,31 +157,45 @@ class Discord:
 
             self._at(lane.asks_s, again)
 
-    # --- the whole bot's turn ----------------------------------------------------------------
+    # --- the whole bot's limit, as `bot.delivery.whole_bot` keeps it ---------------------------
 
-    def _wish(self, request: _Request, now_s: float) -> None:
-        if self._limiter is None:
+    def _fill(self, now_s: float) -> None:
+        while self._drawn_up < PLACES and (place := self._line.next()) is not None:
+            lane = self._in_line.pop(place)
+            lane.place = None
+            card, _ = lane.pace.next(now_s)
+            assert card is not None, "what was due is due still"
+            self._drawn_up += 1
+            self._begin(lane, card, now_s, place.rank)
+
+    def _begin(self, lane: _Lane, card: int, now_s: float, rank: int) -> None:
+        lane.pace.begin(card)
+        request = _Request(lane, card, lane.wanted.pop(card))
+        if self._how is How.NOTHING:
             self._request(request, now_s)
             return
-        request.lane.request = request
-        self._queue(request, request.urgency)
-        self._turn_s = max(self._turn_s + 1 / self._limiter, now_s)
-        self._at(self._turn_s, self._turn)
 
-    def _queue(self, request: _Request, rank: Urgency) -> None:
-        request.rank = rank
-        heapq.heappush(self._turns, (rank, next(self._order), request))
+        def drawn_up(at_s: float) -> None:
+            self._gates[self._turns.ask(rank)] = request
+            self._open(at_s)
 
-    def _turn(self, now_s: float) -> None:
-        request = heapq.heappop(self._turns)[2]
-        while request.begun:  # it stands there once for each time it became more urgent
-            request = heapq.heappop(self._turns)[2]
-        lane, card = request.lane, request.card
-        request.begun, lane.request = True, None
-        if card in lane.wanted:
-            request.urgency = min(request.urgency, lane.wanted.pop(card))
-            lane.pace.begin(card)
-        self._request(request, now_s)
+        self._at(now_s + DRAW_S, drawn_up)
+
+    def _open(self, now_s: float) -> None:
+        while self._turns:
+            wait_s = self._rate.wait_s(now_s)
+            if wait_s > 0:
+                if self._opens_s <= now_s:
+                    self._opens_s = now_s + wait_s + 1e-6
+                    self._at(self._opens_s, self._open)
+                return
+            turn = self._turns.next()
+            assert turn is not None
+            self._rate.went(now_s)
+            self._request(self._gates.pop(turn), now_s)
+            if self._how is How.BY_URGENCY:
+                self._drawn_up -= 1
+                self._fill(now_s)
 
     # --- the library and Discord -------------------------------------------------------------
 

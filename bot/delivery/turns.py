@@ -1,4 +1,4 @@
-"""Who of all that wait goes next. Pure: it knows neither time nor Discord.
+"""Who of all that wait goes next, and when. Pure: it is told the time, and knows no Discord.
 
 The most urgent goes first, of those equally urgent the one that came first; and one time in
 `AGED_ONE_IN` whoever has waited longest, however urgent the others are. So what is least urgent is
@@ -14,6 +14,27 @@ from itertools import count
 
 AGED_ONE_IN = 5
 _SPARE = 100
+
+
+class Rate:
+    """So many `a_second`, evenly, after a `burst`: never more than both together in a second.
+
+    Evenly, because whoever counts them may begin a second elsewhere, and what is sent a second
+    apart may arrive closer. This is the generic cell rate algorithm (ITU-T I.371).
+    """
+
+    def __init__(self, a_second: float, burst: int) -> None:
+        self._apart_s = 1 / a_second
+        self._ahead_s = (burst - 1) / a_second
+        self._due_s = float("-inf")
+
+    def wait_s(self, now_s: float) -> float:
+        """Return in how many seconds the next may go."""
+        return max(0.0, self._due_s - self._ahead_s - now_s)
+
+    def went(self, now_s: float) -> None:
+        """Note that one has gone."""
+        self._due_s = max(self._due_s, now_s) + self._apart_s
 
 
 class Turn:
