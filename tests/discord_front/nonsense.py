@@ -133,6 +133,10 @@ class Nonsense:
                 return chance.random() < 0.5
             case 6:
                 return str(ANN + chance.randrange(self._people))
+            case 7:
+                there = self._discord.rest.channels
+                kinds = option.get("channel_types", [0])
+                return str(chance.choice([one for one in there if there[one]["type"] in kinds]))
             case 8:
                 return str(chance.choice([*self._discord.rest.roles]))
             case 10:

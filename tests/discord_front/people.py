@@ -178,7 +178,7 @@ class People(ABC):
         return data | ({"resolved": found} if found else {})
 
     def _meant(self, place: int, kinds: dict[str, int], options: Json) -> Json:
-        """Return the people and roles that are named in options."""
+        """Return the people, roles and channels that are named in options."""
         guild_id = int(self.rest.channels[place].get("guild_id", 0))
         people = [int(value) for name, value in options.items() if kinds[name] == 6]
         users = {str(one): payloads.user(one, f"guest{one - payloads.ANN}") for one in people}
@@ -192,7 +192,13 @@ class People(ABC):
             for name, value in options.items()
             if kinds[name] == 8
         }
-        return {"users": users, "members": members, "roles": roles}
+        channels = {
+            str(value): self.rest.channels[int(value)]
+            | {"permissions": str(self.rest.permissions(int(value)))}
+            for name, value in options.items()
+            if kinds[name] == 7
+        }
+        return {"users": users, "members": members, "roles": roles, "channels": channels}
 
     async def _interact(self, kind: int, data: Json, by: int, place: int, **more: Any) -> Asked:
         channel = self.rest.channels[place]

@@ -180,7 +180,7 @@ async def test_a_deleted_dream_goes_from_every_open_page(
     dream = await scene.draw("a secret castle", parent_id=other.id)
     pages = [await ada.open(), await grace.open("/s/planets/watch")]
     own, family = await ada.open(f"/d/{dream.id}"), await grace.open(f"/d/{other.id}")
-    await expect(pages[1].locator("#hero img")).to_have_attribute("alt", "a secret castle")
+    await expect(pages[1].locator("#hero .shown img")).to_have_attribute("alt", "a secret castle")
     await eventually(lambda: len(scene.feed.listeners) == 4)
 
     await scene.dreams.delete(dream.id, Actor(dream.person))

@@ -172,6 +172,7 @@
     image.src = tile.dataset.full;
     figure.append(image, caption);
     const enter = () => {
+      if (!tile.isConnected) { next(); return; }  // deleted while it was being decoded
       const before = hero.querySelectorAll("figure");
       hero.append(figure);
       requestAnimationFrame(() => requestAnimationFrame(() => {
