@@ -5,9 +5,9 @@ Who may do what is decided by `bot.parties`; here it is said who they are, and w
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Protocol, cast
 
+import aiosqlite
 import discord
 import msgspec
 
@@ -24,18 +24,27 @@ from bot.delivery.interactions import (
 from bot.delivery.party_cards import PartyCards
 from bot.delivery.party_controls import STAGE_NAMES, next_stage, stage_before
 from bot.delivery.party_face import ROLE_NAMES
-from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, NotFoundError
+from bot.delivery.theme_thread_acts import check_may_make
+from bot.delivery.theme_threads import ThemeThreads
+from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.ids import now_ms
 from bot.model import Visibility
 from bot.parties.acting import NOT_THERE
 from bot.parties.model import Party, Role, Stage
+from bot.parties.service import AlsoWithParty
 from bot.sentences import Sentence, say
-from bot.store import party_cards
+from bot.store import party_cards, theme_threads
 from bot.text import shorten
 
 
 class _HasPartyCards(Protocol):
     @property
     def party_cards(self) -> PartyCards: ...
+
+
+class _HasThreads(Protocol):
+    @property
+    def theme_threads(self) -> ThemeThreads: ...
 
 
 PASSED = "This stage is over. Look at the party's newest card."
@@ -89,7 +98,8 @@ async def start(
     """Open a party here, or in a thread of its own.
 
     Raises:
-        ForbiddenError: the asker does not manage the channel, or the bot may not post there.
+        ForbiddenError: the asker does not manage the channel, or the bot may not post there, or
+            the thread takes its time: it comes, and with it the party, when Discord makes it.
         As `Parties.start` does.
     """
     front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
@@ -100,28 +110,43 @@ async def start(
         )
     _check_may_post(interaction, thread=thread)
     theme = await theme_of(interaction)
-    made: discord.Thread | None = None
     if thread:
-        made = await _thread(interaction, topic)
-        asker = msgspec.structs.replace(asker, channel_id=made.id, parent_id=channel_id)
-    try:
-        await front.parties.start(
-            topic,
-            asker,
-            theme=theme,
-            guild_id=guild_id,
-            channel_id=asker.channel_id,
-            visibility=visibility,
-            stage_minutes=minutes,
-            max_guests=guests,
-        )
-    except DreamstreamError:
-        if made is not None:
-            with suppress(discord.HTTPException):
-                await made.edit(archived=True)  # whoever made a thread may do that
-        raise
-    where = f"<#{made.id}>" if made is not None else f"<#{channel_id}>"
+        asker = msgspec.structs.replace(asker, channel_id=None, parent_id=channel_id)
+
+    party = await front.parties.start(
+        topic,
+        asker,
+        theme=theme,
+        guild_id=guild_id,
+        channel_id=asker.channel_id,
+        visibility=visibility,
+        stage_minutes=minutes,
+        max_guests=guests,
+        also=in_a_thread(guild_id, channel_id) if thread else None,
+    )
+    place = channel_id
+    if thread:
+        threads = cast(_HasThreads, interaction.client).theme_threads
+        place = await threads.come(party.theme_id, channel_id)
+    where = f"<#{place}>"
     await tell(interaction, say("The party is open in {channel}; you are its host.", channel=where))
+
+
+def in_a_thread(guild_id: int, channel_id: int) -> AlsoWithParty:
+    """Return what orders a party's thread in a channel, in the transaction that opens the party."""
+
+    async def order(connection: aiosqlite.Connection, party: Party) -> None:
+        await theme_threads.want(
+            connection,
+            party.theme_id,
+            guild_id=guild_id,
+            parent_id=channel_id,
+            forum=False,
+            name=shorten(party.topic, 100),
+            now_ms=now_ms(),
+        )
+
+    return order
 
 
 async def join(interaction: Interaction, party: Party) -> None:
@@ -259,28 +284,18 @@ def role_of(value: str) -> Role:
 
 
 def _check_may_post(interaction: Interaction, *, thread: bool) -> None:
-    has = interaction.app_permissions
-    in_thread = thread or isinstance(interaction.channel, discord.Thread)
+    has, channel = interaction.app_permissions, interaction.channel
+    if thread:
+        if not isinstance(channel, discord.TextChannel):
+            raise InvalidRequestError(
+                "thread", "A thread can be made in a text channel only. Leave that option out."
+            )
+        check_may_make(interaction, channel, has)
+        return
+    in_thread = isinstance(channel, discord.Thread)
     sends = has.send_messages_in_threads if in_thread else has.send_messages
     if not (has.view_channel and sends and has.attach_files):
         raise ForbiddenError(
             "A party needs a channel in which I may post messages and files. Allow me View "
             "Channel, Send Messages and Attach Files here, or take another channel."
         )
-    if thread and not has.create_public_threads:
-        raise ForbiddenError(
-            "I may not make threads here. Allow me Create Public Threads, or leave the thread out."
-        )
-
-
-async def _thread(interaction: Interaction, topic: str) -> discord.Thread:
-    if not isinstance(interaction.channel, discord.TextChannel):
-        raise InvalidRequestError(
-            "thread", "A thread can be made in a text channel only. Leave that option out."
-        )
-    try:
-        return await interaction.channel.create_thread(
-            name=shorten(" ".join(topic.split()), 100), type=discord.ChannelType.public_thread
-        )
-    except discord.HTTPException as error:
-        raise ForbiddenError("Discord did not let me make a thread here. Try without.") from error

@@ -91,6 +91,15 @@ def _check_may_make(interaction: Interaction, parent: Parent, *, elsewhere: bool
         theirs, ours = interaction.permissions, interaction.app_permissions
     if not theirs.manage_channels:
         raise ForbiddenError("Only who may manage that channel can have a thread made for a theme.")
+    check_may_make(interaction, parent, ours)
+
+
+def check_may_make(interaction: Interaction, parent: Parent, ours: discord.Permissions) -> None:
+    """Refuse to have a thread made where the bot, with these permissions, cannot make it whole.
+
+    Raises:
+        ForbiddenError: what is to be allowed.
+    """
     forum = isinstance(parent, discord.ForumChannel)  # there, posts are what messages are
     missing = [
         told(interaction, sentence)

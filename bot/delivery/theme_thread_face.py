@@ -1,4 +1,4 @@
-"""How the card looks that a theme's thread begins at, in the channel above; and its button."""
+"""How the card looks that a thread begins at, in the channel above; and its button."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ class _HasThreads(Protocol):
 
 @dataclass(frozen=True)
 class ThreadCard:
-    """What is shown of a theme's thread, by its row's id; where it is `gone`, that it is."""
+    """What the card of a row's thread shows: `text` in Markdown, and a button where it is `open`.
+
+    `page` is what a second button leads to.
+    """
 
     row_id: int
-    theme: Theme
-    page: str | None
-    gone: bool = False
+    colour: str
+    text: str
+    open: bool
+    page: str | None = None
 
     @property
     def looks(self) -> str:
@@ -50,22 +54,12 @@ class ThreadCard:
 
     def view(self) -> ui.LayoutView:
         """Return the message."""
-        theme = self.theme
         view = ui.LayoutView(timeout=None)
-        colour = discord.Colour.from_str(theme.colour)
+        colour = discord.Colour.from_str(self.colour)
         box: ui.Container[ui.LayoutView] = ui.Container(accent_colour=colour)
         view.add_item(box)
-        title = words.plain(theme.title, 80)
-        if theme.retired:
-            box.add_item(ui.TextDisplay(f"**{title}** has ended. What was drawn stays."))
-        elif self.gone:
-            hint = "`/theme thread` makes another."
-            box.add_item(ui.TextDisplay(f"**{title}** has no thread here any more. {hint}"))
-        else:
-            topic = words.plain(theme.topic, 300)
-            where = "-# Its pictures come into the thread of this message. Ask for yours there."
-            lines = [line for line in (f"## {title}", topic, where) if line]
-            box.add_item(ui.TextDisplay("\n".join(lines)))
+        box.add_item(ui.TextDisplay(self.text))
+        if self.open:
             buttons: list[ui.Button[Any]] = [
                 ui.Button(label="Join the thread", custom_id=f"theme:join:{self.row_id}")
             ]
@@ -76,8 +70,34 @@ class ThreadCard:
         return view
 
 
+def card_of_theme(row_id: int, theme: Theme, page: str | None, *, gone: bool) -> ThreadCard:
+    """Return the card of a theme's thread; `page` is its stream on the wall, if people see it."""
+    title = words.plain(theme.title, 80)
+    if theme.retired:
+        text = f"**{title}** has ended. What was drawn stays."
+    elif gone:
+        text = f"**{title}** has no thread here any more. `/theme thread` makes another."
+    else:
+        topic = words.plain(theme.topic, 300)
+        where = "-# Its pictures come into the thread of this message. Ask for yours there."
+        text = "\n".join(line for line in (f"## {title}", topic, where) if line)
+    return ThreadCard(row_id, theme.colour, text, not (gone or theme.retired), page)
+
+
+def card_of_party(row_id: int, theme: Theme, *, over: bool, gone: bool) -> ThreadCard:
+    """Return the card of a party's thread; `theme` is the party's own, named after its topic."""
+    topic = words.plain(theme.title, 80)
+    if gone:
+        text = f"The party **{topic}** has no thread here any more. `/party start` opens another."
+    elif over:
+        text = f"The party **{topic}** is over. What was drawn stays."
+    else:
+        text = f"## {topic}\n-# A party. It is held in the thread of this message: come in."
+    return ThreadCard(row_id, theme.colour, text, not (gone or over))
+
+
 class JoinButton(ui.DynamicItem[ui.Button[Any]], template=_JOIN):
-    """Brings somebody into a theme's thread."""
+    """Brings somebody into a thread of ours."""
 
     def __init__(self, row_id: int) -> None:
         self._row_id = row_id

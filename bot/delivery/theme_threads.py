@@ -1,11 +1,13 @@
 """Make threads for themes, say in the channel above that they are there, and notice when they go.
 
-A row (`bot.store.theme_threads`) says that a theme is to have a thread in a channel. Invariants:
+A row (`bot.store.theme_threads`) says that a theme is to have a thread in a channel; a party is
+held in that of its theme where its host wants one (`thread_uses`). Invariants:
 
 - a theme has one thread in a channel: in a text channel it begins at a card of ours, which is sent
   once for good, and Discord makes one thread of a message at most; a forum's post, which has no
   nonce, is written down before it is made, and looked for where one may be there;
-- the transaction that notes that a thread is there hangs the theme on it and orders its guide;
+- the transaction that notes that a thread is there hangs the theme on it and orders its guide, or
+  has the party be held in it;
 - a thread that is deleted, also while nobody looked, takes its theme's hanging there along, and its
   card says so; so does one that is given another theme.
 """
@@ -26,6 +28,7 @@ from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
 from bot.delivery.theme_guides import ThemeGuides
 from bot.delivery.theme_thread_face import ThreadCard, row_of
 from bot.delivery.thread_making import ThreadMaking
+from bot.delivery.thread_uses import ThreadUse, use_of
 from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
 from bot.front import Front
 from bot.ids import now_ms
@@ -119,6 +122,7 @@ class ThemeThreads:
 
         Raises:
             ForbiddenError: Discord does not take it, or not yet; then it comes when it does.
+            NotFoundError: it was deleted at once.
         """
         store = self._front.store
         row = await rows.in_use(store, place.channel_id, theme.id)
@@ -136,17 +140,32 @@ class ThemeThreads:
                 name=shorten(theme.title, 100),
                 now_ms=now_ms(),
             )
-        row = await rows.in_use(store, place.channel_id, theme.id)
+        self._changed.set()
+        return await self.come(theme.id, place.channel_id), True
+
+    async def come(self, theme_id: int, channel_id: int) -> int:
+        """Return the thread that a theme is to have in a channel, once it is there.
+
+        Its row is there, and was followed by a change of a theme or by `look`.
+
+        Raises:
+            ForbiddenError, NotFoundError: as `make` does.
+        """
+        row = await rows.in_use(self._front.store, channel_id, theme_id)
         if row is None:  # made, and deleted again
             raise NotFoundError(_GONE)
         asked = self._asked.get(row.id)
         if asked is None:
             asked = self._asked[row.id] = asyncio.get_running_loop().create_future()
             asked.add_done_callback(_heard)  # who asked may not wait any more
-        self._want(row)
+        now = await rows.by_id(self._front.store, row.id)  # how it went before anybody waited
+        if now is None or now.gone:
+            self._tell(row.id, NotFoundError(_GONE))
+        elif now.thread_id is not None:
+            self._tell(row.id, now.thread_id)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await asyncio.shield(asked), True
+                return await asyncio.shield(asked)
         except TimeoutError:
             raise ForbiddenError(_TAKES_LONGER) from None
 
@@ -182,9 +201,11 @@ class ThemeThreads:
 
     async def show(self, lane: Lane, key: int) -> None:
         """Make a thread, or have its card show how it is. Whatever goes wrong is tried again."""
-        row = await rows.by_id(self._front.store, key - THREAD_KEYS[0])
+        row_id = key - THREAD_KEYS[0]
+        row = await rows.by_id(self._front.store, row_id)
         if row is None:
             lane.drop(key)
+            self._tell(row_id, NotFoundError(_GONE))
             return
         posted = row.message_id is not None
         try:
@@ -225,8 +246,8 @@ class ThemeThreads:
     async def _has_changed(self, row: ThemeThread) -> bool:
         if not row.made or row.gone:
             return True
-        theme = await self._front.themes.by_id(row.theme_id)
-        return not await self._carries(row) or self._card(row, theme).looks != row.shown
+        use = await self._use(row)
+        return not await use.carried() or use.card(gone=False).looks != row.shown
 
     def _want(self, row: ThemeThread) -> None:
         posted = row.message_id is not None
@@ -251,34 +272,34 @@ class ThemeThreads:
     # --- doing it ----------------------------------------------------------------------------
 
     async def _attempt(self, lane: Lane, key: int, row: ThemeThread) -> None:
-        theme = await self._front.themes.by_id(row.theme_id)
-        gone = row.gone or theme.retired
-        if not row.made and not gone:
+        use = await self._use(row)
+        gone = row.gone
+        if not (row.made or gone or use.over):
             if row.forum:
-                await self._make_post(lane, key, row, theme)
+                await self._make_post(lane, key, row, use)
             else:
-                await self._make_thread(lane, key, row, theme)
+                await self._make_thread(lane, key, row, use)
             return
-        if not gone and not await self._carries(row):
+        if not (gone or use.over) and not await use.carried():
             async with self._front.store.write() as connection:
                 await rows.has_gone(connection, row.id)
             gone = True
         if row.message_id is not None and not row.forum:
-            await self._show_card(lane, key, row, self._card(row, theme, gone=gone))
-        if gone:
+            await self._show_card(lane, key, row, use.card(gone=gone))
+        if gone or use.over:
             await self._let_go(row, NotFoundError(_GONE))
             lane.drop(key)
 
-    async def _make_thread(self, lane: Lane, key: int, row: ThemeThread, theme: Theme) -> None:
-        await self._show_card(lane, key, row, self._card(row, theme))
+    async def _make_thread(self, lane: Lane, key: int, row: ThemeThread, use: ThreadUse) -> None:
+        await self._show_card(lane, key, row, use.card(gone=False))
         carded = await rows.by_id(self._front.store, row.id)
         assert carded is not None and carded.message_id is not None
         await self._making.of_message(row, carded.message_id)
-        await self._is_there(row, carded.message_id, theme)
+        await self._is_there(row, carded.message_id, use)
 
-    async def _make_post(self, lane: Lane, key: int, row: ThemeThread, theme: Theme) -> None:
+    async def _make_post(self, lane: Lane, key: int, row: ThemeThread, use: ThreadUse) -> None:
         """Make a forum's post, with the guide to the theme as its first message."""
-        face = await self._guides.face_of(theme)
+        face = await self._guides.face_of(use.theme)
         others = {one.message_id for one in await rows.every(self._front.store)}
 
         async def begin() -> None:
@@ -288,22 +309,14 @@ class ThemeThreads:
         post_id, first_id = await self._making.post(row, face, others, begin)
         if first_id is not None:
             lane.sent(key, posted=False)
-        await self._is_there(row, post_id, theme, guide_id=first_id or post_id)
+        await self._is_there(row, post_id, use, guide_id=first_id or post_id)
 
     async def _is_there(
-        self, row: ThemeThread, thread_id: int, theme: Theme, guide_id: int | None = None
+        self, row: ThemeThread, thread_id: int, use: ThreadUse, guide_id: int | None = None
     ) -> None:
-        """Note that a thread is there; from then on it carries its theme, and has a guide."""
-        async with self._front.store.write() as connection:
-            await rows.made(connection, row.id, thread_id)
-            await channel_rows.bind(connection, thread_id, row.guild_id, theme.id, now_ms())
-            await theme_guides.want(connection, thread_id, row.guild_id, now_ms())
-            if guide_id is not None:
-                await theme_guides.begin_send(connection, thread_id, 1, now_ms())
-                await theme_guides.sent(connection, thread_id, guide_id)
-        self._guides.look()
-        if (asked := self._asked.pop(row.id, None)) is not None:
-            asked.set_result(thread_id)
+        """Note that a thread is there, and have begin in it what it is for."""
+        await use.begin(thread_id, guide_id)
+        self._tell(row.id, thread_id)
 
     async def _show_card(self, lane: Lane, key: int, row: ThemeThread, card: ThreadCard) -> None:
         if row.message_id is not None and card.looks == row.shown:
@@ -324,37 +337,39 @@ class ThemeThreads:
         now = await rows.by_id(self._front.store, row.id)
         if now is None:
             return
+        use = await self._use(now)
         if now.made and not now.gone:  # the card was deleted; what it stood for is there
-            theme = await self._front.themes.by_id(now.theme_id)
             async with self._front.store.write() as connection:
-                await rows.MESSAGES.showed(connection, now.id, self._card(now, theme).looks)
+                await rows.MESSAGES.showed(connection, now.id, use.card(gone=False).looks)
             return
         log.warning("The thread “%s” is not there: %s", now.name, error)
+        await use.refused()
         sentence = say("Discord did not let me make a thread here: {error}", error=error)
         if now.message_id is None or now.gone or now.forum:
             await self._let_go(now, ForbiddenError(sentence))
             return
         async with self._front.store.write() as connection:
             await rows.has_gone(connection, now.id)
-        self._tell(now, ForbiddenError(sentence))
+        self._tell(now.id, ForbiddenError(sentence))
         self._changed.set()  # there is a card without a thread: it is to say so
 
     async def _let_go(self, row: ThemeThread, why: DreamstreamError) -> None:
         async with self._front.store.write() as connection:
             await rows.forget(connection, row.id)
-        self._tell(row, why)
+        self._tell(row.id, why)
 
-    def _tell(self, row: ThemeThread, why: DreamstreamError) -> None:
-        if (asked := self._asked.pop(row.id, None)) is not None:
-            asked.set_exception(why)
+    def _tell(self, row_id: int, outcome: int | DreamstreamError) -> None:
+        """Tell who waits for a thread which it is, or why there is none."""
+        asked = self._asked.pop(row_id, None)
+        if asked is None:
+            return
+        if isinstance(outcome, int):
+            asked.set_result(outcome)
+        else:
+            asked.set_exception(outcome)
 
-    async def _carries(self, row: ThemeThread) -> bool:
-        """Say whether a row's thread still carries its theme."""
-        hung = await channel_rows.theme_of(self._front.store, row.message_id or 0)
-        return hung is not None and hung.id == row.theme_id
-
-    def _card(self, row: ThemeThread, theme: Theme, *, gone: bool = False) -> ThreadCard:
-        return ThreadCard(row.id, theme, self._front.page_of(theme), gone or row.gone)
+    async def _use(self, row: ThemeThread) -> ThreadUse:
+        return await use_of(self._front, self._guides, row)
 
     def _channel(self, row: ThemeThread) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(row.parent_id, guild_id=row.guild_id)

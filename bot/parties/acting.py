@@ -162,7 +162,8 @@ class Acting:
             actor.person,
             guild_id=party.guild_id,
             at_machine=actor.at_machine,
-            channel_id=party.channel_id,
+            # Before the thread is there, what holds above it holds.
+            channel_id=party.channel_id or party.settings.parent_id,
             parent_id=party.settings.parent_id,
             age_restricted=party.settings.age_restricted,
         )

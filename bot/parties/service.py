@@ -129,8 +129,8 @@ class Parties(Finale):
                 raise LimitError(
                     say("You have {most} parties open. End one of them first.", most=most)
                 )
-            if channel_id is not None and await parties.open_in(connection, channel_id):
-                raise InvalidRequestError("channel", "There is a party in this channel already.")
+            if channel_id is not None:
+                await _check_free(connection, channel_id)
             party = msgspec.structs.replace(party, theme_id=made.id)
             await people.upsert(connection, person, now)
             await parties.insert(connection, party)
@@ -228,6 +228,43 @@ class Parties(Finale):
         async with self._store.write() as connection:
             await note(connection, party, None, "bundled", self._clock())
 
+    async def hold(
+        self,
+        party: Party,
+        channel_id: int,
+        *,
+        also: Callable[[aiosqlite.Connection], Awaitable[None]],
+    ) -> None:
+        """Have a party that was opened without a channel be held in one; its time begins with that.
+
+        `also` is called within the transaction.
+
+        Raises:
+            InvalidRequestError: it is over, or there is a party in the channel already.
+        """
+        async with self._store.write() as connection:
+            now = await self._open_now(connection, party)
+            if now.channel_id != channel_id:
+                await _check_free(connection, channel_id)
+            at_ms = self._clock()
+            await parties.hold(connection, party.id, channel_id, _due(at_ms, now.stage_minutes))
+            await parties.touch(connection, party.id, at_ms)
+            await also(connection)
+            await note(connection, now, None, "held", at_ms)
+        self.keeper.wake()
+
+    async def give_up(self, party: Party) -> None:
+        """End a party that cannot be held where its host wanted it.
+
+        Raises:
+            InvalidRequestError: it is over already.
+        """
+
+        async def close(connection: aiosqlite.Connection, _: Theme) -> None:
+            await _close(Act(connection, party, None, self._clock()))
+
+        await self._unweigh(party, close)
+
     async def end(self, party: Party, actor: Actor) -> Party:
         """End a party: its share of the machine is the usual one again. Its record stays.
 
@@ -260,6 +297,11 @@ class Parties(Finale):
         theme = await self.theme_of(party)
         await self._themes.change(theme.slug, weight=USUAL_WEIGHT, also=close)
         self.keeper.wake()
+
+
+async def _check_free(connection: aiosqlite.Connection, channel_id: int) -> None:
+    if await parties.open_in(connection, channel_id):
+        raise InvalidRequestError("channel", "There is a party in this channel already.")
 
 
 async def _close(act: Act) -> None:

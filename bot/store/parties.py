@@ -150,6 +150,15 @@ async def was_told(connection: aiosqlite.Connection, party_id: str, due_ms: int)
     return cursor.rowcount == 1
 
 
+async def hold(
+    connection: aiosqlite.Connection, party_id: str, channel_id: int, due_ms: int | None
+) -> None:
+    """Have a party be held in a channel, and its stage be over then."""
+    await connection.execute(
+        "UPDATE party SET channel_id = ?, due_ms = ? WHERE id = ?", (channel_id, due_ms, party_id)
+    )
+
+
 async def set_settings(
     connection: aiosqlite.Connection, party_id: str, settings: PartySettings
 ) -> None:

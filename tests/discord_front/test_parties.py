@@ -333,19 +333,6 @@ async def test_the_time_is_told_once_and_without_calling_anybody(tmp_path: Path)
         assert there.posts() == 1
 
 
-async def test_a_party_has_a_thread_where_threads_may_be_made(tmp_path: Path) -> None:
-    async with world(tmp_path) as there:
-        host = host_of(there)
-        result = await host.slash(there.channel, "party start", topic="the sea", thread=True)
-        assert "The party is open in <#" in said(result)
-        [party] = await there.parts.parties.open()
-        assert party.channel_id != there.channel.id
-        assert party.settings.parent_id == there.channel.id
-        await known(there, party)
-        theme = await there.client.front.channels.theme_of(there.channel.id)
-        assert theme.slug == "open", "what is around the thread goes on as it was"
-
-
 async def until_reopened(there: World, card: party_cards.PartyCard) -> None:
     async with asyncio.timeout(10):
         while True:

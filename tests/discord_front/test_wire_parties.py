@@ -1,4 +1,4 @@
-"""A whole party over the wire, in Discord alone, with the program killed in every stage.
+"""Parties over the wire, in Discord alone, with the program killed in every stage, and before.
 
 Only with `DREAMSTREAM_SLOW_TESTS=1`: `tests/test_whole_party.py` holds one with all fronts always.
 """
@@ -88,5 +88,33 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
         lambda: all(not labels_of(one) for one in cards_of(discord)), "the end of all cards"
     )
     assert len(cards_of(discord)) == 6, [text_of(one) for one in cards_of(discord)]
+    assert await bot.stop() == 0
+    assert "Traceback" not in bot.said(), bot.said()
+
+
+@pytest.mark.skipif("DREAMSTREAM_SLOW_TESTS" not in os.environ, reason="takes half a minute")
+@pytest.mark.parametrize("lost", ["messages", "messages/[0-9]*/threads"])
+async def test_a_kill_after_discords_answer_makes_no_second_thread(
+    bot: Bot, discord: Discord, lost: str
+) -> None:
+    def threads() -> set[int]:
+        made = discord.rest.channels.values()
+        return {int(one["id"]) for one in made if "thread_metadata" in one}
+
+    await bot.joined()
+    before = threads()
+    # It is done, but its answer never comes; then the bot dies.
+    discord.fail("POST", f"/channels/[0-9]*/{lost}", 502, times=9, after=True)
+    await discord.slash("party start", topic="the sea", thread=True, by=ANN)
+    done = discord.cards if lost == "messages" else lambda: threads() - before
+    await discord.until(done, lost)
+    await bot.kill()
+    discord.faults.clear()
+    discord.rest.nonces.clear()  # Discord remembers them for minutes only
+    await bot.joined()
+    await discord.until(lambda: threads() - before, "the thread")
+    [place] = threads() - before
+    await discord.until(lambda: cards_of(discord, place), "the party's card")
+    assert len(cards_of(discord, place)) == len(discord.cards()) == 1
     assert await bot.stop() == 0
     assert "Traceback" not in bot.said(), bot.said()

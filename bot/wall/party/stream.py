@@ -35,6 +35,7 @@ _DREAM = frozenset({"pictures", "votes"})
 # What each thing that happens at a party changes on its pages. "reload" is the whole page.
 _CHANGED: dict[str, frozenset[str]] = {
     "opened": frozenset(),
+    "held": frozenset({"desk"}),
     "joined": frozenset({"desk"}),
     "left": frozenset({"desk"}),
     "removed": _PERSONAL,  # whom it is about finds that there is nothing here for them any more
