@@ -65,6 +65,20 @@ STAGE_NAMES = {
     Stage.FINALE: say("Finale"),
     Stage.PUBLISHED: say("Published"),
 }
+_GO_ON = {
+    Stage.SKETCH: "Start sketching",
+    Stage.ELABORATE: "Start elaborating",
+    Stage.CHOOSE: "Start choosing",
+    Stage.FINALE: "Start the finale",
+    Stage.PUBLISHED: "Publish the evening",
+}
+_GO_BACK = {
+    Stage.GATHER: "Back to gathering",
+    Stage.SKETCH: "Back to sketching",
+    Stage.ELABORATE: "Back to elaborating",
+    Stage.CHOOSE: "Back to choosing",
+    Stage.FINALE: "Back to the finale",
+}
 _ONES_OWN: dict[Stage, tuple[Do, ...]] = {
     Stage.GATHER: (Do.JOIN, Do.SAY),
     Stage.SKETCH: (Do.JOIN, Do.SKETCH, Do.SAY),
@@ -81,11 +95,10 @@ _LABELS = {
     Do.COMBINE: "Combine",
     Do.COMPARE: "Vote",
     Do.POINTS: "Points",
-    Do.STANDING: "Standing",
+    Do.STANDING: "How they stand",
     Do.CHOOSE: "Choose for the finale …",
-    Do.BACK: "Back",
     Do.ROLES: "Roles …",
-    Do.END: "End",
+    Do.END: "End the party",
     Do.SURELY: "Yes, end it",
 }
 _STYLES = {
@@ -135,9 +148,9 @@ def rows_for(stage: Stage, party_id: str, card_id: int) -> list[ui.ActionRow[Any
     own = [button(do, party_id, card_id) for do in _ONES_OWN[stage]]
     leading: list[Button] = []
     if (after := next_stage(stage)) is not None:
-        leading.append(button(Do.NEXT, party_id, card_id, f"Next: {STAGE_NAMES[after]}"))
-    if stage_before(stage) is not None:
-        leading.append(button(Do.BACK, party_id, card_id))
+        leading.append(button(Do.NEXT, party_id, card_id, _GO_ON[after]))
+    if (before := stage_before(stage)) is not None:
+        leading.append(button(Do.BACK, party_id, card_id, _GO_BACK[before]))
     leading += [button(do, party_id, card_id) for do in (Do.ROLES, Do.END)]
     return [ui.ActionRow(*own), ui.ActionRow(*leading)]
 

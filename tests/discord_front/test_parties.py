@@ -92,7 +92,7 @@ async def test_an_evening_from_its_first_word_to_its_end(
         party = await opened(there, host, minutes=10)
         card = await card_at(there, "Gather")
         assert "Until <t:" in text_of(card) and "host (host)" in text_of(card)
-        assert buttons_of(card) == ["Join", "Say a word", "Next: Sketch", "Roles …", "End"]
+        assert buttons_of(card) == ["Join", "Say a word", "Start sketching", "Roles …", "End the party"]
         # Who is not there is told so, before they type anything.
         result = await there.ann.click(card, label="Say a word")
         assert said(result) == "Join the party first."
@@ -107,11 +107,11 @@ async def test_an_evening_from_its_first_word_to_its_end(
         card = await card_at(there, "Gather", "fog ×2 · waves")
         assert "ann, bob" in text_of(card)
         # A member may not lead; a press on a stage that has passed changes nothing.
-        result = await there.ann.click(card, label="Next: Sketch")
+        result = await there.ann.click(card, label="Start sketching")
         assert "Only the host" in said(result)
-        result = await host.click(card, label="Next: Sketch")
+        result = await host.click(card, label="Start sketching")
         assert said(result) == "The party is at: Sketch."
-        result = await host.click(card, label="Next: Sketch")
+        result = await host.click(card, label="Start sketching")
         assert "This stage is over." in said(result)
         sketch = await card_at(there, "Sketch")
         await until(lambda: "This stage is over." in text_of(there.cards()[0]))
@@ -173,7 +173,7 @@ async def test_an_evening_from_its_first_word_to_its_end(
         }
         assert favoured == {bobs.id}
         await card_at(there, "Choose", "2 people")
-        result = await there.ann.click(card, label="Standing")
+        result = await there.ann.click(card, label="How they stand")
         assert "2 points" in text_of(result.response.message)
 
         card = await moved(there, host, party, Stage.FINALE)
@@ -202,7 +202,7 @@ async def test_an_evening_from_its_first_word_to_its_end(
             assert opened_zip.testzip() is None
             names = opened_zip.namelist()
         assert any(name.endswith("index.html") for name in names), names
-        result = await host.click(card, label="End")
+        result = await host.click(card, label="End the party")
         result = await host.click(result.response.message, label="Yes, end it")
         assert "The party is over." in said(result)
         await until(lambda: "The party is over." in text_of(there.cards()[-1]))
@@ -395,7 +395,7 @@ async def test_a_party_without_pictures_comes_to_its_end_and_publishes_nothing(
         assert "There is nothing to publish" in said(result)
         assert (await parties.get(party.id)).stage is Stage.GATHER, "it stays where it was"
         await moved(there, host, party, Stage.FINALE)
-        result = await host.click(await card_at(there, "Finale"), label="Next: Published")
+        result = await host.click(await card_at(there, "Finale"), label="Publish the evening")
         assert said(result).startswith("The party is at: Published. There is nothing to publish")
         await card_at(there, "Published")
         assert not there.parts.publishing.making(party.id)

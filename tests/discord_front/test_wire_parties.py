@@ -43,7 +43,7 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     said = await fill(discord, form, BOB, words="waves\nfog", kind=["idea"])
     assert await discord.answer(said) == "2 things were said."
     card = await at(discord, "Gather", "waves · fog")
-    await discord.answer(await discord.press(card, "Next: Sketch", by=ANN))
+    await discord.answer(await discord.press(card, "Start sketching", by=ANN))
 
     card = await at(discord, "Sketch")
     form = await form_of(discord, card, "Sketch", BOB)
@@ -51,7 +51,7 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     assert "4 sketches." in await discord.answer(asked)
     await killed(bot)  # while they are drawn
     card = await at(discord, "Sketch", "4 finished.")
-    await discord.answer(await discord.press(card, "Next: Elaborate", by=ANN))
+    await discord.answer(await discord.press(card, "Start elaborating", by=ANN))
     await killed(bot)  # before or after the new card: nobody knows
 
     card = await at(discord, "Elaborate")
@@ -59,7 +59,7 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     asked = await choose(discord, message, offered(message)[:2], BOB)
     assert "put together" in await discord.answer(asked)
     card = await at(discord, "Elaborate", "5 finished.")
-    await discord.answer(await discord.press(card, "Next: Choose", by=ANN))
+    await discord.answer(await discord.press(card, "Start choosing", by=ANN))
 
     card = await at(discord, "Choose")
     form = await form_of(discord, card, "Points", BOB)
@@ -68,7 +68,7 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     asked = await fill(discord, form, BOB, point1=[best])
     assert "You have 4 left." in await discord.answer(asked)
     card = await at(discord, "Choose", "1 person")
-    await discord.answer(await discord.press(card, "Next: Finale", by=ANN))
+    await discord.answer(await discord.press(card, "Start the finale", by=ANN))
 
     card = await at(discord, "Finale")
     message = await answer_of(discord, card, "Choose for the finale …", ANN)
@@ -76,7 +76,7 @@ async def test_a_party_goes_on_whatever_dies(bot: Bot, discord: Discord) -> None
     assert "It is drawn anew" in await discord.answer(asked)
     await killed(bot)
     card = await at(discord, "Finale")
-    asked = await discord.press(card, "Next: Published", by=ANN)
+    asked = await discord.press(card, "Publish the evening", by=ANN)
     assert "The bundle is being made." in await discord.answer(asked)
     await killed(bot)
 
