@@ -14,6 +14,7 @@ from typing import Any
 import discord
 from discord import ui
 
+from bot.delivery.layouts import id_among
 from bot.ids import LENGTH
 from bot.model import Dream, DreamState, PictureCheck, Relation
 from bot.text import shorten
@@ -178,11 +179,5 @@ def menu(
 
 def dream_of(components: Sequence[Any]) -> str | None:
     """Return the dream that names a message's card, by the controls among its components."""
-    for component in components:
-        found = _ANY.fullmatch(getattr(component, "custom_id", None) or "")
-        if found:
-            return found["id"] or found["about"]
-        inside = dream_of(list(getattr(component, "children", ())))
-        if inside is not None:
-            return inside
-    return None
+    found = id_among(components, _ANY)
+    return None if found is None else found["id"] or found["about"]

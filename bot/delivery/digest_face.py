@@ -6,7 +6,6 @@ again, and it works for as long as the message is there.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +13,22 @@ from functools import cached_property
 from typing import Any, Self
 
 import discord
-import msgspec
 from discord import ui
 
 from bot.delivery import galleries, looking, words
 from bot.delivery.galleries import Picture
 from bot.delivery.interactions import Interaction, acknowledged, chosen_ids, if_in_time
+from bot.delivery.layouts import id_among, looks_of
 from bot.digest import page_day
 from bot.front import Front
 from bot.model import Dream, Theme
 from bot.store.digests import DigestRow
 from bot.text import shorten
 
-_MENU = r"digest:(?P<id>[0-9]{1,18})"
+_OURS = re.compile(r"digest:(?P<id>[0-9]{1,18})")
 
 
-class DigestMenu(ui.DynamicItem[ui.Select[Any]], template=_MENU):
+class DigestMenu(ui.DynamicItem[ui.Select[Any]], template=_OURS):
     """Leads from a digest to one of its dreams, with that one's buttons."""
 
     def __init__(self, digest_id: int, dreams: Sequence[Dream] = ()) -> None:
@@ -115,17 +114,10 @@ class DigestFace:
     @cached_property
     def looks(self) -> str:
         """Return a digest of all that is seen."""
-        seen = msgspec.json.encode(self.view().to_components())  # type: ignore[no-untyped-call]
-        return hashlib.blake2b(seen, digest_size=16).hexdigest()
+        return looks_of(self.view())
 
 
 def digest_of(components: Sequence[Any]) -> int | None:
     """Return the row whose digest a message shows, by the menu among its components."""
-    for component in components:
-        found = re.fullmatch(_MENU, getattr(component, "custom_id", None) or "")
-        if found:
-            return int(found["id"])
-        inside = digest_of(list(getattr(component, "children", ())))
-        if inside is not None:
-            return inside
-    return None
+    found = id_among(components, _OURS)
+    return None if found is None else int(found["id"])

@@ -14,6 +14,7 @@ from typing import Any
 import discord
 from discord import ui
 
+from bot.delivery.layouts import id_among
 from bot.games.model import Entry, Game, GameKind, Standing
 from bot.ids import LENGTH
 from bot.text import shorten
@@ -130,14 +131,8 @@ def tidying_menus(game: Game, entries: Sequence[Entry], placeholder: str) -> lis
 
 def game_of(components: Sequence[Any]) -> str | None:
     """Return the game whose card a message is, by the buttons among its components."""
-    for component in components:
-        found = _OURS.fullmatch(getattr(component, "custom_id", None) or "")
-        if found:
-            return found["game"]
-        inside = game_of(list(getattr(component, "children", ())))
-        if inside is not None:
-            return inside
-    return None
+    found = id_among(components, _OURS)
+    return None if found is None else found["game"]
 
 
 def _hearts(game: Game, standings: Sequence[Standing]) -> ui.Select[Any]:

@@ -6,18 +6,17 @@ so that what is shown already is not sent again, also after a restart.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import discord
-import msgspec
 from discord import ui
 
 from bot.delivery import words
 from bot.delivery.game_controls import MOST_OFFERED, rows_for
+from bot.delivery.layouts import looks_of
 from bot.games.model import Entry, Game, GameKind, GameState, Standing
 
 TITLES = {GameKind.DRAW: "Draw it", GameKind.SAY: "Say it", GameKind.GUESS: "Guess it"}
@@ -89,8 +88,7 @@ class GameFace:
     @cached_property
     def looks(self) -> str:
         """Return a digest of all that is seen."""
-        seen = msgspec.json.encode(self.view().to_components())  # type: ignore[no-untyped-call]
-        return hashlib.blake2b(seen, digest_size=16).hexdigest()
+        return looks_of(self.view())
 
 
 def lines(face: GameFace) -> list[str]:

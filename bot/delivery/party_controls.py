@@ -14,6 +14,7 @@ from typing import Any
 import discord
 from discord import ui
 
+from bot.delivery.layouts import id_among
 from bot.ids import LENGTH
 from bot.parties.model import Stage
 from bot.sentences import say
@@ -169,11 +170,5 @@ def pair_button(which: Preferred, party_id: str, pair: tuple[str, str], label: s
 
 def card_of(components: Sequence[Any]) -> int | None:
     """Return the card that a message is, by the buttons among its components."""
-    for component in components:
-        found = _BUTTON.fullmatch(getattr(component, "custom_id", None) or "")
-        if found:
-            return int(found["card"])
-        inside = card_of(list(getattr(component, "children", ())))
-        if inside is not None:
-            return inside
-    return None
+    found = id_among(components, _BUTTON)
+    return None if found is None else int(found["card"])

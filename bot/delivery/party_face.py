@@ -6,9 +6,7 @@ that what is shown already is not sent again, also after a restart.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ from discord import ui
 
 from bot.delivery import galleries, words
 from bot.delivery.galleries import Picture
+from bot.delivery.layouts import looks_of
 from bot.delivery.party_controls import STAGE_NAMES, STAGES, rows_for
 from bot.errors import NotFoundError
 from bot.parties.model import Association, AssociationKind, Member, Party, Role, Stage
@@ -158,10 +157,7 @@ class Face:
     @cached_property
     def looks(self) -> str:
         """Return a digest of all that is seen."""
-        components = self.view().to_components()  # type: ignore[no-untyped-call]
-        # `json` takes a sentence (`bot.sentences`) for the string that it is; msgspec does not.
-        seen = json.dumps(components, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.blake2b(seen.encode(), digest_size=16).hexdigest()
+        return looks_of(self.view())
 
     @property
     def _pictures(self) -> Sequence[Picture]:

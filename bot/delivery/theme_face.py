@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,6 +26,7 @@ from bot.delivery.interactions import (
     theme_of,
     told,
 )
+from bot.delivery.layouts import looks_of
 from bot.model import AskedBy, DreamRequest, Theme
 from bot.palettes import listed
 from bot.sentences import say
@@ -53,8 +52,7 @@ class Face:
     @property
     def looks(self) -> str:
         """A digest of all that is shown."""
-        components = self.view().to_components()  # type: ignore[no-untyped-call]
-        return hashlib.blake2b(json.dumps(components).encode(), digest_size=16).hexdigest()
+        return looks_of(self.view())
 
     def files(self) -> list[discord.File]:
         """Return the picture as it is attached."""

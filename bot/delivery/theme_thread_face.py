@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +12,11 @@ from discord import ui
 
 from bot.delivery import words
 from bot.delivery.interactions import Interaction, acknowledged, if_in_time, tell
+from bot.delivery.layouts import id_among, looks_of
 from bot.model import Theme
 from bot.sentences import say
 
-_JOIN = r"theme:join:(?P<id>[0-9]{1,18})"
+_OURS = re.compile(r"theme:join:(?P<id>[0-9]{1,18})")
 
 
 class _Threads(Protocol):
@@ -45,8 +44,7 @@ class ThreadCard:
     @property
     def looks(self) -> str:
         """A digest of all that is shown."""
-        components = self.view().to_components()  # type: ignore[no-untyped-call]
-        return hashlib.blake2b(json.dumps(components).encode(), digest_size=16).hexdigest()
+        return looks_of(self.view())
 
     def files(self) -> list[discord.File]:
         """Return no files: it has none."""
@@ -96,7 +94,7 @@ def card_of_party(row_id: int, theme: Theme, *, over: bool, gone: bool) -> Threa
     return ThreadCard(row_id, theme.colour, text, not (gone or over))
 
 
-class JoinButton(ui.DynamicItem[ui.Button[Any]], template=_JOIN):
+class JoinButton(ui.DynamicItem[ui.Button[Any]], template=_OURS):
     """Brings somebody into a thread of ours."""
 
     def __init__(self, row_id: int) -> None:
@@ -122,11 +120,5 @@ class JoinButton(ui.DynamicItem[ui.Button[Any]], template=_JOIN):
 
 def row_of(components: Sequence[Any]) -> int | None:
     """Return the row whose card a message is, by the button among its components."""
-    for component in components:
-        found = re.fullmatch(_JOIN, getattr(component, "custom_id", None) or "")
-        if found:
-            return int(found["id"])
-        inside = row_of(list(getattr(component, "children", ())))
-        if inside is not None:
-            return inside
-    return None
+    found = id_among(components, _OURS)
+    return None if found is None else int(found["id"])

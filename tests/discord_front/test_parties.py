@@ -92,7 +92,8 @@ async def test_an_evening_from_its_first_word_to_its_end(
         party = await opened(there, host, minutes=10)
         card = await card_at(there, "Gather")
         assert "Until <t:" in text_of(card) and "host (host)" in text_of(card)
-        assert buttons_of(card) == ["Join", "Say a word", "Start sketching", "Roles …", "End the party"]
+        leading = ["Start sketching", "Roles …", "End the party"]
+        assert buttons_of(card) == ["Join", "Say a word", *leading]
         # Who is not there is told so, before they type anything.
         result = await there.ann.click(card, label="Say a word")
         assert said(result) == "Join the party first."
