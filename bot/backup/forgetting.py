@@ -49,7 +49,12 @@ _DELETED = """
     SELECT dream.id, deleted_ms, deleted_by, person.name FROM dream
     LEFT JOIN person ON person.id = deleted_by WHERE deleted_ms IS NOT NULL
 """
-_FORGOTTEN = "SELECT person_id, asked_ms FROM forgotten_person"
+# With one of their dreams: a backup of an early version knows nobody's pseudonym.
+_FORGOTTEN = """
+    SELECT person_id, asked_ms, coalesce(
+        (SELECT min(id) FROM dream WHERE dream.person_id = forgotten_person.person_id), ''
+    ) FROM forgotten_person
+"""
 _ALL = 2**31
 _OF_REVOKED = """
     SELECT portrait_line.dream_id FROM portrait_line
@@ -74,7 +79,7 @@ class Gone(msgspec.Struct, frozen=True):
     uncredited: frozenset[tuple[str, str]] = frozenset()
     withdrawn: frozenset[tuple[str, int, str]] = frozenset()
     called_off: frozenset[tuple[str]] = frozenset()
-    people: frozenset[tuple[str, int]] = frozenset()
+    people: frozenset[tuple[str, int, str]] = frozenset()
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__struct_fields__)
@@ -140,11 +145,16 @@ async def forget(path: Path, taken: Gone, replaced: Collection[str] = ()) -> int
     store = await Store.open(path)
     try:
         async with store.write() as connection:
+            # First, so that what has their new ids below is known to be theirs.
+            forgotten = [
+                (await _parted(connection, person_id, dream_id), asked_ms)
+                for person_id, asked_ms, dream_id in sorted(taken.people)
+            ]
             count = 0
             for dream_id, tombstone in taken.dreams.items():
                 count += await _bury(connection, dream_id, tombstone)
             await _hush(connection, taken)
-        for person_id, asked_ms in sorted(taken.people):
+        for person_id, asked_ms in forgotten:
             count += await _forget(store, person_id, asked_ms)
         async with store.write() as connection:
             for sha256 in sorted(replaced):
@@ -163,6 +173,20 @@ async def forget(path: Path, taken: Gone, replaced: Collection[str] = ()) -> int
         for before in path.parent.glob(f"{path.name}.before-*"):
             before.unlink()  # has the words, and what it was copied from is still there
     return count
+
+
+async def _parted(connection: aiosqlite.Connection, person_id: str, dream_id: str) -> str:
+    """Part somebody there who was parted from their id elsewhere; return the id they have now."""
+    if not person_id.startswith(people.PARTED):
+        return person_id
+    pseudonym = person_id.removeprefix(people.PARTED)
+    known = await people.with_pseudonym(connection, pseudonym)
+    if known is None:
+        found = await connection.execute_fetchall(
+            "SELECT person_id FROM dream WHERE id = ?", (dream_id,)
+        )
+        known = next((row["person_id"] for row in found), None)
+    return person_id if known is None else await people.part(connection, known, pseudonym)
 
 
 async def _forget(store: Store, person_id: str, asked_ms: int) -> int:

@@ -19,6 +19,7 @@ from bot.consistency.rules_of_ends import ENDED
 from bot.consistency.rules_of_telling import TOLD
 from bot.ids import now_ms
 from bot.store.migrate import shipped, statements
+from bot.store.people import PARTED
 from bot.store.soundness import faults
 from generation.protocol import Recipe
 
@@ -141,7 +142,7 @@ def _dangling(
     for row in found:
         mend = None
         if parent == "person":
-            mend = partial(_name_somebody, connection, row["key"])
+            mend = partial(_name_somebody, connection, row["key"], target)
         elif child in _LEAVES:
             sql = f"DELETE FROM {child} WHERE {column} = ? AND {lost}"
             mend = partial(_change, connection, sql, row["key"], "It is removed.")
@@ -174,10 +175,16 @@ def _change(connection: sqlite3.Connection, sql: str, key: object, mended: str) 
     return mended
 
 
-def _name_somebody(connection: sqlite3.Connection, person_id: str) -> str:
+def _name_somebody(connection: sqlite3.Connection, key: str, target: str) -> str:
+    if target == "pseudonym":
+        connection.execute(
+            "INSERT OR IGNORE INTO person (id, name, first_seen_ms, pseudonym) VALUES (?, ?, ?, ?)",
+            (PARTED + key, _SOMEBODY, now_ms(), key),
+        )
+        return f"They are “{_SOMEBODY}”, of whom nothing else is known."
     connection.execute(
         "INSERT OR IGNORE INTO person (id, name, first_seen_ms) VALUES (?, ?, ?)",
-        (person_id, _SOMEBODY, now_ms()),
+        (key, _SOMEBODY, now_ms()),
     )
     return f"They are known as “{_SOMEBODY}” until they ask again."
 

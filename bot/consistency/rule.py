@@ -37,7 +37,8 @@ def count_of(*kinds: str) -> str:
 def appended(kind: str, at: str, person: str, payload: str) -> str:
     """Return the mend that appends an event to the dream `key`; each part is SQL over its row."""
     return f"""
-        INSERT INTO stream_event (theme_id, kind, dream_id, person_id, at_ms, payload)
-        SELECT dream.theme_id, {kind}, dream.id, {person}, {at}, {payload}
+        INSERT INTO stream_event (theme_id, kind, dream_id, pseudonym, at_ms, payload)
+        SELECT dream.theme_id, {kind}, dream.id,
+               (SELECT pseudonym FROM person WHERE id = {person}), {at}, {payload}
         FROM dream LEFT JOIN image ON image.sha256 = dream.image_sha256 WHERE dream.id = :key
     """

@@ -22,7 +22,7 @@ from bot.errors import LimitError, NotFoundError
 from bot.library import Library
 from bot.model import Dream, File, Person, PictureCheck
 from bot.privacy.copying import RESERVE_BYTES, Copy
-from bot.privacy.gathering import OWNED, pages_about, told
+from bot.privacy.gathering import OWNED, known_as, pages_about, told
 from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import Row, Store
@@ -221,11 +221,12 @@ class Exports:
             Copy, path, max_bytes or 0, reserve_bytes=self._reserve_bytes
         )
         try:
+            own = await known_as(self._store, making.person_id)
             for table in OWNED:
                 await asyncio.to_thread(copy.begin, table)
                 async for page in pages_about(self._store, table, making.person_id):
                     making.check()
-                    await asyncio.to_thread(_add, copy, table, page, making.person_id)
+                    await asyncio.to_thread(_add, copy, table, page, own)
                 await asyncio.to_thread(copy.end)
             if max_bytes is not None:
                 await self._pictures(copy, making)
@@ -256,8 +257,8 @@ class Exports:
             await asyncio.to_thread(copy.file, f"uploads/game-{row['id']}.png", path)
 
 
-def _add(copy: Copy, table: str, page: list[Row], person_id: str) -> None:
-    copy.add(told(table, page, person_id))
+def _add(copy: Copy, table: str, page: list[Row], own: frozenset[str]) -> None:
+    copy.add(told(table, page, own))
 
 
 def _files(library: Library, dream: Dream) -> list[tuple[str, Path]]:

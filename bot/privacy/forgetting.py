@@ -3,6 +3,10 @@
 That they want it is a row before anything goes, and done is a row once all has gone; in between
 everything is deleted by the ways in which it is deleted one by one, each of which a crash can
 interrupt. So it goes on at the next start from wherever it was.
+
+What stays goes on under a pseudonym in the end (`bot.store.people`), an hour after: until then, the
+limits of an hour count what was asked for. Who asks for something meanwhile has come back, and
+keeps their id.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 _PAGE = 100
 _AGAIN_S = 30.0
 _LONGEST_S = 3600.0
+PART_AFTER_S = 3600.0
+_LOOK_S = 600.0
 
 
 class Forgetting:
@@ -41,12 +47,17 @@ class Forgetting:
         games_service: Games,
         *,
         again_s: float = _AGAIN_S,
+        part_after_s: float = PART_AFTER_S,
+        look_s: float = _LOOK_S,
     ) -> None:
+        """Try what fails anew after `again_s`; look every `look_s` who is to be parted."""
         self._store = store
         self._dreams = dreams
         self._parties = parties
         self._games = games_service
         self._again_s = again_s
+        self._part_after_s = part_after_s
+        self._look_s = look_s
         self._tasks = SideTasks()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._watchers: list[Callable[[str], None]] = []
@@ -63,6 +74,7 @@ class Forgetting:
         """
         for person, _ in await forgetting.undone(self._store):
             self._begin(person.id)
+        self._tasks.spawn(self._keep_parting())
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -82,10 +94,38 @@ class Forgetting:
             await forgetting.ask(connection, person.id, at_ms)
         self._begin(person.id)
 
+    async def part(self) -> int:
+        """Part those from their ids who were forgotten an hour ago; return how many.
+
+        Raises:
+            DiskError, StoreError: nothing can be written at present; the rest are not parted.
+        """
+        before_ms = now_ms() - round(1000 * self._part_after_s)
+        count = 0
+        for person_id in await forgetting.to_part(self._store, before_ms):
+            async with self._store.write() as connection:
+                if await forgetting.is_to_part(connection, person_id, before_ms):
+                    await people.part(connection, person_id)
+                    count += 1
+        if count:
+            log.info("What stays of %d who were forgotten says no more whose it was", count)
+            await self._store.scrub()
+        return count
+
     async def settled(self) -> None:
         """Wait until nobody is being forgotten any more."""
         while self._under_way:
             await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def _keep_parting(self) -> None:
+        while True:
+            try:
+                await self.part()
+            except TROUBLE as error:
+                log.warning("Who was forgotten is not parted from their id yet: %s", error)
+            except Exception:  # a mistake of ours; it is tried again
+                log.exception("Who was forgotten cannot be parted from their id")
+            await asyncio.sleep(self._look_s)
 
     def _begin(self, person_id: str) -> None:
         for watcher in self._watchers:

@@ -26,8 +26,8 @@ OWNED = {
     "game_try": ("person_id",),
     "game_heart": ("person_id",),
     "blocked_person": ("person_id",),
-    "moderation_entry": ("person_id", "by_id"),
-    "stream_event": ("person_id",),
+    "moderation_entry": ("pseudonym", "by_pseudonym"),
+    "stream_event": ("pseudonym",),
     "forgotten_person": ("person_id",),
 }
 """Tables, and their columns by which a row is about a person."""
@@ -38,7 +38,8 @@ _INTERNAL = {
     "game": ("perceptor",),
 }
 _JSON = {"recipe", "detail", "payload"}
-_PERSON = re.compile(r"(discord|guest|local):.+")
+_PERSON = re.compile(r"(discord|guest|local|gone):.+")
+_PSEUDONYMS = ("pseudonym", "by_pseudonym")
 _ELSE = "somebody else"
 _PAGE = 100
 
@@ -59,7 +60,7 @@ async def pages_about(
     )
     key = [row["name"] for row in of_key]
     names, last = ", ".join(key), ", ".join(f":key{place}" for place in range(len(key)))
-    mine = " OR ".join(f"{column} = :person_id" for column in OWNED[table])
+    mine = " OR ".join(f"{column} = {_mine(column)}" for column in OWNED[table])
     first = f"SELECT * FROM {table} WHERE ({mine})"  # noqa: S608 (own text)
     end = f" ORDER BY {names} LIMIT {page}"
     found = await store.read(first + end, {"person_id": person_id})
@@ -71,29 +72,54 @@ async def pages_about(
         )
 
 
-def told(table: str, rows: list[Row], person_id: str) -> list[dict[str, Any]]:
+def _mine(column: str) -> str:
+    if column in _PSEUDONYMS:
+        return "(SELECT pseudonym FROM person WHERE id = :person_id)"
+    return ":person_id"
+
+
+async def known_as(store: Store, person_id: str) -> frozenset[str]:
+    """Return what a person is called by in the rows: their id, and their pseudonym.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    row = await store.read_one("SELECT pseudonym FROM person WHERE id = ?", (person_id,))
+    return frozenset({person_id} if row is None else {person_id, row["pseudonym"]})
+
+
+def told(table: str, rows: list[Row], own: frozenset[str]) -> list[dict[str, Any]]:
     """Return rows as their person is told them: who else is in them is called somebody else.
 
-    Decodes their JSON: where there are many, not on the event loop.
+    `own` is what they are called by (`known_as`). Decodes their JSON: where there are many, not on
+    the event loop.
     """
-    pages = [_told(table, row, person_id) for row in rows]
+    pages = [_told(table, row, own) for row in rows]
     for found in pages:
         for name in _JSON & found.keys():
             found[name] = msgspec.json.decode(found[name])
     return pages
 
 
-def _told(table: str, row: Row, person_id: str) -> dict[str, Any]:
+def _told(table: str, row: Row, own: frozenset[str]) -> dict[str, Any]:
     hidden: tuple[str, ...] = _INTERNAL.get(table, ())
     if table == "game" and row["state"] == "open":
         hidden += ("prompt", "seed", "dream_id")  # the answer, which who opened it may not know
     return {
-        name: _ELSE if _is_another(name, row[name], person_id) else row[name]
+        name: _ELSE if _is_another(name, row[name], own) else row[name]
         for name in row.keys()  # noqa: SIM118 - a row is no mapping
         if name not in hidden
     }
 
 
-def _is_another(column: str, value: object, person_id: str) -> bool:
-    named = column in ("person_id", "by_id", "deleted_by", "withdrawn_by", "blocked_by", "host_id")
-    return named and isinstance(value, str) and value != person_id and bool(_PERSON.match(value))
+def _is_another(column: str, value: object, own: frozenset[str]) -> bool:
+    if column in _PSEUDONYMS:
+        return value is not None and value not in own
+    named = column in (
+        "person_id",
+        "deleted_by",
+        "withdrawn_by",
+        "blocked_by",
+        "host_id",
+    )
+    return named and isinstance(value, str) and value not in own and bool(_PERSON.match(value))

@@ -1,4 +1,8 @@
-"""The append-only stream of what happened. Triggers in the schema refuse every change to it."""
+"""The append-only stream of what happened. Triggers in the schema refuse every change to it.
+
+It names people by their pseudonyms, and here alone these are led back to ids, as long as there is
+a row that does (`bot.store.people`).
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,16 @@ from bot.sentences import plain
 from bot.store import Row, Store
 
 _SELECT = """
-    SELECT event.id, event.theme_id, event.kind, event.dream_id, event.person_id,
+    SELECT event.id, event.theme_id, event.kind, event.dream_id, person.id AS person_id,
            event.at_ms, event.payload, person.name AS person_name
-    FROM stream_event AS event LEFT JOIN person ON person.id = event.person_id
+    FROM stream_event AS event LEFT JOIN person ON person.pseudonym = event.pseudonym
 """
 AFTER = f"{_SELECT} WHERE event.id > ? ORDER BY event.id LIMIT ?"
 AFTER_IN_THEME = f"{_SELECT} WHERE event.theme_id = ? AND event.id > ? ORDER BY event.id LIMIT ?"
 # The kind is said in so many words, or the index of a theme's own events would not do.
 MADE_BY = """
-    SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = 'theme' AND person_id = ? LIMIT 1
+    SELECT 1 FROM stream_event WHERE theme_id = ? AND kind = 'theme'
+    AND pseudonym = (SELECT pseudonym FROM person WHERE id = ?) LIMIT 1
 """
 MADE_IN = """
     SELECT 1 FROM stream_event INDEXED BY stream_event_of_theme
@@ -40,14 +45,15 @@ async def append(
     person_id: str | None = None,
     payload: dict[str, Any] | None = None,
 ) -> int:
-    """Add an entry to the log and return its id.
+    """Add an entry to the log and return its id. The person is known already.
 
     `payload` must hold nothing that a person said or is called: it can never be deleted.
     """
     cursor = await connection.execute(
         """
-        INSERT INTO stream_event (theme_id, kind, dream_id, person_id, at_ms, payload)
-        VALUES (?, ?, ?, ?, ?, ?)
+        INSERT INTO stream_event (theme_id, kind, dream_id, pseudonym, at_ms, payload)
+        SELECT ?1, ?2, ?3, pseudonym, ?5, ?6 FROM (SELECT 1) LEFT JOIN person ON person.id = ?4
+        WHERE ?4 IS NULL OR pseudonym IS NOT NULL
         """,
         (
             theme_id,
@@ -58,7 +64,7 @@ async def append(
             msgspec.json.encode(payload or {}, enc_hook=plain).decode(),
         ),
     )
-    assert cursor.lastrowid is not None
+    assert cursor.rowcount == 1 and cursor.lastrowid is not None, "somebody who is not known"
     return cursor.lastrowid
 
 

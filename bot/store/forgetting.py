@@ -11,6 +11,7 @@ import aiosqlite
 
 from bot.model import Person
 from bot.store import Store
+from bot.store.people import PARTED
 
 NOBODY = "Somebody"
 """What people are called who are forgotten."""
@@ -25,6 +26,16 @@ DREAMS = """
 """
 ENTRIES = """
     SELECT id FROM game_entry WHERE person_id = ? AND at_ms <= ? AND withdrawn_ms IS NULL LIMIT ?
+"""
+# Who has asked for something since is called by a name again, or has dreams.
+TO_PART = """
+    SELECT forgotten.person_id FROM forgotten_person AS forgotten
+    JOIN person ON person.id = forgotten.person_id
+    WHERE done_ms IS NOT NULL AND asked_ms <= :before_ms AND substr(person.id, 1, 5) <> :parted
+    AND person.name = :nobody AND NOT EXISTS (
+        SELECT 1 FROM dream WHERE dream.person_id = person.id AND deleted_ms IS NULL
+    )
+    ORDER BY asked_ms
 """
 PARTIES = "SELECT party_id FROM party_member WHERE person_id = ? AND joined_ms <= ?"
 
@@ -64,6 +75,21 @@ async def undone(store: Store) -> list[tuple[Person, int]]:
     return [
         (Person(row["person_id"], row["name"]), row["asked_ms"]) for row in await store.read(UNDONE)
     ]
+
+
+async def to_part(store: Store, before_ms: int) -> list[str]:
+    """Return who was forgotten as of then or earlier, and may be parted from their id."""
+    return [row["person_id"] for row in await store.read(TO_PART, _parting(before_ms))]
+
+
+async def is_to_part(connection: aiosqlite.Connection, person_id: str, before_ms: int) -> bool:
+    """Say the same of one person within a transaction."""
+    found = await connection.execute_fetchall(TO_PART, _parting(before_ms))
+    return any(row["person_id"] == person_id for row in found)
+
+
+def _parting(before_ms: int) -> dict[str, object]:
+    return {"before_ms": before_ms, "parted": PARTED, "nobody": NOBODY}
 
 
 async def dreams(store: Store, person_id: str, before_ms: int, limit: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""What was decided about people and pictures: a log that triggers keep from being changed."""
+"""What was decided about people and pictures: a log that triggers keep from being changed.
+
+Like the stream, it names people by their pseudonyms.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from bot.sentences import plain
 from bot.store import Row, Store
 
 LATEST = """
-    SELECT entry.*, by.name AS by_name, person.name AS person_name
+    SELECT entry.*, by.id AS by_id, by.name AS by_name, person.id AS person_id,
+           person.name AS person_name
     FROM moderation_entry AS entry
-    JOIN person AS by ON by.id = entry.by_id
-    LEFT JOIN person ON person.id = entry.person_id
+    JOIN person AS by ON by.pseudonym = entry.by_pseudonym
+    LEFT JOIN person ON person.pseudonym = entry.pseudonym
     WHERE entry.guild_id = :guild_id AND entry.id < :before
     AND (:act IS NULL OR entry.act = :act)
-    AND (:person_id IS NULL OR entry.person_id = :person_id OR entry.by_id = :person_id)
+    AND (:person_id IS NULL OR (SELECT pseudonym FROM person WHERE id = :person_id)
+         IN (entry.pseudonym, entry.by_pseudonym))
     ORDER BY entry.id DESC LIMIT :limit
 """
 PAST_EVERY_ID = 2**63 - 1
@@ -43,8 +48,11 @@ async def append(
     await connection.execute(
         """
         INSERT INTO moderation_entry (
-            guild_id, act, by_id, person_id, dream_id, channel_id, at_ms, detail
-        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            guild_id, act, by_pseudonym, pseudonym, dream_id, channel_id, at_ms, detail
+        ) VALUES (
+            ?, ?, (SELECT pseudonym FROM person WHERE id = ?),
+            (SELECT pseudonym FROM person WHERE id = ?), ?, ?, ?, ?
+        )
         """,
         (
             guild_id,

@@ -130,8 +130,8 @@ def run(*statements: str) -> Callable[[Folder], None]:
 DONE = "(SELECT min(id) FROM dream WHERE state = 'done' AND deleted_ms IS NULL)"
 GONE = "(SELECT id FROM dream WHERE deleted_ms IS NOT NULL)"
 AGAIN = """
-    INSERT INTO stream_event (theme_id, kind, dream_id, person_id, at_ms, payload)
-    SELECT theme_id, '{kind}', dream_id, person_id, at_ms, payload FROM stream_event
+    INSERT INTO stream_event (theme_id, kind, dream_id, pseudonym, at_ms, payload)
+    SELECT theme_id, '{kind}', dream_id, pseudonym, at_ms, payload FROM stream_event
     WHERE kind = '{of}' AND dream_id = {dream}
 """
 STRAY = "images/ab/" + "ab" * 32 + ".png"

@@ -282,7 +282,7 @@ async def test_the_log_is_append_only(tmp_path: Path) -> None:
     async with services(tmp_path, up=False) as s:
         await s.moderation.block(GUILD, ANN, MODERATOR)
         for statement in (
-            "UPDATE moderation_entry SET by_id = 'guest:ann'",
+            "UPDATE moderation_entry SET by_pseudonym = pseudonym",
             "DELETE FROM moderation_entry",
             "INSERT OR REPLACE INTO moderation_entry SELECT * FROM moderation_entry",
         ):

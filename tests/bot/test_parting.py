@@ -1,0 +1,218 @@
+"""Who was forgotten is parted from their id: what stays is there, and leads back to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.backup.database import foreign_keys
+from bot.backup.forgetting import forget, gone
+from bot.consistency.rows import look
+from bot.model import EventKind, Person
+from bot.privacy.exporting import Exports
+from bot.privacy.forgetting import Forgetting
+from bot.rights import Actor
+from bot.store import Store, events, people
+from bot.store.forgetting import NOBODY
+from bot.store.migrate import shipped, statements
+from tests.bot.drawer import BOB, Services, request, services
+
+EVE = Person("discord:770077007700770077", "Eve with a name of her own")
+GUILD, CHANNEL = 7, 8
+MODERATOR = Actor(BOB, guild_id=GUILD, moderates=True)
+
+
+@asynccontextmanager
+async def privacy(parts: Services, part_after_s: float = 0.0) -> AsyncIterator[Forgetting]:
+    """Forget people; who is forgotten is parted from their id as soon as that is asked for."""
+    made = Forgetting(
+        parts.store, parts.dreams, parts.parties, parts.games, part_after_s=part_after_s
+    )
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def dream(parts: Services, person: Person = EVE) -> str:
+    (made,) = await parts.dreams.ask(request(person=person, guild_id=GUILD, channel_id=CHANNEL))
+    await parts.draw(made.id)
+    await parts.dreams.wait(made.id)
+    return made.id
+
+
+async def live(parts: Services) -> str:
+    """Have Eve do something of each kind that leaves something behind; return a dream of hers."""
+    own, others = await dream(parts), await dream(parts, BOB)
+    await parts.moderation.favourite(others, EVE)
+    await parts.moderation.delete(others, Actor(EVE, guild_id=GUILD, moderates=True))
+    theme = await parts.themes.get("open")
+    party = await parts.parties.start("the sea", Actor(EVE), theme=theme)
+    await parts.parties.join(party, Actor(BOB), code=party.code)
+    await parts.parties.associate(party, Actor(EVE), "a lighthouse")
+    await parts.parties.leave(party, Actor(EVE))
+    await parts.moderation.block(GUILD, EVE, MODERATOR)
+    return own
+
+
+async def forget_eve(forgetting: Forgetting) -> None:
+    await forgetting.forget(EVE)
+    await forgetting.settled()
+    assert await forgetting.part() == 1
+    assert await forgetting.part() == 0
+
+
+def whole(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        assert [fault.text for fault in look(connection)] == []
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def naming_eve(folder: Path) -> list[Path]:
+    """Return the files that have Eve's number or name in them."""
+    said = (EVE.id.removeprefix("discord:").encode(), EVE.name.encode())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if any(one in path.read_bytes() for one in said)]
+
+
+def test_all_that_names_people_is_known() -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        new.row_factory = sqlite3.Row
+        for migration in shipped():
+            for statement in statements(migration.sql):
+                new.execute(statement)
+        found = {
+            (child, column)
+            for child, column, parent, target in foreign_keys(new)
+            if (parent, target) == ("person", "id")
+        }
+    assert found | {("game_entry", "withdrawn_by")} == {*people.NAMING, *people.KEEPING}
+
+
+async def test_nothing_that_stays_says_whose_it_was(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        own = await live(parts)
+        await parts.moderation.unblock(GUILD, EVE, MODERATOR)
+        before = await events.after(parts.store, 0, 99)
+        await forget_eve(forgetting)
+        tombstone = await parts.dreams.get(own)
+        assert tombstone.deleted_ms is not None
+        somebody = tombstone.person
+        assert somebody.name == NOBODY and somebody.id.startswith(people.PARTED)
+        # The stream is what it was, and of one and the same somebody.
+        after = await events.after(parts.store, 0, 99)
+        of_eve = [event.id for event in before if event.person and event.person.id == EVE.id]
+        assert of_eve == [
+            one.id for one in after[: len(before)] if one.person and one.person.id == somebody.id
+        ]
+        log = await parts.moderation.log(GUILD)
+        assert {entry.person for entry in log if entry.person} >= {somebody}
+        assert await parts.moderation.log(GUILD, person_id=somebody.id)
+        assert not await parts.moderation.log(GUILD, person_id=EVE.id)
+        # Who comes back is somebody else to the logs.
+        again = await dream(parts)
+        assert (await parts.dreams.get(again)).person == EVE
+        assert EVE.id in {
+            one.person.id for one in await events.after(parts.store, 0, 99) if one.person
+        }
+        await parts.dreams.delete(again, Actor(EVE))
+        await forget_eve(forgetting)
+        assert (await parts.dreams.get(again)).person.id != somebody.id
+    whole(tmp_path / "dreamstream.db")
+    assert not naming_eve(tmp_path)
+
+
+async def test_a_block_stays_with_the_id_and_leads_to_nothing_else(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        own = await live(parts)
+        await forget_eve(forgetting)
+        somebody = (await parts.dreams.get(own)).person
+        rows = await parts.store.read("SELECT * FROM person WHERE id = ?", (EVE.id,))
+        assert [(row["name"], row["publishes"]) for row in rows] == [(NOBODY, 0)]
+        assert people.PARTED + rows[0]["pseudonym"] != somebody.id
+        for event in await events.after(parts.store, 0, 99):
+            assert event.person is None or event.person.id != EVE.id
+    async with services(tmp_path) as parts:
+        block = parts.moderation.block_of(GUILD, EVE.id)
+        assert block is not None and block.person == Person(EVE.id, NOBODY)
+    whole(tmp_path / "dreamstream.db")
+
+
+async def test_who_comes_back_within_the_hour_keeps_their_id(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, privacy(parts, part_after_s=3600.0) as patient:
+        await dream(parts)
+        await patient.forget(EVE)
+        await patient.settled()
+        assert await patient.part() == 0  # the limits of an hour still count what was asked for
+        async with privacy(parts) as hasty:
+            again = await dream(parts)
+            assert await hasty.part() == 0
+            assert (await parts.dreams.get(again)).person == EVE
+
+
+async def test_a_copy_has_what_the_logs_say_of_its_person_alone(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await live(parts)
+        exports = Exports(parts.store, parts.library, tmp_path / "exports", reserve_bytes=0)
+        made = await exports.make(EVE, pictures=False)
+        data = exported(made.path)
+        row = await parts.store.read_one("SELECT pseudonym FROM person WHERE id = ?", (EVE.id,))
+        assert row is not None
+        own = row["pseudonym"]
+        assert {one["pseudonym"] for one in data["stream_event"]} == {own}
+        assert {one["kind"] for one in data["stream_event"]} >= {EventKind.ASKED, EventKind.DELETED}
+        acts = {
+            (one["act"], one["by_pseudonym"], one["pseudonym"]) for one in data["moderation_entry"]
+        }
+        assert acts == {
+            ("deleted", own, "somebody else"),
+            ("blocked", "somebody else", own),
+        }
+        await exports.stop()
+
+
+def exported(path: Path) -> dict[str, list[dict[str, object]]]:
+    with zipfile.ZipFile(path) as made:
+        return {
+            Path(name).stem: msgspec.json.decode(made.read(name))
+            for name in made.namelist()
+            if name.endswith(".json")
+        }
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_backup_that_is_put_back_parts_again(tmp_path: Path, early: bool) -> None:
+    async with services(tmp_path / "data") as parts, privacy(parts) as forgetting:
+        own = await live(parts)
+        await parts.moderation.unblock(GUILD, EVE, MODERATOR)
+        backup = tmp_path / "backup.db"
+        with (
+            closing(sqlite3.connect(parts.store.path)) as source,
+            closing(sqlite3.connect(backup)) as copy,
+        ):
+            source.backup(copy)
+        await forget_eve(forgetting)
+        newer = await asyncio.to_thread(gone, parts.store.path)
+        since = newer.without(await asyncio.to_thread(gone, backup, in_use=False))
+    if early:  # the backup is of a version without pseudonyms: it has got others since
+        ((_, asked_ms, dream_id),) = since.people
+        parted = frozenset({(people.PARTED + "f" * 32, asked_ms, dream_id)})
+        since = msgspec.structs.replace(since, people=parted)
+    await forget(backup, since)
+    store = await Store.open(backup)
+    (row,) = await store.read("SELECT person_id, deleted_ms FROM dream WHERE id = ?", (own,))
+    assert row["person_id"].startswith(people.PARTED) and row["deleted_ms"] is not None
+    assert not await store.read("SELECT 1 FROM favourite WHERE person_id = ?", (row["person_id"],))
+    await store.close()
+    whole(backup)
+    assert EVE.id.encode() not in backup.read_bytes()
+    assert EVE.name.encode() not in backup.read_bytes()
