@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from generation.clip.sending import send
 from generation.engine import BadCheckpointError, BatchKey, EngineError
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.clip_prompts import score
@@ -181,12 +182,12 @@ class AutoregressiveEngine(OneModelEngine[Writer]):
         side, codes = network.config.side, network.config.codes
         memory = Memory.stack([run.memory for run in runs if run.memory is not None])
         logits = torch.stack([run.logits for run in runs if run.logits is not None])
-        noise = torch.stack([run.chance(codes) for run in runs]).to(self._device)
+        noise = send(torch.stack([run.chance(codes) for run in runs]), self._device)
         manner = {
-            name: torch.tensor([run.settings[name] for run in runs], device=self._device)
+            name: send(torch.tensor([run.settings[name] for run in runs]), self._device)
             for name in ("temperature", "top_k", "top_p")
         }
-        starts = torch.tensor([run.rows * side for run in runs], device=self._device)
+        starts = send([run.rows * side for run in runs], self._device, torch.int64)
         there, is_given = (
             torch.stack(each) for each in zip(*(run.next_row() for run in runs), strict=True)
         )
@@ -201,9 +202,10 @@ class AutoregressiveEngine(OneModelEngine[Writer]):
             surprise += free * F.cross_entropy(logits, written[-1], reduction="none")
             logits = network.feed(written[-1], starts + column, memory)
         rows = torch.stack(written, dim=1)
-        free_codes = (~is_given).sum(dim=1).tolist()
-        told = zip(runs, rows, surprise.tolist(), free_codes, sound.tolist(), strict=True)
-        for nth, (run, row, nats, count, is_sound) in enumerate(told):
+        free_codes = (~is_given).sum(dim=1).to(surprise.dtype)
+        told = torch.stack([surprise, free_codes, sound.to(surprise.dtype)]).tolist()
+        every = zip(runs, rows, *told, strict=True)
+        for nth, (run, row, nats, count, is_sound) in enumerate(every):
             if not is_sound:
                 run.error = EngineError(
                     f"The picture fell apart at row {run.rows}: it is not made of numbers any "
@@ -211,7 +213,7 @@ class AutoregressiveEngine(OneModelEngine[Writer]):
                 )
                 continue
             run.codes[run.rows * side : (run.rows + 1) * side] = row
-            run.surprise, run.chosen = run.surprise + nats, run.chosen + count
+            run.surprise, run.chosen = run.surprise + nats, run.chosen + int(count)
             run.memory, run.logits = memory.row(nth), logits[nth].clone()
             run.rows += 1
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.clip.sending import send
 from generation.clip.targets import glide_part
 from generation.protocol import Recipe
 
@@ -74,11 +75,15 @@ class Conditioned(Protocol):
 class Rows:
     """What the network is asked in one call: a row for each condition of each run.
 
-    `owners` [rows] says whose each is; the weighted sum over its rows is a run's answer. `states`
-    [rows, length, dim], `mask` [rows, length] and, where there are any, `pooled` [rows, dim].
+    `owners` [rows] says whose each is, `owned` says it on the host, and the weighted sum over its
+    rows is a run's answer. `states` [rows, length, dim], `mask` [rows, length] and, where there are
+    any, `pooled` [rows, dim]. Of each row's states so many as `lengths` says are its own, and the
+    rest fills it up.
     """
 
     owners: Tensor
+    owned: tuple[int, ...]
+    lengths: tuple[int, ...]
     weights: Tensor
     states: Tensor
     mask: Tensor
@@ -99,13 +104,15 @@ def join(runs: Sequence[Conditioned], device: torch.device, *, unguided: bool = 
     """
     rows = [_rows(run, 1.0 if unguided else run.guidance) for run in runs]
     every = [condition for conditions in rows for condition in conditions]
-    longest = max(len(condition.states) for condition in every)
+    owned = tuple(owner for owner, conditions in enumerate(rows) for _ in conditions)
+    lengths = tuple(len(condition.states) for condition in every)
+    longest = max(lengths)
     pooled = [condition.pooled for condition in every if condition.pooled is not None]
     return Rows(
-        owners=torch.tensor(
-            [owner for owner, conditions in enumerate(rows) for _ in conditions], device=device
-        ),
-        weights=torch.tensor([condition.weight for condition in every], device=device),
+        owners=send(owned, device, torch.int64),
+        owned=owned,
+        lengths=lengths,
+        weights=send([condition.weight for condition in every], device),
         states=torch.stack([_pad(condition.states, longest) for condition in every]),
         mask=torch.stack([_pad(condition.mask, longest) for condition in every]),
         pooled=torch.stack(pooled) if pooled else None,

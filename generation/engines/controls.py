@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from generation.clip.sending import send
 from generation.engine import EngineError
 from generation.engines.conditions import Rows
 from generation.engines.diffusers_folders import read_network
@@ -164,15 +165,14 @@ class ControlNets:
         what the network is asked with, `added` what SDXL is told besides.
         """
         # One prompt's padding must not be seen by another's row, and these networks have no mask.
-        lengths = rows.mask.sum(dim=1).tolist()
         groups: dict[tuple[str, int], list[int]] = defaultdict(list)
         for row, hint in enumerate(hints):
             if hint is not None:
-                groups[hint.name, int(lengths[row])].append(row)
+                groups[hint.name, rows.lengths[row]].append(row)
         whole: list[Tensor] | None = None
         for (name, length), members in groups.items():
             present = [hint for row in members if (hint := hints[row]) is not None]
-            where = torch.tensor(members, device=latents.device)
+            where = send(members, latents.device, torch.int64)
             down, middle = self._networks[name](
                 latents[where].to(self._dtype),
                 timesteps[where],
@@ -183,7 +183,7 @@ class ControlNets:
                 else {key: value[where] for key, value in added.items()},
                 return_dict=False,
             )
-            weights = torch.tensor([hint.weight for hint in present], device=latents.device)
+            weights = send([hint.weight for hint in present], latents.device)
             said = [
                 part * weights.to(part.dtype).view(-1, *[1] * (part.dim() - 1))
                 for part in (*down, middle)

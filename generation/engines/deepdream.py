@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from generation.canvases.clouds import clouds
+from generation.clip.sending import send
 from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.deepdream_options import (
@@ -185,11 +186,12 @@ class DeepDreamEngine(OneModelEngine[Classifier]):
         ).sum(dim=1)
         (gradient,) = torch.autograd.grad(answers.sum(), pictures)
         strength = gradient.abs().flatten(1).mean(dim=1)
-        rates = gradient.new_tensor([run.settings.step_size / 255 for run in runs])
+        rates = send([run.settings.step_size / 255 for run in runs], gradient.device)
         scale = rates / strength.clamp(min=1e-12)
         changed = (pictures.detach() + scale[:, None, None, None] * gradient).clamp(0, 1)
-        sound = (answers.isfinite() & strength.isfinite()).tolist()
-        rows = zip(runs, shifts, changed, answers.tolist(), sound, strict=True)
+        sound = answers.isfinite() & strength.isfinite()
+        told, sounds = torch.stack([answers.detach(), sound.to(answers.dtype)]).tolist()
+        rows = zip(runs, shifts, changed, told, sounds, strict=True)
         for run, (down, right), picture, answer, is_sound in rows:
             if not is_sound:
                 run.error = EngineError(

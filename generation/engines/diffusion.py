@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from generation.clip.sending import send
 from generation.engine import BatchKey
 from generation.engines.blending import blend_option
 from generation.engines.conditions import Condition, join
@@ -104,8 +105,8 @@ class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
 
     def _advance(self, runs: Sequence[DiffusionRun]) -> None:
         sampler = SAMPLERS[str(self._settings(runs[0].recipe)["sampler"])]
-        now = torch.stack([run.times[run.step] for run in runs]).to(self._device)
-        then = torch.stack([run.times[run.step + 1] for run in runs]).to(self._device)
+        now = send(torch.stack([run.times[run.step] for run in runs]), self._device)
+        then = send(torch.stack([run.times[run.step + 1] for run in runs]), self._device)
         latents = torch.stack([run.latents for run in runs])
         latents, denoised = sampler(self._guided(runs), latents, now, then)
         for row, run in enumerate(runs):

@@ -301,7 +301,8 @@ class GuidedDiffusionEngine:
                 reached = ddim_step(x, noise, chance, alpha_bar, then, eta)
                 leant = predicted_picture(x, noise, alpha_bar)
             sound = reached.flatten(1).isfinite().all(dim=1) & loss.isfinite()
-        rows = zip(runs, reached, leant, loss.tolist(), sound.tolist(), strict=True)
+            told, sounds = torch.stack([loss, sound.to(loss.dtype)]).tolist()
+        rows = zip(runs, reached, leant, told, sounds, strict=True)
         for run, after, estimate, value, is_sound in rows:
             if not is_sound:
                 run.error = EngineError(

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from generation.clip.sending import send
 from generation.engine import BatchKey
 from generation.engines.blending import blend_option
 from generation.engines.conditions import Condition, Rows, join
@@ -232,17 +233,20 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         latents = torch.stack([run.latents for run in runs])
         sigmas = _wide([float(run.levels.sigmas[run.step]) for run in runs], latents)
         scaled = latents / (1 + sigmas**2).sqrt()
-        timesteps = latents.new_tensor([float(run.levels.timesteps[run.step]) for run in runs])
-        guidance = latents.new_tensor([run.guidance for run in runs])
+        timesteps = send([float(run.levels.timesteps[run.step]) for run in runs], self._device)
+        guidance = send([run.guidance for run in runs], self._device)
         model.use_lora(*self._lora(runs[0].recipe))
         owners = rows.owners
-        hints = [run.control and run.control.hint(run.step, run.recipe.steps) for run in runs]
+        hints = [
+            None if run.control is None else run.control.hint(run.step, run.recipe.steps)
+            for run in runs
+        ]
         answers = model.predict(
             scaled[owners],
             timesteps[owners],
             rows,
             guidance[owners],
-            [hints[owner] for owner in owners.tolist()] if any(hints) else (),
+            [hints[owner] for owner in rows.owned] if any(hints) else (),
         )
         answer = rows.sum(answers, len(runs))
         if model.trained.prediction == "epsilon":
@@ -279,7 +283,7 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
 
     def _chance(self, run: LatentRun) -> Callable[[], Tensor]:
         def draw() -> Tensor:
-            return torch.randn(run.latents.shape, generator=run.chance).to(self._device)
+            return send(torch.randn(run.latents.shape, generator=run.chance), self._device)
 
         return draw
 
@@ -311,4 +315,4 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
 
 
 def _wide(numbers: list[float], like: Tensor) -> Tensor:
-    return like.new_tensor(numbers).view(-1, 1, 1, 1)
+    return send(numbers, like.device, like.dtype).view(-1, 1, 1, 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from generation.clip.perceptor import Perceptor
+from generation.clip.sending import send
 from generation.engine import EngineError
 from generation.engines.conditions import Rows
 from generation.engines.controls import ControlNets, Hint
@@ -115,7 +116,7 @@ class StableDiffusion:
         added: dict[str, Tensor] | None = None
         if self._is_xl:
             height, width = (side * self.factor for side in latents.shape[2:])
-            sizes = latents.new_tensor([height, width, 0, 0, height, width], dtype=self._half)
+            sizes = send([height, width, 0, 0, height, width], latents.device, self._half)
             assert rows.pooled is not None
             added = {"text_embeds": rows.pooled, "time_ids": sizes.expand(len(latents), -1)}
         told = None
@@ -127,7 +128,7 @@ class StableDiffusion:
             timesteps,
             encoder_hidden_states=rows.states,
             # Padding must not be attended to: what company has to say would change a picture.
-            encoder_attention_mask=None if bool(rows.mask.all()) else rows.mask,
+            encoder_attention_mask=None if len(set(rows.lengths)) == 1 else rows.mask,
             timestep_cond=told,
             added_cond_kwargs=added,
             return_dict=False,
