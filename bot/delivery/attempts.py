@@ -9,11 +9,16 @@ The hook is `aiohttp`'s tracing, which `discord.Client` takes as `http_trace`: w
 an answer is there ends the request. A limit that holds for the whole bot is left to the library,
 which holds up every request for it.
 
+An answer that does not come is waited for `LIMIT_S`, not for the five minutes that are `aiohttp`'s
+own: a channel's cards are sent one after the other, and would all wait for it. As with Discord's
+own errors, what was sent may have arrived.
+
 Source: `HTTPClient.request` and `AsyncWebhookAdapter.request` of discord.py 2.7.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +34,8 @@ from bot.network import UNREACHABLE
 
 _LATER_ERRNO = (54, 10054)  # a reset connection on macOS and Windows: the library tries that again
 _DEFAULT_RETRY_S = 1.0
+LIMIT_S = 60.0
+"""How long an answer may take, with all that is sent before it: 10 MB at 1.4 Mbit/s."""
 
 _once: ContextVar[bool] = ContextVar("once", default=False)
 
@@ -40,6 +47,7 @@ def once() -> Iterator[None]:
     The requests raise, besides what they always do:
         discord.DiscordServerError: Discord had a mistake; the request may have been carried out.
         discord.RateLimited: one route's limit; `retry_after` is in seconds.
+        TimeoutError: there was no answer for `LIMIT_S`; the request may have been carried out.
     """
     token = _once.set(True)
     try:
@@ -53,9 +61,37 @@ def trace(whole: WholeBot) -> aiohttp.TraceConfig:
     config = aiohttp.TraceConfig()
     config.on_request_start.append(whole.on_request_start)  # first: waiting is not counted
     count_answers(config)
+    config.on_request_start.append(_begin_limit)  # last: what raises before it leaves none running
+    config.on_request_end.append(_end_limit)
     config.on_request_end.append(_answered)
+    config.on_request_exception.append(_end_limit)
     config.on_request_exception.append(_broken)
     return config
+
+
+async def _begin_limit(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestStartParams,
+) -> None:
+    if _once.get():
+        context.limit = asyncio.timeout(LIMIT_S)
+        await context.limit.__aenter__()
+
+
+async def _end_limit(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    params: aiohttp.TraceRequestEndParams | aiohttp.TraceRequestExceptionParams,
+) -> None:
+    """End what was begun, once: `aiohttp` tells of an end or an exception, in the same task.
+
+    What its own limit has cancelled raises a `TimeoutError` here, in place of that.
+    """
+    limit: asyncio.Timeout | None = context.__dict__.pop("limit", None)
+    if limit is not None:
+        error = getattr(params, "exception", None)
+        await limit.__aexit__(None if error is None else type(error), error, None)
 
 
 async def _answered(

@@ -27,7 +27,7 @@ from tests.discord_front.gateway import Gateway
 from tests.discord_front.payloads import CHANNEL, GUILD, GUILD_B, Json
 from tests.discord_front.people import People
 from tests.discord_front.rest import Refused, Rest
-from tests.discord_front.traffic import Fault, Limits, as_json
+from tests.discord_front.traffic import Fault, Limits, Slow, as_json
 
 PATIENCE_S = 120.0
 _LOOK_S = 0.2
@@ -59,6 +59,7 @@ class Discord(People):
         self.requests: list[Request] = []
         self.refused = 0  # requests during an outage
         self.faults: list[Fault] = []
+        self.slow: Slow | None = None
         self.limits = Limits() if limits else None
         self.rest = Rest("", self.mistakes)
         self.rest.shards = shards
@@ -186,7 +187,13 @@ class Discord(People):
             return web.Response(status=503)
         at_s = time.monotonic()
         body, files = await self._body(request)
+        before_s, after_s = (0.0, 0.0) if self.slow is None else self.slow.of(path)
+        if before_s:
+            await asyncio.sleep(before_s)
         response = self._respond(request, method, path, body, files)
+        if after_s:
+            self._news.set()
+            await asyncio.sleep(after_s)
         self.requests.append(Request(at_s, method, path, body, response.status))
         self._news.set()
         return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from aiohttp import web
 from tests.discord_front.payloads import Json
 
 _GLOBAL_PER_S = 50
+_NEVER_S = 1e6
 
 
 @dataclass
@@ -43,6 +45,30 @@ class Fault:
                 status=self.status, text=self.body, content_type="text/html", headers=headers
             )
         return as_json(self.status, self.body, headers)
+
+
+@dataclass
+class Slow:
+    """How long answers take, by `chance`: from `least_s` to `most_s`, or none comes for `never`.
+
+    It is waited for before a request is carried out, or after that; of those that match `path`.
+    """
+
+    path: str
+    least_s: float
+    most_s: float
+    never: float = 0.0
+    chance: random.Random = field(default_factory=random.Random)
+
+    def of(self, path: str) -> tuple[float, float]:
+        """Return how many seconds to wait before carrying a request out, and after it."""
+        if not re.fullmatch(self.path, path):
+            return 0.0, 0.0
+        if self.chance.random() < self.never:
+            delay_s = _NEVER_S
+        else:
+            delay_s = self.chance.uniform(self.least_s, self.most_s)
+        return (delay_s, 0.0) if self.chance.random() < 0.5 else (0.0, delay_s)
 
 
 @dataclass

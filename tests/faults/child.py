@@ -16,6 +16,7 @@ import discord
 import yarl
 
 import bot.app
+import bot.delivery.attempts
 import bot.delivery.pace
 import bot.disk
 import bot.store
@@ -52,6 +53,7 @@ if __name__ == "__main__":
         (bot.app, "scheduler_command", _moody_command),
         (bot.app, "Supervisor", partial(Supervisor, options=_OPTIONS)),
         (bot.delivery.pace, "FORMING_S", 0.3),
+        (bot.delivery.attempts, "LIMIT_S", 15.0),
         (bot.store, "BUSY_TIMEOUT_MS", 1500),
         (bot.disk, "LONGEST_DELAY_S", 2.0),
     ):

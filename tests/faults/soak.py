@@ -203,6 +203,7 @@ class Soak:
     async def _settle(self) -> None:
         """Let all be well, and wait until everything is over and shown."""
         self.discord.faults.clear()
+        self.discord.slow = None
         if self.bot.faults is not None:
             self.bot.faults.heal()
             self.bot.faults.set_clock(0.0)

@@ -14,11 +14,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from tests.discord_front.loopback import Discord
+from tests.discord_front.traffic import Slow
 from tests.faults import shim
 from tests.faults.program import FaultyBot
 
 Trouble = Callable[[], Awaitable[None]]
 _MESSAGES = r"/channels/\d+/messages"
+_NOT_CALLBACKS = r"(?!/interactions/).*"
 _POST_S = 5.0
 _OFTEN = {
     "kill_bot": 3.0,
@@ -31,6 +33,7 @@ _OFTEN = {
     "kill_at_a_post": 2.0,
     "lock": 1.0,
     "fail_discord": 2.0,
+    "slow_discord": 1.0,
     "cut": 1.0,
     "out": 0.5,
 }
@@ -173,6 +176,12 @@ class Troubles:
         """Have Discord fail, before or after it has done what it was asked."""
         self.discord.fail("POST", _MESSAGES, 502, after=self.chance.random() < 0.5)
         self.discord.fail("PATCH", _MESSAGES + r"/\d+", 500, after=self.chance.random() < 0.5)
+
+    async def slow_discord(self) -> None:
+        """Have Discord take seconds for everything but what has to be acknowledged, or for ever."""
+        self.discord.slow = Slow(_NOT_CALLBACKS, 3.0, 10.0, 0.15, self.chance)
+        await asyncio.sleep(self.chance.uniform(8.0, 15.0))
+        self.discord.slow = None
 
     async def cut(self) -> None:
         """Break the connection to Discord's gateway."""
