@@ -156,8 +156,8 @@ def plots(figures: dict[str, Any]) -> dict[str, str]:
             "Requests a second that cards want, and that Discord takes, over channels.",
             {
                 "wanted": curve("wanted_a_s"),
-                "taken, as it is": curve("unlimited_requests_a_s"),
-                "taken, with a limiter": curve("limiter_requests_a_s"),
+                "taken, library alone": curve("unlimited_requests_a_s"),
+                "taken, with the bot's turns": curve("limiter_requests_a_s"),
             },
             (50.0, "50 a second for the whole bot"),
         ),
@@ -167,8 +167,9 @@ def plots(figures: dict[str, Any]) -> dict[str, str]:
             {
                 "first preview drawn": curve("first_p95_s"),
                 "last picture drawn": curve("last_p95_s"),
-                "… then shown, as it is": curve("unlimited_end_late_p95_s"),
-                "… with a limiter": curve("limiter_end_late_p95_s"),
+                "… shown, library alone": curve("unlimited_end_late_p95_s"),
+                "… by turns in order": curve("in_order_end_late_p95_s"),
+                "… by the bot's turns": curve("limiter_end_late_p95_s"),
             },
         ),
     }
