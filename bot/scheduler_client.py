@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from bot import last_resort
 from bot.errors import SchedulerError
 from generation import protocol
 from generation.protocol import Hello, LogLine, Setting, ToBot, ToScheduler, read_for_bot
@@ -291,7 +292,7 @@ async def _spawn(
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     if secret:
         environment[_SECRET_VARIABLE] = secret
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "generation",
@@ -307,6 +308,8 @@ async def _spawn(
         pass_fds=() if fd is None else (fd,),
         start_new_session=True,
     )
+    last_resort.end_first(process.pid, last_resort.DRAWS)
+    return process
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -21,6 +21,7 @@ from typing import TypeVar
 import msgspec
 
 import bot
+from bot import last_resort
 from bot.checking.wire import LENGTH, MAX_BYTES, Look, Looked, Ready, framed
 
 log = logging.getLogger(__name__)
@@ -181,13 +182,15 @@ class Classifier:
         paths = [_ROOT, *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         environment["OMP_NUM_THREADS"] = "1"
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment,
             start_new_session=True,
         )
+        last_resort.end_first(process.pid, last_resort.LOOKS)
+        return process
 
     def _died(self) -> None:
         """Let the next be looked at by a new process at once: one file is not everybody's outage.

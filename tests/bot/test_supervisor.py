@@ -21,6 +21,7 @@ import msgspec
 import pytest
 from PIL import Image
 
+from bot import last_resort
 from bot.drawing import Drawer
 from bot.errors import SchedulerError
 from bot.logs import fields_of
@@ -605,6 +606,9 @@ async def test_the_bots_secrets_stay_with_the_bot(monkeypatch: pytest.MonkeyPatc
         environment = environment_of(client.pid)
         assert b"hush" not in environment
         assert b"DREAMSTREAM_MODELS=/where/models/lie" in environment
+        if sys.platform == "linux":  # where memory runs out, it goes before the bot
+            badness = int(Path(f"/proc/{client.pid}/oom_score_adj").read_text())  # noqa: ASYNC240
+            assert badness >= last_resort.DRAWS
     finally:
         await client.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ ENDINGS = {
     "plain": "done",
     "poison": "failed",  # the process dies whenever it is stepped
     "hangs once": "done",
+    "hungry once": "done",  # the kernel ends the process, for want of memory
+    "hungry": "failed",  # and does so whenever it is stepped
     "stuck": "failed",  # it hangs whenever it is stepped
     "no number": "failed",
     "heavy": "done",  # fits the device alone only
@@ -45,6 +48,8 @@ class MoodyEngine(FakeEngine):
                 continue
             if ordered == "poison":
                 os._exit(77)
+            if ordered == "hungry" or (ordered == "hungry once" and not run.job.attempt):
+                os.kill(os.getpid(), signal.SIGKILL)
             if ordered == "stuck" or (ordered == "hangs once" and not run.job.attempt):
                 time.sleep(1e6)
             if ordered == "stumbles":

@@ -61,6 +61,8 @@ PATIENCE_S = 120.0
 MOODS = {
     "plain": 60.0,
     "hangs once": 1.0,
+    "hungry once": 1.0,
+    "hungry": 0.3,
     "no number": 2.0,
     "heavy": 2.0,
     "too heavy": 1.0,
