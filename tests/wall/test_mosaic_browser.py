@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ PAGES = 4
 MOST = 150
 SMALL = ViewportSize(width=360, height=480)
 SHAPES = ((64, 64), (96, 64), (64, 64), (64, 96), (64, 64))
+MOSAIC = "#finished .mosaic"
 SHOWN = "[...document.querySelectorAll('#finished .tile')].map((tile) => tile.id)"
 # How high the mosaics in sight are, by their places.
 IN_SIGHT = """[...document.querySelectorAll('#finished .mosaic')].map((mosaic, place) =>
@@ -31,6 +33,19 @@ IN_SIGHT = """[...document.querySelectorAll('#finished .mosaic')].map((mosaic, p
 AWAY = """[...document.querySelectorAll('#finished .mosaic')].map((mosaic, place) =>
   [place, mosaic.getBoundingClientRect().height, mosaic.matches('.away')]
 ).filter(([, , away]) => away).map(([place, height]) => [place, height])"""
+
+HELD_BACK = """[...document.querySelectorAll('#finished .mosaic.away')].some((mosaic) => {
+  const box = mosaic.getBoundingClientRect();
+  return box.top < innerHeight && box.bottom > 0; })"""
+# Two screens a frame, all the way up; notes what was put away then and further than it keeps.
+FLING = """async () => {
+  window.passed_ = [...document.querySelectorAll('#finished .mosaic.away')].filter((mosaic) =>
+    mosaic.getBoundingClientRect().bottom + scrollY > 8 * innerHeight);
+  while (scrollY > 0) {
+    scrollBy({ top: -2 * innerHeight, behavior: 'instant' });
+    await new Promise(requestAnimationFrame);
+  }
+}"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -46,25 +61,37 @@ async def browser() -> AsyncIterator[Browser]:
 async def _to_the_end(page: Page) -> set[str]:
     """Scroll to the oldest picture; return all that were on the page on the way."""
     seen: set[str] = set()
-    heights: dict[int, float] = {}
-    while True:
+    ended = False
+    while not ended:
+        await _all_in_sight(page)
         shown = await page.evaluate(SHOWN)
         assert len(shown) == len(set(shown)) <= MOST
         seen |= set(shown)
-        heights |= dict(await page.evaluate(IN_SIGHT))
         ended = await page.evaluate(
             "() => { const before = scrollY; scrollBy(0, 1.5 * innerHeight);"
             " return scrollY === before && !document.querySelector('.older'); }"
         )
-        if ended:
-            break
         await page.wait_for_timeout(20)
-    # What is put away keeps its place.
-    away = dict(await page.evaluate(AWAY))
-    assert away
-    for place, height in away.items():
-        assert height == pytest.approx(heights[place], abs=1)
     return seen
+
+
+async def _all_in_sight(page: Page) -> None:
+    """Wait until nothing that is in sight is put away."""
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while await page.evaluate(HELD_BACK):  # noqa: ASYNC110 -- the policy lets no page poll
+            await asyncio.sleep(0.02)
+
+
+async def _keep_their_places(page: Page) -> None:
+    """See that what is put away is as high as it is when it is there."""
+    away = await page.evaluate(AWAY)
+    assert away
+    for place, height in away:
+        await page.evaluate(
+            f"() => document.querySelectorAll('{MOSAIC}')[{place}].scrollIntoView()"
+        )
+        await _all_in_sight(page)
+        assert dict(await page.evaluate(IN_SIGHT))[place] == pytest.approx(height, abs=1)
 
 
 async def test_a_long_stream_is_held_in_part_and_nothing_is_lost(
@@ -84,6 +111,10 @@ async def test_a_long_stream_is_held_in_part_and_nothing_is_lost(
         await page.goto(str(scene.url.with_path("/s/planets")))
         await eventually(lambda: len(scene.feed.listeners) == 1)
         assert await _to_the_end(page) == {f"dream-{one.id}" for one in drawn}
+        await _flung_past(page)
+        await _to_the_end(page)
+        await _keep_their_places(page)
+        await _to_the_end(page)
         await _deleted_while_away(page, scene, drawn)
         await _comes_back_to(page, drawn)
         assert complaints == []
@@ -102,11 +133,21 @@ async def _deleted_while_away(page: Page, scene: Scene, drawn: list[Dream]) -> N
         shown = await page.evaluate(SHOWN)
         assert f"dream-{gone.id}" not in shown
         passed |= f"dream-{beside.id}" in shown
+        # Not as a fling does, which puts nothing back.
         if await page.evaluate("() => { scrollBy(0, -innerHeight); return scrollY === 0; }"):
             break
-        await page.wait_for_timeout(20)
+        await _all_in_sight(page)
     assert passed, "never came by where it was"
     assert (await page.evaluate(SHOWN))[0] == f"dream-{newest.id}"
+
+
+async def _flung_past(page: Page) -> None:
+    """Fling upwards: what is passed stays put away, and where it ends all is there."""
+    await page.evaluate(FLING)
+    assert await page.evaluate("window.passed_.length") >= 2
+    assert await page.evaluate("window.passed_.every((mosaic) => mosaic.matches('.away'))")
+    await _all_in_sight(page)
+    assert await page.evaluate("window.passed_.every((mosaic) => mosaic.matches('.away'))")
 
 
 async def _comes_back_to(page: Page, drawn: list[Dream]) -> None:

@@ -2,10 +2,14 @@
 //
 // Each page of pictures is a mosaic, a grid of its own. One that is far from what is in sight is put
 // away: its tiles are kept as text, and the empty grid keeps its height. So what a browser styles, lays
-// out and holds pictures for is bounded, however much one has scrolled through.
+// out and holds pictures for is bounded, however much one has scrolled through. What is put away and
+// comes near again is put back, but for what a fling passes by: that would cost its layout, and asking
+// for each of its pictures again, for something that nobody can see.
 (() => {
   "use strict";
   const KEPT = "300% 0px"; // of the screen, above and below it: further away, mosaics are put away
+  const RECENT_MS = 100;
+  const FLING = 0.6; // screens within that time: what is passed faster is not put back
   const AHEAD = "0px 0px 200% 0px"; // where the next page is asked for
   const LIVE_MOST = 120; // tiles of the mosaic that new pictures come to
   const SPLIT = [72, 24]; // how many leave it at once: as fill their rows best
@@ -74,6 +78,7 @@
   const heighten = (mosaic, spans) => {
     if (!grid) return; // done as soon as it is measured
     const rows = pack(spans, grid.columns).rows.length;
+    mosaic.style.setProperty("--cell", `${grid.cell}px`);
     mosaic.style.minBlockSize = `${rows * grid.cell + (rows - 1) * grid.gap}px`;
   };
   const putAway = (mosaic) => {
@@ -89,14 +94,49 @@
   };
   const putBack = (mosaic) => {
     const kept = away.get(mosaic);
+    waiting.delete(mosaic);
     if (!kept) return;
     away.delete(mosaic);
     mosaic.innerHTML = kept.html;
     mosaic.classList.remove("away");
     mosaic.style.minBlockSize = "";
   };
+  // What has come near waits for its frame: one each, the nearest first, and none in a fling.
+  const waiting = new Set();
+  let frame = 0;
+  let travelled = []; // [when, how many pixels], of late
+  let before = scrollY;
+  addEventListener("scroll", () => {
+    travelled.push([performance.now(), Math.abs(scrollY - before)]);
+    before = scrollY;
+  }, { passive: true });
+  const isFlung = () => {
+    const since = performance.now() - RECENT_MS;
+    travelled = travelled.filter(([at]) => at > since);
+    return travelled.reduce((sum, [, pixels]) => sum + pixels, 0) > FLING * innerHeight;
+  };
+  const distanceOf = (mosaic) => {
+    const { top, bottom } = mosaic.getBoundingClientRect();
+    return Math.max(0, top - innerHeight, -bottom);
+  };
+  const putNextBack = () => {
+    frame = 0;
+    if (!isFlung()) {
+      let [nearest, least] = [null, Infinity];
+      for (const mosaic of waiting) {
+        const distance = distanceOf(mosaic);
+        if (distance < least) [nearest, least] = [mosaic, distance];
+      }
+      if (nearest) putBack(nearest);
+    }
+    if (waiting.size) frame = requestAnimationFrame(putNextBack);
+  };
   const nearness = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) (isIntersecting ? putBack : putAway)(target);
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting && away.has(target)) waiting.add(target);
+      else if (!isIntersecting && !waiting.delete(target)) putAway(target);
+    }
+    if (waiting.size) frame ||= requestAnimationFrame(putNextBack);
   }, { rootMargin: KEPT });
   // What held the focus was not put away; now it may be.
   finished.addEventListener("focusout", ({ target }) => {
@@ -172,6 +212,7 @@
   htmx.onLoad((added) => {
     if (added.matches(".mosaics > .mosaic")) {
       const upper = added.previousElementSibling;
+      if (waiting.has(upper)) putBack(upper);
       if (upper?.matches(".mosaic:not(.away)")) join(upper, added);
       nearness.observe(added);
     } else if (added.matches(".mosaics > .older")) {
