@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import warnings
 
-from aiohttp import web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiDictProxy
 
@@ -24,6 +25,11 @@ _UNREADABLE = (
     *(HttpProcessingError, web.RequestPayloadError),
     *(ValueError, LookupError, AssertionError, RuntimeError),
 )
+
+
+# Python would print each that is unlike those before, and keep its text for good.
+for _category in (BadContentDispositionHeader, BadContentDispositionParam):
+    warnings.simplefilter("ignore", _category)
 
 
 class SlowRequestError(RequestError):

@@ -20,7 +20,6 @@ HEALTH = frozenset({"/healthz", "/readyz"})
 _MOST_HOPS = 16
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
-    "Server": "Dreamstream",  # aiohttp would tell its version
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
@@ -69,6 +68,7 @@ def guard(response: web.StreamResponse, nonce: str = "") -> None:
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     )
     response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Server"] = "Dreamstream"  # aiohttp tells its version, and Python's
 
 
 def check_origin(settings: WallSettings) -> Middleware:
@@ -93,7 +93,8 @@ def check_origin(settings: WallSettings) -> Middleware:
         host = request.headers.get("Host", "")
         # Behind a proxy without a public_url it is the proxy that decides which names are served.
         strict = settings.mode == "local" or public is not None
-        if strict and request.path not in HEALTH and not all(map(is_here, _names(request))):
+        named = strict and request.path not in HEALTH
+        if not _is_name(request) or (named and not all(map(is_here, _names(request)))):
             raise MisdirectedError(
                 "This wall does not go by that name. Use the address that Dreamstream printed, "
                 "or set wall.public_url to this one."
@@ -112,6 +113,14 @@ def _names(request: web.Request) -> list[str]:
     if whole and scheme.isalpha():
         names.append(rest.partition("/")[0].rpartition("@")[2])
     return names
+
+
+def _is_name(request: web.Request) -> bool:
+    """Say whether an address can be made of what the wall was called: pages tell their own."""
+    try:
+        return bool(str(request.url))
+    except ValueError:
+        return False
 
 
 def _check_sender(request: web.Request, host: str, public: URL | None) -> None:

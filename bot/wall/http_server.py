@@ -176,9 +176,10 @@ class Server(web.Server):
 
     def __init__(self, app: web.Server, settings: WallSettings, **kwargs: Any) -> None:
         """Hand requests to what an `app` would hand them to."""
-        super().__init__(app.request_handler, request_factory=self._made, **kwargs)
+        super().__init__(self._handle, request_factory=self._made, **kwargs)
         self.settings = settings
         self.places = Places(room_for(settings.connections), settings.connections_per_address)
+        self._answer = app.request_handler
         self._make = app.request_factory
         self._link_kwargs = kwargs
         self._links: set[Link] = set()
@@ -192,6 +193,14 @@ class Server(web.Server):
         request = self._make(message, payload, protocol, writer, task)
         protocol.begun(request)
         return request
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # aiohttp would repeat to them what they expect, and fail where it is no text.
+        if request.headers.get("Expect", "100-continue").lower() == "100-continue":
+            return await self._answer(request)
+        response = web.Response(status=417, text=f"{NOT_HTTP}\n")
+        guard(response)
+        return response
 
     def admit(self, link: Link, transport: asyncio.Transport) -> bool:
         """Give a connection a place, if need be an idle one's; else tell it that there is none."""

@@ -7,7 +7,8 @@ import secrets
 import sys
 import time
 
-from tests.fuzz.running import run
+from tests.fuzz import wall
+from tests.fuzz.running import Failure, Target, run
 from tests.fuzz.targets import all_targets
 
 
@@ -22,20 +23,24 @@ def main() -> int:
     if not targets:
         parser.error(f"no target is called {asked.only}")
     each = -(-asked.inputs // len(targets))
-    failures = []
-    for target in targets:
-        begun = time.perf_counter()
-        found = run([target], each, asked.seed)
-        failures += found
-        took_s = time.perf_counter() - begun
-        print(
-            f"{target.name:24} {each:7} inputs {took_s:7.1f} s {len(found):5} failures", flush=True
-        )
-        for one in found[:5]:
-            print(one, flush=True)
+    try:
+        failures = [one for target in targets for one in _tried(target, each, asked.seed)]
+    finally:
+        wall.close()
     verdict = "all held" if not failures else f"{len(failures)} failures"
     print(f"{each * len(targets)} inputs, seed {asked.seed}: {verdict}")
     return 1 if failures else 0
+
+
+def _tried(target: Target, inputs: int, seed: str) -> list[Failure]:
+    """Try so many inputs at a target, and say what came of it."""
+    begun = time.perf_counter()
+    found = run([target], inputs, seed)
+    took_s = time.perf_counter() - begun
+    print(f"{target.name:24} {inputs:7} inputs {took_s:7.1f} s {len(found):5} failures", flush=True)
+    for one in found[:5]:
+        print(one, flush=True)
+    return found
 
 
 if __name__ == "__main__":

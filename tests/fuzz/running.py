@@ -57,7 +57,7 @@ def judge(target: Target, seed: str) -> Failure | None:
     try:
         target.take(given)
     except target.declared as error:
-        what = _unclear(str(error)) if target.told else ""
+        what = unclear(str(error)) if target.told else ""
     except Exception:
         what = traceback.format_exc(limit=-3)
     took_s = time.thread_time() - begun
@@ -72,7 +72,7 @@ def run(targets: Iterable[Target], inputs: int, seed: str) -> list[Failure]:
     return [one for one in found if one is not None]
 
 
-def _unclear(sentence: str) -> str:
+def unclear(sentence: str) -> str:
     """Say what is wrong with a sentence, if anything is."""
     if not sentence or sentence.rstrip()[-1] not in ".!?":
         return f"no sentence: {sentence!r}"

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from bot.errors import InvalidRequestError
-from tests.fuzz import inputs
+from tests.fuzz import inputs, wall
 from tests.fuzz.running import Target, run
 from tests.fuzz.targets import all_targets
 
 INPUTS = 40
+REQUESTS = 120
+"""As many as there are addresses, about."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    wall.close()
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.name)
 def test_it_holds(target: Target) -> None:
-    assert run([target], INPUTS, "suite") == []
+    inputs = REQUESTS if target.name == "wall" else INPUTS
+    assert run([target], inputs, "suite") == []
 
 
 def test_what_does_not_hold_is_found() -> None:

@@ -185,6 +185,16 @@ async def test_behind_a_proxy_each_visitor_has_so_much_under_way(scene: Scene) -
             assert (b"Retry-After: 30" in said) == (status == b"429")
 
 
+async def test_a_host_that_is_no_name_is_refused_whatever_names_a_proxy_serves(
+    scene: Scene,
+) -> None:
+    async with standing(scene, mode="proxy") as wall:
+        for host, status in ((b"\xff", b"421"), (b"dreams.example", b"200")):
+            async with Client(wall, PAGE.replace(b"127.0.0.1", host)) as visitor:
+                said = await visitor.heard(b"\n\r\n")
+            assert said.startswith(b"HTTP/1.1 " + status), said
+
+
 _STATUS = re.compile(rb"HTTP/1\.[01] \d{3} ")
 MALFORMED = (
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS, to who speaks none
@@ -228,6 +238,7 @@ REFUSED = (
     b"GET http://evil.example/s/planets HTTP/1.1\r\nHost: evil.example\r\n\r\n",
     b"GET http://evil.example/s/planets HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /s/planets HTTP/1.0\r\n\r\n",
+    POST + FORM + b"Expect: \xed\xa0\x80\r\nContent-Length: 3\r\n\r\na=b",
     POST + FORM + b"Expect: nonsense\r\nContent-Length: 3\r\n\r\na=b",
 )
 
