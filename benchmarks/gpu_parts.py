@@ -209,12 +209,34 @@ def precision(asked: Asked) -> None:
 
 
 def waiting(asked: Asked) -> None:
-    """A steered step makes the host wait for the GPU once at most: for its losses."""
+    """A step makes the host wait for the GPU once at most: for what it has to tell at its end."""
     if asked.device.type != "cuda":
         raise NotHereError("only a GPU is waited for")
     drawn_with = networks(asked.networks, asked.device)
-    engine = throughput.engine_of(drawn_with, asked.device, side=256, cutouts=8)
-    runs = our_runs(engine, 2, 256)  # type: ignore[arg-type]
+    steered = throughput.engine_of(drawn_with, asked.device, side=256, cutouts=8)
+    cases: dict[str, Callable[[], tuple[Engine[Any], list[Run]]]] = {
+        "steered": lambda: (steered, list(our_runs(steered, 2, 256)))  # type: ignore[arg-type]
+    }
+    for kind, side in {"starter": 128, "guided": 256, "sd": 512}.items():
+        cases[kind] = partial(_begun, kind, side, asked.device)
+    often: list[str] = []
+    for name, begin in cases.items():
+        engine, runs = begin()
+        where = waits(engine, runs)
+        asked.note(f"{name}: a step waits at", where)
+        if len(where) > 1:
+            often.append(f"{name} {len(where)} times ({', '.join(where)})")
+    if often:
+        raise CheckFailedError(f"steps wait too often: {'; '.join(often)}")
+
+
+def _begun(kind: str, side: int, device: torch.device) -> tuple[Engine[Any], list[Run]]:
+    engine = memory.MAKERS[kind](side, device)
+    return engine, [engine.begin(each, None) for each in memory.jobs(engine.info, 2, side)]
+
+
+def waits(engine: Engine[Any], runs: list[Run]) -> list[str]:
+    """Return where a step of the runs, not their first, makes the host wait for a GPU."""
     for _ in range(3):
         engine.step(runs)
     torch.cuda.synchronize()
@@ -225,14 +247,11 @@ def waiting(asked: Asked) -> None:
             engine.step(runs)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    where = [
+    return [
         f"{Path(one.filename).name}:{one.lineno}"
         for one in caught
         if "synchroniz" in str(one.message).lower()
     ]
-    asked.note("a step waits at", where)
-    if len(where) > 1:
-        raise CheckFailedError(f"a step waits {len(where)} times: {', '.join(where)}")
 
 
 def out_of_memory(asked: Asked) -> None:
