@@ -1,13 +1,9 @@
-"""The forms that buttons open: steering dreams, and drawing them with other words.
-
-Forms are not remembered: what a form is for stands in its `custom_id`, so that one which was
-opened before a restart can be sent after it.
-"""
+"""The forms that buttons open: steering dreams, and drawing them with other words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import discord
@@ -24,9 +20,9 @@ from bot.delivery.interactions import (
     person_of,
     tell,
     theme_of,
-    told,
 )
 from bot.delivery.looking import dreams_of_card, visible_dream
+from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.errors import DreamstreamError
 from bot.ids import LENGTH
 from bot.journeys import request_like
@@ -76,11 +72,10 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    found = _FORM.fullmatch(str(data.get("custom_id", "")))
+    found = _FORM.fullmatch(purpose_of(interaction))
     if found is None:
         return
-    prompt = dict(values_of(data.get("components", []))).get(_FIELD, "")
+    prompt = typed_in(interaction, _FIELD)
     async with acknowledged(interaction):
         if found["all"]:
             dreams = await dreams_of_card(interaction, found["id"])
@@ -179,7 +174,6 @@ def _present(dream: Dream) -> str:
 
 
 async def _show(interaction: Interaction, purpose: str, title: str, prompt: str) -> None:
-    form = ui.Modal(title=told(interaction, title), custom_id=f"form:{purpose}")
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id=_FIELD,
         style=discord.TextStyle.paragraph,
@@ -187,15 +181,4 @@ async def _show(interaction: Interaction, purpose: str, title: str, prompt: str)
         max_length=_MAX_TEXT,
     )
     label = say("It glides to") if purpose.startswith("steer") else say("Words")
-    form.add_item(ui.Label(text=told(interaction, label), component=field))
-    form.stop()  # or the library would keep it, and lose it at the next start
-    await interaction.response.send_modal(form)
-
-
-def values_of(components: Any) -> Iterator[tuple[str, str]]:
-    """Yield what was typed, by the fields' ids, however deep they are."""
-    for component in components:
-        if "custom_id" in component and "value" in component:
-            yield str(component["custom_id"]), str(component["value"])
-        inner = component.get("component")
-        yield from values_of([inner] if inner else component.get("components", []))
+    await send_form(interaction, f"form:{purpose}", title, (label, field))

@@ -22,12 +22,12 @@ from bot.delivery.interactions import (
     theme_of,
     told,
 )
+from bot.delivery.modals import send_form
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.games.model import Entry, Game, GameKind, GameState, Tried
 from bot.games.reading import leads, moderates
 from bot.games.rules import MAX_TEXT
 from bot.sentences import Sentence, say
-from bot.text import shorten
 
 WRITING = say("Words were found in it: they do not count, and cost points.")
 
@@ -141,13 +141,9 @@ async def ask_for_words(interaction: Interaction, game_id: str) -> None:
         game = await front_of(interaction).games.get(game_id)
         if not game.open:
             raise InvalidRequestError("game", "This game is over.")
-        title = shorten(told(interaction, say("Say it")), 45)
-        form = ui.Modal(title=title, custom_id=f"game-form:{game.id}")
         field: ui.TextInput[ui.Modal] = ui.TextInput(custom_id="words", max_length=MAX_TEXT)
-        label = told(interaction, say("What does the picture show?"))
-        form.add_item(ui.Label(text=label, component=field))
-        form.stop()  # or the library would keep it, and lose it at the next start
-        await interaction.response.send_modal(form)
+        label = say("What does the picture show?")
+        await send_form(interaction, f"game-form:{game.id}", say("Say it"), (label, field))
 
 
 async def say_words(interaction: Interaction, game_id: str, text: str) -> None:

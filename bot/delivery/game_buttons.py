@@ -6,7 +6,6 @@ A press after the game is over is answered with a sentence.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Self
 
 from discord import ui
@@ -14,6 +13,7 @@ from discord import ui
 from bot.delivery import game_acts, game_controls
 from bot.delivery.game_controls import FORM, Do
 from bot.delivery.interactions import Interaction, acknowledged, chosen_ids, if_in_time
+from bot.delivery.modals import purpose_of, typed_in
 
 
 class GameButton(ui.DynamicItem[game_controls.Button], template=game_controls.BUTTON):
@@ -151,20 +151,8 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    found = FORM.fullmatch(str(data.get("custom_id", "")))
+    found = FORM.fullmatch(purpose_of(interaction))
     if found is None:
         return
     async with acknowledged(interaction):
-        await game_acts.say_words(interaction, found["game"], _typed(data.get("components", [])))
-
-
-def _typed(components: Any) -> str:
-    """Return what was typed into the form's one field, however deep it is."""
-    for component in components:
-        if component.get("custom_id") == "words":
-            return str(component.get("value") or "")
-        inner = component.get("component")
-        if found := _typed([inner] if inner else component.get("components", [])):
-            return found
-    return ""
+        await game_acts.say_words(interaction, found["game"], typed_in(interaction, "words"))

@@ -1,13 +1,11 @@
 """The forms of parties: words, sketches, a picture's next words, points, roles.
 
-Forms are not remembered: what one is for stands in its `custom_id`, so that one which was opened
-before a restart can be sent after it. What it is about is judged anew when it is sent.
+What one is about is judged anew when it is sent: it may have been open for long.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import discord
@@ -26,6 +24,7 @@ from bot.delivery.interactions import (
     tell,
     told,
 )
+from bot.delivery.modals import Field, given_in, purpose_of, send_form, typed_in
 from bot.delivery.party_acts import party_of_card
 from bot.delivery.party_face import ROLE_NAMES
 from bot.errors import InvalidRequestError, LimitError, NotFoundError
@@ -34,7 +33,7 @@ from bot.model import Dream, DreamState
 from bot.parties.model import AssociationKind, Node, Party, VoteKind
 from bot.parties.recipes import words_before
 from bot.parties.voting import BUDGET
-from bot.sentences import Sentence, say
+from bot.sentences import say
 from bot.text import shorten
 
 MAX_OFFERED = 25
@@ -94,9 +93,9 @@ async def ask_for_words(interaction: Interaction, party_id: str, card_id: int) -
                 for kind, name in _KINDS.items()
             ],
         )
-        await _show(
+        await send_form(
             interaction,
-            f"say:{party.id}:{card_id}",
+            f"party-form:say:{party.id}:{card_id}",
             party.topic,
             (say("What comes to your mind? One thing a line"), _text("words")),
             (say("These are"), kinds),
@@ -107,7 +106,7 @@ async def ask_for_sketch(interaction: Interaction, party_id: str, card_id: int) 
     """Show the form of a sketch: what was said can be chosen, and words typed."""
     async with answered(interaction):
         party = await party_of_card(interaction, party_id, card_id)
-        fields: list[tuple[Sentence, ui.Item[Any]]] = []
+        fields: list[Field] = []
         said = await front_of(interaction).parties.associations(party)
         if said:
             most = sorted(said, key=lambda one: -one.count)[:MAX_OFFERED]
@@ -131,7 +130,9 @@ async def ask_for_sketch(interaction: Interaction, party_id: str, card_id: int) 
             fields.append((say("Of what was said"), menu))
         typed = _text("words", required=not said)
         fields.append((say("Your own words, if you like") if said else say("Words"), typed))
-        await _show(interaction, f"sketch:{party.id}:{card_id}", say("Sketch"), *fields)
+        await send_form(
+            interaction, f"party-form:sketch:{party.id}:{card_id}", say("Sketch"), *fields
+        )
 
 
 async def ask_for_growth(interaction: Interaction, party_id: str, dream_id: str) -> None:
@@ -140,9 +141,9 @@ async def ask_for_growth(interaction: Interaction, party_id: str, dream_id: str)
         front = front_of(interaction)
         party = await front.parties.get(party_id)
         dream = await front.dreams.existing(dream_id)
-        await _show(
+        await send_form(
             interaction,
-            f"grow:{party.id}:{dream.id}",
+            f"party-form:grow:{party.id}:{dream.id}",
             say("Let it grow"),
             (say("Its words: add some, or change some"), _text("words", words_before(dream))),
         )
@@ -160,7 +161,7 @@ async def ask_for_points(interaction: Interaction, party_id: str, card_id: int) 
             if vote.kind is VoteKind.POINTS and vote.person.id == person_id
             for _ in range(vote.value)
         ]
-        fields: list[tuple[Sentence, ui.Item[Any]]] = []
+        fields: list[Field] = []
         for number in range(1, BUDGET + 1):
             before = given[number - 1] if number <= len(given) else None
             menu: ui.Select[Any] = ui.Select(
@@ -173,7 +174,9 @@ async def ask_for_points(interaction: Interaction, party_id: str, card_id: int) 
                 ],
             )
             fields.append((say("Point {number} goes to", number=number), menu))
-        await _show(interaction, f"points:{party.id}:{card_id}", say("Your points"), *fields)
+        await send_form(
+            interaction, f"party-form:points:{party.id}:{card_id}", say("Your points"), *fields
+        )
 
 
 async def ask_for_role(interaction: Interaction, party_id: str, card_id: int) -> None:
@@ -205,26 +208,13 @@ async def ask_for_role(interaction: Interaction, party_id: str, card_id: int) ->
                 discord.SelectOption(label=told(interaction, say("sent away")), value=_AWAY),
             ],
         )
-        await _show(
+        await send_form(
             interaction,
-            f"roles:{party.id}:{card_id}",
+            f"party-form:roles:{party.id}:{card_id}",
             say("Who does what"),
             (say("Who"), people),
             (say("Is to be"), roles),
         )
-
-
-async def _show(
-    interaction: Interaction,
-    purpose: str,
-    title: str,
-    *fields: tuple[Sentence, ui.Item[Any]],
-) -> None:
-    form = ui.Modal(title=shorten(told(interaction, title), 45), custom_id=f"party-form:{purpose}")
-    for label, component in fields:
-        form.add_item(ui.Label(text=told(interaction, label), component=component))
-    form.stop()  # or the library would keep it, and lose it at the next start
-    await interaction.response.send_modal(form)
 
 
 def _text(name: str, default: str = "", *, required: bool = True) -> ui.TextInput[Any]:
@@ -246,33 +236,32 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    found = _FORM.fullmatch(str(data.get("custom_id", "")))
+    found = _FORM.fullmatch(purpose_of(interaction))
     if found is None:
         return
-    given = dict(_given(data.get("components", [])))
     async with acknowledged(interaction):
         party = await front_of(interaction).parties.get(found["party"])
         match found["what"]:
             case "say":
-                await _say(interaction, party, given)
+                await _say(interaction, party)
             case "sketch":
-                await _sketch(interaction, party, given)
+                await _sketch(interaction, party)
             case "grow":
-                await _grow(interaction, party, found["about"], given)
+                await _grow(interaction, party, found["about"])
             case "points":
-                await _points(interaction, party, given)
+                await _points(interaction, party)
             case _:
-                await _role(interaction, party, given)
+                await _role(interaction, party)
 
 
-async def _say(interaction: Interaction, party: Party, given: Mapping[str, Sequence[str]]) -> None:
+async def _say(interaction: Interaction, party: Party) -> None:
     parties, asker = front_of(interaction).parties, asker_of(interaction)
     try:
-        kind = AssociationKind(_one(given, "kind"))
+        kind = AssociationKind(typed_in(interaction, "kind"))
     except ValueError:
         kind = AssociationKind.IDEA
-    lines = [line for line in _one(given, "words").splitlines() if line.strip()][:_MAX_LINES]
+    typed = typed_in(interaction, "words").splitlines()
+    lines = [line for line in typed if line.strip()][:_MAX_LINES]
     if not lines:
         raise InvalidRequestError("words", "Say what comes to your mind, in a few words.")
     count = 0
@@ -296,40 +285,35 @@ async def _say(interaction: Interaction, party: Party, given: Mapping[str, Seque
         await tell(interaction, say("{kept} Not the rest: {why}", kept=kept, why=why))
 
 
-async def _sketch(
-    interaction: Interaction, party: Party, given: Mapping[str, Sequence[str]]
-) -> None:
+async def _sketch(interaction: Interaction, party: Party) -> None:
+    chosen = given_in(interaction).get("said", ())
     made = await front_of(interaction).parties.draw(
         party,
         asker_of(interaction),
-        _one(given, "words"),
-        association_ids=[int(one) for one in given.get("said", ()) if one.isdecimal()],
+        typed_in(interaction, "words"),
+        association_ids=[int(one) for one in chosen if one.isdecimal()],
         count=SKETCHES,
         also=posting_here(interaction),
     )
     await tell_coming(interaction, say("{count} sketches.", count=len(made)), len(made))
 
 
-async def _grow(
-    interaction: Interaction, party: Party, dream_id: str, given: Mapping[str, Sequence[str]]
-) -> None:
+async def _grow(interaction: Interaction, party: Party, dream_id: str) -> None:
     front = front_of(interaction)
     before = words_before(await front.dreams.existing(dream_id))
     await front.parties.grow(
         party,
         asker_of(interaction),
         dream_id,
-        _one(given, "words"),
+        typed_in(interaction, "words"),
         replacing=before or None,
         also=posting_here(interaction),
     )
     await tell_coming(interaction, say("It grows."))
 
 
-async def _points(
-    interaction: Interaction, party: Party, given: Mapping[str, Sequence[str]]
-) -> None:
-    points: dict[str, int] = {}
+async def _points(interaction: Interaction, party: Party) -> None:
+    given, points = given_in(interaction), dict[str, int]()
     for number in range(1, BUDGET + 1):
         for dream_id in given.get(f"point{number}", ()):
             points[dream_id] = points.get(dream_id, 0) + 1
@@ -338,25 +322,9 @@ async def _points(
     await tell(interaction, say("Your points are given. You have {left} left.", left=left))
 
 
-async def _role(interaction: Interaction, party: Party, given: Mapping[str, Sequence[str]]) -> None:
-    person_id, role = _one(given, "person"), _one(given, "role")
+async def _role(interaction: Interaction, party: Party) -> None:
+    person_id, role = typed_in(interaction, "person"), typed_in(interaction, "role")
     if role == _AWAY:
         await party_acts.send_away(interaction, party, person_id)
         return
     await party_acts.give_role(interaction, party, person_id, party_acts.role_of(role))
-
-
-def _one(given: Mapping[str, Sequence[str]], name: str) -> str:
-    return next(iter(given.get(name, ())), "")
-
-
-def _given(components: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yield what was typed or chosen, by the fields' ids, however deep they are."""
-    for component in components:
-        if "custom_id" in component:
-            if component.get("values") is not None:
-                yield str(component["custom_id"]), [str(one) for one in component["values"]]
-            elif component.get("value") is not None:
-                yield str(component["custom_id"]), [str(component["value"])]
-        inner = component.get("component")
-        yield from _given([inner] if inner else component.get("components", []))

@@ -6,7 +6,6 @@ whose words they are can open.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import discord
@@ -14,7 +13,6 @@ from discord import ui
 
 from bot.delivery import words
 from bot.delivery.asking import asker_of
-from bot.delivery.forms import values_of
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -24,6 +22,7 @@ from bot.delivery.interactions import (
     theme_of,
     told,
 )
+from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.delivery.portrait_controls import Do, button
 from bot.portraits import KEPT, MAX_WORDS, NO_LIKENESS, Draft, where_shown
 from bot.sentences import say
@@ -57,14 +56,13 @@ async def ask_for_words(interaction: Interaction, draft: Draft | None = None) ->
                 for reach, name in _REACHES.items()
             ],
         )
-        form = ui.Modal(title=told(interaction, say("A portrait of yourself")), custom_id=_FORM)
-        for label, item in (
+        await send_form(
+            interaction,
+            _FORM,
+            say("A portrait of yourself"),
             (say("What are you like? A few words"), text),
             (say("Who is to see it"), reaches),
-        ):
-            form.add_item(ui.Label(text=told(interaction, label), component=item))
-        form.stop()  # or the library would keep it, and lose it at the next start
-        await interaction.response.send_modal(form)
+        )
 
 
 async def submitted(interaction: Interaction) -> None:
@@ -73,15 +71,13 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    if data.get("custom_id") != _FORM:
+    if purpose_of(interaction) != _FORM:
         return
-    typed = dict(values_of(data.get("components", [])))
     async with acknowledged(interaction):
         draft = await front_of(interaction).portraits.draft(
             asker_of(interaction),
-            typed.get("words", ""),
-            _reach(_chosen(data, "reach")),
+            typed_in(interaction, "words"),
+            _reach(typed_in(interaction, "reach")),
             await theme_of(interaction),
         )
         await tell(interaction, _terms(interaction, draft), view=_deciding(interaction, draft))
@@ -112,15 +108,6 @@ def _deciding(interaction: Interaction, draft: Draft) -> ui.View:
         view.add_item(button(interaction, do, draft.token, label, style))
     view.stop()
     return view
-
-
-def _chosen(data: Mapping[str, Any], name: str) -> str:
-    """Return what was chosen in a form's menu; empty where nothing was."""
-    for label in data.get("components", ()):
-        component = label.get("component") or {}
-        if component.get("custom_id") == name:
-            return next(iter(map(str, component.get("values", ()))), "")
-    return ""
 
 
 def _reach(chosen: str) -> Reach:

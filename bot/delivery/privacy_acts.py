@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import discord
 from discord import ui
 
-from bot.delivery.forms import values_of
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -20,6 +18,7 @@ from bot.delivery.interactions import (
     tell,
     told,
 )
+from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.delivery.pictures import DEFAULT_LIMIT_BYTES
 from bot.errors import InvalidRequestError, LimitError
 from bot.privacy.exporting import Export, Exports
@@ -97,28 +96,20 @@ async def ask_whether_to_forget(interaction: Interaction) -> None:
     """Show the form that says what goes and what stays, and asks once more."""
     async with answered(interaction):
         sure = told(interaction, _SURE)
-        form = ui.Modal(
-            title=told(interaction, say("Forget everything about you?")), custom_id=_FORM
-        )
-        form.add_item(
-            ui.TextDisplay(
-                told(
-                    interaction,
-                    say(
-                        "For good and everywhere: your pictures, words and recipes, what you "
-                        "liked, said and voted for, portraits, entries in games, your name. You "
-                        "leave every party, and are off the wall.\n"
-                        "What stays: that there were dreams, and when; the themes you made; who "
-                        "may not ask in a server; what moderators decided, until it is old."
-                    ),
-                )
-            )
-        )
         field: ui.TextInput[Any] = ui.TextInput(custom_id=_FIELD, max_length=40)
-        label = told(interaction, say("Type “{words}”", words=sure))
-        form.add_item(ui.Label(text=label, component=field))
-        form.stop()  # or the library would keep it, and lose it at the next start
-        await interaction.response.send_modal(form)
+        await send_form(
+            interaction,
+            _FORM,
+            say("Forget everything about you?"),
+            (say("Type “{words}”", words=sure), field),
+            text=say(
+                "For good and everywhere: your pictures, words and recipes, what you "
+                "liked, said and voted for, portraits, entries in games, your name. You "
+                "leave every party, and are off the wall.\n"
+                "What stays: that there were dreams, and when; the themes you made; who "
+                "may not ask in a server; what moderators decided, until it is old."
+            ),
+        )
 
 
 async def submitted(interaction: Interaction) -> None:
@@ -127,14 +118,13 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    if data.get("custom_id") != _FORM:
+    if purpose_of(interaction) != _FORM:
         return
     async with acknowledged(interaction):
         forgetting = front_of(interaction).forgetting
         if forgetting is None:
             raise InvalidRequestError("privacy", _NOT_HERE)
-        typed = dict(values_of(data.get("components", []))).get(_FIELD, "")
+        typed = typed_in(interaction, _FIELD)
         if not _is_sure(typed, told(interaction, _SURE)):
             raise InvalidRequestError("sure", say("Nothing was deleted: the words were others."))
         await forgetting.forget(person_of(interaction))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import discord
@@ -14,7 +13,6 @@ from bot.delivery import controls, picking, words
 from bot.delivery.asking import asker_of, check_words
 from bot.delivery.controls import Action
 from bot.delivery.faces import THUMBNAIL_PX
-from bot.delivery.forms import values_of
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -24,6 +22,7 @@ from bot.delivery.interactions import (
     told,
 )
 from bot.delivery.looking import dreams_of_card
+from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.ids import LENGTH
 from bot.ranking import rank
 from bot.seeing import MAX_TEXT
@@ -47,17 +46,11 @@ async def ask_for_words(interaction: Interaction, card_id: str) -> None:
     """Show the form in which the words are typed by which a card's pictures are ranked."""
     async with answered(interaction):
         await dreams_of_card(interaction, card_id)
-        form = ui.Modal(
-            title=told(interaction, say("Rank by other words")), custom_id=f"rank:{card_id}"
-        )
         field: ui.TextInput[Any] = ui.TextInput(
             custom_id=_FIELD, style=discord.TextStyle.paragraph, max_length=MAX_TEXT
         )
-        form.add_item(
-            ui.Label(text=told(interaction, say("What they should show")), component=field)
-        )
-        form.stop()  # or the library would keep it, and lose it at the next start
-        await interaction.response.send_modal(form)
+        shown = say("What they should show")
+        await send_form(interaction, f"rank:{card_id}", say("Rank by other words"), (shown, field))
 
 
 async def submitted(interaction: Interaction) -> None:
@@ -66,11 +59,10 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    found = _FORM.fullmatch(str(data.get("custom_id", "")))
+    found = _FORM.fullmatch(purpose_of(interaction))
     if found is None:
         return
-    text = dict(values_of(data.get("components", []))).get(_FIELD, "")
+    text = typed_in(interaction, _FIELD)
     async with acknowledged(interaction):
         await check_words(interaction, text)
         await tell_order(interaction, found["id"], text)

@@ -19,7 +19,7 @@ from discord import ui
 from bot.delivery import words
 from bot.delivery.asking import asker_of, check_words, checked_here, permit
 from bot.delivery.finding import dreams_of_message
-from bot.delivery.forms import tell_coming, values_of
+from bot.delivery.forms import tell_coming
 from bot.delivery.held import Held
 from bot.delivery.incoming import fetch, picture_on
 from bot.delivery.interactions import (
@@ -35,6 +35,7 @@ from bot.delivery.interactions import (
     told,
 )
 from bot.delivery.looking import visible_dream
+from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import LENGTH
 from bot.model import Dream, DreamRequest, Relation
@@ -135,11 +136,10 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Mapping[str, Any] = interaction.data or {}
-    found = _FORM.fullmatch(str(data.get("custom_id", "")))
+    found = _FORM.fullmatch(purpose_of(interaction))
     if found is None:
         return
-    text = dict(values_of(data.get("components", []))).get(_FIELD, "")
+    text = typed_in(interaction, _FIELD)
     async with acknowledged(interaction):
         source: Source
         if found["dream"]:
@@ -191,16 +191,13 @@ async def _show_form(interaction: Interaction, use: Use, source: Source) -> None
     else:
         held = cast(_HasHeld, interaction.client).held
         about, default = f"held-{held.put(source, person_of(interaction).id)}", ""
-    form = ui.Modal(title=told(interaction, _TITLES[use]), custom_id=f"source:{use}:{about}")
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id=_FIELD,
         style=discord.TextStyle.paragraph,
         default=shorten(default, 4000) or None,
         max_length=4000 if use is Use.DREAM else 1000,
     )
-    form.add_item(ui.Label(text=told(interaction, _FIELDS[use]), component=field))
-    form.stop()  # or the library would keep it, and lose it at the next start
-    await interaction.response.send_modal(form)
+    await send_form(interaction, f"source:{use}:{about}", _TITLES[use], (_FIELDS[use], field))
 
 
 async def _do(interaction: Interaction, use: Use, source: Source, text: str = "") -> None:

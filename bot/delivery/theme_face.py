@@ -12,7 +12,7 @@ from discord import ui
 
 from bot.delivery import words
 from bot.delivery.asking import permit
-from bot.delivery.forms import COMING, values_of
+from bot.delivery.forms import COMING
 from bot.delivery.guide import show
 from bot.delivery.interactions import (
     Interaction,
@@ -24,9 +24,9 @@ from bot.delivery.interactions import (
     person_of,
     tell,
     theme_of,
-    told,
 )
 from bot.delivery.layouts import looks_of
+from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.model import AskedBy, DreamRequest, Theme
 from bot.palettes import listed
 from bot.sentences import say
@@ -145,10 +145,9 @@ async def submitted(interaction: Interaction) -> None:
     Raises:
         TooLateError: it could not be acknowledged.
     """
-    data: Any = interaction.data or {}
-    if data.get("custom_id") != _FORM:
+    if purpose_of(interaction) != _FORM:
         return
-    prompt = dict(values_of(data.get("components", []))).get(_FIELD, "")
+    prompt = typed_in(interaction, _FIELD)
     async with acknowledged(interaction):
         also = await permit(interaction, prompt=prompt)
         request = DreamRequest(
@@ -164,10 +163,8 @@ async def submitted(interaction: Interaction) -> None:
 
 
 async def _show_form(interaction: Interaction) -> None:
-    form = ui.Modal(title=told(interaction, say("Ask for a picture")), custom_id=_FORM)
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id=_FIELD, style=discord.TextStyle.paragraph, max_length=_MAX_TEXT
     )
-    form.add_item(ui.Label(text=told(interaction, say("What it should show")), component=field))
-    form.stop()  # or the library would keep it, and lose it at the next start
-    await interaction.response.send_modal(form)
+    shown = say("What it should show")
+    await send_form(interaction, _FORM, say("Ask for a picture"), (shown, field))
