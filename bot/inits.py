@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bot.disk import TROUBLE, DiskWatch
-from bot.errors import NotFoundError
-from bot.library import Library, described
+from bot.errors import DiskError, NotFoundError
+from bot.library import Library, UnreadableError, described
 from bot.model import DreamRequest, Image
 from bot.store import Store, images
 from bot.upload_process import to_mask
@@ -94,6 +94,8 @@ class Inits:
     async def _hold(self, sha256: str) -> bytes:
         try:
             return await self._library.hold(sha256)
+        except UnreadableError as error:
+            raise DiskError(str(error)) from error
         except NotFoundError:
             raise StartGoneError from None
 

@@ -1,9 +1,10 @@
-"""The pictures on disk: content-addressed PNG files, and small WebP likenesses of them.
+"""The kept pictures: content-addressed PNG files, and small WebP likenesses of them.
 
 A picture's name is the SHA-256 of its bytes, so a file never changes and the same picture twice
 is one file. `keep` returns once the file survives a power cut; only then may the database speak
-of it. Thumbnails can be made again at any time. All work with files and pixels happens in a
-small pool of threads. This module does not know what a dream is.
+of it. Where pictures and files lie is for `bot.blobs` to know; thumbnails, which can be made again
+at any time, are in the library's folder. All work with files, pixels and the network happens in
+small pools of threads. This module does not know what a dream is.
 """
 
 from __future__ import annotations
@@ -11,33 +12,38 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import re
-import secrets
 import struct
-import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 from PIL import Image as Pillow
 
 from bot import recipes
+from bot.blobs import (
+    Blobs,
+    FolderBlobs,
+    UnreachableError,
+    file_key,
+    is_sha256,
+    picture_key,
+    sentence,
+)
 from bot.errors import DiskError, NotFoundError
-from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
+from bot.files import disk_sentences, sync_folder
 from bot.free_space import FreeSpace
+from bot.holding import Holds
 from bot.model import File, Image
+from bot.side_tasks import SideTasks
+from bot.thumbnails import THUMBNAIL_SIDE, Thumbnails, webp
 from bot.upload_process import to_png
 from bot.uploads import UploadLimits
 from generation.protocol import Attachment, Recipe
 
-THUMBNAIL_SIDES = (192, 384, 768)
-THUMBNAIL_SIDE = 384
-_THUMBNAIL_QUALITY = 82
-_PROBE_BYTES = 1024 * 1024
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REMOTE_THREADS = 8  # mostly waiting for answers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,37 +57,51 @@ class UnreadableError(NotFoundError):
     """A kept picture is there, and the disk does not give it; perhaps it does later."""
 
 
-@dataclass
-class _Hold:
-    """By how many a picture is held, and whether it stays when nobody holds it any more."""
+@dataclass(frozen=True)
+class _Drawn:
+    """A finished picture as it is to be kept, with its small likeness."""
 
-    count: int
-    stays: bool
+    sha256: str
+    png: bytes
+    small: bytes
 
 
 class Library:
-    """The folder with the pictures, and what may be uploaded into it.
+    """The kept pictures and files, and what may be uploaded among them.
 
-    `close` it when nothing uses it any more.
+    They lie in `root`, or in `blobs`, which whoever opened it closes. `close` the library when
+    nothing uses it any more.
     """
 
     def __init__(
-        self, root: Path, uploads: UploadLimits | None = None, *, space: FreeSpace | None = None
+        self,
+        root: Path,
+        uploads: UploadLimits | None = None,
+        *,
+        space: FreeSpace | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self.root = root
+        self.blobs: Blobs = blobs or FolderBlobs(root)
         self._space = space
         self.uploads = uploads or UploadLimits()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
         # One of its own, so that strangers' uploads never hold up what is finished.
         self._upload_thread = ThreadPoolExecutor(1, thread_name_prefix="library-upload")
-        self._holding = threading.Lock()
-        self._holds: dict[str, _Hold] = {}
-        self._unwanted: set[str] = set()  # what was to be removed, and could not be
+        # And some where the network is waited for, so that nothing of this machine waits as well.
+        self._storing = self._threads
+        if self.blobs.remote:
+            self._storing = ThreadPoolExecutor(
+                _REMOTE_THREADS, thread_name_prefix="library-storing"
+            )
+        self._thumbnails = Thumbnails(root / "thumbnails")
+        self._holds = Holds()
+        self._tasks = SideTasks()
 
     def close(self) -> None:
         """Finish what is being written and end the threads."""
-        self._upload_thread.shutdown()
-        self._threads.shutdown()
+        for threads in (self._upload_thread, self._storing, self._threads):
+            threads.shutdown()
 
     @property
     def refusing(self) -> str | None:
@@ -108,7 +128,10 @@ class Library:
             BadPictureError: `png` is not a whole PNG picture.
             DiskError: the disk is full, or may not be written. Nothing was kept.
         """
-        return await self.run(self._keep, png, recipe, prompt, licence)
+        drawn = await self.run(_drawn, png, recipe, prompt, licence)
+        await self._put_held(picture_key(drawn.sha256), drawn.sha256, drawn.png)
+        await self.run(self._thumbnails.keep, drawn.sha256, drawn.small)
+        return described(drawn.sha256, drawn.png)
 
     async def keep_upload(self, data: bytes) -> tuple[str, bytes]:
         """Keep an uploaded picture as a plain PNG and return its name and its bytes.
@@ -120,8 +143,19 @@ class Library:
             DiskError: the disk is full or almost, or may not be written. Nothing was kept.
         """
         self.check_space()
+        # A kept picture that comes back is that picture: else a copy would outlive its deletion.
+        kept = await self.run(_sha256, data)
+        try:
+            return kept, await self.hold(kept)
+        except UnreadableError as error:  # so whether it is one cannot be said
+            raise DiskError(str(error)) from error
+        except NotFoundError:
+            pass
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._upload_thread, self._keep_upload, data)
+        png = await loop.run_in_executor(self._upload_thread, to_png, data, self.uploads)
+        sha256 = await self.run(_sha256, png)
+        await self._put_held(picture_key(sha256), sha256, png)
+        return sha256, png
 
     async def keep_file(self, attachment: Attachment) -> File:
         """Keep what was made besides a picture; once this returns it is safe on disk.
@@ -131,52 +165,74 @@ class Library:
         Raises:
             DiskError: the disk is full, or may not be written. Nothing was kept.
         """
-        return await self.run(self._keep_file, attachment)
+        sha256 = await self.run(_sha256, attachment.data)
+        await self._put_held(file_key(sha256), sha256, attachment.data)
+        return File(
+            name=attachment.name,
+            media_type=attachment.media_type,
+            sha256=sha256,
+            size_bytes=len(attachment.data),
+        )
 
     async def read_file(self, file: File) -> bytes:
         """Return the bytes of what was made besides a picture.
 
         Raises:
-            NotFoundError: it is not here.
+            NotFoundError: it is not here; an UnreadableError where it cannot be read.
         """
-        try:
-            return await self.run(self.file_path(file).read_bytes)
-        except OSError as error:
-            raise NotFoundError("This file is not in the library.") from error
+        return await self._read(file_key(file.sha256), "file")
+
+    async def local_file(self, file: File) -> Path:
+        """Return where on this machine a file is, fetched first where need be.
+
+        Raises:
+            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+        """
+        return await self._local(file_key(file.sha256), "file")
 
     def file_path(self, file: File) -> Path:
-        """Return where a file is, or would be.
+        """Return where on this machine a file is, or would be once it was read.
 
         Raises:
             NotFoundError: it has not the name of one.
         """
-        return self._file("files", file.sha256, "")
+        return self.blobs.path(file_key(file.sha256))
 
     async def hold(self, sha256: str) -> bytes:
         """Return a kept picture's bytes and see that it stays until `let_go`.
 
         Raises:
-            NotFoundError: it is not here.
+            NotFoundError: it is not here; an UnreadableError where it cannot be read.
         """
-        return await self.run(self._hold_kept, sha256)
+        key = picture_key(sha256)
+        await self._holds.take(sha256)
+        try:
+            data = await self._read(key, "picture")
+        except Exception:
+            await self._let_go(sha256, named=False)
+            raise
+        self._holds.found(sha256, True)
+        return data
 
     async def let_go(self, sha256: str, *, named: bool) -> None:
         """Hold a picture no more. `named` says that something refers to it.
 
         What came here to be held, and is referred to by nothing, is removed once nobody holds it.
         """
-        await self.run(self._let_go, sha256, named)
+        await self._let_go(sha256, named)
 
-    async def discard(self, sha256: str, *, file: bool = False) -> bool:
-        """Remove a picture with its thumbnails, or another file, that nothing refers to.
+    async def discard(
+        self, sha256: str, unless: Callable[[], Awaitable[bool]], *, file: bool = False
+    ) -> bool:
+        """Remove a picture with its thumbnails, or another file, `unless` something refers to it.
 
-        Says whether it is gone. It is not while it is held: then it goes when it is let go,
-        unless something refers to it by then.
+        That is asked once nobody can take hold of it any more. Says whether it is gone. It is not
+        while it is held: then it goes when it is let go, unless something refers to it by then.
 
         Raises:
-            DiskError: it cannot be removed.
+            DiskError: it may be there still.
         """
-        return await self.run(self._discard, sha256, file)
+        return await self._tasks.finish(self._discard(sha256, unless, file))
 
     async def left_held(self) -> list[str]:
         """Return the names of what an earlier process held when it died; perhaps for nothing."""
@@ -196,49 +252,59 @@ class Library:
         Raises:
             NotFoundError: it is not here; an UnreadableError where it cannot be read.
         """
-        path = self.path(sha256)
-        try:
-            return await self.run(path.read_bytes)
-        except FileNotFoundError as error:
-            raise NotFoundError("This picture is not in the library.") from error
-        except OSError as error:
-            raise UnreadableError(
-                f"This picture cannot be read at present: {error.strerror}."
-            ) from error
+        return await self._read(picture_key(sha256), "picture")
+
+    async def local(self, sha256: str) -> Path:
+        """Return where on this machine a picture is, fetched first where need be.
+
+        Raises:
+            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+        """
+        return await self._local(picture_key(sha256), "picture")
 
     def path(self, sha256: str) -> Path:
-        """Return where a picture is, or would be.
+        """Return where on this machine a picture is, or would be once it was read.
 
         Raises:
             NotFoundError: `sha256` is not the name of a picture.
         """
-        return self._file("images", sha256, ".png")
+        return self.blobs.path(picture_key(sha256))
 
     def thumbnail(self, sha256: str, side: int = THUMBNAIL_SIDE) -> Path:
         """Return a picture's WebP likeness, `side` pixels at most; made if missing. May block.
 
         Raises:
-            NotFoundError: there is no such picture, or `side` is not of `THUMBNAIL_SIDES`.
+            NotFoundError: there is no such picture, or `side` is not of `THUMBNAIL_SIDES`; an
+                UnreadableError where the picture cannot be read.
             DiskError: it had to be made and could not be kept.
         """
-        path = self._thumbnail_path(sha256, side)
-        if not _has_bytes(path):
-            try:
-                with Pillow.open(self.path(sha256), formats=("PNG",)) as picture:
-                    write_atomic(path, _webp(picture, side), durable=False)
-                # Deleted meanwhile: then this is the one that knows of the thumbnail.
-                if not self.path(sha256).exists():
-                    path.unlink(missing_ok=True)
-            except DiskError:
-                raise
-            except OSError as error:
-                raise NotFoundError("This picture is not in the library.") from error
-        return path
+        if (path := self._thumbnails.find(sha256, side)) is not None:
+            return path
+        try:
+            return self._thumbnails.make(sha256, side, self.blobs.local(picture_key(sha256)))
+        except UnreachableError as error:
+            _cannot_be_read("picture", error)
+        except OSError as error:
+            raise NotFoundError("This picture is not in the library.") from error
 
     async def make_thumbnail(self, sha256: str, side: int = THUMBNAIL_SIDE) -> Path:
         """Do as `thumbnail` does, without blocking."""
-        path = self._thumbnail_path(sha256, side)
-        return await self.run(self.thumbnail, sha256, side) if not _has_bytes(path) else path
+        if (path := self._thumbnails.find(sha256, side)) is not None:
+            return path
+        await self._local(picture_key(sha256), "picture")
+        return await self.run(self.thumbnail, sha256, side)
+
+    async def read_thumbnail(self, sha256: str, side: int = THUMBNAIL_SIDE) -> bytes:
+        """Return the bytes of a picture's WebP likeness, made first where need be.
+
+        Raises:
+            As `thumbnail` does.
+        """
+        path = await self.make_thumbnail(sha256, side)
+        try:
+            return await self.run(path.read_bytes)
+        except OSError as error:
+            raise NotFoundError("This picture is not in the library.") from error
 
     async def probe(self) -> None:
         """Try whether something can be written.
@@ -246,92 +312,95 @@ class Library:
         Raises:
             DiskError: the disk is full, or may not be written.
         """
-        await self.run(self._probe)
+        await self._store(self.blobs.probe)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking work with files or pixels in one of the library's threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
-    def _keep(self, png: bytes, recipe: Recipe, prompt: str, licence: str) -> Image:
+    async def _store(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what may wait for where pictures lie."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._storing, lambda: work(*args, **kwargs))
+
+    async def _read(self, key: str, what: str) -> bytes:
         try:
-            # `load` decodes every pixel: a picture that is cut off is found here, not later.
-            with Pillow.open(io.BytesIO(png), formats=("PNG",)) as picture:
-                picture.load()
-                small = _webp(picture, THUMBNAIL_SIDE)
-            data = recipes.embed(png, recipe, prompt=prompt, licence=licence)
-        except (OSError, SyntaxError, ValueError, struct.error) as error:
-            raise BadPictureError(f"not a whole PNG picture: {error}") from error
-        sha256 = hashlib.sha256(data).hexdigest()
-        self._write_held(sha256, data, self.path(sha256))
-        # It can be made again; the picture itself is what counts.
-        with suppress(DiskError):
-            write_atomic(self._thumbnail_path(sha256, THUMBNAIL_SIDE), small, durable=False)
-        return described(sha256, data)
+            do = self._store if await self._is_far(key) else self.run
+            return await do(self.blobs.get, key)
+        except OSError as error:
+            _cannot_be_read(what, error)
 
-    def _keep_upload(self, data: bytes) -> tuple[str, bytes]:
-        # A kept picture that comes back is that picture: else a copy would outlive its deletion.
-        with suppress(NotFoundError):
-            kept = hashlib.sha256(data).hexdigest()
-            return kept, self._hold_kept(kept)
-        png = to_png(data, self.uploads)
-        sha256 = hashlib.sha256(png).hexdigest()
-        self._write_held(sha256, png, self.path(sha256))
-        return sha256, png
+    async def _local(self, key: str, what: str) -> Path:
+        try:
+            do = self._store if await self._is_far(key) else self.run
+            return await do(self.blobs.local, key)
+        except OSError as error:
+            _cannot_be_read(what, error)
 
-    def _keep_file(self, attachment: Attachment) -> File:
-        sha256 = hashlib.sha256(attachment.data).hexdigest()
-        self._write_held(sha256, attachment.data, self._file("files", sha256, ""))
-        return File(
-            name=attachment.name,
-            media_type=attachment.media_type,
-            sha256=sha256,
-            size_bytes=len(attachment.data),
-        )
+    async def _is_far(self, key: str) -> bool:
+        return self.blobs.remote and await self.run(self.blobs.here, key) is None
 
-    def _write_held(self, sha256: str, data: bytes, path: Path) -> None:
+    async def _put_held(self, key: str, sha256: str, data: bytes) -> None:
         # Held before it is written, or it could be discarded between the two.
-        with self._holding:
-            present = path.exists()
-            self._hold(sha256, present)
+        await self._holds.take(sha256)
+        # Who is cancelled may leave a thread that still writes. Then it stays held, and marked.
         try:
+            present = await self._store(self._is_present, key)
+            self._holds.found(sha256, present)
             if not present:
-                self._mark(sha256)
-            self._write(path, data)
-        except BaseException:
-            self._let_go(sha256, named=False)
+                await self.run(self._mark, sha256)
+            await self._store(self.blobs.put, key, data)
+        except Exception:
+            await self._let_go(sha256, named=False)
             raise
 
-    def _hold_kept(self, sha256: str) -> bytes:
-        with self._holding:
+    def _is_present(self, key: str) -> bool:
+        with disk_sentences(self.root):
             try:
-                data = self.path(sha256).read_bytes()
-            except OSError as error:
-                raise NotFoundError("This picture is not in the library.") from error
-            self._hold(sha256, present=True)
-        return data
+                return self.blobs.size(key) is not None
+            except UnreachableError as error:
+                raise DiskError(sentence(error), self.blobs.where) from error
 
-    def _hold(self, sha256: str, present: bool) -> None:
-        # A picture that was here before the first who holds it is not ours to remove, unless
-        # nothing named it before, either.
-        stays = present and sha256 not in self._unwanted
-        self._holds.setdefault(sha256, _Hold(0, stays)).count += 1
+    async def _let_go(self, sha256: str, named: bool) -> None:
+        stays = self._holds.release(sha256, named=named)
+        # At once: nobody may take hold of it in between.
+        if stays is not None and self._holds.begin_removal(sha256):
+            await self._tasks.finish(self._settle_held(sha256, stays))
 
-    def _let_go(self, sha256: str, named: bool) -> None:
-        with self._holding:
-            hold = self._holds[sha256]
-            hold.count -= 1
-            hold.stays = hold.stays or named
-            if hold.count == 0:
-                del self._holds[sha256]
-                if not hold.stays:
-                    self._unwanted.add(sha256)
-                with suppress(OSError):
-                    if not hold.stays:
-                        self._unlink_picture(sha256)
-                        self._file("files", sha256, "").unlink(missing_ok=True)
-                    self._unwanted.discard(sha256)
-                    self._settle(sha256)
+    async def _settle_held(self, sha256: str, stays: bool) -> None:
+        """Remove what nobody holds and nothing names, or note that it stays."""
+        settled = False
+        try:
+            with suppress(DiskError, OSError):
+                if not stays:
+                    for key in (picture_key(sha256), file_key(sha256)):
+                        await self._store(self.blobs.delete, key)
+                    await self.run(self._thumbnails.remove, sha256)
+                settled = True
+                await self.run(self._settle, sha256)
+        finally:
+            self._holds.end_removal(sha256, settled=settled)
+
+    async def _discard(
+        self, sha256: str, unless: Callable[[], Awaitable[bool]], file: bool
+    ) -> bool:
+        if not self._holds.begin_removal(sha256):
+            if not await unless():
+                self._holds.unneeded(sha256)
+            return False
+        removed = False
+        try:
+            if await unless():
+                return False
+            # The picture first: no thumbnail is made of one that is not there.
+            await self._store(self.blobs.delete, file_key(sha256) if file else picture_key(sha256))
+            if not file:
+                await self.run(self._thumbnails.remove, sha256)
+            removed = True
+        finally:
+            self._holds.end_removal(sha256, settled=removed)
+        return True
 
     def _mark(self, sha256: str) -> None:
         """Leave word for the next start, which nobody who holds it may live to see.
@@ -352,58 +421,11 @@ class Library:
     def _left(self) -> list[str]:
         folder = self.root / "held"
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return [name for name in names if _SHA256.fullmatch(name)]
-
-    def _discard(self, sha256: str, file: bool) -> bool:
-        with self._holding:
-            if sha256 in self._holds:
-                self._holds[sha256].stays = False
-                return False
-            with disk_sentences(self.root):
-                if file:
-                    self._file("files", sha256, "").unlink(missing_ok=True)
-                else:
-                    self._unlink_picture(sha256)
-        return True
-
-    def _unlink_picture(self, sha256: str) -> None:
-        # The picture first: no thumbnail is made of one that is not there.
-        self.path(sha256).unlink(missing_ok=True)
-        for side in THUMBNAIL_SIDES:
-            self._thumbnail_path(sha256, side).unlink(missing_ok=True)
+        return [name for name in names if is_sha256(name)]
 
     def _sweep(self) -> None:
-        for folder in ("images", "thumbnails", "files"):
-            for path in (self.root / folder).rglob(f"{TEMPORARY_PREFIX}*"):
-                with suppress(OSError):
-                    path.unlink()
-
-    def _write(self, path: Path, data: bytes) -> None:
-        with disk_sentences(self.root):
-            # One that was damaged has the name, and perhaps the size, and is written anew.
-            present = path.is_file() and path.read_bytes() == data
-            if present:  # perhaps its name was never synced
-                sync_folder(path.parent)
-        if not present:
-            write_atomic(path, data)
-
-    def _probe(self) -> None:
-        path = self.root / "images" / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
-        try:
-            write_atomic(path, bytes(_PROBE_BYTES))
-        finally:
-            with suppress(OSError):
-                path.unlink()
-
-    def _thumbnail_path(self, sha256: str, side: int) -> Path:
-        if side not in THUMBNAIL_SIDES:
-            raise NotFoundError(f"There are no thumbnails of {side} pixels.")
-        return self._file(f"thumbnails/{side}", sha256, ".webp")
-
-    def _file(self, folder: str, sha256: str, suffix: str) -> Path:
-        if not _SHA256.fullmatch(sha256):
-            raise NotFoundError("There is no such picture.")
-        return self.root / folder / sha256[:2] / f"{sha256}{suffix}"
+        self.blobs.sweep()
+        self._thumbnails.sweep()
 
 
 def described(sha256: str, png: bytes) -> Image:
@@ -412,17 +434,23 @@ def described(sha256: str, png: bytes) -> Image:
     return Image(sha256=sha256, width=width, height=height, size_bytes=len(png))
 
 
-def _has_bytes(path: Path) -> bool:
-    # A power cut may leave an empty file under the name of one that was not synced.
+def _drawn(png: bytes, recipe: Recipe, prompt: str, licence: str) -> _Drawn:
     try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
+        # `load` decodes every pixel: a picture that is cut off is found here, not later.
+        with Pillow.open(io.BytesIO(png), formats=("PNG",)) as picture:
+            picture.load()
+            small = webp(picture, THUMBNAIL_SIDE)
+        data = recipes.embed(png, recipe, prompt=prompt, licence=licence)
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise BadPictureError(f"not a whole PNG picture: {error}") from error
+    return _Drawn(_sha256(data), data, small)
 
 
-def _webp(picture: Pillow.Image, side: int) -> bytes:
-    small = picture.convert("RGB")
-    small.thumbnail((side, side), Pillow.Resampling.LANCZOS)
-    out = io.BytesIO()
-    small.save(out, "WEBP", quality=_THUMBNAIL_QUALITY)
-    return out.getvalue()
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _cannot_be_read(what: str, error: OSError) -> NoReturn:
+    if isinstance(error, FileNotFoundError):
+        raise NotFoundError(f"This {what} is not in the library.") from error
+    raise UnreadableError(f"This {what} cannot be read at present: {error.strerror}.") from error

@@ -1,9 +1,9 @@
 """Delete dreams for good, so that a crash at any moment leaves nothing half deleted.
 
 First one transaction leaves a tombstone of the dream and dooms its files; from then on it is
-deleted, whatever dies. Then the files are removed, each while the database is held, so that
-nothing comes to name a file that is about to go; and what a crash left is removed at the next
-start. This module does not know who may delete.
+deleted, whatever dies. Then the files are removed, each while nobody can take hold of it, so that
+nothing comes to name a file that is about to go; the row that dooms it goes last. What a crash left
+is removed at the next start. This module does not know who may delete.
 """
 
 from __future__ import annotations
@@ -153,8 +153,12 @@ class Removal:
         await self.remove_files()
 
     async def _remove(self, kind: Kind, sha256: str) -> None:
-        async with self._store.write() as connection:
-            if await tombstones.is_named(connection, kind, sha256):
-                await tombstones.spare(connection, kind, sha256)
-            elif await self._library.discard(sha256, file=kind is Kind.FILE):
+        async def spared() -> bool:
+            async with self._store.write() as connection:
+                if named := await tombstones.is_named(connection, kind, sha256):
+                    await tombstones.spare(connection, kind, sha256)
+                return named
+
+        if await self._library.discard(sha256, spared, file=kind is Kind.FILE):
+            async with self._store.write() as connection:
                 await tombstones.forget(connection, kind, sha256)

@@ -25,8 +25,9 @@ from bot.consistency.model import FIRST, LAST, Fault, Folder
 from bot.errors import DiskError
 from bot.files import TEMPORARY_PREFIX
 from bot.ids import now_ms
-from bot.library import THUMBNAIL_SIDES, Library, described
+from bot.library import Library, described
 from bot.model import Image
+from bot.thumbnails import THUMBNAIL_SIDES
 
 _LATELY_S = 600.0
 _NO_COPY = (

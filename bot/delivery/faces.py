@@ -23,7 +23,6 @@ from bot.delivery.pictures import (
 from bot.delivery.sheets import FORMING_TILE_PX, SHEET, TILE_PX, labelled_sheet, sheet
 from bot.errors import DreamstreamError, NotFoundError
 from bot.front import Front
-from bot.library import Library
 from bot.model import Dream, PictureCheck
 from bot.store import dreams as rows
 from bot.studies import label_of
@@ -105,7 +104,7 @@ class Faces:
             return None if preview is None else preview[1]
         library = self._front.library
         try:
-            return await library.run(_read_thumbnail, library, dream.image.sha256, side_px)
+            return await library.read_thumbnail(dream.image.sha256, side_px)
         except (DreamstreamError, OSError):
             return None  # it is gone, or cannot be made smaller: the others are shown
 
@@ -215,7 +214,3 @@ def _with_upload(one: Shown, upload: Upload | None) -> Shown:
         return replace(one, note=TOO_LARGE)
     note = LESSENED if upload.lessened else one.note
     return replace(one, picture=Attached(upload.suffix, upload.data), note=note)
-
-
-def _read_thumbnail(library: Library, sha256: str, side_px: int) -> bytes:
-    return library.thumbnail(sha256, side_px).read_bytes()

@@ -24,7 +24,6 @@ from bot.delivery.interactions import (
 )
 from bot.errors import DreamstreamError
 from bot.front import Front
-from bot.library import Library
 from bot.model import Dream, Theme
 from bot.sentences import say
 from bot.store import galleries
@@ -157,13 +156,9 @@ async def _thumbnail(front: Front, dream: Dream) -> bytes | None:
     if dream.image is None:
         return None
     try:
-        return await front.library.run(_read, front.library, dream.image.sha256)
+        return await front.library.read_thumbnail(dream.image.sha256, THUMBNAIL_PX)
     except (DreamstreamError, OSError):
         return None  # its file is gone: the others are shown
-
-
-def _read(library: Library, sha256: str) -> bytes:
-    return library.thumbnail(sha256, THUMBNAIL_PX).read_bytes()
 
 
 def _view(

@@ -28,7 +28,6 @@ from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.games.model import Game, GameKind, GameState, Standing
 from bot.ids import now_ms
-from bot.library import Library
 from bot.store import game_cards as rows
 from bot.store.game_cards import GameCard
 from bot.text import shorten
@@ -197,7 +196,7 @@ class GameCards:
         shown = []
         for name, alt, sha256 in found:
             try:
-                data = await library.run(_read, library, sha256)
+                data = await library.read_thumbnail(sha256, THUMBNAIL_PX)
             except (DreamstreamError, OSError):
                 continue  # its file is gone: the others are shown
             shown.append(Shown(f"{name}-{sha256[:8]}.webp", shorten(alt, 1000), data))
@@ -213,7 +212,3 @@ class GameCards:
     def _later(self, lane: Lane, key: int, card: GameCard, after_s: float | None) -> None:
         urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
         self._retries.later(lane, key, urgency, after_s)
-
-
-def _read(library: Library, sha256: str) -> bytes:
-    return library.thumbnail(sha256, THUMBNAIL_PX).read_bytes()

@@ -13,6 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,7 +245,7 @@ class Exports:
                     dream = msgspec.structs.replace(
                         dream, files=await rows.files_of(self._store, dream.id)
                     )
-                for name, path in _files(self._library, dream):
+                for name, path in await _files(self._library, dream):
                     await asyncio.to_thread(copy.file, name, path)
         entries = await self._store.read(
             "SELECT id, image_sha256 FROM game_entry "
@@ -253,7 +254,7 @@ class Exports:
         )
         for row in entries:
             making.check()
-            path = self._library.path(row["image_sha256"])
+            path = await _picture(self._library, row["image_sha256"])
             await asyncio.to_thread(copy.file, f"uploads/game-{row['id']}.png", path)
 
 
@@ -261,19 +262,30 @@ def _add(copy: Copy, table: str, page: list[Row], own: frozenset[str]) -> None:
     copy.add(told(table, page, own))
 
 
-def _files(library: Library, dream: Dream) -> list[tuple[str, Path]]:
+async def _files(library: Library, dream: Dream) -> list[tuple[str, Path]]:
     """Return what belongs to a dream: names in the copy, and where the files are."""
     found: list[tuple[str, Path]] = []
     image = dream.behind if dream.veil in _OWN else dream.image
     if image is not None:
-        found.append((f"pictures/{dream.id}.png", library.path(image.sha256)))
-    found += [(f"files/{dream.id}-{_plain(file)}", library.file_path(file)) for file in dream.files]
+        found.append((f"pictures/{dream.id}.png", await _picture(library, image.sha256)))
+    for file in dream.files:
+        path = library.file_path(file)
+        with suppress(NotFoundError):
+            path = await library.local_file(file)
+        found.append((f"files/{dream.id}-{_plain(file)}", path))
     if dream.init_kept:
         found += [
-            (f"uploads/{sha256}.png", library.path(sha256))
+            (f"uploads/{sha256}.png", await _picture(library, sha256))
             for sha256 in dream.recipe.named_pictures
         ]
     return found
+
+
+async def _picture(library: Library, sha256: str) -> Path:
+    """Return where a picture is; or would be, where it cannot be had: the copy says so then."""
+    with suppress(NotFoundError):
+        return await library.local(sha256)
+    return library.path(sha256)
 
 
 def _plain(file: File) -> str:

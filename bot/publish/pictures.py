@@ -9,13 +9,13 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from PIL import Image as Pillow
 
-from bot.errors import NotFoundError
+from bot.blobs import UnreachableError, file_key, picture_key
+from bot.errors import DiskError, NotFoundError
 from bot.files import disk_sentences
 from bot.library import Library
 from bot.model import Dream, File
@@ -98,7 +98,7 @@ def taken(
     `stopped` is called before each, to raise where there is to be no more.
 
     Raises:
-        DiskError: the folder cannot be written.
+        DiskError: the folder cannot be written, or the pictures' store does not answer.
     """
     with disk_sentences(into):
         for folder in ("pictures", "large", "small", "films"):
@@ -115,10 +115,12 @@ def _take(entry: Entry, number: int, library: Library, into: Path) -> Picture | 
     dream = entry.dream
     assert dream.image is not None
     try:
-        png = library.path(dream.image.sha256).read_bytes()
+        png = library.blobs.get(picture_key(dream.image.sha256))
         with Pillow.open(io.BytesIO(png), formats=("PNG",)) as opened:
             size = opened.size
             whole = opened.convert("RGB")
+    except UnreachableError as error:
+        raise _silent(error) from error
     except (OSError, SyntaxError, ValueError, NotFoundError):
         return None
     said = said_of(dream)
@@ -183,9 +185,17 @@ def _film(dream: Dream, name: str, library: Library, into: Path) -> str:
 
 
 def _read(file: File, library: Library) -> bytes | None:
-    with suppress(OSError, NotFoundError):
-        return library.file_path(file).read_bytes()
-    return None
+    try:
+        return library.blobs.get(file_key(file.sha256))
+    except UnreachableError as error:
+        raise _silent(error) from error
+    except (OSError, NotFoundError):
+        return None
+
+
+def _silent(error: UnreachableError) -> DiskError:
+    """Return the sentence for pictures that are there, and cannot be had at present."""
+    return DiskError(f"The pictures cannot be read at present: {error.strerror}.")
 
 
 def _webp(whole: Pillow.Image, side: int) -> tuple[bytes, tuple[int, int]]:

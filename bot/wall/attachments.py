@@ -46,5 +46,6 @@ class Attachments:
             # The name is of our own making: see bot.endings.
             kept = f"{theme.slug}-{dream.id[-8:]}-{file.name}"
             headers["Content-Disposition"] = f'attachment; filename="{kept}"'
+        path = await self._services.library.local_file(file)
         mark(request, file.sha256)
-        return web.FileResponse(self._services.library.file_path(file), headers=headers)
+        return web.FileResponse(path, headers=headers)

@@ -52,8 +52,9 @@ class Pictures:
         if "download" in request.query:
             name = f"{theme.slug}-{sha256[:8]}.png"
             headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        path = await self._services.library.local(sha256)
         mark(request, sha256)
-        return web.FileResponse(self._services.library.path(sha256), headers=headers)
+        return web.FileResponse(path, headers=headers)
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
         """Send the small WebP."""

@@ -33,8 +33,8 @@ from bot.wall.passes import shown
 class Library(Protocol):
     """The image files."""
 
-    def path(self, sha256: str) -> Path:
-        """Say where a picture's PNG lies."""
+    async def local(self, sha256: str) -> Path:
+        """Say where a picture's PNG lies on this machine; raises `NotFoundError`."""
         ...
 
     async def make_thumbnail(self, sha256: str, side: int = 384) -> Path:
@@ -45,8 +45,8 @@ class Library(Protocol):
         """Return a picture's PNG; raises `NotFoundError`."""
         ...
 
-    def file_path(self, file: File) -> Path:
-        """Say where a film or a drawing lies."""
+    async def local_file(self, file: File) -> Path:
+        """Say where a film or a drawing lies on this machine; raises `NotFoundError`."""
         ...
 
 

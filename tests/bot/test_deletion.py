@@ -277,7 +277,7 @@ async def test_a_deletion_that_was_cut_off_is_finished_at_the_next_start(
         kept = await draw(s, "a bird", "green")
         before = files(tmp_path)
 
-        async def refuse(sha256: str, **_: object) -> bool:
+        async def refuse(*_: object, **__: object) -> bool:
             raise DiskError("The disk does not keep files.")
 
         monkeypatch.setattr(s.library, "discard", refuse)

@@ -12,9 +12,11 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import bot.blobs
 import bot.library
 from bot.library import Library
 from generation.protocol import Attachment
@@ -87,17 +89,17 @@ async def test_a_picture_that_nothing_names_yet_is_known_before_it_lasts(
     # Else a power cut between the two leaves it in the library for ever.
     done: list[tuple[str, list[str]]] = []
 
-    def noted(name: str) -> None:
-        real = getattr(bot.library, name)
+    def noted(module: ModuleType, name: str) -> None:
+        real = getattr(module, name)
 
         def call(path: Path, *rest: object, **more: object) -> None:
             done.append((name, [one.name for one in (tmp_path / "held").glob("*")]))
             real(path, *rest, **more)
 
-        monkeypatch.setattr(bot.library, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    noted("sync_folder")
-    noted("write_atomic")
+    noted(bot.library, "sync_folder")
+    noted(bot.blobs, "write_atomic")
     library = Library(tmp_path)
     sha256, _ = await library.keep_upload(png())
     await library.let_go(sha256, named=True)

@@ -128,7 +128,10 @@ class FakeLibrary:
         (self.root / sha256).write_bytes(data)
         return File(name=name, media_type=media_type, sha256=sha256, size_bytes=len(data))
 
-    def file_path(self, file: File) -> Path:
+    async def local(self, sha256: str) -> Path:
+        return self.path(sha256)
+
+    async def local_file(self, file: File) -> Path:
         return self.root / file.sha256
 
 
