@@ -14,6 +14,7 @@ from pathlib import Path
 from bot import logs
 from bot.config import Config, find_config, find_mistakes, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError
+from bot.library_place import secrets
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     restore = commands.add_parser("restore", parents=[shared], help="put a backup back")
     _restore_arguments(restore)
     restore.set_defaults(run=_restore)
+
+    library = commands.add_parser(
+        "library", parents=[shared], help="where the pictures lie; move them to another store"
+    )
+    _library_arguments(library)
+    library.set_defaults(run=_library)
 
     retention = commands.add_parser(
         "retention", parents=[shared], help="let go what the settings do not keep"
@@ -203,6 +210,13 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", type=Path, metavar="DIR", help="prove every backup in a folder")
 
 
+def _library_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what")
+    commands.add_parser("where", help="say where they lie")
+    moved = commands.add_parser("move", help="move them; the bot must not run")
+    moved.add_argument("to", metavar="TO", help="s3://bucket/prefix, or “folder” for data_dir")
+
+
 def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
@@ -227,7 +241,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     config = _load(arguments)
     token = read_token(config)
-    logs.hide(token)
+    for secret in (token, *secrets()):
+        logs.hide(secret)
     return asyncio.run(run(config, token))
 
 
@@ -311,6 +326,14 @@ def _restore(arguments: argparse.Namespace) -> int:
     config = load_config(find_config(arguments.config))
     _say_it_once()
     return asyncio.run(run_restore(arguments, config))
+
+
+def _library(arguments: argparse.Namespace) -> int:
+    from bot.library_command import run
+
+    config = load_config(find_config(arguments.config))
+    _say_it_once()
+    return asyncio.run(run(arguments, config))
 
 
 def _retention(arguments: argparse.Namespace) -> int:

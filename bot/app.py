@@ -43,6 +43,7 @@ from bot.games.model import MACHINE
 from bot.games.service import Games
 from bot.gate import Gate
 from bot.library import Library
+from bot.library_place import open_library
 from bot.limits import Limits
 from bot.looker import Looker
 from bot.model import PictureCheck
@@ -147,7 +148,10 @@ async def services(
         space = free_space(config, data_dir)
         await space.start()
         stack.push_async_callback(space.stop)
-        library = Library(data_dir / "library", upload_limits(config), space=space)
+        root = data_dir / "library"
+        blobs = await asyncio.to_thread(open_library, config.library, root)
+        stack.push_async_callback(asyncio.to_thread, blobs.close)
+        library = Library(root, upload_limits(config), space=space, blobs=blobs)
         stack.callback(library.close)
         feed = Feed(store)
         themes = Themes(store)
@@ -274,7 +278,8 @@ async def run(config: Config, token: str | None) -> int:
             else:
                 url = await wall.start()
                 print(f"The wall is at {url}", flush=True)
-            backups, retention = make_backups(config), make_retention(config, parts)
+            backups = make_backups(config, parts.library)
+            retention = make_retention(config, parts)
             copies = UpgradeCopies(parts.store)
             try:
                 autopilot.start()
@@ -439,13 +444,14 @@ def free_space(config: Config, data_dir: Path) -> FreeSpace:
     )
 
 
-def make_backups(config: Config) -> BackupSchedule:
+def make_backups(config: Config, library: Library) -> BackupSchedule:
     """Build what makes backups as often as the settings ask for."""
     return BackupSchedule(
         config.storage.data_dir,
         config.backup.folder,
         every_hours=config.backup.every_hours,
         keep=config.backup.keep,
+        blobs=library.blobs,
     )
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from bot.errors import ConfigError
+from bot.library_place import is_address
 
 
 def _as_path(value: Any) -> Any:
@@ -43,6 +44,19 @@ TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name
 DEFAULT_FILE = Path("config.toml")
 LEAST_LOG_DAYS = 30
 _LONGEST_BITS = 1024
+
+
+def _whole_address(value: str, example: str) -> str:
+    if not value:
+        return value
+    try:
+        url = urlsplit(value)
+        whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError(f"should be a whole address, like {example}")
+    return value.rstrip("/")
 
 
 class Section(BaseModel):
@@ -62,6 +76,27 @@ class Storage(Section):
     keep_favourites: bool = True
     warn_free_gib: float = Field(default=2.0, ge=0, le=1_000_000)
     least_free_mib: int = Field(default=200, ge=0, le=1_000_000)
+
+
+class LibraryPlace(Section):
+    """Where the pictures and films lie. The keys of a store are in the environment alone."""
+
+    store: str = ""
+    endpoint: str = ""
+    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,40}$")
+    cache_gib: float = Field(default=2.0, ge=0.01, le=1_000_000)
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        if value and not is_address(value):
+            raise ValueError('should be like "s3://bucket" or "s3://bucket/prefix", or ""')
+        return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        return _whole_address(value, "https://s3.example.org")
 
 
 class Backup(Section):
@@ -89,16 +124,7 @@ class Wall(Section):
     @field_validator("public_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if not value:
-            return value
-        try:
-            url = urlsplit(value)
-            whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        except ValueError:
-            whole = False
-        if not whole:
-            raise ValueError("should be a whole address, like https://dreams.example.org")
-        return value.rstrip("/")
+        return _whole_address(value, "https://dreams.example.org")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -234,6 +260,7 @@ class Config(Section):
     """All settings."""
 
     storage: Storage = Storage()
+    library: LibraryPlace = LibraryPlace()
     backup: Backup = Backup()
     wall: Wall = Wall()
     discord: Discord = Discord()

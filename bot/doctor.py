@@ -27,6 +27,7 @@ from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.free_space import GIB, MIB
 from bot.ids import now_ms
+from bot.library_place import opened
 from bot.store.check import check_file
 from bot.supervisor import Supervisor
 from generation.protocol import (
@@ -93,6 +94,8 @@ async def _findings(path: Path | None) -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(_token, config)
     for finding in await asyncio.to_thread(lambda: list(_data(config))):
         yield finding
+    if config.library.store:
+        yield await asyncio.to_thread(_library, config)
     yield await asyncio.to_thread(_backup, config)
     yield await asyncio.to_thread(_port, config)
     async for finding in _drawing(config):
@@ -169,6 +172,16 @@ def _data(config: Config) -> Iterator[Finding]:
             yield Finding(Mark.BAD, "database", str(error))
         else:
             yield Finding(Mark.WELL, "database", f"whole, version {version}")
+
+
+def _library(config: Config) -> Finding:
+    place, root = config.library, config.storage.data_dir / "library"
+    try:
+        with opened(place, root, alone=False) as blobs:
+            blobs.probe()
+    except DreamstreamError as error:
+        return Finding(Mark.BAD, "library", f"{place.store}: {error}")
+    return Finding(Mark.WELL, "library", f"{place.store} can be written.")
 
 
 def _backup(config: Config) -> Finding:

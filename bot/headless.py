@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import msgspec
 from tqdm import tqdm
 
 from bot.app import Services, services
-from bot.config import Config
+from bot.config import Config, LibraryPlace
 from bot.errors import DiskError, InvalidRequestError, RequestError
 from bot.model import ENDINGS, Dream, DreamRequest, DreamState, Live, Person, StreamEvent
 from bot.recipes import read_recipe
@@ -44,6 +43,8 @@ async def draw(arguments: argparse.Namespace, config: Config) -> int:
         recipe = await asyncio.to_thread(_recipe_of, arguments.recipe)
     request = await asyncio.to_thread(_request, arguments, person, recipe is not None)
     outs = _outs(arguments.out, 1 if recipe else arguments.count)
+    # What is drawn here goes with the folder, and so never into the store of another one.
+    config = config.model_copy(update={"library": LibraryPlace()})
     with tempfile.TemporaryDirectory(prefix="dreamstream-") as folder:
         async with services(
             config, Path(folder), first_up_s=config.scheduler.load_limit_s
@@ -58,7 +59,7 @@ async def draw(arguments: argparse.Namespace, config: Config) -> int:
             ended = [await parts.dreams.wait(dream.id) for dream in dreams]
             wall_s = time.monotonic() - begun
             for dream, out in zip(ended, outs, strict=True):
-                await asyncio.to_thread(_deliver, parts, dream, out)
+                await _deliver(parts, dream, out)
                 _report(dream, out, wall_s, as_json=arguments.json)
     return 0 if all(dream.state is DreamState.DONE for dream in ended) else 1
 
@@ -88,14 +89,19 @@ def _note(event: StreamEvent, over: set[str]) -> None:
         over.add(event.dream_id)
 
 
-def _deliver(parts: Services, dream: Dream, out: Path) -> None:
+async def _deliver(parts: Services, dream: Dream, out: Path) -> None:
     if dream.image is None:
         return
+    png = await parts.library.read(dream.image.sha256)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(parts.library.path(dream.image.sha256), out)
+        await asyncio.to_thread(_write, out, png)
     except OSError as error:
         raise DiskError(f"--out: {out} cannot be written ({error.strerror}).") from error
+
+
+def _write(out: Path, png: bytes) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(png)
 
 
 def _report(dream: Dream, out: Path, wall_s: float, *, as_json: bool) -> None:

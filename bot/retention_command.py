@@ -13,6 +13,7 @@ from bot.config import Config
 from bot.data_folder import lock_folder
 from bot.errors import NotFoundError
 from bot.library import Library
+from bot.library_place import opened
 from bot.retention import Retention
 from bot.store import Store
 
@@ -34,7 +35,7 @@ async def run(arguments: argparse.Namespace, config: Config) -> int:
         print("Everything is kept: neither storage.keep_days nor storage.keep_gib is set.")
         return 0
     if arguments.dry_run:
-        async with _opened(config) as retention:
+        async with _opened(config, alone=False) as retention:
             await _say_what_would_go(retention)
         return 0
     lock = await asyncio.to_thread(lock_folder, data_dir)
@@ -50,15 +51,19 @@ async def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 @asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[Retention]:
+async def _opened(config: Config, *, alone: bool = True) -> AsyncIterator[Retention]:
     data_dir = config.storage.data_dir
     store = await Store.open(data_dir / "dreamstream.db")
-    library = Library(data_dir / "library")
+    root = data_dir / "library"
     try:
-        kept = checkpoints(config, library)
-        yield Retention(store, library, kept, retention_rules(config))
+        with opened(config.library, root, alone=alone) as blobs:
+            library = Library(root, blobs=blobs)
+            try:
+                kept = checkpoints(config, library)
+                yield Retention(store, library, kept, retention_rules(config))
+            finally:
+                library.close()
     finally:
-        library.close()
         await store.close()
 
 

@@ -54,7 +54,7 @@ def entries(text: str) -> list[str]:
 def main(options: list[str]) -> None:
     """Write the locks; `options` go to uv."""
     whole = DEPLOY / "requirements.lock"
-    pinned(PYPROJECT, whole, "--extra", "search", *options)
+    pinned(PYPROJECT, whole, "--extra", "search", "--extra", "s3", *options)
     found = entries(whole.read_text(encoding="utf-8"))
     rest = [entry for entry in found if not ONLY_FOR_CUDA.match(entry)]
     (DEPLOY / "requirements-cpu.lock").write_text(NOTE + "".join(rest), encoding="utf-8")

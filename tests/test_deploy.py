@@ -218,10 +218,8 @@ def pins(name: str) -> dict[str, tuple[Version, int]]:
 
 def wanted() -> list[Requirement]:
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    return [
-        Requirement(text)
-        for text in project["dependencies"] + project["optional-dependencies"]["search"]
-    ]
+    extras = project["optional-dependencies"]
+    return [Requirement(text) for text in project["dependencies"] + extras["search"] + extras["s3"]]
 
 
 def test_the_lock_has_what_is_needed_by_hash_and_names_no_registry() -> None:

@@ -11,6 +11,7 @@ from bot.backup.model import BackupError, whole_backups
 from bot.backup.restoring import restore
 from bot.backup.verifying import Verifier
 from bot.config import Config
+from bot.library_place import opened, store_of
 
 
 async def run_backup(arguments: argparse.Namespace, config: Config) -> int:
@@ -26,11 +27,12 @@ async def run_backup(arguments: argparse.Namespace, config: Config) -> int:
     into: Path = arguments.into or config.backup.folder
     if arguments.keep < 0:
         raise BackupError("--keep: say how many backups to keep: 1 or more, or 0 for all.")
-    if into.suffix == ".tar":
-        made = await make_file(config.storage.data_dir, into)
-        return _say(made, into)
-    made = await make(config.storage.data_dir, into, keep=arguments.keep)
-    return _say(made, made.path)
+    data_dir = config.storage.data_dir
+    with opened(config.library, data_dir / "library", alone=False) as blobs:
+        if into.suffix == ".tar":
+            return _say(await make_file(data_dir, into, blobs=blobs), into)
+        made = await make(data_dir, into, keep=arguments.keep, blobs=blobs)
+        return _say(made, made.path)
 
 
 def _say(made: Made, path: Path) -> int:
@@ -67,7 +69,8 @@ async def run_restore(arguments: argparse.Namespace, config: Config) -> int:
         BackupError, ConfigError, DiskError: it cannot be done; the sentence says why.
     """
     data_dir: Path = arguments.into or config.storage.data_dir
-    done = await restore(arguments.source, data_dir, replace=arguments.replace)
+    with store_of(config.library, data_dir / "library") as store:
+        done = await restore(arguments.source, data_dir, replace=arguments.replace, store=store)
     print(f"{data_dir}: as it was in {done.backup}, every byte of it proved.")
     if done.forgotten:
         some = "dream that was" if done.forgotten == 1 else "dreams that were"

@@ -42,7 +42,9 @@ from bot.backup.model import (
     sync_file,
     told,
     whole_backups,
+    write_verified,
 )
+from bot.blobs import Blobs, FolderBlobs, UnreachableError
 from bot.errors import DiskError
 from bot.files import TEMPORARY_PREFIX, sync_folder, write_atomic
 from bot.ids import now_ms
@@ -67,9 +69,12 @@ async def make(
     root: Path,
     *,
     keep: int = 0,
+    blobs: Blobs | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Made:
     """Add a backup of a data folder to a folder of backups, and keep the newest `keep` (0: all).
+
+    Pictures and files are had from `blobs`, or from the library's folder.
 
     Raises:
         BackupError: there is nothing to back up, the database is damaged, or another backup is
@@ -79,12 +84,14 @@ async def make(
     """
     lock = await asyncio.to_thread(_lock, root)
     try:
-        return await _make(data_dir, root, keep, stopped)
+        return await _make(
+            data_dir, root, keep, blobs or FolderBlobs(data_dir / "library"), stopped
+        )
     finally:
         lock.release()
 
 
-async def make_file(data_dir: Path, target: Path) -> Made:
+async def make_file(data_dir: Path, target: Path, *, blobs: Blobs | None = None) -> Made:
     """Make a backup that is one file, a TAR; for a while it takes its size twice.
 
     Raises:
@@ -92,14 +99,16 @@ async def make_file(data_dir: Path, target: Path) -> Made:
     """
     root = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     try:
-        made = await make(data_dir, root)
+        made = await make(data_dir, root, blobs=blobs)
         await asyncio.to_thread(_pack, made, root, target)
         return made
     finally:
         await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
 
 
-async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], bool]) -> Made:
+async def _make(
+    data_dir: Path, root: Path, keep: int, blobs: Blobs, stopped: Callable[[], bool]
+) -> Made:
     live = data_dir / DATABASE
     part = root / BACKUPS / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     copied = part / DATABASE
@@ -110,7 +119,7 @@ async def _make(data_dir: Path, root: Path, keep: int, stopped: Callable[[], boo
             schema = await asyncio.to_thread(database.check, copied)
             entries = await asyncio.to_thread(database.named, copied)
             library = data_dir / "library"
-            fresh, absent = await asyncio.to_thread(_fill, library, root, entries, stopped)
+            fresh, absent = await asyncio.to_thread(_fill, blobs, root, entries, stopped)
             taken = await asyncio.to_thread(_gone_since, live, copied)
             lost = {Path(one).stem for one in absent if one.startswith("images/")}
             # What a theme had until it got another picture was deleted by nobody.
@@ -163,7 +172,7 @@ def _begin(root: Path, part: Path) -> None:
 
 
 def _fill(
-    library: Path, root: Path, entries: tuple[Entry, ...], stopped: Callable[[], bool]
+    blobs: Blobs, root: Path, entries: tuple[Entry, ...], stopped: Callable[[], bool]
 ) -> tuple[list[Entry], set[str]]:
     """Copy what the pool has not got; return it, and the paths of what could not be had."""
     pool = root / POOL
@@ -180,7 +189,7 @@ def _fill(
         if stopped():
             raise Stopped
         try:
-            if copy_verified(library / entry.path, pool / entry.path, entry.sha256):
+            if _copy(blobs, entry, pool):
                 fresh.append(entry)
                 continue
         except SourceError as error:
@@ -191,6 +200,26 @@ def _fill(
         sync_folder(folder)
         sync_folder(folder.parent)
     return fresh, absent
+
+
+def _copy(blobs: Blobs, entry: Entry, pool: Path) -> bool:
+    """Copy a file into the pool; say whether it was what its name says.
+
+    Raises:
+        SourceError: it is not there, or cannot be read.
+        DiskError: what has it does not answer.
+    """
+    target = pool / entry.path
+    if (here := blobs.here(entry.path)) is not None:
+        return copy_verified(here, target, entry.sha256)
+    try:
+        data = blobs.raw(entry.path)
+    except UnreachableError as error:  # it is not lost: the whole backup waits
+        raise DiskError(f"Not all pictures can be read: {error.strerror}.", blobs.where) from error
+    except OSError as error:
+        where = error.filename or f"{blobs.where}/{entry.path}"
+        raise SourceError(error.errno, error.strerror, where) from error
+    return write_verified((data,), target, entry.sha256)
 
 
 def _is_there(path: Path, size_bytes: int) -> bool:

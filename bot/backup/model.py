@@ -18,13 +18,14 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from bot.blobs import FILES, PICTURES
 from bot.errors import DiskError, DreamstreamError
 from bot.files import TEMPORARY_PREFIX
 
@@ -89,12 +90,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def picture(sha256: str, size_bytes: int) -> Entry:
     """Return a picture as the library files it."""
-    return Entry(f"images/{sha256[:2]}/{sha256}.png", size_bytes)
+    return Entry(f"{PICTURES}/{sha256[:2]}/{sha256}.png", size_bytes)
 
 
 def other_file(sha256: str, size_bytes: int) -> Entry:
     """Return what was made besides a picture as the library files it."""
-    return Entry(f"files/{sha256[:2]}/{sha256}", size_bytes)
+    return Entry(f"{FILES}/{sha256[:2]}/{sha256}", size_bytes)
 
 
 def name_at(at_ms: int) -> str:
@@ -146,19 +147,30 @@ def digest(path: Path) -> str:
 def copy_verified(source: Path, target: Path, sha256: str) -> bool:
     """Copy a file as it is read and hashed; say whether it was what its name says.
 
-    Where it was not, `target` is as before. The copy survives a power cut once the folder of
-    `target` is synced. Copied, never linked: a copy that shares its bytes is none.
+    As `write_verified` does.
 
     Raises:
         SourceError: `source` is not there, or cannot be read; `target` is as before.
         OSError: `target` cannot be written.
+    """
+    return write_verified(_chunks(source), target, sha256)
+
+
+def write_verified(chunks: Iterable[bytes], target: Path, sha256: str) -> bool:
+    """Write a file of what comes, hashed meanwhile; say whether it was what its name says.
+
+    Where it was not, `target` is as before. The copy survives a power cut once the folder of
+    `target` is synced. Copied, never linked: a copy that shares its bytes is none.
+
+    Raises:
+        OSError: `target` cannot be written; or what `chunks` raises, and `target` is as before.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     found = hashlib.sha256()
     try:
         with temporary.open("xb") as written:
-            for chunk in _chunks(source):
+            for chunk in chunks:
                 found.update(chunk)
                 written.write(chunk)
             written.flush()

@@ -9,9 +9,11 @@ taken for a new start nor for a whole one; the same command again begins anew.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import sqlite3
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from bot.backup.model import (
     MANIFEST,
     POOL,
     BackupError,
+    Entry,
     Manifest,
     copy_verified,
     digest,
@@ -32,10 +35,12 @@ from bot.backup.model import (
     whole_backups,
 )
 from bot.backup.verifying import Verifier
+from bot.blobs import Blobs, UnreachableError
 from bot.data_folder import RESTORING, lock_folder
 from bot.errors import DiskError
 from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
+from bot.library_place import note_place
 
 _FAULTS_SHOWN = 20
 _CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -57,8 +62,13 @@ class Restored:
     notes: tuple[str, ...]
 
 
-async def restore(source: Path, data_dir: Path, *, replace: bool = False) -> Restored:
+async def restore(
+    source: Path, data_dir: Path, *, replace: bool = False, store: Blobs | None = None
+) -> Restored:
     """Put a backup back: a folder of backups (the newest of it), one of its backups, or a TAR.
+
+    Pictures and files go into the `store`, where there is one: what it has in the same size stays,
+    and nothing is removed there.
 
     Raises:
         BackupError: it is not whole, or of a newer version; or the data folder is not empty and
@@ -68,12 +78,12 @@ async def restore(source: Path, data_dir: Path, *, replace: bool = False) -> Res
     """
     lock = await asyncio.to_thread(lock_folder, data_dir, restoring=True)
     try:
-        return await _restore(source, data_dir, replace)
+        return await _restore(source, data_dir, replace, store)
     finally:
         lock.release()
 
 
-async def _restore(source: Path, data_dir: Path, replace: bool) -> Restored:
+async def _restore(source: Path, data_dir: Path, replace: bool, store: Blobs | None) -> Restored:
     present = [path for path in _ours(data_dir) if path.exists()]
     if present and not replace:
         raise BackupError(
@@ -94,7 +104,7 @@ async def _restore(source: Path, data_dir: Path, replace: bool) -> Restored:
             forgotten = 0
             if since := taken.without(before):
                 forgotten = await forget(copied, since)
-            await asyncio.to_thread(_copy_files, root, staging, manifest)
+            await asyncio.to_thread(_copy_files, root, staging, manifest, store)
             replaced = await asyncio.to_thread(_swap, staging, data_dir)
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True))
@@ -182,9 +192,37 @@ def _copy_database(source: Path, target: Path, manifest: Manifest) -> None:
         raise BackupError(f"{source} changed while it was put back. Nothing was replaced.")
 
 
-def _copy_files(root: Path, staging: Path, manifest: Manifest) -> None:
+def _copy_files(root: Path, staging: Path, manifest: Manifest, store: Blobs | None) -> None:
     library = staging / "library"
-    wanted = database.named(staging / DATABASE)
+    library.mkdir()
+    wanted = [one for one in database.named(staging / DATABASE) if one.path not in manifest.missing]
+    if store is None:
+        _copy_into(library, root, wanted)
+    else:
+        for entry in wanted:
+            _put(store, root, entry)
+        note_place(library, store.where)
+    for party_id in manifest.bundles:
+        if is_id(party_id):
+            write_atomic(library / "bundles" / party_id / "wanted", b"")
+    for folder in (library, *(one for one in library.rglob("*") if one.is_dir())):
+        sync_folder(folder)
+
+
+def _put(store: Blobs, root: Path, entry: Entry) -> None:
+    try:
+        if store.size(entry.path) == entry.size_bytes:
+            return
+    except UnreachableError as error:
+        raise DiskError(f"{store.where}: {error.strerror}. {_UNFINISHED}", store.where) from error
+    data = (root / POOL / entry.path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")
+    store.put(entry.path, data)
+
+
+def _copy_into(library: Path, root: Path, wanted: Sequence[Entry]) -> None:
+    staging = library.parent
     need, free = sum(one.size_bytes for one in wanted), shutil.disk_usage(staging).free
     if need > free:
         raise DiskError(
@@ -192,16 +230,8 @@ def _copy_files(root: Path, staging: Path, manifest: Manifest) -> None:
             f"{need / 1024**2:.0f} MiB. Free some space, or name another folder with --into."
         )
     for entry in wanted:
-        if entry.path in manifest.missing:
-            continue
         if not copy_verified(root / POOL / entry.path, library / entry.path, entry.sha256):
             raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")
-    for party_id in manifest.bundles:
-        if is_id(party_id):
-            write_atomic(library / "bundles" / party_id / "wanted", b"")
-    library.mkdir(exist_ok=True)
-    for folder in (library, *(one for one in library.rglob("*") if one.is_dir())):
-        sync_folder(folder)
 
 
 def _swap(staging: Path, data_dir: Path) -> Path | None:

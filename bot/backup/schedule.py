@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bot.backup.making import make
 from bot.backup.model import BackupError, Stopped, read_manifest, whole_backups
+from bot.blobs import Blobs
 from bot.errors import DreamstreamError
 from bot.ids import now_ms
 from bot.side_tasks import SideTasks
@@ -25,7 +26,7 @@ class BackupSchedule:
     """Makes a backup whenever the newest one is `every_hours` old; keeps the newest `keep`.
 
     Times are taken from the backups themselves, so that a bot which is often started anew makes
-    neither more nor fewer of them.
+    neither more nor fewer of them. Pictures are had from `blobs`, or from the library's folder.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class BackupSchedule:
         *,
         every_hours: float,
         keep: int,
+        blobs: Blobs | None = None,
         look_s: float = _LOOK_S,
         retry_s: float = _RETRY_S,
     ) -> None:
@@ -42,6 +44,7 @@ class BackupSchedule:
         self._folder = folder
         self._every_ms = every_hours * HOUR_MS
         self._keep = keep
+        self._blobs = blobs
         self._look_s = look_s
         self._retry_s = retry_s
         self._stopping = threading.Event()
@@ -76,7 +79,11 @@ class BackupSchedule:
 
     async def _make(self) -> None:
         made = await make(
-            self._data_dir, self._folder, keep=self._keep, stopped=self._stopping.is_set
+            self._data_dir,
+            self._folder,
+            keep=self._keep,
+            blobs=self._blobs,
+            stopped=self._stopping.is_set,
         )
         log.info(
             "Backed up into %s: %d files, %d of them new",

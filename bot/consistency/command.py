@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bot.backup.model import POOL
+from bot.blobs import UnreachableError
 from bot.config import Config
 from bot.consistency.model import Fault, Folder, Proof
 from bot.consistency.proving import mend, prove
 from bot.data_folder import lock_folder
-from bot.errors import ConfigError, NotFoundError
+from bot.errors import ConfigError, DiskError, NotFoundError
+from bot.library_place import opened
 
 _SHOWN = 20  # of each kind
 
@@ -41,8 +43,12 @@ def _run(config: Config, mending: bool, backups: Path) -> int:
             if mending:
                 raise ConfigError([*error.mistakes, "--mend needs the folder alone."]) from error
             alone = False
-        folder = Folder(data_dir, alone, backups if (backups / POOL).is_dir() else None)
-        proof = mend(folder, _say_mended) if mending else prove(folder)
+        blobs = stack.enter_context(opened(config.library, data_dir / "library", alone=alone))
+        folder = Folder(data_dir, alone, backups if (backups / POOL).is_dir() else None, blobs)
+        try:
+            proof = mend(folder, _say_mended) if mending else prove(folder)
+        except UnreachableError as error:
+            raise DiskError(f"{blobs.where}: {error.strerror}. So nothing is proved.") from error
     _say(proof, alone=alone, mending=mending)
     return 1 if proof.faults else 0
 

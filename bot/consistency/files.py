@@ -19,13 +19,15 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from bot.backup.database import referring
-from bot.backup.model import POOL, Entry, copy_verified, other_file, picture
+from bot.backup.model import POOL, Entry, other_file, picture
+from bot.blobs import FILES, PICTURES, Blobs, FolderBlobs, UnreachableError
 from bot.checkpoints import CHECKPOINTS
 from bot.consistency.model import FIRST, LAST, Fault, Folder
 from bot.errors import DiskError
-from bot.files import TEMPORARY_PREFIX
+from bot.files import TEMPORARY_PREFIX, write_atomic
 from bot.ids import now_ms
 from bot.library import Library, described
+from bot.library_place import CACHE
 from bot.model import Image
 from bot.thumbnails import THUMBNAIL_SIDES
 
@@ -132,32 +134,36 @@ def strays(connection: sqlite3.Connection, folder: Folder) -> Iterator[Fault]:
     kept = named_pictures(connection)
     doomed = {tuple(row) for row in connection.execute("SELECT kind, sha256 FROM doomed_file")}
     others = {row[0] for row in connection.execute("SELECT sha256 FROM dream_file")}
+    blobs, local = folder.blobs, FolderBlobs(folder.library)
+    # Copies of what lies elsewhere are looked at as it is.
+    copies = [(f"{CACHE}/{PICTURES}", ".png", kept), (f"{CACHE}/{FILES}", "", others)]
+    small = [(f"thumbnails/{side}", ".webp", kept) for side in THUMBNAIL_SIDES]
     places = [
-        ("images", ".png", kept, "picture"),
-        ("files", "", others, "file"),
-        *((f"thumbnails/{side}", ".webp", kept, "") for side in THUMBNAIL_SIDES),
+        (blobs, PICTURES, ".png", kept, "picture"),
+        (blobs, FILES, "", others, "file"),
+        *((local, *one, "") for one in small + copies),
     ]
-    for place, suffix, names, kind in places:
-        for path in sorted((folder.library / place).rglob("*")):
-            if path.is_dir() or not _settled(folder, path):
+    for there, place, suffix, names, kind in places:
+        for blob in there.list(place):
+            if not _settled(folder, blob.modified_s):
                 continue
-            relative = path.relative_to(folder.library).as_posix()
-            sha256 = path.name.removesuffix(suffix)
-            in_place = relative == f"{place}/{sha256[:2]}/{sha256}{suffix}" and len(sha256) == 64
-            if path.name.startswith(TEMPORARY_PREFIX):
-                text = f"{relative} was left half written."
-                yield Fault("half", relative, text, _removing(path), order=LAST)
+            name = blob.key.rpartition("/")[2]
+            sha256 = name.removesuffix(suffix)
+            in_place = blob.key == f"{place}/{sha256[:2]}/{sha256}{suffix}" and len(sha256) == 64
+            if name.startswith(TEMPORARY_PREFIX):
+                text = f"{blob.key} was left half written."
+                yield Fault("half", blob.key, text, _removing(there, blob.key), order=LAST)
             elif not in_place or sha256 not in names | held:
                 gone = not kind or (kind, sha256) in doomed
-                mend = _removing(path) if gone else partial(_put_aside, folder, path)
-                text = f"{relative} is named by nothing."
-                yield Fault("stray", relative, text, mend, order=LAST)
+                mend = _removing if gone else partial(_putting_aside, folder)
+                text = f"{blob.key} is named by nothing."
+                yield Fault("stray", blob.key, text, mend(there, blob.key), order=LAST)
     dreams = {row[0]: row[1] for row in connection.execute("SELECT id, deleted_ms FROM dream")}
     for path in sorted((folder.library / CHECKPOINTS).rglob("*.checkpoint")):
-        if _settled(folder, path) and (path.stem not in dreams or dreams[path.stem] is not None):
+        if _settled_file(folder, path) and dreams.get(path.stem, 0) is not None:
             relative = path.relative_to(folder.library).as_posix()
             text = f"{relative} is of a dream that is not there, or was deleted."
-            yield Fault("stray", relative, text, _removing(path), order=LAST)
+            yield Fault("stray", relative, text, _removing(local, relative), order=LAST)
 
 
 def named_pictures(connection: sqlite3.Connection) -> set[str]:
@@ -170,9 +176,10 @@ def named_pictures(connection: sqlite3.Connection) -> set[str]:
 
 
 def _content(folder: Folder, entry: Entry) -> tuple[Fault | None, bytes]:
-    path = folder.library / entry.path
     try:
-        content = path.read_bytes()
+        content = folder.blobs.raw(entry.path)
+    except UnreachableError:
+        raise  # nothing can be said of any of them
     except FileNotFoundError:
         text = f"{entry.path} is missing."
     except OSError as error:
@@ -182,7 +189,7 @@ def _content(folder: Folder, entry: Entry) -> tuple[Fault | None, bytes]:
             return None, content
         text = f"{entry.path} is damaged: its bytes are not what its name says."
     copy = folder.backups / POOL / entry.path if folder.backups is not None else None
-    mend = partial(_take_back, copy, path, entry.sha256) if copy and copy.is_file() else None
+    mend = partial(_take_back, copy, folder.blobs, entry) if copy and copy.is_file() else None
     return Fault("file", entry.sha256, text, mend, _NO_COPY, FIRST), b""
 
 
@@ -212,12 +219,14 @@ def _unnamed(connection: sqlite3.Connection, sha256: str) -> Fault:
     return Fault("image-row", sha256, text, forget, order=LAST)
 
 
-def _settled(folder: Folder, path: Path) -> bool:
-    """Say whether nobody can be at work on a file."""
-    if folder.alone:
-        return True
+def _settled(folder: Folder, modified_s: float) -> bool:
+    """Say whether nobody can be at work on what was changed then."""
+    return folder.alone or time.time() - modified_s > _LATELY_S
+
+
+def _settled_file(folder: Folder, path: Path) -> bool:
     try:
-        return time.time() - path.stat().st_mtime > _LATELY_S
+        return _settled(folder, path.stat().st_mtime)
     except OSError:
         return False
 
@@ -239,9 +248,11 @@ def _set_size(connection: sqlite3.Connection, sha256: str, size_bytes: int) -> s
     return "The row is written as the file has it."
 
 
-def _take_back(copy: Path, path: Path, sha256: str) -> str:
-    if not copy_verified(copy, path, sha256):
-        raise DiskError(f"The backup's copy of {sha256} is damaged, too.")
+def _take_back(copy: Path, blobs: Blobs, entry: Entry) -> str:
+    data = copy.read_bytes()
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DiskError(f"The backup's copy of {entry.sha256} is damaged, too.")
+    blobs.put(entry.path, data)
     return "It is taken from the backup."
 
 
@@ -251,18 +262,25 @@ def _make_thumbnail(library: Library, path: Path, sha256: str, side: int) -> str
     return "It is made again."
 
 
-def _removing(path: Path) -> Callable[[], str]:
+def _removing(there: Blobs, key: str) -> Callable[[], str]:
     def remove() -> str:
-        path.unlink(missing_ok=True)
+        there.delete(key)
         return "It is removed."
 
     return remove
 
 
-def _put_aside(folder: Folder, path: Path) -> str:
-    target = folder.aside / path.relative_to(folder.library)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(target)
-    with suppress(OSError):
-        path.parent.rmdir()
-    return f"It is put aside, into {folder.aside}."
+def _putting_aside(folder: Folder, there: Blobs, key: str) -> Callable[[], str]:
+    def put_aside() -> str:
+        target, path = folder.aside / key, there.path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if there.remote:
+            write_atomic(target, there.raw(key))
+            there.delete(key)
+        else:
+            path.replace(target)
+            with suppress(OSError):
+                path.parent.rmdir()
+        return f"It is put aside, into {folder.aside}."
+
+    return put_aside

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot.blobs import Blobs, FolderBlobs
+
 FIRST, THEN, LAST = range(3)
 """When something is mended: what others are mended from, the rows, and what nothing names."""
 
@@ -47,6 +49,12 @@ class Folder:
     data_dir: Path
     alone: bool
     backups: Path | None = None
+    store: Blobs | None = None
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where pictures and files lie: in the `store`, or in the library's folder."""
+        return self.store or FolderBlobs(self.library)
 
     @property
     def database(self) -> Path:

@@ -73,7 +73,7 @@ def _look(
     proof.faults += rows.damage(connection)
     if proof.faults:
         return proof
-    library = Library(folder.library)
+    library = Library(folder.library, blobs=folder.blobs)
     try:
         whole = {} if whole is None else whole
         for found in files.pictures(connection, folder, library, whole):

@@ -19,6 +19,7 @@ from bot.feed import Feed
 from bot.gate import Gate
 from bot.ids import is_id
 from bot.library import Library
+from bot.library_place import opened
 from bot.moderation import Moderation
 from bot.offspring import Offspring
 from bot.parties.service import Parties
@@ -45,15 +46,18 @@ async def run(arguments: argparse.Namespace, config: Config) -> int:
     data_dir = config.storage.data_dir
     if not (data_dir / "dreamstream.db").exists():
         raise NotFoundError(_NOTHING_RUN)
-    library = Library(data_dir / "library")
-    try:
-        story = await _story(arguments, config, library)
-        into = arguments.into.absolute()
-        made = await asyncio.to_thread(bundle, story, library, into, whole=arguments.zip)
-    except DiskError as error:
-        raise DiskError(f"--into: nothing was written into {arguments.into}. {error}") from error
-    finally:
-        library.close()
+    root = data_dir / "library"
+    with opened(config.library, root, alone=False) as blobs:
+        library = Library(root, blobs=blobs)
+        try:
+            story = await _story(arguments, config, library)
+            into = arguments.into.absolute()
+            made = await asyncio.to_thread(bundle, story, library, into, whole=arguments.zip)
+        except DiskError as error:
+            sentence = f"--into: nothing was written into {arguments.into}. {error}"
+            raise DiskError(sentence) from error
+        finally:
+            library.close()
     left_out = f" ({made.left_out} were missing or damaged)" if made.left_out else ""
     print(f"{made.index}: {made.pictures} pictures{left_out}")
     if made.film is None:

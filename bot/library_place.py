@@ -1,0 +1,235 @@
+"""Where a data folder's pictures and files lie: in the folder itself, or in a store of objects.
+
+The settings say where they are to lie, and a note in the folder says where they do. Where the two
+differ nothing starts: pictures would seem to be missing, and new ones would go elsewhere.
+`bot.library_move` moves them, and changes the note.
+
+Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.blobs import PLACES, Blobs, FolderBlobs
+from bot.errors import ConfigError, DiskError
+from bot.files import write_atomic
+
+if TYPE_CHECKING:
+    from bot.config import LibraryPlace
+    from bot.object_blobs import Objects
+
+FOLDER = "folder"
+"""How the library's folder is called where stores have addresses."""
+JOURNAL = "moving.json"
+CACHE = "cache"
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Variables of the environment that are never to be shown."""
+_NOTE = "store"
+_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_ADDRESS = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9_.~/-]+))?"
+)
+_CONNECT_S, _ANSWER_S, _TRY_AGAIN_S = 5.0, 60.0, 15.0
+_RETRIES = 3
+_OWN_BYTES = 64 * 1024**2
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text is the address of a store: ``s3://bucket`` or ``s3://bucket/prefix``."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        return False
+    parts = (found["prefix"] or "a").split("/")
+    return not any(part in ("", ".", "..") for part in parts)
+
+
+def open_library(library: LibraryPlace, root: Path, *, alone: bool = True) -> Blobs:
+    """Open where the settings want the pictures of the library folder `root` to lie.
+
+    Who is not `alone` at work on the folder keeps its copies to itself. Close it in the end.
+
+    Raises:
+        ConfigError: they do not lie there, or it cannot be used.
+        DiskError: the folder cannot be written.
+    """
+    check_place(root, library.store, note=alone)
+    return open_blobs(library.store or FOLDER, library, root, alone=alone)
+
+
+@contextmanager
+def opened(library: LibraryPlace, root: Path, *, alone: bool = True) -> Iterator[Blobs]:
+    """Do as `open_library` does, and close it in the end."""
+    with closing(open_library(library, root, alone=alone)) as blobs:
+        yield blobs
+
+
+@contextmanager
+def store_of(library: LibraryPlace, root: Path) -> Iterator[Blobs | None]:
+    """Open the store that the settings name, wherever the pictures lie now; None if it is none.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if not library.store:
+        yield None
+        return
+    with closing(open_blobs(library.store, library, root, alone=False)) as blobs:
+        yield blobs
+
+
+def open_blobs(where: str, library: LibraryPlace, root: Path, *, alone: bool = True) -> Blobs:
+    """Open the folder `root` itself (`FOLDER`), or a store, as the settings reach it.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if where == FOLDER:
+        return FolderBlobs(root)
+    if importlib.util.find_spec("obstore") is None:
+        raise ConfigError(
+            ["library.store: that needs the extra “s3”: pip install 'dreamstream[s3]'."]
+        )
+    from bot.blob_cache import BlobCache
+    from bot.object_blobs import ObjectBlobs
+
+    objects = open_objects(where, library)
+    if alone:
+        return ObjectBlobs(objects, BlobCache(root / CACHE, _bytes(library.cache_gib)), where)
+    own = tempfile.TemporaryDirectory(prefix="dreamstream-")
+    cache = BlobCache(Path(own.name), _OWN_BYTES, young_s=0)
+    return ObjectBlobs(objects, cache, where, copies_new=False, on_close=own.cleanup)
+
+
+def open_objects(
+    where: str, library: LibraryPlace, *, answer_s: float = _ANSWER_S, retries: int = _RETRIES
+) -> Objects:
+    """Open a store by its address. Nothing is asked of it yet; keys come from the environment.
+
+    Raises:
+        ConfigError: there are no keys.
+    """
+    from obstore.store import S3Store
+
+    found = _ADDRESS.fullmatch(where)
+    assert found is not None, "the settings were checked"
+    if library.endpoint and not any(os.environ.get(name) for name in _KEYS):
+        raise ConfigError(
+            [
+                "library.store: there is no key for the picture store. Set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY in the environment."
+            ]
+        )
+    return S3Store(
+        found["bucket"],
+        prefix=found["prefix"],
+        config={
+            "region": library.region,
+            # The store refuses what does not arrive as it was sent.
+            "checksum_algorithm": "SHA256",
+            "disable_bulk_delete": True,  # not every store has it
+            **({"endpoint": library.endpoint} if library.endpoint else {}),
+        },
+        client_options={
+            "connect_timeout": timedelta(seconds=_CONNECT_S),
+            "timeout": timedelta(seconds=answer_s),
+            "allow_http": library.endpoint.startswith("http://"),
+        },
+        retry_config={
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=_TRY_AGAIN_S),
+            "backoff": {
+                "init_backoff": timedelta(seconds=0.2),
+                "max_backoff": timedelta(seconds=2),
+                "base": 2,
+            },
+        },
+    )
+
+
+def check_place(root: Path, store: str, *, note: bool) -> None:
+    """See that the pictures lie where the settings say; `note` it where there are none yet.
+
+    Raises:
+        ConfigError: they lie elsewhere, or a move was cut off.
+        DiskError: that cannot be written.
+    """
+    if (root / JOURNAL).exists():
+        raise ConfigError(
+            [
+                f"library.store: a move of the pictures of {root} was cut off. Do the same "
+                "“dreamstream library move” again: it goes on where it was."
+            ]
+        )
+    wanted, there = store or FOLDER, placed(root)
+    if wanted == there:
+        return
+    if there == FOLDER and not _has_any(root):
+        if note:
+            note_place(root, wanted)
+        return
+    raise ConfigError(
+        [
+            f"library.store: the pictures of {root} are not there, but {_told(there)}. Set it to "
+            f'"{"" if there == FOLDER else there}", or stop the bot and move them: dreamstream '
+            f"library move {wanted}"
+        ]
+    )
+
+
+def placed(root: Path) -> str:
+    """Return where a library's pictures lie: `FOLDER`, or an address.
+
+    Raises:
+        DiskError: that cannot be read.
+    """
+    try:
+        found = (root / _NOTE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return FOLDER
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiskError(f"{root / _NOTE} cannot be read ({error}).", str(root)) from error
+    if found != FOLDER and not is_address(found):
+        raise DiskError(f"{root / _NOTE} is damaged: it names no store.", str(root))
+    return found
+
+
+def note_place(root: Path, where: str) -> None:
+    """Write down where a library's pictures lie, so that it survives a power cut.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    write_atomic(root / _NOTE, f"{where}\n".encode())
+
+
+def secrets() -> list[str]:
+    """Return what of the environment is never to be shown."""
+    return [value for name in SECRETS if (value := os.environ.get(name, ""))]
+
+
+def _has_any(root: Path) -> bool:
+    with suppress(OSError):
+        return any(path.is_file() for place in PLACES for path in (root / place).rglob("*"))
+    return True
+
+
+def _told(where: str) -> str:
+    return "in that folder itself" if where == FOLDER else f"in {where}"
+
+
+def _bytes(gib: float) -> int:
+    return int(gib * 1024**3)

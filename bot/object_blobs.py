@@ -1,0 +1,308 @@
+"""Pictures and files in a store of objects, such as S3, with copies of them on this machine.
+
+What was put there counts as kept once the store says that it has it, in the size it has. What comes
+back is hashed: an object with other bytes than its name says is not given to anybody. The network
+is given a bounded time, and tried a bounded number of times; after a store has not answered, it is
+let alone for a few seconds, so that people get a sentence at once and no thread waits for nothing.
+
+`Objects` is what is asked of a store; the classes of `obstore.store` do it.
+Source: https://developmentseed.org/obstore/latest/api/store/
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, TypedDict
+
+from obstore import exceptions
+
+from bot.blob_cache import BlobCache
+from bot.blobs import Blob, UnreachableError, sentence, sha256_of
+from bot.errors import DiskError
+from bot.files import TEMPORARY_PREFIX, write_atomic
+
+log = logging.getLogger(__name__)
+
+REST_S = 5.0
+_SILENT = "the picture store does not answer"
+_REFUSED = "the picture store refuses the key; check the credentials and what they allow"
+_NO_BUCKET = "the picture store has no such bucket"
+_SPOILT = "its bytes in the picture store are not what its name says"
+_PROBE_BYTES = 1024
+_SHOWN = 300
+_MISSING = (
+    FileNotFoundError,
+    exceptions.NotFoundError,
+)  # obstore raises the one, and has the other
+
+
+class Meta(TypedDict):
+    """What a store says of an object."""
+
+    path: str
+    size: int
+    last_modified: datetime
+
+
+class Content(Protocol):
+    """What a store answers to who wants an object."""
+
+    def bytes(self) -> Any:
+        """Read all of it, into something that is like bytes."""
+        ...
+
+
+class Objects(Protocol):
+    """A store of objects, by their paths."""
+
+    def put(self, path: str, file: bytes, *, use_multipart: bool) -> object:
+        """Keep an object, in place of what may be there."""
+        ...
+
+    def get(self, path: str) -> Content:
+        """Begin to read one."""
+        ...
+
+    def head(self, path: str) -> Any:
+        """Return the `Meta` of one."""
+        ...
+
+    def delete(self, paths: str) -> object:
+        """Remove one."""
+        ...
+
+    def list(self, prefix: str) -> Any:
+        """Give lists of the `Meta` of all whose path begins with that folder."""
+        ...
+
+
+class ObjectBlobs:
+    """A store of objects with copies of what was used of late. It is a `bot.blobs.Blobs`."""
+
+    remote = True
+
+    def __init__(
+        self,
+        objects: Objects,
+        cache: BlobCache,
+        where: str,
+        *,
+        rest_s: float = REST_S,
+        copies_new: bool = True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep copies in `cache`; of what is put there as well, where it `copies_new`.
+
+        `where` is for people; for `rest_s` seconds a store is let alone that did not answer.
+        """
+        self._objects = objects
+        self._cache = cache
+        self._where = where
+        self._rest_s = rest_s
+        self._copies_new = copies_new
+        self._on_close = on_close
+        self._trouble: tuple[int, str] = (0, "")
+        self._rests_until_s = float("-inf")
+        self._lock = threading.Lock()
+        self._fetches: dict[str, _Fetch] = {}
+
+    @property
+    def where(self) -> str:
+        """Where it is, such as ``s3://bucket/prefix``."""
+        return self._where
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` as an object; it counts once the store says that it has it, whole."""
+        with self._sentences(), self._asked():
+            self._put(key, data)
+        if self._copies_new:
+            with suppress(DiskError):  # it is where it belongs, and can be fetched
+                self._cache.keep(key, data)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes, which are what its name says."""
+        data = self._cache.read(key)
+        return self._fetched(key) if data is None else data
+
+    def raw(self, key: str) -> bytes:
+        """Return an object's bytes, whatever they are."""
+        with self._asked():
+            return bytes(self._objects.get(key).bytes())
+
+    def size(self, key: str) -> int | None:
+        """Return an object's size."""
+        try:
+            with self._asked():
+                return int(self._objects.head(key)["size"])
+        except FileNotFoundError:
+            return None
+
+    def delete(self, key: str) -> None:
+        """Remove an object, and its copy. One that is being fetched meanwhile is not kept."""
+        with self._sentences():
+            with suppress(FileNotFoundError), self._asked():
+                self._objects.delete(key)
+            with self._lock:
+                if (fetch := self._fetches.get(key)) is not None:
+                    fetch.wanted = False
+                self._cache.drop(key)
+
+    def list(self, place: str) -> Iterator[Blob]:
+        """Yield the objects of a place, as the store pages them."""
+        with self._asked():
+            pages = iter(self._objects.list(place))
+        while True:
+            with self._asked():
+                page: Sequence[Meta] | None = next(pages, None)
+            if page is None:
+                return
+            for one in page:
+                yield Blob(one["path"], one["size"], one["last_modified"].timestamp())
+
+    def path(self, key: str) -> Path:
+        """Return where its copy is, or would be."""
+        return self._cache.root / key
+
+    def here(self, key: str) -> Path | None:
+        """Return where its copy is, if there is one."""
+        return self._cache.find(key)
+
+    def local(self, key: str) -> Path:
+        """Return where its copy is, fetched first where need be."""
+        path = self._cache.find(key)
+        if path is None:
+            data = self._fetched(key)
+            path = self._cache.find(key)
+            if path is None:  # the disk may have refused it
+                try:
+                    path = self._cache.keep(key, data)
+                except DiskError as error:
+                    raise OSError(errno.EIO, str(error).rstrip(".")) from error
+        return path
+
+    def probe(self) -> None:
+        """Put a small object, and remove it; and the same with a file of this machine."""
+        name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+        path = self._cache.root / name
+        try:
+            write_atomic(path, bytes(_PROBE_BYTES))
+        finally:
+            with suppress(OSError):
+                path.unlink()
+        with self._sentences(), self._asked(resting=True):
+            self._put(name, bytes(_PROBE_BYTES))
+            self._objects.delete(name)
+
+    def sweep(self) -> None:
+        """Do nothing: an object is there whole or not at all, and the copies are looked at."""
+
+    def close(self) -> None:
+        """Let go of what belongs to it."""
+        self._on_close()
+
+    # --- the network ----------------------------------------------------------------------------
+
+    def _put(self, path: str, data: bytes) -> None:
+        try:
+            self._objects.put(path, data, use_multipart=False)
+            found = int(self._objects.head(path)["size"])
+        except _MISSING as error:  # right after it was put: there is no bucket
+            raise UnreachableError(errno.ENOENT, _NO_BUCKET) from error
+        if found != len(data):
+            raise UnreachableError(
+                errno.EIO, f"the picture store kept {found} of {len(data)} bytes"
+            )
+
+    def _read(self, key: str) -> bytes:
+        data = self.raw(key)
+        if hashlib.sha256(data).hexdigest() != sha256_of(key):
+            raise OSError(errno.EIO, _SPOILT)
+        return data
+
+    def _fetched(self, key: str) -> bytes:
+        """Read an object and keep a copy; whoever else wants it meanwhile waits for the same."""
+        with self._lock:
+            fetch = self._fetches.get(key)
+            mine = fetch is None
+            if fetch is None:
+                fetch = self._fetches[key] = _Fetch()
+        if not mine:
+            return fetch.data.result()
+        try:
+            data = self._read(key)
+            with self._lock:  # so that a deletion comes before the copy, or finds it
+                if not fetch.wanted:
+                    raise FileNotFoundError(errno.ENOENT, "it was deleted", key)
+                with suppress(DiskError):
+                    self._cache.keep(key, data)
+        except BaseException as error:
+            fetch.data.set_exception(error)
+            raise
+        else:
+            fetch.data.set_result(data)
+            return data
+        finally:
+            with self._lock:
+                del self._fetches[key]
+
+    @contextmanager
+    def _asked(self, *, resting: bool = False) -> Iterator[None]:
+        """Turn what a store's client raises into what the operating system would.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            UnreachableError: the store does not answer, or of late has not; or it refuses the key.
+        """
+        if not resting and time.monotonic() < self._rests_until_s:
+            raise UnreachableError(*self._trouble)
+        try:
+            yield
+        except UnreachableError:
+            raise
+        except _MISSING as error:
+            if "NoSuchBucket" in str(error):
+                raise UnreachableError(errno.ENOENT, _NO_BUCKET) from error
+            raise FileNotFoundError(errno.ENOENT, "there is no such object") from error
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            self._let_alone(errno.EACCES, _REFUSED, error)
+        except (exceptions.BaseError, OSError) as error:
+            self._let_alone(errno.ETIMEDOUT, _SILENT, error)
+        else:
+            self._rests_until_s = float("-inf")
+
+    def _let_alone(self, number: int, reason: str, error: Exception) -> NoReturn:
+        self._trouble = number, reason
+        self._rests_until_s = time.monotonic() + self._rest_s
+        log.warning("%s: %s (%s)", self._where, reason, _first_line(error))
+        raise UnreachableError(number, reason) from error
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn what keeps something from being kept into a `DiskError`."""
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(sentence(error), self._where) from error
+
+
+class _Fetch:
+    """An object that is just being read, and whether it may be kept when it has come."""
+
+    def __init__(self) -> None:
+        self.data: Future[bytes] = Future()
+        self.wanted = True
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what a client says, without the pages that it may add."""
+    return str(error).strip().partition("\n")[0][:_SHOWN]

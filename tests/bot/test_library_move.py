@@ -1,0 +1,271 @@
+"""Moving a library to a store and back, cut off anywhere; and what else reads it there."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from bot import library_place
+from bot.backup import making, restoring
+from bot.blob_cache import BlobCache
+from bot.blobs import Blobs, FolderBlobs, file_key, picture_key
+from bot.config import Config, LibraryPlace, Storage
+from bot.consistency.model import Folder
+from bot.consistency.proving import mend, prove
+from bot.errors import ConfigError, DiskError, InvalidRequestError
+from bot.library import Library
+from bot.library_command import run
+from bot.library_move import move, read_journal
+from bot.library_place import FOLDER, check_place, note_place, placed
+from bot.object_blobs import ObjectBlobs, Objects
+from tests.bot.drawer import request, services
+
+S3 = "s3://tests/dreams"
+CONTENT = [letter.encode() * 20 for letter in "abcde"]
+
+
+class Cut(Exception):
+    """The process dies here."""
+
+
+class Bucket:
+    """A store in memory, and a folder; `cut` dies before or after one change of either."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store: Objects = MemoryStore()
+        self.changes = 0
+        self.cut_at: int | None = None
+        self.after = False
+
+    def open(self, where: str) -> Blobs:
+        blobs: Blobs = FolderBlobs(self.root)
+        if where != FOLDER:
+            cache = BlobCache(self.root / "cache", 10**6)
+            blobs = ObjectBlobs(self.store, cache, where, rest_s=0, copies_new=False)
+        for name in ("put", "delete"):
+            setattr(blobs, name, self._cutting(getattr(blobs, name)))
+        return blobs
+
+    def _cutting(self, real: Callable[..., None]) -> Callable[..., None]:
+        def change(*given: Any) -> None:
+            cut = self.changes == self.cut_at
+            self.changes += 1
+            if cut and not self.after:
+                raise Cut
+            real(*given)
+            if cut:
+                raise Cut
+
+        return change
+
+    def at(self, where: str) -> dict[str, bytes]:
+        blobs = self.open(where)
+        return {
+            one.key: blobs.raw(one.key)
+            for place in ("images", "files")
+            for one in blobs.list(place)
+        }
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path / "library")
+
+
+def filled(bucket: Bucket) -> dict[str, bytes]:
+    content = {}
+    for number, data in enumerate(CONTENT):
+        name = (picture_key if number % 2 else file_key)(hashlib.sha256(data).hexdigest())
+        FolderBlobs(bucket.root).put(name, data)
+        content[name] = data
+    return content
+
+
+def test_a_library_moves_to_a_store_and_back(bucket: Bucket) -> None:
+    content = filled(bucket)
+    moved = move(bucket.root, S3, bucket.open)
+    assert (moved.files, moved.left) == (len(content), [])
+    assert (bucket.at(S3), bucket.at(FOLDER)) == (content, {})
+    assert placed(bucket.root) == S3
+    assert move(bucket.root, S3, bucket.open).files == 0
+    move(bucket.root, FOLDER, bucket.open)
+    assert (bucket.at(S3), bucket.at(FOLDER)) == ({}, content)
+    assert placed(bucket.root) == FOLDER
+    with pytest.raises(InvalidRequestError, match="s3://bucket/prefix"):
+        move(bucket.root, "/somewhere", bucket.open)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("back", [False, True])
+def test_a_move_may_be_cut_off_at_any_change_and_goes_on(
+    bucket: Bucket, after: bool, back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.library_move._AT_ONCE", 1)
+    content = filled(bucket)
+    bucket.after = after
+    for cut_at in range(2 * len(content)):
+        bucket.changes, bucket.cut_at = 0, cut_at
+        with pytest.raises(Cut):
+            move(bucket.root, S3, bucket.open)
+        bucket.cut_at = None
+        assert bucket.at(placed(bucket.root)) == content, "the truth is whole at any time"
+        for store in ("", S3):
+            with pytest.raises(ConfigError, match="was cut off"):
+                check_place(bucket.root, store, note=True)
+        with pytest.raises(ConfigError, match="Finish it first"):
+            move(bucket.root, "s3://elsewhere", bucket.open)
+        if back and placed(bucket.root) == FOLDER:
+            assert move(bucket.root, FOLDER, bucket.open).undone
+        else:
+            move(bucket.root, S3, bucket.open)
+            assert (bucket.at(S3), bucket.at(FOLDER)) == (content, {})
+            move(bucket.root, FOLDER, bucket.open)
+        assert (bucket.at(S3), bucket.at(FOLDER)) == ({}, content)
+        assert read_journal(bucket.root) is None
+
+
+def test_what_is_damaged_stays_where_it_is_and_is_told_of(bucket: Bucket) -> None:
+    content = filled(bucket)
+    torn = next(iter(content))
+    (bucket.root / torn).write_bytes(b"torn")
+    note = bucket.root / "images/notes.txt"
+    note.parent.mkdir(exist_ok=True)
+    note.write_bytes(b"mine")
+    moved = move(bucket.root, S3, bucket.open)
+    assert sorted(moved.left) == sorted([torn, "images/notes.txt"])
+    del content[torn]
+    assert bucket.at(S3) == content
+
+
+def test_pictures_that_lie_elsewhere_are_not_taken_for_lost(bucket: Bucket) -> None:
+    root = bucket.root
+    check_place(root, S3, note=True)  # nothing is there yet
+    assert placed(root) == S3
+    check_place(root, S3, note=True)
+    with pytest.raises(ConfigError, match=r'Set it to "s3://tests/dreams", or .*move folder'):
+        check_place(root, "", note=True)
+    note_place(root, FOLDER)
+    filled(bucket)
+    with pytest.raises(ConfigError, match=r'Set it to "", or .*library move s3://tests/dreams'):
+        check_place(root, S3, note=True)
+    (root / "store").write_bytes(b"\xff")
+    with pytest.raises(DiskError, match="cannot be read"):
+        placed(root)
+
+
+# --- what else reads a library that lies in a store ---------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """Give a data folder with two dreams, whose library is in a store."""
+    bucket = Bucket(tmp_path / "data" / "library")
+
+    async def live() -> None:
+        blobs = bucket.open(S3)
+        library = Library(bucket.root, blobs=blobs)
+        async with services(tmp_path / "data", library=library) as s:
+            for seed in (1, 2):
+                (dream,) = await s.dreams.ask(request(seed=seed))
+                await s.draw(dream.id)
+                await s.dreams.wait(dream.id)
+        library.close()
+
+    asyncio.run(live())
+    note_place(bucket.root, S3)
+    data = tmp_path / "data"
+    STORES[data] = bucket
+    yield data
+    del STORES[data]
+
+
+STORES: dict[Path, Bucket] = {}
+
+
+def test_a_backup_has_what_lies_in_the_store_and_a_restore_puts_it_there(
+    data: Path, tmp_path: Path
+) -> None:
+    bucket, root = STORES[data], tmp_path / "backups"
+    there = bucket.at(S3)
+    shutil.rmtree(bucket.root / "cache", ignore_errors=True)
+    made = asyncio.run(making.make(data, root, blobs=bucket.open(S3)))
+    assert {one.path for one in made.manifest.files} == set(there)
+    assert made.manifest.missing == ()
+    lost = next(iter(there))
+    bucket.open(S3).delete(lost)
+    done = asyncio.run(restoring.restore(root, data, replace=True, store=bucket.open(S3)))
+    assert done.replaced is not None
+    assert bucket.at(S3) == there
+    assert placed(data / "library") == S3
+    assert bucket.at(FOLDER) == {}
+
+
+def test_a_backup_waits_for_a_store_that_does_not_answer(data: Path, tmp_path: Path) -> None:
+    class Silent:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            def fail(*_: Any, **__: Any) -> Any:
+                raise TimeoutError
+
+            return fail
+
+    cache = BlobCache(tmp_path / "none", 10**6)
+    silent = ObjectBlobs(Silent(), cache, S3)
+    with pytest.raises(DiskError, match="does not answer"):
+        asyncio.run(making.make(data, tmp_path / "backups", blobs=silent))
+    assert list((tmp_path / "backups" / "backups").glob("*")) == []
+
+
+def test_doctor_proves_and_mends_what_lies_in_the_store(data: Path, tmp_path: Path) -> None:
+    bucket, backups = STORES[data], tmp_path / "backups"
+    folder = Folder(data, True, backups, bucket.open(S3))
+    assert prove(folder).faults == []
+    asyncio.run(making.make(data, backups, blobs=bucket.open(S3)))
+    first, second = bucket.at(S3)
+    bucket.store.put(first, b"torn", use_multipart=False)
+    bucket.store.delete(second)
+    bucket.store.put("images/notes.txt", b"mine", use_multipart=False)
+    stray = file_key(hashlib.sha256(b"stray").hexdigest())
+    bucket.open(S3).put(stray, b"stray")
+    faults = {(fault.kind, fault.text.partition(" ")[2]) for fault in prove(folder).faults}
+    assert faults == {
+        ("file", "is damaged: its bytes are not what its name says."),
+        ("file", "is missing."),
+        ("stray", "is named by nothing."),
+    }
+    assert mend(folder, lambda fault, said: None).faults == []
+    assert sorted(bucket.at(S3)) == sorted([first, second])
+    assert (data / "put-aside" / "images/notes.txt").read_bytes() == b"mine"
+    assert (data / "put-aside" / stray).read_bytes() == b"stray"
+
+
+def test_the_command_moves_and_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket = Bucket(tmp_path / "library")
+    content = filled(bucket)
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: bucket.store)
+    config = Config(storage=Storage.model_construct(data_dir=tmp_path))
+
+    def call(**given: str) -> int:
+        return asyncio.run(run(argparse.Namespace(**given), config))
+
+    assert call(what="where") == 0
+    assert call(what="move", to=f"{S3}/") == 0
+    said = capsys.readouterr().out
+    assert f"The pictures are in {S3} now: {len(content)} files." in said
+    assert f'set library.store = "{S3}"' in said
+    assert call(what="where") == 1, "the settings have not followed yet"
+    config = Config(
+        storage=Storage.model_construct(data_dir=tmp_path), library=LibraryPlace(store=S3)
+    )
+    assert call(what="where") == 0
+    assert bucket.at(S3) == content

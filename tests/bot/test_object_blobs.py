@@ -1,0 +1,411 @@
+"""Pictures in a store of objects: over real HTTP, and with every fault that one can have."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from bot.blob_cache import BlobCache
+from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
+from bot.config import LibraryPlace
+from bot.errors import ConfigError, DiskError, NotFoundError
+from bot.library import Library, UnreadableError
+from bot.library_place import open_objects
+from bot.model import DreamState
+from bot.object_blobs import ObjectBlobs, Objects
+from bot.rights import Actor
+from generation.protocol import Attachment, Recipe
+from tests.bot.drawer import ANN, finished, png, request, services, until
+from tests.fakes import s3
+
+RECIPE = Recipe(engine="clip", model="m", prompt="a fox", width=64, height=48, steps=9, seed=1)
+DATA = b"some bytes"
+KEY = file_key(hashlib.sha256(DATA).hexdigest())
+
+
+def files_under(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+class Faulty:
+    """A store in memory that fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+        self.fault: Callable[[str], object] = lambda what: None
+        self.after: Callable[[str], object] = lambda what: None
+        self.asked: list[str] = []
+
+    def __getattr__(self, what: str) -> Callable[..., Any]:
+        real = getattr(self.memory, what)
+
+        def call(*given: Any, **named: Any) -> Any:
+            self.asked.append(what)
+            self.fault(what)
+            found = real(*given, **named)
+            self.after(what)
+            return found
+
+        return call
+
+
+def silent(*whats: str) -> Callable[[str], None]:
+    def fail(what: str) -> None:
+        if not whats or what in whats:
+            raise TimeoutError("nothing came")
+
+    return fail
+
+
+def blobs_of(store: Objects, folder: Path, most_bytes: int = 10**7, **named: Any) -> ObjectBlobs:
+    return ObjectBlobs(store, BlobCache(folder, most_bytes), "s3://tests", rest_s=0, **named)
+
+
+@pytest.fixture
+def store() -> Faulty:
+    return Faulty()
+
+
+# --- over HTTP ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.FakeS3]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    with s3.fake_s3() as served:
+        yield served
+
+
+def over_http(fake: s3.FakeS3, folder: Path, where: str = f"s3://{s3.BUCKET}/a/b") -> ObjectBlobs:
+    place = LibraryPlace(store=where, endpoint=fake.url, region=s3.REGION)
+    return blobs_of(open_objects(where, place, answer_s=1, retries=1), folder)
+
+
+def test_a_real_client_keeps_reads_lists_and_deletes_by_signed_requests(
+    fake: s3.FakeS3, tmp_path: Path
+) -> None:
+    blobs = over_http(fake, tmp_path)
+    kept = {
+        file_key(hashlib.sha256(data).hexdigest()): data for data in map(str.encode, "abcdefgh")
+    }
+    for key, data in kept.items():
+        assert blobs.size(key) is None
+        blobs.put(key, data)
+        assert blobs.size(key) == 1
+    assert sorted(fake.objects) == sorted(f"a/b/{key}" for key in kept)
+    assert {one.key: one.size_bytes for one in blobs.list("files")} == dict.fromkeys(kept, 1)
+    assert list(blobs.list("images")) == []
+    other = over_http(fake, tmp_path / "other")
+    first = next(iter(kept))
+    assert other.get(first) == other.raw(first) == kept[first]
+    assert other.local(first).read_bytes() == kept[first]
+    for key in kept:
+        blobs.delete(key)
+        blobs.delete(key)
+    assert fake.objects == {}
+    with pytest.raises(FileNotFoundError):
+        blobs.raw(first)
+    blobs.probe()
+    assert fake.objects == {}
+
+
+def test_what_a_store_refuses_is_a_sentence_without_its_secrets(
+    fake: s3.FakeS3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another secret")
+    with pytest.raises(DiskError, match="The picture store refuses the key"):
+        over_http(fake, tmp_path).put(KEY, DATA)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    nowhere = over_http(fake, tmp_path, "s3://nowhere/a")
+    with pytest.raises(DiskError, match="no such bucket"):
+        nowhere.put(KEY, DATA)
+    with pytest.raises(UnreachableError, match="no such bucket"):
+        nowhere.raw(KEY)
+    with pytest.raises(DiskError, match="no such bucket"):
+        nowhere.delete(KEY)
+    assert "secret" not in caplog.text
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(ConfigError, match="Set AWS_ACCESS_KEY_ID"):
+        over_http(fake, tmp_path)
+
+
+def test_a_store_that_fails_is_tried_again_a_bounded_time(fake: s3.FakeS3, tmp_path: Path) -> None:
+    blobs = over_http(fake, tmp_path)
+    fake.fail["PUT"] = 500
+    with pytest.raises(DiskError, match="does not answer"):
+        blobs.put(KEY, DATA)
+    assert [method for method, _ in fake.requests] == ["PUT", "PUT"]
+    fake.fail.clear()
+    fake.unsaid = True
+    with pytest.raises(DiskError, match="does not answer"):
+        blobs.put(KEY, DATA)
+    fake.unsaid = False
+    blobs.put(KEY, DATA)
+    fake.hanging = True
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="does not answer"):
+        blobs.raw(KEY)
+    assert time.monotonic() - began < 10
+    fake.hanging = False
+    assert blobs.raw(KEY) == DATA
+
+
+# --- faults ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["put", "head"])
+def test_nothing_counts_as_kept_before_the_store_says_so(
+    store: Faulty, tmp_path: Path, what: str
+) -> None:
+    blobs = blobs_of(store, tmp_path)
+    store.after = silent(what)  # done, and not said
+    with pytest.raises(DiskError, match="does not answer"):
+        blobs.put(KEY, DATA)
+    assert blobs.here(KEY) is None
+    store.after = lambda what: None
+    blobs.put(KEY, DATA)
+    assert blobs.get(KEY) == DATA
+
+
+def test_what_is_kept_in_another_size_does_not_count(store: Faulty, tmp_path: Path) -> None:
+    blobs = blobs_of(store, tmp_path)
+    store.after = lambda what: what == "put" and store.memory.put(KEY, b"less")
+    with pytest.raises(DiskError, match="kept 4 of 10 bytes"):
+        blobs.put(KEY, DATA)
+
+
+def test_wrong_bytes_are_given_to_nobody(store: Faulty, tmp_path: Path) -> None:
+    blobs = blobs_of(store, tmp_path)
+    store.memory.put(KEY, b"other byte")
+    for read in (blobs.get, blobs.local):
+        with pytest.raises(OSError, match="not what its name says"):
+            read(KEY)
+    assert blobs.here(KEY) is None
+    blobs.put(KEY, DATA)
+    assert blobs.get(KEY) == DATA
+    blobs.path(KEY).write_bytes(b"other byte")  # and the copy is as little believed
+    assert blobs.get(KEY) == DATA
+    blobs.path(KEY).write_bytes(b"torn")
+    assert blobs.local(KEY).read_bytes() == DATA
+    blobs.path(KEY).write_bytes(b"other byte")
+    assert blobs_of(store, tmp_path).local(KEY).read_bytes() == DATA, "by the next process"
+
+
+def test_a_store_that_did_not_answer_is_let_alone_for_a_while(
+    store: Faulty, tmp_path: Path
+) -> None:
+    blobs = ObjectBlobs(store, BlobCache(tmp_path, 10**6), "s3://tests", rest_s=60)
+    store.fault = silent()
+    for _ in range(5):
+        with pytest.raises(UnreachableError):
+            blobs.raw(KEY)
+    assert store.asked == ["get"]
+    with pytest.raises(DiskError):
+        blobs.probe()
+    store.fault = lambda what: None
+    blobs.probe()
+    blobs.put(KEY, DATA)
+
+
+def test_what_is_deleted_while_it_is_fetched_leaves_no_copy(store: Faulty, tmp_path: Path) -> None:
+    blobs = blobs_of(store, tmp_path / "a")
+    blobs_of(store, tmp_path / "b").put(KEY, DATA)
+
+    def delete(what: str) -> None:
+        if what == "get":
+            blobs.delete(KEY)
+
+    store.after = delete
+    with pytest.raises(FileNotFoundError):
+        blobs.get(KEY)
+    assert not blobs.path(KEY).exists()
+
+
+def test_many_who_want_the_same_fetch_it_once(store: Faulty, tmp_path: Path) -> None:
+    blobs_of(store, tmp_path / "a").put(KEY, DATA)
+    store.asked.clear()
+    go_on = threading.Event()
+    store.fault = lambda what: what == "get" and go_on.wait(10)
+    blobs = blobs_of(store, tmp_path / "b")
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(blobs.get(KEY))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == [DATA] * 4
+    assert store.asked.count("get") == 1
+
+
+def test_the_copies_take_no_more_than_they_may_and_the_oldest_go_first(tmp_path: Path) -> None:
+    now = [0.0]
+    cache = BlobCache(tmp_path, 25, young_s=60, clock=lambda: now[0])
+    content = {file_key(hashlib.sha256(data).hexdigest()): data for data in (b"a" * 10, b"b" * 10)}
+    (first, second), third = content, KEY
+    for key, data in content.items():
+        cache.keep(key, data)
+    now[0] = 100.0
+    assert cache.read(first) == content[first]  # used again, so the other one is the oldest
+    cache.keep(third, DATA)
+    assert cache.find(second) is None
+    assert not (tmp_path / second).exists()
+    now[0] = 130.0
+    cache.keep(second, content[second])  # nothing is old: it takes more for a while
+    assert all(cache.find(key) for key in (first, second, third))
+    later = BlobCache(tmp_path, 25, young_s=60)
+    assert later.find(first) is not None
+    later.keep(KEY, DATA)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) <= 25
+
+
+# --- the library -------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["folder", "objects"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, store: Faulty) -> Blobs:
+    if request.param == "folder":
+        return FolderBlobs(tmp_path)
+    return blobs_of(store, tmp_path / "cache")
+
+
+async def test_pictures_and_files_are_kept_alike_wherever_they_lie(
+    tmp_path: Path, blobs: Blobs
+) -> None:
+    library = Library(tmp_path, blobs=blobs)
+    image = await library.keep(png(800, 400), RECIPE)
+    assert await library.keep(png(800, 400), RECIPE) == image
+    data = await library.read(image.sha256)
+    assert hashlib.sha256(data).hexdigest() == image.sha256
+    assert (await library.local(image.sha256)).read_bytes() == data
+    assert (await library.read_thumbnail(image.sha256, 192))[:4] == b"RIFF"
+    film = Attachment(name="film.mp4", media_type="video/mp4", data=b"a film")
+    file = await library.keep_file(film)
+    assert await library.read_file(file) == b"a film"
+    assert (await library.local_file(file)).read_bytes() == b"a film"
+    upload, plain = await library.keep_upload(png(colour="blue"))
+    assert await library.hold(upload) == plain
+    assert await library.keep_upload(plain) == (upload, plain), "what comes back is that picture"
+    await library.probe()
+    assert {one.key for place in ("images", "files") for one in blobs.list(place)} == {
+        picture_key(image.sha256),
+        picture_key(upload),
+        file_key(file.sha256),
+    }
+    # What is referred to by nothing goes with the last who holds it.
+    for _ in range(2):
+        await library.let_go(upload, named=False)
+        assert await library.read(upload) == plain
+    await library.let_go(upload, named=False)
+    with pytest.raises(NotFoundError):
+        await library.read(upload)
+    await library.let_go(file.sha256, named=True)
+    await library.let_go(image.sha256, named=True)
+    await library.let_go(image.sha256, named=False)
+
+    async def unnamed() -> bool:
+        return False
+
+    async def named() -> bool:
+        return True
+
+    assert not await library.discard(image.sha256, named)
+    assert await library.discard(image.sha256, unnamed)
+    assert await library.discard(file.sha256, unnamed, file=True)
+    for place in ("images", "files"):
+        assert list(blobs.list(place)) == []
+    assert files_under(tmp_path) == []
+    library.close()
+
+
+async def test_nobody_takes_hold_of_what_is_just_being_removed(
+    tmp_path: Path, store: Faulty
+) -> None:
+    library = Library(tmp_path, blobs=blobs_of(store, tmp_path / "cache"))
+    image = await library.keep(png(), RECIPE)
+    await library.let_go(image.sha256, named=True)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def unnamed() -> bool:
+        asked.set()
+        await go_on.wait()
+        return False
+
+    removal = asyncio.create_task(library.discard(image.sha256, unnamed))
+    await asked.wait()
+    again = asyncio.create_task(library.keep(png(), RECIPE))
+    held = asyncio.create_task(library.hold(image.sha256))
+    await asyncio.sleep(0.05)
+    assert not again.done() and not held.done()
+    go_on.set()
+    assert await removal
+    assert await again == image
+    with suppress(NotFoundError):  # before it was there again, or after
+        await held
+    assert hashlib.sha256(await library.read(image.sha256)).hexdigest() == image.sha256
+    library.close()
+
+
+async def test_an_outage_is_not_a_loss(tmp_path: Path, store: Faulty) -> None:
+    library = Library(tmp_path, blobs=blobs_of(store, tmp_path / "cache", copies_new=False))
+    image = await library.keep(png(), RECIPE)
+    await library.let_go(image.sha256, named=True)
+    store.fault = silent()
+    for ask in (library.read, library.hold, library.local):
+        with pytest.raises(UnreadableError, match="the picture store does not answer"):
+            await ask(image.sha256)
+    with pytest.raises(DiskError, match="does not answer"):
+        await library.keep_upload(png(colour="blue"))
+
+    async def unnamed() -> bool:
+        return False
+
+    with pytest.raises(DiskError, match="does not answer"):
+        await library.discard(image.sha256, unnamed)
+    store.fault = lambda what: None
+    assert await library.discard(image.sha256, unnamed)
+    assert await library.left_held() == []
+    library.close()
+
+
+async def test_a_dreams_end_waits_for_the_store_and_its_deletion_too(
+    tmp_path: Path, store: Faulty
+) -> None:
+    library = Library(tmp_path / "library", blobs=blobs_of(store, tmp_path / "library" / "cache"))
+    async with services(tmp_path, library=library) as s:
+        (dream,) = await s.dreams.ask(request())
+        job = await s.begin(dream.id)
+        store.fault = silent()
+        await s.dreams.on_message(finished(job))
+        await until(lambda: (live := s.dreams.live(dream.id)) is not None and live.notice)
+        assert "The picture store does not answer." in (s.dreams.refusing or "")
+        assert not (await s.dreams.get(dream.id)).state.final
+        store.fault = lambda what: None
+        done = await s.dreams.wait(dream.id)
+        assert done.state is DreamState.DONE and done.image is not None
+        key = picture_key(done.image.sha256)
+        store.fault = silent("delete")
+        await s.dreams.delete(dream.id, Actor(ANN))
+        assert [row["sha256"] for row in await s.store.read("SELECT sha256 FROM doomed_file")] == [
+            done.image.sha256
+        ]
+        store.fault = lambda what: None
+        await s.dreams.remove_files()
+        assert await s.store.read("SELECT * FROM doomed_file") == []
+        with pytest.raises(FileNotFoundError):
+            store.memory.head(key)
+        assert not library.path(done.image.sha256).exists()
+    library.close()
