@@ -8,7 +8,7 @@ Discord nor the wall, and not how anything is drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from bot.inits import DrawnFrom, Inits, StartGoneError
 from bot.journeys import reseeded
 from bot.library import Library
 from bot.limits import Limits
-from bot.model import Dream, DreamRequest, Person, Relation, Theme
+from bot.model import Dream, DreamRequest, Person, PictureCheck, Relation, Theme
 from bot.monitoring.metrics import counts_refusals
 from bot.options import side_by_side
 from bot.origins import Origins
@@ -237,6 +237,7 @@ class Dreams(DreamReader):
         *,
         prompt: str | None = None,
         given: Sequence[bytes] = (),
+        mask: bytes | None = None,
         published: bool = True,
         channel_id: int | None = None,
         also: Also | None = None,
@@ -245,7 +246,8 @@ class Dreams(DreamReader):
 
         Every child has its parent's prompt, or the one that is said here; `recipes` is handed the
         parent with it. Pictures that its recipe names are kept already, or `given` as they are to
-        be kept. A child is `published` only where its parent is, too.
+        be kept; so is a `mask`, which somebody has painted and others will see. A child is
+        `published` only where its parent is, too.
 
         Raises:
             As `ask` does; NotFoundError: one of the dreams, or a picture of it, is not here.
@@ -287,6 +289,10 @@ class Dreams(DreamReader):
         if not named:
             return await self._accept(self._write(order))
         await self._acceptance.check(order.person, len(children))
+        if mask is not None:
+            brought = Brought(order.person, actor.guild_id, channel_id)
+            await self._check_brought(parents[0].checked_as, brought, [("mask", mask)])
+            given = (*given, mask)
         return await self._accept(self._write_named(order, tuple(named), given))
 
     @counts_refusals
@@ -361,13 +367,23 @@ class Dreams(DreamReader):
         """Look at what was brought, as it was taken in: nobody looks at a stranger's own file."""
         if self._checks is None:
             return
-        setting = request.checked_as or self._checks.setting_at(
-            request.guild_id, request.channel_id
-        )
+        parts = {"init": drawn_from.init, "mask": drawn_from.mask, "sketch": drawn_from.sketch}
+        found = [*parts.items(), *(("init", picture) for picture in drawn_from.pictures)]
+        pngs = [(field, await self._library.read(one.sha256)) for field, one in found if one]
         brought = Brought(person, request.guild_id, request.channel_id)
-        for image in filter(None, (drawn_from.init, *drawn_from.pictures)):
-            png = await self._library.read(image.sha256)
-            await self._checks.check_upload(png, setting, brought)
+        await self._check_brought(request.checked_as, brought, pngs)
+
+    async def _check_brought(
+        self,
+        checked_as: PictureCheck | None,
+        brought: Brought,
+        pngs: Iterable[tuple[str, bytes]],
+    ) -> None:
+        if self._checks is None:
+            return
+        setting = checked_as or self._checks.setting_at(brought.guild_id, brought.channel_id)
+        for field, png in pngs:
+            await self._checks.check_upload(png, setting, brought, field)
 
     async def _origin(
         self, request: DreamRequest, drawn_from: DrawnFrom, order: Order

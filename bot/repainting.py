@@ -92,7 +92,7 @@ class Repainting:
 
         (redrawn,) = await self._dreams.derive(
             [dream_id], recipes, actor, Relation.INPAINT,
-            prompt=prompt, given=[white], channel_id=channel_id, also=also,
+            prompt=prompt, mask=white, channel_id=channel_id, also=also,
         )  # fmt: skip
         return redrawn
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import msgspec
 import pytest
 from PIL import Image as Pillow
 from PIL.GifImagePlugin import GifImageFile
@@ -35,8 +36,18 @@ from bot.model import Act, Dream, DreamState, PictureCheck, Relation
 from bot.rights import Actor
 from bot.store import dreams as rows
 from bot.store import people, picture_checks, tombstones
-from generation.protocol import Attachment, Finished
-from tests.bot.drawer import ANN, BOB, Services, finished, png, request, services, until
+from generation.protocol import PROTOCOL_VERSION, Attachment, Finished, Welcome
+from tests.bot.drawer import (
+    ANN,
+    BOB,
+    DIFFUSION,
+    Services,
+    finished,
+    png,
+    request,
+    services,
+    until,
+)
 from tests.discord_front.world import front_of
 
 GUILD, CHANNEL = 7, 8
@@ -46,7 +57,8 @@ MODERATOR = Actor(BOB, guild_id=GUILD, moderates=True)
 class Eyes:
     """Finds what a test says, in what is of these `kinds`, of every kind without.
 
-    `broken` where nobody can look; `dying` where what is to be looked at may be why.
+    `next` says what is found of those that come next. `broken` where nobody can look; `dying`
+    where what is to be looked at may be why.
     """
 
     def __init__(self) -> None:
@@ -55,11 +67,14 @@ class Eyes:
         self.broken = False
         self.dying = False
         self.looked: list[str] = []
+        self.next: list[float] = []
 
     async def score(self, data: bytes, media_type: str = "image/png") -> float:
         self.looked.append(media_type)
         if self.broken:
             raise NotCheckedError("broken by the test", its_own=self.dying)
+        if self.next:
+            return self.next.pop(0)
         return self.found if not self.kinds or media_type in self.kinds else 0.0
 
 
@@ -409,6 +424,34 @@ async def test_an_upload_in_which_something_is_found_is_not_taken(checked: Check
         request(guild_id=GUILD, channel_id=CHANNEL, init=png())
     )
     assert dream.recipe.init_sha256 is not None
+
+
+@pytest.mark.parametrize("part", ["mask", "sketch", "redrawn"])
+async def test_what_is_painted_is_looked_at_as_what_is_uploaded_is(
+    checked: Checked, part: str
+) -> None:
+    led = msgspec.structs.replace(DIFFUSION, takes_init=True, takes_mask=True, takes_sketch=True)
+    await checked.parts.up(
+        Welcome(version=PROTOCOL_VERSION, pid=2, device="a test", engines=(led,))
+    )
+    white, looked = png(colour="white"), checked.eyes.looked
+    dream = await checked.dream(engine="diffusion", width=64, height=64)
+
+    async def paint() -> None:
+        if part == "redrawn":
+            await checked.parts.offspring.redraw(dream.id, Actor(ANN, guild_id=GUILD), white)
+        else:
+            await checked.dream(engine="diffusion", init=png(), **{part: white})
+
+    uploads = 1 if part == "redrawn" else 2
+    looked.clear()
+    checked.eyes.next = [0.1] * (uploads - 1) + [0.9]  # what is painted does not pass
+    with pytest.raises(InvalidRequestError, match="for adults") as refused:
+        await paint()
+    assert refused.value.field == ("mask" if part == "redrawn" else part)
+    assert len(looked) == uploads
+    assert not await checked.parts.dreams.unfinished(None)
+    await paint()
 
 
 def webp(colour: str) -> bytes:
