@@ -22,7 +22,7 @@ from PIL import Image as Pillow
 import bot
 from bot import uploads
 from bot.errors import InvalidRequestError
-from bot.sentences import Sentence, say
+from bot.sentences import Sentence
 from bot.uploads import KEPT_SIDE_PX, UploadLimits
 
 LIMIT_S = 20.0
@@ -113,7 +113,7 @@ def _apart(ask: Ask, limit_s: float) -> bytes:
         raise InvalidRequestError(ask.field, _UNREADABLE) from error  # it died of the file
     if answer.png:
         return answer.png
-    sentence = say(answer.template, **answer.values) if answer.values else answer.template
+    sentence = Sentence(answer.template, answer.values) if answer.values else answer.template
     raise InvalidRequestError(answer.field, sentence)
 
 

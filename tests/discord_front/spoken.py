@@ -37,6 +37,7 @@ _TOLD = (
     "bot/seeing.py",
     "bot/sizes.py",
     "bot/studies.py",
+    "bot/upload_process.py",
     "bot/uploads.py",
     "cogs/changing.py",
     "cogs/dream.py",
