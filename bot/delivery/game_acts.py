@@ -5,6 +5,8 @@ Who may do what is decided by `bot.games`; here it is said who they are, and wha
 
 from __future__ import annotations
 
+from typing import Any
+
 import discord
 from discord import ui
 
@@ -180,11 +182,12 @@ async def show_own(interaction: Interaction, game_id: str) -> None:
             number = (one.entry.choice or 0) + 1
             text = say("You took number {number}.", number=number)
         else:
-            text = say(
-                "Your best has {score:.1f} of 100, at present at place {place}.",
-                score=one.entry.score or 0.0,
-                place=one.place,
-            )
+            parts: dict[str, Any] = {"score": one.entry.score or 0.0, "place": one.place}
+            text = say("Your best has {score:.1f} of 100, and came to place {place}.", **parts)
+            if game.open:
+                text = say(
+                    "Your best has {score:.1f} of 100, at present at place {place}.", **parts
+                )
         await tell(interaction, text, view=_take_back(interaction, one.entry))
         return
     raise NotFoundError("You have entered nothing in this game.")
@@ -194,7 +197,13 @@ async def show_own(interaction: Interaction, game_id: str) -> None:
 
 
 async def ask_whether_to_end(interaction: Interaction, game_id: str) -> None:
-    """Ask once more."""
+    """Ask once more.
+
+    Raises:
+        ForbiddenError: it is not theirs to end.
+    """
+    if not leads(await front_of(interaction).games.get(game_id), asker_of(interaction)):
+        raise ForbiddenError("Only who opened the game, or a moderator, can end it.")
     view = ui.View(timeout=None)
     view.add_item(button(Do.SURELY, game_id, told(interaction, say("Yes, end it"))))
     view.stop()

@@ -38,7 +38,7 @@ _LABELS = {
     Do.ENTER: "Enter",
     Do.SAY: "Say",
     Do.OWN: "My entry",
-    Do.END: "End",
+    Do.END: "End the game",
     Do.SURELY: "Yes, end it",
     Do.TIDY: "Moderate",
     Do.OFF: "Call it off",

@@ -18,6 +18,7 @@ from bot.delivery.party_controls import Do, Pick, Preferred, button, pair_button
 from bot.delivery.party_forms import finished_pictures, offered
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Dream, Theme
+from bot.parties.acting import HOST, LEADERS
 from bot.parties.finale import MOST
 from bot.parties.model import Party, Stage, Standing
 from bot.sentences import Sentence, say
@@ -32,7 +33,7 @@ async def show_pair(interaction: Interaction, party: Party, said: str = "") -> N
     front = front_of(interaction)
     pair = await front.parties.pair(party, asker_of(interaction))
     if pair is None:
-        text = say("You have compared all there is. Look at the standing, or give your points.")
+        text = say("You have compared all there is. See how they stand, or give your points.")
         await _answer(interaction, await front.parties.theme_of(party), [text])
         return
     dreams = await _dreams(interaction, pair)
@@ -77,8 +78,15 @@ async def favour(interaction: Interaction, dream_id: str, *, likes: bool) -> Non
 
 
 async def show_menu(interaction: Interaction, party: Party, card_id: int, pick: Pick) -> None:
-    """Show the party's pictures with a menu, to do something with those that are chosen."""
+    """Show the party's pictures with a menu, to do something with those that are chosen.
+
+    Raises:
+        ForbiddenError: only who leads may choose.
+        InvalidRequestError, NotFoundError: there are too few.
+    """
     front = front_of(interaction)
+    if pick is Pick.FINALE:
+        await front.parties.check_role(party, asker_of(interaction), LEADERS)
     theme = await front.parties.theme_of(party)
     chosen: set[str] = set()
     if pick is Pick.FINALE:
@@ -139,7 +147,12 @@ async def show_standing(interaction: Interaction, party: Party) -> None:
 
 
 async def ask_whether_to_end(interaction: Interaction, party: Party, card_id: int) -> None:
-    """Ask once more before a party is ended."""
+    """Ask once more before a party is ended.
+
+    Raises:
+        ForbiddenError: it is not theirs to end.
+    """
+    await front_of(interaction).parties.check_role(party, asker_of(interaction), HOST)
     view = ui.View(timeout=None)
     label = told(interaction, say("Yes, end it"))
     view.add_item(button(Do.SURELY, party.id, card_id, label))
@@ -157,7 +170,7 @@ def _line(interaction: Interaction, one: Standing, dream: Dream) -> str:
     elif one.points:
         parts.append(told(interaction, say("{count} points", count=one.points)))
     if one.wins or one.losses:
-        pairs = say("{won} of {all} pairs", won=one.wins, all=one.wins + one.losses)
+        pairs = say("{won} of {all} pairs won", won=one.wins, all=one.wins + one.losses)
         parts.append(told(interaction, pairs))
     name = words.plain(dream.person.name, 30)
     about = " · ".join([name, f"{one.score:.2f}", *parts])

@@ -85,7 +85,7 @@ _ONES_OWN: dict[Stage, tuple[Do, ...]] = {
     Stage.SKETCH: (Do.JOIN, Do.SKETCH, Do.SAY),
     Stage.ELABORATE: (Do.JOIN, Do.GROW, Do.COMBINE, Do.SKETCH, Do.SAY),
     Stage.CHOOSE: (Do.JOIN, Do.COMPARE, Do.POINTS, Do.STANDING),
-    Stage.FINALE: (Do.JOIN, Do.CHOOSE, Do.STANDING),
+    Stage.FINALE: (Do.JOIN, Do.STANDING),
     Stage.PUBLISHED: (Do.JOIN, Do.STANDING),
 }
 _LABELS = {
@@ -148,6 +148,8 @@ def rows_for(stage: Stage, party_id: str, card_id: int) -> list[ui.ActionRow[Any
     """Return a stage's buttons: those for everybody, and below them those of who leads."""
     own = [button(do, party_id, card_id) for do in _ONES_OWN[stage]]
     leading: list[Button] = []
+    if stage is Stage.FINALE:
+        leading.append(button(Do.CHOOSE, party_id, card_id))
     if (after := next_stage(stage)) is not None:
         leading.append(button(Do.NEXT, party_id, card_id, _GO_ON[after]))
     if (before := stage_before(stage)) is not None:

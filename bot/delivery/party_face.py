@@ -39,8 +39,8 @@ _QR_SCALE = 6  # pixels a module: about 200 in all
 _WHAT_TO_DO = {
     Stage.GATHER: "Press *Join*. Then say what comes to your mind: ideas, styles, artists.",
     Stage.SKETCH: (
-        "Short prompts, of what was said or of your own words: *Sketch* draws several quick "
-        "pictures of each. What you ask for with `/dream` belongs to the party, too."
+        "*Sketch* draws four quick pictures of a short prompt: of what was said, of your own "
+        "words, or of both. What you ask for with `/dream` belongs to the party, too."
     ),
     Stage.ELABORATE: (
         "*Grow* changes the words of a picture, anybody's. Its seed stays, so the words alone "
@@ -50,7 +50,10 @@ _WHAT_TO_DO = {
         "Which are the best? *Vote* shows you two at a time, ♥ under a picture counts, and you "
         "have 5 *Points* to give. All this can be changed until the stage ends."
     ),
-    Stage.FINALE: "The chosen pictures are drawn anew, large. Who leads chooses them.",
+    Stage.FINALE: (
+        "The best are drawn anew, large. The host, or a facilitator, chooses which: those that "
+        "stand best are proposed."
+    ),
     Stage.PUBLISHED: "This is what came of it. Thank you for being there.",
 }
 _REMADE = "The bundle is just being made anew. Try again in a moment."
@@ -185,7 +188,8 @@ def lines(evening: Evening) -> list[str]:
     if evening.said and (stage in _WITH_SAID):
         found.append(f"**Said:** {said(evening.said)}")
     if evening.drawn or evening.forming:
-        forming = f", {evening.forming} on their way" if evening.forming else ""
+        their = "its" if evening.forming == 1 else "their"
+        forming = f", {evening.forming} on {their} way" if evening.forming else ""
         found.append(f"**Pictures:** {evening.drawn} finished{forming}.")
     if evening.voters:
         found.append(f"**Voted:** {evening.voters} {_people(evening.voters)}.")

@@ -30,6 +30,7 @@ from bot.delivery.party_face import ROLE_NAMES
 from bot.errors import InvalidRequestError, LimitError, NotFoundError
 from bot.ids import LENGTH
 from bot.model import Dream, DreamState
+from bot.parties.acting import HOST
 from bot.parties.model import AssociationKind, Node, Party, VoteKind
 from bot.parties.recipes import words_before
 from bot.parties.voting import BUDGET
@@ -183,6 +184,7 @@ async def ask_for_role(interaction: Interaction, party_id: str, card_id: int) ->
     """Show the form in which a role is given."""
     async with answered(interaction):
         party = await party_of_card(interaction, party_id, card_id, there=False)
+        await front_of(interaction).parties.check_role(party, asker_of(interaction), HOST)
         members = await front_of(interaction).parties.members(party)
         there = [member for member in members if member.present][:MAX_OFFERED]
         if not there:

@@ -101,7 +101,9 @@ class Face:
             lines.append("The theme puts words of its own around yours.")
         if own := listed(theme.palette):
             some = ", ".join(words.plain(word, 40) for word in own[:_WORDS])
-            lines.append(f"`__palette__` takes one of: {some}{' …' if len(own) > _WORDS else ''}")
+            lines.append(
+                f"Write `__palette__` for one of these: {some}{' …' if len(own) > _WORDS else ''}"
+            )
         if theme.subject:
             lines.append(f"It is about {words.plain(theme.subject, 300)}.")
         bounds = {

@@ -30,6 +30,7 @@ from bot.store import dreams as dream_rows
 from bot.themes import Themes
 
 LEADERS = frozenset({Role.HOST, Role.FACILITATOR})
+HOST = frozenset({Role.HOST})
 
 OVER = "This party is over."
 NOT_THERE = "Join the party first."
@@ -127,14 +128,7 @@ class Acting:
     ) -> Act:
         party = await self._open_now(connection, party)
         member = await parties.member(connection, party.id, actor.person.id)
-        there = member is not None and member.present
-        if roles >= frozenset(Role):
-            if not there:
-                raise ForbiddenError(NOT_THERE)
-        elif not (there and member is not None and member.role in roles) and not leads(
-            party, actor
-        ):
-            raise ForbiddenError(_only(roles))
+        _check_role(party, actor, member, roles)
         if stages and party.stage not in stages:
             raise InvalidRequestError("stage", _at_another_time(stages))
         at_ms = self._clock()
@@ -145,6 +139,15 @@ class Acting:
                 party_id=party.id, person=actor.person, role=Role.GUEST, joined_ms=0, left_ms=0
             )
         return Act(connection, party, member, at_ms)
+
+    async def check_role(self, party: Party, actor: Actor, roles: frozenset[Role]) -> None:
+        """Refuse, before anything is asked of them, whom an act would refuse.
+
+        Raises:
+            ForbiddenError: the actor is not there, or has none of these roles.
+        """
+        member = await parties.member(self._store, party.id, actor.person.id)
+        _check_role(party, actor, member, roles)
 
     async def _open_now(self, connection: aiosqlite.Connection, party: Party) -> Party:
         found = await parties.by_id(connection, party.id)
@@ -210,6 +213,15 @@ def leads(party: Party, actor: Actor) -> bool:
     if actor.at_machine:
         return True
     return actor.moderates and actor.guild_id is not None and actor.guild_id == party.guild_id
+
+
+def _check_role(party: Party, actor: Actor, member: Member | None, roles: frozenset[Role]) -> None:
+    there = member is not None and member.present
+    if roles >= frozenset(Role):
+        if not there:
+            raise ForbiddenError(NOT_THERE)
+    elif not (there and member is not None and member.role in roles) and not leads(party, actor):
+        raise ForbiddenError(_only(roles))
 
 
 def _at_another_time(stages: Sequence[Stage]) -> Sentence:

@@ -6,7 +6,7 @@ import msgspec
 
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError, NotFoundError
 from bot.model import Person, Visibility
-from bot.parties.acting import Act, leads
+from bot.parties.acting import HOST, Act, leads
 from bot.parties.model import Member, Party, Role
 from bot.parties.reading import WRONG_CODE, Reading, is_code_of
 from bot.requests import check_person
@@ -15,7 +15,6 @@ from bot.sentences import say
 from bot.store import parties, people
 
 _HEIRS = (Role.PROMPT_MASTER, Role.FACILITATOR, Role.ART_EXPERT, Role.GUEST)
-_HOST = frozenset({Role.HOST})
 
 
 class Membership(Reading):
@@ -99,7 +98,7 @@ class Membership(Reading):
             NotFoundError: they are not there.
             InvalidRequestError: they are the host.
         """
-        async with self._acting(party, actor, roles=_HOST) as act:
+        async with self._acting(party, actor, roles=HOST) as act:
             member = await self._present(act, person_id)
             if member.role is Role.HOST:
                 raise InvalidRequestError("person", "Hand the party over first.")
@@ -112,7 +111,7 @@ class Membership(Reading):
             ForbiddenError: the actor is neither host nor moderator.
             NotFoundError: they are not there.
         """
-        async with self._acting(party, actor, roles=_HOST) as act:
+        async with self._acting(party, actor, roles=HOST) as act:
             await _make_host(act, await self._present(act, person_id))
 
     async def set_role(self, party: Party, actor: Actor, person_id: str, role: Role) -> None:
@@ -126,7 +125,7 @@ class Membership(Reading):
         if role is Role.HOST:
             await self.hand_over(party, actor, person_id)
             return
-        async with self._acting(party, actor, roles=_HOST) as act:
+        async with self._acting(party, actor, roles=HOST) as act:
             member = await self._present(act, person_id)
             if member.role is Role.HOST:
                 raise InvalidRequestError("role", "Hand the party over first: it needs a host.")

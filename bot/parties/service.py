@@ -18,7 +18,7 @@ from bot.errors import InvalidRequestError, LimitError
 from bot.gate import Asker
 from bot.ids import ALPHABET, IdMaker
 from bot.model import Theme, Visibility
-from bot.parties.acting import LEADERS, OVER, Act, note
+from bot.parties.acting import HOST, LEADERS, OVER, Act, note
 from bot.parties.drawing import SLUG_BEGINS
 from bot.parties.finale import Finale
 from bot.parties.keeper import Keeper
@@ -39,7 +39,6 @@ MAX_GUESTS = 1000
 MAX_WEIGHT = 4.0
 USUAL_WEIGHT = 1.0
 _SLUG_LENGTH = 10
-_HOST = frozenset({Role.HOST})
 
 
 class Parties(Finale):
@@ -204,7 +203,7 @@ class Parties(Finale):
             ForbiddenError: the actor is neither host nor moderator.
             InvalidRequestError: a value is wrong, or the party is over.
         """
-        async with self._acting(party, actor, roles=_HOST) as act:
+        async with self._acting(party, actor, roles=HOST) as act:
             before = act.party.settings
             settings = msgspec.structs.replace(
                 before,
@@ -274,7 +273,7 @@ class Parties(Finale):
         """
 
         async def close(connection: aiosqlite.Connection, _: Theme) -> None:
-            act = await self._admit(connection, party, actor, roles=_HOST)
+            act = await self._admit(connection, party, actor, roles=HOST)
             await _close(act)
 
         await self._unweigh(party, close)

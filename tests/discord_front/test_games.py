@@ -57,7 +57,7 @@ async def test_a_game_of_drawing_from_its_first_card_to_its_result(tmp_path: Pat
         _, card = await begun(there, "draw", prompt="a @everyone red *thing*", minutes=30)
         assert "Draw it: a" in text_of(card) and "Until <t:" in text_of(card)
         assert "@everyone" not in text_of(card)
-        assert buttons_of(card) == ["Enter", "My entry", "End", "Moderate"]
+        assert buttons_of(card) == ["Enter", "My entry", "End the game", "Moderate"]
         result = await there.bob.slash(there.channel, "game draw", prompt="a cat")
         assert "already" in said(result)
         result = await there.bob.click(card, label="Enter")
@@ -72,10 +72,9 @@ async def test_a_game_of_drawing_from_its_first_card_to_its_result(tmp_path: Pat
         worse = ("blue.png", drawn("blue"))
         await there.ann.slash(there.channel, "game enter", picture=worse)
         card = await there.shows(-1, "2 have entered")
-        result = await there.bob.click(card, label="End")
-        result = await there.bob.click(result.response, label="Yes, end it")
+        result = await there.bob.click(card, label="End the game")
         assert "Only who opened the game" in said(result)
-        result = await there.ann.click(card, label="End")
+        result = await there.ann.click(card, label="End the game")
         await there.ann.click(result.response, label="Yes, end it")
         card = await there.shows(-1, "It is over.")
         text = text_of(card)
@@ -117,7 +116,7 @@ async def test_a_guess_is_a_button_and_its_answer_comes_at_the_end(tmp_path: Pat
         dream_id = await a_picture(there, "a red fox")
         game, card = await begun(there, "guess", dream=dream_id, choices=3)
         assert game.kind is GameKind.GUESS
-        assert buttons_of(card) == ["1", "2", "3", "My entry", "End", "Moderate"]
+        assert buttons_of(card) == ["1", "2", "3", "My entry", "End the game", "Moderate"]
         right = game.choices.index("a red fox") + 1
         result = await there.ann.click(card, label=str(right))
         assert "You know what this picture was drawn from" in said(result)

@@ -46,7 +46,7 @@ async def test_a_theme_that_is_hung_has_one_pinned_guide_that_follows_it(tmp_pat
         assert guide.pinned
         told = text_of(guide)
         assert r"Misty \*castles\*" in told and "may be there or not" in told
-        assert "takes one of: ivy, ravens" in told and "at most 96 pixels a side" in told
+        assert "for one of these: ivy, ravens" in told and "at most 96 pixels a side" in told
         dream_id, _ = await there.ask(prompt="a gate")
         await there.parts.draw(dream_id)
         dream = await there.parts.dreams.wait(dream_id)
