@@ -107,6 +107,24 @@ class Blobs(Protocol):
         """
         ...
 
+    def claim(self, library: str | None) -> str | None:
+        """Have it be the place of a library alone, by that library's id; say whose it is.
+
+        That is who claimed it first, and None where nobody has. None claims nothing.
+
+        Raises:
+            OSError: it cannot be said; an UnreachableError where the store does not answer.
+        """
+        ...
+
+    def leave(self) -> None:
+        """Have it be nobody's.
+
+        Raises:
+            DiskError: it may be somebody's still.
+        """
+        ...
+
     def path(self, key: str) -> Path:
         """Return where on this machine its bytes are, or would be once they were read."""
         ...
@@ -192,6 +210,13 @@ class FolderBlobs:
                     stat = path.stat()
                     key = path.relative_to(self._root).as_posix()
                     yield Blob(key, stat.st_size, stat.st_mtime)
+
+    def claim(self, library: str | None) -> str | None:
+        """Say that it is the library's whose folder it is."""
+        return library
+
+    def leave(self) -> None:
+        """Do nothing: the folder is its library's."""
 
     def path(self, key: str) -> Path:
         """Return where a file is, or would be."""

@@ -26,7 +26,15 @@ from tqdm import tqdm
 from bot.blobs import PLACES, Blob, Blobs, UnreachableError, sha256_of
 from bot.errors import ConfigError, DiskError, InvalidRequestError
 from bot.files import sync_folder, write_atomic
-from bot.library_place import FOLDER, JOURNAL, is_address, note_place, placed
+from bot.library_place import (
+    FOLDER,
+    JOURNAL,
+    claim,
+    is_address,
+    library_id,
+    note_place,
+    placed,
+)
 
 Open = Callable[[str], Blobs]
 _AT_ONCE = 8
@@ -68,7 +76,7 @@ def move(root: Path, target: str, open_blobs: Open) -> Moved:
 
     Raises:
         InvalidRequestError: `target` is no such place.
-        ConfigError: a move to elsewhere was cut off.
+        ConfigError: a move to elsewhere was cut off, or the place is another library's.
         DiskError: something cannot be read or written. The same again goes on from there.
     """
     if target != FOLDER and not is_address(target):
@@ -81,7 +89,6 @@ def move(root: Path, target: str, open_blobs: Open) -> Moved:
         if source == target:
             return Moved(source, target)
         journal = Journal(source, target, Phase.COPYING)
-        _write_journal(root, journal)
     back = journal.source == target and journal.phase is Phase.COPYING
     if journal.target != target and not back:
         raise ConfigError(
@@ -97,6 +104,9 @@ def move(root: Path, target: str, open_blobs: Open) -> Moved:
     ):
         one = _Move(root, journal, here, there, threads)
         try:
+            own = library_id(root)
+            claim(there, own, own)
+            _write_journal(root, journal)
             return one.undo() if back else one.finish()
         except UnreachableError as error:
             raise DiskError(f"Not all is moved yet: {error.strerror}. {_AGAIN}") from error
@@ -145,6 +155,7 @@ class _Move:
         self._each("removed", gone, lambda one: self._here.delete(one.key))
         self._moved.files = len(arrived)
         self._moved.left = [one.key for place in PLACES for one in self._here.list(place)]
+        self._here.leave()
         _end_journal(self._root)
         return self._moved
 
@@ -154,6 +165,7 @@ class _Move:
         kept = _listed(self._here)
         copied = [one for one in _named(self._there) if one.key in kept]
         self._each("removed", copied, lambda one: self._there.delete(one.key))
+        self._there.leave()
         _end_journal(self._root)
         self._moved.undone = True
         return self._moved

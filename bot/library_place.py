@@ -10,6 +10,7 @@ Everything here blocks.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import tempfile
@@ -17,15 +18,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from bot.blobs import PLACES, Blobs, FolderBlobs
+from bot.blobs import PLACES, Blobs, FolderBlobs, UnreachableError
 from bot.errors import ConfigError, DiskError
 from bot.files import write_atomic
 
 if TYPE_CHECKING:
     from bot.config import LibraryPlace
     from bot.object_blobs import Objects
+
+log = logging.getLogger(__name__)
 
 FOLDER = "folder"
 """How the library's folder is called where stores have addresses."""
@@ -34,6 +38,7 @@ CACHE = "cache"
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Variables of the environment that are never to be shown."""
 _NOTE = "store"
+_ID = "id"
 _KEYS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -63,11 +68,19 @@ def open_library(library: LibraryPlace, root: Path, *, alone: bool = True) -> Bl
     Who is not `alone` at work on the folder keeps its copies to itself. Close it in the end.
 
     Raises:
-        ConfigError: they do not lie there, or it cannot be used.
+        ConfigError: they do not lie there, or another library's do; or it cannot be used.
         DiskError: the folder cannot be written.
     """
     check_place(root, library.store, note=alone)
-    return open_blobs(library.store or FOLDER, library, root, alone=alone)
+    blobs = open_blobs(library.store or FOLDER, library, root, alone=alone)
+    try:
+        claim(blobs, library_id(root) if alone and blobs.remote else None, read_id(root))
+    except UnreachableError as error:  # it may well be ours, and what is done waits for it anyhow
+        log.warning("%s: %s", blobs.where, error.strerror)
+    except BaseException:
+        blobs.close()
+        raise
+    return blobs
 
 
 @contextmanager
@@ -214,6 +227,62 @@ def note_place(root: Path, where: str) -> None:
         DiskError: it cannot be written.
     """
     write_atomic(root / _NOTE, f"{where}\n".encode())
+
+
+def claim(blobs: Blobs, library: str | None, own: str | None) -> None:
+    """Have a store be one library's alone, or see that it is, where `library` is None.
+
+    Two of them in one place would each take the other's pictures for what nothing names.
+
+    Raises:
+        ConfigError: it is another's than `own`.
+        OSError: it cannot be said.
+    """
+    found = blobs.claim(library)
+    if found is not None and own is not None and found != own:
+        raise ConfigError(
+            [
+                f"library.store: {blobs.where} has the pictures of another Dreamstream. Give this "
+                "one a prefix of its own; or, if its data folder was lost, put a backup back: "
+                "dreamstream restore."
+            ]
+        )
+
+
+def library_id(root: Path) -> str:
+    """Return what a library is known by in a store; it gets one where it has none.
+
+    Raises:
+        DiskError: that cannot be written, or read.
+    """
+    found = read_id(root)
+    if found is None:
+        found = token_hex(8)
+        note_id(root, found)
+    return found
+
+
+def read_id(root: Path) -> str | None:
+    """Return what a library is known by in a store; None where it has been in none.
+
+    Raises:
+        DiskError: that cannot be read.
+    """
+    try:
+        return (root / _ID).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiskError(f"{root / _ID} cannot be read ({error}).", str(root)) from error
+
+
+def note_id(root: Path, library: str) -> None:
+    """Write down what a library is known by in a store.
+
+    Raises:
+        DiskError: that cannot be written.
+    """
+    write_atomic(root / _ID, f"{library}\n".encode())
 
 
 def secrets() -> list[str]:

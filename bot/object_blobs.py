@@ -40,6 +40,8 @@ _NO_BUCKET = "the picture store has no such bucket"
 _SPOILT = "its bytes in the picture store are not what its name says"
 _PROBE_BYTES = 1024
 _SHOWN = 300
+_CLAIM = "library"
+_NO_SUCH_BUCKET = "NoSuchBucket"
 _MISSING = (
     FileNotFoundError,
     exceptions.NotFoundError,
@@ -169,6 +171,20 @@ class ObjectBlobs:
             for one in page:
                 yield Blob(one["path"], one["size"], one["last_modified"].timestamp())
 
+    def claim(self, library: str | None) -> str | None:
+        """Say whose store this is by a small object in it, which is made where there is none."""
+        with self._asked():
+            found = self._claimed()
+            if found is None and library is not None:
+                self._put(_CLAIM, library.encode())
+                found = self._claimed()  # of two who come at once, the later one
+            return found
+
+    def leave(self) -> None:
+        """Remove the object that says whose store this is."""
+        with self._sentences(), suppress(FileNotFoundError), self._asked():
+            self._objects.delete(_CLAIM)
+
     def path(self, key: str) -> Path:
         """Return where its copy is, or would be."""
         return self._cache.root / key
@@ -223,6 +239,14 @@ class ObjectBlobs:
                 errno.EIO, f"the picture store kept {found} of {len(data)} bytes"
             )
 
+    def _claimed(self) -> str | None:
+        try:
+            return bytes(self._objects.get(_CLAIM).bytes()).decode(errors="replace")
+        except _MISSING as error:
+            if _NO_SUCH_BUCKET in str(error):
+                raise
+            return None
+
     def _read(self, key: str) -> bytes:
         data = self.raw(key)
         if hashlib.sha256(data).hexdigest() != sha256_of(key):
@@ -270,7 +294,7 @@ class ObjectBlobs:
         except UnreachableError:
             raise
         except _MISSING as error:
-            if "NoSuchBucket" in str(error):
+            if _NO_SUCH_BUCKET in str(error):
                 raise UnreachableError(errno.ENOENT, _NO_BUCKET) from error
             raise FileNotFoundError(errno.ENOENT, "there is no such object") from error
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:

@@ -35,7 +35,7 @@ class Removal:
     """The one place that deletes dreams. `stop` it in the end."""
 
     def __init__(self, store: Store, library: Library, *, again_s: float = _AGAIN_S) -> None:
-        """While somebody reads the journal, emptying it is tried every `again_s` seconds."""
+        """What cannot be done at once is tried again every `again_s` seconds."""
         self._store = store
         self._library = library
         self._removing = asyncio.Lock()
@@ -128,7 +128,7 @@ class Removal:
         await self.remove_files()
 
     async def remove_files(self) -> None:
-        """Remove the files of what was deleted. What cannot be is left to the next time."""
+        """Remove the files of what was deleted. What cannot be is tried again, also at a start."""
         async with self._removing:
             try:
                 for kind, sha256 in await tombstones.doomed(self._store):
@@ -141,7 +141,8 @@ class Removal:
                         self._try_again()
             except DreamstreamError as error:
                 self._words_left = True
-                log.warning("Deleted files are still there, until the next start: %s", error)
+                log.warning("Deleted files are still there; tried again soon: %s", error)
+                self._try_again()
 
     def _try_again(self) -> None:
         if self._again is None:

@@ -40,7 +40,7 @@ from bot.data_folder import RESTORING, lock_folder
 from bot.errors import DiskError
 from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
-from bot.library_place import note_place
+from bot.library_place import library_id, note_id, note_place
 
 _FAULTS_SHOWN = 20
 _CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -199,8 +199,14 @@ def _copy_files(root: Path, staging: Path, manifest: Manifest, store: Blobs | No
     if store is None:
         _copy_into(library, root, wanted)
     else:
-        for entry in wanted:
-            _put(store, root, entry)
+        try:
+            own = library_id(library)
+            note_id(library, store.claim(own) or own)  # the library that was lost had it
+            for entry in wanted:
+                _put(store, root, entry)
+        except UnreachableError as error:
+            sentence = f"{store.where}: {error.strerror}. {_UNFINISHED}"
+            raise DiskError(sentence, store.where) from error
         note_place(library, store.where)
     for party_id in manifest.bundles:
         if is_id(party_id):
@@ -210,11 +216,8 @@ def _copy_files(root: Path, staging: Path, manifest: Manifest, store: Blobs | No
 
 
 def _put(store: Blobs, root: Path, entry: Entry) -> None:
-    try:
-        if store.size(entry.path) == entry.size_bytes:
-            return
-    except UnreachableError as error:
-        raise DiskError(f"{store.where}: {error.strerror}. {_UNFINISHED}", store.where) from error
+    if store.size(entry.path) == entry.size_bytes:
+        return
     data = (root / POOL / entry.path).read_bytes()
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")

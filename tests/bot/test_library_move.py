@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from bot import library_place
+from bot import library_move, library_place
 from bot.backup import making, restoring
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, file_key, picture_key
@@ -23,13 +23,13 @@ from bot.consistency.proving import mend, prove
 from bot.errors import ConfigError, DiskError, InvalidRequestError
 from bot.library import Library
 from bot.library_command import run
-from bot.library_move import move, read_journal
-from bot.library_place import FOLDER, check_place, note_place, placed
+from bot.library_move import Phase, move, read_journal
+from bot.library_place import FOLDER, check_place, note_place, open_library, opened, placed, read_id
 from bot.object_blobs import ObjectBlobs, Objects
 from tests.bot.drawer import request, services
 
 S3 = "s3://tests/dreams"
-CONTENT = [letter.encode() * 20 for letter in "abcde"]
+CONTENT = [letter.encode() * 20 for letter in "abc"]
 
 
 class Cut(Exception):
@@ -52,10 +52,10 @@ class Bucket:
             cache = BlobCache(self.root / "cache", 10**6)
             blobs = ObjectBlobs(self.store, cache, where, rest_s=0, copies_new=False)
         for name in ("put", "delete"):
-            setattr(blobs, name, self._cutting(getattr(blobs, name)))
+            setattr(blobs, name, self.cutting(getattr(blobs, name)))
         return blobs
 
-    def _cutting(self, real: Callable[..., None]) -> Callable[..., None]:
+    def cutting(self, real: Callable[..., None]) -> Callable[..., None]:
         def change(*given: Any) -> None:
             cut = self.changes == self.cut_at
             self.changes += 1
@@ -110,26 +110,30 @@ def test_a_move_may_be_cut_off_at_any_change_and_goes_on(
     bucket: Bucket, after: bool, back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.library_move._AT_ONCE", 1)
+    for name in ("note_place", "_write_journal", "_end_journal"):
+        monkeypatch.setattr(library_move, name, bucket.cutting(getattr(library_move, name)))
     content = filled(bucket)
     bucket.after = after
-    for cut_at in range(2 * len(content)):
+    for cut_at in range(2 * len(content) + 4):
         bucket.changes, bucket.cut_at = 0, cut_at
         with pytest.raises(Cut):
             move(bucket.root, S3, bucket.open)
         bucket.cut_at = None
         assert bucket.at(placed(bucket.root)) == content, "the truth is whole at any time"
-        for store in ("", S3):
+        journal = read_journal(bucket.root)
+        for store in ("", S3) if journal is not None else ():
             with pytest.raises(ConfigError, match="was cut off"):
                 check_place(bucket.root, store, note=True)
-        with pytest.raises(ConfigError, match="Finish it first"):
-            move(bucket.root, "s3://elsewhere", bucket.open)
-        if back and placed(bucket.root) == FOLDER:
+            with pytest.raises(ConfigError, match="Finish it first"):
+                move(bucket.root, "s3://elsewhere", bucket.open)
+        if back and journal is not None and journal.phase is Phase.COPYING:
             assert move(bucket.root, FOLDER, bucket.open).undone
         else:
             move(bucket.root, S3, bucket.open)
             assert (bucket.at(S3), bucket.at(FOLDER)) == (content, {})
             move(bucket.root, FOLDER, bucket.open)
         assert (bucket.at(S3), bucket.at(FOLDER)) == ({}, content)
+        assert placed(bucket.root) == FOLDER
         assert read_journal(bucket.root) is None
 
 
@@ -160,6 +164,40 @@ def test_pictures_that_lie_elsewhere_are_not_taken_for_lost(bucket: Bucket) -> N
     (root / "store").write_bytes(b"\xff")
     with pytest.raises(DiskError, match="cannot be read"):
         placed(root)
+
+
+def test_a_store_is_one_librarys_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket, other = Bucket(tmp_path / "library"), Bucket(tmp_path / "other")
+    place = LibraryPlace(store=S3)
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: bucket.store)
+    for alone in (False, True, True, False):
+        with opened(place, bucket.root, alone=alone) as blobs:
+            assert blobs.where == S3
+    with pytest.raises(ConfigError, match="the pictures of another Dreamstream"):
+        open_library(place, other.root)
+    other.store = bucket.store
+    filled(other)
+    note_place(other.root, FOLDER)
+    with pytest.raises(ConfigError, match="the pictures of another Dreamstream"):
+        move(other.root, S3, other.open)
+    assert read_journal(other.root) is None, "nothing was begun"
+    move(bucket.root, FOLDER, bucket.open)
+    move(other.root, S3, other.open)  # nobody's any more
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: Silent())
+    open_library(place, other.root).close()  # whose it is cannot be said: it was ours
+    assert "does not answer" in caplog.text
+
+
+class Silent:
+    """A store that does not answer."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def fail(*_: Any, **__: Any) -> Any:
+            raise TimeoutError
+
+        return fail
 
 
 # --- what else reads a library that lies in a store ---------------------------------------------
@@ -202,21 +240,16 @@ def test_a_backup_has_what_lies_in_the_store_and_a_restore_puts_it_there(
     assert made.manifest.missing == ()
     lost = next(iter(there))
     bucket.open(S3).delete(lost)
+    bucket.open(S3).claim("the library that was lost")
     done = asyncio.run(restoring.restore(root, data, replace=True, store=bucket.open(S3)))
     assert done.replaced is not None
     assert bucket.at(S3) == there
     assert placed(data / "library") == S3
+    assert read_id(data / "library") == "the library that was lost"
     assert bucket.at(FOLDER) == {}
 
 
 def test_a_backup_waits_for_a_store_that_does_not_answer(data: Path, tmp_path: Path) -> None:
-    class Silent:
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            def fail(*_: Any, **__: Any) -> Any:
-                raise TimeoutError
-
-            return fail
-
     cache = BlobCache(tmp_path / "none", 10**6)
     silent = ObjectBlobs(Silent(), cache, S3)
     with pytest.raises(DiskError, match="does not answer"):

@@ -22,7 +22,9 @@ from bot.library import Library, UnreadableError
 from bot.library_place import open_objects
 from bot.model import DreamState
 from bot.object_blobs import ObjectBlobs, Objects
+from bot.removal import Removal
 from bot.rights import Actor
+from bot.store import Store
 from generation.protocol import Attachment, Recipe
 from tests.bot.drawer import ANN, finished, png, request, services, until
 from tests.fakes import s3
@@ -75,6 +77,12 @@ def store() -> Faulty:
     return Faulty()
 
 
+async def until_none(store: Store, sql: str) -> None:
+    async with asyncio.timeout(10):
+        while await store.read(sql):  # noqa: ASYNC110 - rows wake nobody
+            await asyncio.sleep(0.01)
+
+
 # --- over HTTP ---------------------------------------------------------------------------------
 
 
@@ -106,6 +114,8 @@ def test_a_real_client_keeps_reads_lists_and_deletes_by_signed_requests(
     assert {one.key: one.size_bytes for one in blobs.list("files")} == dict.fromkeys(kept, 1)
     assert list(blobs.list("images")) == []
     other = over_http(fake, tmp_path / "other")
+    assert (other.claim(None), blobs.claim("one"), other.claim("two")) == (None, "one", "one")
+    blobs.leave()
     first = next(iter(kept))
     assert other.get(first) == other.raw(first) == kept[first]
     assert other.local(first).read_bytes() == kept[first]
@@ -402,9 +412,11 @@ async def test_a_dreams_end_waits_for_the_store_and_its_deletion_too(
         assert [row["sha256"] for row in await s.store.read("SELECT sha256 FROM doomed_file")] == [
             done.image.sha256
         ]
+        removal = Removal(s.store, library, again_s=0.02)
+        await removal.remove_files()
         store.fault = lambda what: None
-        await s.dreams.remove_files()
-        assert await s.store.read("SELECT * FROM doomed_file") == []
+        await until_none(s.store, "SELECT * FROM doomed_file")
+        await removal.stop()
         with pytest.raises(FileNotFoundError):
             store.memory.head(key)
         assert not library.path(done.image.sha256).exists()
