@@ -31,6 +31,7 @@ from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
 from bot.checking.classifier import Classifier
 from bot.checking.reviews import Reviews
+from bot.checking.second import SecondOpinion
 from bot.checking.service import PictureChecks
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import TOKEN_VARIABLE, Config, host_and_port
@@ -184,6 +185,8 @@ async def services(
         stack.push_async_callback(supervisor.stop, DRAIN_S)
         seeing = Seeing(supervisor, library)
         stack.push_async_callback(seeing.close)
+        if config.safety.second_check == "clip":
+            checks.ask_too(SecondOpinion(seeing))
         subjects = Subjects(seeing, unattended=UNATTENDED)
         stack.push_async_callback(subjects.close)
         dreams.hold_subjects(subjects.hold)

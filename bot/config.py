@@ -218,6 +218,7 @@ class Safety(Section):
     """What is not to be seen."""
 
     picture_check: Literal["off", "spoiler", "blur", "refuse"] = "spoiler"
+    second_check: Literal["off", "clip"] = "off"
     log_days: float = Field(default=365.0, ge=0, le=36_600)
 
     @field_validator("log_days")

@@ -107,6 +107,11 @@ class Seeing:
         """End what is under way."""
         await self._tasks.stop()
 
+    @property
+    def perceptors(self) -> tuple[str, ...]:
+        """The models that can look at present, the preferred one first."""
+        return self._eyes.perceptors if self._eyes.up else ()
+
     def perceptor(self) -> str:
         """Return the model that looks, where none is named.
 

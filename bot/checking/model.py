@@ -30,7 +30,8 @@ class Decision(StrEnum):
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What is to become of a finished picture.
 
-    `nsfw` is the classifier's probability, 0 to 1, None where nobody looked. `cover` is a PNG that
+    `nsfw` is the classifier's probability, 0 to 1, None where nobody looked; `second` is what CLIP
+    says, None where it was not asked or did not say. `cover` is a PNG that
     stands for the picture, None where it is shown as it is. With `off_wall` it stays where it was
     asked for: that place has the check off, and the wall has not.
     """
@@ -38,6 +39,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     setting: PictureCheck
     verdict: Verdict
     nsfw: float | None = None
+    second: float | None = None
     cover: bytes | None = None
     off_wall: bool = False
 

@@ -140,12 +140,13 @@ class Reviews:
         """
         count = 0
         for check in await picture_checks.unchecked(self._store, MAX_TRIES, _PAGE):
-            verdict, nsfw, its_own = await self._look(check)
-            if verdict is Verdict.UNCHECKED and not its_own:
+            seen = await self._look(check)
+            verdict = seen.verdict
+            if verdict is Verdict.UNCHECKED and not seen.its_own:
                 break
             async with self._store.write() as connection:
                 still = await picture_checks.found(
-                    connection, check.dream_id, verdict, nsfw, now_ms()
+                    connection, check.dream_id, verdict, seen.nsfw, seen.second, now_ms()
                 )
                 clear = still and verdict is Verdict.CLEAR
                 shown = clear and await _show(connection, check.dream_id)

@@ -4,8 +4,10 @@ A finished picture is looked at before its dream is done: what nobody has looked
 nobody as it is. The place where it was asked for decides what becomes of it; where that place has
 the check off, the wall, which is another place, still has its own, and then the picture is not
 shown there. What cannot be looked at in time is treated as if something had been found, and looked
-at later (`bot.checking.reviews`). Nothing here is kept: the verdict is written with the end of the
-dream, so that a crash in between has it drawn, and looked at, once more.
+at later (`bot.checking.reviews`). Where CLIP is asked as well (`bot.checking.second`), either of
+them finds; what CLIP does not say in time is left to the first alone. Nothing here is kept: the
+verdict is written with the end of the dream, so that a crash in between has it drawn, and looked
+at, once more.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ import asyncio
 import logging
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from bot.audit import Refused, Why
 from bot.checking.classifier import NotCheckedError
 from bot.checking.covers import cover
 from bot.checking.model import Judged, Verdict
+from bot.checking.second import FROM, SecondOpinion
 from bot.errors import InvalidRequestError, LimitError
 from bot.library import Library
 from bot.model import Dream, Person, PictureCheck
@@ -50,13 +55,14 @@ class Brought(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is found of pictures, and the highest score.
+    """What is found of pictures: the highest score, and CLIP's, where it says anything.
 
     Where nobody could look, `its_own` says that one of them may be why.
     """
 
     verdict: Verdict
     nsfw: float | None = None
+    second: float | None = None
     its_own: bool = False
 
 
@@ -79,7 +85,12 @@ class PictureChecks:
         self._settings = settings
         self._looks = looks
         self.default = default
+        self._second: SecondOpinion | None = None
         self._watchers: list[Refused] = []
+
+    def ask_too(self, second: SecondOpinion) -> None:
+        """Have finished pictures, and what people bring, looked at by CLIP as well from now on."""
+        self._second = second
 
     def on_refusal(self, watcher: Refused) -> None:
         """Call `watcher` with whoever's upload was refused, where, and why."""
@@ -109,27 +120,46 @@ class PictureChecks:
         films = [
             (one.data, one.media_type) for one in finished.attachments if one.media_type in FILMS
         ]
-        verdict, nsfw, _ = await self.look([(finished.png, "image/png"), *films], dream.id)
-        judged = Judged(setting=setting, verdict=verdict, nsfw=nsfw)
-        if verdict is Verdict.CLEAR:
+        found = await self.look([(finished.png, "image/png"), *films], dream.id)
+        judged = Judged(
+            setting=setting, verdict=found.verdict, nsfw=found.nsfw, second=found.second
+        )
+        if found.verdict is Verdict.CLEAR:
             return judged
         if off_wall:
-            return Judged(setting=setting, verdict=verdict, nsfw=nsfw, off_wall=True)
+            return msgspec.structs.replace(judged, off_wall=True)
         try:
             made = await self._library.run(cover, finished.png, setting)
         except (OSError, SyntaxError, ValueError):
             return judged  # a damaged picture is not kept at all
-        return Judged(setting=setting, verdict=verdict, nsfw=nsfw, cover=made)
+        return msgspec.structs.replace(judged, cover=made)
 
     async def look(self, pictures: list[tuple[bytes, str]], about: str) -> Found:
         """Return what is found of the picture and the films of one dream."""
         try:
-            scores = [await self._looks.score(data, kind) for data, kind in pictures]
+            nsfw, second = await self._scores(pictures)
         except NotCheckedError as error:
             log.warning("The picture of %s could not be checked: %s", about, error)
             return Found(Verdict.UNCHECKED, its_own=error.its_own)
-        nsfw = max(scores, default=0.0)
-        return Found(Verdict.FLAGGED if nsfw >= NSFW else Verdict.CLEAR, nsfw)
+        unsafe = is_unsafe(nsfw, second)
+        return Found(Verdict.FLAGGED if unsafe else Verdict.CLEAR, nsfw, second)
+
+    async def _scores(self, pictures: list[tuple[bytes, str]]) -> tuple[float, float | None]:
+        """Return the highest score, and what CLIP says of the picture, asked at the same time.
+
+        Raises:
+            NotCheckedError: the first cannot look at one of them now.
+        """
+        still = next((data for data, kind in pictures if kind == "image/png"), None)
+        asked: asyncio.Future[float | None] | None = None
+        if self._second is not None and still is not None:
+            asked = asyncio.ensure_future(self._second.score(still))
+        try:
+            scores = [await self._looks.score(data, kind) for data, kind in pictures]
+            return max(scores, default=0.0), None if asked is None else await asked
+        finally:
+            if asked is not None:
+                asked.cancel()
 
     async def check_upload(
         self, png: bytes, setting: PictureCheck, brought: Brought | None, field: str = "init"
@@ -148,13 +178,13 @@ class PictureChecks:
         if setting is PictureCheck.OFF:
             return
         try:
-            nsfw = await self._looks.score(png, "image/png")
+            nsfw, second = await self._scores([(png, "image/png")])
         except NotCheckedError as error:
             log.warning("An uploaded picture could not be checked: %s", error)
             if setting in STRICT:
                 raise LimitError(_NOT_NOW, 60.0) from None
             return
-        if nsfw >= NSFW:
+        if is_unsafe(nsfw, second):
             if brought is not None:
                 for watcher in self._watchers:
                     watcher(brought.person, brought.guild_id, brought.channel_id, Why.UPLOAD)
@@ -174,3 +204,8 @@ class PictureChecks:
             OSError, ValueError: it is no whole picture.
         """
         return await asyncio.to_thread(cover, webp, setting, "WEBP")
+
+
+def is_unsafe(nsfw: float, second: float | None) -> bool:
+    """Say whether a picture is taken for one for adults by its score, and by what CLIP says."""
+    return nsfw >= NSFW or (second is not None and second >= FROM)

@@ -179,8 +179,9 @@ def line_of(entry: ModerationEntry, put: Callable[[str], str]) -> str:
         parts.append(put(say("in the whole server")))
     why = str(entry.detail.get("why") or entry.detail.get("verdict"))
     if why in _WHY:
-        score = entry.detail.get("nsfw")
-        parts.append(f"({put(say(_WHY[why]))}{f', {score}' if score else ''})")
+        score, second = entry.detail.get("nsfw"), entry.detail.get("second")
+        said = [put(say(_WHY[why])), score, f"CLIP {second}" if second else None]
+        parts.append(f"({', '.join(filter(None, said))})")
     if times := entry.detail.get("times"):
         parts.append(put(say("{times} times", times=times)))
     return " ".join(parts)

@@ -32,14 +32,15 @@ async def put(
     await connection.execute(
         """
         INSERT OR REPLACE INTO picture_check (
-            dream_id, setting, verdict, nsfw, original_sha256, off_wall, checked_ms
-        ) VALUES (?, ?, ?, ?, ?, ?, ?)
+            dream_id, setting, verdict, nsfw, second, original_sha256, off_wall, checked_ms
+        ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             dream.id,
             judged.setting,
             judged.verdict,
             judged.nsfw,
+            judged.second,
             None if original is None else original.sha256,
             judged.off_wall,
             now_ms,
@@ -52,6 +53,8 @@ async def put(
         detail = {"setting": judged.setting.value, "verdict": judged.verdict.value}
         if judged.nsfw is not None:
             detail["nsfw"] = f"{judged.nsfw:.2f}"
+        if judged.second is not None:
+            detail["second"] = f"{judged.second:.2f}"
         await moderation.append(
             connection,
             Act.COVERED,
@@ -89,6 +92,7 @@ async def found(
     dream_id: str,
     verdict: Verdict,
     nsfw: float | None,
+    second: float | None,
     now_ms: int,
 ) -> bool:
     """Record what was found of a picture of which nobody had said anything; say whether so.
@@ -97,10 +101,11 @@ async def found(
     """
     cursor = await connection.execute(
         """
-        UPDATE picture_check SET verdict = ?, nsfw = ?, tries = tries + 1, checked_ms = ?
+        UPDATE picture_check
+        SET verdict = ?, nsfw = ?, second = ?, tries = tries + 1, checked_ms = ?
         WHERE dream_id = ? AND verdict = 'unchecked' AND decision IS NULL
         """,
-        (verdict, nsfw, now_ms, dream_id),
+        (verdict, nsfw, second, now_ms, dream_id),
     )
     return cursor.rowcount == 1
 
