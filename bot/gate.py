@@ -1,7 +1,7 @@
 """Who may ask for what, where: the rules of servers and channels, before any work is done.
 
 Everything here is judged from memory. What is counted, and what finally stands in a dream, is
-judged in the transaction that accepts it (`bot.delivery.asking`). A refusal says what to do, and
+judged in the transaction that accepts it (`bot.judging`). A refusal says what to do, and
 never repeats the words that it is about.
 """
 

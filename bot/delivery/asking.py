@@ -19,11 +19,9 @@ from bot.delivery.interactions import (
     front_of,
     posting_here,
 )
-from bot.front import Front
-from bot.gate import HOUR_MS, Asker
-from bot.ids import now_ms
+from bot.gate import Asker
+from bot.judging import judge
 from bot.model import Dream, PictureCheck, Theme
-from bot.store import dreams as rows
 
 
 def asker_of(interaction: Interaction) -> Asker:
@@ -64,7 +62,7 @@ async def permit(
     order = posting_here(interaction)
 
     async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
-        await judge(front, asker, connection, dreams)
+        await judge(front.gate, front.themes, asker, connection, dreams)
         await order(connection, dreams)
 
     return also
@@ -89,40 +87,6 @@ async def check_words(interaction: Interaction, text: str) -> Callable[[str, The
         gate.check_words(asker, [expanded], [theme.template, theme.modifiers])
 
     return check
-
-
-async def judge(
-    front: Front, asker: Asker, connection: aiosqlite.Connection, dreams: Sequence[Dream]
-) -> None:
-    """Judge dreams within the transaction that has just inserted them, by what they have become.
-
-    Those of a place that publishes nothing, or is age-restricted, are kept to it.
-
-    Raises:
-        LimitError: they are more than may be.
-        InvalidRequestError: their words hold a blocked one.
-    """
-    if asker.guild_id is None or asker.channel_id is None:
-        # No server sets limits there; and what is said in private is shown nowhere else.
-        await rows.keep_to_place(connection, [dream.id for dream in dreams])
-        return
-    for dream in dreams:
-        front.gate.check_dream(asker, dream, await front.themes.by_id(dream.theme_id))
-    background = dreams[0].background  # dreams of one ask are all of one kind
-    own, channel, hour = await rows.places_taken(
-        connection,
-        asker.person.id,
-        guild_id=asker.guild_id,
-        channel_id=asker.channel_id,
-        since_ms=now_ms() - HOUR_MS,
-        background=background,
-    )
-    front.gate.check_waiting(asker, own=own, channel=channel, hour=hour, background=background)
-    checked_as = front.gate.picture_check(asker)
-    if checked_as is not None:
-        await rows.check_as(connection, [dream.id for dream in dreams], checked_as)
-    if asker.age_restricted or not front.gate.here(asker).published:
-        await rows.keep_to_place(connection, [dream.id for dream in dreams])
 
 
 def _is_age_restricted(channel: object) -> bool:

@@ -17,7 +17,7 @@ from discord.ext import commands
 
 from bot.acceptance import Also
 from bot.delivery import galleries, words
-from bot.delivery.asking import asker_of, judge, permit
+from bot.delivery.asking import asker_of, permit
 from bot.delivery.followups import FollowUps
 from bot.delivery.forms import COMING
 from bot.delivery.interactions import (
@@ -34,6 +34,7 @@ from bot.delivery.interactions import (
 from bot.delivery.portrait_controls import TEMPLATE, Do, button
 from bot.delivery.portrait_forms import ask_for_words
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
+from bot.judging import judge
 from bot.model import Dream, DreamState
 from bot.portraits import MAX_WORDS, Draft, Kept
 from bot.sentences import say
@@ -137,7 +138,7 @@ def _for_one_alone(interaction: Interaction, draft: Draft) -> Also:
     order = follow_ups.ordering(interaction, told(interaction, ALONE))
 
     async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
-        await judge(front, asker, connection, dreams)
+        await judge(front.gate, front.themes, asker, connection, dreams)
         await order(connection, dreams)
 
     return also

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -29,9 +29,9 @@ from bot.checking.nsfw import views
 from bot.checking.reviews import MAX_TRIES, Reviews
 from bot.checking.service import PictureChecks
 from bot.consistency.rows import look
-from bot.delivery.asking import judge
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.gate import Asker
+from bot.judging import judge
 from bot.model import Act, Dream, DreamState, PictureCheck, Relation
 from bot.rights import Actor
 from bot.store import dreams as rows
@@ -48,7 +48,6 @@ from tests.bot.drawer import (
     services,
     until,
 )
-from tests.discord_front.world import front_of
 
 GUILD, CHANNEL = 7, 8
 MODERATOR = Actor(BOB, guild_id=GUILD, moderates=True)
@@ -184,11 +183,11 @@ async def test_a_place_that_wants_no_check_still_keeps_it_from_the_wall(checked:
 async def test_an_age_restricted_channel_shows_them_unless_it_says_otherwise(
     checked: Checked,
 ) -> None:
-    front = front_of(checked.parts)
+    parts = checked.parts
     asker = Asker(ANN, guild_id=GUILD, channel_id=CHANNEL, age_restricted=True)
 
-    async def also(connection: aiosqlite.Connection, dreams: object) -> None:
-        await judge(front, asker, connection, dreams)  # type: ignore[arg-type]
+    async def also(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
+        await judge(parts.gate, parts.themes, asker, connection, dreams)
 
     checked.eyes.found = 0.9
     for setting, veil in ((None, None), (PictureCheck.BLUR, PictureCheck.BLUR)):

@@ -10,14 +10,14 @@ from typing import Any
 import discord
 import simcord
 
-from bot.delivery.asking import judge
 from bot.errors import LimitError
 from bot.gate import Asker
+from bot.judging import judge
 from bot.model import DreamState, Person
 from bot.rights import Actor
 from generation.protocol import Failed
 from tests.bot.drawer import ANN, BOB, request, services, until
-from tests.discord_front.world import World, buttons_of, front_of, world
+from tests.discord_front.world import World, buttons_of, world
 
 MODERATOR = Person("discord:9", "Mo")
 
@@ -93,13 +93,13 @@ async def test_blocked_words_are_found_wherever_they_are_typed(tmp_path: Path) -
 async def test_many_asks_at_once_do_not_pass_a_limit_together(tmp_path: Path) -> None:
     async with services(tmp_path) as parts:
         await parts.settings.change_channel(7, 70, MODERATOR, per_channel=3, per_person=2)
-        front = front_of(parts)
 
         async def ask(person: Person) -> int:
             asker = Asker(person, guild_id=7, channel_id=70)
             wish = request(person=person, guild_id=7, channel_id=70)
             try:
-                return len(await parts.dreams.ask(wish, partial(judge, front, asker)))
+                judging = partial(judge, parts.gate, parts.themes, asker)
+                return len(await parts.dreams.ask(wish, judging))
             except LimitError as error:
                 assert "waiting at once" in str(error)
                 return 0
