@@ -34,8 +34,9 @@ from bot.checking.reviews import Reviews
 from bot.checking.second import SecondOpinion
 from bot.checking.service import PictureChecks
 from bot.checkpoints import CHECKPOINTS, Checkpoints
-from bot.config import TOKEN_VARIABLE, Config, host_and_port
+from bot.config import TOKEN_VARIABLE, Config, host_and_port, read_client_secret
 from bot.data_folder import lock_folder
+from bot.discord_oauth import DiscordOAuth
 from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError
 from bot.feed import Feed
@@ -47,6 +48,7 @@ from bot.library import Library
 from bot.library_place import open_library
 from bot.limits import Limits
 from bot.looker import Looker
+from bot.membership import Memberships
 from bot.model import PictureCheck
 from bot.moderation import Moderation
 from bot.monitoring.gauges import DiscordStanding, Surveyor, WallStanding
@@ -64,6 +66,7 @@ from bot.retention import Retention, RetentionRules
 from bot.scheduler_client import SchedulerCommand
 from bot.search import Search
 from bot.seeing import Seeing
+from bot.sessions import Sessions
 from bot.settings import Settings
 from bot.signed_links import SignedLinks
 from bot.store import Store
@@ -74,10 +77,12 @@ from bot.themes import Themes
 from bot.upgrade_copies import UpgradeCopies
 from bot.uploads import UploadLimits
 from bot.wall import Wall, WallSettings
+from bot.wall.server_rules import ServerRules
+from bot.wall.sign_in import CALLBACK, SigningIn
 from bot.watching import Watching
 
 if TYPE_CHECKING:
-    from bot.client import DiscordFront  # slow to load, and not needed without a token
+    from bot.client import Client, DiscordFront  # slow to load, and not needed without a token
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +94,10 @@ STOPPING = "Stopping: dreams that are forming are kept and go on next time."
 NO_FRONT = (
     "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
     f"Turn the wall on, or put a bot token into {TOKEN_VARIABLE}."
+)
+NO_SIGN_IN = (
+    "wall.sign_in: nobody can be signed in without a bot, which knows who may read what. Put its "
+    f"token into {TOKEN_VARIABLE}, or set wall.sign_in.enabled = false."
 )
 NO_TOKEN = f"No Discord token: only the wall runs. To join Discord, set {TOKEN_VARIABLE}."
 
@@ -260,15 +269,19 @@ async def run(config: Config, token: str | None) -> int:
         raise ConfigError([NO_FRONT])
     stop = asyncio.Event()
     fronts = Fronts()
+    secret = await asyncio.to_thread(read_client_secret, config)
+    if secret is not None and token is None:
+        raise ConfigError([NO_SIGN_IN])
     if token is not None:  # slow to load; here, nobody waits for it yet
         await asyncio.to_thread(importlib.import_module, "bot.client")
     with _signals(stop):
         async with (
             services(config, config.storage.data_dir) as parts,
+            signing_in(config, parts, fronts, secret) as signing,
             monitored(config, parts, fronts, in_discord=token is not None) as health,
         ):
             await parts.looker.start()
-            wall = fronts.wall = make_wall(config, parts, health)
+            wall = fronts.wall = make_wall(config, parts, health, signing)
             autopilot = Autopilot(
                 parts.store,
                 parts.themes,
@@ -458,7 +471,45 @@ def make_backups(config: Config, library: Library) -> BackupSchedule:
     )
 
 
-def make_wall(config: Config, parts: Services, health: Health | None = None) -> Wall | None:
+@asynccontextmanager
+async def signing_in(
+    config: Config, parts: Services, fronts: Fronts, secret: str | None
+) -> AsyncIterator[SigningIn | None]:
+    """Give what signs people in at the wall with Discord; None without a secret for that."""
+    if secret is None:
+        yield None
+        return
+    from bot.delivery.memberships import DiscordMembers  # loads discord.py
+
+    def client() -> Client | None:
+        return None if fronts.discord is None else fronts.discord.client
+
+    def client_id() -> str | None:
+        there = client()
+        known = None if there is None else there.application_id
+        return config.wall.sign_in.client_id or (None if known is None else str(known))
+
+    oauth = DiscordOAuth(secret, config.wall.public_url + CALLBACK, client_id)
+    guests_ask = wall_settings(config).guests_ask
+    rules = ServerRules(parts.gate, parts.themes, guests_ask=guests_ask)
+    parts.dreams.guard(rules.guard)
+    try:
+        yield SigningIn(
+            oauth,
+            Sessions(parts.store, days=config.wall.sign_in.days),
+            Memberships(parts.store, DiscordMembers(client)),
+            rules,
+        )
+    finally:
+        await oauth.close()
+
+
+def make_wall(
+    config: Config,
+    parts: Services,
+    health: Health | None = None,
+    signing: SigningIn | None = None,
+) -> Wall | None:
     """Build the wall the settings ask for, or None where it is off."""
     if config.wall.mode == "off":
         return None
@@ -483,6 +534,7 @@ def make_wall(config: Config, parts: Services, health: Health | None = None) -> 
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
         health=health,
         links=parts.links,
+        signing_in=signing,
     )
 
 

@@ -344,6 +344,11 @@ class DiscordFront:
             await self.stop()
             raise ConfigError([self.failed.result()])
 
+    @property
+    def client(self) -> Client | None:
+        """The connection that there is at present."""
+        return self._client
+
     def standing(self) -> DiscordStanding:
         """Say how it stands with Discord."""
         if self.failed.done():

@@ -41,9 +41,11 @@ FilePath = Annotated[Path, BeforeValidator(_as_path)]
 
 CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
 TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
+SECRET_VARIABLE = "DREAMSTREAM_DISCORD_CLIENT_SECRET"  # noqa: S105 - a name, too
 DEFAULT_FILE = Path("config.toml")
 LEAST_LOG_DAYS = 30
 _LONGEST_BITS = 1024
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def _whole_address(value: str, example: str) -> str:
@@ -107,6 +109,25 @@ class Backup(Section):
     keep: int = Field(default=7, ge=1, le=10_000)
 
 
+class SignIn(Section):
+    """Signing in at the wall with Discord."""
+
+    enabled: bool = False
+    client_id: str = ""
+    client_secret_file: FilePath | None = None
+    days: float = Field(default=30.0, ge=0.01, le=365)
+
+    @field_validator("client_id")
+    @classmethod
+    def _is_an_id(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[1-9][0-9]{5,20}", value):
+            raise ValueError(
+                "should be the application's id, a long number in quotes (developer portal, page "
+                "“General Information”), or empty"
+            )
+        return value
+
+
 class Wall(Section):
     """The web page on which streams are watched and, in local mode, prompted."""
 
@@ -120,6 +141,7 @@ class Wall(Section):
     trusted_proxies: list[str] = ["127.0.0.0/8", "::1"]
     streams_per_address: int = Field(default=64, ge=1, le=100_000)
     connections: int = Field(default=1024, ge=16, le=100_000)
+    sign_in: SignIn = SignIn()
 
     @field_validator("public_url")
     @classmethod
@@ -313,10 +335,11 @@ def find_mistakes(path: Path | None) -> tuple[str, ...]:
     except ConfigError as error:
         mistakes += error.mistakes
         config = _discord_alone(path)
-    try:
-        read_token(config)
-    except ConfigError as error:
-        mistakes += error.mistakes
+    for read in (read_token, read_client_secret):
+        try:
+            read(config)
+        except ConfigError as error:
+            mistakes += error.mistakes
     return tuple(mistakes)
 
 
@@ -356,29 +379,77 @@ def read_token(config: Config) -> str | None:
     Raises:
         ConfigError: the file named for it cannot be read or holds no token.
     """
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if token:
-        return token
     path = config.discord.token_file
-    if path is None:
+    return _secret(TOKEN_VARIABLE, path, "discord.token_file", "the bot token")
+
+
+def read_client_secret(config: Config) -> str | None:
+    """Return the secret with which people are signed in, or None where nobody is to be.
+
+    Reads a file: not for the event loop.
+
+    Raises:
+        ConfigError: something that signing in needs is missing, or cannot be read.
+    """
+    sign_in, wall = config.wall.sign_in, config.wall
+    if not sign_in.enabled or wall.mode == "off":
         return None
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            [f"discord.token_file: {path} cannot be read ({error}). Put the bot token in it."]
-        ) from error
-    if not token or any(character.isspace() for character in token):
-        raise ConfigError(
-            [f"discord.token_file: {path} should hold the bot token and nothing else."]
+    mistakes = []
+    url = urlsplit(wall.public_url)
+    if not wall.public_url:
+        mistakes.append(
+            "wall.sign_in: Discord has to know where to lead people back to. Set wall.public_url "
+            "to the address that they reach the wall by."
         )
-    return token
+    elif url.scheme != "https" and url.hostname not in _LOOPBACK:
+        mistakes.append(
+            "wall.sign_in: nobody is signed in without encryption. Set wall.public_url to an https "
+            "address, behind a proxy that has it; http will do for localhost alone."
+        )
+    secret = None
+    try:
+        path, key = sign_in.client_secret_file, "wall.sign_in.client_secret_file"
+        secret = _secret(SECRET_VARIABLE, path, key, "the client secret")
+    except ConfigError as error:
+        mistakes += error.mistakes
+    else:
+        if secret is None:
+            mistakes.append(
+                "wall.sign_in: the application's secret is missing. Copy it from the developer "
+                f"portal (page “OAuth2”, “Client Secret”) into {SECRET_VARIABLE}, or into a file "
+                "that wall.sign_in.client_secret_file names."
+            )
+    if mistakes:
+        raise ConfigError(mistakes)
+    return secret
+
+
+def _secret(variable: str, path: Path | None, key: str, what: str) -> str | None:
+    """Return a secret from the environment or else from a file; None where there is neither.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
+    secret = os.environ.get(variable, "").strip()
+    if secret or path is None:
+        return secret or None
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{key}: {path} cannot be read ({error}). Put {what} in it."]) from error
+    if not secret or any(character.isspace() for character in secret):
+        raise ConfigError([f"{key}: {path} should hold {what} and nothing else."])
+    return secret
 
 
 def _anchored(config: Config, folder: Path) -> Config:
     storage = config.storage.model_copy(update={"data_dir": folder / config.storage.data_dir})
     backup = config.backup.model_copy(update={"folder": folder / config.backup.folder})
-    discord, scheduler = config.discord, config.scheduler
+    discord, scheduler, wall = config.discord, config.scheduler, config.wall
+    if wall.sign_in.client_secret_file is not None:
+        file = folder / wall.sign_in.client_secret_file
+        sign_in = wall.sign_in.model_copy(update={"client_secret_file": file})
+        wall = wall.model_copy(update={"sign_in": sign_in})
     if discord.token_file is not None:
         discord = discord.model_copy(update={"token_file": folder / discord.token_file})
     if scheduler.models_dir is not None:
@@ -387,6 +458,7 @@ def _anchored(config: Config, folder: Path) -> Config:
         update={
             "storage": storage,
             "backup": backup,
+            "wall": wall,
             "discord": discord,
             "scheduler": scheduler,
         }
@@ -418,6 +490,12 @@ def _unknown(place: list[str]) -> str:
         return (
             "discord.token: the token does not belong in this file. Put it in the environment "
             f"variable {TOKEN_VARIABLE}, or in a file that discord.token_file names."
+        )
+    if place == ["wall", "sign_in", "client_secret"]:
+        return (
+            "wall.sign_in.client_secret: the secret does not belong in this file. Put it in the "
+            f"environment variable {SECRET_VARIABLE}, or in a file that "
+            "wall.sign_in.client_secret_file names."
         )
     known = sorted(_keys_beside(place))
     near = difflib.get_close_matches(place[-1], known, n=1)

@@ -117,6 +117,7 @@ async def _make(
             await asyncio.to_thread(_begin, root, part)
             await asyncio.to_thread(database.copy, live, copied, stopped)
             schema = await asyncio.to_thread(database.check, copied)
+            await asyncio.to_thread(database.sign_out, copied)
             entries = await asyncio.to_thread(database.named, copied)
             library = data_dir / "library"
             fresh, absent = await asyncio.to_thread(_fill, blobs, root, entries, stopped)

@@ -29,6 +29,7 @@ OWNED = {
     "moderation_entry": ("pseudonym", "by_pseudonym"),
     "stream_event": ("pseudonym",),
     "forgotten_person": ("person_id",),
+    "wall_session": ("person_id",),
 }
 """Tables, and their columns by which a row is about a person."""
 BESIDE = {"picture_check": ("decided_by",)}
@@ -36,6 +37,7 @@ BESIDE = {"picture_check": ("decided_by",)}
 _INTERNAL = {
     "party_association": ("folded",),
     "game": ("perceptor",),
+    "wall_session": ("token_sha256",),
 }
 _JSON = {"recipe", "detail", "payload"}
 _PERSON = re.compile(r"(discord|guest|local|gone):.+")

@@ -90,7 +90,7 @@ OF_SEED = f"""
     {_SELECT} WHERE json_extract(dream.recipe, '$.seed') = ? AND dream.state = 'done'
     ORDER BY dream.id DESC LIMIT ?
 """
-PUBLISHED = "SELECT id, published, checked_as FROM dream WHERE ask_id = ?"
+PUBLISHED = "SELECT id, published, checked_as, guild_id, channel_id FROM dream WHERE ask_id = ?"
 FILES_OF = "SELECT name, media_type, sha256, size_bytes FROM dream_file WHERE dream_id = ?"
 LAST_ID = "SELECT max(id) AS id FROM dream"
 
@@ -214,6 +214,16 @@ async def keep_to_place(connection: aiosqlite.Connection, dream_ids: Iterable[st
     )
 
 
+async def put_in_place(
+    connection: aiosqlite.Connection, dream_ids: Iterable[str], guild_id: int, channel_id: int
+) -> None:
+    """Record where in Discord dreams count as asked for."""
+    await connection.executemany(
+        "UPDATE dream SET guild_id = ?, channel_id = ? WHERE id = ?",
+        [(guild_id, channel_id, dream_id) for dream_id in dream_ids],
+    )
+
+
 async def check_as(
     connection: aiosqlite.Connection, dream_ids: Iterable[str], setting: PictureCheck
 ) -> None:
@@ -234,6 +244,8 @@ async def as_kept_now(connection: aiosqlite.Connection, dreams: Iterable[Dream])
             dream,
             published=bool(kept[dream.id]["published"]),
             checked_as=_setting(kept[dream.id]["checked_as"]),
+            guild_id=kept[dream.id]["guild_id"],
+            channel_id=kept[dream.id]["channel_id"],
         )
         for dream in dreams
     ]

@@ -50,6 +50,7 @@ _ERASED = (
     "UPDATE party_member SET credited = 0, left_ms = coalesce(left_ms, :before_ms) "
     "WHERE person_id = :person_id AND joined_ms <= :before_ms",
     "DELETE FROM game_heart WHERE person_id = :person_id AND at_ms <= :before_ms",
+    "DELETE FROM wall_session WHERE person_id = :person_id",
     # How often they tried in what is open stays until it is over: else who is forgotten could
     # begin anew (`bot.store.games.end` takes it then).
     "DELETE FROM game_try WHERE person_id = :person_id "

@@ -35,7 +35,11 @@ NAMING = (
     ("picture_check", "decided_by"),
 )
 """What names people by their ids, and goes on under another when somebody is parted from theirs."""
-KEEPING = (("blocked_person", "person_id"), ("game_try", "person_id"))
+KEEPING = (
+    ("blocked_person", "person_id"),
+    ("game_try", "person_id"),
+    ("wall_session", "person_id"),
+)
 """What would do nothing if it did not know whom it is about."""
 
 PUBLISHES = "SELECT publishes FROM person WHERE id = ?"
@@ -99,8 +103,8 @@ async def part(
     """Part a person who is known from their id, and return the one that they go on under.
 
     That is made of their own pseudonym, or of the one that another database knows them by. A block,
-    and how often they tried in a game that is open, stay with the id, of somebody who is seen for
-    the first time. Who is parted already stays as they are.
+    how often they tried in a game that is open, and that they have signed in since, stay with the
+    id, of somebody who is seen for the first time. Who is parted already stays as they are.
     """
     if person_id.startswith(PARTED):
         return person_id

@@ -26,9 +26,10 @@ from bot.wall.forms import (
 )
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
-from bot.wall.here import actor_of
+from bot.wall.here import actor_of, author_of
 from bot.wall.pages import Pages
 from bot.wall.rendering import Renderer, is_htmx
+from bot.wall.server_rules import ServerRules
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 from generation.protocol import OptionInfo, Setting
@@ -42,8 +43,14 @@ class Asking:
     """Hands what was typed to the dreams service, which checks it."""
 
     def __init__(
-        self, settings: WallSettings, services: Services, renderer: Renderer, pages: Pages
+        self,
+        settings: WallSettings,
+        services: Services,
+        renderer: Renderer,
+        pages: Pages,
+        rules: ServerRules | None = None,
     ) -> None:
+        self._rules = rules
         self._settings = settings
         self._services = services
         self._renderer = renderer
@@ -96,28 +103,32 @@ class Asking:
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """End an unfinished dream of one's own; at the machine itself, anybody's."""
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        await self._services.dreams.cancel(dream.id, actor_of(request, self._settings))
+        actor = actor_of(request, self._settings, dream)
+        await self._services.dreams.cancel(dream.id, actor)
         return self._done(request, f"/d/{dream.id}")
 
     async def steer(self, request: web.Request) -> web.StreamResponse:
         """Change what an unfinished dream is to become."""
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         self.check_may_ask()
-        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
         prompt = text_of(await read_form(request), "prompt")
-        await self._services.dreams.steer(dream.id, Actor(guest_of(request).person), prompt)
+        check = None if self._rules is None else self._rules.check_steer(dream, theme)
+        actor = Actor(author_of(request, dream))
+        await self._services.dreams.steer(dream.id, actor, prompt, check=check)
         return self._done(request, f"/d/{dream.id}")
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Take a dream of one's own away for good; at the machine itself, anybody's."""
-        self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
-        await self._services.dreams.delete(dream.id, actor_of(request, self._settings))
+        self.check_may_ask()
+        actor = actor_of(request, self._settings, dream)
+        await self._services.dreams.delete(dream.id, actor)
         return self._redirect(request, f"/s/{theme.slug}")
 
     async def redo(self, request: web.Request) -> web.StreamResponse:
         """Ask for a dream again, with its seed or with another; `stay` leads back to the stream."""
-        self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        self.check_may_ask()
         form = await read_form(request)
         same_seed = text_of(form, "same_seed") == "1"
         with self.room_for(request, 1) as took:
@@ -170,8 +181,8 @@ class Asking:
     async def _made(
         self, request: web.Request, count: int, make: Make
     ) -> tuple[list[Dream], Theme]:
-        self.check_may_ask()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        self.check_may_ask()
         with self.room_for(request, count) as took:
             children = await make(dream, Actor(guest_of(request).person))
             took(child.id for child in children)

@@ -8,6 +8,7 @@ import math
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from bot.discord_oauth import DiscordTroubleError
 from bot.errors import (
     DiskError,
     DreamstreamError,
@@ -33,6 +34,7 @@ _STATUSES: tuple[tuple[type[DreamstreamError], int], ...] = (
     (ForbiddenError, 403),
     (LimitError, 429),
     (MisdirectedError, 421),
+    (DiscordTroubleError, 502),
     (SlowRequestError, 408),
     (RequestError, 400),
     (SchedulerError, 503),

@@ -1,4 +1,4 @@
-"""Who a visitor is: a random token in a cookie, and the name they typed.
+"""Who a visitor is: who signed in, or else a random token in a cookie, and the name they typed.
 
 The token never leaves the cookie. What the rest of the bot knows, and may write down, is its
 hash: nobody who reads an id somewhere can act as that guest.
@@ -27,15 +27,31 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{24,64}")
 
 @dataclass(frozen=True)
 class Guest:
-    """A visitor. `name` is empty until they typed one; `new` means the cookie is yet to be set."""
+    """A visitor. `name` is empty until they typed one; `new` means the cookie is yet to be set.
+
+    Who is signed in has an `account`, and is never new. Their `token` is that of the guest that
+    their browser was before, empty where it was none.
+    """
 
     token: str
     name: str = ""
     new: bool = False
+    account: Person | None = None
 
     @property
     def person(self) -> Person:
         """The visitor as the rest of the bot knows them."""
+        return self.account or self._as_guest
+
+    @property
+    def persons(self) -> tuple[Person, ...]:
+        """Everybody that the visitor is: what is theirs is whosever of these it is."""
+        if self.account is None:
+            return (self._as_guest,)
+        return (self.account, self._as_guest) if self.token else (self.account,)
+
+    @property
+    def _as_guest(self) -> Person:
         digest = hashlib.sha256(self.token.encode()).hexdigest()[:24]
         return Person(id=f"guest:{digest}", name=self.name or NAMELESS)
 
@@ -57,11 +73,21 @@ def guest_of(request: web.Request) -> Guest:
     return guest
 
 
+def sign_in(request: web.Request, account: Person) -> None:
+    """Have a request be from somebody who is signed in."""
+    guest = guest_of(request)
+    token = "" if guest.new else guest.token
+    request[_guest_key] = Guest(token, account.name, account=account)
+
+
 def rename(request: web.Request, typed: str) -> Guest:
-    """Take a guest's name, which the answer will have them keep; an empty one changes nothing."""
+    """Take a guest's name, which the answer will have them keep; an empty one changes nothing.
+
+    Nor is who is signed in called by what they type.
+    """
     guest = guest_of(request)
     name = clean_name(typed)
-    if name and name != guest.name:
+    if name and name != guest.name and guest.account is None:
         guest = replace(guest, name=name, new=True)
         request[_guest_key] = guest
     return guest

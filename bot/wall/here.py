@@ -6,6 +6,7 @@ import ipaddress
 
 from aiohttp import web
 
+from bot.model import Dream, Person
 from bot.rights import Actor
 from bot.wall.guests import guest_of
 from bot.wall.settings import WallSettings
@@ -21,6 +22,16 @@ def is_here(request: web.Request, settings: WallSettings) -> bool:
         return False
 
 
-def actor_of(request: web.Request, settings: WallSettings) -> Actor:
-    """Return who takes something away: a guest, who moderates where they sit at the machine."""
-    return Actor(guest_of(request).person, at_machine=is_here(request, settings))
+def actor_of(request: web.Request, settings: WallSettings, dream: Dream | None = None) -> Actor:
+    """Return who takes something away: a guest, who moderates where they sit at the machine.
+
+    Who is signed in acts as the guest that they were where it is a `dream` of that guest.
+    """
+    return Actor(author_of(request, dream), at_machine=is_here(request, settings))
+
+
+def author_of(request: web.Request, dream: Dream | None) -> Person:
+    """Return as whom a visitor acts on a dream: as its author, if they are, or as themselves."""
+    guest = guest_of(request)
+    own = (one for one in guest.persons if dream is not None and one.id == dream.person.id)
+    return next(own, guest.person)

@@ -55,19 +55,23 @@ class Pages:
         ]
 
     async def streams(self, request: web.Request) -> web.StreamResponse:
-        """List the public streams; a single one is gone to straight away."""
+        """List the public streams, and a member's own; a single one is gone to straight away."""
         themes = [
             theme
             for theme in await self._services.themes.list()
             if theme.visibility is Visibility.PUBLIC
         ]
-        if len(themes) == 1:
+        own = await self._services.own_themes()
+        if len(themes) == 1 and not own:
             raise web.HTTPFound(f"/s/{themes[0].slug}")
         newest = {
             theme.id: await self._services.dreams.recent(theme.id, limit=SHOWN_OF_A_STREAM)
-            for theme in themes
+            for theme in (*own, *themes)
         }
-        return self._renderer.page(request, "streams.html", themes=themes, newest=newest)
+        shelves = [("Of your servers", own), ("Streams", themes)] if own else [("Streams", themes)]
+        return self._renderer.page(
+            request, "streams.html", themes=[*own, *themes], shelves=shelves, newest=newest
+        )
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Show a stream: the prompt box, what is forming, what is finished."""
@@ -156,7 +160,7 @@ class Pages:
             "replaces": False,
             "of_somebody": await self._services.of_somebody(dream),
             "at_machine": actor_of(request, self._settings).at_machine,
-            "may_look_behind": may_look_behind(dream, actor_of(request, self._settings)),
+            "may_look_behind": may_look_behind(dream, actor_of(request, self._settings, dream)),
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }
         if is_htmx(request):

@@ -6,29 +6,68 @@ on, and none can see more by it than `Services` lets it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
+from bot.membership import Place
+from bot.model import Person
 from bot.signed_links import Grant, Shows
+
+
+class Member(Protocol):
+    """Whoever is signed in: what they may see in Discord at the moment it is asked."""
+
+    @property
+    def person(self) -> Person: ...
+
+    async def places(self, theme_id: int) -> Sequence[Place]:
+        """Return the channels with a theme that they may read; none where they are signed out."""
+        ...
+
+    async def private_themes(self) -> Sequence[int]:
+        """Return the private themes that they may see, as far as that can be told."""
+        ...
 
 
 class Pass:
     """Says what may be seen at the moment it is asked, by whatever `grants` then gives.
 
     A dream alone is shown only where it is `with_dreams`: at the addresses that show it and
-    nothing of what is around it.
+    nothing of what is around it. A `member` sees the themes of the channels that they may read:
+    `learn` finds out which these are, and what it found out last holds until it is asked again.
     """
 
     def __init__(
-        self, grants: Callable[[], Iterable[Grant]] = tuple, *, with_dreams: bool = False
+        self,
+        grants: Callable[[], Iterable[Grant]] = tuple,
+        *,
+        with_dreams: bool = False,
+        member: Member | None = None,
     ) -> None:
         self._grants = grants
         self._with_dreams = with_dreams
+        self.member = member
+        self._places: dict[int, Sequence[Place]] = {}
+
+    async def learn(self, theme_id: int) -> None:
+        """Find out where in Discord whoever looks may read a theme."""
+        if self.member is not None:
+            self._places[theme_id] = await self.member.places(theme_id)
+
+    def places(self, theme_id: int) -> Sequence[Place]:
+        """Return the channels that were found to show a theme to whoever looks."""
+        return self._places.get(theme_id, ())
+
+    @property
+    def asks(self) -> bool:
+        """Whether whoever looks may ask in Discord in what they look at."""
+        return any(place.asks for places in self._places.values() for place in places)
 
     def theme(self, theme_id: int) -> bool:
         """Say whether a private theme's stream may be seen."""
-        return self._has(Shows.THEME, str(theme_id))
+        return bool(self.places(theme_id)) or self._has(Shows.THEME, str(theme_id))
 
     def dream(self, dream_id: str) -> bool:
         """Say whether a dream of a private theme may be seen."""

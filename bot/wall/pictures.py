@@ -99,7 +99,9 @@ class Pictures:
         own = set(dream.recipe.named_pictures) if dream.init_kept else set()
         if dream.image is not None:
             own.add(dream.image.sha256)
-        if dream.behind is not None and may_look_behind(dream, actor_of(request, self._settings)):
+        if dream.behind is not None and may_look_behind(
+            dream, actor_of(request, self._settings, dream)
+        ):
             own.add(dream.behind.sha256)
         if sha256 not in own:
             raise NotFoundError(_NOT_HERE)

@@ -15,7 +15,7 @@ from bot.errors import NotFoundError
 from bot.ids import is_id
 from bot.publish.model import INDEX, ORIGINALS, WHOLE
 from bot.wall.guard import mark
-from bot.wall.services import Services, sees
+from bot.wall.services import Services, looks_at
 
 _NOT_HERE = "There is no such bundle here."
 _HEADERS = {
@@ -76,7 +76,7 @@ class Bundles:
             party = await parties.get(party_id)
         except NotFoundError:
             raise NotFoundError(_NOT_HERE) from None
-        if not sees(await parties.theme_of(party)):
+        if not await looks_at(await parties.theme_of(party)):
             raise NotFoundError(_NOT_HERE)
         made = await publishing.bundle_of(party_id)
         if made is None:

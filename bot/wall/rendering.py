@@ -36,6 +36,7 @@ class Renderer:
         parties: bool = False,
         portraits: bool = False,
         games: bool = False,
+        signing: bool = False,
     ) -> None:
         self._settings = settings
         # Compiling one takes tens of milliseconds: here, not while the event loop serves.
@@ -45,6 +46,7 @@ class Renderer:
             partying=parties and settings.asking,
             portraying=portraits and settings.asking,
             gaming=games,
+            signing=signing,
             playing=games and settings.asking,
             static=files.url,
             picture=picture_url,
@@ -69,6 +71,7 @@ class Renderer:
             nonce=nonce_of(request),
             guest=guest_of(request),
             themes=themes,
+            here=_here(request),
         )
         return web.Response(text=text, status=status, content_type="text/html")
 
@@ -129,6 +132,12 @@ def environment() -> Environment:
             "ago": words.ago,
         },
     )
+
+
+def _here(request: web.Request) -> str:
+    """Return where somebody comes back to who signs in on a page: not to what Discord said."""
+    back = request.method == "GET" and not request.path.startswith("/sign-")
+    return request.path_qs if back else "/"
 
 
 def is_htmx(request: web.Request) -> bool:

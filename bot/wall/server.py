@@ -51,6 +51,7 @@ from bot.wall.searching import Searching
 from bot.wall.services import Dreams, Favourites, Feed, Library, Offspring, Search, Services, Themes
 from bot.wall.settings import WallSettings
 from bot.wall.showing import Showing
+from bot.wall.sign_in import SigningIn, SignInRoutes, recognise
 from bot.wall.signed import SignedRoutes, look_with
 from bot.wall.studying import Studying
 from bot.wall.syndication import Syndication
@@ -86,6 +87,7 @@ class Wall:
         theme_pictures: ThemePictures | None = None,
         health: Health | None = None,
         links: SignedLinks | None = None,
+        signing_in: SigningIn | None = None,
     ) -> None:
         self._settings = settings
         services = Services(
@@ -108,6 +110,7 @@ class Wall:
             parties=parties is not None,
             portraits=portraits is not None,
             games=games is not None,
+            signing=signing_in is not None,
         )
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
@@ -119,6 +122,7 @@ class Wall:
                 tell_errors(renderer),
                 bound_requests(settings),
                 check_origin(settings),
+                *([] if signing_in is None else [recognise(settings, signing_in)]),
                 *([] if links is None else [look_with(links)]),
             ],
             client_max_size=settings.max_upload_bytes,
@@ -126,13 +130,16 @@ class Wall:
         self.app[PATIENCE] = settings.patience
         self.app.add_routes(pages.routes())
         self.app.add_routes(HealthRoutes(health).routes())
-        asking = Asking(settings, services, renderer, pages)
+        rules = None if signing_in is None else signing_in.rules
+        asking = Asking(settings, services, renderer, pages, rules)
         self.app.add_routes(asking.routes())
         self.app.add_routes(Painting(services, renderer, asking).routes())
         if reviews is not None:
             self.app.add_routes(Releasing(settings, services, reviews).routes())
         if links is not None:
             self.app.add_routes(SignedRoutes(settings, services, links).routes())
+        if signing_in is not None:
+            self.app.add_routes(SignInRoutes(settings, renderer, signing_in).routes())
         if exports is not None:
             self.app.add_routes(ExportRoutes(exports).routes())
         if portraits is not None:

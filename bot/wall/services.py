@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,13 @@ class Dreams(Protocol):
     async def cancel(self, dream_id: str, actor: Actor) -> None: ...
 
     async def steer(
-        self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10
+        self,
+        dream_id: str,
+        actor: Actor,
+        prompt: str,
+        glide_steps: int = 10,
+        *,
+        check: Callable[[str, Theme], None] | None = None,
     ) -> None: ...
 
     async def delete(self, dream_id: str, actor: Actor) -> None: ...
@@ -239,7 +245,7 @@ class Services:
             theme = await self.themes.get(slug)
         except NotFoundError:
             raise _no_stream(slug) from None
-        if not sees(theme):
+        if not await looks_at(theme):
             if dream_id is None or not shown().dream(dream_id):
                 raise _no_stream(slug)
             if (await self.dreams.get(dream_id)).theme_id != theme.id:
@@ -258,12 +264,19 @@ class Services:
             theme = await self.themes.by_id(dream.theme_id)
         except NotFoundError:
             raise NotFoundError(_NO_DREAM) from None
-        passed = dream.published and (sees(theme) or shown().dream(dream.id))
+        passed = dream.published and (await looks_at(theme) or shown().dream(dream.id))
         if not (may_see(dream, theme, None, None) or passed):
             raise NotFoundError(_NO_DREAM)
         if dream.deleted_ms is not None:
             raise GoneError
         return dream, theme
+
+    async def own_themes(self) -> list[Theme]:
+        """Return the private themes that are listed for whoever looks, being signed in."""
+        member = shown().member
+        ids = () if member is None else await member.private_themes()
+        themes = [await self.themes.by_id(theme_id) for theme_id in ids]
+        return [theme for theme in themes if theme.visibility is Visibility.PRIVATE]
 
     async def heart(self, dream: Dream, person: Person) -> Heart | None:
         """Return how a finished dream is liked; None where this wall has no favourites."""
@@ -285,8 +298,14 @@ class Services:
 _NO_DREAM = "There is no such dream here."
 
 
+async def looks_at(theme: Theme) -> bool:
+    """Find out whether whoever looks may see a theme's whole stream, and where they may ask."""
+    await shown().learn(theme.id)
+    return sees(theme)
+
+
 def sees(theme: Theme) -> bool:
-    """Say whether whoever looks may see a theme's whole stream."""
+    """Say whether whoever looks may see a theme's whole stream, by what was found out."""
     return theme.visibility is not Visibility.PRIVATE or shown().theme(theme.id)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
+from bot.wall.passes import shown
+
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -68,11 +70,16 @@ class WallSettings:
         return self.streams_per_address + self.connections_besides
 
     @property
-    def asking(self) -> bool:
-        """Whether a visitor of the wall may ask for dreams there."""
+    def guests_ask(self) -> bool:
+        """Whether any visitor of the wall may ask for dreams there."""
         if self.guests_may_ask is None:
             return self.mode == "local"
         return self.guests_may_ask
+
+    @property
+    def asking(self) -> bool:
+        """Whether whoever looks may ask for dreams there: as a guest, or as they may in Discord."""
+        return self.guests_ask or shown().asks
 
     @property
     def batching(self) -> bool:

@@ -16,7 +16,7 @@ from bot.errors import NotFoundError
 from bot.ids import now_ms
 from bot.signed_links import MAX_TOKEN, NOT_GOOD, Grant, Shows, SignedLinks
 from bot.wall.guard import address_of
-from bot.wall.passes import Pass, showing
+from bot.wall.passes import Pass, showing, shown
 from bot.wall.rates import Rates
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -105,7 +105,7 @@ def look_with(links: SignedLinks) -> Middleware:
 
         resource = request.match_info.route.resource
         one = resource is not None and resource.canonical in OF_ONE_DREAM
-        with showing(Pass(grants, with_dreams=one)):
+        with showing(Pass(grants, with_dreams=one, member=shown().member)):
             return await handler(request)
 
     return look

@@ -113,6 +113,9 @@ ROWS: dict[str, list[Panel]] = {
             "{{status}}": rate("dreamstream_wall_answers_total", "status"),
         }),
         ("The wall answers within", "s", waits("dreamstream_wall_request_seconds")),
+        ("Sign-ins a second", "short", {
+            "{{outcome}}": rate("dreamstream_wall_sign_ins_total", "outcome"),
+        }),
         ("Parties and games", "short", {
             "parties": "dreamstream_parties_open",
             "games": "dreamstream_games_open",

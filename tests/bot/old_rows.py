@@ -139,4 +139,5 @@ OLD_ROWS: dict[int, str] = {
         INSERT INTO person (id, name, first_seen_ms) VALUES ('guest:eve', '', 1);
         INSERT INTO forgotten_person VALUES ('guest:eve', 1, 2);
     """,
+    31: f"INSERT INTO wall_session VALUES ('{'5e' * 32}', '{ANN}', 1, 2);",
 }

@@ -15,6 +15,7 @@ from yarl import URL
 
 from bot.model import Dream, DreamRequest, Person, Theme, Visibility
 from bot.wall import Wall, WallSettings
+from bot.wall.sign_in import SigningIn
 from tests.bot.test_ranking import Eyes
 from tests.wall.fakes import (
     FakeDrawer,
@@ -71,10 +72,11 @@ class Scene:
         self.wall = self.make(WallSettings(port=self.url.port))
         await self.wall.start()
 
-    def make(self, settings: WallSettings) -> Wall:
+    def make(self, settings: WallSettings, signing_in: SigningIn | None = None) -> Wall:
         """Return another wall on the same services."""
         return Wall(
             settings,
+            signing_in=signing_in,
             themes=self.themes,
             dreams=self.dreams,
             feed=self.feed,

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -432,7 +432,15 @@ class FakeDreams:
         gone = {"prompt": "", "recipe": nothing, "image": None, "deleted_ms": now_ms()}
         self._end(dream, EventKind.DELETED, **gone)
 
-    async def steer(self, dream_id: str, actor: Actor, prompt: str, glide_steps: int = 10) -> None:
+    async def steer(
+        self,
+        dream_id: str,
+        actor: Actor,
+        prompt: str,
+        glide_steps: int = 10,
+        *,
+        check: Callable[[str, Theme], None] | None = None,
+    ) -> None:
         dream = await self.get(dream_id)
         steer = Steer(step=dream.step, prompt=prompt, glide_steps=glide_steps)
         recipe = msgspec.structs.replace(dream.recipe, steers=(*dream.recipe.steers, steer))

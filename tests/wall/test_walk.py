@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,15 +18,20 @@ import pytest_asyncio
 from aiohttp import ClientSession, CookieJar, FormData
 from msgspec.structs import replace as changed
 
+from bot.channels import Channels
 from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
+from bot.discord_oauth import DiscordOAuth
 from bot.gate import Asker
 from bot.ids import IdMaker
+from bot.membership import Memberships
+from bot.membership import Place as Channel
 from bot.model import Person, PictureCheck, Visibility
 from bot.parties.model import Stage
 from bot.privacy.exporting import Exports
 from bot.publish import building
 from bot.rights import Actor
+from bot.sessions import Sessions
 from bot.signed_links import NOT_GOOD, Shows, SignedLinks
 from bot.store import people
 from bot.store.portraits import Reach
@@ -34,6 +39,7 @@ from bot.theme_pictures import ThemePictures
 from bot.wall import Wall, WallSettings, events
 from bot.wall.guests import TOKEN_COOKIE, Guest
 from bot.wall.party import door
+from bot.wall.sign_in import SigningIn, session_cookie
 from bot.wall.signed import OF_ONE_DREAM
 from bot.wall.words import mark_of
 from bot.watching import Watching
@@ -51,6 +57,9 @@ HERMIT = Person("discord:7", "Kim")
 """Publishes nothing."""
 BEARERS = ("bearer", "dream-bearer")
 """They will be given links; until then they see no more than others."""
+SIGNED_IN = "signed-in"
+"""With Discord, and not a member of the server whose channel has the private stream."""
+MEMBER_ID = 500
 SECRET = "zanzibar"
 """In every word of what nobody is to see."""
 FORM = {
@@ -156,7 +165,9 @@ class World:
     private: Place
     unpublished: str
     links: SignedLinks
+    halls: Halls
     visitors: dict[str, ClientSession] = field(default_factory=dict)
+    member: ClientSession = field(init=False)
 
     @property
     def routes(self) -> Iterable[Route]:
@@ -171,7 +182,27 @@ class World:
         return [route for route in self.routes if RULES[route[1]] in rules]
 
 
-def wall_of(parts: Services, settings: WallSettings, folder: Path, links: SignedLinks) -> Wall:
+class Halls:
+    """A Discord with one server: whoever is in `members` may read all of its channels."""
+
+    def __init__(self) -> None:
+        self.members = {MEMBER_ID}
+
+    async def places(
+        self, guild_id: int, user_id: int, channel_ids: Sequence[int]
+    ) -> list[Channel]:
+        if user_id not in self.members:
+            return []
+        return [Channel(guild_id=guild_id, channel_id=one, asks=True) for one in channel_ids]
+
+
+def wall_of(
+    parts: Services,
+    settings: WallSettings,
+    folder: Path,
+    links: SignedLinks,
+    signing_in: SigningIn,
+) -> Wall:
     """Return a wall with everything that one can have."""
     checks = PictureChecks(parts.library, parts.settings, NoEyes(), PictureCheck.OFF)
     return Wall(
@@ -194,6 +225,7 @@ def wall_of(parts: Services, settings: WallSettings, folder: Path, links: Signed
         reviews=Reviews(parts.store, parts.library, parts.dreams, checks),
         theme_pictures=ThemePictures(parts.store, parts.library, parts.themes, parts.dreams),
         links=links,
+        signing_in=signing_in,
     )
 
 
@@ -229,13 +261,21 @@ async def standing(folder: Path) -> AsyncIterator[World]:
         await parts.draw(kept.id)
         await parts.dreams.wait(kept.id)
         links = SignedLinks.open(folder)
-        proxied = wall_of(
-            parts, WallSettings(port=0, mode="proxy", guests_may_ask=True), folder, links
+        channels = Channels(parts.store, parts.themes)
+        for slug, channel_id in (("secret", 71), ("open-sea", 72)):
+            await channels.bind(channel_id, 7, slug)
+        halls, sessions = Halls(), Sessions(parts.store)
+        signing_in = SigningIn(
+            DiscordOAuth("s", "http://127.0.0.1/sign-in/discord", lambda: "1"),
+            sessions,
+            Memberships(parts.store, halls),
         )
-        local = wall_of(parts, WallSettings(port=0), folder, links)
-        world = World(parts, local, public, linked, private, kept.id, links)
+        settings = WallSettings(port=0, mode="proxy", guests_may_ask=True)
+        proxied = wall_of(parts, settings, folder, links, signing_in)
+        local = wall_of(parts, WallSettings(port=0), folder, links, signing_in)
+        world = World(parts, local, public, linked, private, kept.id, links, halls)
         for wall, names in (
-            (proxied, ("stranger", "guest", "owner", *BEARERS)),
+            (proxied, ("stranger", "guest", "owner", *BEARERS, SIGNED_IN, "member")),
             (local, ("machine",)),
         ):
             url = await wall.start()
@@ -244,8 +284,16 @@ async def standing(folder: Path) -> AsyncIterator[World]:
                 jar = CookieJar(unsafe=True)
                 if name != "stranger":
                     jar.update_cookies({TOKEN_COOKIE: name[0] * 32}, url)
+                if name in (SIGNED_IN, "member"):
+                    number = MEMBER_ID + (name == SIGNED_IN)
+                    token = await sessions.begin(Person(f"discord:{number}", name))
+                    jar.update_cookies({session_cookie(settings): token}, url)
                 session = ClientSession(base_url=url, cookie_jar=jar)
-                world.visitors[name] = await stack.enter_async_context(session)
+                visitor = await stack.enter_async_context(session)
+                if name == "member":
+                    world.member = visitor
+                else:
+                    world.visitors[name] = visitor
         yield world
 
 
@@ -442,6 +490,46 @@ async def test_a_link_to_a_dream_shows_nothing_of_what_is_around_it(world: World
     assert (await answer(bearer, "GET", f"/l/{token}"))[0] == 404
 
 
+async def test_a_member_sees_what_their_channels_show_for_as_long_as_they_are_one(
+    world: World,
+) -> None:
+    member, nothing = world.member, missing()
+    routes = world.by(Rule.STREAM, Rule.DREAM, Rule.GAME)  # its party was in no channel
+    kept = Place(world.public.names | {"dream_id": world.unpublished})
+    refused = []
+    for method, pattern in routes:
+        if method == "GET" and pattern not in NOT_HAD:
+            status, said = await answer(member, method, world.private.path(pattern))
+            if status in (404, 410, 500):
+                refused.append((pattern, status, said))
+        if RULES[pattern] is Rule.DREAM:
+            got = await answer(member, method, kept.path(pattern))
+            assert got[0] in (403, 404, 422), (method, pattern)
+    assert not refused
+    for page, lists in (("/s/secret", True), ("/", True), ("/all", False), ("/themes", False)):
+        async with member.get(page, headers={"Accept": "text/html"}) as response:
+            assert (SECRET in await response.text()) is lists, page
+    async with world.visitors[SIGNED_IN].get("/") as response:
+        assert SECRET not in await response.text()
+    async with member.get("/s/secret/events") as stream:
+        assert stream.status == 200
+        world.halls.members.clear()
+        async with asyncio.timeout(20):  # else it goes on for ever
+            await stream.read()
+    for method, pattern in routes:
+        status, said = await answer(member, method, nothing.path(pattern))
+        got = await answer(member, method, world.private.path(pattern))
+        assert (got[0], plain(got[1], world.private)) == (status, plain(said, nothing)), pattern
+    world.halls.members.add(MEMBER_ID)
+    async with member.get("/s/secret/events") as stream:
+        assert stream.status == 200
+        async with member.post("/sign-out", data={"everywhere": "yes"}, allow_redirects=False) as _:
+            pass
+        async with asyncio.timeout(20):
+            await stream.read()
+    assert (await answer(member, "GET", "/s/secret"))[0] == 404
+
+
 FORMS_FIRST = frozenset({"/p/{code}/finale", "/p/{code}/members/{mark}/role"})
 # What this world has none of: no study, no picture of an entry in words, no words after the end.
 NOT_HAD = frozenset(
@@ -472,7 +560,7 @@ async def test_a_stranger_who_follows_every_address_finds_nothing_that_is_not_pu
             path, headers={"Accept": "text/html"}, allow_redirects=False
         ) as response:
             assert response.status != 500, path
-            if "Location" in response.headers:
+            if response.headers.get("Location", "").startswith("/"):  # and not to Discord
                 todo.append(response.headers["Location"])
             if not response.content_type.startswith(("text/html", "application/")):
                 continue

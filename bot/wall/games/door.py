@@ -12,7 +12,7 @@ from bot.games.service import Games
 from bot.model import Theme
 from bot.rights import Actor
 from bot.wall.guests import guest_of
-from bot.wall.services import sees
+from bot.wall.services import looks_at
 from bot.wall.settings import WallSettings
 
 NO_GAME = "There is no such game here."
@@ -59,7 +59,7 @@ class Door:
         except NotFoundError:
             raise NotFoundError(NO_GAME) from None
         theme = await self._games.theme_of(game)
-        if game.state is GameState.CALLED_OFF or not (game.published and sees(theme)):
+        if game.state is GameState.CALLED_OFF or not (game.published and await looks_at(theme)):
             raise NotFoundError(NO_GAME)
         return Seen(game, theme)
 

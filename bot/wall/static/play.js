@@ -22,7 +22,7 @@
 
   htmx.onLoad((added) => {
     for (const entry of added.querySelectorAll("[data-by]")) {
-      entry.classList.toggle("own", entry.dataset.by === body.dataset.me);
+      entry.classList.toggle("own", body.dataset.me.split(" ").includes(entry.dataset.by));
     }
   });
 

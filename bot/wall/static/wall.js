@@ -93,7 +93,7 @@
     const cards = added.matches(".card") ? [added] : added.querySelectorAll(".card");
     for (const card of cards) {
       const own = card.querySelector(".own");
-      if (own) own.hidden = card.dataset.by !== body.dataset.me;
+      if (own) own.hidden = !body.dataset.me.split(" ").includes(card.dataset.by);
     }
     if (added.matches(".tile")) arrived(added);
   });

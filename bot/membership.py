@@ -1,0 +1,117 @@
+"""What somebody may see in Discord of a theme: the channels with it that they may read there.
+
+The bot asks Discord for a member of a server itself, which needs no privileged intent; the rest it
+knows: roles, channels, and what those allow. So nobody has to let it read which servers they are
+in. Where that cannot be found out nobody is a member.
+
+Source: https://docs.discord.com/developers/resources/guild#get-guild-member
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from bot.errors import RequestError
+from bot.store import Store, carriers
+
+log = logging.getLogger(__name__)
+
+MOST_GUILDS = 25
+"""In how many servers it is looked for what to list for somebody; each costs Discord a request."""
+_DISCORD = "discord:"
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that somebody may read, with what has gone before in it, and who they are there.
+
+    `parent_id` is the channel that a thread belongs to. Whoever `asks` may use commands there,
+    whoever `moderates` may manage others' messages.
+    """
+
+    guild_id: int
+    channel_id: int
+    parent_id: int | None = None
+    role_ids: frozenset[int] = frozenset()
+    asks: bool = False
+    moderates: bool = False
+    age_restricted: bool = False
+
+
+class UnreachedError(RequestError):
+    """Discord cannot say at present who is a member of a server."""
+
+
+class Looker(Protocol):
+    """Whoever is in Discord."""
+
+    async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
+        """Return those of a guild's channels that somebody may read; none for who is no member.
+
+        Raises:
+            UnreachedError: that cannot be said.
+        """
+        ...
+
+
+class Memberships:
+    """Says which themes people may see because of where they are in Discord."""
+
+    def __init__(self, store: Store, looker: Looker) -> None:
+        self._store = store
+        self._looker = looker
+
+    async def places(self, person_id: str, theme_id: int) -> list[Place]:
+        """Return the channels with a theme that somebody may read, in the order of their ids.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        user_id = _user_of(person_id)
+        if user_id is None:
+            return []
+        channels = await carriers.of_theme(self._store, theme_id)
+        looks = [self._look(guild, user_id, ids) for guild, ids in channels.items()]
+        return [place for found in await asyncio.gather(*looks) for place in found]
+
+    async def private_themes(self, person_id: str) -> list[int]:
+        """Return the private themes on channels that somebody may read.
+
+        Of more than `MOST_GUILDS` servers that have any, those count in which they have asked for
+        something; the others they can still open.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        user_id = _user_of(person_id)
+        if user_id is None:
+            return []
+        carried = await carriers.of_private_themes(self._store)
+        guilds = [*carried]
+        if len(guilds) > MOST_GUILDS:
+            own = frozenset(await carriers.guilds_of(self._store, person_id))
+            guilds = sorted(guilds, key=lambda guild: guild not in own)[:MOST_GUILDS]
+        looks = [
+            self._look(guild, user_id, [channel for _, channel in carried[guild]])
+            for guild in guilds
+        ]
+        seen = {place.channel_id for found in await asyncio.gather(*looks) for place in found}
+        themes = (one for guild in guilds for one in carried[guild])
+        return sorted({theme for theme, channel in themes if channel in seen})
+
+    async def _look(self, guild_id: int, user_id: int, channel_ids: list[int]) -> list[Place]:
+        try:
+            return await self._looker.places(guild_id, user_id, channel_ids)
+        except UnreachedError as error:
+            log.info("It cannot be told who is a member of server %s: %s", guild_id, error)
+            return []
+
+
+def _user_of(person_id: str) -> int | None:
+    """Return somebody's id in Discord; None for who is not there."""
+    kind, _, user_id = person_id.partition(":")
+    return int(user_id) if f"{kind}:" == _DISCORD and user_id.isdecimal() else None

@@ -1,0 +1,261 @@
+"""Signing in with Discord: there and back, and out again.
+
+Who goes to Discord takes a state along, which comes back in the address, and keeps a secret in a
+cookie. Both have to be of the same sign-in, which is over with the first that comes back, right or
+wrong, or after ten minutes: so nobody is signed in as whoever gave them a link, and no address that
+was seen is good again. It is kept in memory: who is underway when the bot stops begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from bot.discord_oauth import DiscordOAuth, DiscordTroubleError, NotAcceptedError, new_verifier
+from bot.errors import LimitError, RequestError
+from bot.membership import Memberships, Place
+from bot.model import Person
+from bot.monitoring.metrics import WALL_SIGN_INS
+from bot.sessions import Sessions
+from bot.wall.forms import read_form, text_of
+from bot.wall.guard import address_of
+from bot.wall.guests import guest_of, sign_in
+from bot.wall.passes import Pass, showing
+from bot.wall.rates import Rates
+from bot.wall.rendering import Renderer
+from bot.wall.server_rules import ServerRules
+from bot.wall.settings import WallSettings
+from bot.wall.words import clean_name
+
+log = logging.getLogger(__name__)
+
+CALLBACK = "/sign-in/discord"
+UNDERWAY_S = 600.0
+MOST_UNDERWAY = 4096
+MOST, WINDOW_S = 60, 600.0
+MAX_NEXT = 512
+STALE = (
+    "This sign-in was begun in another browser, or too long ago, or is over already. Begin again."
+)
+_NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+_CODE = re.compile(r"[A-Za-z0-9._~-]{1,512}")
+
+
+@dataclass(frozen=True)
+class SigningIn:
+    """What is needed to sign people in; without `memberships` they see no more for it.
+
+    Without `rules` they ask as guests do.
+    """
+
+    oauth: DiscordOAuth
+    sessions: Sessions
+    memberships: Memberships | None = None
+    rules: ServerRules | None = None
+
+
+@dataclass(frozen=True)
+class _Underway:
+    secret_sha256: bytes
+    verifier: str
+    next: str
+    until_s: float
+
+
+class _Member:
+    """Whoever is signed in by a token, until they are signed out."""
+
+    def __init__(self, person: Person, token: str, signing_in: SigningIn) -> None:
+        self.person = person
+        self._token = token
+        self._sessions = signing_in.sessions
+        self._memberships = signing_in.memberships
+
+    async def places(self, theme_id: int) -> Sequence[Place]:
+        if self._memberships is None or not await self._is_signed_in():
+            return ()
+        return await self._memberships.places(self.person.id, theme_id)
+
+    async def private_themes(self) -> Sequence[int]:
+        if self._memberships is None:
+            return ()
+        return await self._memberships.private_themes(self.person.id)
+
+    async def _is_signed_in(self) -> bool:
+        return await self._sessions.person_of(self._token) is not None
+
+
+def recognise(settings: WallSettings, signing_in: SigningIn) -> Middleware:
+    """Return the middleware that knows who is signed in, at every request."""
+    cookie = session_cookie(settings)
+
+    @web.middleware
+    async def look(request: web.Request, handler: Handler) -> web.StreamResponse:
+        token = request.cookies.get(cookie, "")
+        if not token or request.path.startswith("/static/"):
+            return await handler(request)
+        person = await signing_in.sessions.person_of(token)
+        if person is None:
+            return await handler(request)
+        sign_in(request, person)
+        with showing(Pass(member=_Member(person, token, signing_in))):
+            return await handler(request)
+
+    return look
+
+
+class SignInRoutes:
+    """Serves ``/sign-in``, where Discord leads back to, ``/sign-out`` and ``/me``."""
+
+    def __init__(
+        self,
+        settings: WallSettings,
+        renderer: Renderer,
+        signing_in: SigningIn,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._renderer = renderer
+        self._oauth = signing_in.oauth
+        self._sessions = signing_in.sessions
+        self._clock = clock
+        self._underway: dict[str, _Underway] = {}
+        self._session_cookie = session_cookie(settings)
+        self._secret_cookie = _named("dreamer-signing-in", settings)
+        self._rates = Rates(
+            MOST, WINDOW_S, "Too many sign-ins were begun from where you are. Try again later."
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes and what answers them; who asks for headers alone signs nobody in."""
+        return [
+            web.get("/sign-in", self.begin, allow_head=False),
+            web.get(CALLBACK, self.come_back, allow_head=False),
+            web.post("/sign-out", self.sign_out),
+            web.get("/me", self.me),
+        ]
+
+    async def begin(self, request: web.Request) -> web.StreamResponse:
+        """Send somebody to Discord; `next` is where on this wall they want to be afterwards."""
+        leads_to = safe_next(request.query.get("next", ""))
+        if guest_of(request).account is not None:
+            raise web.HTTPFound(leads_to)
+        self._rates.take(address_of(request, self._settings))
+        self._forget()
+        state, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        verifier = new_verifier()
+        address = self._oauth.address(state, verifier)
+        self._underway[state] = _Underway(
+            _hash(secret), verifier, leads_to, self._clock() + UNDERWAY_S
+        )
+        response = web.Response(status=302, headers={"Location": str(address)})
+        self._set(response, self._secret_cookie, secret, UNDERWAY_S)
+        return response
+
+    async def come_back(self, request: web.Request) -> web.StreamResponse:
+        """Take somebody in whom Discord sends back, under a new token."""
+        underway = self._taken(request)
+        if underway is None:
+            WALL_SIGN_INS.labels("stale").inc()
+            raise RequestError(STALE)
+        query = request.query
+        response = web.Response(status=302, headers={"Location": underway.next})
+        response.del_cookie(self._secret_cookie, path="/", secure=self._settings.secure)
+        if query.get("error") == "access_denied":
+            WALL_SIGN_INS.labels("declined").inc()
+            return response
+        # RFC 9207: another server's code is not to be sent to Discord.
+        strange = query.get("iss", self._oauth.issuer).rstrip("/") != self._oauth.issuer
+        if strange or not _CODE.fullmatch(query.get("code", "")):
+            WALL_SIGN_INS.labels("failed").inc()
+            raise RequestError("Discord has answered something else than a sign-in. Begin again.")
+        try:
+            said = await self._oauth.identify(query["code"], underway.verifier)
+        except (DiscordTroubleError, NotAcceptedError, LimitError):
+            WALL_SIGN_INS.labels("failed").inc()
+            raise
+        person = Person(said.id, clean_name(said.name) or "somebody")
+        earlier = request.cookies.get(self._session_cookie, "")
+        token = await self._sessions.begin(person, instead_of=earlier)
+        self._set(response, self._session_cookie, token, self._sessions.lasts_ms / 1000)
+        WALL_SIGN_INS.labels("done").inc()
+        return response
+
+    async def sign_out(self, request: web.Request) -> web.StreamResponse:
+        """Sign this browser out or, with `everywhere`, all that its person is signed in with."""
+        everywhere = text_of(await read_form(request), "everywhere") == "yes"
+        guest, token = guest_of(request), request.cookies.get(self._session_cookie, "")
+        if everywhere and guest.account is not None:
+            await self._sessions.end_all(guest.account)
+        elif token:
+            await self._sessions.end(token)
+        response = web.Response(status=303, headers={"Location": "/"})
+        response.del_cookie(self._session_cookie, path="/", secure=self._settings.secure)
+        return response
+
+    async def me(self, request: web.Request) -> web.StreamResponse:
+        """Say who is signed in, and in how many browsers; offer to sign in, or out."""
+        account = guest_of(request).account
+        browsers = 0 if account is None else await self._sessions.count(account)
+        days = round(self._sessions.lasts_ms / (24 * 3600 * 1000))
+        return self._renderer.page(request, "me.html", browsers=browsers, days=days)
+
+    def _taken(self, request: web.Request) -> _Underway | None:
+        """Return the sign-in that a request comes back from, which is over with that."""
+        underway = self._underway.pop(request.query.get("state", ""), None)
+        if underway is None or underway.until_s <= self._clock():
+            return None
+        secret = request.cookies.get(self._secret_cookie, "")
+        return underway if hmac.compare_digest(_hash(secret), underway.secret_sha256) else None
+
+    def _forget(self) -> None:
+        """Make room for one more: those that are over go, and then the oldest."""
+        now = self._clock()
+        for state, underway in list(self._underway.items()):  # in the order they were begun
+            if underway.until_s > now and len(self._underway) < MOST_UNDERWAY:
+                break
+            del self._underway[state]
+
+    def _set(self, response: web.Response, name: str, value: str, lasts_s: float) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=int(lasts_s),
+            path="/",
+            httponly=True,
+            samesite="Lax",  # Discord leads back from another site
+            secure=self._settings.secure,
+        )
+
+
+def session_cookie(settings: WallSettings) -> str:
+    """Return the name of the cookie that holds a session's token."""
+    return _named("dreamer-session", settings)
+
+
+def safe_next(path: str) -> str:
+    """Return a place on this wall that somebody wants to go on to; “/” where it is none.
+
+    A browser reads `//host` and `/\\host` as another site, and leaves out tabs and line ends.
+    """
+    good = len(path) <= MAX_NEXT and _NEXT.fullmatch(path) and not path.startswith("/sign-")
+    return path if good else "/"
+
+
+def _named(name: str, settings: WallSettings) -> str:
+    # With this prefix a browser takes it from this very host alone, by https, for every path.
+    return f"__Host-{name}" if settings.secure else name
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
