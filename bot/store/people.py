@@ -41,6 +41,8 @@ KEEPING = (
     ("wall_session", "person_id"),
 )
 """What would do nothing if it did not know whom it is about."""
+PRIVATE = (("dream", "person_id"), ("game", "host_id"))
+"""What may have been asked for in a direct message, whose channel is one person's."""
 
 PUBLISHES = "SELECT publishes FROM person WHERE id = ?"
 
@@ -121,6 +123,11 @@ async def part(
         await connection.execute(
             f"UPDATE {table} SET {column} = ? WHERE {column} = ?",  # noqa: S608 (own text)
             (new_id, person_id),
+        )
+    for table, column in PRIVATE:
+        await connection.execute(
+            f"UPDATE {table} SET channel_id = NULL WHERE {column} = ? AND guild_id IS NULL",  # noqa: S608 (own text)
+            (new_id,),
         )
     for table, column in KEEPING:
         await connection.execute(

@@ -131,6 +131,19 @@ async def test_nothing_that_stays_says_whose_it_was(tmp_path: Path) -> None:
     assert not naming_eve(tmp_path)
 
 
+async def test_a_direct_message_leads_to_nobody(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        for guild_id in (None, GUILD):
+            (made,) = await parts.dreams.ask(
+                request(person=EVE, guild_id=guild_id, channel_id=CHANNEL)
+            )
+            await parts.draw(made.id)
+            await parts.dreams.wait(made.id)
+        await forget_eve(forgetting)
+        rows = await parts.store.read("SELECT guild_id, channel_id FROM dream ORDER BY id")
+        assert [tuple(row) for row in rows] == [(None, None), (GUILD, CHANNEL)]
+
+
 async def test_a_block_stays_with_the_id_and_leads_to_nothing_else(tmp_path: Path) -> None:
     async with services(tmp_path) as parts, privacy(parts) as forgetting:
         own = await live(parts)
