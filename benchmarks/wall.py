@@ -3,9 +3,12 @@
 Two walls, each in a process of its own: one with a short stream, one with a long one. Watchers take
 the events as browsers do, while dreams are asked for, form and are done; the server's processor
 time is taken with none, one and many of them, and for each page: what else the machine does is not
-in it, but for how late watchers learn of things. With
-``--browser`` a Chromium scrolls through the whole mosaic, down and up again. Prints a table and one
-line of JSON; what counts are the ratios within it.
+in it, but for how late watchers learn of things. With ``--browser`` a Chromium scrolls through the
+whole mosaic, down and up again. Says on stderr what it is at; prints a table, what was reached of
+its goals, and one line of JSON. What counts are the ratios within it.
+
+Every phase has a limit that grows with its sizes, so it ends on a busy machine too: with 1 where a
+goal was missed, with 2 where a phase that all else needs took too long.
 
     python -m benchmarks.wall --pictures 10000 --watchers 50 [--browser]
 """
@@ -17,18 +20,28 @@ import asyncio
 import json
 import re
 import statistics
+import sys
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
-from benchmarks.wall_server import Server, serving
+from benchmarks.wall_server import START_S, Server, serving
 
 SHORT = 100
 LOOKS = 15
 DREAMS = 40
 GAP_S = 0.1
+# What a phase may take, in seconds: so much, and so much for each of what it goes through.
+# About ten times what two idle cores take.
+PHASE_S = 60.0
+FILLED_S = 0.15  # a picture that is made
+LOOK_S = 2.0  # a page that is asked for
+TOLD_S = 0.05  # a watcher that is told of a dream
+MOST_LONG_BY_SHORT = 2.0
+_T = TypeVar("_T")
 _DONE = re.compile(rb'event: done\n.*?id="dream-([0-9a-z]+)"', re.DOTALL)
 
 
@@ -56,7 +69,8 @@ async def watch(session: aiohttp.ClientSession, url: str, watched: Watched) -> N
 async def with_watchers(server: Server, count: int) -> dict[str, float]:
     """Have dreams come while so many watch; return what that cost."""
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    forever = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(connector=connector, timeout=forever) as session:
         all_watched = [Watched() for _ in range(count)]
         tasks = [asyncio.create_task(watch(session, server.url, one)) for one in all_watched]
         await asyncio.sleep(1.0)
@@ -111,6 +125,33 @@ async def pages(server: Server, pictures: int) -> dict[str, dict[str, float]]:
     return found
 
 
+class _Clock:
+    """Says what is measured, and for how long; bounds each phase."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._phase = "starting"
+
+    def say(self, phase: str) -> None:
+        self._phase = phase
+        print(f"{time.monotonic() - self._begun:7.0f} s  {phase}", file=sys.stderr, flush=True)
+
+    async def bound(self, phase: str, limit_s: float, work: Coroutine[Any, Any, _T]) -> _T:
+        """Return what the phase's work returns.
+
+        Raises:
+            TimeoutError: it took longer than so many seconds.
+        """
+        self.say(phase)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await work
+        except TimeoutError:
+            raise TimeoutError(
+                f"{self._phase}: not done in {limit_s:.0f} s. Try fewer pictures or watchers."
+            ) from None
+
+
 async def measure(pictures: int, watchers: int, *, browser: bool) -> dict[str, Any]:
     """Measure both walls."""
     result: dict[str, Any] = {
@@ -121,16 +162,30 @@ async def measure(pictures: int, watchers: int, *, browser: bool) -> dict[str, A
     }
     watched: dict[str, dict[str, dict[str, float]]] = {}
     looked: dict[str, dict[str, dict[str, float]]] = {}
+    clock = _Clock()
     for size in (SHORT, pictures):
-        with serving(size) as server:
-            looked[str(size)] = await pages(server, size)
+        clock.say(f"making {size} pictures")
+        with serving(size, limit_s=START_S + size * FILLED_S) as server:
+            looked[str(size)] = await clock.bound(
+                f"{size} pictures: pages", PHASE_S + LOOKS * LOOK_S, pages(server, size)
+            )
             watched[str(size)] = {
-                str(count): await with_watchers(server, count) for count in sorted({0, 1, watchers})
+                str(count): await clock.bound(
+                    f"{size} pictures: {count} watching",
+                    PHASE_S + DREAMS * (GAP_S + (count + 1) * TOLD_S),
+                    with_watchers(server, count),
+                )
+                for count in sorted({0, 1, watchers})
             }
             if browser and size == pictures:
-                from benchmarks.wall_browser import scrolled
+                from benchmarks.wall_browser import limit_s, scrolled
 
-                result["browser"] = await scrolled(server)
+                result["browser"] = await clock.bound(
+                    f"{size} pictures: the browser starts",
+                    PHASE_S + 3 * limit_s(size),
+                    scrolled(server, size, clock.say),
+                )
+    clock.say("done")
     long, short = watched[str(pictures)], watched[str(SHORT)]
 
     def each(of: dict[str, dict[str, float]], count: int) -> float:
@@ -157,7 +212,26 @@ async def measure(pictures: int, watchers: int, *, browser: bool) -> dict[str, A
             )
         },
     }
+    result["goals"] = _goals(result)
     return result
+
+
+def _goals(result: dict[str, Any]) -> dict[str, tuple[Any, str, bool]]:
+    """Return what has a goal: its value, the goal in words, and whether it is reached."""
+    slowest = max(result["long_by_short"], key=result["long_by_short"].__getitem__)
+    ratio = result["long_by_short"][slowest]
+    found: dict[str, tuple[Any, str, bool]] = {
+        f"long by short, the worst ({slowest})": (
+            ratio,
+            f"at most {MOST_LONG_BY_SHORT}",
+            ratio <= MOST_LONG_BY_SHORT,
+        )
+    }
+    if "browser" in result:
+        from benchmarks.wall_browser import goals
+
+        found |= goals(result["browser"])
+    return found
 
 
 def show(result: dict[str, Any]) -> None:
@@ -182,6 +256,9 @@ def show(result: dict[str, Any]) -> None:
     print(f"\none more watcher costs, in ms a dream: {result['ms_per_watcher_and_dream']}")
     for name, value in result.get("browser", {}).items():
         print(f"browser, {name}: {value}")
+    print()
+    for name, (value, wanted, is_reached) in result["goals"].items():
+        print(f"{'reached' if is_reached else 'MISSED':8} {name}: {value} ({wanted})")
 
 
 def main() -> None:
@@ -191,9 +268,16 @@ def main() -> None:
     parser.add_argument("--watchers", type=int, default=50)
     parser.add_argument("--browser", action="store_true")
     arguments = parser.parse_args()
-    result = asyncio.run(measure(arguments.pictures, arguments.watchers, browser=arguments.browser))
+    try:
+        result = asyncio.run(
+            measure(arguments.pictures, arguments.watchers, browser=arguments.browser)
+        )
+    except (TimeoutError, EOFError) as error:
+        print(str(error) or "The wall's process ended.", file=sys.stderr)
+        sys.exit(2)
     show(result)
     print(json.dumps(result))
+    sys.exit(0 if all(is_reached for _, _, is_reached in result["goals"].values()) else 1)
 
 
 if __name__ == "__main__":

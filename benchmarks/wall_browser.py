@@ -13,11 +13,16 @@ from benchmarks.wall_server import Server
 from bot.wall.pages import PAGE
 from tests.wall.test_browser import ARGUMENTS, find_chromium
 
-LIMIT_S = 240.0
-STEP_PX = 900
+# A phase that scrolls may take so long, and so much for each picture of the stream.
+LIMIT_S = 60.0
+PICTURE_S = 0.12
+FAST = 22.5  # screens a second: nobody sees a picture that passes so
+STROLL = 4.0  # what goes away is put back
+STROLL_S = 15.0
 EVERY_S = 0.05
 LONG_MS = 50
 ARRIVALS = 10
+FRAME_MS = 1000 / 60
 # What the page's thread did, by the names of `Performance.getMetrics`.
 _WORK = {
     "style": "RecalcStyleDuration",
@@ -36,21 +41,45 @@ _COUNT_FRAMES = """() => {
   };
   requestAnimationFrame(next);
 }"""
+# Scrolls by so many screens a second from now on, however fast frames are drawn; 0 is to stay.
+_SCROLL = """(screens) => {
+  if (window.scrolling_) cancelAnimationFrame(window.scrolling_);
+  let before = performance.now();
+  const next = (now) => {
+    const by = screens * innerHeight * Math.min(0.25, (now - before) / 1000);
+    before = now;
+    window.scrollBy({top: by, behavior: 'instant'});
+    window.scrolling_ = requestAnimationFrame(next);
+  };
+  window.scrolling_ = screens && requestAnimationFrame(next);
+}"""
 _PAGES = "() => document.querySelectorAll('#finished > .mosaic').length"
 _TILES = "() => document.querySelectorAll('#finished .tile').length"
 _TAKE_FRAMES = "() => { const taken = window.frames_; window.frames_ = []; return taken; }"
 _AT_END = """() => !document.querySelector('.older')
   && innerHeight + scrollY >= document.documentElement.scrollHeight - 2"""
+_AT_TOP = "() => scrollY === 0"
+_WHERE = "() => scrollY"
+
+Say = Callable[[str], None]
 
 
-async def scrolled(server: Server) -> dict[str, Any]:
-    """Scroll to the oldest picture and back; return what the browser had to do."""
+async def _nothing() -> None:
+    pass
+
+
+async def scrolled(server: Server, pictures: int, say: Say) -> dict[str, Any]:
+    """Scroll to the oldest picture and back; return what the browser had to do.
+
+    Each way ends by itself within `limit_s(pictures)`, and says whether it got there.
+    """
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=find_chromium(),
             args=[*ARGUMENTS, "--enable-precise-memory-info", "--js-flags=--expose-gc"],
         )
         page = await browser.new_page(viewport=VIEW)
+        page.set_default_timeout(LIMIT_S * 1000)
         begun = time.monotonic()
         await page.goto(f"{server.url}/s/open", wait_until="load")
         loaded_s = time.monotonic() - begun
@@ -58,11 +87,19 @@ async def scrolled(server: Server) -> dict[str, Any]:
         await session.send("Performance.enable")
         first = await _standing(page, session)
         await page.evaluate(_COUNT_FRAMES)
-        down, work = await _down(page, session)
+        most_s = limit_s(pictures)
+        say("the browser strolls downwards")
+        strolling_down = await _scroll(page, STROLL, _AT_END, _nothing, STROLL_S)
+        say("the browser scrolls down")
+        down, work = await _down(page, session, most_s)
         full = await _standing(page, session)
+        say("the browser rests far down, while pictures come")
         watching = await _watching(page, server)
+        say("the browser strolls upwards")
+        strolling_up = await _scroll(page, -STROLL, _AT_TOP, _nothing, STROLL_S)
+        say("the browser scrolls up, while pictures come")
         arriving = asyncio.create_task(server.happen(ARRIVALS, 0.2))
-        up = await _up(page)
+        up = await _scroll(page, -FAST, _AT_TOP, _nothing, most_s)
         *_, newest = (await arriving).at
         await page.wait_for_timeout(1000)
         top = await page.locator("#finished .tile").first.get_attribute("id")
@@ -70,9 +107,12 @@ async def scrolled(server: Server) -> dict[str, Any]:
         await browser.close()
     return {
         "load_s": round(loaded_s, 2),
+        "strolling downwards": strolling_down,
         "down": down,
         "at rest far down, while pictures come": watching,
+        "strolling upwards": strolling_up,
         "up, while pictures come": up,
+        "up by down, ms a screen": round(up["ms_a_screen"] / down["ms_a_screen"], 2),
         "ms of work a picture": work,
         "at the first page": first,
         "at the oldest picture": full,
@@ -81,7 +121,38 @@ async def scrolled(server: Server) -> dict[str, Any]:
     }
 
 
-async def _down(page: Page, session: CDPSession) -> tuple[dict[str, Any], dict[str, float]]:
+def limit_s(pictures: int) -> float:
+    """Return how many seconds a way through so many pictures may take."""
+    return LIMIT_S + pictures * PICTURE_S
+
+
+def goals(found: dict[str, Any]) -> dict[str, tuple[Any, str, bool]]:
+    """Return what of it has a goal: its value, the goal in words, and whether it is reached."""
+    down, up = found["down"], found["up, while pictures come"]
+    tiles = found["at the oldest picture"]["tiles"]
+    ratio = found["up by down, ms a screen"]
+    stroll_ms = [found[f"strolling {way}"]["p95_ms"] for way in ("downwards", "upwards")]
+    return {
+        "scrolled to the oldest picture": (down["reached"], "in time", down["reached"]),
+        "scrolled back to the top": (up["reached"], "in time", up["reached"]),
+        "the newest is at the top": (
+            found["the newest is at the top"],
+            "yes",
+            found["the newest is at the top"],
+        ),
+        "tiles held at the oldest picture": (tiles, "at most 4 pages", tiles <= 4 * PAGE),
+        "a screen upwards by one downwards": (ratio, "at most 1.2", ratio <= 1.2),
+        "95 % of frames, strolling upwards, ms": (
+            stroll_ms[1],
+            f"at most {stroll_ms[0]}, as downwards, and a frame",
+            stroll_ms[1] <= stroll_ms[0] + FRAME_MS,
+        ),
+    }
+
+
+async def _down(
+    page: Page, session: CDPSession, most_s: float
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Scroll to the oldest picture; return how even the frames were, and what pictures cost.
 
     That is the page's own processor time for each picture that came into it, in the first and in
@@ -94,7 +165,7 @@ async def _down(page: Page, session: CDPSession) -> tuple[dict[str, Any], dict[s
         if not noted or noted[-1][0] != pages:
             noted.append((pages, await _metrics(session)))
 
-    frames = await _scroll(page, STEP_PX, _AT_END, note)
+    frames = await _scroll(page, FAST, _AT_END, note, most_s)
     quarter = max(1, len(noted) // 4)
 
     def each(part: list[tuple[int, dict[str, float]]], name: str = "ThreadTime") -> float:
@@ -117,27 +188,26 @@ async def _watching(page: Page, server: Server) -> dict[str, Any]:
     return _evenness(await page.evaluate(_TAKE_FRAMES), time.monotonic() - begun)
 
 
-async def _up(page: Page) -> dict[str, Any]:
-    async def nothing() -> None:
-        pass
-
-    return await _scroll(page, -STEP_PX * 4, "() => scrollY === 0", nothing)
-
-
 async def _scroll(
-    page: Page, by_px: int, done: str, note: Callable[[], Awaitable[None]]
+    page: Page, screens: float, done: str, note: Callable[[], Awaitable[None]], most_s: float
 ) -> dict[str, Any]:
-    """Scroll until something is so, as a wheel does; return how even the frames were."""
-    begun = time.monotonic()
+    """Scroll so many screens a second until something is so; return how even the frames were."""
+    await page.evaluate(_TAKE_FRAMES)
+    begun, from_px = time.monotonic(), await page.evaluate(_WHERE)
+    await page.evaluate(_SCROLL, screens)
     reached = False
-    while not reached and time.monotonic() - begun < LIMIT_S:
-        await page.evaluate(f"() => window.scrollBy({{top: {by_px}, behavior: 'instant'}})")
+    while not reached and time.monotonic() - begun < most_s:
         await asyncio.sleep(EVERY_S)
         await note()
         reached = await page.evaluate(done)
-    return {"reached": reached} | _evenness(
-        await page.evaluate(_TAKE_FRAMES), time.monotonic() - begun
-    )
+    seconds = time.monotonic() - begun
+    await page.evaluate(_SCROLL, 0)
+    passed = abs(await page.evaluate(_WHERE) - from_px) / VIEW["height"]
+    return {
+        "reached": reached,
+        "screens": round(passed),
+        "ms_a_screen": round(seconds * 1000 / max(1, passed), 1),
+    } | _evenness(await page.evaluate(_TAKE_FRAMES), seconds)
 
 
 def _evenness(frames: list[float], seconds: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,6 +33,7 @@ from tests.bot.drawer import Services, services
 from tests.discord_front import lag
 
 PEOPLE = 20
+START_S = 120.0
 LIKED_OF = 50  # one of so many pictures is liked
 STEPS = 100
 _BATCH = 500
@@ -80,22 +81,36 @@ class Server:
 
     async def _do(self, *order: Any) -> Any:
         self._connection.send(order)
-        return await asyncio.to_thread(self._connection.recv)
+        # A thread that waits cannot be cancelled, so it waits a second at a time.
+        while not await asyncio.to_thread(self._connection.poll, 1.0):
+            pass
+        return self._connection.recv()
 
 
 @contextmanager
-def serving(pictures: int) -> Iterator[Server]:
-    """Give a wall with a stream of so many pictures."""
+def serving(pictures: int, *, limit_s: float = START_S) -> Iterator[Server]:
+    """Give a wall with a stream of so many pictures.
+
+    Raises:
+        TimeoutError: it was not there within so many seconds.
+        EOFError: its process ended before.
+    """
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(theirs, pictures), daemon=True
     )
     process.start()
+    theirs.close()  # so that its end is seen here
     try:
+        if not ours.poll(limit_s):
+            raise TimeoutError(f"a wall of {pictures} pictures was not made in {limit_s:.0f} s")
         yield Server(ours.recv(), ours)
     finally:
-        ours.send(("stop",))
+        with suppress(OSError):
+            ours.send(("stop",))
         process.join(30)
+        if process.is_alive():
+            process.terminate()
 
 
 def _run(orders: Connection, pictures: int) -> None:
