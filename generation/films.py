@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import msgspec
 from PIL import Image
 
-from generation.film_files import MEDIA_TYPES, film_file
 from generation.protocol import Attachment, FilmFormat, Recipe
 
 FORMING, JOURNEY = "forming", "journey"
@@ -101,6 +100,9 @@ class Film:
         Raises:
             Whatever an encoder raises.
         """
+        # It loads numpy, which takes longer than all else that a process without torch starts with.
+        from generation.film_files import MEDIA_TYPES, film_file
+
         before = [frame.webp for frame in self.frames if frame.step < last_step]
         shown = [Image.open(io.BytesIO(webp)).convert("RGB") for webp in before]
         shown.append(_fitted(picture, self.size))

@@ -180,7 +180,7 @@ def test_files_come_with_the_picture_and_never_in_its_place(
         return (svg,)
 
     monkeypatch.setattr(bench.engine, "attachments", attachments, raising=False)
-    monkeypatch.setattr(films, "film_file", lambda *_: 1 / 0)
+    monkeypatch.setattr("generation.film_files.film_file", lambda *_: 1 / 0)
     bench.advance(job("d", steps=2), job("broken", steps=2, film=True), steps=20)
     assert finished(bench, "d").attachments == (svg,)
     assert finished(bench, "broken").attachments == ()
