@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import discord
@@ -18,22 +19,19 @@ from bot.delivery.interactions import (
     person_of,
     tell,
     theme_of,
+    told,
 )
 from bot.delivery.theme_acts import (
-    ASKED_BY,
-    HOLDS,
-    SEEN,
-    all_of,
     ask_whether_to_remove,
     check_manages,
     look_at_guides,
     put_up_guide,
     to_hang,
-    told,
     usable,
     with_picture,
 )
 from bot.delivery.theme_thread_acts import Parent
+from bot.delivery.theme_words import ASKED_BY, HOLDS, SEEN, all_of, named
 from bot.errors import InvalidRequestError
 from bot.model import Theme, Visibility
 from bot.model_choice import choose_model
@@ -44,8 +42,8 @@ from cogs import choosing
 _MAX_LISTED = 40
 
 
-def _choices(named: dict[Any, str]) -> list[app_commands.Choice[str]]:
-    return [app_commands.Choice(name=name, value=value.value) for value, name in named.items()]
+def _choices(names: Mapping[Any, str]) -> list[app_commands.Choice[str]]:
+    return [app_commands.Choice(name=str(name), value=one.value) for one, name in names.items()]
 
 
 _CHOICES = {"visibility": _choices(SEEN), "asked_by": _choices(ASKED_BY), "holds": _choices(HOLDS)}
@@ -115,7 +113,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             own = await theme_of(interaction)
             found = own if theme is None else await usable(interaction, theme, own)
-            await tell(interaction, all_of(found))
+            await tell(interaction, all_of(interaction, found))
 
     @app_commands.command(name="list", description="Which themes there are")
     async def list(self, interaction: Interaction) -> None:
@@ -134,7 +132,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 for theme in themes[:_MAX_LISTED]
             ]
             if len(themes) > _MAX_LISTED:
-                lines.append(f"… and {len(themes) - _MAX_LISTED} more.")
+                more = say("… and {count} more.", count=len(themes) - _MAX_LISTED)
+                lines.append(told(interaction, more))
             await tell(interaction, "\n".join(lines))
 
     @app_commands.command(name="here", description="Hang a theme on this channel")
@@ -148,7 +147,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             found = await to_hang(interaction, theme, await theme_of(interaction))
             await front.channels.bind(channel_id, guild_id, found.slug)
             guide = await put_up_guide(interaction)
-            await tell(interaction, f"This channel now carries {told(found)}{guide}")
+            await _tell_carried(interaction, named(found), guide)
 
     @app_commands.command(name="thread", description="Make a thread that carries a theme")
     @app_commands.describe(
@@ -215,7 +214,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             await front.channels.bind(channel_id, guild_id, theme.slug)
             theme = await with_picture(interaction, theme, picture, upload)
             guide = await put_up_guide(interaction)
-            await tell(interaction, f"This channel now carries {told(theme)}{guide}")
+            await _tell_carried(interaction, named(theme), guide)
 
     @app_commands.command(name="edit", description="Change the theme that this channel carries")
     @app_commands.describe(**_WORDS, clear="What is to be as if nothing had been said")
@@ -277,7 +276,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             if "picture_sha256" in details:
                 await front.dreams.remove_files()
             theme = await with_picture(interaction, theme, picture, upload)
-            await tell(interaction, f"Changed. {all_of(theme)}")
+            changed = say("Changed. {theme}", theme=all_of(interaction, theme))
+            await tell(interaction, changed)
 
     @app_commands.command(name="pause", description="Let this channel's theme rest, or go on")
     @app_commands.describe(paused="Whether it is to rest; what was asked for before is still drawn")
@@ -306,7 +306,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         async with acknowledged(interaction):
             check_manages(interaction)
             what = await put_up_guide(interaction)
-            await tell(interaction, what.strip() or "The guide is pinned in this channel.")
+            await tell(interaction, what or say("The guide is pinned in this channel."))
 
     @app_commands.command(name="export", description="Get a theme as a file")
     @app_commands.describe(theme="Its short name; without it, this channel's")
@@ -317,7 +317,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             own = await theme_of(interaction)
             found = own if theme is None else await usable(interaction, theme, own)
             file = theme_files.as_file(found)
-            await tell(interaction, told(found), attachments=[file])
+            await tell(interaction, named(found), attachments=[file])
 
     @app_commands.command(name="import", description="Make a theme of a file, and hang it here")
     @app_commands.describe(
@@ -332,7 +332,7 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             check_manages(interaction)
             theme = await theme_files.take_in(interaction, file, name or "")
             guide = await put_up_guide(interaction)
-            await tell(interaction, f"This channel now carries {all_of(theme)}{guide}")
+            await _tell_carried(interaction, all_of(interaction, theme), guide)
 
     @app_commands.command(name="away", description="Take the theme off this channel")
     async def away(self, interaction: Interaction) -> None:
@@ -341,9 +341,16 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             check_manages(interaction)
             had = await front_of(interaction).channels.unbind(channel_of(interaction)[1])
             look_at_guides(interaction)
-            now = told(await theme_of(interaction))
-            before = "" if had else "It carried none of its own. "
-            await tell(interaction, f"{before}This channel has {now}")
+            now = named(await theme_of(interaction))
+            has = say("This channel has {theme}", theme=now)
+            none = say("It carried none of its own. This channel has {theme}", theme=now)
+            await tell(interaction, has if had else none)
+
+
+async def _tell_carried(interaction: Interaction, theme: str, guide: str) -> None:
+    """Tell what a channel carries now, and below it what there is to say of its guide."""
+    carries = told(interaction, say("This channel now carries {theme}", theme=theme))
+    await tell(interaction, "\n".join(part for part in (carries, guide) if part))
 
 
 async def setup(bot: Client) -> None:

@@ -1,4 +1,4 @@
-"""What hosts do with themes in Discord, and how a theme is told. Who may do it is asked here."""
+"""What hosts do with themes in Discord. Who may do it is asked here."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ from bot.delivery.interactions import (
     if_in_time,
     person_of,
     tell,
+    told,
 )
 from bot.delivery.theme_guides import ThemeGuides
 from bot.delivery.theme_threads import ThemeThreads
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
-from bot.model import AskedBy, Holds, Theme, Visibility
-from bot.text import shorten
+from bot.model import Theme, Visibility
+from bot.sentences import say
 from bot.theme_pictures import ThemePictures
+
+_NOT_PINNED = say(
+    "Its guide is not pinned: I need Pin Messages for that, and room. Or pin it yourself."
+)
 
 
 class _HasGuides(Protocol):
@@ -35,23 +40,6 @@ class _HasGuides(Protocol):
     def theme_guides(self) -> ThemeGuides: ...
     @property
     def theme_threads(self) -> ThemeThreads: ...
-
-
-SEEN = {
-    Visibility.PUBLIC: "Anybody at the wall",
-    Visibility.LINK: "Who has the link",
-    Visibility.PRIVATE: "Nobody at the wall",
-}
-ASKED_BY = {
-    AskedBy.EVERYBODY: "Everybody",
-    AskedBy.MEMBERS: "People on Discord",
-    AskedBy.HOSTS: "Hosts",
-}
-HOLDS = {
-    Holds.OFF: "Nothing",
-    Holds.SUGGEST: "A hint how to fit",
-    Holds.BLEND: "Blended in",
-}
 
 
 def check_manages(interaction: Interaction) -> None:
@@ -124,16 +112,17 @@ async def with_picture(
 
 
 async def put_up_guide(interaction: Interaction) -> str:
-    """Have the channel's guide show its theme; return what there is to say of that."""
+    """Have the channel's guide show its theme; return what there is to say of that, told already.
+
+    It is empty where the guide is there and pinned.
+    """
     client = cast(_HasGuides, interaction.client)
     client.theme_threads.look()
     try:
         pinned = await client.theme_guides.put(interaction)
     except ForbiddenError as error:
-        return f" {error}"
-    if pinned:
-        return ""
-    return " Its guide is not pinned: I need Pin Messages for that, and room. Or pin it yourself."
+        return words.sentence(error, interaction.locale)
+    return "" if pinned else told(interaction, _NOT_PINNED)
 
 
 def look_at_guides(interaction: Interaction) -> None:
@@ -157,8 +146,11 @@ async def ask_whether_to_remove(interaction: Interaction) -> None:
     view.stop()  # its button's id says all
     await tell(
         interaction,
-        f"End {told(theme)}\nIt is taken off all channels, and nothing more is drawn in it, for "
-        "good. Its stream stays for who has the link.",
+        say(
+            "End **{theme}**? It is taken off all channels, and nothing more is drawn in it, for "
+            "good. Its stream stays for who has the link.",
+            theme=words.plain(theme.title, 80),
+        ),
         view=view,
     )
 
@@ -192,45 +184,12 @@ class RemoveButton(ui.DynamicItem[ui.Button[Any]], template=r"theme:remove:(?P<i
                     raise NotFoundError("That theme hangs here no more.")
                 theme = await front.themes.retire(slug, person=person)
                 page = front.page_of(theme)
-                where = f" Its stream stays at <{page}>." if page else " Its stream stays."
                 title = words.plain(theme.title, 80)
-                await tell(interaction, f"**{title}** has ended.{where}", view=None)
-
-
-def told(theme: Theme) -> str:
-    """Tell which theme it is."""
-    topic = f" {words.plain(theme.topic, 300)}" if theme.topic else ""
-    return f"**{words.plain(theme.title, 80)}** (`{theme.slug}`).{topic}"
-
-
-def all_of(theme: Theme) -> str:
-    """Tell all that a theme says."""
-    size = f"{theme.width}×{theme.height}" if theme.width and theme.height else ""
-    bounds = {
-        f"{theme.max_side} pixels a side": theme.max_side,
-        f"{theme.max_steps} steps": theme.max_steps,
-        f"{theme.max_count} at once": theme.max_count,
-    }
-    asked_by = "" if theme.asked_by is AskedBy.EVERYBODY else ASKED_BY[theme.asked_by].lower()
-    holds = "" if theme.holds is Holds.OFF else HOLDS[theme.holds].lower()
-    parts = {
-        "Around every prompt": theme.template if theme.template != "{prompt}" else "",
-        "Added": theme.modifiers,
-        "Not drawn": theme.negative,
-        "Its own words": theme.palette,
-        "Preset": theme.preset,
-        "Engine": " · ".join(part for part in (theme.engine, theme.model) if part),
-        "Size": size,
-        "Steps": str(theme.steps or ""),
-        "At most": ", ".join(text for text, bound in bounds.items() if bound),
-        "Who may ask": asked_by,
-        "Subject": theme.subject,
-        "Other subjects": f"{holds}, strictness {theme.strictness:g}" if holds else "",
-        "Colour": theme.colour,
-        "Picture": "yes" if theme.picture_sha256 else "",
-        "Seen by": SEEN[theme.visibility].lower(),
-        "Paused": "yes" if theme.paused else "",
-        "Ended": "yes" if theme.retired else "",
-    }
-    lines = [f"{name}: {words.plain(value, 300)}" for name, value in parts.items() if value]
-    return shorten("\n".join([told(theme), *lines]), 1900)
+                ended = say("**{theme}** has ended. Its stream stays.", theme=title)
+                if page:
+                    ended = say(
+                        "**{theme}** has ended. Its stream stays at <{page}>.",
+                        theme=title,
+                        page=page,
+                    )
+                await tell(interaction, ended, view=None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import discord
 import pytest
 
+from bot.delivery.theme_words import all_of
 from bot.model import Person
 from tests.bot.drawer import png
 from tests.discord_front.world import World, world
@@ -105,6 +107,9 @@ async def test_a_theme_rests_and_goes_on(tmp_path: Path) -> None:
         assert "This theme is paused" in result.response.content
         result = await host.slash(there.channel, "theme show")
         assert "Paused: yes" in result.response.content
+        german: Any = SimpleNamespace(locale=discord.Locale.german)
+        told = all_of(german, await there.parts.themes.get("castles"))
+        assert "Zu sehen für: Alle an der Wand" in told and "Ruht: ja" in told
         result = await host.slash(there.channel, "theme pause", paused=False)
         assert "**Castles** goes on." in result.response.content
         assert not (await there.parts.themes.get("castles")).paused
