@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -263,26 +263,28 @@ async def services(
     library: Library | None = None,
     **settings: Any,
 ) -> AsyncIterator[Services]:
-    store = await Store.open(folder / "dreamstream.db")
-    library = library or Library(folder / "library")
-    made = Services(store, library, limits or Limits(), **settings)
-    await made.themes.ensure_default()
-    await made.dreams.start()
-    await made.settings.start()
-    await made.moderation.start()
-    if up:
-        await made.up()
-    try:
-        yield made
-    finally:
-        await made.games.stop()
-        await made.publishing.stop()
-        await made.parties.stop()
-        await made.looker.stop()
-        await made.seeing.close()
-        await made.dreams.stop()
-        await store.close()
-        library.close()
+    async with AsyncExitStack() as stack:
+        store = await Store.open(folder / "dreamstream.db")
+        # Also where it cannot be used: its threads would keep the process from ending.
+        stack.push_async_callback(store.close)
+        library = library or Library(folder / "library")
+        stack.callback(library.close)
+        made = Services(store, library, limits or Limits(), **settings)
+        await made.themes.ensure_default()
+        await made.dreams.start()
+        await made.settings.start()
+        await made.moderation.start()
+        if up:
+            await made.up()
+        try:
+            yield made
+        finally:
+            await made.games.stop()
+            await made.publishing.stop()
+            await made.parties.stop()
+            await made.looker.stop()
+            await made.seeing.close()
+            await made.dreams.stop()
 
 
 def request(prompt: str = "a red fox", **changes: Any) -> DreamRequest:
