@@ -12,7 +12,7 @@ from bot.ids import now_ms
 from bot.journeys import described
 from bot.model import Dream, Theme, Visibility
 from bot.recipes import parameters
-from bot.rights import may_look_behind
+from bot.rights import may_look_behind, moderates
 from bot.studies import split_words
 from bot.styles import with_style
 from bot.text import clean
@@ -148,6 +148,7 @@ class Pages:
         after = await self._services.feed.last_id()
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         engines = {info.name: info for info in self._services.drawer.engines}
+        actor = actor_of(request, self._settings, dream)
         context = {
             "theme": theme,
             "after": after,
@@ -159,8 +160,9 @@ class Pages:
             "heart": await self._services.heart(dream, guest_of(request).person),
             "replaces": False,
             "of_somebody": await self._services.of_somebody(dream),
-            "at_machine": actor_of(request, self._settings).at_machine,
-            "may_look_behind": may_look_behind(dream, actor_of(request, self._settings, dream)),
+            "at_machine": actor.at_machine,
+            "moderates": moderates(dream, actor),
+            "may_look_behind": may_look_behind(dream, actor),
             **self._renderer.standing(dream, self._services.dreams.live(dream.id)),
         }
         if is_htmx(request):

@@ -10,12 +10,14 @@ import pytest
 from pydantic import BaseModel
 
 from bot.config import (
+    SECRET_VARIABLE,
     TOKEN_VARIABLE,
     Backup,
     Config,
     find_config,
     find_mistakes,
     load_config,
+    read_client_secret,
     read_token,
 )
 from bot.errors import ConfigError
@@ -27,6 +29,7 @@ EXAMPLE = ROOT / "config.example.toml"
 @pytest.fixture(autouse=True)
 def no_token_around(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(SECRET_VARIABLE, raising=False)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -79,6 +82,8 @@ def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
         ('[scheduler]\nworkers = "ray"\ndevice = "cuda:1"\n', "Ray says which GPU a worker gets"),
         ('[scheduler]\nray_address = "http://head"\n', 'should be "auto", "ray://head:10001"'),
         ("wall = 3\n", "[wall] should be a table"),
+        ('[wall.sign_in]\nclient_secret = "x"\n', "the secret does not belong in this file"),
+        ('[wall.sign_in]\nclient_id = "me"\n', "should be the application's id"),
         ('[wall]\npublic_url = "dreams.example.org"\n', "should be a whole address"),
         ('[wall]\npublic_url = "https://"\n', "should be a whole address"),
         ('[storage]\ndata_dir = "x\\u0000y"\n', "should be a path"),
@@ -138,6 +143,54 @@ def test_a_missing_token_file_is_reported_with_the_rest(tmp_path: Path) -> None:
     assert "wall.port" in first
     assert "discord.token_file" in second and "absent.txt" in second
     assert find_mistakes(None) == ()
+
+
+SIGN_IN = """
+[wall]
+mode = "proxy"
+public_url = "{url}"
+[wall.sign_in]
+enabled = true
+client_secret_file = "secret.txt"
+"""
+
+
+def test_the_client_secret_comes_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.txt").write_text("a-secret\n", encoding="utf-8")
+    config = load_config(write(tmp_path, SIGN_IN.format(url="https://wall.example")))
+    assert read_client_secret(config) == "a-secret"
+    monkeypatch.setenv(SECRET_VARIABLE, " another ")
+    assert read_client_secret(config) == "another"
+    assert read_client_secret(load_config(None)) is None  # where nobody is to sign in
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "says"),
+    [
+        ("", "x", ["Set wall.public_url"]),
+        ("http://wall.example", "x", ["https"]),
+        ("http://localhost:8642", "x", []),
+        ("https://wall.example", "a b", ["client_secret_file"]),
+        ("", None, ["Set wall.public_url", "secret.txt cannot be read"]),
+    ],
+)
+def test_what_signing_in_lacks_is_said_at_once(
+    tmp_path: Path, url: str, secret: str | None, says: list[str]
+) -> None:
+    if secret is not None:
+        (tmp_path / "secret.txt").write_text(secret, encoding="utf-8")
+    mistakes = find_mistakes(write(tmp_path, SIGN_IN.format(url=url)))
+    assert len(mistakes) == len(says)
+    for mistake, part in zip(mistakes, says, strict=True):
+        assert part in mistake and "a b" not in mistake
+
+
+def test_a_missing_client_secret_is_asked_for(tmp_path: Path) -> None:
+    text = SIGN_IN.format(url="https://wall.example").replace("client_secret_file", "# ")
+    (mistake,) = find_mistakes(write(tmp_path, text))
+    assert SECRET_VARIABLE in mistake
 
 
 def test_the_example_holds_every_setting_with_its_default() -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.membership import Place
 from bot.model import Person, PictureCheck, Visibility
+from bot.rights import moderates
+from bot.wall import WallSettings
+from bot.wall.here import actor_of
 from bot.wall.passes import Pass, showing, shown
 from bot.wall.server_rules import KEPT, NOT_HERE, ServerRules
 from tests.bot.drawer import Services, request, services
@@ -120,6 +124,22 @@ async def test_others_are_none_of_its_business(parts: Services) -> None:
         assert (await asks(parts, by=Person("guest:x", "x"))).guild_id is None
         (dream,) = await parts.dreams.ask(request("a fox", theme="hidden", person=ANN))
         assert dream.guild_id is None
+
+
+async def test_who_moderates_there_moderates_here(parts: Services) -> None:
+    with rules(parts, guests_ask=False):
+        dream = await asks(parts, place())
+    request = make_mocked_request("GET", "/")
+    settings = WallSettings(mode="proxy")
+    for places, may in (
+        ([place(moderates=True)], True),
+        ([place()], False),
+        ([place(guild_id=8, moderates=True), place()], False),
+    ):
+        with showing(Pass(member=Member(MOD, *places))):
+            await shown().learn(dream.theme_id)
+            assert moderates(dream, actor_of(request, settings, dream)) is may
+            assert not actor_of(request, settings).moderates
 
 
 async def test_a_steer_has_no_blocked_words_either(parts: Services) -> None:

@@ -28,6 +28,7 @@ from bot.store import Store, wall_sessions
 from bot.wall import Wall, WallSettings, sign_in
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.sign_in import CALLBACK, SigningIn, safe_next
+from bot.wall.words import mark_of
 from tests.wall.conftest import Scene, standing_scene
 from tests.wall.fake_oauth import APPLICATION, SECRET, FakeOAuth, user_of
 
@@ -44,6 +45,11 @@ class Clock:
 
     def __call__(self) -> int:
         return self.ms
+
+
+@pytest.fixture(autouse=True)
+def away(elsewhere: None) -> None:
+    """Nobody sits at the machine."""
 
 
 @dataclass
@@ -158,6 +164,25 @@ async def test_who_signs_in_acts_as_themselves_and_signs_out_again(stage: Stage)
         async with browser.post("/sign-out", allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (303, "/")
         assert await stage.me(browser) == ""
+
+
+async def test_what_somebody_did_as_a_guest_stays_theirs(stage: Stage) -> None:
+    dreams = stage.scene.dreams
+    async with stage.browser("g" * 32) as browser, stage.browser() as other:
+        async with browser.post("/s/planets/dreams", data={"prompt": "before"}) as _:
+            pass
+        guests = [one for one in dreams.dreams.values() if one.prompt == "before"][-1]
+        await stage.signed_in(browser)
+        await stage.signed_in(other, ANN + 1, "Bob")
+        async with other.post(f"/d/{guests.id}/delete") as response:
+            assert response.status == 403
+        async with browser.get(f"/d/{guests.id}") as response:
+            assert f'action="/d/{guests.id}/delete"' in await response.text()
+        async with browser.post(f"/d/{guests.id}/delete", allow_redirects=False) as response:
+            assert response.status == 303
+        async with browser.get("/s/planets") as response:
+            text = await response.text()
+    assert f'data-me="{mark_of(f"discord:{ANN}")} {mark_of(guests.person.id)}"' in text
 
 
 async def test_the_cookie_is_the_browsers_alone_and_new_each_time(stage: Stage) -> None:
