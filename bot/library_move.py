@@ -107,6 +107,8 @@ def move(root: Path, target: str, open_blobs: Open) -> Moved:
             own = library_id(root)
             claim(there, own, own)
             _write_journal(root, journal)
+            for place in (here, there):
+                place.sweep()  # what was half written when it was cut off
             return one.undo() if back else one.finish()
         except UnreachableError as error:
             raise DiskError(f"Not all is moved yet: {error.strerror}. {_AGAIN}") from error

@@ -21,6 +21,7 @@ from bot.config import Config, LibraryPlace, Storage
 from bot.consistency.model import Folder
 from bot.consistency.proving import mend, prove
 from bot.errors import ConfigError, DiskError, InvalidRequestError
+from bot.files import TEMPORARY_PREFIX
 from bot.library import Library
 from bot.library_command import run
 from bot.library_move import Phase, move, read_journal
@@ -144,6 +145,7 @@ def test_what_is_damaged_stays_where_it_is_and_is_told_of(bucket: Bucket) -> Non
     note = bucket.root / "images/notes.txt"
     note.parent.mkdir(exist_ok=True)
     note.write_bytes(b"mine")
+    note.with_name(f"{TEMPORARY_PREFIX}1").write_bytes(b"half")  # of a process that was killed
     moved = move(bucket.root, S3, bucket.open)
     assert sorted(moved.left) == sorted([torn, "images/notes.txt"])
     del content[torn]
