@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import html
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -56,6 +57,11 @@ class FakeOAuth:
             code=code, state=query["state"], iss=str(self.url.origin()).rstrip("/")
         )
 
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """Ask whoever looks; the fake's person may say yes."""
+        back = html.escape(str(self.agree(self.url.join(request.rel_url))))
+        return web.Response(text=f'<a href="{back}">Authorize</a>', content_type="text/html")
+
     async def token(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         assert request.content_type == "application/x-www-form-urlencoded"
@@ -94,6 +100,7 @@ class FakeOAuth:
             return answer or await handler(request)
 
         app = web.Application(middlewares=[look])
+        app.router.add_get("/oauth2/authorize", self.page)
         app.router.add_post("/api/oauth2/token", self.token)
         app.router.add_get("/api/v10/users/@me", self.me)
         runner = web.AppRunner(app, shutdown_timeout=0.1)

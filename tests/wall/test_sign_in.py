@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +20,12 @@ import pytest_asyncio
 from aiohttp import ClientSession, CookieJar, web
 from yarl import URL
 
+from bot.app import Fronts, run, signing_in
 from bot.backup import making
 from bot.backup.database import sign_out
-from bot.discord_oauth import MAX_BYTES, DiscordOAuth
+from bot.config import SECRET_VARIABLE, load_config
+from bot.discord_oauth import MAX_BYTES, DiscordOAuth, DiscordTroubleError
+from bot.errors import ConfigError
 from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
 from bot.sessions import DAY_MS, MOST, SKEW_MS, Sessions
@@ -29,6 +34,7 @@ from bot.wall import Wall, WallSettings, sign_in
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.sign_in import CALLBACK, SigningIn, safe_next
 from bot.wall.words import mark_of
+from tests.bot.drawer import services
 from tests.wall.conftest import Scene, standing_scene
 from tests.wall.fake_oauth import APPLICATION, SECRET, FakeOAuth, user_of
 
@@ -503,3 +509,38 @@ async def test_the_fake_tells_of_users_as_discord_does() -> None:
     described = schemas["UserPIIResponse"]["properties"]
     assert described["global_name"]["type"] == ["string", "null"]
     assert described["username"]["type"] == "string"
+
+
+async def test_the_program_signs_in_for_the_bots_own_application(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = '[wall]\npublic_url = "http://localhost:8642"\n[wall.sign_in]\nenabled = true\n'
+    file.write_text(text, encoding="utf-8")
+    config = load_config(file)
+    async with services(tmp_path) as parts:
+        async with signing_in(config, parts, Fronts(), None) as signing:  # type: ignore[arg-type]
+            assert signing is None
+        guards = len(parts.dreams._acceptance._guards)
+        async with signing_in(config, parts, Fronts(), "s") as signing:  # type: ignore[arg-type]
+            assert signing is not None and signing.rules is not None
+            assert len(parts.dreams._acceptance._guards) == guards + 1
+            with pytest.raises(DiscordTroubleError):  # it is not known yet which one that is
+                signing.oauth.address("state", "v" * 43)
+            front = SimpleNamespace(client=SimpleNamespace(application_id=333))
+        there = Fronts(discord=front)  # type: ignore[arg-type]
+        async with signing_in(config, parts, there, "s") as signing:  # type: ignore[arg-type]
+            assert signing is not None
+            query = signing.oauth.address("state", "v" * 43).query
+    assert query["client_id"] == "333"
+    assert query["redirect_uri"] == f"http://localhost:8642{CALLBACK}"
+
+
+async def test_without_a_bot_nobody_can_be_signed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "s")
+    file = tmp_path / "config.toml"
+    text = '[wall]\npublic_url = "http://localhost:8642"\n[wall.sign_in]\nenabled = true\n'
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="without a bot"):
+        await run(load_config(file), None)
+    assert await asyncio.to_thread(os.listdir, tmp_path) == [file.name]  # nothing was begun
