@@ -146,6 +146,19 @@ async def finished(discord: Discord, number: int = 0, place: int = CHANNEL) -> J
     return card
 
 
+async def accepted(discord: Discord, **options: Any) -> str:
+    """Ask for a dream until it is taken; return what is said then.
+
+    The bot lets an ask wait for the drawing process, but not for as long as a busy machine takes to
+    load torch.
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            said: str = await discord.answer(await discord.slash("dream", **options))
+            if "still starting" not in said:
+                return said
+
+
 def is_final(card: Json) -> bool:
     """Say whether a card shows a finished dream: only then is its seed told."""
     return "seed" in text_of(card)

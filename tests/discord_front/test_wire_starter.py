@@ -10,15 +10,15 @@ from PIL import Image
 from tests.discord_front.looks import picture_url, text_of
 from tests.discord_front.loopback import Discord
 from tests.discord_front.people import File
-from tests.discord_front.shipped import Bot, fetched, finished
+from tests.discord_front.shipped import Bot, accepted, fetched, finished
 
 
 async def test_starter_models_draw_from_words_and_from_a_picture(
     bot: Bot, discord: Discord
 ) -> None:
     await bot.joined(LOOPBACK_ENGINES="shipped", OMP_NUM_THREADS="1")
-    asked = await discord.slash("dream", prompt="a red circle on blue", steps=3, seed=5)
-    assert "this channel" in await discord.answer(asked), bot.said()
+    said = await accepted(discord, prompt="a red circle on blue", steps=3, seed=5)
+    assert "this channel" in said, bot.said()
     card = await finished(discord)
     assert "starter" in text_of(card)
     picture = await fetched(picture_url(card))

@@ -20,7 +20,7 @@ import pytest
 
 from tests.discord_front.looks import picture_url, text_of
 from tests.discord_front.loopback import Discord
-from tests.discord_front.shipped import TOKEN, Bot, finished
+from tests.discord_front.shipped import TOKEN, Bot, accepted, finished
 from tests.program import environment
 
 HOSTS = ("discord.com", "gateway.discord.gg", "cdn.discordapp.com")
@@ -111,8 +111,8 @@ async def test_the_shipped_program_in_discord_by_name_and_tls(tmp_path: Path) ->
     bot = Unpatched(tmp_path, discord)
     try:
         await bot.joined()
-        asked = await discord.slash("dream", prompt="a red circle on blue", steps=4)
-        assert "this channel" in await discord.answer(asked), bot.said()
+        said = await accepted(discord, prompt="a red circle on blue", steps=4)
+        assert "this channel" in said, bot.said()
         card = await finished(discord)
         assert "starter" in text_of(card)
         address = picture_url(card)
