@@ -82,7 +82,9 @@ class FreeSpace:
     async def start(self) -> None:
         """Look at once, and then now and then."""
         await self.look()
-        self._tasks.spawn(self._watch())
+        self._tasks.every(
+            self._look_s, self.look, "It cannot be told how full the disk is", after_s=self._look_s
+        )
 
     async def stop(self) -> None:
         """Look no more."""
@@ -125,11 +127,6 @@ class FreeSpace:
             )
         elif before is not Level.ENOUGH:
             log.info("The disk of %s has %s left, which is enough again.", self._folder, left)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._look_s)
-            await self.look()
 
 
 def free_bytes(folder: Path) -> int:

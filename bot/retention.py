@@ -72,7 +72,7 @@ class Retention:
     def start(self) -> None:
         """Begin to look, if anything is ever to go."""
         if self._rules.any:
-            self._tasks.spawn(self._look_after())
+            self._tasks.every(self._look_s, self._look, "Nothing went to make room")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -157,15 +157,10 @@ class Retention:
             lambda connection: rows.may_go_now(connection, candidate.dream_id, bounds),
         )
 
-    async def _look_after(self) -> None:
-        while True:
-            try:
-                if await self.is_sure_of_the_time():
-                    async for _ in self.turns():
-                        await asyncio.sleep(self._pause_s)
-            except DreamstreamError as error:
-                log.warning("Nothing went to make room: %s", error)
-            await asyncio.sleep(self._look_s)
+    async def _look(self) -> None:
+        if await self.is_sure_of_the_time():
+            async for _ in self.turns():
+                await asyncio.sleep(self._pause_s)
 
 
 def published_parties(library: Path) -> set[str]:

@@ -12,7 +12,6 @@ import logging
 import time
 from pathlib import Path
 
-from bot.errors import DreamstreamError
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.trusted_time import is_sure_of_the_time
@@ -35,7 +34,12 @@ class UpgradeCopies:
 
     def start(self) -> None:
         """Begin to look, once this version has run for a while."""
-        self._tasks.spawn(self._look_after())
+        self._tasks.every(
+            _LOOK_S,
+            self.look,
+            "Copies of before upgrades are still there",
+            after_s=self._good_start_s,
+        )
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -53,15 +57,6 @@ class UpgradeCopies:
                 await asyncio.to_thread(remove_copies, self._store.path, before_s)
             except OSError as error:
                 log.warning("A copy of before an upgrade cannot be deleted: %s", error)
-
-    async def _look_after(self) -> None:
-        await asyncio.sleep(self._good_start_s)
-        while True:
-            try:
-                await self.look()
-            except DreamstreamError as error:
-                log.warning("Copies of before upgrades are still there: %s", error)
-            await asyncio.sleep(_LOOK_S)
 
 
 def remove_copies(database: Path, before_s: float = float("inf")) -> None:

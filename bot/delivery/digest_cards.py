@@ -11,7 +11,6 @@ whenever its turn comes, so what was deleted meanwhile is not in it. Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +29,7 @@ from bot.front import Front
 from bot.model import Dream, Theme
 from bot.rights import may_see
 from bot.settings import DigestPlace
+from bot.side_tasks import SideTasks
 from bot.store import digests as rows
 from bot.store import dreams as dream_rows
 from bot.store.digests import DigestRow
@@ -59,20 +59,17 @@ class DigestCards:
         self.digests = digests or Digests(front.store, front.settings, front.channels)
         self._posting = Posting(client, front, rows.MESSAGES)
         self._retries = Retries(MAX_DELAY_S)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
 
     async def start(self) -> None:
         """Take up every digest that is not shown as it should be, and look out for more."""
         for digest_id in await rows.open_ids(self._front.store):
             await self._want(digest_id)
-        self._task = asyncio.create_task(self._keep_looking(), name="discord-digests")
+        self._tasks.spawn(self._begin_looking(), "discord-digests")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.stop()
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
@@ -125,17 +122,11 @@ class DigestCards:
 
     # --- what is due -------------------------------------------------------------------------
 
-    async def _keep_looking(self) -> None:
+    async def _begin_looking(self) -> None:
         # Else every channel would seem not to be there.
         await self._client.wait_until_ready()
-        while True:
-            try:
-                await self.look()
-            except DreamstreamError as error:
-                log.warning("The best of the day cannot be written down yet: %s", error)
-            except Exception:  # a mistake of ours must not be the end of all digests
-                log.exception("It cannot be told which digests are due")
-            await asyncio.sleep(LOOK_EVERY_S)
+        trouble = "The best of the day cannot be written down yet"
+        self._tasks.every(LOOK_EVERY_S, self.look, trouble, name="discord-digests")
 
     async def _parent_of(self, place: DigestPlace) -> int | None:
         """Return a thread's channel. Threads that sleep are known to Discord alone."""

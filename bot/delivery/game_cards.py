@@ -28,6 +28,7 @@ from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.games.model import Game, GameKind, GameState, Standing
 from bot.ids import now_ms
+from bot.side_tasks import SideTasks
 from bot.store import game_cards as rows
 from bot.store.game_cards import GameCard
 from bot.text import shorten
@@ -54,7 +55,7 @@ class GameCards:
         self._posting = Posting(client, front, rows.MESSAGES)
         self._retries = Retries(MAX_DELAY_S)
         self._changes: asyncio.Queue[str] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
 
     async def start(self) -> None:
         """Take up every game that goes on, and every card that is not as it should be."""
@@ -65,15 +66,12 @@ class GameCards:
         except BaseException:
             self._front.games.no_more(self._changed)
             raise
-        self._task = asyncio.create_task(self._follow(), name="discord-games")
+        self._tasks.spawn(self._follow(), "discord-games")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
         self._front.games.no_more(self._changed)
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.stop()
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
@@ -130,6 +128,8 @@ class GameCards:
                 log.warning("The card of game %s is not up to date: %s", game_id, error)
                 await asyncio.sleep(RETRY_S)
                 self._changes.put_nowait(game_id)
+            except Exception:  # a mistake of ours must not be the end of all games' cards
+                log.exception("The card of game %s is not up to date", game_id)
 
     async def _look(self, game_id: str, *, changed: bool) -> None:
         """Have the card that a game is to have, and want it shown."""

@@ -187,7 +187,12 @@ class PartyCards:
                     async for update in updates:
                         if isinstance(update, Live):
                             continue
-                        await self._happened(update)
+                        try:
+                            await self._happened(update)
+                        except DreamstreamError:  # it is tried again
+                            raise
+                        except Exception:  # a mistake of ours must not be the end of all cards
+                            log.exception("A party's card is not up to date")
                         self._position = update.id
                         if self._position >= self._noted + _NOTED_EVERY:
                             await self._note()

@@ -33,6 +33,7 @@ from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
 from bot.front import Front
 from bot.ids import now_ms
 from bot.model import Theme
+from bot.side_tasks import SideTasks
 from bot.store import channels as channel_rows
 from bot.store import theme_guides as rows
 from bot.store.theme_guides import ThemeGuide
@@ -61,22 +62,19 @@ class ThemeGuides:
         self._failures: dict[int, int] = {}
         self._asleep = False
         self._forget: Callable[[], None] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
 
     async def start(self) -> None:
         """Keep every guide as its theme is, from now on."""
         self._forget = self._front.themes.on_change(self._changed.set)
         self._changed.set()
-        self._task = asyncio.create_task(self._run(), name="discord-guides")
+        self._tasks.spawn(self._run(), "discord-guides")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
         if self._forget is not None:
             self._forget()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.stop()
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""

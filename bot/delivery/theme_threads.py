@@ -34,6 +34,7 @@ from bot.front import Front
 from bot.ids import now_ms
 from bot.model import Theme
 from bot.sentences import say
+from bot.side_tasks import SideTasks
 from bot.store import channels as channel_rows
 from bot.store import theme_guides
 from bot.store import theme_threads as rows
@@ -81,27 +82,22 @@ class ThemeThreads:
         self._changed = asyncio.Event()
         self._missed = asyncio.Event()
         self._forget: Callable[[], None] | None = None
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._tasks = SideTasks()
 
     async def start(self) -> None:
         """Make what was asked for, and keep every card as its theme and its thread are."""
         self._forget = self._front.themes.on_change(self._changed.set)
         self._changed.set()
         self._missed.set()
-        self._tasks = (
-            asyncio.create_task(self._run(), name="discord-threads"),
-            asyncio.create_task(self._keep_checking(), name="discord-threads-check"),
-        )
+        self._tasks.spawn(self._run(), "discord-threads")
+        self._tasks.spawn(self._keep_checking(), "discord-threads-check")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
         if self._forget is not None:
             self._forget()
             self._forget = None
-        tasks, self._tasks = self._tasks, ()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""

@@ -7,7 +7,6 @@ now and then, on the side (`Surveyor`).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from prometheus_client import Gauge
 from bot.backup.schedule import newest_ms
 from bot.drawing import Drawer
 from bot.dreams import Dreams
-from bot.errors import DreamstreamError
 from bot.free_space import free_bytes
 from bot.ids import now_ms
 from bot.model import DreamState
@@ -27,8 +25,6 @@ from bot.monitoring.health import Readiness
 from bot.monitoring.metrics import REGISTRY, lane_of
 from bot.side_tasks import SideTasks
 from bot.store import Store, games, parties, retention
-
-log = logging.getLogger(__name__)
 
 SURVEY_S = 60.0
 
@@ -170,7 +166,7 @@ class Surveyor:
 
     def start(self) -> None:
         """Begin to look."""
-        self._tasks.spawn(self._look_after())
+        self._tasks.every(self._survey_s, self.look, "Some figures could not be had")
 
     async def stop(self) -> None:
         """Look no more."""
@@ -192,11 +188,3 @@ class Surveyor:
         if self._backup_every_s > 0:
             made_ms = await asyncio.to_thread(newest_ms, self._backups)
         BACKUP_AGE_S.set(float("nan") if made_ms is None else (now_ms() - made_ms) / 1000)
-
-    async def _look_after(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except (DreamstreamError, OSError) as error:
-                log.warning("Some figures could not be had: %s", error)
-            await asyncio.sleep(self._survey_s)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import LimitError
+from bot.errors import DiskError, LimitError
 from bot.limits import Limits
 from bot.side_tasks import SideTasks
 from tests.bot.drawer import png, request, services
@@ -53,3 +53,31 @@ async def test_a_refusal_leaves_the_log_alone(
             with pytest.raises(LimitError):
                 await s.dreams.ask(request(init=init))
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_what_is_done_again_and_again_outlives_whatever_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks, turns = SideTasks(), asyncio.Queue[int]()
+    errors: list[Exception] = [DiskError("The disk is full."), OSError("no"), ValueError("ours")]
+
+    async def work() -> None:
+        turns.put_nowait(len(errors))
+        if errors:
+            raise errors.pop(0)
+
+    tasks.every(0.001, work, "Nothing went", after_s=0.001)
+    assert turns.empty(), "not before its time"
+    async with asyncio.timeout(5):
+        assert [await turns.get() for _ in range(5)] == [3, 2, 1, 0, 0]
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [
+        ("WARNING", "Nothing went: The disk is full."),
+        ("WARNING", "Nothing went: no"),
+        ("ERROR", "Nothing went"),
+    ]
+    await tasks.stop()
+    while not turns.empty():
+        turns.get_nowait()
+    await asyncio.sleep(0.01)
+    assert turns.empty()
