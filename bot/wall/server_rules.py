@@ -24,6 +24,10 @@ NOT_HERE = (
     "You may watch this stream here, and not ask. Dreams are asked for on Discord, in a channel "
     "that you may write in."
 )
+NOT_WANTED = (
+    "You want nothing of yours on the wall, so it would not be shown here. Ask on Discord, or "
+    "change that there with /privacy wall."
+)
 KEPT = (
     "What is asked for in this channel is not shown at the wall. Ask in the channel itself, on "
     "Discord."
@@ -56,6 +60,8 @@ class ServerRules:
             return
         if dreams[0].guild_id is not None:  # of a party in Discord, which judges by itself
             return
+        if not dreams[0].published:
+            raise ForbiddenError(NOT_WANTED)
         seen = shown().places(theme.id)
         if not any(place.asks for place in seen):
             if self._guests_ask and (theme.visibility is not Visibility.PRIVATE or not seen):

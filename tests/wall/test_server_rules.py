@@ -14,6 +14,7 @@ from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.membership import Place
 from bot.model import Person, PictureCheck, Visibility
 from bot.rights import moderates
+from bot.store import people
 from bot.wall import WallSettings
 from bot.wall.here import actor_of
 from bot.wall.passes import Pass, showing, shown
@@ -117,6 +118,14 @@ async def test_where_they_may_not_write_they_ask_as_guests_do(parts: Services) -
         assert (await asks(parts)).guild_id is None
         await parts.themes.change("hidden", visibility=Visibility.PUBLIC)
         assert (await asks(parts, place(asks=False))).guild_id is None
+
+
+async def test_who_wants_nothing_on_the_wall_asks_for_nothing_there(parts: Services) -> None:
+    async with parts.store.write() as connection:
+        await people.upsert(connection, ANN, 0)
+        await people.set_publishes(connection, ANN.id, publishes=False)
+    with rules(parts, guests_ask=True), pytest.raises(ForbiddenError, match="/privacy wall"):
+        await asks(parts, place())
 
 
 async def test_others_are_none_of_its_business(parts: Services) -> None:
