@@ -139,11 +139,13 @@ class EventStreams:
         """Count a connection of these or of any other events among those of its address.
 
         Raises:
-            LimitError: there are too many from there, or the wall is closing.
+            LimitError: there are too many, from there or in all, or the wall is closing.
         """
         address = address_of(request, self._settings)
         if self._closing.is_set() or self._open[address] >= self._settings.streams_per_address:
             raise LimitError("Too many pages are open from your address. Close some.", 30)
+        if self.open >= self._settings.streams:
+            raise LimitError("Too many pages are open at the moment. This one stays as it is.", 30)
         self._open[address] += 1
         try:
             yield

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -31,6 +32,7 @@ SLOW_HEAD = "Sending took too long. Please try again."
 _SHUTDOWN_S = 5.0
 _REFUSED_S = 1.0  # how long one who is refused may take to read why
 _REFUSED_AT_ONCE = 128
+_PROXY = "a proxy"
 _SENTENCES = {
     Full.ADDRESS: (
         429,
@@ -130,11 +132,27 @@ class Link(web.RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Tell of an error, if it is one of ours: not of a body that breaks off or is none."""
-        if isinstance(kw.get("exc_info"), (web.RequestPayloadError, ConnectionError)):
+        """Tell of an error, if it is one of ours: not of a body that breaks off or is none.
+
+        Nor of what fails because the other end is gone; what answers tells of its errors itself.
+        """
+        gone = self._wire is None or self._wire.is_closing()
+        if gone or isinstance(kw.get("exc_info"), (web.RequestPayloadError, ConnectionError)):
             log.debug(*args, **kw)
         else:
             super().log_exception(*args, **kw)
+
+    def end(self) -> None:
+        """End the connection, whatever is under way; what was not taken is thrown away.
+
+        Not by aborting the transport: that closes the socket while asyncio may wait to send a file
+        by it, and then whoever comes next, and has its number, is not served.
+        """
+        sock = None if self._wire is None else self._wire.get_extra_info("socket")
+        if sock is not None:
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.shutdown(socket.SHUT_RDWR)
 
     def look(self, now_s: float) -> None:
         """End the connection where the other end is too slow."""
@@ -143,7 +161,7 @@ class Link(web.RequestHandler):
             return
         if self._pace.is_stalled(taken_of(wire), now_s):
             log.debug("a browser does not take what it is sent")
-            wire.abort()
+            self.end()
             return
         begun_s = self._head_since_s
         if begun_s is None or self._busy or wire.is_closing():
@@ -161,7 +179,7 @@ class _Refused(asyncio.Protocol):
     ) -> None:
         self._gone = gone
         transport.write(answer)
-        if transport.can_write_eof():
+        with suppress(OSError):  # it has hung up by now
             transport.write_eof()
         # Closed at once, what is still on its way here would take the answer away from there.
         self._end = asyncio.get_running_loop().call_later(_REFUSED_S, transport.abort)
@@ -206,12 +224,12 @@ class Server(web.Server):
         """Give a connection a place, if need be an idle one's; else tell it that there is none."""
         peer = transport.get_extra_info("peername")
         remote = str(peer[0]) if isinstance(peer, tuple) else ""
-        address = block_of(remote, self.settings)
         # A proxy's connections are many people's: their requests are counted instead.
         each = not (self.settings.mode == "proxy" and is_trusted(remote, self.settings))
+        address = block_of(remote, self.settings) if each else _PROXY
         reserved = self.settings.mode == "local" and is_loopback(remote)
         why = self.places.full(address, each=each, reserved=reserved)
-        if why is not None and self._make_room(address if why is Full.ADDRESS else None):
+        if why is not None and self._make_room(address, why):
             why = self.places.full(address, each=each, reserved=reserved)
         if why is None:
             link.address = address
@@ -244,21 +262,39 @@ class Server(web.Server):
             await asyncio.sleep(self.settings.patience.look_s)
             self.look()
 
-    def _make_room(self, address: str | None) -> bool:
-        """End the connection that has been idle for longest, of an address or of all."""
+    def _make_room(self, address: str, why: Full) -> bool:
+        """End a connection for the sake of a new one from an address, where that is fair.
+
+        One that is idle, the longest so; where all places are had, of an address that has more of
+        them. Where none is, whoever has most gives one to who has fewer. So to keep others out
+        takes as many addresses as there are places, and who comes back at once for what was taken
+        away gets nothing by it.
+        """
         settled_s = self._loop.time() - self.settings.patience.settled_s
-        idle = [
+        has = 0 if address is _PROXY else self.places.has(address)
+
+        def may_go(link: Link) -> bool:
+            if why is Full.ADDRESS:
+                return link.address == address
+            return link.address is _PROXY or self.places.has(link.address) > has
+
+        for_another = [
             link
             for link in self._links
             if link.idle
             and link.idle_since_s <= settled_s
-            and (address is None or link.address == address)
+            and (link.address is not _PROXY or address is _PROXY)
+            and may_go(link)
         ]
-        if not idle:
+        if not for_another and why is Full.EVERYBODY:
+            heaviest, count = self.places.heaviest(but=_PROXY)
+            if count > has + 1:
+                for_another = [link for link in self._links if link.address == heaviest]
+        if not for_another:
             return False
-        longest = min(idle, key=lambda link: link.idle_since_s)
+        longest = min(for_another, key=lambda link: link.idle_since_s)
         self.gone(longest)
-        longest.force_close()
+        longest.end()
         return True
 
     def _let_go(self) -> None:

@@ -46,6 +46,15 @@ class Places:
         """How many places are had."""
         return self._in_all
 
+    def has(self, address: str) -> int:
+        """Return how many places an address has."""
+        return self._taken[address]
+
+    def heaviest(self, *, but: str = "") -> tuple[str, int]:
+        """Return the address that has most places, and how many; ("", 0) where nobody has one."""
+        others = (one for one in self._taken.items() if one[0] != but)
+        return max(others, key=lambda one: one[1], default=("", 0))
+
     def full(self, address: str, *, each: bool = True, reserved: bool = False) -> Full | None:
         """Say whether there is a place; of whom `each` is not asked may have them all."""
         if self._in_all >= self.most + (RESERVED if reserved else 0):

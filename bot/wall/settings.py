@@ -70,6 +70,11 @@ class WallSettings:
         return self.streams_per_address + self.connections_besides
 
     @property
+    def streams(self) -> int:
+        """How many connections may be streams of events: pages are to be had besides."""
+        return max(1, self.connections * 3 // 4)
+
+    @property
     def guests_ask(self) -> bool:
         """Whether any visitor of the wall may ask for dreams there."""
         if self.guests_may_ask is None:

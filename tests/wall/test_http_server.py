@@ -7,7 +7,7 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,10 @@ from tests.wall.conftest import Scene, eventually
 
 PAGE = b"GET /s/planets HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 WATCH = b"GET /s/planets/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+WAITING = (
+    b"POST /s/planets/dreams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n\r\na="
+)
 HASTE = Patience(stall_s=0.8, stall_bytes=1000, settled_s=0.1, look_s=0.05)
 
 
@@ -37,12 +41,15 @@ async def standing(scene: Scene, **settings: object) -> AsyncIterator[Wall]:
 class Client:
     """A connection of somebody who does just what a test says."""
 
-    def __init__(self, wall: Wall, sent: bytes = b"", *, reads: int | None = None) -> None:
+    def __init__(
+        self, wall: Wall, sent: bytes = b"", *, reads: int | None = None, of: str = "127.0.0.1"
+    ) -> None:
         """With `reads` the system takes about so many bytes for them, and no more."""
         self._sock = socket.socket()
         if reads is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, reads)
         self._sock.setblocking(False)
+        self._sock.bind((of, 0))
         self._port = wall.addresses[0][1]
         self._first = sent
 
@@ -98,23 +105,43 @@ async def test_an_address_has_so_many_connections_and_those_idle_make_room(scene
         assert wall.connections == 3
 
 
-async def test_when_all_places_are_had_others_are_told_so(
+async def test_when_all_places_are_had_who_has_most_gives_one_to_others(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places, "RESERVED", 1)
-    async with standing(scene, patience=HASTE, connections=2) as wall:
-        clients = [Client(wall, WATCH) for _ in range(3)]  # who is at the machine has one more
-        for client in clients:
-            await client.__aenter__()
-            await client.heard(b"retry:")
-        async with Client(wall, PAGE) as refused:
-            said = await refused.heard()
+    async with AsyncExitStack() as stack:
+        wall = await stack.enter_async_context(standing(scene, patience=HASTE, connections=3))
+        many = [
+            # Who is at the machine has one more. The first two will be kept waiting for a form.
+            await stack.enter_async_context(Client(wall, sent, of="127.0.0.2"))
+            for sent in (WAITING, WAITING, WATCH, WATCH)
+        ]
+        for watching in many[2:]:
+            assert b"200 OK" in await watching.heard(b"retry:")
+        refused = await stack.enter_async_context(Client(wall, PAGE, of="127.0.0.2"))
+        said = await refused.heard()
         assert said.startswith(b"HTTP/1.1 503 "), said
         assert b"\r\nRetry-After: 30\r\n" in said and said.endswith(b"half a minute.\n")
-        for client in clients:
-            await client.__aexit__()
-        await eventually(lambda: not wall.connections)
-        async with Client(wall, PAGE) as visitor:
+        for address, gives in (("127.0.0.3", many[0]), ("127.0.0.4", many[1])):
+            other = await stack.enter_async_context(Client(wall, WAITING, of=address))
+            assert await gives.heard() == b""
+            await eventually(lambda: wall.connections == 4)
+            await other.send(b"b&prompt=")
+        third = await stack.enter_async_context(Client(wall, PAGE, of="127.0.0.5"))
+        assert b"200 OK" in await third.heard(b"</html>")
+
+
+async def test_not_all_places_are_for_streams(scene: Scene) -> None:
+    async with (
+        standing(scene, connections=4) as wall,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(3):
+            client = await stack.enter_async_context(Client(wall, WATCH))
+            assert b"200 OK" in await client.heard(b"retry:")
+        async with Client(wall, WATCH) as one_more, Client(wall, PAGE) as visitor:
+            said = await one_more.heard(b"as it is.")
+            assert said.startswith(b"HTTP/1.1 429 ")
             assert b"200 OK" in await visitor.heard(b"</html>")
 
 
@@ -138,6 +165,9 @@ async def test_who_does_not_take_what_is_sent_is_let_go(scene: Scene) -> None:
         assert b"a comet" in await quiet.heard(b"a comet")
         for gone in (of_a_picture, of_pages):
             assert len(await gone.heard()) < 8 * SEND_BUFFER_BYTES
+        for _ in range(4):  # who comes by the numbers of those sockets is answered
+            async with Client(wall, PAGE) as visitor:
+                assert b"200 OK" in await visitor.heard(b"</html>")
 
 
 def test_a_pace_counts_only_while_something_is_left() -> None:
