@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -56,21 +57,29 @@ _NEVER_SHOWN = {
 }
 
 
-def sentences() -> set[str]:
+@cache
+def sentences() -> frozenset[str]:
     """Return what is said, and the errors that have no values, of all that members are told."""
     found: set[str] = set()
     for pattern in _TOLD:
         for path in _ROOT.glob(pattern):
             if path.relative_to(_ROOT).as_posix() not in _NEVER_SHOWN:
-                found |= set(_said(ast.parse(path.read_text(encoding="utf-8"))))
-    return found
+                found |= set(_said(_parsed(path)))
+    return frozenset(found)
 
 
-def strings() -> set[str]:
+@cache
+def strings() -> frozenset[str]:
     """Return every string that stands in the program."""
     files = [*_ROOT.glob("bot/**/*.py"), *_ROOT.glob("cogs/*.py")]
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in files)
-    return {text for tree in trees for node in ast.walk(tree) for text in _text(node)}
+    return frozenset(
+        text for path in files for node in ast.walk(_parsed(path)) for text in _text(node)
+    )
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _said(tree: ast.Module) -> Iterator[str]:
