@@ -133,7 +133,7 @@ async def part(
         await connection.execute(
             f"""
             INSERT OR IGNORE INTO person (id, name, first_seen_ms, publishes)
-            SELECT :old, name, first_seen_ms, publishes FROM person
+            SELECT :old, name, CAST(strftime('%s', 'now') AS INTEGER) * 1000, publishes FROM person
             WHERE id = :new AND EXISTS (SELECT 1 FROM {table} WHERE {column} = :old)
             """,  # noqa: S608 (own text)
             {"old": person_id, "new": new_id},

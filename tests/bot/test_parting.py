@@ -152,6 +152,8 @@ async def test_a_block_stays_with_the_id_and_leads_to_nothing_else(tmp_path: Pat
         rows = await parts.store.read("SELECT * FROM person WHERE id = ?", (EVE.id,))
         assert [(row["name"], row["publishes"]) for row in rows] == [(NOBODY, 0)]
         assert people.PARTED + rows[0]["pseudonym"] != somebody.id
+        (gone_row,) = await parts.store.read("SELECT * FROM person WHERE id = ?", (somebody.id,))
+        assert gone_row["first_seen_ms"] != rows[0]["first_seen_ms"]
         for event in await events.after(parts.store, 0, 99):
             assert event.person is None or event.person.id != EVE.id
     async with services(tmp_path) as parts:
