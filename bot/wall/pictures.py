@@ -16,9 +16,10 @@ from aiohttp import web
 from bot.errors import NotFoundError
 from bot.model import Theme
 from bot.rights import may_look_behind
+from bot.thumbnails import THUMBNAIL_SIDE
 from bot.wall.guard import mark
 from bot.wall.here import actor_of
-from bot.wall.rendering import thumbnail_url
+from bot.wall.rendering import LARGE_THUMBNAIL_SIDE, thumbnail_url
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 
@@ -57,9 +58,14 @@ class Pictures:
         return web.FileResponse(path, headers=headers)
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
-        """Send the small WebP."""
+        """Send the small WebP; with ``?side=`` the one for large and for fine screens."""
         sha256, _ = await self._allowed(request)
-        return await self._small(request, sha256)
+        match request.query.get("side"):
+            case None:
+                return await self._small(request, sha256)
+            case side if side == str(LARGE_THUMBNAIL_SIDE):
+                return await self._small(request, sha256, LARGE_THUMBNAIL_SIDE)
+        raise NotFoundError(_NOT_HERE)
 
     async def of_theme(self, request: web.Request) -> web.StreamResponse:
         """Send the picture that stands for a theme, as a small WebP."""
@@ -68,11 +74,13 @@ class Pictures:
             raise NotFoundError(_NOT_HERE)
         return await self._small(request, theme.picture_sha256)
 
-    async def _small(self, request: web.Request, sha256: str) -> web.StreamResponse:
-        tag = f"{sha256}.webp"
+    async def _small(
+        self, request: web.Request, sha256: str, side: int = THUMBNAIL_SIDE
+    ) -> web.StreamResponse:
+        tag = f"{sha256}.{side}.webp"
         if _has(request, tag):
             return _not_modified(tag)
-        path = await self._services.library.make_thumbnail(sha256)
+        path = await self._services.library.make_thumbnail(sha256, side)
         mark(request, tag)
         return web.FileResponse(path, headers={**_CACHED, "Content-Type": "image/webp"})
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from bot import templating
 from bot.model import Dream, EventKind, Live, Theme
+from bot.thumbnails import THUMBNAIL_SIDE
 from bot.wall import words
 from bot.wall.files import Files
 from bot.wall.guard import nonce_of
@@ -21,6 +22,7 @@ from bot.wall.settings import WallSettings
 from bot.words import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
+LARGE_THUMBNAIL_SIDE = 768  # one of `bot.thumbnails.THUMBNAIL_SIDES`
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _DEFAULT_COLOUR = "#7c6cff"
 
@@ -51,6 +53,7 @@ class Renderer:
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,
+            thumbnails=thumbnail_widths,
             behind=behind_url,
             cover=cover_url,
         )
@@ -161,6 +164,22 @@ def thumbnail_url(dream: Dream) -> str:
     """Say where a finished dream's small picture is served."""
     assert dream.image is not None
     return f"/t/{dream.image.sha256}.webp?d={dream.id}"
+
+
+def thumbnail_widths(dream: Dream) -> str:
+    """Say for `srcset` where a finished dream's small pictures are, with their widths in pixels.
+
+    Empty where the larger one would show no more than the smaller.
+    """
+    assert dream.image is not None
+    longest, url = max(dream.image.width, dream.image.height), thumbnail_url(dream)
+    if longest <= THUMBNAIL_SIDE:
+        return ""
+    small, large = (
+        max(1, round(dream.image.width * min(1.0, side / longest)))
+        for side in (THUMBNAIL_SIDE, LARGE_THUMBNAIL_SIDE)
+    )
+    return f"{url} {small}w, {url}&side={LARGE_THUMBNAIL_SIDE} {large}w"
 
 
 def cover_url(theme: Theme) -> str:

@@ -5,6 +5,7 @@ import json
 import msgspec
 import pytest
 from aiohttp import ClientSession
+from markupsafe import escape
 
 from bot.errors import ConfigError
 from bot.model import Theme
@@ -293,3 +294,22 @@ async def test_a_mask_is_asked_for_where_the_painter_takes_one(
         for engine in scene.drawer.engines
     )
     assert field in await read(visitor, "/s/planets/choices")
+
+
+async def test_a_large_picture_has_a_small_one_for_fine_screens(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    large = await scene.draw("large", width=1024, height=512)
+    assert large.image is not None
+    small = await scene.draw("small", width=384, height=256)
+    page = await (await visitor.get("/s/planets")).text()
+    url = f"/t/{large.image.sha256}.webp?d={large.id}"
+    widths = f"{url} 384w, {url}&side=768 768w"
+    assert f'srcset="{escape(widths)}"' in page
+    assert page.count("srcset=") == 1 and small.id in page
+    tags = set()
+    for path, status in ((url, 200), (f"{url}&side=768", 200), (f"{url}&side=5000", 404)):
+        async with visitor.get(path) as answer:
+            assert answer.status == status, path
+            tags.add(answer.headers.get("ETag"))
+    assert len(tags) == 3, "a browser does not take the one for the other"
