@@ -78,7 +78,6 @@
   const heighten = (mosaic, spans) => {
     if (!grid) return; // done as soon as it is measured
     const rows = pack(spans, grid.columns).rows.length;
-    mosaic.style.setProperty("--cell", `${grid.cell}px`);
     mosaic.style.minBlockSize = `${rows * grid.cell + (rows - 1) * grid.gap}px`;
   };
   const putAway = (mosaic) => {
