@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from discord import app_commands, ui
 
@@ -25,6 +25,7 @@ from bot.delivery.interactions import (
     tell,
     told,
 )
+from bot.delivery.remade import RemadeButton
 from bot.model import Act, ModerationEntry
 from bot.sentences import Sentence, option, say
 from bot.text import shorten
@@ -142,24 +143,16 @@ async def tell_page(interaction: Interaction, page: Page) -> None:
 
 
 class LogButton(
-    ui.DynamicItem[ui.Button[Any]],
+    RemadeButton,
     template=r"log:(?P<before>[0-9]{1,19}):(?P<what>[a-z]{0,20}):(?P<person>[0-9]{1,20})",
 ):
     """Leads to a page of the log."""
 
     def __init__(self, button: ui.Button[Any], match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         self._page = Page(
             min(int(match["before"]), _LARGEST_ID), kind_of(match["what"]), int(match["person"])
         )
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Show the page in place of the one that the button is under."""

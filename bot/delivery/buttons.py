@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self
-
-from discord import ui
 
 from bot.delivery import actions, controls, forms, picking, ranking, uncovering
 from bot.delivery.controls import Action, Pick
 from bot.delivery.interactions import Interaction, if_in_time
+from bot.delivery.remade import RemadeButton, RemadeMenu
 from bot.ids import is_id
 
 Handler = Callable[[Interaction, str], Awaitable[None]]
@@ -46,24 +44,16 @@ _OF_PICKED: dict[Pick, Callable[[Interaction, Sequence[str]], Awaitable[None]]] 
 }
 
 
-class DreamButton(ui.DynamicItem[controls.Button], template=controls.BUTTON):
+class DreamButton(RemadeButton, template=controls.BUTTON):
     """Does something to a dream, or to all dreams of a card."""
 
     def __init__(self, button: controls.Button, match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         action = Action(match["action"])
         # Some are of cards alone, whatever an id says that somebody made up.
         of_all = action in _OF_ALL and (match["whole"] == "card" or action not in _OF_ONE)
         self._do = _OF_ALL[action] if of_all else _OF_ONE[action]
         self._about = match["id"]
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
@@ -71,20 +61,12 @@ class DreamButton(ui.DynamicItem[controls.Button], template=controls.BUTTON):
             await self._do(interaction, self._about)
 
 
-class DreamMenu(ui.DynamicItem[controls.Select], template=controls.PICK):
+class DreamMenu(RemadeMenu, template=controls.PICK):
     """Does something with the dreams that are chosen from it."""
 
     def __init__(self, select: controls.Select, match: re.Match[str]) -> None:
-        super().__init__(select)
+        super().__init__(select, match)
         self._do = _OF_PICKED[Pick(match["pick"])]
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the menu that was used."""
-        assert isinstance(item, ui.Select)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""

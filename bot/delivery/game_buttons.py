@@ -6,30 +6,20 @@ A press after the game is over is answered with a sentence.
 from __future__ import annotations
 
 import re
-from typing import Any, Self
-
-from discord import ui
 
 from bot.delivery import game_acts, game_controls
 from bot.delivery.game_controls import FORM, Do
 from bot.delivery.interactions import Interaction, acknowledged, chosen_ids, if_in_time
 from bot.delivery.modals import purpose_of, typed_in
+from bot.delivery.remade import RemadeButton, RemadeMenu
 
 
-class GameButton(ui.DynamicItem[game_controls.Button], template=game_controls.BUTTON):
+class GameButton(RemadeButton, template=game_controls.BUTTON):
     """Does something in a game."""
 
     def __init__(self, button: game_controls.Button, match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         self._do, self._game_id = Do(match["do"]), match["game"]
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
@@ -53,20 +43,12 @@ class GameButton(ui.DynamicItem[game_controls.Button], template=game_controls.BU
                         await game_acts.end(interaction, self._game_id)
 
 
-class ChoiceButton(ui.DynamicItem[game_controls.Button], template=game_controls.CHOICE):
+class ChoiceButton(RemadeButton, template=game_controls.CHOICE):
     """Takes one of a guess's prompts."""
 
     def __init__(self, button: game_controls.Button, match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         self._index, self._game_id = int(match["index"]), match["game"]
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Take it."""
@@ -75,20 +57,12 @@ class ChoiceButton(ui.DynamicItem[game_controls.Button], template=game_controls.
                 await game_acts.choose(interaction, self._game_id, self._index)
 
 
-class WithdrawButton(ui.DynamicItem[game_controls.Button], template=game_controls.WITHDRAW):
+class WithdrawButton(RemadeButton, template=game_controls.WITHDRAW):
     """Takes an entry away."""
 
     def __init__(self, button: game_controls.Button, match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         self._entry_id = match["entry"]
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Take it away."""
@@ -97,19 +71,8 @@ class WithdrawButton(ui.DynamicItem[game_controls.Button], template=game_control
                 await game_acts.withdraw(interaction, self._entry_id)
 
 
-class HeartMenu(ui.DynamicItem[ui.Select[Any]], template=game_controls.HEART):
+class HeartMenu(RemadeMenu, template=game_controls.HEART):
     """Likes the entry that is chosen from it."""
-
-    def __init__(self, select: ui.Select[Any]) -> None:
-        super().__init__(select)
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the menu that was used."""
-        assert isinstance(item, ui.Select)
-        return cls(item)
 
     async def callback(self, interaction: Interaction) -> None:
         """Like it, or no more."""
@@ -121,19 +84,8 @@ class HeartMenu(ui.DynamicItem[ui.Select[Any]], template=game_controls.HEART):
                 await game_acts.heart(interaction, chosen[0])
 
 
-class TidyMenu(ui.DynamicItem[ui.Select[Any]], template=game_controls.TIDY):
+class TidyMenu(RemadeMenu, template=game_controls.TIDY):
     """Takes the entry away that is chosen from it."""
-
-    def __init__(self, select: ui.Select[Any]) -> None:
-        super().__init__(select)
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the menu that was used."""
-        assert isinstance(item, ui.Select)
-        return cls(item)
 
     async def callback(self, interaction: Interaction) -> None:
         """Take it away. Who may not is told so."""

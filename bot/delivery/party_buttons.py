@@ -6,7 +6,7 @@ A press after the stage has passed is answered with a sentence.
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any
 
 from discord import ui
 
@@ -14,6 +14,7 @@ from bot.delivery import party_acts, party_choices, party_controls, party_forms
 from bot.delivery.interactions import Interaction, acknowledged, chosen_ids, front_of, if_in_time
 from bot.delivery.party_acts import party_of_card
 from bot.delivery.party_controls import Do, Pick, Preferred
+from bot.delivery.remade import RemadeButton, RemadeMenu
 
 _FORMS = {
     Do.SAY: party_forms.ask_for_words,
@@ -25,21 +26,13 @@ _MENUS = {Do.GROW: Pick.GROW, Do.COMBINE: Pick.COMBINE, Do.CHOOSE: Pick.FINALE}
 _LEADING = (Do.NEXT, Do.BACK, Do.CHOOSE, Do.END, Do.SURELY, Do.JOIN, Do.STANDING)
 
 
-class PartyButton(ui.DynamicItem[party_controls.Button], template=party_controls.BUTTON):
+class PartyButton(RemadeButton, template=party_controls.BUTTON):
     """Does something at a party."""
 
     def __init__(self, button: party_controls.Button, match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         self._do = Do(match["do"])
         self._party_id, self._card_id = match["party"], int(match["card"])
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
@@ -73,21 +66,13 @@ class PartyButton(ui.DynamicItem[party_controls.Button], template=party_controls
                 await party_choices.show_menu(interaction, party, self._card_id, pick)
 
 
-class PartyMenu(ui.DynamicItem[ui.Select[Any]], template=party_controls.PICK):
+class PartyMenu(RemadeMenu, template=party_controls.PICK):
     """Does something with the party's pictures that are chosen from it."""
 
     def __init__(self, select: ui.Select[Any], match: re.Match[str]) -> None:
-        super().__init__(select)
+        super().__init__(select, match)
         self._pick = Pick(match["pick"])
         self._party_id, self._card_id = match["party"], int(match["card"])
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the menu that was used."""
-        assert isinstance(item, ui.Select)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
@@ -107,21 +92,13 @@ class PartyMenu(ui.DynamicItem[ui.Select[Any]], template=party_controls.PICK):
                     await party_choices.choose(interaction, party, chosen)
 
 
-class PairButton(ui.DynamicItem[party_controls.Button], template=party_controls.PAIR):
+class PairButton(RemadeButton, template=party_controls.PAIR):
     """Says which of two pictures is the better one, and leads to the next two."""
 
     def __init__(self, button: party_controls.Button, match: re.Match[str]) -> None:
-        super().__init__(button)
+        super().__init__(button, match)
         self._which = Preferred(match["which"])
         self._party_id, self._pair = match["party"], (match["first"], match["second"])
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Note it. What cannot be noted any more is told beside the pictures."""

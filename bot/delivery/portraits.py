@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 import aiosqlite
 import discord
@@ -33,6 +33,7 @@ from bot.delivery.interactions import (
 )
 from bot.delivery.portrait_controls import TEMPLATE, Do, button
 from bot.delivery.portrait_forms import ask_for_words
+from bot.delivery.remade import RemadeButton
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
 from bot.judging import judge
 from bot.model import Dream, DreamState
@@ -63,20 +64,12 @@ class _HasFollowUps(Protocol):
     def follow_ups(self) -> FollowUps: ...
 
 
-class PortraitButton(ui.DynamicItem[ui.Button[Any]], template=TEMPLATE):
+class PortraitButton(RemadeButton, template=TEMPLATE):
     """Does something with portraits, whatever was restarted since."""
 
     def __init__(self, item: ui.Button[Any], match: re.Match[str]) -> None:
-        super().__init__(item)
+        super().__init__(item, match)
         self._do, self._about = Do(match["do"]), match["about"]
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """Make the button that was pressed."""
-        assert isinstance(item, ui.Button)
-        return cls(item, match)
 
     async def callback(self, interaction: Interaction) -> None:
         """Do it. Who may not is told so."""
