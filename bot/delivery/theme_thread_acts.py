@@ -110,7 +110,7 @@ def check_may_make(interaction: Interaction, parent: Parent, ours: discord.Permi
         raise ForbiddenError(
             say(
                 "I cannot make a thread in {channel} yet. Allow me there: {permissions}.",
-                channel=f"<#{parent.id}>",
+                channel=f"#{parent.name}",  # a mention in what is refused would not be one
                 permissions=", ".join(missing),
             )
         )

@@ -340,7 +340,8 @@ class ThemeThreads:
             return
         log.warning("The thread “%s” is not there: %s", now.name, error)
         await use.refused()
-        sentence = say("Discord did not let me make a thread here: {error}", error=error)
+        why = error.args[0] if error.args else error
+        sentence = say("Discord did not let me make a thread here: {error}", error=why)
         if now.message_id is None or now.gone or now.forum:
             await self._let_go(now, ForbiddenError(sentence))
             return

@@ -32,6 +32,7 @@ SLEEPS_AFTER_MIN: Final = 10_080
 """After so long without a message Discord archives a thread; a week is the most."""
 _HAS_THREAD = 160004
 _TOO_MANY_AWAKE = 160006
+_TOO_MANY = say("This server has as many open threads as Discord allows. Close one, and try again.")
 
 
 class ThreadMaking:
@@ -52,6 +53,8 @@ class ThreadMaking:
             try:
                 await message.create_thread(name=row.name, auto_archive_duration=SLEEPS_AFTER_MIN)
             except discord.HTTPException as error:
+                if error.code == _TOO_MANY_AWAKE:
+                    raise NeverError(_TOO_MANY) from error
                 if error.code != _HAS_THREAD:
                     raise
 
@@ -153,9 +156,7 @@ async def _wake(thread: discord.Thread) -> None:
     except discord.HTTPException as error:
         if error.code != _TOO_MANY_AWAKE:
             raise
-        raise ForbiddenError(
-            say("This server has as many open threads as Discord allows. Close one, and try again.")
-        ) from error
+        raise ForbiddenError(_TOO_MANY) from error
 
 
 def _tags(forum: discord.ForumChannel, name: str) -> list[discord.ForumTag]:
