@@ -49,8 +49,8 @@ class Perceptor:
         self.mean = torch.tensor(tuple(mean), device=device).view(3, 1, 1)
         self.std = torch.tensor(tuple(std), device=device).view(3, 1, 1)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
-        # Now, while nobody else has the model: the hooks that count must not be met by others.
-        self._crop_bytes = _bytes_kept(self.model, self.size, device)
+        empty = torch.zeros(1, 3, size, size, device=device)
+        self._crop_bytes = _bytes_kept(self._see.plainly, self.model, empty)
 
     @classmethod
     def from_open_clip(
@@ -151,21 +151,18 @@ def _whole_tower(model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-@torch.no_grad()
-def _bytes_kept(model: torch.nn.Module, size: int, device: torch.device) -> int:
-    """Add up what the layers make of one picture."""
-    kept = 0
+def _bytes_kept(see: Callable[[Tensor], Tensor], model: torch.nn.Module, picture: Tensor) -> int:
+    """Add up what is kept of a picture [1, 3, size, size] for its gradient, but for the weights."""
+    kept: dict[int, int] = {}
 
-    def count(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-        nonlocal kept
-        if isinstance(output, Tensor):
-            kept += output.numel() * output.element_size()
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
 
-    hooks = [module.register_forward_hook(count) for module in model.modules()]
-    try:
-        # By the package's own way, whose parts are all modules.
-        _whole_tower(model)(torch.zeros(1, 3, size, size, device=device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return kept
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.enable_grad(), hooks:
+        embedding = see(picture.requires_grad_())  # while it lives, no storage is used again
+    own = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
+    del embedding
+    return sum(size for place, size in kept.items() if place not in own)

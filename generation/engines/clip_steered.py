@@ -130,7 +130,7 @@ class ClipSteeredEngine:
         return key
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
-        """Estimate the canvas's and the perceptors' activations, with a quarter to spare."""
+        """Estimate the canvas's and the perceptors' activations, with a tenth to spare."""
         settings = ClipSettings.of(recipe, self._info)
         key = self._model_key(recipe.model, settings)
         canvas, panel = self._canvases.get(key), self._panels.get(key)
@@ -141,7 +141,7 @@ class ClipSteeredEngine:
         per_cutout = len(settings.perceptors) * (60 << 20)
         if panel:
             per_cutout = sum(judge.predict_bytes() for judge in panel)
-        return int(1.25 * runs * (drawing + per_cutout * settings.cutouts))
+        return int(1.1 * runs * (drawing + per_cutout * settings.cutouts))
 
     def load(self, model: str) -> None:
         """Have a canvas and its perceptors ready, named by the first item of a batch key.
