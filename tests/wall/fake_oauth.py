@@ -36,6 +36,7 @@ class FakeOAuth:
     asked: list[tuple[str, str]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     slow_s: float = 0.0
+    granted: str = "identify"
     _codes: dict[str, tuple[str, str, dict[str, Any]]] = field(default_factory=dict)
     _people: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -79,7 +80,7 @@ class FakeOAuth:
         self._people[f"Bearer {token}"] = user
         return web.json_response(
             {"access_token": token, "token_type": "Bearer", "expires_in": 604800}
-            | {"refresh_token": secrets.token_urlsafe(22), "scope": "identify"}
+            | {"refresh_token": secrets.token_urlsafe(22), "scope": self.granted}
         )
 
     async def me(self, request: web.Request) -> web.StreamResponse:

@@ -306,10 +306,7 @@ async def test_who_says_no_goes_on_as_a_guest(stage: Stage) -> None:
 def answers(status: int, body: Any) -> Any:
     def trouble(request: web.Request) -> web.StreamResponse:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Location": "http://169.254.169.254/"} if 300 <= status < 400 else {}
-        return web.Response(
-            status=status, body=data, content_type="application/json", headers=headers
-        )
+        return web.Response(status=status, body=data, content_type="application/json")
 
     return trouble
 
@@ -318,12 +315,10 @@ def answers(status: int, body: Any) -> Any:
     ("trouble", "status"),
     [
         (answers(500, {}), 502),
-        (answers(302, {}), 502),
         (answers(200, b"<html>"), 502),
         (answers(200, b"\xff\xfe"), 502),
         (answers(200, []), 502),
         (answers(200, {"access_token": 3, "token_type": "Bearer"}), 502),
-        (answers(200, {"access_token": "t", "token_type": "Bearer", "scope": "email"}), 502),
         (answers(200, b" " * (MAX_BYTES + 1)), 502),
         (answers(401, {"error": "invalid_client"}), 502),
         (answers(429, {"message": "slow down", "retry_after": 7}), 429),
@@ -342,6 +337,36 @@ async def test_what_discord_answers_wrongly_signs_nobody_in(
         assert await stage.me(ann) == ""
     assert WALL_SIGN_INS.labels("failed")._value.get() == failed + 1
     assert SECRET not in said + caplog.text and back.query["code"] not in said + caplog.text
+
+
+async def test_discord_leads_the_wall_nowhere_else(stage: Stage) -> None:
+    def leads(request: web.Request) -> web.StreamResponse | None:
+        if request.path == "/elsewhere":
+            return None
+        return web.Response(status=307, headers={"Location": str(stage.discord.url / "elsewhere")})
+
+    async with stage.browser() as ann:
+        back = stage.discord.agree(await stage.asked(ann))
+        stage.discord.trouble = leads
+        assert (await stage.back(ann, back))[0] == 502
+    assert stage.discord.asked == [("POST", "/api/oauth2/token")]
+
+
+async def test_another_servers_code_is_not_taken_to_discord(stage: Stage) -> None:
+    async with stage.browser() as ann:
+        back = stage.discord.agree(await stage.asked(ann))
+        assert (await stage.back(ann, back.update_query(iss="https://evil.example")))[0] == 400
+        assert await stage.me(ann) == ""
+    assert stage.discord.asked == []
+
+
+async def test_a_token_for_something_else_is_not_used(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.discord, "granted", "email guilds")
+    async with stage.browser() as ann:
+        assert (await stage.back(ann, stage.discord.agree(await stage.asked(ann))))[0] == 502
+    assert stage.discord.asked == [("POST", "/api/oauth2/token")]
 
 
 @pytest.mark.parametrize(
