@@ -29,6 +29,8 @@ SEND_BUFFER_BYTES = 128 * 1024
 """Of each connection; Linux takes twice that, and else up to 4 MiB for who does not read."""
 NOT_HTTP = "That request could not be read."
 SLOW_HEAD = "Sending took too long. Please try again."
+BACKLOG = 1024
+"""Connections that may come between two looks; of more the system tells nobody anything."""
 _SHUTDOWN_S = 5.0
 _REFUSED_S = 1.0  # how long one who is refused may take to read why
 _REFUSED_AT_ONCE = 128
@@ -70,10 +72,10 @@ class Link(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is a place."""
         assert isinstance(transport, asyncio.Transport)
+        self.idle_since_s = self._loop.time()
         if not self._server.admit(self, transport):
             return
         self._wire = transport
-        self.idle_since_s = self._loop.time()
         sock = transport.get_extra_info("socket")
         if sock is not None:
             with suppress(OSError):
@@ -108,6 +110,7 @@ class Link(web.RequestHandler):
         finally:
             self._busy = False
             self.idle_since_s = self._loop.time()
+            self._server.rested(self)
 
     def handle_error(
         self,
@@ -201,6 +204,7 @@ class Server(web.Server):
         self._make = app.request_factory
         self._link_kwargs = kwargs
         self._links: set[Link] = set()
+        self._idle: dict[Link, None] = {}
         self._refused = 0
 
     def __call__(self) -> Link:
@@ -210,7 +214,13 @@ class Server(web.Server):
     def _made(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
         request = self._make(message, payload, protocol, writer, task)
         protocol.begun(request)
+        self._idle.pop(protocol, None)
         return request
+
+    def rested(self, link: Link) -> None:
+        """Note that a connection has become idle."""
+        if link in self._links:
+            self._idle[link] = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         # aiohttp would repeat to them what they expect, and fail where it is no text.
@@ -235,6 +245,7 @@ class Server(web.Server):
             link.address = address
             self.places.take(address)
             self._links.add(link)
+            self._idle[link] = None
             return True
         if self._refused >= _REFUSED_AT_ONCE:
             transport.abort()
@@ -248,6 +259,7 @@ class Server(web.Server):
         """Count a connection's place as free; one that had none changes nothing."""
         if link in self._links:
             self._links.remove(link)
+            self._idle.pop(link, None)
             self.places.give_back(link.address)
 
     def look(self) -> None:
@@ -270,32 +282,37 @@ class Server(web.Server):
         takes as many addresses as there are places, and who comes back at once for what was taken
         away gets nothing by it.
         """
-        settled_s = self._loop.time() - self.settings.patience.settled_s
+        if why is Full.ADDRESS:
+            return self._end_idle(lambda link: link.address == address)
         has = 0 if address is _PROXY else self.places.has(address)
-
-        def may_go(link: Link) -> bool:
-            if why is Full.ADDRESS:
-                return link.address == address
-            return link.address is _PROXY or self.places.has(link.address) > has
-
-        for_another = [
-            link
-            for link in self._links
-            if link.idle
-            and link.idle_since_s <= settled_s
-            and (link.address is not _PROXY or address is _PROXY)
-            and may_go(link)
-        ]
-        if not for_another and why is Full.EVERYBODY:
-            heaviest, count = self.places.heaviest(but=_PROXY)
-            if count > has + 1:
-                for_another = [link for link in self._links if link.address == heaviest]
-        if not for_another:
+        heaviest, count = self.places.heaviest(but=_PROXY)
+        if address is _PROXY and self._end_idle(lambda link: link.address is _PROXY):
+            return True
+        if count <= has:
             return False
-        longest = min(for_another, key=lambda link: link.idle_since_s)
+        if self._end_idle(
+            lambda link: link.address is not _PROXY and self.places.has(link.address) > has
+        ):
+            return True
+        if count <= has + 1:
+            return False
+        busy = [link for link in self._links if link.address == heaviest]
+        longest = min(busy, key=lambda link: link.idle_since_s)
         self.gone(longest)
         longest.end()
         return True
+
+    def _end_idle(self, may_go: Callable[[Link], bool]) -> bool:
+        """End the connection that has been idle for longest, of those that may go."""
+        settled_s = self._loop.time() - self.settings.patience.settled_s
+        for link in self._idle:  # in the order in which they became so
+            if link.idle_since_s > settled_s:
+                return False
+            if link.idle and may_go(link):
+                self.gone(link)
+                link.force_close()
+                return True
+        return False
 
     def _let_go(self) -> None:
         self._refused -= 1

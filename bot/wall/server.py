@@ -36,7 +36,7 @@ from bot.wall.games.serving import GamesWall
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
 from bot.wall.health import HealthRoutes
-from bot.wall.http_server import Runner
+from bot.wall.http_server import BACKLOG, Runner
 from bot.wall.liking import Liking
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
@@ -57,6 +57,7 @@ from bot.wall.studying import Studying
 from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
 from bot.wall.together import Together
+from bot.wall.turns import take_turns
 from bot.wall.words_page import WordsPage
 from bot.watching import Watching
 
@@ -121,6 +122,7 @@ class Wall:
                 remember(settings.secure),
                 tell_errors(renderer),
                 bound_requests(settings),
+                take_turns(settings),
                 check_origin(settings),
                 *([] if signing_in is None else [recognise(settings, signing_in)]),
                 *([] if links is None else [look_with(links)]),
@@ -216,7 +218,7 @@ class Wall:
         runner = Runner(self.app, settings)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, settings.host, settings.port)
+            site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
             await site.start()
         except OSError as error:
             await runner.cleanup()

@@ -1,0 +1,83 @@
+"""Where more is asked for than can be answered at once, addresses take turns."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bot.wall.turns import Turns
+from tests.wall.conftest import eventually
+
+
+class Asked:
+    """Requests of some addresses, which are answered at a test's word."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.begun: list[str] = []
+        self.ends: dict[str, asyncio.Event] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, *names: str) -> None:
+        """Have requests come; the first letter of a name is its address."""
+        for name in names:
+            self.ends[name] = asyncio.Event()
+            self.tasks[name] = asyncio.create_task(self._answer(name))
+            await self.settle()
+
+    async def _answer(self, name: str) -> None:
+        async with self._turns.of(name[0]):
+            self.begun.append(name)
+            await self.ends[name].wait()
+
+    async def answer(self, name: str) -> None:
+        """Answer one that has begun."""
+        self.ends[name].set()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let all do what they can."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_who_asks_for_one_thing_waits_for_one_of_each_others_at_most() -> None:
+    asked = Asked(Turns(at_once=2, longest_s=60))
+    await asked.ask("a1", "a2", "a3", "a4", "a5", "b1", "c1", "c2")
+    assert asked.begun == ["a1", "a2"]
+    for name in ("a1", "a2", "a3", "b1", "c1", "a4", "c2", "a5"):
+        await asked.answer(name)
+    assert asked.begun == ["a1", "a2", "a3", "b1", "c1", "a4", "c2", "a5"]
+    await asked.ask("d1", "d2", "d3")  # all places are free again, and no more than those
+    assert asked.begun[-2:] == ["d1", "d2"]
+    await asyncio.gather(*(asked.answer(name) for name in ("d1", "d2", "d3")))
+
+
+async def test_who_takes_long_keeps_nobody_waiting() -> None:
+    asked = Asked(Turns(at_once=1, longest_s=0.05))
+    await asked.ask("a1", "b1", "c1")
+    assert asked.begun == ["a1"]
+    await eventually(lambda: asked.begun == ["a1", "b1", "c1"])
+    await asyncio.sleep(0.06)
+    for name in ("a1", "b1", "c1"):  # what ends late gives no second place away
+        await asked.answer(name)
+    await asked.ask("d1", "d2")
+    assert asked.begun[3:] == ["d1"]
+    for task in asked.tasks.values():
+        task.cancel()
+
+
+async def test_who_goes_away_while_they_wait_takes_no_place_along() -> None:
+    asked = Asked(Turns(at_once=1, longest_s=60))
+    await asked.ask("a1", "b1", "c1")
+    asked.tasks["b1"].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked.tasks["b1"]
+    asked.ends["a1"].set()
+    await asyncio.sleep(0)
+    asked.tasks["c1"].cancel()  # as it is given its turn
+    await asked.settle()
+    await asked.ask("d1")
+    assert asked.begun[-1] == "d1"
+    await asked.answer("d1")
