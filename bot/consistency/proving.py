@@ -11,7 +11,7 @@ from bot.consistency.model import Fault, Folder, Proof
 from bot.errors import DiskError, DreamstreamError, NewerDatabaseError, StoreError
 from bot.library import Library
 from bot.model import Image
-from bot.store.migrate import BUSY_TIMEOUT_MS, shipped
+from bot.store.migrate import BUSY_TIMEOUT_MS, is_half_written, shipped
 
 Mended = Callable[[Fault, str], None]
 
@@ -123,6 +123,11 @@ def _opened(folder: Folder, mode: str) -> Iterator[sqlite3.Connection]:
             _check_version(connection, folder)
             yield connection
     except sqlite3.DatabaseError as error:
+        if mode == "ro" and is_half_written(error):
+            raise StoreError(
+                f"{folder.database} was left in the middle of a change. Start the bot once: it "
+                "takes that back; then look again."
+            ) from error
         raise StoreError(
             f"{folder.database} cannot be read ({error}). Put a backup back: dreamstream restore."
         ) from error

@@ -90,8 +90,30 @@ def backup_path(path: Path, version: int) -> Path:
 
 
 def _version(path: Path) -> int:
-    """Return the version of an existing file without writing to it."""
-    uri = f"{path.resolve().as_uri()}?mode=ro"
+    """Return the version of an existing file without writing to it.
+
+    What was left in the middle of a transaction, before the file was in WAL mode, is taken back
+    first: nobody can read it otherwise, and SQLite does so by itself for who may write.
+    """
+    try:
+        return _read_version(path, "ro")
+    except sqlite3.OperationalError as error:
+        if not is_half_written(error):
+            raise
+    return _read_version(path, "rw")
+
+
+def is_half_written(error: sqlite3.Error) -> bool:
+    """Say whether a file cannot be read for want of the right to take a transaction back.
+
+    Source: https://sqlite.org/rescode.html#readonly_rollback
+    """
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return (code & 0xFF) == sqlite3.SQLITE_READONLY
+
+
+def _read_version(path: Path, mode: str) -> int:
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])

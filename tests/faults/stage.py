@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.errors import StoreError
 from tests.faults.proof import Seen, wrong_with
 from tests.faults.scenario import BROKEN, REFUSED
 from tests.faults.shim import FOR_EVER, KILL, KILL_AFTER, POWER_CUT, Faults
@@ -124,7 +125,10 @@ class Stage:
             done=disturbed.about("done") + after.about("done"),
             deleted=set(disturbed.about("deleted")),
         )
-        wrong += [f"{name}: {text}" for text in wrong_with(folder, seen)]
+        try:
+            wrong += [f"{name}: {text}" for text in wrong_with(folder, seen)]
+        except StoreError as error:  # it cannot even be looked at
+            wrong.append(f"{name}: {error}")
         if not wrong:
             shutil.rmtree(folder)
         return wrong

@@ -18,6 +18,7 @@ from bot.consistency.proving import mend, prove
 from bot.errors import DreamstreamError, StoreError
 from bot.library import Library
 from bot.model import DreamState
+from bot.store.migrate import upgrade
 from generation.protocol import Attachment
 from tests.bot.drawer import finished, request, services, until
 from tests.faults.proof import Seen, wrong_with
@@ -108,6 +109,27 @@ def test_a_torn_journal_costs_its_end_alone(tmp_path: Path, part: float) -> None
     # Pictures of which the database knows nothing any more are put aside, and nothing else is.
     assert set(mended) <= {"stray"}
     assert wrong_with(tmp_path / "left", Seen()) == []
+
+
+async def test_a_first_start_that_broke_off_in_a_transaction_is_taken_back(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole.db", tmp_path / "torn" / "dreamstream.db"
+    torn.parent.mkdir()
+    assert upgrade(whole) == 0
+    with closing(sqlite3.connect(whole, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # as it is until the first script runs
+        connection.execute("PRAGMA cache_size = 2")  # so that half of it is in the file already
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE half AS SELECT name, sql FROM sqlite_master")
+        connection.execute("INSERT INTO half SELECT a.name, b.sql FROM half AS a, half AS b")
+        for path in (whole, whole.with_name("whole.db-journal")):
+            shutil.copyfile(path, torn.with_name(path.name.replace("whole", "dreamstream")))
+        connection.execute("ROLLBACK")
+    with pytest.raises(StoreError, match=r"middle of a change.*Start the bot once"):
+        prove(Folder(torn.parent, alone=True))
+    store = await bot.store.Store.open(torn)
+    assert not await store.read("SELECT 1 FROM sqlite_master WHERE name = 'half'")
+    await store.close()
+    assert prove(Folder(torn.parent, alone=True)).faults == []
 
 
 async def leave_a_journal(data: Path, left: Path) -> None:

@@ -1,8 +1,9 @@
 """Whatever a disk does at any write: what was accepted ends, what was shown stays, nothing is left.
 
 An evening is lived through in a process of its own, while one change of a file after the other
-fails, or is the process's last; see `shim` for how. All changes and all faults together take half
-an hour (``DREAMSTREAM_SLOW_TESTS=1``); here are a few of each, others every day.
+fails, or is the process's last; see `shim` for how. All changes and all faults together take hours
+on a busy machine (``DREAMSTREAM_SLOW_TESTS=1``); here are a few of each, others every day, and
+`anywhere` tries as many as there is time for.
 """
 
 from __future__ import annotations
