@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.wall import Wall, WallSettings, places
-from bot.wall.http_server import SEND_BUFFER_BYTES
+from bot.wall.link import SEND_BUFFER_BYTES
 from bot.wall.places import Full, Places, room_for
 from bot.wall.settings import Patience
 from bot.wall.taking import Pace, Taken
