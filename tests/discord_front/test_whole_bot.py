@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -103,6 +103,7 @@ def test_the_most_urgent_goes_first_and_nobody_waits_for_ever() -> None:
     assert served <= AGED_ONE_IN
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 3))))
 def test_turns_are_given_by_urgency_and_then_by_age(acts: list[tuple[str, int]]) -> None:
     turns, waiting, given_ = Turns(), [], 0
