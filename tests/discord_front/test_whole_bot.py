@@ -125,6 +125,7 @@ def test_turns_are_given_by_urgency_and_then_by_age(acts: list[tuple[str, int]])
         assert len(turns) == len(waiting)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 9), st.lists(st.floats(0, 0.3), min_size=1, max_size=200))
 def test_no_second_has_more_than_it_may(a_second: int, burst: int, pauses: list[float]) -> None:
     rate, now_s, went_s = Rate(a_second, burst), 0.0, []
