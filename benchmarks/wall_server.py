@@ -32,6 +32,8 @@ from generation.protocol import Recipe
 from tests.bot.drawer import Services, services
 from tests.discord_front import lag
 
+ROOMY = WallSettings(port=0, streams_per_address=1000, connections=2000)
+"""All watchers come from one address here."""
 PEOPLE = 20
 START_S = 120.0
 LIKED_OF = 50  # one of so many pictures is liked
@@ -56,8 +58,8 @@ class Happened:
 class Server:
     """A wall in another process. Its methods wait for the answer; one at a time."""
 
-    def __init__(self, url: str, connection: Connection) -> None:
-        self.url = url
+    def __init__(self, url: str, connection: Connection, pid: int) -> None:
+        self.url, self.pid = url, pid
         self._connection = connection
 
     async def happen(self, count: int, gap_s: float) -> Happened:
@@ -88,7 +90,9 @@ class Server:
 
 
 @contextmanager
-def serving(pictures: int, *, limit_s: float = START_S) -> Iterator[Server]:
+def serving(
+    pictures: int, settings: WallSettings = ROOMY, *, limit_s: float = START_S
+) -> Iterator[Server]:
     """Give a wall with a stream of so many pictures.
 
     Raises:
@@ -97,14 +101,15 @@ def serving(pictures: int, *, limit_s: float = START_S) -> Iterator[Server]:
     """
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_run, args=(theirs, pictures), daemon=True
+        target=_run, args=(theirs, pictures, settings), daemon=True
     )
     process.start()
     theirs.close()  # so that its end is seen here
     try:
         if not ours.poll(limit_s):
             raise TimeoutError(f"a wall of {pictures} pictures was not made in {limit_s:.0f} s")
-        yield Server(ours.recv(), ours)
+        assert process.pid is not None
+        yield Server(ours.recv(), ours, process.pid)
     finally:
         with suppress(OSError):
             ours.send(("stop",))
@@ -113,18 +118,18 @@ def serving(pictures: int, *, limit_s: float = START_S) -> Iterator[Server]:
             process.terminate()
 
 
-def _run(orders: Connection, pictures: int) -> None:
+def _run(orders: Connection, pictures: int, settings: WallSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_serve(orders, pictures, Path(folder)))
+        asyncio.run(_serve(orders, pictures, settings, Path(folder)))
 
 
-async def _serve(orders: Connection, pictures: int, folder: Path) -> None:
+async def _serve(orders: Connection, pictures: int, settings: WallSettings, folder: Path) -> None:
     notes = folder / "lag.json"
     async with services(folder, up=False) as parts:
         stream = Stream(parts)
         await stream.fill(pictures)
         wall = Wall(
-            WallSettings(port=0, streams_per_address=1000, connections=2000),
+            settings,
             themes=parts.themes,
             dreams=parts.dreams,
             feed=parts.feed,
