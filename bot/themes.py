@@ -36,6 +36,8 @@ AlsoWithTheme = Callable[[aiosqlite.Connection, Theme], Awaitable[None]]
 
 MOST_BY_ITSELF = {"autopilot": 2000, "autopilot_seconds": 86_400, "autopilot_quiet": 1440}
 AUTOPILOT = frozenset((*MOST_BY_ITSELF, "autopilot_alone"))
+OF_THE_MACHINE = AUTOPILOT | {"weight"}
+"""What whoever has the machine says, and no server does."""
 BOUNDS = ("max_side", "max_steps", "max_count")
 NOT_IN_FILES = frozenset({"picture_sha256", "retired"})
 """What a theme is here, and no file can say: a picture of the library, and its end."""

@@ -24,6 +24,7 @@ from bot.delivery.interactions import (
 from bot.delivery.theme_acts import (
     ask_whether_to_remove,
     check_manages,
+    check_owns_bot,
     look_at_guides,
     put_up_guide,
     to_hang,
@@ -37,9 +38,11 @@ from bot.model import Theme, Visibility
 from bot.model_choice import choose_model
 from bot.sentences import say
 from bot.sizes import parse_size
+from bot.themes import MAX_WEIGHT, MOST_BY_ITSELF
 from cogs import choosing
 
 _MAX_LISTED = 40
+MOST_DREAMS = MOST_BY_ITSELF["autopilot"]
 
 
 def _choices(names: Mapping[Any, str]) -> list[app_commands.Choice[str]]:
@@ -73,6 +76,8 @@ _WORDS = {
     "strictness": "How near to the subject, 0 to 1",
     "colour": "Its cards' colour, such as #7c6cff",
     "visibility": "Who may see its stream",
+    "share": "Its share of the machine; for the bot's owner",
+    "autopilot": "Dreams a day by itself; for the bot's owner",
     "picture": "A dream's picture for it: an id or a link",
     "upload": "A picture of your own for it",
 }
@@ -193,6 +198,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         strictness: app_commands.Range[float, 0, 1] | None = None,
         colour: str | None = None,
         visibility: str | None = None,
+        share: app_commands.Range[float, 0.1, MAX_WEIGHT] | None = None,
+        autopilot: app_commands.Range[int, 0, MOST_DREAMS] | None = None,
         picture: str | None = None,
         upload: discord.Attachment | None = None,
     ) -> None:
@@ -205,8 +212,9 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 palette=palette, preset=preset, engine=engine, model=model, size=size, steps=steps,
                 max_side=max_side, max_steps=max_steps, max_count=max_count, asked_by=asked_by,
                 subject=subject, holds=holds, strictness=strictness, colour=colour,
-                visibility=visibility,
+                visibility=visibility, weight=share, autopilot=autopilot,
             )  # fmt: skip
+            check_owns_bot(interaction, details)
             _check_engine(interaction, engine, model)
             theme = await front.themes.create(
                 name, title, person=person_of(interaction), guild_id=guild_id, **details
@@ -249,6 +257,8 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
         strictness: app_commands.Range[float, 0, 1] | None = None,
         colour: str | None = None,
         visibility: str | None = None,
+        share: app_commands.Range[float, 0.1, MAX_WEIGHT] | None = None,
+        autopilot: app_commands.Range[int, 0, MOST_DREAMS] | None = None,
         picture: str | None = None,
         upload: discord.Attachment | None = None,
         clear: str | None = None,
@@ -262,8 +272,9 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 palette=palette, preset=preset, engine=engine, model=model, size=size, steps=steps,
                 max_side=max_side, max_steps=max_steps, max_count=max_count, asked_by=asked_by,
                 subject=subject, holds=holds, strictness=strictness, colour=colour,
-                visibility=visibility,
+                visibility=visibility, weight=share, autopilot=autopilot,
             )  # fmt: skip
+            check_owns_bot(interaction, details)
             details |= _CLEARED.get(clear or "", {})
             if not details and not picture and upload is None:
                 raise InvalidRequestError("theme", "Say what is to change: give an option.")

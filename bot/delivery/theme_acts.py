@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Protocol, Self, cast
 
 import discord
@@ -29,10 +30,17 @@ from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Theme, Visibility
 from bot.sentences import say
 from bot.theme_pictures import ThemePictures
+from bot.themes import OF_THE_MACHINE
 
 _NOT_PINNED = say(
     "Its guide is not pinned: I need Pin Messages for that, and room. Or pin it yourself."
 )
+
+
+_NOT_OWNED = say(
+    "How much of the machine a theme gets, and what it dreams by itself, only the bot's owner says."
+)
+_OWNING = (discord.TeamMemberRole.admin, discord.TeamMemberRole.developer)
 
 
 class _HasGuides(Protocol):
@@ -53,6 +61,28 @@ def check_manages(interaction: Interaction) -> None:
     """
     if not interaction.permissions >= discord.Permissions(manage_channels=True):
         raise ForbiddenError("Only who may manage this channel chooses its theme.")
+
+
+def check_owns_bot(interaction: Interaction, details: Mapping[str, Any]) -> None:
+    """Refuse what only whoever has the machine may say of a theme, where `details` say any of it.
+
+    That is the owner of the bot's application, or who administers or develops its team: they hold
+    its token.
+
+    Raises:
+        ForbiddenError: it is said by somebody else.
+    """
+    if OF_THE_MACHINE.isdisjoint(details):
+        return
+    application: discord.AppInfo | None = interaction.client.application
+    if application is None:
+        owners: set[int] = set()
+    elif application.team is None:
+        owners = {application.owner.id}
+    else:
+        owners = {one.id for one in application.team.members if one.role in _OWNING}
+    if interaction.user.id not in owners:
+        raise ForbiddenError(_NOT_OWNED)
 
 
 async def usable(interaction: Interaction, slug: str, own: Theme) -> Theme:

@@ -13,7 +13,7 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.model import Theme
 from bot.network import UNREACHABLE
 from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, shipped_one, write
-from bot.themes import AUTOPILOT, NOT_IN_FILES
+from bot.themes import NOT_IN_FILES, OF_THE_MACHINE
 
 _FETCH_S = 20.0
 
@@ -70,7 +70,7 @@ async def take_in(interaction: Interaction, file: discord.Attachment, name: str)
     front, (guild_id, channel_id) = front_of(interaction), channel_of(interaction)
     found = await front.library.run(read, await _fetch(file), file.filename)
     slug = name.strip().lower() or found.slug
-    details = {key: value for key, value in found.details.items() if key not in _OWNERS}
+    details = {key: value for key, value in found.details.items() if key not in OF_THE_MACHINE}
     person = person_of(interaction)
     carried = await front.channels.theme_of(channel_id)
     if carried.slug == slug:
@@ -88,12 +88,11 @@ def _whole(found: ThemeFile, details: dict[str, Any]) -> dict[str, Any]:
     plain = {
         field: getattr(_PLAIN, field)
         for field in Theme.__struct_fields__
-        if field not in ("id", "slug", "created_ms", *_OWNERS, *NOT_IN_FILES)
+        if field not in ("id", "slug", "created_ms", *OF_THE_MACHINE, *NOT_IN_FILES)
     }
     return {**plain, **details, "title": found.title}
 
 
-_OWNERS = AUTOPILOT | {"weight"}  # for whoever has the machine to say
 _PLAIN = Theme(id=0, slug="plain", title="Plain")
 
 

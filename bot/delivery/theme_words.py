@@ -59,6 +59,8 @@ def all_of(interaction: Interaction, theme: Theme) -> str:
         say("Colour"): theme.colour,
         say("Picture"): _YES if theme.picture_sha256 else "",
         say("Seen by"): SEEN[theme.visibility],
+        say("Share of the machine"): f"{theme.weight:g}" if theme.weight != 1 else "",
+        say("Dreams a day by itself"): str(theme.autopilot or ""),
         say("Paused"): _YES if theme.paused else "",
         say("Ended"): _YES if theme.retired else "",
     }

@@ -279,7 +279,8 @@ def _command_rules(tree: list[dict[str, Any]]) -> Iterator[str]:
         if command.get("type", 1) == 1:
             yield from _named_rules(command)
             total = _characters(command)
-            if total > 4000:
+            # Source: https://github.com/discord/discord-api-docs/pull/6668 (before, it was 4000)
+            if total > 8000:
                 yield f"{command['name']} has {total} characters in all"
         else:  # the menus of messages and people
             for name in _in_all_languages(command, "name"):

@@ -12,12 +12,23 @@ import pytest
 from bot.delivery.theme_words import all_of
 from bot.model import Person
 from tests.bot.drawer import png
+from tests.discord_front import payloads
 from tests.discord_front.world import World, world
 
 
 def upload_of(name: str, text: str) -> tuple[str, bytes]:
     """Return a file as somebody uploads it."""
     return name, text.encode()
+
+
+def team_of(person_id: int, role: str) -> payloads.Json:
+    """Return a team that somebody else owns, and that this person is in."""
+    members = [
+        {"user": payloads.user(number, "one"), "membership_state": 2, "role": in_it}
+        for number, in_it in ((payloads.ANN, "admin"), (person_id, role))
+    ]
+    owner = str(payloads.ANN)
+    return {"id": "7", "icon": None, "name": "us", "owner_user_id": owner, "members": members}
 
 
 def host_of(there: World) -> Any:
@@ -113,6 +124,37 @@ async def test_a_theme_rests_and_goes_on(tmp_path: Path) -> None:
         result = await host.slash(there.channel, "theme pause", paused=False)
         assert "**Castles** goes on." in result.response.content
         assert not (await there.parts.themes.get("castles")).paused
+
+
+async def test_how_much_of_the_machine_a_theme_gets_is_for_the_bots_owner(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, themes = host_of(there), there.parts.themes
+        mine: dict[str, Any] = {"share": 2.5, "autopilot": 40}
+
+        def owned_by(**whom: Any) -> None:
+            data: Any = payloads.application() | whom
+            there.client._application = discord.AppInfo(there.client._connection, data)
+
+        for whose in (
+            {"owner": payloads.user(payloads.ANN, "ann")},
+            {"team": team_of(host.id, "read_only")},
+        ):
+            owned_by(**whose)
+            result = await host.slash(
+                there.channel, "theme create", name="castles", title="Castles", **mine
+            )
+            assert "only the bot's owner says" in result.response.content
+        assert [theme.slug for theme in await themes.list()] == ["open"]
+        owned_by(owner=payloads.user(host.id, "host"))
+        await host.slash(there.channel, "theme create", name="castles", title="Castles", **mine)
+        made = await themes.get("castles")
+        assert (made.weight, made.autopilot) == (2.5, 40)
+        result = await host.slash(there.channel, "theme show")
+        assert "Share of the machine: 2.5\nDreams a day by itself: 40" in result.response.content
+        owned_by(team=team_of(host.id, "developer"))
+        await host.slash(there.channel, "theme edit", share=1.0, autopilot=0)
+        made = await themes.get("castles")
+        assert (made.weight, made.autopilot) == (1.0, 0)
 
 
 async def test_a_theme_goes_out_as_a_file_and_comes_in_as_one(tmp_path: Path) -> None:
