@@ -48,7 +48,7 @@ class ThreadMaking:
             NeverError, TryLaterError: Discord does not do it.
         """
         if self._client.get_guild(row.guild_id) is None:  # the library makes no thread without it
-            raise TryLaterError("Discord has not told of this server yet", outage=True)
+            raise TryLaterError("Discord has not told of this server yet.", outage=True)
         channel = self._client.get_partial_messageable(row.parent_id, guild_id=row.guild_id)
         message = channel.get_partial_message(message_id)
         with meanings():
