@@ -74,7 +74,7 @@ class Renderer:
             nonce=nonce_of(request),
             guest=guest_of(request),
             themes=themes,
-            here=_here(request),
+            coming_back=_coming_back(request),
         )
         return web.Response(text=text, status=status, content_type="text/html")
 
@@ -137,7 +137,7 @@ def environment() -> Environment:
     )
 
 
-def _here(request: web.Request) -> str:
+def _coming_back(request: web.Request) -> str:
     """Return where somebody comes back to who signs in on a page: not to what Discord said."""
     back = request.method == "GET" and not request.path.startswith("/sign-")
     return request.path_qs if back else "/"
