@@ -195,7 +195,9 @@ async def services(
         seeing = Seeing(supervisor, library)
         stack.push_async_callback(seeing.close)
         if config.safety.second_check == "clip":
-            checks.ask_too(SecondOpinion(seeing))
+            second = SecondOpinion(seeing)
+            stack.push_async_callback(second.close)
+            checks.ask_too(second)
         subjects = Subjects(seeing, unattended=UNATTENDED)
         stack.push_async_callback(subjects.close)
         dreams.hold_subjects(subjects.hold)

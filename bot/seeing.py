@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from bot.files import write_atomic
 from bot.library import Library
 from bot.side_tasks import SideTasks
 from bot.text import clean, visible
-from bot.uploads import to_png
+from bot.uploads import MAX_SIDE_PX, UploadLimits, to_png
 from generation.protocol import MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS, Embedded
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ MAX_TEXT = 1000
 MAX_WORDS = 50
 SEEN_SIDE_PX = 512  # models see less than that
 
+# What strangers send is made small before, within the bounds on uploads (`Seeing.uploaded`). What
+# was drawn here is as large as it was made, and no bound on uploads is meant for it.
+_KEPT = UploadLimits(max_bytes=sys.maxsize, max_pixels=MAX_SIDE_PX**2)
 _WORDS_FILE = Path(__file__).parent / "data" / "words.txt"
 _NO_EYES = "There is no CLIP model on this machine, so nothing can look at pictures."
 _NOT_UP = "Nothing can look at pictures at present: the drawing process is starting. Try again."
@@ -172,25 +176,23 @@ class Seeing:
         perceptor: str | None = None,
         limit_s: float = LIMIT_S,
     ) -> Seen:
-        """Return the vectors of uploaded pictures and of texts, by the preferred model.
+        """Return the vectors of pictures and of texts, by the preferred model, within `limit_s`.
+
+        The pictures are ours, of any size, or what `uploaded` made of a stranger's.
 
         Raises:
-            InvalidRequestError: a picture cannot be read, or is too large.
-            SchedulerError: nothing can look at present.
+            InvalidRequestError: a picture cannot be read.
+            SchedulerError: nothing can look at present, or not in time.
             LimitError: too many wait for it.
         """
         perceptor = perceptor or self.perceptor()
-        small = [await self._library.run(self._small, picture) for picture in pictures]
-        wishes = [_Wish(perceptor, picture=picture) for picture in small]
-        wishes += [_Wish(perceptor, text=text) for text in texts]
-        if len(self._wishes) + len(wishes) > MAX_WAITING:
-            raise LimitError("Many pictures wait to be looked at. Try again in a moment.", 10.0)
-        self._wishes.extend(wishes)
-        if not self._asking:
-            self._asking = True
-            self._tasks.spawn(self._ask_all())
+        wishes: list[_Wish] = []
         try:
             async with asyncio.timeout(limit_s):
+                small = [await self._library.run(_small, picture) for picture in pictures]
+                wishes += [_Wish(perceptor, picture=picture) for picture in small]
+                wishes += [_Wish(perceptor, text=text) for text in texts]
+                self._queue(wishes)
                 found = await asyncio.gather(*(wish.vector for wish in wishes))
         except TimeoutError:
             raise SchedulerError(_TOO_SLOW) from None
@@ -205,8 +207,13 @@ class Seeing:
 
     # --- asking ------------------------------------------------------------------------------
 
-    def _small(self, picture: bytes) -> bytes:
-        return to_png(picture, self._library.uploads, field="picture", side=SEEN_SIDE_PX)
+    def _queue(self, wishes: list[_Wish]) -> None:
+        if len(self._wishes) + len(wishes) > MAX_WAITING:
+            raise LimitError("Many pictures wait to be looked at. Try again in a moment.", 10.0)
+        self._wishes.extend(wishes)
+        if not self._asking:
+            self._asking = True
+            self._tasks.spawn(self._ask_all())
 
     async def _ask_all(self) -> None:
         """Ask for what is wished, several at a time, until nothing is."""
@@ -335,6 +342,10 @@ def list_words() -> tuple[str, ...]:
     """Return the words and phrases among which `describe` searches."""
     lines = _WORDS_FILE.read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def _small(picture: bytes) -> bytes:
+    return to_png(picture, _KEPT, field="picture", side=SEEN_SIDE_PX)
 
 
 def _nearest(vectors: Vector, picture: Vector, count: int) -> list[tuple[str, float]]:

@@ -17,12 +17,14 @@ cosines of about 0.2).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from bot.errors import DreamstreamError
+from bot.errors import DreamstreamError, SchedulerError
 from bot.seeing import Seen
+from bot.side_tasks import SideTasks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,10 @@ LEAST_COSINE = 0.2
 SCALE = 100.0
 LIMIT_S = 10.0
 """How long it may take: no longer than one look of the first (`bot.checking.classifier`)."""
+TEXTS_LIMIT_S = 60.0
+"""How long the descriptions may take, the first time that a model is asked: it has to be loaded."""
+SILENT = 5
+"""After how many pictures in a row of which CLIP said nothing that is told."""
 
 UNSAFE = (
     "a nude person",
@@ -89,14 +95,28 @@ class Sees(Protocol):
 
 
 class SecondOpinion:
-    """Asks CLIP."""
+    """Asks CLIP. `close` it in the end."""
 
-    def __init__(self, sees: Sees, limit_s: float = LIMIT_S) -> None:
-        """Wait for an answer for `limit_s` at most."""
+    def __init__(
+        self,
+        sees: Sees,
+        limit_s: float = LIMIT_S,
+        *,
+        texts_limit_s: float = TEXTS_LIMIT_S,
+    ) -> None:
+        """Wait for an answer for `limit_s` at most; ask for what it needs for `texts_limit_s`."""
         self._sees = sees
         self._limit_s = limit_s
+        self._texts_limit_s = texts_limit_s
+        self._tasks = SideTasks()
         self._texts: dict[str, Vector] = {}  # by model, [concepts, dim]
+        self._reading: dict[str, asyncio.Task[Vector | str]] = {}
         self._told = False
+        self._silent = 0
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._tasks.stop()
 
     async def score(self, picture: bytes) -> float | None:
         """Return how likely a picture is for adults, 0 to 1; None where nobody says so in time."""
@@ -106,17 +126,68 @@ class SecondOpinion:
             if here and not self._told:
                 self._told = True
                 log.warning(_NOBODY)
+            elif not here:
+                self._note_silence("Nothing can look at pictures at present.")
             return None
-        texts = () if judge in self._texts else TEXTS
         try:
-            seen = await self._sees.embed([picture], texts, perceptor=judge, limit_s=self._limit_s)
-        except DreamstreamError as error:
-            log.info("CLIP says nothing of a picture: %s", error)
+            async with asyncio.timeout(self._limit_s):
+                concepts = await self._concepts(judge)
+                seen = await self._sees.embed([picture], perceptor=judge)
+        except TimeoutError:
+            self._note_silence(f"It takes longer than {self._limit_s:g} s.")
             return None
-        if texts:
-            self._texts[judge] = averaged(seen.texts)
+        except DreamstreamError as error:
+            self._note_silence(str(error))
+            return None
         (vector,) = seen.pictures
-        return None if vector is None else probability(vector, self._texts[judge])
+        if vector is None:
+            self._note_silence("The picture cannot be read.")
+            return None
+        if self._silent >= SILENT:
+            log.warning("CLIP says something of pictures again")
+        self._silent = 0
+        return probability(vector, concepts)
+
+    async def _concepts(self, judge: str) -> Vector:
+        """Return the descriptions' vectors [concepts, dim].
+
+        All who wait for them wait for one ask, which goes on without them: so a later picture has
+        them even where no picture can wait for as long as they take.
+
+        Raises:
+            SchedulerError: they cannot be had at present.
+        """
+        if judge in self._texts:
+            return self._texts[judge]
+        if judge not in self._reading:
+            self._reading[judge] = self._tasks.spawn(self._read(judge))
+        found = await asyncio.shield(self._reading[judge])
+        if isinstance(found, str):
+            raise SchedulerError(found)
+        return found
+
+    async def _read(self, judge: str) -> Vector | str:
+        """Ask for the descriptions' vectors; return them, or why they cannot be had."""
+        try:
+            seen = await self._sees.embed(texts=TEXTS, perceptor=judge, limit_s=self._texts_limit_s)
+        except DreamstreamError as error:
+            return str(error)
+        finally:
+            del self._reading[judge]
+        self._texts[judge] = averaged(seen.texts)
+        return self._texts[judge]
+
+    def _note_silence(self, why: str) -> None:
+        self._silent += 1
+        if self._silent == SILENT:
+            log.warning(
+                "CLIP has said nothing of the last %d pictures, which the first check has decided "
+                "alone: %s",
+                SILENT,
+                why,
+            )
+        else:
+            log.info("CLIP says nothing of a picture: %s", why)
 
 
 def averaged(texts: Sequence[Vector]) -> Vector:

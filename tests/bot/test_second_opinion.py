@@ -14,13 +14,14 @@ import pytest
 from bot.checking.classifier import NotCheckedError
 from bot.checking.model import Verdict
 from bot.checking.reviews import Reviews
-from bot.checking.second import FROM, LEAST_COSINE, TEXTS, UNSAFE, WAYS, SecondOpinion
+from bot.checking.second import FROM, LEAST_COSINE, SILENT, TEXTS, UNSAFE, WAYS, SecondOpinion
 from bot.checking.service import NSFW, Brought, PictureChecks
 from bot.config import Config
-from bot.errors import InvalidRequestError
+from bot.errors import InvalidRequestError, SchedulerError
 from bot.model import Act, Dream, PictureCheck
 from bot.seeing import Seeing
 from bot.store import picture_checks
+from bot.uploads import UploadLimits
 from generation.protocol import MAX_EMBEDDED_TEXTS, Embedded
 from tests.bot.drawer import ANN, Services, png, request, services
 
@@ -49,12 +50,15 @@ class Clip:
         self.asked: list[tuple[str, int, int]] = []
         self.answers = asyncio.Event()
         self.answers.set()
+        self.reason = ""
 
     async def embed(
         self, perceptor: str, pictures: Sequence[bytes] = (), texts: Sequence[str] = ()
     ) -> Embedded:
         self.asked.append((perceptor, len(pictures), len(texts)))
         await self.answers.wait()
+        if self.reason:
+            return Embedded(id="", reason=self.reason)
         concepts = [TEXTS.index(text) // len(WAYS) for text in texts]
         return Embedded(
             id="",
@@ -90,6 +94,10 @@ class Checked:
         self.checks.ask_too(self.second)
         parts.dreams.check_pictures(self.checks)
 
+    async def close(self) -> None:
+        await self.second.close()
+        await self.seeing.close()
+
     async def dream(self) -> Dream:
         (dream,) = await self.parts.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL))
         await self.parts.draw(dream.id)
@@ -110,7 +118,7 @@ async def checked(tmp_path: Path) -> AsyncIterator[Checked]:
     async with services(tmp_path) as parts:
         made = Checked(parts, 10.0)
         yield made
-        await made.seeing.close()
+        await made.close()
 
 
 NUDE, CLOTHED = 0, len(UNSAFE)
@@ -143,8 +151,75 @@ async def test_the_texts_are_asked_for_once_and_fit_into_one_ask(checked: Checke
     for _ in range(3):
         await checked.second.score(png())
     assert checked.clip.asked == [
-        ("ViT-B-32", 1, len(TEXTS)), ("ViT-B-32", 1, 0), ("ViT-B-32", 1, 0),
+        ("ViT-B-32", 0, len(TEXTS)), *[("ViT-B-32", 1, 0)] * 3,
     ]  # fmt: skip
+
+
+async def test_many_pictures_after_a_start_wait_for_one_ask_for_the_texts(
+    checked: Checked,
+) -> None:
+    scores = await asyncio.gather(*(checked.second.score(png()) for _ in range(12)))
+    assert scores == [0.0] * 12
+    assert sum(texts for _, _, texts in checked.clip.asked) == len(TEXTS)
+
+
+async def test_texts_that_take_longer_than_a_picture_may_wait_are_there_for_the_next(
+    checked: Checked,
+) -> None:
+    hasty = SecondOpinion(checked.seeing, 0.05)
+    checked.clip.answers.clear()
+    assert [await hasty.score(png()) for _ in range(2)] == [None, None]
+    checked.clip.answers.set()
+    async with asyncio.timeout(10):
+        while await hasty.score(png()) is None:
+            pass
+    assert [texts for _, _, texts in checked.clip.asked if texts] == [len(TEXTS)]
+    await hasty.close()
+
+
+async def test_it_is_told_when_nothing_is_said_of_many(
+    checked: Checked, caplog: pytest.LogCaptureFixture
+) -> None:
+    checked.clip.reason = "There is no memory left."
+    for count in range(2 * SILENT):
+        assert ("CLIP has said nothing" in caplog.text) == (count >= SILENT)
+        assert await checked.second.score(png()) is None
+    told = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert ["There is no memory left." in one.message for one in told] == [True]
+    checked.clip.reason = ""
+    assert await checked.second.score(png()) == 0.0
+    assert "CLIP says something of pictures again" in caplog.text
+    caplog.clear()
+    checked.clip.reason = "There is no memory left."
+    assert await checked.second.score(png()) is None
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
+async def test_what_was_drawn_is_looked_at_however_large_it_is(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        checked = Checked(parts, 10.0)
+        parts.library.uploads = UploadLimits(max_bytes=100, max_pixels=100)
+        assert len(png()) > 100
+        assert await checked.second.score(png()) == 0.0
+        with pytest.raises(InvalidRequestError):  # a stranger's is not
+            await checked.seeing.score(png(), "a fox")
+        await checked.close()
+
+
+async def test_its_time_counts_from_when_the_picture_is_made_small(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_: object) -> bytes:
+        await asyncio.sleep(3600)
+        return b""
+
+    monkeypatch.setattr(checked.parts.library, "run", busy)
+    async with asyncio.timeout(5):
+        hasty = SecondOpinion(checked.seeing, 0.05)
+        assert await hasty.score(png()) is None
+        with pytest.raises(SchedulerError, match="too long"):
+            await checked.seeing.embed([png()], limit_s=0.05)
+        await hasty.close()
 
 
 @pytest.mark.parametrize("difference", [-0.005, 0.005])
@@ -188,7 +263,7 @@ async def test_what_is_not_said_in_time_holds_no_picture_up(tmp_path: Path) -> N
         checked.clip.answers.clear()
         async with asyncio.timeout(5):
             assert await checked.kept(await checked.dream()) == (Verdict.CLEAR, 0.0, None)
-        await checked.seeing.close()
+        await checked.close()
 
 
 async def test_where_the_first_cannot_look_the_picture_is_covered_and_looked_at_again(

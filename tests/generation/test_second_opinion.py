@@ -83,6 +83,7 @@ async def test_the_score_is_what_the_models_vectors_give(
         scores.append(await second.score(out.getvalue()))
         assert scores[-1] == pytest.approx(wanted, abs=0.05)  # vectors come as float16
     assert len(set(scores)) > 1
+    await second.close()
     await seeing.close()
     pictures.close()
 
