@@ -144,6 +144,7 @@ def in_a_thread(guild_id: int, channel_id: int) -> AlsoWithParty:
             forum=False,
             name=shorten(party.topic, 100),
             now_ms=now_ms(),
+            for_party=True,
         )
 
     return order

@@ -127,7 +127,7 @@ async def use_of(front: Front, guides: ThemeGuides, row: ThemeThread) -> ThreadU
         StoreError: it cannot be read.
     """
     theme = await front.themes.by_id(row.theme_id)
-    party = await front.parties.of_theme(theme.id)
+    party = await front.parties.of_theme(theme.id) if row.for_party else None
     if party is not None:
         return ForParty(front, row, theme, party)
     return ForTheme(front, guides, row, theme)

@@ -239,14 +239,17 @@ class Parties(Finale):
         `also` is called within the transaction.
 
         Raises:
-            InvalidRequestError: it is over, or there is a party in the channel already.
+            InvalidRequestError: it is over or held elsewhere, or there is a party in the channel.
         """
         async with self._store.write() as connection:
             now = await self._open_now(connection, party)
-            if now.channel_id != channel_id:
+            if now.channel_id is not None and now.channel_id != channel_id:
+                raise InvalidRequestError("party", "This party is held in another channel.")
+            if now.channel_id is None:
                 await _check_free(connection, channel_id)
             at_ms = self._clock()
-            await parties.hold(connection, party.id, channel_id, _due(at_ms, now.stage_minutes))
+            due_ms = None if now.stage is Stage.PUBLISHED else _due(at_ms, now.stage_minutes)
+            await parties.hold(connection, party.id, channel_id, due_ms)
             await parties.touch(connection, party.id, at_ms)
             await also(connection)
             await note(connection, now, None, "held", at_ms)

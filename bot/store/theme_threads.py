@@ -24,7 +24,8 @@ class ThemeThread(msgspec.Struct, frozen=True, kw_only=True):
 
     `sends` counts the messages begun: above 0 and without a `message_id`, one may be there that is
     not known. `shown` is a digest of what the card is known to show. `made` says that the thread is
-    there and carries the theme; `gone` that it was, and the card is still to say so.
+    there and carries the theme; `gone` that it was, and the card is still to say so. `for_party`
+    says that the theme's party is held in it; else the theme only hangs there.
     """
 
     id: int
@@ -38,6 +39,7 @@ class ThemeThread(msgspec.Struct, frozen=True, kw_only=True):
     shown: str
     made: bool
     gone: bool
+    for_party: bool
     created_ms: int
 
     @property
@@ -72,15 +74,17 @@ async def want(
     forum: bool,
     name: str,
     now_ms: int,
+    for_party: bool = False,
 ) -> None:
     """Have a theme have a thread in a channel, unless it has one there."""
     await connection.execute(
         """
-        INSERT INTO theme_thread (theme_id, guild_id, parent_id, forum, name, created_ms)
-        VALUES (?, ?, ?, ?, ?, ?)
+        INSERT INTO theme_thread
+            (theme_id, guild_id, parent_id, forum, name, created_ms, for_party)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (parent_id, theme_id) WHERE gone = 0 DO NOTHING
         """,
-        (theme_id, guild_id, parent_id, forum, name, now_ms),
+        (theme_id, guild_id, parent_id, forum, name, now_ms, for_party),
     )
 
 
@@ -114,5 +118,6 @@ def _from_row(row: Row) -> ThemeThread:
         shown=row["shown"],
         made=bool(row["made"]),
         gone=bool(row["gone"]),
+        for_party=bool(row["for_party"]),
         created_ms=row["created_ms"],
     )

@@ -14,6 +14,7 @@ from bot.delivery.party_acts import in_a_thread
 from bot.delivery.party_cards import PartyCards
 from bot.delivery.theme_threads import ThemeThreads
 from bot.delivery.thread_making import ThreadMaking
+from bot.errors import InvalidRequestError
 from bot.gate import Asker
 from bot.model import Person
 from bot.parties.model import Party
@@ -192,3 +193,29 @@ async def test_a_party_that_ended_before_its_thread_was_made_gets_none(
         await restarted(there)
         await nothing_more_to_show(there)
         assert threads(there) == [] and there.cards() == []
+
+
+async def test_a_thread_for_a_partys_theme_elsewhere_leaves_the_party_where_it_is(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        await host_of(there).slash(there.channel, "party start", topic="the sea", minutes=10)
+        before = await party_of(there)
+        theme = await there.parts.themes.by_id(before.theme_id)
+        other = there.env.guild.create_text_channel("elsewhere")
+        role = there.env.guild.create_role(
+            "Others", permissions=discord.Permissions(manage_channels=True)
+        )
+        stranger = there.env.guild.add_member(there.env.create_user("mallory"), roles=[role])
+        await stranger.slash(other, "theme thread", theme=theme.slug)
+        await until(lambda: threads(there))
+        (row,) = await rows.every(there.parts.store)
+        assert row.made
+        now = await party_of(there)
+        assert (now.channel_id, now.due_ms) == (before.channel_id, before.due_ms)
+        with pytest.raises(InvalidRequestError):
+            await there.parts.parties.hold(now, other.id, also=nothing)
+
+
+async def nothing(connection: object) -> None:
+    """Write nothing more."""
