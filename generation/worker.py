@@ -258,7 +258,7 @@ class Worker:
             self._fail(turn, job.id, BROKEN, repr(error))
         else:
             self._runs[job.id] = run
-            turn.peaks[job.id] = peaks_of(engine, job.recipe, self._settings.max_batch)
+            self._reckon(turn, engine, job)
             if job.recipe.film or job.recipe.journey is not None:
                 past = [frame for frame in frames if frame.step <= run.step]
                 self._films[job.id] = Film.of(job.recipe, past)
@@ -272,6 +272,13 @@ class Worker:
                 recipe.model,
             )
             self._emit(Started(job.id, run.step, run.notices))
+
+    def _reckon(self, turn: _Turn, engine: Engine, job: Job) -> None:
+        """Predict a run's memory again, now that its model is loaded; else the plan stands."""
+        try:
+            turn.peaks[job.id] = peaks_of(engine, job.recipe, self._settings.max_batch)
+        except Exception as error:  # an engine's mistake, which is no fault of the others' runs
+            _log.warning("dream %s: its memory cannot be predicted: %r", job.id, error)
 
     def _draw(self, turn: _Turn) -> None:
         """Take the steps, and after each see to those runs."""

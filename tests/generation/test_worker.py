@@ -133,6 +133,16 @@ def test_what_a_step_takes_is_estimated_anew_once_the_model_is_loaded() -> None:
     assert bench.advance(job("d2"), held=("d1",)).peaks == {"d2": (100, 200, 300)}
 
 
+def test_what_cannot_be_estimated_once_it_is_loaded_is_drawn_all_the_same() -> None:
+    class Mistaken(Weighed):
+        def predict_bytes(self, recipe: Recipe, runs: int) -> int:
+            raise ZeroDivisionError
+
+    report = Bench(Mistaken()).advance(job("d1"), job("d2"))
+    assert report.fault is None
+    assert (report.peaks, report.steps) == ({}, {"d1": 1, "d2": 1})
+
+
 def test_a_run_that_ends_leaves_the_batch() -> None:
     bench = Bench()
     report = bench.advance(job("d1", steps=2), job("d2", steps=5), steps=4)
