@@ -102,13 +102,13 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "process": getattr(record, "process_role", "bot"),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _writable(record.getMessage()),
             **fields_of(record),
         }
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
-            line["exception"] = record.exc_text
+            line["exception"] = _writable(record.exc_text)
         if record.stack_info:
             line["stack"] = record.stack_info
         return without_tokens(msgspec.json.encode(line, enc_hook=str).decode())
@@ -162,3 +162,8 @@ def _uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
             name,
             exc_info=(arguments.exc_type, error, arguments.exc_traceback),
         )
+
+
+def _writable(text: str) -> str:
+    """Return text as UTF-8 can have it: half a surrogate pair, as of odd file names, is spelled."""
+    return text.encode(errors="backslashreplace").decode()

@@ -23,6 +23,11 @@ def about(dream_ids: tuple[str, ...]) -> None:
     _dreams.set(dream_ids)
 
 
+def writable(text: str) -> str:
+    """Return text as UTF-8 can have it: half a surrogate pair, as of odd file names, is spelled."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class Formatter(logging.Formatter):
     """Writes a record as a `LogLine`."""
 
@@ -33,9 +38,9 @@ class Formatter(logging.Formatter):
             log=record.name,
             level=record.levelname,
             at_s=record.created,
-            message=record.getMessage(),
+            message=writable(record.getMessage()),
             dreams=_dreams.get(),
-            exception=exception,
+            exception=writable(exception),
         )
         return msgspec.json.encode(line).decode()
 

@@ -107,6 +107,13 @@ def test_what_cannot_be_written_as_json_is_written_as_text() -> None:
     assert json.loads(FORMS[1].format(a_record("x", ask=threading)))["ask"].startswith("<module")
 
 
+def test_half_a_surrogate_pair_is_spelled() -> None:
+    record = a_record("no file %s", "\udc80", error=ValueError("\udc80"))
+    line = json.loads(FORMS[1].format(record))
+    assert line["message"] == "no file \\udc80"
+    assert "ValueError: \\udc80" in line["exception"]
+
+
 def test_what_nobody_caught_is_logged() -> None:
     code = (
         "import threading\n"
