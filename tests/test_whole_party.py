@@ -43,7 +43,7 @@ PHOTOGRAPHS = os.environ.get("DREAMSTREAM_PHOTOGRAPHS")
 # A screen in 4k is drawn by the processor here: four times as much as it takes for this one.
 SCREEN = (
     ViewportSize(width=1920, height=1080)
-    if PHOTOGRAPHS is None
+    if PHOTOGRAPHS is None and not SLOW
     else ViewportSize(width=3840, height=2160)
 )
 STEP_S = "0.04"  # long enough for a process to be killed in the middle of a picture
@@ -250,6 +250,9 @@ async def finish(evening: Evening, best: str) -> None:
         "the last picture",
     )
     await expect(lin.locator(".exhibit .who").first).to_have_text("Lin")  # whose picture it was
+    # What broke off with the program has come after all, and nobody has reloaded their page.
+    for page in (ada, lin):
+        await expect(page.locator(".exhibit img").first).not_to_have_js_property("naturalWidth", 0)
     card = await at(discord, "Finale")
     await discord.until(
         lambda: any("items" in one for one in walk(card_of(discord, card)["components"])),

@@ -346,7 +346,7 @@ async def test_a_theme_is_shown_listed_and_changed(tmp_path: Path) -> None:
         assert (recipe.width, recipe.height, recipe.steps) == (64, 96, 5)
         told = await said(host, there, "theme edit", clear="size", visibility="link")
         assert "Size" not in told
-        assert "who has the link" in told
+        assert "Seen by: Who has the link" in told
         assert "→ Castles (`castles`)" in await said(host, there, "theme list")
         assert "Open canvas" in await said(host, there, "theme show", theme="open")
         for options, says in (
