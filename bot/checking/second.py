@@ -161,7 +161,9 @@ class SecondOpinion:
             return self._texts[judge]
         if judge not in self._reading:
             self._reading[judge] = self._tasks.spawn(self._read(judge))
-        found = await asyncio.shield(self._reading[judge])
+        reading = self._reading[judge]
+        await asyncio.wait({reading})
+        found = "The bot is stopping." if reading.cancelled() else reading.result()
         if isinstance(found, str):
             raise SchedulerError(found)
         return found

@@ -177,6 +177,15 @@ async def test_texts_that_take_longer_than_a_picture_may_wait_are_there_for_the_
     await hasty.close()
 
 
+async def test_who_waits_for_the_texts_at_a_stop_is_told_nothing(checked: Checked) -> None:
+    checked.clip.answers.clear()
+    asked = asyncio.create_task(checked.second.score(png()))
+    while not checked.clip.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    await checked.second.close()
+    assert await asked is None
+
+
 async def test_it_is_told_when_nothing_is_said_of_many(
     checked: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
