@@ -228,6 +228,11 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="move aside what is in the folder already"
     )
+    parser.add_argument(
+        "--take-store",
+        action="store_true",
+        help="the picture store is of a data folder that is lost: have it be this one's",
+    )
 
 
 def _load(arguments: argparse.Namespace) -> Config:

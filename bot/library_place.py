@@ -235,16 +235,16 @@ def claim(blobs: Blobs, library: str | None, own: str | None) -> None:
     Two of them in one place would each take the other's pictures for what nothing names.
 
     Raises:
-        ConfigError: it is another's than `own`.
+        ConfigError: it is another's than `own`, which is None for who has been in none.
         OSError: it cannot be said.
     """
     found = blobs.claim(library)
-    if found is not None and own is not None and found != own:
+    if found is not None and found != own:  # who has no id yet has been in none
         raise ConfigError(
             [
                 f"library.store: {blobs.where} has the pictures of another Dreamstream. Give this "
                 "one a prefix of its own; or, if its data folder was lost, put a backup back: "
-                "dreamstream restore."
+                "dreamstream restore --take-store."
             ]
         )
 
@@ -257,9 +257,14 @@ def library_id(root: Path) -> str:
     """
     found = read_id(root)
     if found is None:
-        found = token_hex(8)
+        found = new_id()
         note_id(root, found)
     return found
+
+
+def new_id() -> str:
+    """Return what no library is known by yet."""
+    return token_hex(8)
 
 
 def read_id(root: Path) -> str | None:

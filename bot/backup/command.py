@@ -70,7 +70,13 @@ async def run_restore(arguments: argparse.Namespace, config: Config) -> int:
     """
     data_dir: Path = arguments.into or config.storage.data_dir
     with store_of(config.library, data_dir / "library") as store:
-        done = await restore(arguments.source, data_dir, replace=arguments.replace, store=store)
+        done = await restore(
+            arguments.source,
+            data_dir,
+            replace=arguments.replace,
+            store=store,
+            take_store=arguments.take_store,
+        )
     print(f"{data_dir}: as it was in {done.backup}, every byte of it proved.")
     if done.forgotten:
         some = "dream that was" if done.forgotten == 1 else "dreams that were"

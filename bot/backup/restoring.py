@@ -14,7 +14,10 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bot.backup import database
@@ -40,10 +43,11 @@ from bot.data_folder import RESTORING, lock_folder
 from bot.errors import DiskError
 from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
-from bot.library_place import library_id, note_id, note_place
+from bot.library_place import new_id, note_id, note_place, read_id
 
 _FAULTS_SHOWN = 20
 _CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)
+_AT_ONCE = 8
 _UNFINISHED = "the restore was not finished. Do the same again once that is mended."
 
 
@@ -63,27 +67,35 @@ class Restored:
 
 
 async def restore(
-    source: Path, data_dir: Path, *, replace: bool = False, store: Blobs | None = None
+    source: Path,
+    data_dir: Path,
+    *,
+    replace: bool = False,
+    store: Blobs | None = None,
+    take_store: bool = False,
 ) -> Restored:
     """Put a backup back: a folder of backups (the newest of it), one of its backups, or a TAR.
 
-    Pictures and files go into the `store`, where there is one: what it has in the same size stays,
-    and nothing is removed there.
+    Pictures and files go into the `store`, where there is one: what is whole there stays, and
+    nothing is removed. It must be the store of the data folder that is replaced, or nobody's; to
+    `take_store` is to say that whoever it belonged to is lost.
 
     Raises:
-        BackupError: it is not whole, or of a newer version; or the data folder is not empty and
-            is not to be replaced.
+        BackupError: it is not whole, or of a newer version; the data folder is not empty and is
+            not to be replaced; or the store is another's.
         ConfigError: a Dreamstream is at work on the data folder.
         DiskError: the data folder cannot be written.
     """
     lock = await asyncio.to_thread(lock_folder, data_dir, restoring=True)
     try:
-        return await _restore(source, data_dir, replace, store)
+        return await _restore(source, data_dir, replace, store, take_store)
     finally:
         lock.release()
 
 
-async def _restore(source: Path, data_dir: Path, replace: bool, store: Blobs | None) -> Restored:
+async def _restore(
+    source: Path, data_dir: Path, replace: bool, store: Blobs | None, take_store: bool
+) -> Restored:
     present = [path for path in _ours(data_dir) if path.exists()]
     if present and not replace:
         raise BackupError(
@@ -96,6 +108,7 @@ async def _restore(source: Path, data_dir: Path, replace: bool, store: Blobs | N
         with told(data_dir, _UNFINISHED):
             root, backup = await asyncio.to_thread(_find, source, unpacked)
             manifest = await asyncio.to_thread(_prove, root, backup)
+            own = await asyncio.to_thread(_identity, data_dir, store, take_store)
             taken, notes = await asyncio.to_thread(_gone_since, root, backup, data_dir)
             await asyncio.to_thread(_begin, staging)
             copied = staging / DATABASE
@@ -104,7 +117,7 @@ async def _restore(source: Path, data_dir: Path, replace: bool, store: Blobs | N
             forgotten = 0
             if since := taken.without(before):
                 forgotten = await forget(copied, since)
-            await asyncio.to_thread(_copy_files, root, staging, manifest, store)
+            await asyncio.to_thread(_copy_files, root, staging, manifest, store, own)
             replaced = await asyncio.to_thread(_swap, staging, data_dir)
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True))
@@ -179,6 +192,32 @@ def _gone_since(root: Path, backup: Path, data_dir: Path) -> tuple[Gone, list[st
     return taken, notes
 
 
+def _identity(data_dir: Path, store: Blobs | None, take_store: bool) -> str:
+    """Return what the library that is put back is known by in its store.
+
+    A store is one library's alone. If a second one worked in it, each would take the other's
+    pictures for what nothing names, and what was deleted since the backup would be back there.
+    A restore that was cut off may have put the folder's own id aside, or claimed the store by it.
+    """
+    libraries = (data_dir / "library", *sorted(data_dir.glob("replaced-*/library"), reverse=True))
+    known = [read_id(one) for one in (*libraries, data_dir / RESTORING / "library")]
+    ids = [one for one in known if one is not None]
+    try:
+        found = None if store is None else store.claim(None)
+    except UnreachableError as error:
+        assert store is not None
+        sentence = f"{store.where}: {error.strerror}. Nothing was changed."
+        raise DiskError(sentence, store.where) from error
+    if store is not None and found is not None and found not in ids and not take_store:
+        raise BackupError(
+            f"{store.where} has the pictures of another Dreamstream than that of {data_dir}, and "
+            "nothing was changed. If its data folder is lost, and nothing works on it any more, "
+            "say --take-store. To try a backup beside it, set library.store to a prefix of its "
+            'own, or to "".'
+        )
+    return found or next(iter(ids), None) or new_id()
+
+
 def _begin(staging: Path) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -192,18 +231,22 @@ def _copy_database(source: Path, target: Path, manifest: Manifest) -> None:
         raise BackupError(f"{source} changed while it was put back. Nothing was replaced.")
 
 
-def _copy_files(root: Path, staging: Path, manifest: Manifest, store: Blobs | None) -> None:
+def _copy_files(
+    root: Path, staging: Path, manifest: Manifest, store: Blobs | None, own: str
+) -> None:
     library = staging / "library"
     library.mkdir()
+    note_id(library, own)  # before the store is claimed by it
     wanted = [one for one in database.named(staging / DATABASE) if one.path not in manifest.missing]
     if store is None:
         _copy_into(library, root, wanted)
     else:
         try:
-            own = library_id(library)
-            note_id(library, store.claim(own) or own)  # the library that was lost had it
-            for entry in wanted:
-                _put(store, root, entry)
+            if store.claim(own) != own:
+                raise BackupError(f"{store.where} has just become another Dreamstream's.")
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="restore") as threads:
+                for _ in threads.map(partial(_put, store, root), wanted):
+                    pass
         except UnreachableError as error:
             sentence = f"{store.where}: {error.strerror}. {_UNFINISHED}"
             raise DiskError(sentence, store.where) from error
@@ -216,8 +259,11 @@ def _copy_files(root: Path, staging: Path, manifest: Manifest, store: Blobs | No
 
 
 def _put(store: Blobs, root: Path, entry: Entry) -> None:
-    if store.size(entry.path) == entry.size_bytes:
-        return
+    """Put a picture or file into the store, unless it is there, whole: its size says too little."""
+    with suppress(FileNotFoundError):
+        same_size = store.size(entry.path) == entry.size_bytes
+        if same_size and hashlib.sha256(store.raw(entry.path)).hexdigest() == entry.sha256:
+            return
     data = (root / POOL / entry.path).read_bytes()
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")

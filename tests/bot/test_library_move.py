@@ -15,6 +15,7 @@ from obstore.store import MemoryStore
 
 from bot import library_move, library_place
 from bot.backup import making, restoring
+from bot.backup.model import BackupError
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, file_key, picture_key
 from bot.config import Config, LibraryPlace, Storage
@@ -25,7 +26,16 @@ from bot.files import TEMPORARY_PREFIX
 from bot.library import Library
 from bot.library_command import run
 from bot.library_move import Phase, move, read_journal
-from bot.library_place import FOLDER, check_place, note_place, open_library, opened, placed, read_id
+from bot.library_place import (
+    FOLDER,
+    check_place,
+    library_id,
+    note_place,
+    open_library,
+    opened,
+    placed,
+    read_id,
+)
 from bot.object_blobs import ObjectBlobs, Objects
 from tests.bot.drawer import request, services
 
@@ -240,15 +250,53 @@ def test_a_backup_has_what_lies_in_the_store_and_a_restore_puts_it_there(
     made = asyncio.run(making.make(data, root, blobs=bucket.open(S3)))
     assert {one.path for one in made.manifest.files} == set(there)
     assert made.manifest.missing == ()
-    lost = next(iter(there))
+    lost, torn = there
     bucket.open(S3).delete(lost)
-    bucket.open(S3).claim("the library that was lost")
+    bucket.store.put(torn, b"x" * len(there[torn]), use_multipart=False)
     done = asyncio.run(restoring.restore(root, data, replace=True, store=bucket.open(S3)))
     assert done.replaced is not None
-    assert bucket.at(S3) == there
+    assert bucket.at(S3) == there, "what was damaged, in the same size, is whole again as well"
     assert placed(data / "library") == S3
-    assert read_id(data / "library") == "the library that was lost"
+    assert read_id(data / "library") == bucket.open(S3).claim(None), "a new one, and it is claimed"
     assert bucket.at(FOLDER) == {}
+
+
+def test_a_restore_leaves_the_store_of_another_folder_alone(data: Path, tmp_path: Path) -> None:
+    bucket, root, trial = STORES[data], tmp_path / "backups", tmp_path / "trial"
+    asyncio.run(making.make(data, root, blobs=bucket.open(S3)))
+    own = library_id(data / "library")
+    assert bucket.open(S3).claim(own) == own
+    deleted, *_ = there = bucket.at(S3)
+    bucket.open(S3).delete(deleted)
+
+    def restore(into: Path, **given: Any) -> str | None:
+        store = bucket.open(S3)
+        asyncio.run(restoring.restore(root, into, replace=True, store=store, **given))
+        return read_id(into / "library")
+
+    with pytest.raises(BackupError, match=r"another Dreamstream .* say --take-store"):
+        restore(trial)
+    assert deleted not in bucket.at(S3), "deleted means deleted"
+    assert list(trial.iterdir()) == [trial / ".lock"], "nothing was begun"
+    with pytest.raises(ConfigError, match="the pictures of another Dreamstream"):
+        library_place.claim(bucket.open(S3), None, read_id(trial / "library"))
+    assert restore(data) == own, "its own is put back as it was"
+    # Cut off while it was swapped in: the folder's own id is aside, with what is replaced.
+    shutil.move(data / "library", data / "replaced-2026" / "library")
+    assert restore(data) == own
+    shutil.rmtree(data)
+    with pytest.raises(BackupError, match="If its data folder is lost"):
+        restore(data)
+    assert restore(data, take_store=True) == own
+    assert bucket.at(S3) == there
+
+
+def test_a_restore_waits_for_a_store_that_does_not_answer(data: Path, tmp_path: Path) -> None:
+    root, silent = tmp_path / "backups", ObjectBlobs(Silent(), BlobCache(tmp_path / "n", 10), S3)
+    asyncio.run(making.make(data, root, blobs=STORES[data].open(S3)))
+    with pytest.raises(DiskError, match=r"does not answer\. Nothing was changed"):
+        asyncio.run(restoring.restore(root, data, replace=True, store=silent))
+    assert not (data / ".restoring").exists()
 
 
 def test_a_backup_waits_for_a_store_that_does_not_answer(data: Path, tmp_path: Path) -> None:
