@@ -64,6 +64,14 @@ PAGES = Gauge(
 VISITORS = Gauge(
     "dreamstream_wall_addresses", "Addresses that those pages are open from.", registry=REGISTRY
 )
+LINKS = Gauge(
+    "dreamstream_wall_open_connections", "All connections to the wall.", registry=REGISTRY
+)
+IN_LINE = Gauge(
+    "dreamstream_wall_waiting_requests",
+    "Requests of the wall that wait for their address's turn.",
+    registry=REGISTRY,
+)
 PARTIES = Gauge("dreamstream_parties_open", "Parties that go on.", registry=REGISTRY)
 GAMES = Gauge("dreamstream_games_open", "Rounds of games that go on.", registry=REGISTRY)
 LIBRARY_BYTES = Gauge(
@@ -105,10 +113,15 @@ class DiscordStanding:
 
 @dataclass(frozen=True)
 class WallStanding:
-    """How many pages are kept up to date, and from how many addresses."""
+    """How many pages are kept up to date, and from how many addresses.
+
+    Then how many connections there are, those included, and how many requests wait for their turn.
+    """
 
     connections: int = 0
     addresses: int = 0
+    open_connections: int = 0
+    waiting_requests: int = 0
 
 
 def note(
@@ -129,6 +142,8 @@ def note(
     SCHEDULER_UP.set(drawer.up)
     PAGES.set(wall.connections)
     VISITORS.set(wall.addresses)
+    LINKS.set(wall.open_connections)
+    IN_LINE.set(wall.waiting_requests)
     if discord is not None:
         CARDS.set(discord.unsettled)
         GUILDS.set(discord.guilds)

@@ -23,6 +23,7 @@ from bot.errors import (
 from bot.subject import FarFromSubjectError
 from bot.wall.forms import SlowRequestError
 from bot.wall.guard import MisdirectedError
+from bot.wall.places import NoPlaceError
 from bot.wall.rendering import Renderer, is_htmx
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ UNEXPECTED = "Something went wrong on our side. It is in the log; please try aga
 
 def status_of(error: DreamstreamError) -> int:
     """Return the HTTP status that says what kind of error it is."""
+    if isinstance(error, NoPlaceError):
+        return error.status
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
@@ -63,7 +66,7 @@ def tell_errors(renderer: Renderer) -> Middleware:
             return await handler(request)
         except DreamstreamError as error:
             status, sentence = status_of(error), str(error)
-            if status >= 500:
+            if status >= 500 and not isinstance(error, NoPlaceError):
                 log.warning("%s %s: %s", request.method, request.path, error)
             response = _answer(renderer, request, status, sentence, error)
             if isinstance(error, LimitError) and error.retry_after_s is not None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bot.wall.guard import block_of, guard, is_loopback, is_trusted
 from bot.wall.link import NOT_HTTP, Link, Refused, plain_answer
-from bot.wall.places import Full, Places, room_for
+from bot.wall.places import SENTENCES, Full, Places, room_for
 from bot.wall.settings import WallSettings
 
 BACKLOG = 1024
@@ -21,13 +21,6 @@ BACKLOG = 1024
 _SHUTDOWN_S = 5.0
 _REFUSED_AT_ONCE = 128
 _PROXY = "a proxy"
-_SENTENCES = {
-    Full.ADDRESS: (
-        429,
-        "Too many connections are open from your address. Close some pages, and try again.",
-    ),
-    Full.EVERYBODY: (503, "Too many people are here at the moment. Try again in half a minute."),
-}
 
 
 class Server(web.Server):
@@ -89,7 +82,7 @@ class Server(web.Server):
             transport.abort()
             return False
         self._refused += 1
-        status, sentence = _SENTENCES[why]
+        status, sentence = SENTENCES[why]
         transport.set_protocol(Refused(transport, plain_answer(status, sentence), self._let_go))
         return False
 

@@ -39,13 +39,15 @@ class Link(web.RequestHandler):
 
     __slots__ = (
         *("_busy", "_head_since_s", "_pace", "_request", "_server", "_wire"),
-        *("address", "idle_since_s"),
+        *("address", "idle_since_s", "lost"),
     )
 
     def __init__(self, server: Server, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self.address = ""
         self.idle_since_s = 0.0
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is over."""
         self._server = server
         self._wire: asyncio.Transport | None = None
         self._busy = False
@@ -76,6 +78,8 @@ class Link(web.RequestHandler):
         """Give the place back."""
         self._wire = None
         self._server.gone(self)
+        if not self.lost.done():
+            self.lost.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

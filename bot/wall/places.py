@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bot.errors import LimitError
-from bot.wall.guard import address_of, block_of, is_trusted
+from bot.wall.guard import HEALTH, address_of, block_of, is_trusted
 from bot.wall.settings import WallSettings
 
 RETRY_AFTER_S = 30
@@ -29,6 +29,24 @@ class Full(Enum):
 
     ADDRESS = "address"
     EVERYBODY = "everybody"
+
+
+SENTENCES = {
+    Full.ADDRESS: (
+        429,
+        "Too much is open from your address at once. Close some pages, and try again.",
+    ),
+    Full.EVERYBODY: (503, "Too many people are here at the moment. Try again in half a minute."),
+}
+"""What is answered where there is no place."""
+
+
+class NoPlaceError(LimitError):
+    """There is no place for a request, and `status` says whose doing that is."""
+
+    def __init__(self, why: Full) -> None:
+        self.status, sentence = SENTENCES[why]
+        super().__init__(sentence, RETRY_AFTER_S)
 
 
 class Places:
@@ -104,15 +122,15 @@ def bound_requests(settings: WallSettings) -> Middleware:
 
     @web.middleware
     async def bound(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if settings.mode != "proxy" or not is_trusted(request.remote or "", settings):
+        proxied = settings.mode == "proxy" and is_trusted(request.remote or "", settings)
+        if not proxied or request.path in HEALTH:
             return await handler(request)
         address = address_of(request, settings)
-        # Of whom the proxy says nothing is the proxy itself: it asks how the wall is.
-        if under_way.full(address, each=address != block_of(request.remote or "", settings)):
-            raise LimitError(
-                "Too much is asked for from your address at once. Close some pages, and try again.",
-                RETRY_AFTER_S,
-            )
+        # Of whom the proxy says nothing is the proxy itself.
+        each = address != block_of(request.remote or "", settings)
+        why = under_way.full(address, each=each)
+        if why is not None:
+            raise NoPlaceError(why)
         under_way.take(address)
         try:
             return await handler(request)

@@ -57,7 +57,7 @@ from bot.wall.studying import Studying
 from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
 from bot.wall.together import Together
-from bot.wall.turns import take_turns
+from bot.wall.turns import Turns, take_turns
 from bot.wall.words_page import WordsPage
 from bot.watching import Watching
 
@@ -115,6 +115,7 @@ class Wall:
         )
         self._events = EventStreams(settings, services, renderer)
         self._pages = pages = Pages(settings, services, renderer)
+        self._turns = Turns()
         health = health or Health({"drawing": drawing(drawer)})
         self.app = web.Application(
             middlewares=[
@@ -122,7 +123,7 @@ class Wall:
                 remember(settings.secure),
                 tell_errors(renderer),
                 bound_requests(settings),
-                take_turns(settings),
+                take_turns(settings, self._turns),
                 check_origin(settings),
                 *([] if signing_in is None else [recognise(settings, signing_in)]),
                 *([] if links is None else [look_with(links)]),
@@ -192,8 +193,10 @@ class Wall:
 
     @property
     def standing(self) -> WallStanding:
-        """How many pages are being kept up to date, and from how many addresses."""
-        return WallStanding(self._events.open, self._events.addresses)
+        """How many pages are being kept up to date, and who else is there."""
+        return WallStanding(
+            self._events.open, self._events.addresses, self.connections, self._turns.waiting
+        )
 
     @property
     def connections(self) -> int:

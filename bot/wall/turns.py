@@ -2,7 +2,8 @@
 
 One who sends hundreds would otherwise keep everybody waiting until all of theirs are answered. So
 only a few are under way at a time, and of those that wait the addresses take turns: whoever asks
-for one thing waits for one of each other's at most.
+for one thing waits for one of each other's at most. Who hangs up is no longer in line, so there are
+never more in it than there are connections.
 
 Source: J. Nagle, On packet switches with infinite storage, RFC 970 (fair queueing).
 """
@@ -12,12 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from bot.wall.guard import address_of
+from bot.wall.guard import HEALTH, address_of
+from bot.wall.link import Link
 from bot.wall.settings import WallSettings
 
 AT_ONCE = 8
@@ -34,13 +36,24 @@ class Turns:
         self._under_way = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a turn."""
+        return sum(map(len, self._waiting.values()))
+
     @asynccontextmanager
-    async def of(self, address: str) -> AsyncIterator[None]:
-        """Wait for a turn of an address, and have it for a while."""
+    async def of(
+        self, address: str, lost: asyncio.Future[None] | None = None
+    ) -> AsyncIterator[None]:
+        """Wait for a turn of an address, and have it for a while.
+
+        Raises:
+            ConnectionError: who asked hung up, at which `lost` is done, before it was their turn.
+        """
         if self._under_way < self._at_once:
             self._under_way += 1
         else:
-            await self._wait(address)
+            await self._wait(address, lost)
         over = False
 
         def pass_on() -> None:
@@ -57,15 +70,38 @@ class Turns:
             ending.cancel()
             pass_on()
 
-    async def _wait(self, address: str) -> None:
+    async def _wait(self, address: str, lost: asyncio.Future[None] | None) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(address, deque()).append(turn)
+
+        def leave(_: object) -> None:
+            if not turn.done():
+                self._leave(address, turn)
+                turn.set_exception(ConnectionResetError("hung up while waiting"))
+
+        if lost is not None:
+            lost.add_done_callback(leave)
         try:
             await turn
+            if lost is not None and lost.done():
+                self._pass_on()
+                raise ConnectionResetError("hung up while waiting")
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.cancelled():
+                self._leave(address, turn)
+            elif turn.exception() is None:
                 self._pass_on()
             raise
+        finally:
+            if lost is not None:
+                lost.remove_done_callback(leave)
+
+    def _leave(self, address: str, turn: asyncio.Future[None]) -> None:
+        turns = self._waiting.get(address, deque())
+        with suppress(ValueError):  # passed over in the meantime
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[address]
 
     def _pass_on(self) -> None:
         while self._waiting:
@@ -79,13 +115,19 @@ class Turns:
         self._under_way -= 1
 
 
-def take_turns(settings: WallSettings) -> Middleware:
-    """Return the middleware that has requests begin by turns of the addresses they are from."""
-    turns = Turns()
+def take_turns(settings: WallSettings, turns: Turns) -> Middleware:
+    """Return the middleware that has requests begin by turns of the addresses they are from.
+
+    A health check waits for nobody: else a crowd looks like a program that hangs.
+    """
 
     @web.middleware
     async def in_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
-        async with turns.of(address_of(request, settings)):
+        if request.path in HEALTH:
+            return await handler(request)
+        link = request.protocol
+        lost = link.lost if isinstance(link, Link) else None
+        async with turns.of(address_of(request, settings), lost):
             return await handler(request)
 
     return in_turn

@@ -109,6 +109,10 @@ ROWS: dict[str, list[Panel]] = {
             "pages": "dreamstream_wall_connections",
             "addresses": "dreamstream_wall_addresses",
         }),
+        ("Connections, and requests in line", "short", {
+            "connections": "dreamstream_wall_open_connections",
+            "in line": "dreamstream_wall_waiting_requests",
+        }),
         ("Answers a second", "short", {
             "{{status}}": rate("dreamstream_wall_answers_total", "status"),
         }),

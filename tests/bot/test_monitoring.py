@@ -53,7 +53,7 @@ async def monitored(
             dreams=s.dreams,
             drawer=s.drawer,
             drawing_pid=lambda: None,
-            wall=lambda: WallStanding(3, 2),
+            wall=lambda: WallStanding(3, 2, 7, 5),
             discord=None if discord is None else lambda: discord,
         )
         surveyor = Surveyor(s.store, folder, folder / "backups", backup_every_s=3600)
@@ -279,6 +279,8 @@ async def test_what_stands_is_told_and_labels_have_few_values(tmp_path: Path) ->
     assert told("dreamstream_discord_latency_seconds", shard="0") == 0.07
     assert told("dreamstream_cards_unsettled") == 4
     assert told("dreamstream_wall_connections") == 3
+    assert told("dreamstream_wall_open_connections") == 7
+    assert told("dreamstream_wall_waiting_requests") == 5
     assert told("dreamstream_disk_free_bytes") > 0
     assert told("process_resident_memory_bytes") > 0
     assert "dreamstream_scheduler_process_resident_memory_bytes" not in families

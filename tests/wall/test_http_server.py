@@ -9,14 +9,19 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from bot.wall import Wall, WallSettings, places
+from bot.wall.errors import status_of
 from bot.wall.link import SEND_BUFFER_BYTES
-from bot.wall.places import Full, Places, room_for
+from bot.wall.places import Full, NoPlaceError, Places, bound_requests, room_for
 from bot.wall.settings import Patience
 from bot.wall.taking import Pace, Taken
+from bot.wall.turns import AT_ONCE
 from tests.wall.conftest import Scene, eventually
 
 PAGE = b"GET /s/planets HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -99,7 +104,7 @@ async def test_an_address_has_so_many_connections_and_those_idle_make_room(scene
             async with third_at_once as refused:
                 said = await refused.heard()
         assert said.startswith(b"HTTP/1.1 429 "), said
-        assert b"Too many connections are open from your address." in said
+        assert b"Too much is open from your address at once." in said
         assert b"\r\nRetry-After: 30\r\n" in said
         assert b"\r\nX-Content-Type-Options: nosniff\r\n" in said
         assert wall.connections == 3
@@ -213,6 +218,47 @@ async def test_behind_a_proxy_each_visitor_has_so_much_under_way(scene: Scene) -
                 said = await visitor.heard(b"try again." if status == b"429" else b"</html>")
             assert said.startswith(b"HTTP/1.1 " + status), said
             assert (b"Retry-After: 30" in said) == (status == b"429")
+
+
+async def test_where_everybody_is_there_nobody_is_told_that_it_is_their_doing() -> None:
+    bound = bound_requests(WallSettings(mode="proxy", connections=1))
+    over = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    def asked(path: str) -> web.Request:
+        wire = mock.Mock()
+        wire.get_extra_info.return_value = ("127.0.0.1", 4)
+        headers = {"X-Forwarded-For": "203.0.113.7"}
+        return make_mocked_request("GET", path, headers=headers, transport=wire)
+
+    async with asyncio.TaskGroup() as both:
+        both.create_task(bound(asked("/"), answer))
+        both.create_task(bound(asked("/healthz"), answer))
+        await asyncio.sleep(0)
+        with pytest.raises(NoPlaceError, match="Too many people are here") as refused:
+            await bound(asked("/"), answer)
+        over.set()
+    assert status_of(refused.value) == 503 and refused.value.retry_after_s == places.RETRY_AFTER_S
+
+
+async def test_who_asks_how_the_wall_is_waits_for_nobody_and_who_hangs_up_is_not_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with standing(scene) as wall, AsyncExitStack() as stack:
+        monkeypatch.setattr(wall._turns, "_longest_s", 60.0)
+        for _ in range(AT_ONCE):
+            await stack.enter_async_context(wall._turns.of("somebody"))
+        async with Client(wall, PAGE):
+            await eventually(lambda: wall.standing.waiting_requests == 1)
+            for path in (b"/healthz", b"/readyz"):
+                async with Client(wall, PAGE.replace(b"/s/planets", path)) as watchman:
+                    assert await watchman.heard(b"\r\n\r\n")
+            assert wall.standing.waiting_requests == 1 <= wall.standing.open_connections
+        await eventually(lambda: not wall.standing.waiting_requests)
+        await eventually(lambda: not wall.standing.open_connections)
 
 
 async def test_a_host_that_is_no_name_is_refused_whatever_names_a_proxy_serves(
