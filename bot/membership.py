@@ -22,7 +22,7 @@ from bot.store import Store, carriers
 log = logging.getLogger(__name__)
 
 MOST_GUILDS = 25
-"""In how many servers it is looked for what to list for somebody; each costs Discord a request."""
+"""In how many servers it is looked for somebody at once; each costs Discord a request."""
 _DISCORD = "discord:"
 
 
@@ -68,6 +68,9 @@ class Memberships:
     async def places(self, person_id: str, theme_id: int) -> list[Place]:
         """Return the channels with a theme that somebody may read, in the order of their ids.
 
+        Of a theme in more than `MOST_GUILDS` servers, those count in which they have asked for
+        something before: anybody could have Discord asked of all of them with one look at it.
+
         Raises:
             StoreError: the database cannot be read.
         """
@@ -75,14 +78,21 @@ class Memberships:
         if user_id is None:
             return []
         channels = await carriers.of_theme(self._store, theme_id)
-        looks = [self._look(guild, user_id, ids) for guild, ids in channels.items()]
+        guilds = await self._nearest(person_id, [*channels])
+        looks = [self._look(guild, user_id, channels[guild]) for guild in guilds]
         return [place for found in await asyncio.gather(*looks) for place in found]
+
+    async def place(self, person_id: str, guild_id: int, channel_id: int) -> Place | None:
+        """Return a channel if somebody may read it; None where they may not, or nobody can tell."""
+        user_id = _user_of(person_id)
+        found = [] if user_id is None else await self._look(guild_id, user_id, [channel_id])
+        return found[0] if found else None
 
     async def private_themes(self, person_id: str) -> list[int]:
         """Return the private themes on channels that somebody may read.
 
         Of more than `MOST_GUILDS` servers that have any, those count in which they have asked for
-        something; the others they can still open.
+        something; what hangs in the others they can still open.
 
         Raises:
             StoreError: the database cannot be read.
@@ -91,10 +101,7 @@ class Memberships:
         if user_id is None:
             return []
         carried = await carriers.of_private_themes(self._store)
-        guilds = [*carried]
-        if len(guilds) > MOST_GUILDS:
-            own = frozenset(await carriers.guilds_of(self._store, person_id))
-            guilds = sorted(guilds, key=lambda guild: guild not in own)[:MOST_GUILDS]
+        guilds = await self._nearest(person_id, [*carried])
         looks = [
             self._look(guild, user_id, [channel for _, channel in carried[guild]])
             for guild in guilds
@@ -102,6 +109,14 @@ class Memberships:
         seen = {place.channel_id for found in await asyncio.gather(*looks) for place in found}
         themes = (one for guild in guilds for one in carried[guild])
         return sorted({theme for theme, channel in themes if channel in seen})
+
+    async def _nearest(self, person_id: str, guild_ids: list[int]) -> list[int]:
+        """Return at most `MOST_GUILDS`, of more those first in which somebody has asked."""
+        if len(guild_ids) <= MOST_GUILDS:
+            return guild_ids
+        own = frozenset(await carriers.guilds_of(self._store, person_id))
+        nearest = sorted(guild_ids, key=lambda guild_id: guild_id not in own)
+        return sorted(nearest[:MOST_GUILDS])
 
     async def _look(self, guild_id: int, user_id: int, channel_ids: list[int]) -> list[Place]:
         try:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 import discord
 
+from bot.delivery.whole_bot import unhurried
 from bot.membership import Place, UnreachedError
 from bot.network import UNREACHABLE
 
@@ -22,19 +23,82 @@ FRESH_S = 60.0
 STALE_S = 300.0
 ANSWER_S = 4.0
 RETRY_S = 5.0
-_MOST = 4096
+MOST = 4096
+MOST_THREADS = 25
+"""How many threads that are archived are looked at of a theme's in a server: the newest."""
 _PRIVATE = discord.ChannelType.private_thread
+_NEVER_S = float("-inf")
 
-Key = tuple[int, int]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-@dataclass
-class _Known:
-    """What Discord last said of a member, None for none, and when it was asked since in vain."""
+class _Answers(Generic[K, V]):
+    """What Discord has said, each with when it was asked, of the `MOST` that it said last.
 
-    member: discord.Member | None
-    at_s: float
-    failed_s: float = float("-inf")
+    Whoever asks for the same at the same time waits for one answer. After one that did not come
+    it is not asked for `RETRY_S`: so those who look wait for it now and then, and not each time.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, fresh_s: float) -> None:
+        self._clock = clock
+        self._fresh_s = fresh_s
+        self._said: dict[K, tuple[float, V]] = {}
+        self._failed_s: dict[K, float] = {}
+        self._asking: dict[K, asyncio.Task[V]] = {}
+
+    async def get(self, key: K, ask: Callable[[], Awaitable[V]], is_good: Callable[[V], bool]) -> V:
+        """Return what was said not long ago, or else what Discord says.
+
+        Raises:
+            UnreachedError: it says nothing, and has not for `STALE_S`.
+        """
+        now_s = self._clock()
+        known = self._said.get(key)
+        if known is not None and not is_good(known[1]):
+            known = None
+        failed = now_s - self._failed_s.get(key, _NEVER_S) < RETRY_S
+        if known is not None and now_s - known[0] < (STALE_S if failed else self._fresh_s):
+            return known[1]
+        if failed:
+            raise UnreachedError("Discord did not say a moment ago.")
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(key, ask))
+            self._asking[key] = asking
+            asking.add_done_callback(lambda task: self._answered(key, task))
+        try:
+            return await asyncio.shield(asking)
+        except UnreachedError:
+            if known is None or self._clock() - known[0] >= STALE_S:
+                raise
+            return known[1]
+
+    async def _ask(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
+        at_s = self._clock()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                with unhurried():
+                    said = await ask()
+        except (discord.HTTPException, discord.RateLimited, *UNREACHABLE) as error:
+            _keep(self._failed_s, key, self._clock())
+            raise UnreachedError(f"Discord does not say ({type(error).__name__}).") from None
+        self._failed_s.pop(key, None)
+        _keep(self._said, key, (at_s, said))
+        return said
+
+    def _answered(self, key: K, task: asyncio.Task[V]) -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have hung up
+
+
+def _keep(known: dict[K, V], key: K, value: V) -> None:
+    """Note the newest; the oldest makes room."""
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > MOST:
+        del known[next(iter(known))]
 
 
 class DiscordMembers:
@@ -47,10 +111,8 @@ class DiscordMembers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._clock = clock
-        self._known: dict[Key, _Known] = {}
-        self._threads: dict[int, tuple[float, discord.Thread | None]] = {}
-        self._asking: dict[Key, asyncio.Task[discord.Member | None]] = {}
+        self._members = _Answers[tuple[int, int], discord.Member | None](clock, fresh_s=FRESH_S)
+        self._threads = _Answers[int, discord.Thread | None](clock, fresh_s=STALE_S)
 
     async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
         """Return those of a guild's channels that somebody may read; none for who is no member.
@@ -69,80 +131,48 @@ class DiscordMembers:
         member = await self._member(guild, user_id)
         if member is None:
             return []
-        found = []
-        for channel_id in channel_ids:
-            channel = guild.get_channel_or_thread(channel_id)
-            if channel is None:
-                channel = await self._archived(guild, channel_id)
-            place = None if channel is None else _place(channel, member)
-            if place is not None:
-                found.append(place)
-        return found
+        channels = {one: guild.get_channel_or_thread(one) for one in channel_ids}
+        archived = sorted(one for one, channel in channels.items() if channel is None)
+        archived = archived[-MOST_THREADS:]
+        channels |= zip(archived, await self._fetched(guild, archived), strict=True)
+        places = (_place(channel, member) for channel in channels.values() if channel is not None)
+        return [place for place in places if place is not None]
 
-    async def _archived(self, guild: discord.Guild, channel_id: int) -> discord.Thread | None:
-        """Return a thread that the gateway does not tell of, since it is archived."""
-        now = self._clock()
-        at_s, thread = self._threads.get(channel_id, (float("-inf"), None))
-        if now - at_s < STALE_S and (thread is None or thread.guild is guild):
-            return thread
-        try:
-            async with asyncio.timeout(ANSWER_S):
+    async def _fetched(
+        self, guild: discord.Guild, thread_ids: Sequence[int]
+    ) -> list[discord.Thread | None]:
+        """Return threads that the gateway does not tell of, since they are archived."""
+        return await asyncio.gather(*(self._thread(guild, one) for one in thread_ids))
+
+    async def _thread(self, guild: discord.Guild, channel_id: int) -> discord.Thread | None:
+        """Return a thread; None for what is none, and for one that nothing is said of."""
+
+        async def ask() -> discord.Thread | None:
+            try:
                 found = await guild.fetch_channel(channel_id)
-        except (discord.NotFound, discord.Forbidden, discord.InvalidData):
-            thread = None
-        except (discord.HTTPException, discord.RateLimited, *UNREACHABLE):
+            except (discord.NotFound, discord.Forbidden, discord.InvalidData):
+                return None
+            return found if isinstance(found, discord.Thread) else None
+
+        try:
+            return await self._threads.get(channel_id, ask, lambda one: _is_of(guild, one))
+        except UnreachedError:
             return None
-        else:
-            thread = found if isinstance(found, discord.Thread) else None
-        if len(self._threads) >= _MOST:
-            self._threads.clear()
-        self._threads[channel_id] = now, thread
-        return thread
 
     async def _member(self, guild: discord.Guild, user_id: int) -> discord.Member | None:
-        key, now = (guild.id, user_id), self._clock()
-        known = self._known.get(key)
-        if known is not None:
-            same = known.member is None or known.member.guild is guild
-            if same and now - known.at_s < FRESH_S:
-                return known.member
-            if same and now - known.at_s < STALE_S and now - known.failed_s < RETRY_S:
-                return known.member
-        asking = self._asking.get(key)
-        if asking is None:
-            asking = asyncio.create_task(self._ask(guild, user_id))
-            self._asking[key] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
-        try:
-            return await asyncio.shield(asking)
-        except UnreachedError:
-            known = self._known.get(key)
-            if known is None or self._clock() - known.at_s >= STALE_S:
-                raise
-            known.failed_s = self._clock()
-            return known.member
+        async def ask() -> discord.Member | None:
+            try:
+                return await guild.fetch_member(user_id)
+            except discord.NotFound:
+                return None
 
-    async def _ask(self, guild: discord.Guild, user_id: int) -> discord.Member | None:
-        at_s = self._clock()
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                member = await guild.fetch_member(user_id)
-        except discord.NotFound:
-            member = None
-        except (discord.HTTPException, discord.RateLimited, *UNREACHABLE) as error:
-            raise UnreachedError(f"Discord does not say ({type(error).__name__}).") from None
-        if len(self._known) >= _MOST:
-            self._forget(at_s)
-        self._known[guild.id, user_id] = _Known(member, at_s)
-        return member
+        key = guild.id, user_id
+        return await self._members.get(key, ask, lambda one: _is_of(guild, one))
 
-    def _forget(self, now_s: float) -> None:
-        """Forget what is over; where that is not much, all of it: it can be asked for again."""
-        self._known = {
-            key: known for key, known in self._known.items() if now_s - known.at_s < FRESH_S
-        }
-        if len(self._known) > _MOST // 2:
-            self._known.clear()
+
+def _is_of(guild: discord.Guild, one: discord.Member | discord.Thread | None) -> bool:
+    """Say whether it was said of a guild as it is known now: its roles and channels are there."""
+    return one is None or one.guild is guild
 
 
 def _place(

@@ -6,7 +6,8 @@ again; ten thousand refusals in ten minutes, and Discord shuts the address out (
 
 What answers interactions does not count, and is never held up. Of the rest, what somebody has
 pressed for goes first, then the cards by their urgency (`bot.delivery.pace.Urgency`), and of all
-some by age (`bot.delivery.turns`).
+some by age (`bot.delivery.turns`). What nobody has pressed for, as who looks at the wall
+(`unhurried`), goes after the cards.
 
 There are two lines. Before a card is drawn up its lane waits for a *place*: so while there is more
 to show than may be sent, a card shows what is newest when its time has come, and the previews until
@@ -75,6 +76,17 @@ class Place:
 
 
 _place: ContextVar[Place | None] = ContextVar("place", default=None)
+_rank: ContextVar[int] = ContextVar("rank", default=_AT_ONCE)
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Have what this task sends go after all cards that are due, or when it is the oldest."""
+    token = _rank.set(Urgency.WAITING)
+    try:
+        yield
+    finally:
+        _rank.reset(token)
 
 
 class WholeBot:
@@ -134,7 +146,7 @@ class WholeBot:
         place = _place.get()
         now_s = self._clock()
         if self._turns or self._rate.wait_s(now_s) > 0:
-            await self._wait(_AT_ONCE if place is None else place.turn.rank)
+            await self._wait(_rank.get() if place is None else place.turn.rank)
         else:
             self._rate.went(now_s)
         if place is not None:

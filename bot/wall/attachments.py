@@ -34,7 +34,8 @@ class Attachments:
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Send a file; ``?download`` has the browser keep it."""
-        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        dream_id = request.match_info["dream_id"]
+        dream, theme = await self._services.visible_dream(dream_id, acts=False)
         name = request.match_info["name"]
         file = next((file for file in dream.files if file.name == name), None)
         if file is None or file.media_type not in _SHOWN | _KEPT:

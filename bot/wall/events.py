@@ -72,7 +72,7 @@ class EventStreams:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/s/{slug}/events``; ``?dream=`` keeps to one dream."""
         slug, dream_id = request.match_info["slug"], request.query.get("dream")
-        theme = await self._services.visible_theme(slug, dream_id)
+        theme = await self._services.visible_theme(slug, dream_id, acts=False)
         return await self.send(request, OneStream(self._services, theme.id, theme.slug, dream_id))
 
     async def send(self, request: web.Request, scope: Scope) -> web.StreamResponse:
@@ -106,7 +106,7 @@ class EventStreams:
         if dream_id is None:
             return False
         try:
-            await self._services.visible_dream(dream_id)
+            await self._services.visible_dream(dream_id, acts=False)
         except GoneError:
             return True
         return False

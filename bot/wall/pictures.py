@@ -20,7 +20,7 @@ from bot.thumbnails import THUMBNAIL_SIDE
 from bot.wall.guard import mark
 from bot.wall.here import actor_of
 from bot.wall.rendering import LARGE_THUMBNAIL_SIDE, thumbnail_url
-from bot.wall.services import Services
+from bot.wall.services import Services, looks_at
 from bot.wall.settings import WallSettings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -69,7 +69,8 @@ class Pictures:
 
     async def of_theme(self, request: web.Request) -> web.StreamResponse:
         """Send the picture that stands for a theme, as a small WebP."""
-        theme = await self._services.visible_theme(request.match_info["slug"])
+        slug = request.match_info["slug"]
+        theme = await self._services.visible_theme(slug, acts=False)
         if theme.picture_sha256 is None:
             raise NotFoundError(_NOT_HERE)
         return await self._small(request, theme.picture_sha256)
@@ -86,7 +87,8 @@ class Pictures:
 
     async def preview(self, request: web.Request) -> web.StreamResponse:
         """Send what a dream looks like now; a finished one is sent on to its picture."""
-        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
+        dream_id = request.match_info["dream_id"]
+        dream, _ = await self._services.visible_dream(dream_id, acts=False)
         preview = self._services.dreams.preview(dream.id)
         if preview is not None:
             version, webp = preview
@@ -103,14 +105,14 @@ class Pictures:
         dream_id = request.query.get("d")
         if not _SHA256.fullmatch(sha256) or not dream_id:
             raise NotFoundError(_NOT_HERE)
-        dream, theme = await self._services.visible_dream(dream_id)
+        dream, theme = await self._services.visible_dream(dream_id, acts=False)
         own = set(dream.recipe.named_pictures) if dream.init_kept else set()
         if dream.image is not None:
             own.add(dream.image.sha256)
-        if dream.behind is not None and may_look_behind(
-            dream, actor_of(request, self._settings, dream)
-        ):
-            own.add(dream.behind.sha256)
+        if dream.behind is not None and dream.behind.sha256 == sha256:
+            await looks_at(theme)  # who moderates may look behind
+            if may_look_behind(dream, actor_of(request, self._settings, dream)):
+                own.add(sha256)
         if sha256 not in own:
             raise NotFoundError(_NOT_HERE)
         return sha256, theme

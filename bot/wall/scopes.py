@@ -56,7 +56,7 @@ class OneStream:
 
     async def is_less(self) -> bool:
         """Refuse a stream that has turned private."""
-        await self._services.visible_theme(self.name, self._dream_id)
+        await self._services.visible_theme(self.name, self._dream_id, acts=False)
         return False
 
 

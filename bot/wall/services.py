@@ -235,8 +235,12 @@ class Services:
     favourites: Favourites | None = None
     portraits: Portraits | None = None
 
-    async def visible_theme(self, slug: str, dream_id: str | None = None) -> Theme:
+    async def visible_theme(
+        self, slug: str, dream_id: str | None = None, *, acts: bool = True
+    ) -> Theme:
         """Return a theme that may be seen at the wall, or of which only `dream_id` is looked at.
+
+        With `acts` it is found out, too, what whoever looks may do there.
 
         Raises:
             NotFoundError: there is none, or it is private; which of the two is not told.
@@ -245,15 +249,17 @@ class Services:
             theme = await self.themes.get(slug)
         except NotFoundError:
             raise _no_stream(slug) from None
-        if not await looks_at(theme):
+        if not await looks_at(theme, acts=acts):
             if dream_id is None or not shown().dream(dream_id):
                 raise _no_stream(slug)
             if (await self.dreams.get(dream_id)).theme_id != theme.id:
                 raise _no_stream(slug)
         return theme
 
-    async def visible_dream(self, dream_id: str) -> tuple[Dream, Theme]:
+    async def visible_dream(self, dream_id: str, *, acts: bool = True) -> tuple[Dream, Theme]:
         """Return a dream that may be seen at the wall, and its theme.
+
+        With `acts` it is found out, too, what whoever looks may do there.
 
         Raises:
             NotFoundError: there is none, it is not published, or its theme is private; a
@@ -264,7 +270,7 @@ class Services:
             theme = await self.themes.by_id(dream.theme_id)
         except NotFoundError:
             raise NotFoundError(_NO_DREAM) from None
-        passed = dream.published and (await looks_at(theme) or shown().dream(dream.id))
+        passed = dream.published and (await looks_at(theme, acts=acts) or shown().dream(dream.id))
         if not (may_see(dream, theme, None, None) or passed):
             raise NotFoundError(_NO_DREAM)
         if dream.deleted_ms is not None:
@@ -298,9 +304,14 @@ class Services:
 _NO_DREAM = "There is no such dream here."
 
 
-async def looks_at(theme: Theme) -> bool:
-    """Find out whether whoever looks may see a theme's whole stream, and where they may ask."""
-    await shown().learn(theme.id)
+async def looks_at(theme: Theme, *, acts: bool = True) -> bool:
+    """Find out whether whoever looks may see a theme's whole stream, and where they may ask.
+
+    Where nobody `acts`, Discord is asked nothing that everybody may see anyway: a page of a public
+    stream has a hundred pictures, and its events are looked at again and again.
+    """
+    if acts or theme.visibility is Visibility.PRIVATE:
+        await shown().learn(theme.id)
     return sees(theme)
 
 

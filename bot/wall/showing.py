@@ -79,7 +79,7 @@ class Showing:
 
     async def day_part(self, request: web.Request) -> web.StreamResponse:
         """Return some of a day's pictures as JSON, from ``?from=`` on."""
-        theme = await self._services.visible_theme(request.match_info["slug"])
+        theme = await self._services.visible_theme(request.match_info["slug"], acts=False)
         day = read_day(request.match_info["day"])
         return await self._json(
             await self._watching.of_day(theme.id, day, offset=_number(request, "from"), limit=PART)
@@ -102,7 +102,7 @@ class Showing:
 
     async def best_part(self, request: web.Request) -> web.StreamResponse:
         """Return some of them as JSON, from ``?from=`` on."""
-        theme = await self._services.visible_theme(request.match_info["slug"])
+        theme = await self._services.visible_theme(request.match_info["slug"], acts=False)
         return await self._json(
             await self._watching.best(theme.id, offset=_number(request, "from"), limit=PART)
         )
@@ -127,7 +127,7 @@ class Showing:
 
     async def found_part(self, request: web.Request) -> web.StreamResponse:
         """Return some of what is found as JSON, from ``?from=`` on."""
-        theme = await self._services.visible_theme(request.match_info["slug"])
+        theme = await self._services.visible_theme(request.match_info["slug"], acts=False)
         found = await self._searching.by_text(request, theme, request.query.get("words", ""))
         return await self._json(await _part_of(found, _number(request, "from"), PART))
 

@@ -32,7 +32,7 @@ class Syndication:
 
         The tag is of the content, not of a time: it also changes where a picture was deleted.
         """
-        theme = await self._services.visible_theme(request.match_info["slug"])
+        theme = await self._services.visible_theme(request.match_info["slug"], acts=False)
         dreams = await self._services.dreams.recent(theme.id, limit=ENTRIES)
         here = self._settings.public_url.rstrip("/") or f"{request.scheme}://{request.host}"
         body = await asyncio.to_thread(

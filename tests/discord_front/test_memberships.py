@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import discord
+import pytest
 
-from bot.delivery.memberships import FRESH_S, RETRY_S, STALE_S, DiscordMembers
-from bot.membership import Memberships, Place
-from bot.model import Visibility
+from bot.channels import Channels
+from bot.delivery import memberships
+from bot.delivery.memberships import (
+    FRESH_S,
+    MOST_THREADS,
+    RETRY_S,
+    STALE_S,
+    DiscordMembers,
+)
+from bot.membership import MOST_GUILDS, Memberships, Place
+from bot.model import Person, Visibility
+from tests.bot.drawer import request, services
 from tests.discord_front.world import World, world
 
 
@@ -116,3 +128,90 @@ async def test_without_discord_nobody_is_a_member(
         await there.client.front.channels.bind(there.channel.id, there.env.guild.id, theme.slug)
         assert await members.places(f"discord:{there.ann.id}", theme.id) == []
         assert await members.private_themes(f"discord:{there.ann.id}") == []
+
+
+async def test_where_nothing_is_known_a_failure_is_remembered_too(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        clock = Clock()
+        looker = DiscordMembers(lambda: there.client, clock=clock)
+        members = Memberships(there.parts.store, looker)
+        theme = await there.parts.themes.create("hidden", "Hidden", visibility=Visibility.PRIVATE)
+        await there.client.front.channels.bind(there.channel.id, there.env.guild.id, theme.slug)
+        ann = f"discord:{there.ann.id}"
+        there.env.inject_error("GET", "/guilds/*/members/*", status=403, times=1)
+        before = fetched(there)
+        looks = await asyncio.gather(*(members.places(ann, theme.id) for _ in range(8)))
+        assert looks == [[]] * 8
+        assert await members.places(ann, theme.id) == []
+        assert fetched(there) == before + 1
+        clock.now_s += RETRY_S
+        assert await members.places(ann, theme.id)
+        assert fetched(there) == before + 2
+
+
+async def test_a_thread_that_cannot_be_fetched_is_not_asked_for_each_time(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        clock, guild = Clock(), there.env.guild
+        looker = DiscordMembers(lambda: there.client, clock=clock)
+        gone = [there.channel.id + 1000 + nth for nth in range(MOST_THREADS + 5)]
+        there.env.inject_error("GET", "/channels/*", status=400, times=2 * MOST_THREADS)
+
+        def asked() -> int:
+            return sum(
+                f"/channels/{one}" in request.path
+                for one in gone
+                for request in there.env.http_requests
+            )
+
+        async def found() -> list[int]:
+            places = await looker.places(guild.id, there.ann.id, [there.channel.id, *gone])
+            return [place.channel_id for place in places]
+
+        looks = await asyncio.gather(*(found() for _ in range(4)))
+        assert looks == [[there.channel.id]] * 4
+        assert await found() == [there.channel.id]
+        assert asked() == MOST_THREADS
+
+
+async def test_the_oldest_answer_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memberships, "MOST", 1)
+    async with world(tmp_path) as there:
+        looker = DiscordMembers(lambda: there.client, clock=Clock())
+
+        async def look(who: Any) -> int:
+            before = fetched(there)
+            await looker.places(there.env.guild.id, who.id, [there.channel.id])
+            return fetched(there) - before
+
+        assert [await look(who) for who in (there.ann, there.bob, there.bob)] == [1, 1, 0]
+        assert await look(there.ann) == 1
+
+
+class Everywhere:
+    """Says that everybody is in every server, and remembers of which it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
+        self.asked.append(guild_id)
+        return [Place(guild_id=guild_id, channel_id=one) for one in channel_ids]
+
+
+async def test_of_a_theme_in_many_servers_only_some_are_asked(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await parts.up()
+        theme = await parts.themes.create("wide", "Wide")
+        channels = Channels(parts.store, parts.themes)
+        for guild_id in range(1, MOST_GUILDS + 11):
+            await channels.bind(1000 + guild_id, guild_id, theme.slug)
+        ann = Person("discord:5", "Ann")
+        last = MOST_GUILDS + 10
+        await parts.dreams.ask(request("a fox", person=ann, guild_id=last, channel_id=1))
+        looker = Everywhere()
+        found = await Memberships(parts.store, looker).places(ann.id, theme.id)
+        assert [place.guild_id for place in found] == looker.asked == [*range(1, MOST_GUILDS), last]

@@ -15,7 +15,7 @@ from bot.delivery import whole_bot
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.turns import AGED_ONE_IN, Rate, Turns
-from bot.delivery.whole_bot import A_SECOND, BURST, PLACES, WholeBot
+from bot.delivery.whole_bot import A_SECOND, BURST, PLACES, WholeBot, unhurried
 
 API = URL("https://discord.com/api/v10")
 MOST = A_SECOND + BURST
@@ -81,6 +81,34 @@ async def test_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
     waiting.cancel()
     async with asyncio.timeout(10):
         await bot.turn(CARD)
+
+
+async def test_what_nobody_has_pressed_for_goes_after_the_cards() -> None:
+    time = Time()
+    bot = WholeBot(lambda: time.now_s, time.sleep)
+    sent: list[str] = []
+
+    async def send(name: str) -> None:
+        await bot.turn(CARD)
+        sent.append(name)
+
+    async def look() -> None:
+        with unhurried():
+            await send("look")
+
+    async def card() -> None:
+        place = bot.place(Urgency.FORMING)
+        await place.reached()
+        with place.within():
+            await send("card")
+
+    for _ in range(BURST):
+        await bot.turn(CARD)
+    looks = [look() for _ in range(10)]
+    await asyncio.gather(*looks, *(card() for _ in range(10)), send("pressed"))
+    assert sent[0] == "pressed"
+    # One turn in so many is whoever has waited longest.
+    assert sent[: 1 + 10].count("look") <= 2 and sent.count("look") == 10
 
 
 # --- who goes first ------------------------------------------------------------------------

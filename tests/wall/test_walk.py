@@ -187,10 +187,12 @@ class Halls:
 
     def __init__(self) -> None:
         self.members = {MEMBER_ID}
+        self.asked = 0
 
     async def places(
         self, guild_id: int, user_id: int, channel_ids: Sequence[int]
     ) -> list[Channel]:
+        self.asked += 1
         if user_id not in self.members:
             return []
         return [Channel(guild_id=guild_id, channel_id=one, asks=True) for one in channel_ids]
@@ -488,6 +490,29 @@ async def test_a_link_to_a_dream_shows_nothing_of_what_is_around_it(world: World
     await world.links.withdraw(Shows.DREAM, shown)
     assert (await answer(bearer, "GET", f"/d/{shown}"))[0] == 404
     assert (await answer(bearer, "GET", f"/l/{token}"))[0] == 404
+
+
+async def test_discord_is_asked_nothing_for_a_picture_that_everybody_may_see(
+    world: World,
+) -> None:
+    looks = (
+        "/s/{slug}/picture.webp",
+        "/s/{slug}/events",
+        "/s/{slug}/feed.atom",
+        "/i/{sha256}.png",
+        "/t/{sha256}.webp",
+        "/d/{dream_id}/preview.webp",
+    )
+    for pattern in looks:
+        assert ("GET", pattern) in world.routes
+        before = world.halls.asked
+        await answer(world.member, "GET", world.public.path(pattern))
+        assert world.halls.asked == before, pattern
+        await answer(world.member, "GET", world.private.path(pattern))
+        assert world.halls.asked > before, pattern
+    before = world.halls.asked
+    await answer(world.member, "GET", world.public.path("/s/{slug}"))
+    assert world.halls.asked > before  # a page says what they may do there
 
 
 async def test_a_member_sees_what_their_channels_show_for_as_long_as_they_are_one(
