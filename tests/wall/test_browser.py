@@ -17,6 +17,7 @@ from playwright.async_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    Route,
     ViewportSize,
     async_playwright,
     expect,
@@ -212,6 +213,27 @@ async def test_a_deleted_dream_goes_from_every_open_page(
     await expect(own.get_by_role("heading")).to_contain_text("This dream was deleted.")
     assert ada.complaints
     ada.complaints.clear()  # of the page that is gone (410)
+
+
+async def test_a_picture_that_did_not_come_is_asked_for_again(
+    scene: Scene, people: list[Visitor]
+) -> None:
+    ada = people[0]
+    page = await ada.open()
+    await eventually(lambda: len(scene.feed.listeners) == 1)
+    asked: list[str] = []
+
+    async def broken_off_once(route: Route) -> None:
+        asked.append(route.request.url)
+        await (route.abort() if len(asked) == 1 else route.continue_())
+
+    await page.route(re.compile(r"/[it]/[0-9a-f]{64}\."), broken_off_once)
+    dream = await scene.draw("a heron")
+    image = page.locator(f"#finished #dream-{dream.id}.tile img")
+    await expect(image).to_have_attribute("data-tries", "1")
+    await expect(image).not_to_have_js_property("naturalWidth", 0)
+    assert len(asked) == 2 and asked[0] == asked[1]
+    ada.complaints = [said for said in ada.complaints if not BREAKS.search(said)]
 
 
 async def test_what_happened_while_the_wall_was_down_is_shown(

@@ -88,6 +88,15 @@
     newest.addEventListener("error", () => newest.remove(), { once: true });
   };
 
+  // A picture that did not come, as while the bot is restarted, is asked for again for a minute. Parts
+  // that are fetched anew keep the pictures that are there already, so nothing else would.
+  body.addEventListener("error", ({ target: image }) => {
+    const tries = Number(image.dataset.tries ?? 0);
+    if (image.tagName !== "IMG" || image.classList.contains("preview") || tries === 6) return;
+    image.dataset.tries = tries + 1;
+    setTimeout(() => { if (image.isConnected) image.src = image.src; }, 1000 * 2 ** tries);
+  }, true);
+
   htmx.onLoad((added) => {
     if (added.classList.contains("preview")) settle(added.parentElement);
     const cards = added.matches(".card") ? [added] : added.querySelectorAll(".card");
