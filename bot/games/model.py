@@ -112,6 +112,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     place: int
     entry: Entry
 
+    @property
+    def won(self) -> bool:
+        """Whether it is first, and has earned anything: who guessed wrong has not won."""
+        return self.place == 1 and bool(self.entry.score)
+
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a try: its own score, whether it is the person's best, and how many are left.

@@ -58,6 +58,7 @@ def test_places_are_shared_by_equal_scores_alone(scores: list[float | None]) -> 
         mine = -1.0 if one.entry.score is None else one.entry.score
         better = [1 for s in scores if (-1.0 if s is None else s) > mine]
         assert one.place == 1 + len(better)
+        assert one.won == (not better and mine > 0)  # nobody has won who earned nothing
 
 
 WORDS = st.lists(

@@ -195,6 +195,7 @@ async def test_a_guess_is_told_to_be_right_only_when_it_is_over(tmp_path: Path) 
         assert "Eve" not in text and "Bea" not in text
         await sent(ada, f"{path}/end")
         text = await page(ada, path)
+        assert text.count('class="won"') == text.count("was right"), "who is wrong has not won"
         assert "was right" in text and "chose “" in text and text.index("Eve") < text.index("Bea")
 
 

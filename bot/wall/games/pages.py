@@ -163,7 +163,7 @@ class GamePages:
 
     async def _winners(self, game_id: str) -> list[Entry]:
         standings = await self._games.standings(game_id, outside=True)
-        return [one.entry for one in standings if one.place == 1][:3]
+        return [one.entry for one in standings if one.won][:3]
 
     async def _dream_of(self, seen: Seen) -> str:
         """Return the address of the dream that a game was about, once its words may be told."""
