@@ -12,11 +12,13 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 from yarl import URL
 
+from bot.discord_oauth import DiscordOAuth
 from bot.errors import LimitError
 from bot.model import DreamState, EventKind, Live, Person, StreamEvent, Visibility
 from bot.parties.model import Party, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.rights import Actor
+from bot.sessions import Sessions
 from bot.wall import Wall, WallSettings
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.party import acts, door
@@ -24,6 +26,7 @@ from bot.wall.party.codes import qr_svg
 from bot.wall.party.evening import Evenings
 from bot.wall.party.stream import _Page
 from bot.wall.rates import Rates
+from bot.wall.sign_in import SigningIn, session_cookie
 from bot.wall.words import mark_of
 from bot.watching import Watching
 from tests.bot.drawer import Services, request, services
@@ -101,8 +104,11 @@ COLOURS = [f"#{value:06x}" for value in range(0x100000, 0x102000, 0x101)]
 
 
 @asynccontextmanager
-async def evening_in(folder: Path, **settings: Any) -> AsyncIterator[Evening]:
+async def evening_in(
+    folder: Path, *, sessions: bool = False, **settings: Any
+) -> AsyncIterator[Evening]:
     async with services(folder) as parts:
+        oauth = DiscordOAuth("secret", "http://localhost/", lambda: "1")
         wall = Wall(
             WallSettings(port=0, **settings),
             themes=parts.themes,
@@ -115,6 +121,7 @@ async def evening_in(folder: Path, **settings: Any) -> AsyncIterator[Evening]:
             seeing=parts.seeing,
             parties=parts.parties,
             watching=Watching(parts.store),
+            signing_in=SigningIn(oauth, Sessions(parts.store)) if sessions else None,
         )
         evening = Evening(parts, await wall.start())
         try:
@@ -151,6 +158,30 @@ async def test_who_opens_a_party_is_its_host_and_who_has_the_code_joins(evening:
         status, text = await evening.get(who)
         assert status == 200 and "What comes to your mind?" in text
         assert ('class="desk"' in text) is leads
+
+
+async def test_who_signs_in_at_a_party_goes_on_as_the_guest_that_came_in(tmp_path: Path) -> None:
+    async with evening_in(tmp_path, sessions=True) as evening:
+        host = await evening.host()
+        _, text = await evening.get(host)
+        assert f'href="/sign-in?next=/p/{evening.code}"' in text
+        token = await Sessions(evening.parts.store).begin(Person("discord:7", "Ann"))
+        host.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, evening.url)
+        _, text = await evening.get(host)
+        assert 'class="desk"' in text and 'action="/sign-out"' in text and "Come in" not in text
+        assert await evening.post(host, "words", words="snow", kind="idea") == 200
+        assert await evening.post(host, "stage", stage="sketch") == 200
+        assert await evening.post(host, "join", name="Ann") == 200
+        party = await evening.party()
+        assert party.stage is Stage.SKETCH
+        assert [one.role for one in await evening.parts.parties.members(party)] == [Role.HOST]
+        # Who was sent away does not come back by signing in.
+        guest = await evening.guest("Lin")
+        assert await evening.post(host, f"members/{await evening.mark('Lin')}/remove") == 200
+        token = await Sessions(evening.parts.store).begin(Person("discord:8", "Lin"))
+        guest.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, evening.url)
+        assert (await evening.get(guest))[0] == 404
+        assert await evening.post(guest, "join", name="Lin") == 404
 
 
 async def test_no_party_a_wrong_code_and_a_private_party_are_answered_alike(

@@ -258,7 +258,7 @@ class Acts:
         """
         evening, me = await self._door.enter(request)
         self._door.check_may_act()
-        return evening, me, Actor(guest_of(request).person), await read_form(request)
+        return evening, me, Actor(me.person), await read_form(request)
 
     def _name(self, request: web.Request, form: Form) -> None:
         if not rename(request, text_of(form, "name")).name:

@@ -53,16 +53,15 @@ class Door:
         """
         code = request.match_info.get("code", "") if typed is None else typed
         address = address_of(request, self._settings)
-        person_id = guest_of(request).person.id
         try:
             evening = await self._evenings.now((await self._parties.by_code(code)).id)
-            member = evening.member(person_id)
+            members = _members_of(request, evening)
         except (ForbiddenError, NotFoundError):
             self._guesses.take(address)
             raise NotFoundError(WRONG_CODE) from None
-        if member is None:
+        if not members:
             self._guesses.check(address)
-        elif member.removed:
+        elif any(one.removed for one in members):
             raise NotFoundError(WRONG_CODE)
         return evening
 
@@ -73,7 +72,7 @@ class Door:
             As `see` does; ForbiddenError: they have not joined.
         """
         evening = await self.see(request)
-        member = evening.member(guest_of(request).person.id)
+        member = member_of(request, evening)
         if member is None or not (member.present or not evening.party.open):
             raise ForbiddenError(NOT_THERE)
         return evening, member
@@ -84,8 +83,9 @@ class Door:
         Raises:
             As `Parties.join` does; LimitError: too many came from this address.
         """
-        person = guest_of(request).person
-        if evening.member(person.id) is None:
+        member = member_of(request, evening)
+        person = guest_of(request).person if member is None else member.person
+        if member is None:
             self._joins.take(address_of(request, self._settings))
         await self._parties.join(evening.party, Actor(person), code=evening.party.code)
 
@@ -97,6 +97,20 @@ class Door:
         """
         if not self._settings.asking:
             raise ForbiddenError("This wall is for watching. Parties are held on Discord.")
+
+
+def member_of(request: web.Request, evening: Evening) -> Member | None:
+    """Return as whom a visitor takes part, None where they never did.
+
+    Who signs in at a party goes on there as the guest that they came in as.
+    """
+    members = _members_of(request, evening)
+    return max(members, key=lambda one: one.present, default=None)
+
+
+def _members_of(request: web.Request, evening: Evening) -> list[Member]:
+    persons = guest_of(request).persons
+    return [one for person in persons if (one := evening.member(person.id)) is not None]
 
 
 def leads(member: Member) -> bool:

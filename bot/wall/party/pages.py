@@ -13,10 +13,9 @@ from bot.parties.model import AssociationKind, Member, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.parties.service import STAGE_MINUTES, Parties
 from bot.rights import Actor
-from bot.wall.guests import guest_of
 from bot.wall.pages import Pages
 from bot.wall.party.codes import base_url, qr_svg
-from bot.wall.party.door import Door, is_host, leads
+from bot.wall.party.door import Door, is_host, leads, member_of
 from bot.wall.party.evening import Evening
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
@@ -127,7 +126,7 @@ class PartyPages:
     async def page(self, request: web.Request) -> web.StreamResponse:
         """Show a party to who is there; to others its door."""
         evening = await self._door.see(request)
-        me = evening.member(guest_of(request).person.id)
+        me = member_of(request, evening)
         if me is None or (evening.party.open and not me.present):
             return self.door(request, evening)
         context = self.context(request, evening, me) | await self._bundle(evening)
