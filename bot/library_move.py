@@ -1,11 +1,13 @@
 """Move a library's pictures and files to another place, so that it can be cut off at any time.
 
-A journal says from where and to where. First everything is copied, and proved to be there; then the
-note of where the library's pictures lie is changed, in one step; then they are removed where they
-were. As long as the journal is there nothing else starts on the library, so nothing comes or goes
-meanwhile. The same again goes on where it was; a move back to where they came from undoes it.
+A journal says from where and to where. First everything is copied, and proved to be there: what the
+target has already is read and hashed, for it may be damaged in the very size. Then the note of
+where the library's pictures lie is changed, in one step; then they are removed where they were. As
+long as the journal is there nothing else starts on the library, so nothing comes or goes meanwhile.
+The same again goes on where it was; a move back to where they came from undoes it.
 
-What is not named by its bytes, or is damaged, stays where it is and is told of. All of it blocks.
+What is not named by its bytes, or is whole in neither place, stays where it is and is told of. All of
+it blocks.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from tqdm import tqdm
@@ -30,6 +33,7 @@ from bot.library_place import (
     FOLDER,
     JOURNAL,
     claim,
+    drop_copies,
     is_address,
     library_id,
     note_place,
@@ -37,6 +41,7 @@ from bot.library_place import (
 )
 
 Open = Callable[[str], Blobs]
+T = TypeVar("T")
 _AT_ONCE = 8
 _BATCH = 64
 _AGAIN = "Do the same again: it goes on where it was."
@@ -50,11 +55,15 @@ class Phase(StrEnum):
 
 
 class Journal(msgspec.Struct, frozen=True):
-    """A move that was begun: from where, to where, and how far it is."""
+    """A move that was begun: from where, to where, and how far it is.
+
+    Once it is removing, `damaged` has the keys of what is whole in neither place.
+    """
 
     source: str
     target: str
     phase: Phase
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass
@@ -149,51 +158,72 @@ class _Move:
     def finish(self) -> Moved:
         """Go on where it was, to the end."""
         if self._journal.phase is Phase.COPYING:
-            self._copy()
+            damaged = self._copy()
             note_place(self._root, self._journal.target)
-            _write_journal(self._root, msgspec.structs.replace(self._journal, phase=Phase.REMOVING))
+            self._journal = msgspec.structs.replace(
+                self._journal, phase=Phase.REMOVING, damaged=damaged
+            )
+            _write_journal(self._root, self._journal)
         arrived = _listed(self._there)
-        gone = [one for one in _named(self._here) if arrived.get(one.key) == one.size_bytes]
+        moved = arrived - set(self._journal.damaged)
+        gone = [one for one in _named(self._here) if one.key in moved]
         self._each("removed", gone, lambda one: self._here.delete(one.key))
         self._moved.files = len(arrived)
         self._moved.left = [one.key for place in PLACES for one in self._here.list(place)]
-        self._here.leave()
-        _end_journal(self._root)
-        return self._moved
+        return self._end(self._here)
 
     def undo(self) -> Moved:
-        """Remove what was copied already; what it was copied from was not touched."""
+        """Remove what was copied already; what it was copied from has not been removed."""
         note_place(self._root, self._journal.source)
         kept = _listed(self._here)
         copied = [one for one in _named(self._there) if one.key in kept]
-        self._each("removed", copied, lambda one: self._there.delete(one.key))
-        self._there.leave()
-        _end_journal(self._root)
+        removed = self._each("removed", copied, self._take_back)
+        self._moved.left = [one.key for one, gone in zip(copied, removed, strict=True) if not gone]
         self._moved.undone = True
+        return self._end(self._there)
+
+    def _end(self, left: Blobs) -> Moved:
+        """Leave a place to anybody, and let other work on the library begin."""
+        left.leave()
+        if FOLDER in (self._journal.source, self._journal.target):
+            drop_copies(self._root)  # the one place has none, and the other begins without
+        _end_journal(self._root)
         return self._moved
 
-    def _copy(self) -> None:
+    def _copy(self) -> tuple[str, ...]:
+        """Copy everything; return the keys of what is whole in neither place."""
+        before = _listed(self._there)
+        to_go = [*_named(self._here)]
+        whole = self._each("copied", to_go, lambda one: self._copy_one(one, one.key in before))
         arrived = _listed(self._there)
-        to_go = [one for one in _named(self._here) if arrived.get(one.key) != one.size_bytes]
-        whole = dict(zip(to_go, self._each("copied", to_go, self._copy_one), strict=True))
-        arrived = _listed(self._there)
-        for one, was_whole in whole.items():
-            if was_whole and arrived.get(one.key) != one.size_bytes:
+        for one, is_whole in zip(to_go, whole, strict=True):
+            if is_whole and one.key not in arrived:
                 raise DiskError(f"{one.key} was written to {self._there.where}, and is not there.")
+        return tuple(one.key for one, is_whole in zip(to_go, whole, strict=True) if not is_whole)
 
-    def _copy_one(self, one: Blob) -> bool:
-        """Copy something; say whether it was whole, and so is there now."""
-        data = self._here.raw(one.key)
-        if sha256(data).hexdigest() != sha256_of(one.key):
+    def _copy_one(self, one: Blob, present: bool) -> bool:
+        """Copy something, unless it is there, whole; say whether it is there now."""
+        if present and _read(self._there, one.key) is not None:
+            return True
+        data = _read(self._here, one.key)
+        if data is None:
             return False
         self._there.put(one.key, data)
         return True
 
-    def _each(
-        self, what: str, blobs: list[Blob], work: Callable[[Blob], bool | None]
-    ) -> list[bool | None]:
+    def _take_back(self, one: Blob) -> bool:
+        """Remove a copy, once what it was copied from is whole; say whether it is removed."""
+        if _read(self._here, one.key) is None:
+            data = _read(self._there, one.key)
+            if data is None:
+                return False
+            self._here.put(one.key, data)
+        self._there.delete(one.key)
+        return True
+
+    def _each(self, what: str, blobs: list[Blob], work: Callable[[Blob], T]) -> list[T]:
         """Do something with each, several at a time; nothing more once one has failed."""
-        done: list[bool | None] = []
+        done: list[T] = []
         with tqdm(total=len(blobs), desc=what, unit="file", file=sys.stderr, disable=None) as bar:
             for batch in _batches(blobs):
                 done += self._threads.map(work, batch)
@@ -207,8 +237,14 @@ def _named(blobs: Blobs) -> Iterator[Blob]:
         yield from (one for one in blobs.list(place) if sha256_of(one.key) is not None)
 
 
-def _listed(blobs: Blobs) -> dict[str, int]:
-    return {one.key: one.size_bytes for one in _named(blobs)}
+def _listed(blobs: Blobs) -> set[str]:
+    return {one.key for one in _named(blobs)}
+
+
+def _read(blobs: Blobs, key: str) -> bytes | None:
+    """Return what lies under a key; None where it is damaged."""
+    data = blobs.raw(key)
+    return data if sha256(data).hexdigest() == sha256_of(key) else None
 
 
 def _batches(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:

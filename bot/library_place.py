@@ -13,6 +13,7 @@ import importlib.util
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from bot.blobs import PLACES, Blobs, FolderBlobs, UnreachableError
 from bot.errors import ConfigError, DiskError
-from bot.files import write_atomic
+from bot.files import disk_sentences, write_atomic
 
 if TYPE_CHECKING:
     from bot.config import LibraryPlace
@@ -176,6 +177,8 @@ def open_objects(
 def check_place(root: Path, store: str, *, note: bool) -> None:
     """See that the pictures lie where the settings say; `note` it where there are none yet.
 
+    Who may `note` has the folder alone: copies of what lies in no store any more go as well.
+
     Raises:
         ConfigError: they lie elsewhere, or a move was cut off.
         DiskError: that cannot be written.
@@ -189,6 +192,8 @@ def check_place(root: Path, store: str, *, note: bool) -> None:
         )
     wanted, there = store or FOLDER, placed(root)
     if wanted == there:
+        if note and there == FOLDER:
+            drop_copies(root)
         return
     if there == FOLDER and not _has_any(root):
         if note:
@@ -201,6 +206,20 @@ def check_place(root: Path, store: str, *, note: bool) -> None:
             f"library move {wanted}"
         ]
     )
+
+
+def drop_copies(root: Path) -> None:
+    """Remove the copies of what lies in a store, from where it does so no more.
+
+    A deletion would pass them by; and once there is a store again, they would be taken for what
+    it has.
+
+    Raises:
+        DiskError: they cannot be removed.
+    """
+    with disk_sentences(root):
+        if (root / CACHE).exists():
+            shutil.rmtree(root / CACHE)
 
 
 def placed(root: Path) -> str:

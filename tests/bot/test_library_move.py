@@ -162,6 +162,72 @@ def test_what_is_damaged_stays_where_it_is_and_is_told_of(bucket: Bucket) -> Non
     assert bucket.at(S3) == content
 
 
+def rotten(bucket: Bucket, key: str, data: bytes) -> None:
+    """Leave a damaged file in the folder, in the very size, as a move that was over leaves it."""
+    path = bucket.root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * len(data))
+
+
+def test_what_the_target_has_in_the_same_size_is_proved_before_the_source_goes(
+    bucket: Bucket,
+) -> None:
+    content = filled(bucket)
+    move(bucket.root, S3, bucket.open)
+    first, second, *_ = content
+    rotten(bucket, first, content[first])
+    moved = move(bucket.root, FOLDER, bucket.open)
+    assert (bucket.at(S3), bucket.at(FOLDER), moved.left) == ({}, content, [])
+    # And what is whole in neither place goes from neither, also where the removing was cut off.
+    for key in (first, second):
+        rotten(bucket, key, content[key])
+    bucket.store.put(first, b"x" * len(content[first]), use_multipart=False)
+    bucket.store.put(second, content[second], use_multipart=False)
+    bucket.changes, bucket.cut_at = 0, 1  # the third is copied, then one is removed
+    with pytest.raises(Cut):
+        move(bucket.root, S3, bucket.open)
+    bucket.cut_at = None
+    journal = read_journal(bucket.root)
+    assert journal is not None and journal.phase is Phase.REMOVING
+    assert move(bucket.root, S3, bucket.open).left == [first]
+    assert bucket.at(S3) == {**content, first: b"x" * len(content[first])}
+    assert set(bucket.at(FOLDER)) == {first}
+
+
+def test_a_move_that_is_undone_takes_nothing_good_away(bucket: Bucket) -> None:
+    content = filled(bucket)
+    first, *_, last = content
+    bucket.store.put(first, content[first], use_multipart=False)
+    rotten(bucket, first, content[first])
+    bucket.changes, bucket.cut_at = 0, 0
+    with pytest.raises(Cut):
+        move(bucket.root, S3, bucket.open)
+    bucket.cut_at = None
+    rotten(bucket, last, content[last])
+    bucket.store.put(last, b"as bad", use_multipart=False)
+    undone = move(bucket.root, FOLDER, bucket.open)
+    assert undone.undone and undone.left == [last]
+    assert bucket.at(FOLDER) == {**content, last: b"x" * len(content[last])}
+    assert set(bucket.at(S3)) == {last}
+
+
+def test_no_copies_stay_where_nothing_lies_in_a_store_any_more(bucket: Bucket) -> None:
+    content = filled(bucket)
+    move(bucket.root, S3, bucket.open)
+    cache = BlobCache(bucket.root / "cache", 10**6)
+    key, data = next(iter(content.items()))
+    cache.keep(key, data)
+    check_place(bucket.root, S3, note=True)
+    assert cache.find(key) is not None
+    move(bucket.root, FOLDER, bucket.open)
+    assert not (bucket.root / "cache").exists()
+    BlobCache(bucket.root / "cache", 10**6).keep(key, data)  # left by a move of an earlier version
+    check_place(bucket.root, "", note=False)
+    assert (bucket.root / "cache" / key).exists(), "somebody else may be at work"
+    check_place(bucket.root, "", note=True)
+    assert not (bucket.root / "cache").exists()
+
+
 def test_pictures_that_lie_elsewhere_are_not_taken_for_lost(bucket: Bucket) -> None:
     root = bucket.root
     check_place(root, S3, note=True)  # nothing is there yet
