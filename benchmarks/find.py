@@ -5,12 +5,14 @@ The whole product on a folder: starter-diffusion draws each one once (128 px, 25
 right picture is the one that was drawn for them. What is in the folder already is not drawn again,
 so that a run which was ended goes on.
 
-    python -m benchmarks.find --folder FOLDER [--set held-out] [--judge] [--rendered]
+    python -m benchmarks.find --folder FOLDER [--set held-out] [--judge] [--rendered] [--unseen]
 
 `--set development` measures on other words, by which search may be improved. `--judge` has the
 judge that took no part in the starter models (`python -m training train judge`) tell the pictures
 apart, too: what it cannot find either was drawn badly, rather than seen badly. `--rendered`
 searches pictures that were composed, not drawn, by their captions (`python -m training compose`).
+`--unseen` searches plain pictures of things by artists whose pictures nothing was trained on: the
+emoji of OpenMoji (CC BY-SA 4.0, as `python -m training fetch` brings them), by the things' names.
 Prints a table for people and one line of JSON.
 """
 
@@ -102,6 +104,7 @@ ME = Person("local:benchmark", "benchmark")
 _TOGETHER = 4
 _AMONG = 5
 _RENDERED = 50
+_UNSEEN = 50
 
 
 def words_of(name: str) -> list[str]:
@@ -213,20 +216,51 @@ async def rendered(parts: Services) -> dict[str, float] | None:
     for row, caption in enumerate(shards.captions):
         if len(rows) < _RENDERED:
             rows.setdefault(caption, row)
+    return await told_apart(
+        parts, {words: Image.fromarray(shards.picture(row)) for words, row in rows.items()}
+    )
+
+
+async def unseen(parts: Services) -> dict[str, float] | None:
+    """Return the recall of OpenMoji's pictures by what they show; None where they are not here."""
+    from training.fetch import package_dir
+    from training.lists import lines
+    from training.render import render_svg, svg_document
+
+    try:
+        path = package_dir("@iconify/json") / "package/json/openmoji.json"
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    pictures: dict[str, Image.Image] = {}
+    for kind, words in (line.split("\t") for line in lines("prompts")):
+        if kind != "object":
+            continue
+        name = words.split(" ", 1)[-1].replace(" ", "-")
+        icon = data["icons"].get(name) or data["icons"].get(f"{name}-face")
+        if icon is not None and len(pictures) < _UNSEEN:
+            pixels = Image.fromarray(render_svg(svg_document(icon, data)))
+            pictures[words] = Image.new("RGBA", pixels.size, "white")
+            pictures[words].alpha_composite(pixels)
+    return await told_apart(parts, pictures)
+
+
+async def told_apart(parts: Services, pictures: Mapping[str, Image.Image]) -> dict[str, float]:
+    """Return the recall of pictures by the words of each, in the product's eyes."""
     shelf: Shelf | None = None
-    for caption, row in rows.items():
+    for words, picture in pictures.items():
         with io.BytesIO() as file:
-            Image.fromarray(shards.picture(row)).save(file, "PNG")
+            picture.convert("RGB").save(file, "PNG")
             (vector,) = (await parts.seeing.embed([file.getvalue()])).pictures
         assert vector is not None
         shelf = shelf or Shelf(len(vector))
-        shelf.add(caption, vector, PUBLISHED)
+        shelf.add(words, vector, PUBLISHED)
     assert shelf is not None
     places = []
-    for caption in rows:
-        (vector,) = (await parts.seeing.embed(texts=[caption])).texts
-        near = [one.id for one in shelf.nearest(vector, len(rows))]
-        places.append(near.index(caption))
+    for words in pictures:
+        (vector,) = (await parts.seeing.embed(texts=[words])).texts
+        near = [one.id for one in shelf.nearest(vector, len(pictures))]
+        places.append(near.index(words))
     return recall(places)
 
 
@@ -254,6 +288,8 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
             found["judge"] = None if by_judge is None else by_group(name, by_judge)
         if arguments.rendered:
             found["rendered"] = await rendered(parts)
+        if arguments.unseen:
+            found["unseen"] = await unseen(parts)
     return found
 
 
@@ -264,6 +300,7 @@ def main() -> None:
     parser.add_argument("--set", choices=tuple(SETS), default="held-out")
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--rendered", action="store_true")
+    parser.add_argument("--unseen", action="store_true")
     found = asyncio.run(measure(parser.parse_args()))
     print(f"{'':24}{'first':>8}{f'among {_AMONG}':>10}")
     for title, part in (("", "recall"), ("judge, ", "judge")):
