@@ -176,7 +176,7 @@ class FolderBlobs:
         """Keep `data`; one that is damaged has the name, and perhaps the size: it is replaced."""
         path = self.path(key)
         with disk_sentences(self._root):
-            present = path.is_file() and path.read_bytes() == data
+            present = _reads_as(path, data)
             if present:  # perhaps its name was never synced
                 sync_folder(path.parent)
         if not present:
@@ -249,6 +249,13 @@ class FolderBlobs:
 
     def close(self) -> None:
         """Do nothing: it holds nothing."""
+
+
+def _reads_as(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:  # whatever is there, nobody can read it
+        return False
 
 
 def picture_key(sha256: str) -> str:

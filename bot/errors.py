@@ -7,6 +7,7 @@
     ├── StoreError           the database cannot be used
     │   └── NewerDatabaseError
     ├── DiskError            a file could not be kept (disk full, read-only)
+    │   └── OutOfReachError       what is kept cannot be had now; its store does not answer
     ├── SchedulerError       the scheduler process cannot be had
     └── RequestError         what was asked cannot be done
         ├── InvalidRequestError   a value is wrong; holds the field's name
@@ -62,6 +63,10 @@ class DiskError(DreamstreamError):
     def __init__(self, message: str, where: str = "") -> None:
         self.where = where
         super().__init__(message)
+
+
+class OutOfReachError(DiskError):
+    """What is kept cannot be had at present: its store does not answer. It is not lost."""
 
 
 class SchedulerError(DreamstreamError):

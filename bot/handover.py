@@ -65,7 +65,9 @@ class Handover:
         """Hand a dream to the present process, unless it has it or the dream is ending.
 
         Raises:
-            NotFoundError: a picture that it is drawn from is not in the library.
+            NotFoundError: a picture that it is drawn from is not in the library; an UnreadableError
+                where it is damaged.
+            OutOfReachError: it cannot be had at present.
         """
         async with active.submitting:
             if active.epoch == self._epoch or not self._wanted(active):

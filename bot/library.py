@@ -32,7 +32,7 @@ from bot.blobs import (
     picture_key,
     sentence,
 )
-from bot.errors import DiskError, NotFoundError
+from bot.errors import DiskError, NotFoundError, OutOfReachError
 from bot.files import disk_sentences, sync_folder
 from bot.free_space import FreeSpace
 from bot.holding import Holds
@@ -54,7 +54,7 @@ class BadPictureError(ValueError):
 
 
 class UnreadableError(NotFoundError):
-    """A kept picture is there, and the disk does not give it; perhaps it does later."""
+    """A kept picture is there, and is damaged, or the disk does not give it."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,9 @@ class Library:
         kept = await self.run(_sha256, data)
         try:
             return kept, await self.hold(kept)
-        except UnreadableError as error:  # so whether it is one cannot be said
-            raise DiskError(str(error)) from error
+        except UnreadableError:  # of which these are the bytes: they take its place
+            await self._put_held(picture_key(kept), kept, data)
+            return kept, data
         except NotFoundError:
             pass
         loop = asyncio.get_running_loop()
@@ -178,7 +179,8 @@ class Library:
         """Return the bytes of what was made besides a picture.
 
         Raises:
-            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+            NotFoundError: it is not here; an UnreadableError where it is damaged.
+            OutOfReachError: where it lies cannot be asked at present.
         """
         return await self._read(file_key(file.sha256), "file")
 
@@ -186,7 +188,8 @@ class Library:
         """Return where on this machine a file is, fetched first where need be.
 
         Raises:
-            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+            NotFoundError: it is not here; an UnreadableError where it is damaged.
+            OutOfReachError: where it lies cannot be asked at present.
         """
         return await self._local(file_key(file.sha256), "file")
 
@@ -202,7 +205,8 @@ class Library:
         """Return a kept picture's bytes and see that it stays until `let_go`.
 
         Raises:
-            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+            NotFoundError: it is not here; an UnreadableError where it is damaged.
+            OutOfReachError: where it lies cannot be asked at present.
         """
         key = picture_key(sha256)
         await self._holds.take(sha256)
@@ -250,7 +254,8 @@ class Library:
         """Return a kept picture's bytes.
 
         Raises:
-            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+            NotFoundError: it is not here; an UnreadableError where it is damaged.
+            OutOfReachError: where it lies cannot be asked at present.
         """
         return await self._read(picture_key(sha256), "picture")
 
@@ -258,7 +263,8 @@ class Library:
         """Return where on this machine a picture is, fetched first where need be.
 
         Raises:
-            NotFoundError: it is not here; an UnreadableError where it cannot be read.
+            NotFoundError: it is not here; an UnreadableError where it is damaged.
+            OutOfReachError: where it lies cannot be asked at present.
         """
         return await self._local(picture_key(sha256), "picture")
 
@@ -274,9 +280,9 @@ class Library:
         """Return a picture's WebP likeness, `side` pixels at most; made if missing. May block.
 
         Raises:
-            NotFoundError: there is no such picture, or `side` is not of `THUMBNAIL_SIDES`; an
-                UnreadableError where the picture cannot be read.
-            DiskError: it had to be made and could not be kept.
+            NotFoundError: there is no such picture, or `side` is not of `THUMBNAIL_SIDES`.
+            DiskError: it had to be made and could not be kept; an OutOfReachError where the
+                picture cannot be had at present.
         """
         if (path := self._thumbnails.find(sha256, side)) is not None:
             return path
@@ -453,4 +459,7 @@ def _sha256(data: bytes) -> str:
 def _cannot_be_read(what: str, error: OSError) -> NoReturn:
     if isinstance(error, FileNotFoundError):
         raise NotFoundError(f"This {what} is not in the library.") from error
-    raise UnreadableError(f"This {what} cannot be read at present: {error.strerror}.") from error
+    reason = f"This {what} cannot be read at present: {error.strerror}."
+    if isinstance(error, UnreachableError):
+        raise OutOfReachError(reason) from error
+    raise UnreadableError(reason) from error

@@ -203,7 +203,7 @@ class ObjectBlobs:
                 try:
                     path = self._cache.keep(key, data)
                 except DiskError as error:
-                    raise OSError(errno.EIO, str(error).rstrip(".")) from error
+                    raise UnreachableError(errno.EIO, str(error).rstrip(".")) from error
         return path
 
     def probe(self) -> None:

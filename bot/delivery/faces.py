@@ -21,7 +21,7 @@ from bot.delivery.pictures import (
     fitting_together,
 )
 from bot.delivery.sheets import FORMING_TILE_PX, SHEET, TILE_PX, labelled_sheet, sheet
-from bot.errors import DreamstreamError, NotFoundError
+from bot.errors import DreamstreamError, NotFoundError, OutOfReachError
 from bot.front import Front
 from bot.model import Dream, PictureCheck
 from bot.store import dreams as rows
@@ -60,6 +60,7 @@ class Faces:
 
         Raises:
             StoreError: the database cannot be read.
+            OutOfReachError: a picture cannot be had at present.
         """
         found = {dream.id: dream for dream in await rows.by_ids(self._front.store, dream_ids)}
         dreams = [found[dream_id] for dream_id in dream_ids if dream_id in found]
@@ -105,6 +106,8 @@ class Faces:
         library = self._front.library
         try:
             return await library.read_thumbnail(dream.image.sha256, side_px)
+        except OutOfReachError:
+            raise  # later it is there: a card without it would count as shown
         except (DreamstreamError, OSError):
             return None  # it is gone, or cannot be made smaller: the others are shown
 

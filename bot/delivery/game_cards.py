@@ -24,7 +24,7 @@ from bot.delivery.lane import GAME_KEYS, Lane
 from bot.delivery.pace import Urgency
 from bot.delivery.posting import Posting, Retries
 from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
-from bot.errors import DreamstreamError
+from bot.errors import DreamstreamError, OutOfReachError
 from bot.front import Front
 from bot.games.model import Game, GameKind, GameState, Standing
 from bot.ids import now_ms
@@ -197,6 +197,8 @@ class GameCards:
         for name, alt, sha256 in found:
             try:
                 data = await library.read_thumbnail(sha256, THUMBNAIL_PX)
+            except OutOfReachError:
+                raise  # later it is there: a card without it would count as shown
             except (DreamstreamError, OSError):
                 continue  # its file is gone: the others are shown
             shown.append(Shown(f"{name}-{sha256[:8]}.webp", shorten(alt, 1000), data))

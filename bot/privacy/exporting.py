@@ -124,7 +124,8 @@ class Exports:
             LimitError: they have had one of late, or one is just being made for them; or so many
                 copies of others lie there that there is no room for pictures.
             NotFoundError: they were forgotten meanwhile.
-            DiskError: the disk is almost full, or may not be written.
+            DiskError: the disk is almost full, or may not be written; an OutOfReachError where a
+                picture cannot be had at present.
             StoreError: the database cannot be read.
         """
         self._library.check_space()

@@ -17,6 +17,7 @@ from bot.errors import (
     InvalidRequestError,
     LimitError,
     NotFoundError,
+    OutOfReachError,
     RequestError,
     SchedulerError,
 )
@@ -39,6 +40,7 @@ _STATUSES: tuple[tuple[type[DreamstreamError], int], ...] = (
     (SlowRequestError, 408),
     (RequestError, 400),
     (SchedulerError, 503),
+    (OutOfReachError, 503),
     (DiskError, 507),
 )
 _SENTENCES = {

@@ -17,8 +17,8 @@ from obstore.store import MemoryStore
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
 from bot.config import LibraryPlace
-from bot.errors import ConfigError, DiskError, NotFoundError
-from bot.library import Library, UnreadableError
+from bot.errors import ConfigError, DiskError, NotFoundError, OutOfReachError
+from bot.library import Library
 from bot.library_place import open_objects
 from bot.model import DreamState
 from bot.object_blobs import ObjectBlobs, Objects
@@ -375,7 +375,7 @@ async def test_an_outage_is_not_a_loss(tmp_path: Path, store: Faulty) -> None:
     await library.let_go(image.sha256, named=True)
     store.fault = silent()
     for ask in (library.read, library.hold, library.local):
-        with pytest.raises(UnreadableError, match="the picture store does not answer"):
+        with pytest.raises(OutOfReachError, match="the picture store does not answer"):
             await ask(image.sha256)
     with pytest.raises(DiskError, match="does not answer"):
         await library.keep_upload(png(colour="blue"))

@@ -1,0 +1,193 @@
+"""A store of pictures that does not answer for a while: nothing is taken for lost, or given up."""
+
+from __future__ import annotations
+
+import asyncio
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.blob_cache import BlobCache
+from bot.blobs import FolderBlobs, file_key, picture_key
+from bot.checking.reviews import MAX_TRIES
+from bot.delivery.card import GALLERY
+from bot.delivery.faces import NOT_KEPT, Faces, Room
+from bot.errors import NotFoundError, OutOfReachError
+from bot.library import Library, UnreadableError
+from bot.model import Dream, DreamState, PictureCheck
+from bot.object_blobs import ObjectBlobs
+from bot.privacy.exporting import Exports
+from bot.store import picture_checks
+from bot.wall.errors import status_of
+from tests.bot.drawer import ANN, Services, png, request, services
+from tests.bot.test_object_blobs import Faulty, silent
+from tests.bot.test_picture_checks import Checked
+from tests.discord_front.world import front_of
+
+
+@dataclass
+class Remote:
+    """Services whose pictures lie in a store: of all but the last one used, there alone."""
+
+    parts: Services
+    store: Faulty
+    cache: BlobCache
+
+    def spoil(self, key: str) -> None:
+        self.store.memory.put(key, b"spoilt")
+        self.cache.drop(key)
+
+    def fall_silent(self, *whats: str) -> None:
+        self.store.fault = silent(*whats)
+
+    def answer(self) -> None:
+        self.store.fault = lambda what: None
+
+    async def dream(self) -> Dream:
+        (dream,) = await self.parts.dreams.ask(request())
+        await self.parts.draw(dream.id)
+        return await self.parts.dreams.wait(dream.id)
+
+
+@asynccontextmanager
+async def remote(folder: Path) -> AsyncIterator[Remote]:
+    store = Faulty()
+    cache = BlobCache(folder / "library" / "cache", 0, young_s=0)
+    blobs = ObjectBlobs(store, cache, "s3://tests", rest_s=0, copies_new=False)
+    library = Library(folder / "library", blobs=blobs)
+    async with services(folder, library=library) as parts:
+        yield Remote(parts, store, cache)
+
+
+async def test_a_dream_that_starts_from_a_picture_waits_for_it(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        parts = there.parts
+        parts.drawer.up = False
+        (dream,) = await parts.dreams.ask(request(init=png(), strength=0.5))
+        there.fall_silent()
+        await parts.up()
+        await asyncio.sleep(0.2)  # three times as long as all tries again would take
+        assert "picture store does not answer" in (parts.dreams.refusing or "")
+        assert not (await parts.dreams.get(dream.id)).state.final
+        there.answer()
+        await parts.draw(dream.id)
+        assert (await parts.dreams.wait(dream.id)).state is DreamState.DONE
+
+
+async def test_one_that_is_damaged_is_given_up_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        parts = there.parts
+        parts.drawer.up = False
+        (dream,) = await parts.dreams.ask(request(init=png(), strength=0.5))
+        assert dream.recipe.init_sha256 is not None
+        there.spoil(picture_key(dream.recipe.init_sha256))
+        await parts.up()
+        ended = await parts.dreams.wait(dream.id)
+        assert ended.reason == "The picture that this dream starts from cannot be read."
+        assert parts.dreams.refusing is None
+
+
+async def test_no_look_at_a_picture_is_counted_meanwhile(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        checked = Checked(there.parts, PictureCheck.SPOILER)
+        checked.eyes.broken = True
+        dream = await checked.dream()
+        checked.eyes.broken = False
+        there.fall_silent()
+        for _ in range(MAX_TRIES + 1):
+            with pytest.raises(OutOfReachError):
+                await checked.reviews.look_again()
+        there.answer()
+        assert await checked.reviews.look_again() == 1
+        assert (await there.parts.dreams.get(dream.id)).veil is None
+        assert not await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
+
+
+async def test_no_card_says_that_its_picture_is_lost(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        dream = await there.dream()
+        assert dream.image is not None
+        faces = Faces(front_of(there.parts))
+        there.fall_silent()
+        with pytest.raises(OutOfReachError):
+            await faces.of(dream.id, [dream.id], Room())
+        there.answer()
+        face = await faces.of(dream.id, [dream.id], Room())
+        assert face is not None and face.shown[0].picture is not None
+        there.spoil(picture_key(dream.image.sha256))
+        face = await faces.of(dream.id, [dream.id], Room())
+        assert face is not None and face.shown[0].note == NOT_KEPT
+
+
+async def test_no_sheet_is_made_without_a_picture_that_is_there(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        dreams = [await there.dream() for _ in range(GALLERY + 1)]
+        for path in (tmp_path / "library" / "thumbnails").rglob("*.webp"):
+            path.unlink()
+        faces, ids = Faces(front_of(there.parts)), [dream.id for dream in dreams]
+        there.fall_silent()
+        with pytest.raises(OutOfReachError):
+            await faces.of(ids[0], ids, Room())
+        there.answer()
+        face = await faces.of(ids[0], ids, Room())
+        assert face is not None and face.sheets
+
+
+async def test_no_copy_of_ones_own_is_finished_without_its_pictures(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        dream = await there.dream()
+        exports = Exports(
+            there.parts.store, there.parts.library, tmp_path / "exports", reserve_bytes=0
+        )
+        await exports.start()
+        there.fall_silent()
+        with pytest.raises(OutOfReachError):
+            await exports.make(ANN)
+        there.answer()
+        made = await exports.make(ANN)  # at once: the one that failed does not count
+        with zipfile.ZipFile(made.path) as found:
+            assert f"pictures/{dream.id}.png" in found.namelist()
+        await exports.stop()
+
+
+async def test_the_wall_says_later_and_not_never(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        dream = await there.dream()
+        assert dream.image is not None
+        there.fall_silent()
+        with pytest.raises(OutOfReachError) as caught:
+            await there.parts.library.local(dream.image.sha256)
+        assert not isinstance(caught.value, NotFoundError) and status_of(caught.value) == 503
+
+
+async def test_a_picture_that_comes_back_heals_the_damaged_one(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        parts, dream = there.parts, await there.dream()
+        assert dream.image is not None
+        whole = await parts.library.read(dream.image.sha256)
+        there.spoil(picture_key(dream.image.sha256))
+        with pytest.raises(UnreadableError, match="not what its name says"):
+            await parts.library.read(dream.image.sha256)
+        (second,) = await parts.dreams.ask(request(init=whole, strength=0.5))
+        assert parts.dreams.refusing is None
+        assert second.recipe.init_sha256 == dream.image.sha256
+        assert await parts.library.read(dream.image.sha256) == whole
+
+
+def test_a_file_that_cannot_be_read_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, key = FolderBlobs(tmp_path), file_key("ab" * 32)
+    blobs.put(key, b"damaged")
+
+    def unreadable(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", unreadable)
+        blobs.put(key, b"whole")
+    assert blobs.get(key) == b"whole"
