@@ -118,10 +118,14 @@ class Asking:
         return self._done(request, f"/d/{dream.id}")
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        """Take a dream of one's own away for good; at the machine itself, anybody's."""
+        """Take a dream of one's own away for good; at the machine itself, anybody's.
+
+        Who is signed in may, or moderates, also where they may ask for nothing.
+        """
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
-        self.check_may_ask()
         actor = actor_of(request, self._settings, dream)
+        if guest_of(request).account is None and not actor.at_machine:
+            self.check_may_ask()
         await self._services.dreams.delete(dream.id, actor)
         return self._redirect(request, f"/s/{theme.slug}")
 

@@ -41,15 +41,16 @@ class Renderer:
         signing: bool = False,
     ) -> None:
         self._settings = settings
+        self._portraits = portraits
+        self._games = games
         # Compiling one takes tens of milliseconds: here, not while the event loop serves.
         self._environment = environment()
         self._environment.globals.update(
             settings=settings,
-            partying=parties and settings.asking,
-            portraying=portraits and settings.asking,
+            # Of no stream is it known yet, where a party is begun, whether somebody may ask in it.
+            partying=parties and settings.guests_ask,
             gaming=games,
             signing=signing,
-            playing=games and settings.asking,
             static=files.url,
             picture=picture_url,
             thumbnail=thumbnail_url,
@@ -71,6 +72,7 @@ class Renderer:
         themes = list(themes)
         text = self._environment.get_template(template).render(
             context,
+            **self._offers(),
             nonce=nonce_of(request),
             guest=guest_of(request),
             themes=themes,
@@ -80,12 +82,18 @@ class Renderer:
 
     def fragment(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
         """Return a part of a page, for htmx to put in its place."""
-        text = self._environment.get_template(template).render(context)
+        text = self._environment.get_template(template).render(context, **self._offers())
         return web.Response(text=text, status=status, content_type="text/html")
 
     def part(self, template: str, **context: Any) -> Markup:
         """Return a part of a page as other templates take it: what it is made of is escaped."""
-        return Markup(self._environment.get_template(template).render(context))  # noqa: S704
+        text = self._environment.get_template(template).render(context, **self._offers())
+        return Markup(text)  # noqa: S704
+
+    def _offers(self) -> dict[str, bool]:
+        """Return what whoever looks may begin: who they are is known by now, and was not before."""
+        asking = self._settings.asking
+        return {"portraying": self._portraits and asking, "playing": self._games and asking}
 
     def event(self, kind: EventKind, dream: Dream, live: Live | None) -> str:
         """Return what an entry of the log changes on a page, the same for everybody."""

@@ -168,6 +168,8 @@ class World:
     halls: Halls
     visitors: dict[str, ClientSession] = field(default_factory=dict)
     member: ClientSession = field(init=False)
+    watcher: ClientSession = field(init=False)
+    """The member, at a wall at which guests only watch."""
 
     @property
     def routes(self) -> Iterable[Route]:
@@ -188,6 +190,7 @@ class Halls:
     def __init__(self) -> None:
         self.members = {MEMBER_ID}
         self.asked = 0
+        self.asks, self.moderates = True, False
 
     async def places(
         self, guild_id: int, user_id: int, channel_ids: Sequence[int]
@@ -195,7 +198,10 @@ class Halls:
         self.asked += 1
         if user_id not in self.members:
             return []
-        return [Channel(guild_id=guild_id, channel_id=one, asks=True) for one in channel_ids]
+        return [
+            Channel(guild_id=guild_id, channel_id=one, asks=self.asks, moderates=self.moderates)
+            for one in channel_ids
+        ]
 
 
 def wall_of(
@@ -274,11 +280,13 @@ async def standing(folder: Path) -> AsyncIterator[World]:
         )
         settings = WallSettings(port=0, mode="proxy", guests_may_ask=True)
         proxied = wall_of(parts, settings, folder, links, signing_in)
+        watched = wall_of(parts, WallSettings(port=0, mode="proxy"), folder, links, signing_in)
         local = wall_of(parts, WallSettings(port=0), folder, links, signing_in)
         world = World(parts, local, public, linked, private, kept.id, links, halls)
         for wall, names in (
             (proxied, ("stranger", "guest", "owner", *BEARERS, SIGNED_IN, "member")),
             (local, ("machine",)),
+            (watched, ("watcher",)),
         ):
             url = await wall.start()
             stack.push_async_callback(wall.stop)
@@ -286,14 +294,14 @@ async def standing(folder: Path) -> AsyncIterator[World]:
                 jar = CookieJar(unsafe=True)
                 if name != "stranger":
                     jar.update_cookies({TOKEN_COOKIE: name[0] * 32}, url)
-                if name in (SIGNED_IN, "member"):
+                if name in (SIGNED_IN, "member", "watcher"):
                     number = MEMBER_ID + (name == SIGNED_IN)
                     token = await sessions.begin(Person(f"discord:{number}", name))
                     jar.update_cookies({session_cookie(settings): token}, url)
                 session = ClientSession(base_url=url, cookie_jar=jar)
                 visitor = await stack.enter_async_context(session)
-                if name == "member":
-                    world.member = visitor
+                if name in ("member", "watcher"):
+                    setattr(world, name, visitor)
                 else:
                     world.visitors[name] = visitor
         yield world
@@ -513,6 +521,51 @@ async def test_discord_is_asked_nothing_for_a_picture_that_everybody_may_see(
     before = world.halls.asked
     await answer(world.member, "GET", world.public.path("/s/{slug}"))
     assert world.halls.asked > before  # a page says what they may do there
+
+
+async def test_who_may_ask_on_discord_is_offered_so_where_guests_only_watch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def page(path: str) -> str:
+        async with world.watcher.get(path) as response:
+            assert response.status == 200
+            return await response.text()
+
+    portrait, begin, play = "/s/open-sea/portrait", "Begin one", "/play"
+    dream = f"/d/{world.public.names['dream_id']}"
+    assert portrait in await page("/s/open-sea")
+    assert begin in await page("/s/open-sea/games")
+    assert play in await page(dream)
+    monkeypatch.setattr(world.halls, "asks", False)
+    assert portrait not in await page("/s/open-sea")
+    assert begin not in await page("/s/open-sea/games")
+    assert play not in await page(dream)
+
+
+async def test_who_may_ask_for_nothing_deletes_what_is_theirs_and_what_they_moderate(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.halls, "asks", False)
+    own, other = Person(f"discord:{MEMBER_ID}", "member"), Person("discord:555", "Eve")
+    ids = []
+    for person in (own, other):
+        asked = request("a gull", theme="open-sea", person=person, guild_id=7, channel_id=72)
+        (dream,) = await world.parts.dreams.ask(asked)
+        await world.parts.draw(dream.id)
+        await world.parts.dreams.wait(dream.id)
+        ids.append(dream.id)
+    mine, theirs = ids
+
+    async def offered(dream_id: str) -> bool:
+        async with world.watcher.get(f"/d/{dream_id}") as response:
+            return f'action="/d/{dream_id}/delete"' in await response.text()
+
+    assert await offered(mine) and not await offered(theirs)
+    assert (await answer(world.watcher, "POST", f"/d/{mine}/delete"))[0] == 303
+    assert (await answer(world.watcher, "POST", f"/d/{theirs}/delete"))[0] == 403
+    monkeypatch.setattr(world.halls, "moderates", True)
+    assert await offered(theirs)
+    assert (await answer(world.watcher, "POST", f"/d/{theirs}/delete"))[0] == 303
 
 
 async def test_a_member_sees_what_their_channels_show_for_as_long_as_they_are_one(
