@@ -36,6 +36,7 @@ MAX_TOKEN = 200
 NOT_GOOD = "This link is not good any more. Ask whoever gave it to you for a new one."
 _TOKEN = re.compile(r"([td])\.([0-9a-z]{1,20})\.([0-9]{1,15})\.([0-9]{1,15})\.([A-Za-z0-9_-]{43})")
 _PURPOSE = b"dreamstream link 1\0"
+_DERIVED = b"dreamstream key 1\0"
 
 
 class Shows(StrEnum):
@@ -145,6 +146,10 @@ class SignedLinks:
             kept = _Kept(self._kept.key, withdrawn | {f"{shows}.{id}": now})
             await asyncio.to_thread(_write, self._path, kept)
             self._kept = kept
+
+    def derive(self, purpose: str) -> bytes:
+        """Return a key of 32 bytes for something else, from which this one cannot be had."""
+        return hmac.digest(self._key, _DERIVED + purpose.encode(), "sha256")
 
     def _seal(self, said: str) -> str:
         seal = hmac.digest(self._key, _PURPOSE + said.encode(), "sha256")

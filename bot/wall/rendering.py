@@ -18,6 +18,7 @@ from bot.wall import words
 from bot.wall.files import Files
 from bot.wall.guard import nonce_of
 from bot.wall.guests import guest_of
+from bot.wall.marks import Marks
 from bot.wall.settings import WallSettings
 from bot.words import duration
 
@@ -34,6 +35,7 @@ class Renderer:
         self,
         settings: WallSettings,
         files: Files,
+        marks: Marks,
         *,
         parties: bool = False,
         portraits: bool = False,
@@ -44,7 +46,7 @@ class Renderer:
         self._portraits = portraits
         self._games = games
         # Compiling one takes tens of milliseconds: here, not while the event loop serves.
-        self._environment = environment()
+        self._environment = environment(marks)
         self._environment.globals.update(
             settings=settings,
             # Of no stream is it known yet, where a party is begun, whether somebody may ask in it.
@@ -128,12 +130,13 @@ class Renderer:
         }
 
 
-def environment() -> Environment:
+def environment(marks: Marks | None = None) -> Environment:
     """Return the wall's templates, compiled; what is the wall's alone is not known to them yet."""
+    marks = marks or Marks()
     return templating.environment(
         TEMPLATES,
         {
-            "mark": words.mark_of,
+            "mark": marks.of,
             "colour": colour_of,
             "duration": duration,
             "form": words.form,

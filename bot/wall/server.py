@@ -38,6 +38,7 @@ from bot.wall.guests import remember
 from bot.wall.health import HealthRoutes
 from bot.wall.http_server import BACKLOG, Runner
 from bot.wall.liking import Liking
+from bot.wall.marks import Marks
 from bot.wall.pages import Pages
 from bot.wall.painting import Painting
 from bot.wall.party.serving import PartyWall
@@ -105,9 +106,12 @@ class Wall:
             portraits,
         )
         files = Files()
+        # Of a key that stays, so that pages that are open go on being right after a restart.
+        self.marks = Marks(None if links is None else links.derive("wall marks"))
         renderer = Renderer(
             settings,
             files,
+            self.marks,
             parties=parties is not None,
             portraits=portraits is not None,
             games=games is not None,
@@ -178,6 +182,7 @@ class Wall:
                 pages=pages,
                 asking=asking,
                 events=self._events,
+                marks=self.marks,
             )
             self.app.add_routes(party_wall.routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)

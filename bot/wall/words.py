@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import unicodedata
 from datetime import UTC, datetime
@@ -40,11 +39,6 @@ def clean_name(text: str) -> str:
     """Return a name as it may be shown: one line, nothing invisible, not too long."""
     seen = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
     return " ".join(seen.split())[:MAX_NAME].strip()
-
-
-def mark_of(person_id: str) -> str:
-    """Return a short sign for a person, from which the id cannot be had back."""
-    return hashlib.blake2s(person_id.encode(), digest_size=6).hexdigest()
 
 
 def place(number: int) -> str:

@@ -21,13 +21,13 @@ from bot.rights import Actor
 from bot.sessions import Sessions
 from bot.wall import Wall, WallSettings
 from bot.wall.guests import TOKEN_COOKIE
+from bot.wall.marks import Marks
 from bot.wall.party import acts, door
 from bot.wall.party.codes import qr_svg
 from bot.wall.party.evening import Evenings
 from bot.wall.party.stream import _Page
 from bot.wall.rates import Rates
 from bot.wall.sign_in import SigningIn, session_cookie
-from bot.wall.words import mark_of
 from bot.watching import Watching
 from tests.bot.drawer import Services, request, services
 from tests.wall.test_events import watching
@@ -38,8 +38,9 @@ HTMX = {"HX-Request": "true"}
 class Evening:
     """A wall with a party on real services, and its visitors."""
 
-    def __init__(self, parts: Services, url: URL) -> None:
+    def __init__(self, parts: Services, url: URL, marks: Marks) -> None:
         self.parts = parts
+        self.marks = marks
         self.url = url
         self.sessions: list[ClientSession] = []
         self.code = ""
@@ -85,7 +86,7 @@ class Evening:
 
     async def mark(self, name: str) -> str:
         members = await self.parts.parties.members(await self.party())
-        return next(mark_of(one.person.id) for one in members if one.person.name == name)
+        return next(self.marks.of(one.person.id) for one in members if one.person.name == name)
 
     async def drawn(self, who: ClientSession, words: str = "a fox") -> str:
         """Sketch one picture, and finish it; return its id."""
@@ -123,7 +124,7 @@ async def evening_in(
             watching=Watching(parts.store),
             signing_in=SigningIn(oauth, Sessions(parts.store)) if sessions else None,
         )
-        evening = Evening(parts, await wall.start())
+        evening = Evening(parts, await wall.start(), wall.marks)
         try:
             yield evening
         finally:

@@ -33,7 +33,6 @@ from bot.store import Store, wall_sessions
 from bot.wall import Wall, WallSettings, sign_in
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.sign_in import CALLBACK, SigningIn
-from bot.wall.words import mark_of
 from tests.bot.drawer import services
 from tests.wall.conftest import Scene, standing_scene
 from tests.wall.fake_oauth import APPLICATION, SECRET, FakeOAuth, user_of
@@ -188,7 +187,8 @@ async def test_what_somebody_did_as_a_guest_stays_theirs(stage: Stage) -> None:
             assert response.status == 303
         async with browser.get("/s/planets") as response:
             text = await response.text()
-    assert f'data-me="{mark_of(f"discord:{ANN}")} {mark_of(guests.person.id)}"' in text
+    own, before = (stage.wall.marks.of(one) for one in (f"discord:{ANN}", guests.person.id))
+    assert f'data-me="{own} {before}"' in text
 
 
 async def test_the_cookie_is_the_browsers_alone_and_new_each_time(stage: Stage) -> None:

@@ -41,7 +41,6 @@ from bot.wall.guests import TOKEN_COOKIE, Guest
 from bot.wall.party import door
 from bot.wall.sign_in import SigningIn, session_cookie
 from bot.wall.signed import OF_ONE_DREAM
-from bot.wall.words import mark_of
 from bot.watching import Watching
 from generation.protocol import Attachment
 from tests.bot.drawer import Services, finished, png, request
@@ -402,7 +401,7 @@ async def test_only_who_leads_a_party_leads_it(world: World) -> None:
     stranger, guest = world.visitors["stranger"], world.visitors["guest"]
     theme = await world.parts.themes.get("open-sea")
     party = await world.parts.parties.start("the tide", Actor(HERMIT), theme=theme)
-    place = Place(world.public.names | {"code": party.code, "mark": mark_of(HERMIT.id)})
+    place = Place(world.public.names | {"code": party.code, "mark": world.wall.marks.of(HERMIT.id)})
     assert (await answer(guest, "POST", f"/p/{party.code}/join"))[0] == 303
     before = await world.parts.parties.get(party.id)
     members = await world.parts.parties.members(party)

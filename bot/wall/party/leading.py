@@ -11,18 +11,21 @@ from bot.parties.model import Party, Role, Stage
 from bot.parties.service import Parties
 from bot.publish.service import Publishing
 from bot.wall.forms import text_of, whole_number_of
+from bot.wall.marks import Marks
 from bot.wall.party.acts import Acts, done, redirect
 from bot.wall.party.evening import Evening
-from bot.wall.words import mark_of
 
 
 class Leading:
     """Hands what leaders do to the parties service, which knows who may."""
 
-    def __init__(self, parties: Parties, publishing: Publishing | None, acts: Acts) -> None:
+    def __init__(
+        self, parties: Parties, publishing: Publishing | None, acts: Acts, marks: Marks
+    ) -> None:
         self._parties = parties
         self._publishing = publishing
         self._acts = acts
+        self._marks = marks
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -111,19 +114,18 @@ class Leading:
             role = Role(text_of(form, "role"))
         except ValueError:
             raise InvalidRequestError("role", "Choose one of the roles.") from None
-        await self._parties.set_role(evening.party, actor, _named(request, evening), role)
+        await self._parties.set_role(evening.party, actor, self._named(request, evening), role)
         return done(request, evening)
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
         """Send somebody away for good."""
         evening, _, actor, _ = await self._acts.acting(request)
-        await self._parties.remove(evening.party, actor, _named(request, evening))
+        await self._parties.remove(evening.party, actor, self._named(request, evening))
         return done(request, evening)
 
-
-def _named(request: web.Request, evening: Evening) -> str:
-    """Return the id of whom a request is about. A page knows people by a sign, not by their id."""
-    for member in evening.present:
-        if mark_of(member.person.id) == request.match_info["mark"]:
-            return member.person.id
-    raise NotFoundError("They are not at this party.")
+    def _named(self, request: web.Request, evening: Evening) -> str:
+        """Return the id of whom a request is about. A page knows people by a sign, not by an id."""
+        for member in evening.present:
+            if self._marks.of(member.person.id) == request.match_info["mark"]:
+                return member.person.id
+        raise NotFoundError("They are not at this party.")

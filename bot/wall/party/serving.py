@@ -7,6 +7,7 @@ from aiohttp import web
 from bot.parties.service import Parties
 from bot.wall.asking import Asking
 from bot.wall.events import EventStreams
+from bot.wall.marks import Marks
 from bot.wall.pages import Pages
 from bot.wall.party.acts import Acts
 from bot.wall.party.door import Door
@@ -33,12 +34,13 @@ class PartyWall:
         pages: Pages,
         asking: Asking,
         events: EventStreams,
+        marks: Marks,
     ) -> None:
         evenings = Evenings(parties, services.feed)
         door = Door(settings, parties, evenings)
         self._pages = PartyPages(settings, services, renderer, parties, door, pages)
         self._acts = Acts(settings, services, parties, door, evenings, self._pages, asking)
-        self._leading = Leading(parties, services.publishing, self._acts)
+        self._leading = Leading(parties, services.publishing, self._acts, marks)
         self._show = PartyShow(renderer, door)
         self._streams = PartyStreams(services, renderer, door, events)
 
