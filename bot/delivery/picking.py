@@ -218,7 +218,7 @@ async def small(
     library = front_of(interaction).library
     sha256 = dream.image.sha256
     try:
-        return await library.read_thumbnail(sha256, TILE_THUMBNAIL_PX)
+        return await library.read_thumbnail(sha256, side_px)
     except (DreamstreamError, OSError):
         return None  # one that cannot be read must not cost the others theirs
 

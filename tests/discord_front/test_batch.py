@@ -7,8 +7,10 @@ from pathlib import Path
 
 import discord
 import msgspec
+import pytest
 
 from bot.delivery.controls import dream_of
+from bot.delivery.faces import THUMBNAIL_PX
 from bot.model import Person, Relation
 from tests.bot.drawer import DIFFUSION, FOURIER, WELCOME, request, until
 from tests.bot.test_ranking import Eyes
@@ -128,7 +130,9 @@ async def test_batches_can_be_off_and_are_off_for_who_may_not_ask(tmp_path: Path
         assert (await there.parts.dreams.ask(request()))[0].background is False
 
 
-async def test_a_card_is_ranked_by_its_words_and_by_others(tmp_path: Path) -> None:
+async def test_a_card_is_ranked_by_its_words_and_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world(tmp_path) as there:
         eyes = Eyes()
         there.client.front = replace(there.client.front, seeing=eyes)  # type: ignore[arg-type]
@@ -138,7 +142,17 @@ async def test_a_card_is_ranked_by_its_words_and_by_others(tmp_path: Path) -> No
         for dream_id, colour in zip(ids, ("red", "lime", "blue"), strict=True):
             await there.parts.draw(dream_id, colour)
         await there.shows(0, "`3` done")
-        result = await there.bob.click(there.cards()[0], label="Rank")
+        sides = list[int]()
+        read = there.parts.library.read_thumbnail
+
+        async def noted(sha256: str, side: int) -> bytes:
+            sides.append(side)
+            return await read(sha256, side)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(there.parts.library, "read_thumbnail", noted)
+            result = await there.bob.click(there.cards()[0], label="Rank")
+        assert sides == [THUMBNAIL_PX]  # the best stands alone, not among others
         assert result.ephemeral
         said = result.response.content.splitlines()
         assert said[1:] == ["1. Picture 2 · 1.000", "2. Picture 1 · 0.000", "3. Picture 3 · 0.000"]
