@@ -118,7 +118,7 @@ def _names(request: web.Request) -> list[str]:
 def _is_name(request: web.Request) -> bool:
     """Say whether an address can be made of what the wall was called: pages tell their own."""
     try:
-        return bool(str(request.url))
+        return request.url.absolute
     except ValueError:
         return False
 

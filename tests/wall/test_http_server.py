@@ -265,7 +265,7 @@ async def test_a_host_that_is_no_name_is_refused_whatever_names_a_proxy_serves(
     scene: Scene,
 ) -> None:
     async with standing(scene, mode="proxy") as wall:
-        for host, status in ((b"\xff", b"421"), (b"dreams.example", b"200")):
+        for host, status in ((b"\xff", b"421"), (b"", b"421"), (b"dreams.example", b"200")):
             async with Client(wall, PAGE.replace(b"127.0.0.1", host)) as visitor:
                 said = await visitor.heard(b"\n\r\n")
             assert said.startswith(b"HTTP/1.1 " + status), said
