@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -41,6 +42,21 @@ def test_what_does_not_hold_is_found() -> None:
         Target("mumbles", inputs.text, mumbles, (InvalidRequestError,)),
     )
     assert [one.target for one in run(targets, 2, "1")] == ["breaks"] * 2 + ["mumbles"] * 2
+
+
+@pytest.mark.parametrize(
+    ("page", "holds"),
+    [
+        ('<body class="error"><h1 class="invitation shown">Not here.<small></small></h1>', True),
+        ('<body class="error"><h1 class="invitation shown"><small></small></h1>', False),
+        ('<body class="all"><p class="notice" role="alert" data-field="a">Too long.</p>', True),
+        ('<body class="all"><p class="notice" role="alert"> </p>', False),
+        ('<body class="all"><form></form>', False),
+    ],
+)
+def test_an_error_without_a_sentence_is_found(page: str, holds: bool) -> None:
+    with nullcontext() if holds else pytest.raises(AssertionError, match="sentence"):
+        wall.check_sentence(b"content-type: text/html; charset=utf-8", page.encode())
 
 
 def test_a_seed_gives_the_same_inputs_again() -> None:

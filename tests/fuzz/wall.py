@@ -34,9 +34,8 @@ _GUARDS = (
     *(b"content-security-policy: default-src 'none'", b"x-content-type-options: nosniff"),
     *(b"referrer-policy: same-origin", b"x-frame-options: deny", b"cache-control: "),
 )
-_SENTENCE = re.compile(
-    r'(?:<h1 class="invitation shown">|<p class="notice"[^>]*>)(.*?)<', re.DOTALL
-)
+_ERROR_PAGE = re.compile(r'<body class="error".*?<h1[^>]*>(.*?)<', re.DOTALL)
+_NOTICE = re.compile(r'<p class="notice" role="alert"[^>]*>(.*?)<', re.DOTALL)
 _TIDIED_EVERY = 40
 
 
@@ -169,7 +168,7 @@ def take(given: Given) -> None:
         assert 400 <= status < 500, f"a forged request was answered {status}"
         assert wall.version() == before, "a forged request changed something"
     if status >= 400 and body and status != 416:  # which has a file's range, and no words
-        _check_sentence(head.lower(), body)
+        check_sentence(head.lower(), body)
 
 
 def _answer(port: int, request: bytes) -> tuple[bytes, bytes]:
@@ -200,15 +199,16 @@ def _check_headers(head: bytes, given: Given) -> None:
         assert b"cache-control: public" not in head, "what is not everybody's may be kept by all"
 
 
-def _check_sentence(head: bytes, body: bytes) -> None:
-    said = body.decode()
+def check_sentence(head: bytes, body: bytes) -> None:
+    """Hold that an error says what is wrong: alone, or in its place on a page."""
+    said = [body.decode()]
     if b"content-type: text/html" in head:
-        found = _SENTENCE.search(said)
-        if found is None:
-            return  # a whole page, with what is wrong in its place
-        said = unescape(found[1])
-    wrong = unclear(said.strip())
-    assert not wrong, wrong
+        (page,) = said
+        said = [unescape(one) for one in _ERROR_PAGE.findall(page) or _NOTICE.findall(page)]
+        assert said, f"an error without a sentence: {page[:2000]!r}"
+    for sentence in said:
+        wrong = unclear(sentence.strip())
+        assert not wrong, wrong
 
 
 TARGETS = (Target("wall", make, take),)
