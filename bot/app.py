@@ -494,7 +494,7 @@ async def signing_in(
     oauth = DiscordOAuth(secret, config.wall.public_url + CALLBACK, client_id)
     guests_ask = wall_settings(config).guests_ask
     rules = ServerRules(parts.gate, parts.themes, guests_ask=guests_ask)
-    parts.dreams.guard(rules.guard)
+    parts.dreams.place(rules.place)
     try:
         yield SigningIn(
             oauth,

@@ -37,6 +37,7 @@ from bot.removal import Removal
 from bot.reports import Reports
 from bot.rights import Actor, check_may_change, check_may_see
 from bot.side_tasks import SideTasks
+from bot.standing import Placer, Standing
 from bot.store import Store
 from bot.themes import Themes
 from bot.unfinished import RETRY_DELAYS_S, Unfinished
@@ -91,6 +92,7 @@ class Dreams(DreamReader):
         self._checks: PictureChecks | None = None
         self._steering_guards: list[SteeringGuard] = []
         self._hold: Hold | None = None
+        self._placer: Placer | None = None
         self._known = asyncio.Event()  # the drawer has been up: the engines are known
         themes.on_change(self._themes_changed)
 
@@ -141,6 +143,10 @@ class Dreams(DreamReader):
         """Have every ask from now on pass a guard, in the transaction that accepts it."""
         self._acceptance.guard(guard)
 
+    def place(self, placer: Placer) -> None:
+        """Have it chosen from now on where each ask counts that is made in no place."""
+        self._placer = placer
+
     def guard_steering(self, guard: SteeringGuard) -> None:
         """Have every steer from now on pass a guard, too."""
         self._steering_guards.append(guard)
@@ -170,6 +176,19 @@ class Dreams(DreamReader):
             check_may_see(parent, parents_theme, theme, request.channel_id)
         if self._hold is not None:
             plan = await self._hold(plan, request)
+        if request.guild_id is None and request.channel_id is None:
+            standing = await self._standing(
+                theme, plan.person, plan.prompt, plan.count, background=request.background
+            )
+            if standing is not None:
+                also = standing.judging(also)
+                request = msgspec.structs.replace(
+                    request,
+                    guild_id=standing.guild_id,
+                    channel_id=standing.channel_id,
+                    moderates=standing.moderates,
+                    checked_as=standing.checked_as,
+                )
 
         def order(drawn_from: DrawnFrom) -> Order:
             return Order(
@@ -224,6 +243,7 @@ class Dreams(DreamReader):
             relation=Relation.REROLL,
             also=also,
         )
+        order, _ = await self._placed(order)
         (again,) = await self._accept(self._write_named(order, recipe.named_pictures, ()))
         return again
 
@@ -285,13 +305,15 @@ class Dreams(DreamReader):
             moderates=actor.moderates or actor.at_machine,
             also=also,
         )
+        order, standing = await self._placed(order)
         named = dict.fromkeys(name for _, recipe in children for name in recipe.named_pictures)
         if not named:
             return await self._accept(self._write(order))
         await self._acceptance.check(order.person, len(children))
         if mask is not None:
-            brought = Brought(order.person, actor.guild_id, channel_id)
-            await self._check_brought(parents[0].checked_as, brought, [("mask", mask)])
+            brought = Brought(order.person, order.guild_id, order.channel_id)
+            checked_as = (parents[0] if standing is None else standing).checked_as
+            await self._check_brought(checked_as, brought, [("mask", mask)])
             given = (*given, mask)
         return await self._accept(self._write_named(order, tuple(named), given))
 
@@ -310,6 +332,7 @@ class Dreams(DreamReader):
         theme = await self._themes.get(slug)
         recipe = requests.check_recipe(recipe, theme, engines, self._limits)
         order = Order(recipe.prompt, theme, requests.check_person(person), [recipe])
+        order, _ = await self._placed(order)
         if not recipe.named_pictures:
             (dream,) = await self._accept(self._write(order))
             return dream
@@ -323,6 +346,35 @@ class Dreams(DreamReader):
                 "along with it.",
             ) from None
         return dream
+
+    async def _standing(
+        self, theme: Theme, person: Person, prompt: str, count: int, *, background: bool
+    ) -> Standing | None:
+        if self._placer is None:
+            return None
+        return await self._placer(theme, person, prompt=prompt, count=count, background=background)
+
+    async def _placed(self, order: Order) -> tuple[Order, Standing | None]:
+        """Return an order in the place that was chosen for it, if it was made in none."""
+        if order.guild_id is not None or order.channel_id is not None:
+            return order, None
+        standing = await self._standing(
+            order.theme,
+            order.person,
+            order.prompt,
+            len(order.recipes),
+            background=order.background,
+        )
+        if standing is None:
+            return order, None
+        placed = replace(
+            order,
+            guild_id=standing.guild_id,
+            channel_id=standing.channel_id,
+            moderates=standing.moderates,
+            also=standing.judging(order.also),
+        )
+        return placed, standing
 
     async def _engines(self) -> tuple[EngineInfo, ...]:
         """Return what can be drawn with; wait for it at the first start."""

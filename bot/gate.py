@@ -99,6 +99,22 @@ class Gate:
             LimitError: these are too many at once.
             InvalidRequestError: the prompt has a blocked word.
         """
+        self._check(asker, prompt, count, exploring=exploring, background=background)
+
+    def refuses(
+        self, asker: Asker, *, prompt: str = "", count: int = 1, background: bool = False
+    ) -> bool:
+        """Say whether `check` would refuse it, and neither tell nor count that it would."""
+        unwatched = Gate(self._settings, self._moderation)
+        try:
+            unwatched._check(asker, prompt, count, exploring=False, background=background)
+        except RequestError:
+            return True
+        return False
+
+    def _check(
+        self, asker: Asker, prompt: str, count: int, *, exploring: bool, background: bool
+    ) -> None:
         self.check_person(asker)
         here = self.here(asker)
         if exploring and not here.explore:

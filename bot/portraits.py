@@ -247,6 +247,8 @@ class Portraits:
                 await also(connection, dreams)
             if draft.reach is not Reach.STREAM:
                 await rows.keep_to_place(connection, [dream.id])
+            if draft.reach is Reach.SELF:
+                await rows.keep_from_channels(connection, [dream.id])
             kept = Portrait(
                 dream_id=dream.id,
                 person_id=draft.person.id,

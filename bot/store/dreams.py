@@ -214,13 +214,10 @@ async def keep_to_place(connection: aiosqlite.Connection, dream_ids: Iterable[st
     )
 
 
-async def put_in_place(
-    connection: aiosqlite.Connection, dream_ids: Iterable[str], guild_id: int, channel_id: int
-) -> None:
-    """Record where in Discord dreams count as asked for."""
+async def keep_from_channels(connection: aiosqlite.Connection, dream_ids: Iterable[str]) -> None:
+    """Record that dreams count in their server and are shown in no channel of it."""
     await connection.executemany(
-        "UPDATE dream SET guild_id = ?, channel_id = ? WHERE id = ?",
-        [(guild_id, channel_id, dream_id) for dream_id in dream_ids],
+        "UPDATE dream SET channel_id = NULL WHERE id = ?", [(dream_id,) for dream_id in dream_ids]
     )
 
 

@@ -109,10 +109,10 @@ class Asking:
 
     async def steer(self, request: web.Request) -> web.StreamResponse:
         """Change what an unfinished dream is to become."""
-        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
+        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
         self.check_may_ask()
         prompt = text_of(await read_form(request), "prompt")
-        check = None if self._rules is None else self._rules.check_steer(dream, theme)
+        check = None if self._rules is None else await self._rules.check_steer(dream)
         actor = Actor(author_of(request, dream))
         await self._services.dreams.steer(dream.id, actor, prompt, check=check)
         return self._done(request, f"/d/{dream.id}")

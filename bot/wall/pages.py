@@ -10,7 +10,7 @@ from aiohttp import web
 from bot.errors import DreamstreamError, NotFoundError
 from bot.ids import now_ms
 from bot.journeys import described
-from bot.model import Dream, Theme, Visibility
+from bot.model import AskedBy, Dream, Theme, Visibility
 from bot.recipes import parameters
 from bot.rights import may_look_behind, moderates
 from bot.studies import split_words
@@ -21,6 +21,7 @@ from bot.wall.forming import Forming
 from bot.wall.guests import guest_of
 from bot.wall.here import actor_of
 from bot.wall.rendering import Renderer, is_htmx
+from bot.wall.server_rules import ServerRules
 from bot.wall.services import Services, sees
 from bot.wall.settings import WallSettings
 from bot.wall.words import RELATIONS
@@ -35,8 +36,15 @@ SHOWN_FAILURES = 6
 class Pages:
     """What is read only. Asking, and changing a dream, is in ``asking``."""
 
-    def __init__(self, settings: WallSettings, services: Services, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        settings: WallSettings,
+        services: Services,
+        renderer: Renderer,
+        rules: ServerRules | None = None,
+    ) -> None:
         self._settings = settings
+        self._rules = rules
         self._services = services
         self._renderer = renderer
         # What guests in the room type to get here; empty where nobody but this machine can.
@@ -107,8 +115,16 @@ class Pages:
             typed="",
             drawer=self._services.drawer,
             error=error,
+            taken=await self._takes_dreams(request, theme),
             **context,
         )
+
+    async def _takes_dreams(self, request: web.Request, theme: Theme) -> bool:
+        """Say whether a theme takes dreams of whoever looks, by whom it takes any of."""
+        if theme.asked_by is AskedBy.HOSTS and self._rules is not None:
+            return await self._rules.is_host(theme)
+        members = theme.asked_by is AskedBy.MEMBERS and guest_of(request).account is not None
+        return members or theme.asked_by is AskedBy.EVERYBODY
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """Show a stream on the big screen."""

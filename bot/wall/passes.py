@@ -30,6 +30,10 @@ class Member(Protocol):
         """Return the private themes that they may see, as far as that can be told."""
         ...
 
+    async def place(self, guild_id: int, channel_id: int) -> Place | None:
+        """Return a channel if they may read it; None where they may not, or it cannot be told."""
+        ...
+
 
 class Pass:
     """Says what may be seen at the moment it is asked, by whatever `grants` then gives.
@@ -55,6 +59,10 @@ class Pass:
         """Find out where in Discord whoever looks may read a theme."""
         if self.member is not None:
             self._places[theme_id] = await self.member.places(theme_id)
+
+    def knows(self, theme_id: int) -> bool:
+        """Say whether that was found out of a theme already."""
+        return theme_id in self._places
 
     def places(self, theme_id: int) -> Sequence[Place]:
         """Return the channels that were found to show a theme to whoever looks."""

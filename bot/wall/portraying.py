@@ -74,8 +74,8 @@ class Portraying:
 
     async def form(self, request: web.Request) -> web.StreamResponse:
         """Ask for a few words; they are kept nowhere yet."""
-        self._asking.check_may_ask()
         theme = await self._services.visible_theme(request.match_info["slug"])
+        self._asking.check_may_ask()
         return self._form(request, theme, {})
 
     async def draft(self, request: web.Request) -> web.StreamResponse:
@@ -104,11 +104,13 @@ class Portraying:
 
     async def agree(self, request: web.Request) -> web.StreamResponse:
         """Have the guest agree, and the portrait drawn; who presses twice agrees once."""
-        self._asking.check_may_ask()
         token = request.match_info["token"]
         person = guest_of(request).person
         try:
-            self._portraits.drafted(token, person)
+            draft = self._portraits.drafted(token, person)
+            # Whether they may ask is known only of a theme that was looked at.
+            await self._services.visible_theme(draft.theme.slug)
+            self._asking.check_may_ask()
             with self._asking.room_for(request, 1) as took:
                 kept = await self._portraits.consent(token, person)
                 took([kept.dream.id])

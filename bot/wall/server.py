@@ -118,7 +118,8 @@ class Wall:
             signing=signing_in is not None,
         )
         self._events = EventStreams(settings, services, renderer)
-        self._pages = pages = Pages(settings, services, renderer)
+        rules = None if signing_in is None else signing_in.rules
+        self._pages = pages = Pages(settings, services, renderer, rules)
         self._turns = Turns()
         health = health or Health({"drawing": drawing(drawer)})
         self.app = web.Application(
@@ -137,7 +138,6 @@ class Wall:
         self.app[PATIENCE] = settings.patience
         self.app.add_routes(pages.routes())
         self.app.add_routes(HealthRoutes(health).routes())
-        rules = None if signing_in is None else signing_in.rules
         asking = Asking(settings, services, renderer, pages, rules)
         self.app.add_routes(asking.routes())
         self.app.add_routes(Painting(services, renderer, asking).routes())

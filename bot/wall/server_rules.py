@@ -1,8 +1,8 @@
 """The rules of servers, for who asks at the wall signed in.
 
 They ask as they would in Discord: in a channel with the theme that they may read and write in, with
-its server's rules, limits and words, and it counts there. It is judged by a guard, in the
-transaction that accepts any dream, so that no page lets anything past.
+its server's rules, limits and words, and it counts there. That channel is chosen before anything of
+what they ask for is judged, and wherever dreams are accepted, so that no page lets anything past.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 import aiosqlite
 
-from bot.errors import ForbiddenError, RequestError
+from bot.errors import ForbiddenError
 from bot.gate import Asker, Gate
 from bot.judging import judge
 from bot.membership import Place
-from bot.model import Dream, Person, Theme, Visibility
+from bot.model import AskedBy, Dream, Person, Theme, Visibility
+from bot.standing import Standing
 from bot.store import dreams as rows
 from bot.themes import Themes
 from bot.wall.passes import shown
@@ -32,6 +33,9 @@ KEPT = (
     "What is asked for in this channel is not shown at the wall. Ask in the channel itself, on "
     "Discord."
 )
+NO_STEER = (
+    "It cannot be told at present that you may still read where this dream is. Steer it on Discord."
+)
 
 
 class ServerRules:
@@ -45,41 +49,73 @@ class ServerRules:
         self._themes = themes
         self._guests_ask = guests_ask
 
-    async def guard(
-        self, connection: aiosqlite.Connection, theme: Theme, dreams: Sequence[Dream]
-    ) -> None:
-        """Refuse dreams that may not be asked for in Discord either; say where they were asked for.
+    async def place(
+        self, theme: Theme, person: Person, *, prompt: str, count: int, background: bool
+    ) -> Standing | None:
+        """Return the channel that somebody asks in from here; None where they do as a guest would.
 
-        Where no channel with the theme is for them to ask in, they ask as a guest would.
+        That is so where no channel with the theme is for them to ask in, and guests may ask.
 
         Raises:
-            ForbiddenError, LimitError, InvalidRequestError: as `Gate.check` and `judge` do.
+            ForbiddenError, LimitError, InvalidRequestError: as `Gate.check` does.
         """
         member = shown().member
-        if member is None or dreams[0].person.id != member.person.id:
-            return
-        if dreams[0].guild_id is not None:  # of a party in Discord, which judges by itself
-            return
-        if not dreams[0].published:
-            raise ForbiddenError(NOT_WANTED)
-        seen = shown().places(theme.id)
-        if not any(place.asks for place in seen):
-            if self._guests_ask and (theme.visibility is not Visibility.PRIVATE or not seen):
-                return
-            raise ForbiddenError(NOT_HERE)
-        place = self._first_open(member.person, seen, dreams)
-        ids = [dream.id for dream in dreams]
-        await rows.put_in_place(connection, ids, place.guild_id, place.channel_id)
-        asker = _asker(member.person, place)
-        await judge(self._gate, self._themes, asker, connection, dreams)
-
-    def check_steer(self, dream: Dream, theme: Theme) -> Callable[[str, Theme], None] | None:
-        """Return the check of what a steer's words become, where a server has a say in it."""
-        member = shown().member
-        here = [one for one in shown().places(theme.id) if one.channel_id == dream.channel_id]
-        if member is None or not here:
+        if member is None or person.id != member.person.id:
             return None
-        asker = _asker(member.person, here[0])
+        if not shown().knows(theme.id):
+            await shown().learn(theme.id)
+        seen = shown().places(theme.id)
+        asks = [place for place in seen if place.asks]
+        if not asks:
+            if self._guests_ask and (theme.visibility is not Visibility.PRIVATE or not seen):
+                return None
+            raise ForbiddenError(NOT_HERE)
+        hosts = await self._hosted(theme, asks) if theme.asked_by is AskedBy.HOSTS else []
+        askers = [_asker(person, place) for place in sorted(asks, key=lambda one: one not in hosts)]
+        asker = self._first_open(askers, prompt, count, background=background)
+
+        async def judge_there(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
+            # Who asks for themselves alone, as for a portrait, shows it in no channel or stream.
+            alone = (await rows.as_kept_now(connection, dreams))[0].channel_id is None
+            if not (alone or dreams[0].published):
+                raise ForbiddenError(NOT_WANTED)
+            self._check(asker, prompt, count, background=background)  # as it is set by now
+            await judge(self._gate, self._themes, asker, connection, dreams)
+
+        guild_id, channel_id = asker.guild_id, asker.channel_id
+        assert guild_id is not None and channel_id is not None
+        return Standing(
+            guild_id, channel_id, asker.moderates, self._gate.picture_check(asker), judge_there
+        )
+
+    async def is_host(self, theme: Theme) -> bool:
+        """Say whether whoever looks is a host of a theme, by what was found out of it."""
+        member = shown().member
+        if member is None:
+            return False
+        if await self._themes.is_by(theme, member.person):
+            return True
+        return bool(await self._hosted(theme, shown().places(theme.id)))
+
+    async def check_steer(self, dream: Dream) -> Callable[[str, Theme], None] | None:
+        """Return the check of what a steer's words become, where a server has a say in it.
+
+        It is the place where the dream is that judges, whether or not its theme is there.
+
+        Raises:
+            ForbiddenError: who asked for it may not read there, or that cannot be told.
+        """
+        if dream.guild_id is None:
+            return None
+        asker = Asker(dream.person, guild_id=dream.guild_id, channel_id=dream.channel_id)
+        member = shown().member
+        if member is not None and member.person.id == dream.person.id:
+            place = None
+            if dream.channel_id is not None:
+                place = await member.place(dream.guild_id, dream.channel_id)
+            if place is None:
+                raise ForbiddenError(NO_STEER)
+            asker = _asker(member.person, place)
 
         def check(expanded: str, theme: Theme) -> None:
             self._gate.check_person(asker)
@@ -87,28 +123,39 @@ class ServerRules:
 
         return check
 
-    def _first_open(
-        self, person: Person, places: Sequence[Place], dreams: Sequence[Dream]
-    ) -> Place:
-        """Return the first place that takes dreams; raise what the first that does not says."""
-        refused: RequestError | None = None
-        for place in places:
-            if place.asks:
-                try:
-                    self._check(_asker(person, place), dreams)
-                except RequestError as error:
-                    refused = refused or error
-                else:
-                    return place
-        assert refused is not None, "there is a place to ask in"
-        raise refused
+    async def _hosted(self, theme: Theme, places: Sequence[Place]) -> list[Place]:
+        """Return the places in which somebody asks as a host of a theme."""
+        return [
+            place
+            for place in places
+            if place.asks
+            and place.moderates
+            and await self._themes.is_made_in(theme, place.guild_id)
+        ]
 
-    def _check(self, asker: Asker, dreams: Sequence[Dream]) -> None:
+    def _first_open(
+        self, askers: Sequence[Asker], prompt: str, count: int, *, background: bool
+    ) -> Asker:
+        """Return who asks in the first place that takes it; raise what the very first one says.
+
+        In a place that another stands in for nobody is told of a refusal: there was none.
+        """
+        for asker in askers:
+            refuses = self._gate.refuses(asker, prompt=prompt, count=count, background=background)
+            if not (refuses or self._keeps(asker)):
+                return asker
+        self._check(askers[0], prompt, count, background=background)
+        raise AssertionError("one of them takes it after all")
+
+    def _check(self, asker: Asker, prompt: str, count: int, *, background: bool) -> None:
         """Refuse what may not be asked for in a place, or would not be seen here."""
-        first = dreams[0]
-        self._gate.check(asker, prompt=first.prompt, count=len(dreams), background=first.background)
-        if asker.age_restricted or not self._gate.here(asker).published:
+        self._gate.check(asker, prompt=prompt, count=count, background=background)
+        if self._keeps(asker):
             raise ForbiddenError(KEPT)
+
+    def _keeps(self, asker: Asker) -> bool:
+        """Say whether what is asked for in a place stays there."""
+        return asker.age_restricted or not self._gate.here(asker).published
 
 
 def _asker(person: Person, place: Place) -> Asker:

@@ -90,6 +90,11 @@ class _Member:
             return ()
         return await self._memberships.private_themes(self.person.id)
 
+    async def place(self, guild_id: int, channel_id: int) -> Place | None:
+        if self._memberships is None or not await self._is_signed_in():
+            return None
+        return await self._memberships.place(self.person.id, guild_id, channel_id)
+
     async def _is_signed_in(self) -> bool:
         return await self._sessions.person_of(self._token) is not None
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import ClientResponse, ClientSession, CookieJar
 from yarl import URL
 
+from bot.channels import Channels
+from bot.discord_oauth import DiscordOAuth
+from bot.membership import Memberships, Place
+from bot.model import AskedBy, Person
+from bot.sessions import Sessions
 from bot.wall import Wall, WallSettings, portraying
+from bot.wall.server_rules import ServerRules
+from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import Services, services
 from tests.bot.test_deletion import holds
 
@@ -18,8 +25,25 @@ WORDS = "a marmalade-haired cellist <b>who</b> collects thimbles"
 SHOWN = "a marmalade-haired cellist &lt;b&gt;who&lt;/b&gt; collects thimbles"
 
 
+GUILD, CHANNEL = 7, 70
+ANN = Person("discord:5", "Ann")
+
+
+class Anns:
+    """What Discord says of Ann: she may write in the one channel that carries each theme."""
+
+    async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
+        return [
+            Place(guild_id=guild_id, channel_id=channel_id, asks=True, moderates=True)
+            for channel_id in channel_ids
+            if user_id == 5
+        ]
+
+
 @asynccontextmanager
-async def wall_on(parts: Services, settings: WallSettings | None = None) -> AsyncIterator[URL]:
+async def wall_on(
+    parts: Services, settings: WallSettings | None = None, signing_in: SigningIn | None = None
+) -> AsyncIterator[URL]:
     wall = Wall(
         settings or WallSettings(port=0),
         themes=parts.themes,
@@ -31,6 +55,7 @@ async def wall_on(parts: Services, settings: WallSettings | None = None) -> Asyn
         search=parts.search,
         seeing=parts.seeing,
         portraits=parts.portraits,
+        signing_in=signing_in,
     )
     try:
         yield await wall.start()
@@ -65,7 +90,8 @@ async def drafted(visitor: ClientSession, reach: str = "self") -> str:
     """Say something; return the path of the page that asks whether one agrees."""
     assert "What are you like?" in await page(visitor, "/s/open/portrait")
     path, text = await sent(visitor, "/s/open/portrait", words=WORDS, reach=reach, name="Ada")
-    assert "Do you agree?" in text and SHOWN in text and "Ada" in text
+    assert "Do you agree?" in text and SHOWN in text
+    assert "Ada" in text or ANN.name in text
     return path
 
 
@@ -183,3 +209,50 @@ async def test_what_comes_from_another_page_is_turned_away(tmp_path: Path) -> No
         dream_id = await agreed(parts, ada)
         assert (await from_elsewhere(f"/portraits/{dream_id}/revoke")).status == 403
         assert SHOWN in await page(ada, "/portraits")
+
+
+@asynccontextmanager
+async def anns_wall(parts: Services) -> AsyncIterator[ClientSession]:
+    """Stand a wall where guests only watch; yield the browser in which Ann is signed in."""
+    await parts.settings.start()
+    await parts.moderation.start()
+    await Channels(parts.store, parts.themes).bind(CHANNEL, GUILD, "open")
+    rules = ServerRules(parts.gate, parts.themes, guests_ask=False)
+    parts.dreams.place(rules.place)
+    sessions = Sessions(parts.store)
+    oauth = DiscordOAuth("secret", "http://localhost/sign-in/discord", lambda: "1")
+    signing_in = SigningIn(oauth, sessions, Memberships(parts.store, Anns()), rules)
+    settings = WallSettings(port=0, guests_may_ask=False)
+    token = await sessions.begin(ANN)
+    async with wall_on(parts, settings, signing_in) as url, guest(url) as ann:
+        ann.cookie_jar.update_cookies({session_cookie(settings): token}, url)
+        yield ann
+    await oauth.close()
+
+
+async def test_a_member_has_a_portrait_where_guests_only_watch(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await parts.up()
+        async with anns_wall(parts) as ann:
+            dream_id = await agreed(parts, ann, "stream")
+            dream = await parts.dreams.get(dream_id)
+            assert (dream.guild_id, dream.channel_id, dream.person) == (GUILD, CHANNEL, ANN)
+            path = await drafted(ann)
+            await parts.settings.change_guild(GUILD, ANN, blocked_words=("thimbles",))
+            _, text = await sent(ann, f"{path}/agree", 422)
+            assert "blocked here" in text
+
+
+async def test_who_hosts_a_theme_is_offered_to_ask_in_it(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await parts.up()
+        theme = await parts.themes.create("ours", "Ours", guild_id=GUILD)
+        await parts.themes.change("ours", asked_by=AskedBy.HOSTS)
+        async with anns_wall(parts) as ann:
+            assert "those who made it" not in await page(ann, "/s/open")
+            await Channels(parts.store, parts.themes).bind(CHANNEL, GUILD, "ours")
+            text = await page(ann, "/s/ours")
+            assert "those who made it" not in text and 'name="prompt"' in text
+            await sent(ann, "/s/ours/dreams", prompt="a fox")
+        [dream] = await parts.dreams.unfinished(theme.id)
+        assert (dream.guild_id, dream.person) == (GUILD, ANN)

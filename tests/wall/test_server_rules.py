@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from bot.audit import Why
+from bot.checking.service import Brought, PictureChecks
 from bot.errors import ForbiddenError, InvalidRequestError, LimitError
+from bot.gate import Asker
 from bot.membership import Place
-from bot.model import Person, PictureCheck, Visibility
-from bot.rights import moderates
+from bot.model import AskedBy, Person, PictureCheck, Visibility
+from bot.rights import Actor, moderates
 from bot.store import people
+from bot.store.portraits import Reach
 from bot.wall import WallSettings
 from bot.wall.here import actor_of
 from bot.wall.passes import Pass, showing, shown
-from bot.wall.server_rules import KEPT, NOT_HERE, ServerRules
-from tests.bot.drawer import Services, request, services
+from bot.wall.server_rules import KEPT, NO_STEER, NOT_HERE, ServerRules
+from tests.bot.drawer import Services, png, request, services
 
 ANN = Person("discord:5", "Ann")
 MOD = Person("discord:9", "Mod")
@@ -37,6 +41,10 @@ class Member:
     async def private_themes(self) -> Sequence[int]:
         return ()
 
+    async def place(self, guild_id: int, channel_id: int) -> Place | None:
+        here = [one for one in self._places if one.channel_id == channel_id]
+        return here[0] if here and here[0].guild_id == guild_id else None
+
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Services]:
@@ -50,14 +58,11 @@ async def parts(tmp_path: Path) -> AsyncIterator[Services]:
 
 @contextmanager
 def rules(parts: Services, *, guests_ask: bool) -> Iterator[ServerRules]:
-    """Have the guard judge for as long as this lasts."""
+    """Have them judge for as long as this lasts."""
     made = ServerRules(parts.gate, parts.themes, guests_ask=guests_ask)
-    guards = parts.dreams._acceptance._guards
-    guards.append(made.guard)
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts.dreams, "_placer", made.place)
         yield made
-    finally:
-        guards.remove(made.guard)
 
 
 def place(**more: Any) -> Place:
@@ -156,12 +161,124 @@ async def test_a_steer_has_no_blocked_words_either(parts: Services) -> None:
     theme = await parts.themes.get("hidden")
     with rules(parts, guests_ask=False) as judging:
         dream = await asks(parts, place())
-        with showing(Pass(member=Member(ANN, place()))):
-            assert judging.check_steer(dream, theme) is None  # nothing was found out yet
-            await shown().learn(theme.id)
-            check = judging.check_steer(dream, theme)
+        # It is the dream's own channel that counts: none with the theme was looked for.
+        with showing(Pass(member=Member(ANN, place(asks=False)))):
+            check = await judging.check_steer(dream)
             assert check is not None
             check("a fox", theme)
             with pytest.raises(InvalidRequestError):
                 check("a badger", theme)
-        assert judging.check_steer(dream, theme) is None
+            await parts.settings.change_guild(GUILD, MOD, allowed_role_ids=(3,))
+            with pytest.raises(ForbiddenError, match="certain roles"):
+                check("a fox", theme)
+        # Who was banned, or whom Discord does not tell of, is in no channel.
+        with (
+            showing(Pass(member=Member(ANN, place(channel_id=71)))),
+            pytest.raises(ForbiddenError) as refused,
+        ):
+            await judging.check_steer(dream)
+        assert str(refused.value) == NO_STEER
+        # Whoever else it may be is held to the same words, as at a party of that server.
+        check = await judging.check_steer(dream)
+        assert check is not None
+        with pytest.raises(ForbiddenError):
+            check("a fox", theme)
+        nowhere = await parts.dreams.ask(request("a fox", theme="hidden", person=ANN))
+        assert await judging.check_steer(nowhere[0]) is None
+
+
+async def test_a_steer_of_a_theme_on_no_channel_is_judged_where_the_dream_is(
+    parts: Services,
+) -> None:
+    await parts.settings.change_guild(GUILD, MOD, blocked_words=("badger",))
+    [dream] = await parts.dreams.ask(
+        request("a fox", person=ANN, guild_id=GUILD, channel_id=CHANNEL)
+    )
+    with rules(parts, guests_ask=True) as judging, showing(Pass(member=Member(ANN, place()))):
+        check = await judging.check_steer(dream)
+        with pytest.raises(InvalidRequestError, match="blocked"):
+            await parts.dreams.steer(dream.id, Actor(ANN), "a badger", check=check)
+
+
+async def test_nobody_is_told_of_a_refusal_where_another_place_takes_it(parts: Services) -> None:
+    told: list[tuple[int | None, Why]] = []
+    parts.gate.on_refusal(lambda _, guild_id, __, why: told.append((guild_id, why)))
+    await parts.settings.change_guild(GUILD, MOD, blocked_words=("badger",))
+    elsewhere = place(guild_id=8, channel_id=80)
+    with rules(parts, guests_ask=False):
+        assert (await asks(parts, place(), elsewhere, prompt="a badger")).guild_id == 8
+        assert told == []
+        await parts.settings.change_guild(8, MOD, blocked_words=("badger",))
+        with pytest.raises(InvalidRequestError):
+            await asks(parts, place(), elsewhere, prompt="a badger")
+    assert told == [(GUILD, Why.BLOCKED_WORD)]
+
+
+async def test_a_host_in_discord_is_one_here(parts: Services) -> None:
+    theme = await parts.themes.create("ours", "Ours", person=MOD, guild_id=8)
+    await parts.themes.change("ours", asked_by=AskedBy.HOSTS)
+    theme = await parts.themes.get("ours")
+    here, there = place(moderates=True), place(guild_id=8, channel_id=80, moderates=True)
+    with rules(parts, guests_ask=True) as judging:
+        for places, guild_id in (((here, there), 8), ((here,), None), ((), None)):
+            with showing(Pass(member=Member(ANN, *places))):
+                await shown().learn(theme.id)
+                assert await judging.is_host(theme) is (guild_id is not None)
+                asking = parts.dreams.ask(request("a fox", theme="ours", person=ANN))
+                if guild_id is None:
+                    with pytest.raises(ForbiddenError, match="those who made it"):
+                        await asking
+                else:
+                    assert (await asking)[0].guild_id == guild_id
+        with showing(Pass(member=Member(MOD))):
+            assert await judging.is_host(theme)
+        assert not await judging.is_host(theme)
+
+
+async def test_a_portrait_for_one_alone_counts_there_and_is_shown_nowhere(
+    parts: Services,
+) -> None:
+    theme = await parts.themes.get("hidden")
+    with rules(parts, guests_ask=True), showing(Pass(member=Member(ANN, place()))):
+        draft = await parts.portraits.draft(Asker(ANN), "a calm diver", Reach.SELF, theme)
+        kept = await parts.portraits.consent(draft.token, ANN)
+        dream = await parts.dreams.get(kept.dream.id)
+        assert (dream.guild_id, dream.channel_id, dream.published) == (GUILD, None, False)
+        draft = await parts.portraits.draft(Asker(ANN), "a calm diver", Reach.STREAM, theme)
+        kept = await parts.portraits.consent(draft.token, ANN)
+        dream = await parts.dreams.get(kept.dream.id)
+        assert (dream.guild_id, dream.channel_id, dream.published) == (GUILD, CHANNEL, True)
+        await parts.settings.change_guild(GUILD, MOD, blocked_words=("diver",))
+        draft = await parts.portraits.draft(Asker(ANN), "a calm diver", Reach.SELF, theme)
+        with pytest.raises(InvalidRequestError, match="blocked"):
+            await parts.portraits.consent(draft.token, ANN)
+    # Who reads there and does not write has nothing drawn there, though nothing was found out yet.
+    reader = Pass(member=Member(ANN, place(asks=False)))
+    with rules(parts, guests_ask=True), showing(reader):
+        draft = await parts.portraits.draft(Asker(ANN), "a calm pilot", Reach.SELF, theme)
+        with pytest.raises(ForbiddenError) as refused:
+            await parts.portraits.consent(draft.token, ANN)
+    assert str(refused.value) == NOT_HERE
+
+
+class Uploads(PictureChecks):
+    """Notes by which setting, and as of where, uploads are looked at."""
+
+    def __init__(self, parts: Services) -> None:
+        self._settings = parts.settings
+        self.seen: list[tuple[PictureCheck, int | None, str]] = []
+
+    async def check_upload(
+        self, png: bytes, setting: PictureCheck, brought: Brought | None, field: str = "init"
+    ) -> None:
+        assert brought is not None
+        self.seen.append((setting, brought.guild_id, field))
+
+
+async def test_uploads_are_judged_by_the_server_that_they_are_for(parts: Services) -> None:
+    checks = Uploads(parts)
+    parts.dreams._checks = checks
+    await parts.settings.change_guild(GUILD, MOD, picture_check=PictureCheck.REFUSE)
+    with rules(parts, guests_ask=True), showing(Pass(member=Member(ANN, place()))):
+        await parts.dreams.ask(request("a fox", theme="hidden", person=ANN, init=png(30, 20)))
+    assert checks.seen == [(PictureCheck.REFUSE, GUILD, "init")]

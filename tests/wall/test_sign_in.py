@@ -524,10 +524,10 @@ async def test_the_program_signs_in_for_the_bots_own_application(tmp_path: Path)
     async with services(tmp_path) as parts:
         async with signing_in(config, parts, Fronts(), None) as signing:  # type: ignore[arg-type]
             assert signing is None
-        guards = len(parts.dreams._acceptance._guards)
+        assert parts.dreams._placer is None
         async with signing_in(config, parts, Fronts(), "s") as signing:  # type: ignore[arg-type]
             assert signing is not None and signing.rules is not None
-            assert len(parts.dreams._acceptance._guards) == guards + 1
+            assert parts.dreams._placer == signing.rules.place
             with pytest.raises(DiscordTroubleError):  # it is not known yet which one that is
                 signing.oauth.address("state", "v" * 43)
             front = SimpleNamespace(client=SimpleNamespace(application_id=333))
