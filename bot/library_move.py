@@ -6,8 +6,8 @@ where the library's pictures lie is changed, in one step; then they are removed 
 long as the journal is there nothing else starts on the library, so nothing comes or goes meanwhile.
 The same again goes on where it was; a move back to where they came from undoes it.
 
-What is not named by its bytes, or is whole in neither place, stays where it is and is told of. All of
-it blocks.
+What is not named by its bytes, or is whole in neither place, stays where it is and is told of. All
+of it blocks.
 """
 
 from __future__ import annotations

@@ -69,14 +69,15 @@ def open_library(library: LibraryPlace, root: Path, *, alone: bool = True) -> Bl
     Who is not `alone` at work on the folder keeps its copies to itself. Close it in the end.
 
     Raises:
-        ConfigError: they do not lie there, or another library's do; or it cannot be used.
+        ConfigError: they do not lie there, or another library's do; or it cannot be used. A store
+            that does not answer is claimed later: see `bot.object_blobs`.
         DiskError: the folder cannot be written.
     """
     check_place(root, library.store, note=alone)
     blobs = open_blobs(library.store or FOLDER, library, root, alone=alone)
     try:
         claim(blobs, library_id(root) if alone and blobs.remote else None, read_id(root))
-    except UnreachableError as error:  # it may well be ours, and what is done waits for it anyhow
+    except UnreachableError as error:  # it may well be ours; if not, nothing is changed there
         log.warning("%s: %s", blobs.where, error.strerror)
     except BaseException:
         blobs.close()

@@ -4,6 +4,7 @@ What was put there counts as kept once the store says that it has it, in the siz
 back is hashed: an object with other bytes than its name says is not given to anybody. The network
 is given a bounded time, and tried a bounded number of times; after a store has not answered, it is
 let alone for a few seconds, so that people get a sentence at once and no thread waits for nothing.
+Who was to claim a store that did not answer does so before anything is put there or removed.
 
 `Objects` is what is asked of a store; the classes of `obstore.store` do it.
 Source: https://developmentseed.org/obstore/latest/api/store/
@@ -14,7 +15,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypedDict
+from typing import Any, Literal, NoReturn, Protocol, TypedDict
 
 from obstore import exceptions
 
@@ -37,6 +37,9 @@ REST_S = 5.0
 _SILENT = "the picture store does not answer"
 _REFUSED = "the picture store refuses the key; check the credentials and what they allow"
 _NO_BUCKET = "the picture store has no such bucket"
+_ANOTHERS = (
+    "the picture store has the pictures of another Dreamstream; give this one a prefix of its own"
+)
 _SPOILT = "its bytes in the picture store are not what its name says"
 _PROBE_BYTES = 1024
 _SHOWN = 300
@@ -67,8 +70,15 @@ class Content(Protocol):
 class Objects(Protocol):
     """A store of objects, by their paths."""
 
-    def put(self, path: str, file: bytes, *, use_multipart: bool) -> object:
-        """Keep an object, in place of what may be there."""
+    def put(
+        self,
+        path: str,
+        file: bytes,
+        *,
+        use_multipart: bool,
+        mode: Literal["create", "overwrite"] = "overwrite",
+    ) -> object:
+        """Keep an object, in place of what may be there, or (`create`) where there is none."""
         ...
 
     def get(self, path: str) -> Content:
@@ -115,6 +125,8 @@ class ObjectBlobs:
         self._on_close = on_close
         self._trouble: tuple[int, str] = (0, "")
         self._rests_until_s = float("-inf")
+        self._own: str | None = None  # as whose it was to be claimed, and whether it is
+        self._is_own = False
         self._lock = threading.Lock()
         self._fetches: dict[str, _Fetch] = {}
 
@@ -125,8 +137,10 @@ class ObjectBlobs:
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` as an object; it counts once the store says that it has it, whole."""
-        with self._sentences(), self._asked():
-            self._put(key, data)
+        with self._sentences():
+            self._see_to_claim()
+            with self._asked():
+                self._put(key, data)
         if self._copies_new:
             with suppress(DiskError):  # it is where it belongs, and can be fetched
                 self._cache.keep(key, data)
@@ -152,6 +166,7 @@ class ObjectBlobs:
     def delete(self, key: str) -> None:
         """Remove an object, and its copy. One that is being fetched meanwhile is not kept."""
         with self._sentences():
+            self._see_to_claim()
             with suppress(FileNotFoundError), self._asked():
                 self._objects.delete(key)
             with self._lock:
@@ -172,18 +187,22 @@ class ObjectBlobs:
                 yield Blob(one["path"], one["size"], one["last_modified"].timestamp())
 
     def claim(self, library: str | None) -> str | None:
-        """Say whose store this is by a small object in it, which is made where there is none."""
-        with self._asked():
-            found = self._claimed()
-            if found is None and library is not None:
-                self._put(_CLAIM, library.encode())
-                found = self._claimed()  # of two who come at once, the later one
-            return found
+        """Say whose store this is by a small object in it, which is made where there is none.
+
+        Once this was asked for a library, nothing is put or removed before it is known to be that
+        library's: it is asked again where the store did not answer.
+        """
+        if library is not None:
+            self._own, self._is_own = library, False
+        return self._claim(library)
 
     def leave(self) -> None:
         """Remove the object that says whose store this is."""
-        with self._sentences(), suppress(FileNotFoundError), self._asked():
-            self._objects.delete(_CLAIM)
+        with self._sentences():
+            self._see_to_claim()
+            with suppress(FileNotFoundError), self._asked():
+                self._objects.delete(_CLAIM)
+        self._own = None
 
     def path(self, key: str) -> Path:
         """Return where its copy is, or would be."""
@@ -208,16 +227,19 @@ class ObjectBlobs:
 
     def probe(self) -> None:
         """Put a small object, and remove it; and the same with a file of this machine."""
-        name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+        # One name, or each trial whose end is not reached would leave an object for ever.
+        name = f"{TEMPORARY_PREFIX}probe-{self._own or 'visit'}"
         path = self._cache.root / name
         try:
             write_atomic(path, bytes(_PROBE_BYTES))
         finally:
             with suppress(OSError):
                 path.unlink()
-        with self._sentences(), self._asked(resting=True):
-            self._put(name, bytes(_PROBE_BYTES))
-            self._objects.delete(name)
+        with self._sentences():
+            self._see_to_claim(resting=True)
+            with self._asked(resting=True):
+                self._put(name, bytes(_PROBE_BYTES))
+                self._objects.delete(name)
 
     def sweep(self) -> None:
         """Do nothing: an object is there whole or not at all, and the copies are looked at."""
@@ -228,9 +250,39 @@ class ObjectBlobs:
 
     # --- the network ----------------------------------------------------------------------------
 
-    def _put(self, path: str, data: bytes) -> None:
+    def _see_to_claim(self, *, resting: bool = False) -> None:
+        """See that the store is whose it was to be, before anything is changed there.
+
+        Raises:
+            OSError: it is another's; an UnreachableError where that cannot be said.
+        """
+        if self._own is None or self._is_own:
+            return
+        if self._claim(self._own, resting=resting) != self._own:
+            raise PermissionError(errno.EACCES, _ANOTHERS)
+
+    def _claim(self, library: str | None, *, resting: bool = False) -> str | None:
+        with self._asked(resting=resting):
+            found = self._claimed()
+            if found is None and library is not None:
+                try:
+                    self._put(_CLAIM, library.encode(), mode="create")
+                except exceptions.AlreadyExistsError:
+                    pass  # of two who come at once, the first
+                except (exceptions.NotSupportedError, exceptions.GenericError):
+                    # The store knows no conditions. Or it is silent: then it is so once more.
+                    if self._claimed() is None:
+                        self._put(_CLAIM, library.encode())
+                found = self._claimed()
+        if library is not None and found == library:
+            self._is_own = True
+        return found
+
+    def _put(
+        self, path: str, data: bytes, *, mode: Literal["create", "overwrite"] = "overwrite"
+    ) -> None:
         try:
-            self._objects.put(path, data, use_multipart=False)
+            self._objects.put(path, data, use_multipart=False, mode=mode)
             found = int(self._objects.head(path)["size"])
         except _MISSING as error:  # right after it was put: there is no bucket
             raise UnreachableError(errno.ENOENT, _NO_BUCKET) from error

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
+from bot import library_place
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
 from bot.config import LibraryPlace
@@ -116,6 +117,9 @@ def test_a_real_client_keeps_reads_lists_and_deletes_by_signed_requests(
     other = over_http(fake, tmp_path / "other")
     assert (other.claim(None), blobs.claim("one"), other.claim("two")) == (None, "one", "one")
     blobs.leave()
+    fake.conditions = False  # not every store has puts that replace nothing
+    assert (blobs.claim("three"), other.claim("two")) == ("three", "three")
+    blobs.leave()
     first = next(iter(kept))
     assert other.get(first) == other.raw(first) == kept[first]
     assert other.local(first).read_bytes() == kept[first]
@@ -173,6 +177,27 @@ def test_a_store_that_fails_is_tried_again_a_bounded_time(fake: s3.FakeS3, tmp_p
     assert blobs.raw(KEY) == DATA
 
 
+@pytest.mark.parametrize("conditions", [True, False])
+def test_of_two_who_claim_a_store_at_once_the_first_has_it(
+    fake: s3.FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conditions: bool
+) -> None:
+    fake.conditions = conditions
+    early, late = over_http(fake, tmp_path / "early"), over_http(fake, tmp_path / "late")
+    real = late._claimed
+
+    def claimed() -> str | None:
+        found = real()
+        if found is None:
+            assert early.claim("early") == "early"  # right after the other one had looked
+        return found
+
+    monkeypatch.setattr(late, "_claimed", claimed)
+    assert late.claim("late") == "early"
+    with pytest.raises(DiskError, match="another Dreamstream"):
+        late.put(KEY, DATA)
+    early.put(KEY, DATA)
+
+
 # --- faults ------------------------------------------------------------------------------------
 
 
@@ -228,6 +253,51 @@ def test_a_store_that_did_not_answer_is_let_alone_for_a_while(
     store.fault = lambda what: None
     blobs.probe()
     blobs.put(KEY, DATA)
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+def test_a_store_that_was_silent_at_the_start_is_claimed_before_anything_changes_there(
+    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: bool
+) -> None:
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: store)
+    if theirs:
+        blobs_of(store, tmp_path / "theirs").claim("theirs")
+        store.memory.put(KEY, DATA)
+    store.fault = silent()
+    blobs = library_place.open_library(LibraryPlace(store="s3://tests/a"), tmp_path)
+    with pytest.raises(DiskError, match="does not answer"):
+        blobs.probe()
+    store.fault = lambda what: None
+    if theirs:
+        changes: list[Callable[[], None]] = [
+            blobs.probe,
+            lambda: blobs.put(file_key(hashlib.sha256(b"ours").hexdigest()), b"ours"),
+            lambda: blobs.delete(KEY),
+        ]
+        for change in changes:
+            with pytest.raises(DiskError, match="the pictures of another Dreamstream"):
+                change()
+        assert [one.key for one in blobs.list("files")] == [KEY]
+    else:
+        blobs.probe()
+        blobs.put(KEY, DATA)
+        other = blobs_of(store, tmp_path / "other")
+        assert other.claim("second") == library_place.read_id(tmp_path)
+
+
+def test_trials_that_are_cut_off_leave_one_object_and_the_next_removes_it(
+    store: Faulty, tmp_path: Path
+) -> None:
+    blobs = blobs_of(store, tmp_path)
+    blobs.claim("ours")
+    store.fault = silent("delete")
+    for _ in range(3):
+        with pytest.raises(DiskError, match="does not answer"):
+            blobs.probe()
+    assert sum(len(page) for page in store.memory.list()) == 2
+    store.fault = lambda what: None
+    blobs.probe()
+    assert [one["path"] for page in store.memory.list() for one in page] == ["library"]
 
 
 def test_what_is_deleted_while_it_is_fetched_leaves_no_copy(store: Faulty, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ class FakeS3:
         """Answered with a status instead, by method."""
         self.unsaid = False
         """Puts are done, and answered with 500."""
+        self.conditions = True
+        """It knows puts that are to make an object, and replace none."""
         self.hang = asyncio.Event()
         self.hanging = False
 
@@ -77,6 +79,11 @@ class FakeS3:
         checksum = request.headers.get("x-amz-checksum-sha256")
         if checksum != base64.b64encode(hashlib.sha256(body).digest()).decode():
             return _error(400, "BadDigest", "the checksum is missing, or another")
+        if "If-None-Match" in request.headers:
+            if not self.conditions:
+                return _error(501, "NotImplemented", "If-None-Match")
+            if key in self.objects:
+                return _error(412, "PreconditionFailed", key)
         self.objects[key] = body, datetime.now(UTC).replace(microsecond=0)
         if self.unsaid:
             return _error(500, "InternalError", "kept, and not said")
