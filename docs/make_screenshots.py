@@ -55,7 +55,6 @@ FORMING = (
 SCREENS = {
     "wall": ("/s/{slug}", ViewportSize(width=1440, height=1080), 1.0),
     "watch": ("/s/{slug}/watch", ViewportSize(width=1920, height=1080), 0.75),
-    "phone": ("/s/{slug}", ViewportSize(width=360, height=740), 2.0),
     "dream": ("/d/{dream}", ViewportSize(width=1440, height=900), 1.0),
 }
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
