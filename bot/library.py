@@ -97,6 +97,7 @@ class Library:
         self._thumbnails = Thumbnails(root / "thumbnails")
         self._holds = Holds()
         self._tasks = SideTasks()
+        self._left_watchers: list[Callable[[str], None]] = []
 
     def close(self) -> None:
         """Finish what is being written and end the threads."""
@@ -237,6 +238,18 @@ class Library:
             DiskError: it may be there still.
         """
         return await self._tasks.finish(self._discard(sha256, unless, file))
+
+    def on_left(self, watcher: Callable[[str], None]) -> None:
+        """Call `watcher` with the name of what should have gone when it was let go, and has not.
+
+        It stays until it is discarded.
+        """
+        self._left_watchers.append(watcher)
+
+    def no_more(self, watcher: Callable[[str], None]) -> None:
+        """Call a watcher no more; one that is not known changes nothing."""
+        if watcher in self._left_watchers:
+            self._left_watchers.remove(watcher)
 
     async def left_held(self) -> list[str]:
         """Return the names of what an earlier process held when it died; perhaps for nothing."""
@@ -387,6 +400,9 @@ class Library:
                 await self.run(self._settle, sha256)
         finally:
             self._holds.end_removal(sha256, settled=settled)
+            if not settled:
+                for watcher in self._left_watchers:
+                    watcher(sha256)
 
     async def _discard(
         self, sha256: str, unless: Callable[[], Awaitable[bool]], file: bool

@@ -3,7 +3,8 @@
 First one transaction leaves a tombstone of the dream and dooms its files; from then on it is
 deleted, whatever dies. Then the files are removed, each while nobody can take hold of it, so that
 nothing comes to name a file that is about to go; the row that dooms it goes last. What a crash left
-is removed at the next start. This module does not know who may delete.
+is removed at the next start; so goes what was kept for a dream that did not come to be, where it
+could not be removed at once. This module does not know who may delete.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import aiosqlite
 
@@ -41,12 +43,14 @@ class Removal:
         self._removing = asyncio.Lock()
         # Also at a start: an earlier process may have died before its journal was emptied.
         self._words_left = True
+        self._left: set[str] = set()  # what was kept for nothing, and is there still
         self._again_s = again_s
         self._again: asyncio.Task[None] | None = None
         self._tasks = SideTasks()
 
     async def stop(self) -> None:
         """Leave what is still in the journal to the next start."""
+        self._library.no_more(self._was_left)
         await self._tasks.stop()
 
     async def bury(self, dream: Dream, actor: Actor) -> bool:
@@ -112,25 +116,19 @@ class Removal:
         return True
 
     async def start(self) -> None:
-        """Remove what an earlier process left: deleted files, and those it kept for nothing."""
-        left = await self._library.left_held()
-        try:
-            if left:
-                async with self._store.write() as connection:
-                    for sha256 in left:
-                        for kind in Kind:
-                            await tombstones.doom(connection, kind, sha256)
-        except DreamstreamError as error:
-            log.warning("What was left behind stays until the next start: %s", error)
-            return
-        for sha256 in left:
-            await self._library.settle(sha256)
+        """Remove what an earlier process left: deleted files, and those it kept for nothing.
+
+        From now on also what this process keeps for nothing and cannot remove at once.
+        """
+        self._library.on_left(self._was_left)
+        self._left.update(await self._library.left_held())
         await self.remove_files()
 
     async def remove_files(self) -> None:
         """Remove the files of what was deleted. What cannot be is tried again, also at a start."""
         async with self._removing:
             try:
+                await self._doom_left()
                 for kind, sha256 in await tombstones.doomed(self._store):
                     await self._remove(kind, sha256)
                     self._words_left = True
@@ -143,6 +141,23 @@ class Removal:
                 self._words_left = True
                 log.warning("Deleted files are still there; tried again soon: %s", error)
                 self._try_again()
+
+    def _was_left(self, sha256: str) -> None:
+        self._left.add(sha256)
+        self._try_again()
+
+    async def _doom_left(self) -> None:
+        """Doom what was kept for nothing: from then on that is in the database."""
+        if not (left := [*self._left]):
+            return
+        async with self._store.write() as connection:
+            for sha256 in left:
+                for kind in Kind:
+                    await tombstones.doom(connection, kind, sha256)
+        self._left.difference_update(left)
+        for sha256 in left:
+            with suppress(OSError):  # then it is doomed again at the next start
+                await self._library.settle(sha256)
 
     def _try_again(self) -> None:
         if self._again is None:

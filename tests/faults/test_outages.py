@@ -21,10 +21,11 @@ from bot.library import Library, UnreadableError
 from bot.model import Dream, DreamState, PictureCheck
 from bot.object_blobs import ObjectBlobs
 from bot.privacy.exporting import Exports
+from bot.removal import Removal
 from bot.store import picture_checks
 from bot.wall.errors import status_of
-from tests.bot.drawer import ANN, Services, png, request, services
-from tests.bot.test_object_blobs import Faulty, silent
+from tests.bot.drawer import ANN, Services, png, request, services, until
+from tests.bot.test_object_blobs import Faulty, silent, until_none
 from tests.bot.test_picture_checks import Checked
 from tests.discord_front.world import front_of
 
@@ -162,6 +163,29 @@ async def test_the_wall_says_later_and_not_never(tmp_path: Path) -> None:
         with pytest.raises(OutOfReachError) as caught:
             await there.parts.library.local(dream.image.sha256)
         assert not isinstance(caught.value, NotFoundError) and status_of(caught.value) == 503
+
+
+async def test_what_was_kept_for_nothing_goes_once_the_store_answers(tmp_path: Path) -> None:
+    async with remote(tmp_path) as there:
+        parts, library = there.parts, there.parts.library
+        removal = Removal(parts.store, library, again_s=0.02)
+        await removal.start()
+        refused, _ = await library.keep_upload(png())
+        taken, _ = await library.keep_upload(png(colour="blue"))
+        there.fall_silent("delete")
+        await library.let_go(refused, named=False)
+        await library.let_go(taken, named=False)
+        # Meanwhile somebody else brings the second, and has a dream of it.
+        (dream,) = await parts.dreams.ask(request(init=png(colour="blue"), strength=0.5))
+        assert dream.recipe.init_sha256 == taken
+        await asyncio.sleep(0.05)
+        assert library.blobs.size(picture_key(refused)) is not None
+        there.answer()
+        await until(lambda: library.blobs.size(picture_key(refused)) is None)
+        await until_none(parts.store, "SELECT * FROM doomed_file")
+        assert library.blobs.size(picture_key(taken)) is not None
+        assert await library.left_held() == []
+        await removal.stop()
 
 
 async def test_a_picture_that_comes_back_heals_the_damaged_one(tmp_path: Path) -> None:
