@@ -19,13 +19,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
 
 from bot.discord_oauth import DiscordOAuth, DiscordTroubleError, NotAcceptedError, new_verifier
 from bot.errors import LimitError, RequestError
 from bot.membership import Memberships, Place
 from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
-from bot.sessions import Sessions
+from bot.sessions import DAY_MS, Sessions
 from bot.wall.forms import read_form, text_of
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, sign_in
@@ -35,13 +36,15 @@ from bot.wall.rendering import Renderer
 from bot.wall.server_rules import ServerRules
 from bot.wall.settings import WallSettings
 from bot.wall.words import clean_name
+from bot.words import duration
 
 log = logging.getLogger(__name__)
 
 CALLBACK = "/sign-in/discord"
 UNDERWAY_S = 600.0
 MOST_UNDERWAY = 4096
-MOST, WINDOW_S = 60, 600.0
+MOST, WINDOW_S = 300, 600.0
+"""So many from one address: all of a party in one hall, who may have to begin twice."""
 MAX_NEXT = 512
 STALE = (
     "This sign-in was begun in another browser, or too long ago, or is over already. Begin again."
@@ -151,10 +154,17 @@ class SignInRoutes:
         ]
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
-        """Send somebody to Discord; `next` is where on this wall they want to be afterwards."""
+        """Send somebody to Discord; `next` is where on this wall they want to be afterwards.
+
+        Discord leads back to the wall's public address, so the cookies have to be of that one: who
+        comes by another goes there first, and once: a proxy may say that it is another always.
+        """
         leads_to = safe_next(request.query.get("next", ""))
         if guest_of(request).account is not None:
             raise web.HTTPFound(leads_to)
+        if _is_elsewhere(request, self._settings) and "there" not in request.query:
+            there = URL(self._settings.public_url).with_path("/sign-in")
+            raise web.HTTPFound(there.with_query(next=leads_to, there="1"))
         self._rates.take(address_of(request, self._settings))
         self._forget()
         state, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
@@ -212,8 +222,8 @@ class SignInRoutes:
         """Say who is signed in, and in how many browsers; offer to sign in, or out."""
         account = guest_of(request).account
         browsers = 0 if account is None else await self._sessions.count(account)
-        days = round(self._sessions.lasts_ms / (24 * 3600 * 1000))
-        return self._renderer.page(request, "me.html", browsers=browsers, days=days)
+        lasts = _lasts(self._sessions.lasts_ms)
+        return self._renderer.page(request, "me.html", browsers=browsers, lasts=lasts)
 
     def _taken(self, request: web.Request) -> _Underway | None:
         """Return the sign-in that a request comes back from, which is over with that."""
@@ -255,6 +265,23 @@ def safe_next(path: str) -> str:
     """
     good = len(path) <= MAX_NEXT and _NEXT.fullmatch(path) and not path.startswith("/sign-")
     return path if good else "/"
+
+
+def _is_elsewhere(request: web.Request, settings: WallSettings) -> bool:
+    """Say whether a request came to another address of the wall than its public one."""
+    if not settings.public_url:
+        return False
+    public = URL(settings.public_url)
+    here = URL(f"{public.scheme}://{request.host}")
+    return (here.host, here.port) != (public.host, public.port)
+
+
+def _lasts(lasts_ms: float) -> str:
+    """Say how long a browser stays signed in."""
+    if lasts_ms < DAY_MS:
+        return duration(lasts_ms / 1000)
+    days = round(lasts_ms / DAY_MS)
+    return f"{days} day{'s' if days > 1 else ''}"
 
 
 def _named(name: str, settings: WallSettings) -> str:

@@ -41,6 +41,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANN = 222222222222222222
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "discord" / "openapi.json"
+MOST_OF_ONE_ADDRESS = sign_in.MOST
 HTML = {"Accept": "text/html"}
 
 
@@ -249,6 +250,62 @@ async def test_behind_https_cookies_are_of_this_host_alone_and_few_sign_ins_of_a
     assert got == [302, 302, 302, 429]
     assert cookie.startswith("__Host-dreamer-signing-in=") and "Secure" in cookie
     assert address.startswith("https://discord.com/oauth2/authorize?")
+
+
+async def test_a_whole_hall_signs_in_from_one_address(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "MOST", MOST_OF_ONE_ADDRESS)
+    wall = stage.scene.make(WallSettings(port=0), signing_in=SigningIn(stage.oauth, stage.sessions))
+    url = await wall.start()
+    async with ClientSession(url) as browser:
+        for _ in range(100):
+            async with browser.get("/sign-in", allow_redirects=False) as response:
+                assert response.status == 302
+    await wall.stop()
+
+
+async def test_who_comes_by_another_address_signs_in_at_the_public_one(stage: Stage) -> None:
+    settings = WallSettings(port=0, public_url="https://wall.lan")
+    wall = stage.scene.make(settings, signing_in=SigningIn(stage.oauth, stage.sessions))
+    await wall.start()
+    url = URL(f"http://127.0.0.1:{wall.addresses[0][1]}")
+    there = "https://wall.lan/sign-in?next=/s/planets&there=1"
+    async with ClientSession(url) as browser:
+
+        async def begun(query: dict[str, str], host: str = url.authority) -> str:
+            headers = {"Host": host}
+            async with browser.get(
+                "/sign-in", params=query, headers=headers, allow_redirects=False
+            ) as response:
+                assert response.status == 302
+                leads_to = response.headers["Location"]
+                begun = "dreamer-signing-in" in str(response.headers.getall("Set-Cookie", []))
+                assert begun is leads_to.startswith(str(stage.discord.url))
+                return leads_to
+
+        assert await begun({"next": "/s/planets"}) == there
+        assert await begun({"next": "//evil.example"}) == "https://wall.lan/sign-in?next=/&there=1"
+        at_discord = str(stage.discord.url)
+        assert (await begun({"next": "/s/planets"}, "wall.lan")).startswith(at_discord)
+        assert (await begun({"next": "/s/planets"}, "WALL.lan:443")).startswith(at_discord)
+        # A proxy that names the wall otherwise leads nobody in a circle.
+        assert (await begun(dict(URL(there).query))).startswith(at_discord)
+    await wall.stop()
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(30.0, "30 days"), (1.4, "1 day "), (0.5, "about 12 hours"), (0.01, "about 14 min")],
+)
+async def test_me_says_how_long_a_sign_in_lasts(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, days: float, said: str
+) -> None:
+    monkeypatch.setattr(stage.sessions, "lasts_ms", int(days * DAY_MS))
+    async with stage.browser() as ann:
+        await stage.signed_in(ann)
+        async with ann.get("/me") as response:
+            assert f"After {said}" in await response.text()
 
 
 async def test_a_sign_in_is_good_once_and_in_the_browser_that_began_it(stage: Stage) -> None:
