@@ -437,6 +437,9 @@ async def test_the_big_screen_turns_to_what_is_new(scene: Scene, people: list[Vi
     await scene.draw("the second")
     await expect(hero).to_have_count(1)
     await expect(hero).to_contain_text("the second")
+    image = await hero.locator("img").bounding_box()
+    words = await hero.locator("figcaption").bounding_box()
+    assert image and words and image["y"] + image["height"] <= words["y"] + 1, "below it, not on it"
     await expect(page.locator("#finished .tile")).to_have_count(2)
     # All of it as a mosaic, with its words; in the address, so that a projector comes up so.
     button = page.get_by_role("button", name="Mosaic")

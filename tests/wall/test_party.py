@@ -477,7 +477,10 @@ async def test_each_stage_from_words_to_the_finale(evening: Evening) -> None:
 
     assert await evening.post(host, "stage", stage="elaborate") == 200
     assert "Let its words grow" in (await evening.get(guest, f"/picture/{second}"))[1]
+    shown = (await evening.get(guest, "/screen/pictures"))[1]
+    assert "mosaic-of many-2" in shown and "lanes" not in shown, "nothing has grown yet"
     assert await evening.post(guest, f"picture/{second}/grow", words="at night") == 200
+    assert "lanes tall-1 wide-2" in (await evening.get(guest, "/screen/pictures"))[1]
     (grown,) = await evening.parts.dreams.unfinished(None)
     assert (grown.prompt, grown.parent_id) == ("a lighthouse, at night", second)
     await evening.finish(grown.id)
