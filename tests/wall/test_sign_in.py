@@ -581,7 +581,8 @@ async def test_the_program_signs_in_for_the_bots_own_application(tmp_path: Path)
     async with services(tmp_path) as parts:
         async with signing_in(config, parts, Fronts(), None) as signing:  # type: ignore[arg-type]
             assert signing is None
-        assert parts.dreams._placer is None
+        placer = parts.dreams._placer
+        assert placer is None
         async with signing_in(config, parts, Fronts(), "s") as signing:  # type: ignore[arg-type]
             assert signing is not None and signing.rules is not None
             assert parts.dreams._placer == signing.rules.place
