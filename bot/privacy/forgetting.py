@@ -58,6 +58,7 @@ class Forgetting:
         self._again_s = again_s
         self._part_after_s = part_after_s
         self._look_s = look_s
+        self._ids_left = False  # in the journal; at a start `bot.removal` empties it
         self._tasks = SideTasks()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._watchers: list[Callable[[str], None]] = []
@@ -102,15 +103,29 @@ class Forgetting:
         """
         before_ms = now_ms() - round(1000 * self._part_after_s)
         count = 0
-        for person_id in await forgetting.to_part(self._store, before_ms):
-            async with self._store.write() as connection:
-                if await forgetting.is_to_part(connection, person_id, before_ms):
-                    await people.part(connection, person_id)
-                    count += 1
-        if count:
-            log.info("What stays of %d who were forgotten says no more whose it was", count)
-            await self._store.scrub()
+        try:
+            for person_id in await forgetting.to_part(self._store, before_ms):
+                try:
+                    count += await self._part(person_id, before_ms)
+                except TROUBLE:
+                    raise
+                except Exception:  # a mistake of ours; the others are not to wait for it
+                    log.exception("Somebody who was forgotten cannot be parted from their id")
+        finally:
+            if count:
+                log.info("What stays of %d who were forgotten says no more whose it was", count)
+            # Until it has been done: the next time there may be nobody to part.
+            if self._ids_left:
+                self._ids_left = not await self._store.scrub()
         return count
+
+    async def _part(self, person_id: str, before_ms: int) -> bool:
+        async with self._store.write() as connection:
+            if not await forgetting.is_to_part(connection, person_id, before_ms):
+                return False
+            await people.part(connection, person_id)
+            self._ids_left = True
+        return True
 
     async def settled(self) -> None:
         """Wait until nobody is being forgotten any more."""

@@ -27,16 +27,35 @@ DREAMS = """
 ENTRIES = """
     SELECT id FROM game_entry WHERE person_id = ? AND at_ms <= ? AND withdrawn_ms IS NULL LIMIT ?
 """
-# Who has asked for something since is called by a name again, or has dreams.
-TO_PART = """
+SINCE = (
+    ("dream", "person_id", "deleted_ms IS NULL OR created_ms > asked_ms"),
+    ("pending_steer", "person_id", "since.asked_ms > forgotten.asked_ms"),
+    ("favourite", "person_id", "at_ms > asked_ms"),
+    ("party_member", "person_id", "left_ms IS NULL OR joined_ms > asked_ms"),
+    ("party_association", "person_id", "at_ms > asked_ms"),
+    ("party_saying", "person_id", "at_ms > asked_ms"),
+    ("party_vote", "person_id", "at_ms > asked_ms"),
+    ("party_finale", "person_id", "at_ms > asked_ms"),
+    ("game", "host_id", "created_ms > asked_ms"),
+    ("game_entry", "person_id", "at_ms > asked_ms"),
+    ("game_heart", "person_id", "at_ms > asked_ms"),
+    ("blocked_person", "blocked_by", "at_ms > asked_ms"),
+    ("wall_session", "person_id", "created_ms > asked_ms"),
+)
+"""What is there of who came back after they wanted to be forgotten; by their name alone, nobody who
+calls themselves `NOBODY` would have."""
+TO_PART = f"""
     SELECT forgotten.person_id FROM forgotten_person AS forgotten
     JOIN person ON person.id = forgotten.person_id
     WHERE done_ms IS NOT NULL AND asked_ms <= :before_ms AND substr(person.id, 1, 5) <> :parted
-    AND person.name = :nobody AND NOT EXISTS (
-        SELECT 1 FROM dream WHERE dream.person_id = person.id AND deleted_ms IS NULL
+    AND person.name = :nobody {
+    " ".join(
+        f"AND NOT EXISTS (SELECT 1 FROM {table} AS since "
+        f"WHERE since.{column} = person.id AND ({condition}))"
+        for table, column, condition in SINCE
     )
-    ORDER BY asked_ms
-"""
+} ORDER BY asked_ms
+"""  # noqa: S608 (own text)
 PARTIES = "SELECT party_id FROM party_member WHERE person_id = ? AND joined_ms <= ?"
 
 # `:person_id` wants to be forgotten, as of `:before_ms`.

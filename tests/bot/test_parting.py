@@ -9,18 +9,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import aiosqlite
 import msgspec
 import pytest
 
 from bot.backup.database import foreign_keys
 from bot.backup.forgetting import forget, gone
 from bot.consistency.rows import look
+from bot.errors import DiskError
 from bot.model import EventKind, Person
 from bot.privacy.exporting import Exports
 from bot.privacy.forgetting import Forgetting
 from bot.rights import Actor
+from bot.sessions import Sessions
 from bot.store import Store, events, people
-from bot.store.forgetting import NOBODY
+from bot.store.forgetting import NOBODY, SINCE
 from bot.store.migrate import shipped, statements
 from tests.bot.drawer import BOB, Services, request, services
 
@@ -172,6 +175,106 @@ async def test_who_comes_back_within_the_hour_keeps_their_id(tmp_path: Path) -> 
             again = await dream(parts)
             assert await hasty.part() == 0
             assert (await parts.dreams.get(again)).person == EVE
+
+
+def test_all_that_says_since_when_somebody_is_back_is_looked_at() -> None:
+    looked_at = {(table, column) for table, column, _ in SINCE}
+    assert {*people.NAMING, *people.KEEPING} - looked_at == {
+        # There only with something else of theirs, or done by others.
+        *(("portrait", "person_id"), ("game_try", "person_id")),
+        *(("blocked_person", "person_id"), ("forgotten_person", "person_id")),
+        # What a moderator did to others, who has no more of their own by it.
+        *(("dream", "deleted_by"), ("game_entry", "withdrawn_by")),
+        ("picture_check", "decided_by"),
+    }
+
+
+@pytest.mark.parametrize("by", ["like", "new party", "old party", "sign in", "block"])
+async def test_who_is_called_somebody_comes_back_as_others_do(tmp_path: Path, by: str) -> None:
+    somebody = Person(EVE.id, NOBODY)
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        others, theme = await dream(parts, BOB), await parts.themes.get("open")
+        old, new = [
+            await parts.parties.start(topic, Actor(BOB), theme=theme) for topic in ("sea", "tide")
+        ]
+        await parts.parties.join(old, Actor(somebody), code=old.code)
+        await parts.moderation.favourite(others, somebody)
+        await forgetting.forget(somebody)
+        await forgetting.settled()
+        await asyncio.sleep(0.002)  # times have milliseconds
+        match by:
+            case "like":
+                await parts.moderation.favourite(others, somebody)
+            case "new party":
+                await parts.parties.join(new, Actor(somebody), code=new.code)
+            case "old party":
+                await parts.parties.join(old, Actor(somebody), code=old.code)
+            case "sign in":
+                await Sessions(parts.store).begin(somebody)
+            case "block":
+                actor = Actor(somebody, guild_id=GUILD, moderates=True)
+                await parts.moderation.block(GUILD, Person("discord:5", "Dan"), actor)
+        assert await forgetting.part() == 0
+        assert not await parts.store.read("SELECT 1 FROM person WHERE id LIKE 'gone:%'")
+
+
+async def test_who_cannot_be_parted_keeps_nobody_else_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dan = Person("discord:880088008800880088", "Dan with a name of his own")
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        for person in (EVE, dan):
+            await dream(parts, person)
+            await forgetting.forget(person)
+            await forgetting.settled()
+        part, scrub = people.part, parts.store.scrub
+        emptied = []
+
+        async def no_eve(connection: aiosqlite.Connection, person_id: str) -> str:
+            parted = await part(connection, person_id)
+            if person_id == EVE.id:
+                raise sqlite3.IntegrityError("a mistake of ours")
+            return parted
+
+        async def never() -> bool:
+            emptied.append(False)
+            return False
+
+        monkeypatch.setattr(people, "part", no_eve)
+        parts.store.scrub = never  # type: ignore[method-assign]
+        assert await forgetting.part() == 1
+        assert "cannot be parted" in caplog.text and emptied == [False]
+        people_left = await parts.store.read("SELECT id FROM person")
+        assert EVE.id in {row["id"] for row in people_left}
+        assert dan.id not in {row["id"] for row in people_left}
+        # What could not be emptied is so the next time, with nobody else to part.
+        parts.store.scrub = scrub  # type: ignore[method-assign]
+        assert await forgetting.part() == 0
+        assert not (tmp_path / "dreamstream.db-wal").stat().st_size
+        monkeypatch.undo()
+        assert await forgetting.part() == 1
+    assert not naming_eve(tmp_path)
+
+
+async def test_what_was_parted_is_scrubbed_though_the_next_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        for person in (EVE, Person("discord:880088008800880088", "Dan")):
+            await dream(parts, person)
+            await forgetting.forget(person)
+            await forgetting.settled()
+        part = people.part
+
+        async def only_eve(connection: aiosqlite.Connection, person_id: str) -> str:
+            if person_id != EVE.id:
+                raise DiskError("The disk is full.")
+            return await part(connection, person_id)
+
+        monkeypatch.setattr(people, "part", only_eve)
+        with pytest.raises(DiskError):
+            await forgetting.part()
+        assert not naming_eve(tmp_path)
 
 
 async def test_a_copy_has_what_the_logs_say_of_its_person_alone(tmp_path: Path) -> None:
