@@ -93,6 +93,12 @@ async def test_who_may_read_a_channel_sees_its_theme_for_as_long_as_that_is_so(
         await channels.unbind(there.channel.id)
         assert await members.places(of(there.ann), theme.id) == []
 
+        # A channel itself is hers to read whether or not a theme is on it.
+        assert await members.place(of(there.ann), guild.id, there.channel.id) == place
+        for who, channel in ((cara, there.channel), (there.ann, closed)):
+            assert await members.place(of(who), guild.id, channel.id) is None
+        assert await members.place("guest:ann", guild.id, there.channel.id) is None
+
 
 async def test_while_discord_says_nothing_what_it_said_holds_for_a_while(
     tmp_path: Path,
@@ -127,6 +133,8 @@ async def test_without_discord_nobody_is_a_member(
         theme = await there.parts.themes.create("hidden", "Hidden", visibility=Visibility.PRIVATE)
         await there.client.front.channels.bind(there.channel.id, there.env.guild.id, theme.slug)
         assert await members.places(f"discord:{there.ann.id}", theme.id) == []
+        here = there.env.guild.id, there.channel.id
+        assert await members.place(f"discord:{there.ann.id}", *here) is None
         assert await members.private_themes(f"discord:{there.ann.id}") == []
 
 

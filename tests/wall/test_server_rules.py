@@ -24,6 +24,7 @@ from bot.wall.here import actor_of
 from bot.wall.passes import Pass, showing, shown
 from bot.wall.server_rules import KEPT, NO_STEER, NOT_HERE, ServerRules
 from tests.bot.drawer import Services, png, request, services
+from tests.bot.test_repainting import PAINTER, done, half, up
 
 ANN = Person("discord:5", "Ann")
 MOD = Person("discord:9", "Mod")
@@ -282,3 +283,15 @@ async def test_uploads_are_judged_by_the_server_that_they_are_for(parts: Service
     with rules(parts, guests_ask=True), showing(Pass(member=Member(ANN, place()))):
         await parts.dreams.ask(request("a fox", theme="hidden", person=ANN, init=png(30, 20)))
     assert checks.seen == [(PictureCheck.REFUSE, GUILD, "init")]
+
+
+async def test_a_painted_mask_is_judged_by_the_server_that_it_is_for(parts: Services) -> None:
+    checks = Uploads(parts)
+    await parts.settings.change_guild(GUILD, MOD, picture_check=PictureCheck.REFUSE)
+    await up(parts, PAINTER)
+    dream = await done(parts, theme="hidden", person=ANN)
+    parts.dreams._checks = checks
+    with rules(parts, guests_ask=True), showing(Pass(member=Member(ANN, place()))):
+        child = await parts.offspring.redraw(dream.id, Actor(ANN), half())
+    assert (child.guild_id, child.channel_id) == (GUILD, CHANNEL)
+    assert checks.seen == [(PictureCheck.REFUSE, GUILD, "mask")]
