@@ -273,7 +273,7 @@ class Worker:
             )
             self._emit(Started(job.id, run.step, run.notices))
 
-    def _reckon(self, turn: _Turn, engine: Engine, job: Job) -> None:
+    def _reckon(self, turn: _Turn, engine: Engine[Any], job: Job) -> None:
         """Predict a run's memory again, now that its model is loaded; else the plan stands."""
         try:
             turn.peaks[job.id] = peaks_of(engine, job.recipe, self._settings.max_batch)
