@@ -164,7 +164,7 @@ async def ranks(parts: Services, theme: Theme, made: Mapping[str, Dream]) -> dic
     """Return the place, from 0, at which search has the right picture of each of the words."""
     found = {}
     for words, dream in made.items():
-        hits = (await parts.search.by_text(theme, words)).hits
+        hits = (await parts.search.by_text(theme, words, looks_only=True)).hits
         ids = [hit.dream.id for hit in hits]
         found[words] = ids.index(dream.id) if dream.id in ids else len(made)
     return found

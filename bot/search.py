@@ -1,16 +1,18 @@
 """Search a stream by words, by a picture, or for what is like one of its own.
 
-The vectors of all pictures are in memory (`bot.looker`), and every one of a stream is compared.
-What may be seen by whom is judged anew for every answer, by the database.
+Searching by words finds what prompts say, then what pictures look like. The vectors of all pictures
+are in memory (`bot.looker`), and every one of a stream is compared. What may be seen by whom is
+judged anew for every answer, by the database.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
+from bot.errors import InvalidRequestError, LimitError, NotFoundError, SchedulerError
 from bot.library import Library
 from bot.looker import Looker
 from bot.model import Dream, Theme
@@ -27,13 +29,17 @@ With the starter model copies (as JPEG, enlarged, made smaller) are above 0.9998
 one prompt below 0.9985. What is folded is not shown, so it is rather too high than too low.
 """
 MOST = 48
+_SMALL = frozenset(("a", "an", "the", "of", "in", "on", "at", "by", "and", "or", "with", "for"))
 _TEXTS_KEPT = 512
 _NOT_READY = "The pictures are still being looked at. Try again in a moment."
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A dream that was found. `twins` are how many more are nearly the same."""
+    """A dream that was found. `twins` are how many more are nearly the same.
+
+    The `cosine` of what nobody has looked at yet is 0.
+    """
 
     dream: Dream
     cosine: float
@@ -64,19 +70,39 @@ class Search:
         self._texts: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     async def by_text(
-        self, theme: Theme, text: str, *, channel_id: int | None = None, count: int = MOST
+        self,
+        theme: Theme,
+        text: str,
+        *,
+        channel_id: int | None = None,
+        count: int = MOST,
+        looks_only: bool = False,
     ) -> Found:
-        """Return the pictures of a theme that come nearest to a text.
+        """Return the pictures of a theme whose prompts say a text, then those that look like it.
+
+        The nearest to the text come first among both. Where nothing can look at present, what
+        prompts say is found all the same. With `looks_only` prompts count for nothing.
 
         `channel_id` is the channel in which it is asked, which carries the theme: what is kept to
         that channel counts there. Those nearly the same are counted, not repeated.
 
         Raises:
             InvalidRequestError: the text is empty or too long.
-            SchedulerError: nothing can look at present.
-            LimitError: too many wait for it.
+            SchedulerError: nothing can look at present, and no prompt says it.
+            LimitError: too many wait for it, and no prompt says it.
         """
         text = check_text(text, "Say in 1 to {:,} characters what to look for.")
+        words = () if looks_only else words_of(text)
+        said = await rows.saying(self._store, theme.id, words)
+        try:
+            data = await self._vector_of(text)
+        except (SchedulerError, LimitError):
+            if not said:
+                raise
+            data = b""
+        return await self._nearest(theme, data, channel_id, count, said=said)
+
+    async def _vector_of(self, text: str) -> bytes:
         perceptor = self._ready()
         data = self._texts.get((perceptor, text))
         if data is None:
@@ -84,7 +110,7 @@ class Search:
             data = self._texts[perceptor, text] = written(vector)
             while len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
-        return await self._nearest(theme, data, channel_id, count)
+        return data
 
     async def by_picture(
         self, theme: Theme, picture: bytes, *, channel_id: int | None = None, count: int = MOST
@@ -125,16 +151,25 @@ class Search:
         return await self._nearest(theme, written(vector), channel_id, count, like=dream.id)
 
     async def _nearest(
-        self, theme: Theme, data: bytes, channel_id: int | None, count: int, like: str = ""
+        self,
+        theme: Theme,
+        data: bytes,
+        channel_id: int | None,
+        count: int,
+        *,
+        like: str = "",
+        said: Collection[str] = (),
     ) -> Found:
         shelf = self._looker.shelf(theme.id)
+        count = max(1, min(count, MOST))
         near: list[Near] = []
-        if shelf is not None:
-            near = await self._library.run(
-                _search, shelf, data, max(1, min(count, MOST)), channel_id, like
-            )
-        found = await self._shown(theme, near, channel_id)
-        return Found(found, complete=self._looker.complete)
+        if shelf is not None and data:
+            near = await self._library.run(_search, shelf, data, count, channel_id, like, said)
+        # What nobody has looked at yet follows what prompts say and looks like it.
+        unseen = [Near(id, 0.0) for id in said if not data or shelf is None or id not in shelf]
+        at = sum(one.id in said for one in near)
+        found = await self._shown(theme, [*near[:at], *unseen, *near[at:]], channel_id)
+        return Found(found[:count], complete=self._looker.complete)
 
     async def _shown(
         self, theme: Theme, near: Iterable[Near], channel_id: int | None
@@ -160,7 +195,25 @@ class Search:
         return perceptor
 
 
-def _search(shelf: Shelf, data: bytes, count: int, channel_id: int | None, like: str) -> list[Near]:
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a search that prompts are looked through for; none says anything of all.
+
+    A prompt says a word that one of its own begins with, so that what is being typed finds already.
+    """
+    found = re.findall(r"\w+", text.casefold())
+    return tuple(
+        dict.fromkeys(w for w in found if w not in _SMALL and (len(w) > 1 or ord(w) > 127))
+    )
+
+
+def _search(
+    shelf: Shelf,
+    data: bytes,
+    count: int,
+    channel_id: int | None,
+    like: str,
+    said: Collection[str],
+) -> list[Near]:
     vector = read(data)
     if len(vector) != shelf.dim:
         return []
@@ -170,4 +223,5 @@ def _search(shelf: Shelf, data: bytes, count: int, channel_id: int | None, like:
         channel_id=channel_id,
         without=like,
         fold=None if like else TWIN,
+        first=said,
     )

@@ -6,7 +6,7 @@ does not know what the vectors are of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,9 @@ class Shelf:
         self.dim = dim
         self._places: dict[int, Rows] = {}
         self._where: dict[str, tuple[Rows, int]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._where
 
     def __len__(self) -> int:
         return len(self._where)
@@ -82,8 +85,11 @@ class Shelf:
         channel_id: int | None = None,
         without: str = "",
         fold: float | None = None,
+        first: Collection[str] = (),
     ) -> list[Near]:
         """Return the names nearest to a unit vector [dim], best first. May block.
+
+        Those of `first` that are here come before all others, the nearest first.
 
         Only what is published counts, or kept to the channel. With `fold`, a cosine, what is that
         near to a better one is counted as its twin and not returned itself.
@@ -98,18 +104,30 @@ class Shelf:
         names: list[str] = []
         cosines: list[Vector] = []
         vectors: list[Vectors] = []
-        for place in dict.fromkeys((PUBLISHED, channel_id)):
-            rows = None if place is None else self._places.get(place)
-            if rows is None:
-                continue
+        places = [
+            rows
+            for place in dict.fromkeys((PUBLISHED, channel_id))
+            if place is not None and (rows := self._places.get(place)) is not None
+        ]
+        for rows in places:
             numbers, near = rows.nearest(vector, reach, without=own_row if rows is own else -1)
             names += [rows.name(number) for number in numbers.tolist()]
             cosines.append(near)
             vectors.append(rows.take(numbers if fold is not None else numbers[:0]))
+        for name in dict.fromkeys(first):
+            rows, row = self._where.get(name, (None, 0))
+            if rows is None or rows not in places:
+                continue
+            names.append(name)
+            one = rows.row(row)
+            cosines.append(np.array([one @ vector], np.float32))
+            vectors.append(one[None] if fold is not None else one[None][:0])
         if not names:
             return []
         cosine, found = np.concatenate(cosines), np.concatenate(vectors)
-        order = np.argsort(-cosine, kind="stable")
+        before = frozenset(first)
+        later = np.array([name not in before for name in names])
+        order = np.lexsort((-cosine, later))
         # What was wiped since it was found has lost its name; what was moved may be there twice.
         named: dict[str, int] = {}
         for at in order.tolist():

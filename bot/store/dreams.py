@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 import aiosqlite
@@ -92,6 +93,12 @@ OF_SEED = f"""
 """
 PUBLISHED = "SELECT id, published, checked_as, guild_id, channel_id FROM dream WHERE ask_id = ?"
 FILES_OF = "SELECT name, media_type, sha256, size_bytes FROM dream_file WHERE dream_id = ?"
+SAYING = """
+SELECT id, prompt FROM dream
+WHERE theme_id = ? AND image_sha256 IS NOT NULL AND deleted_ms IS NULL AND instr(lower(prompt), ?)
+ORDER BY id DESC LIMIT ?
+"""
+MOST_SAID, MOST_SAYING = 5_000, 500
 LAST_ID = "SELECT max(id) AS id FROM dream"
 
 PAST_EVERY_ID = "~"  # sorts after every dream's id
@@ -390,6 +397,30 @@ async def by_ids(store: Store, dream_ids: Collection[str]) -> list[Dream]:
     """Return those of the dreams with these ids that there are."""
     ids = msgspec.json.encode(list(dream_ids)).decode()
     return [from_row(row) for row in await store.read(BY_IDS, (ids,))]
+
+
+async def saying(store: Store, theme_id: int, words: Collection[str]) -> list[str]:
+    """Return the ids of a theme's dreams with a picture whose prompts say all of the words.
+
+    At most `MOST_SAYING`, newest first; none where there are no words. The words are case-folded; a
+    prompt says one that a word of its own begins with, or in scripts other than ASCII, has in it.
+    """
+    if not words:
+        return []
+    patterns = [
+        re.compile(re.escape(word) if not word.isascii() else rf"\b{re.escape(word)}")
+        for word in words
+    ]
+    # SQLite folds the case of ASCII alone: it is asked for the longest such part of a word.
+    part = max(
+        (part for word in words for part in re.findall(r"[!-~]+", word)), key=len, default=""
+    )
+    found = await store.read(SAYING, (theme_id, part, MOST_SAID))
+    return [
+        row["id"]
+        for row in found
+        if all(pattern.search(row["prompt"].casefold()) for pattern in patterns)
+    ][:MOST_SAYING]
 
 
 async def of_image(store: Store, sha256: str, limit: int = 20) -> list[Dream]:

@@ -15,7 +15,8 @@ from bot.checking.service import PictureChecks
 from bot.errors import InvalidRequestError, NotFoundError, SchedulerError
 from bot.model import PictureCheck, StreamEvent, Theme, Visibility
 from bot.rights import Actor
-from bot.search import Found
+from bot.search import Found, words_of
+from bot.store import dreams as rows
 from bot.store import vectors
 from tests.bot.drawer import ANN, Services, png, request, services, until
 from tests.bot.test_seeing import Colours
@@ -123,7 +124,7 @@ async def test_older_pictures_are_looked_at_and_kept_over_a_restart(tmp_path: Pa
         made = [await draw(parts, colour) for colour in ("red", "lime", "blue") * 4]
         theme = await parts.themes.get("open")
         with pytest.raises(SchedulerError, match="still being looked at"):
-            await parts.search.by_text(theme, "red")
+            await parts.search.by_text(theme, "green")
         await parts.looker.start()
         await seen(parts, len(made))
         assert await vectors_kept(parts) == len(made)
@@ -135,7 +136,7 @@ async def test_older_pictures_are_looked_at_and_kept_over_a_restart(tmp_path: Pa
         like = await parts.search.like(await parts.dreams.get(made[0]), theme)
         assert len(like.hits) == len(made) - 1 and like.hits[0].is_twin
         with pytest.raises(SchedulerError, match="at present"):
-            await parts.search.by_text(theme, "red")
+            await parts.search.by_text(theme, "green")
 
 
 async def test_what_is_deleted_while_vectors_are_read_is_forgotten_too(
@@ -219,7 +220,7 @@ async def test_trouble_is_waited_out(tmp_path: Path) -> None:
         parts.library.path(image.sha256).unlink()
         eyes.reason = ""
         theme = await seen(parts, 1)
-        assert ids(await parts.search.by_text(theme, "blue")) == [first]
+        assert ids(await parts.search.by_text(theme, "navy")) == [first]
 
 
 async def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
@@ -235,4 +236,50 @@ async def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
             await parts.search.like(waiting, theme)
         parts.drawer.perceptors = ()
         with pytest.raises(SchedulerError, match="no CLIP model"):
-            await parts.search.by_text(theme, "red")
+            await parts.search.by_text(theme, "green")
+
+
+async def test_what_prompts_say_comes_before_what_pictures_look_like(tmp_path: Path) -> None:
+    async with searching(tmp_path) as parts:
+        made = {words: await draw(parts, words) for words in ("red", "tomato", "Maroon", "lime")}
+        hidden = await draw(parts, "maroon", hidden_in=5)
+        theme = await seen(parts, 5)
+        found = await parts.search.by_text(theme, "the MAR")
+        assert ids(found)[0] == made["Maroon"] and len(found.hits) > 2
+        assert hidden not in ids(found)
+        assert ids(await parts.search.by_text(theme, "tomato", looks_only=True))
+        # Nothing looks any more: what prompts say is found all the same, and nothing else.
+        parts.drawer.perceptors = ()
+        assert ids(await parts.search.by_text(theme, "maroon")) == [made["Maroon"]]
+        in_channel = await parts.search.by_text(theme, "maroon", channel_id=5)
+        assert ids(in_channel) == [hidden, made["Maroon"]]
+        await parts.dreams.delete(made["lime"], Actor(ANN, moderates=True))
+        with pytest.raises(SchedulerError):
+            await parts.search.by_text(theme, "lime")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("lighthouse", [1]),
+        ("light sto", [1]),
+        ("house", []),
+        ("a the", []),
+        ("ärger", [2]),
+        ("トの", [3]),
+        ("100%", [4]),
+        ("_", []),
+    ],
+)
+async def test_words_are_found_by_their_beginnings(
+    tmp_path: Path, words: str, found: list[int]
+) -> None:
+    prompts = ["a Lighthouse in a STORM", "Ärger im Büro", "日本語のプロンプトの", "100% wool"]
+    async with searching(tmp_path, looking=False) as parts:
+        theme = await parts.themes.get("open")
+        made = [(await parts.dreams.ask(request(one, theme="open")))[0].id for one in prompts]
+        for dream_id in made:
+            await parts.draw(dream_id, "red")
+            await parts.dreams.wait(dream_id)
+        said = await rows.saying(parts.store, theme.id, words_of(words))
+        assert said == [made[one - 1] for one in found]

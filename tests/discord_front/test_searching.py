@@ -70,6 +70,6 @@ async def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
         assert "one of these" in await found(there, there.ann, words="red", picture=picture)
         assert "PNG, JPEG or WebP" in await found(there, there.ann, picture=("a.png", b"none"))
         there.parts.drawer.perceptors = ()
-        assert "no CLIP model" in await found(there, there.ann, words="red")
+        assert "no CLIP model" in await found(there, there.ann, words="green")
         there.parts.drawer.up = False
-        assert "at present" in await found(there, there.ann, words="red")
+        assert "at present" in await found(there, there.ann, words="green")
