@@ -11,6 +11,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from bot.errors import InvalidRequestError, LimitError, NotFoundError, SchedulerError
 from bot.library import Library
@@ -29,6 +30,8 @@ With the starter model copies (as JPEG, enlarged, made smaller) are above 0.9998
 one prompt below 0.9985. What is folded is not shown, so it is rather too high than too low.
 """
 MOST = 48
+MOST_SAYING = 500
+MOST_WORDS = 12
 _SMALL = frozenset(("a", "an", "the", "of", "in", "on", "at", "by", "and", "or", "with", "for"))
 _TEXTS_KEPT = 512
 _NOT_READY = "The pictures are still being looked at. Try again in a moment."
@@ -93,7 +96,7 @@ class Search:
         """
         text = check_text(text, "Say in 1 to {:,} characters what to look for.")
         words = () if looks_only else words_of(text)
-        said = await rows.saying(self._store, theme.id, words)
+        said = await self._saying(theme, words, channel_id)
         try:
             data = await self._vector_of(text)
         except (SchedulerError, LimitError):
@@ -101,6 +104,16 @@ class Search:
                 raise
             data = b""
         return await self._nearest(theme, data, channel_id, count, said=said)
+
+    async def _saying(
+        self, theme: Theme, words: Collection[str], channel_id: int | None
+    ) -> list[str]:
+        if not words:
+            return []
+        found = await rows.prompts(
+            self._store, theme.id, having=ascii_part(words), channel_id=channel_id
+        )
+        return await self._library.run(says, found, words)
 
     async def _vector_of(self, text: str) -> bytes:
         perceptor = self._ready()
@@ -196,14 +209,39 @@ class Search:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return the words of a search that prompts are looked through for; none says anything of all.
+    """Return the words of a search that prompts are looked through for, case-folded.
 
-    A prompt says a word that one of its own begins with, so that what is being typed finds already.
+    None is returned where they are all too small to tell one prompt from another.
     """
     found = re.findall(r"\w+", text.casefold())
-    return tuple(
-        dict.fromkeys(w for w in found if w not in _SMALL and (len(w) > 1 or ord(w) > 127))
+    told = [one for one in found if one not in _SMALL and (len(one) > 1 or not one.isascii())]
+    return tuple(dict.fromkeys(told))[:MOST_WORDS]
+
+
+def ascii_part(words: Collection[str]) -> str:
+    """Return the longest part of case-folded words that is in every lower-cased text with them.
+
+    Beyond ASCII a letter may be written otherwise than it folds to: “Straße” folds to “strasse”.
+    """
+    parts = [part for one in words for part in re.findall("[!-~]+", one.replace("ss", "ß"))]
+    return max(parts, key=len, default="")
+
+
+def says(prompts: Iterable[tuple[str, str]], words: Collection[str]) -> list[str]:
+    """Return the ids of the first `MOST_SAYING` prompts that say all of the words. May block.
+
+    A prompt says a word that one of its own begins with, so that what is being typed finds already;
+    in scripts other than ASCII, which may not part words, one that is anywhere in it.
+    """
+    patterns = [
+        re.compile(rf"\b{re.escape(one)}" if one.isascii() else re.escape(one)) for one in words
+    ]
+    found = (
+        id
+        for id, prompt in prompts
+        if all(pattern.search(prompt.casefold()) for pattern in patterns)
     )
+    return list(islice(found, MOST_SAYING))
 
 
 def _search(

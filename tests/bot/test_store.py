@@ -373,7 +373,6 @@ async def test_a_copy_taken_while_open_is_whole(tmp_path: Path) -> None:
         (watching.FIRST_FROM, (1, "a"), "dream_finished"),
         (digests.SHOWING, ("a",), "digest_dream_by_dream"),
         (digests.OPEN, (), "digest_open"),
-        (dreams.SAYING, (1, "fox", 9), "dream_by_theme"),
         (digests.DREAMS, (1,), "PRIMARY KEY"),
         (deliveries.SHOWN_BY.format(marks="?, ?"), (1, 2), "delivery_by_message"),
     ],
