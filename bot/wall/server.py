@@ -58,7 +58,7 @@ from bot.wall.studying import Studying
 from bot.wall.syndication import Syndication
 from bot.wall.theming import Theming
 from bot.wall.together import Together
-from bot.wall.turns import Turns, take_turns
+from bot.wall.turns import Turns, pass_turn_on, take_turns
 from bot.wall.words_page import WordsPage
 from bot.watching import Watching
 
@@ -188,6 +188,7 @@ class Wall:
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
         self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)
+        self.app.on_response_prepare.append(pass_turn_on)
         self.app.on_shutdown.append(self._end_streams)
         self._runner: Runner | None = None
 

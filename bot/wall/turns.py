@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
@@ -26,6 +26,23 @@ AT_ONCE = 8
 """They share one processor core, but for what they wait for."""
 LONGEST_S = 0.25
 """Whoever takes longer waits for something else, and does not keep others from it."""
+
+
+class Turn:
+    """A place among those under way, until it is given to the next."""
+
+    def __init__(self, pass_on: Callable[[], None]) -> None:
+        self._pass_on = pass_on
+        self._over = False
+
+    def end(self) -> None:
+        """Give the place to the next, once: when it is done with, or when it has been long."""
+        if not self._over:
+            self._over = True
+            self._pass_on()
+
+
+_turn_key = web.RequestKey("turn", Turn)
 
 
 class Turns:
@@ -44,8 +61,8 @@ class Turns:
     @asynccontextmanager
     async def of(
         self, address: str, lost: asyncio.Future[None] | None = None
-    ) -> AsyncIterator[None]:
-        """Wait for a turn of an address, and have it for a while.
+    ) -> AsyncIterator[Turn]:
+        """Wait for a turn of an address, and have it for a while, or until it is ended.
 
         Raises:
             ConnectionError: who asked hung up, at which `lost` is done, before it was their turn.
@@ -54,21 +71,13 @@ class Turns:
             self._under_way += 1
         else:
             await self._wait(address, lost)
-        over = False
-
-        def pass_on() -> None:
-            """Give the place to the next, once: at the turn's end, or when it has been long."""
-            nonlocal over
-            if not over:
-                over = True
-                self._pass_on()
-
-        ending = asyncio.get_running_loop().call_later(self._longest_s, pass_on)
+        turn = Turn(self._pass_on)
+        ending = asyncio.get_running_loop().call_later(self._longest_s, turn.end)
         try:
-            yield
+            yield turn
         finally:
             ending.cancel()
-            pass_on()
+            turn.end()
 
     async def _wait(self, address: str, lost: asyncio.Future[None] | None) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -127,7 +136,16 @@ def take_turns(settings: WallSettings, turns: Turns) -> Middleware:
             return await handler(request)
         link = request.protocol
         lost = link.lost if isinstance(link, Link) else None
-        async with turns.of(address_of(request, settings), lost):
+        async with turns.of(address_of(request, settings), lost) as request[_turn_key]:
             return await handler(request)
 
     return in_turn
+
+
+async def pass_turn_on(request: web.Request, _: web.StreamResponse) -> None:
+    """End a request's turn once its answer begins: a stream of events takes nothing more by itself.
+
+    To be called as `aiohttp` prepares an answer.
+    """
+    if (turn := request.get(_turn_key)) is not None:
+        turn.end()

@@ -260,6 +260,18 @@ async def test_who_asks_how_the_wall_is_waits_for_nobody_and_who_hangs_up_is_not
         await eventually(lambda: not wall.standing.open_connections)
 
 
+async def test_streams_of_events_keep_nobody_waiting_once_they_have_begun(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with standing(scene) as wall, AsyncExitStack() as stack:
+        monkeypatch.setattr(wall._turns, "_longest_s", 60.0)
+        events = PAGE.replace(b"/s/planets", b"/s/planets/events")
+        for _ in range(AT_ONCE + 2):
+            watcher = await stack.enter_async_context(Client(wall, events))
+            assert b"200 OK" in await watcher.heard(b"\r\n\r\n")
+        assert not wall.standing.waiting_requests
+
+
 async def test_a_host_that_is_no_name_is_refused_whatever_names_a_proxy_serves(
     scene: Scene,
 ) -> None:
