@@ -109,12 +109,19 @@ class Asking:
 
     async def steer(self, request: web.Request) -> web.StreamResponse:
         """Change what an unfinished dream is to become."""
-        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         self.check_may_ask()
         prompt = text_of(await read_form(request), "prompt")
-        check = None if self._rules is None else await self._rules.check_steer(dream)
         actor = Actor(author_of(request, dream))
-        await self._services.dreams.steer(dream.id, actor, prompt, check=check)
+        parties = self._services.parties
+        party = None if parties is None else await parties.of_theme(theme.id)
+        if parties is not None and party is not None:
+            # The party knows the channel that its thread belongs to; the dream knows the thread.
+            member = None if self._rules is None else await self._rules.member_of(dream)
+            await parties.steer(party, member or actor, dream.id, prompt)
+        else:
+            check = None if self._rules is None else await self._rules.check_steer(dream)
+            await self._services.dreams.steer(dream.id, actor, prompt, check=check)
         return self._done(request, f"/d/{dream.id}")
 
     async def delete(self, request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 They ask as they would in Discord: in a channel with the theme that they may read and write in, with
 its server's rules, limits and words, and it counts there. That channel is chosen before anything of
 what they ask for is judged, and wherever dreams are accepted, so that no page lets anything past.
+Games at the wall have no such rules: they are its guests', and begun only where those may ask.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ NOT_WANTED = (
 KEPT = (
     "What is asked for in this channel is not shown at the wall. Ask in the channel itself, on "
     "Discord."
+)
+MUTE_THERE = (
+    "You may read where this dream is, and not write there, so you cannot steer it at present."
 )
 NO_STEER = (
     "It cannot be told at present that you may still read where this dream is. Steer it on Discord."
@@ -103,25 +107,39 @@ class ServerRules:
         It is the place where the dream is that judges, whether or not its theme is there.
 
         Raises:
-            ForbiddenError: who asked for it may not read there, or that cannot be told.
+            ForbiddenError: as `member_of` says.
         """
         if dream.guild_id is None:
             return None
-        asker = Asker(dream.person, guild_id=dream.guild_id, channel_id=dream.channel_id)
-        member = shown().member
-        if member is not None and member.person.id == dream.person.id:
-            place = None
-            if dream.channel_id is not None:
-                place = await member.place(dream.guild_id, dream.channel_id)
-            if place is None:
-                raise ForbiddenError(NO_STEER)
-            asker = _asker(member.person, place)
+        asker = await self.member_of(dream) or Asker(
+            dream.person, guild_id=dream.guild_id, channel_id=dream.channel_id
+        )
 
         def check(expanded: str, theme: Theme) -> None:
             self._gate.check_person(asker)
             self._gate.check_words(asker, [expanded], [theme.template, theme.modifiers])
 
         return check
+
+    async def member_of(self, dream: Dream) -> Asker | None:
+        """Return who asked for a dream in a server, as its channel judges them now.
+
+        None where whoever looks is not signed in as its author, or it is in no server.
+
+        Raises:
+            ForbiddenError: they may not read there and write, or that cannot be told.
+        """
+        member = shown().member
+        if dream.guild_id is None or member is None or member.person.id != dream.person.id:
+            return None
+        place = None
+        if dream.channel_id is not None:
+            place = await member.place(dream.guild_id, dream.channel_id)
+        if place is None:
+            raise ForbiddenError(NO_STEER)
+        if not place.asks:  # what a dream is steered to stands on its card, for all to read
+            raise ForbiddenError(MUTE_THERE)
+        return _asker(member.person, place)
 
     async def _hosted(self, theme: Theme, places: Sequence[Place]) -> list[Place]:
         """Return the places in which somebody asks as a host of a theme."""

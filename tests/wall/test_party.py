@@ -14,6 +14,7 @@ from yarl import URL
 
 from bot.discord_oauth import DiscordOAuth
 from bot.errors import LimitError
+from bot.gate import Asker
 from bot.model import DreamState, EventKind, Live, Person, StreamEvent, Visibility
 from bot.parties.model import Party, Role, Stage
 from bot.parties.reading import WRONG_CODE
@@ -29,7 +30,7 @@ from bot.wall.party.stream import _Page
 from bot.wall.rates import Rates
 from bot.wall.sign_in import SigningIn, session_cookie
 from bot.watching import Watching
-from tests.bot.drawer import Services, request, services
+from tests.bot.drawer import ANN, Services, request, services
 from tests.wall.test_events import watching
 
 HTMX = {"HX-Request": "true"}
@@ -137,6 +138,41 @@ async def evening_in(
 async def evening(tmp_path: Path) -> AsyncIterator[Evening]:
     async with evening_in(tmp_path) as evening:
         yield evening
+
+
+async def test_a_picture_of_a_party_in_a_thread_is_steered_by_the_channel_above_it(
+    evening: Evening,
+) -> None:
+    parts, host = evening.parts, Asker(ANN, guild_id=7, channel_id=71, parent_id=70)
+    await parts.settings.start()
+    await parts.moderation.start()
+    theme = await parts.themes.get("open")
+    party = await parts.parties.start("gulls", host, theme=theme, guild_id=7, channel_id=71)
+    evening.code = party.code
+    guest = await evening.guest()
+    party = await parts.parties.move(party, host, Stage.SKETCH)
+    assert await evening.post(guest, "draw", words="a fox", count="1") == 200
+    (dream,) = await parts.dreams.unfinished(None)
+    assert (dream.guild_id, dream.channel_id) == (7, 71)
+
+    async def steers(prompt: str, who: ClientSession = guest) -> int:
+        """Steer on the dream's own page, which asks for no code."""
+        form, path = {"prompt": prompt}, f"/d/{dream.id}/steer"
+        async with who.post(path, data=form, headers=HTMX) as response:
+            return response.status
+
+    await parts.settings.change_channel(7, 70, ANN, blocked_words=("badger",))
+    assert await steers("a badger") == 422
+    assert await steers("a wolf") == 204
+    await parts.settings.change_channel(7, 70, ANN, dreaming=False)
+    assert await steers("an owl") == 403
+    await parts.settings.change_channel(7, 70, ANN, dreaming=True)
+    assert await steers("an owl", evening.visitor()) == 403
+    # Nor does who was sent away go on by that page.
+    assert await steers("an owl") == 204
+    lin = next(one for one in await parts.parties.members(party) if one.person.name == "Lin")
+    await parts.parties.remove(party, host, lin.person.id)
+    assert await steers("a crow") == 403
 
 
 # --- who gets in -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from bot.store.portraits import Reach
 from bot.wall import WallSettings
 from bot.wall.here import actor_of
 from bot.wall.passes import Pass, showing, shown
-from bot.wall.server_rules import KEPT, NO_STEER, NOT_HERE, ServerRules
+from bot.wall.server_rules import KEPT, MUTE_THERE, NO_STEER, NOT_HERE, ServerRules
 from tests.bot.drawer import Services, png, request, services
 from tests.bot.test_repainting import PAINTER, done, half, up
 
@@ -163,7 +163,7 @@ async def test_a_steer_has_no_blocked_words_either(parts: Services) -> None:
     with rules(parts, guests_ask=False) as judging:
         dream = await asks(parts, place())
         # It is the dream's own channel that counts: none with the theme was looked for.
-        with showing(Pass(member=Member(ANN, place(asks=False)))):
+        with showing(Pass(member=Member(ANN, place()))):
             check = await judging.check_steer(dream)
             assert check is not None
             check("a fox", theme)
@@ -172,6 +172,14 @@ async def test_a_steer_has_no_blocked_words_either(parts: Services) -> None:
             await parts.settings.change_guild(GUILD, MOD, allowed_role_ids=(3,))
             with pytest.raises(ForbiddenError, match="certain roles"):
                 check("a fox", theme)
+        # Who was muted, though they ask elsewhere, writes no words into its card.
+        muted = Member(ANN, place(asks=False), place(channel_id=71))
+        with showing(Pass(member=muted)):
+            with pytest.raises(ForbiddenError) as refused:
+                await judging.check_steer(dream)
+            with pytest.raises(ForbiddenError):
+                await judging.member_of(dream)
+        assert str(refused.value) == MUTE_THERE
         # Who was banned, or whom Discord does not tell of, is in no channel.
         with (
             showing(Pass(member=Member(ANN, place(channel_id=71)))),
