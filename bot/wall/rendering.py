@@ -44,13 +44,14 @@ class Renderer:
     ) -> None:
         self._settings = settings
         self._portraits = portraits
-        self._games = games
         # Compiling one takes tens of milliseconds: here, not while the event loop serves.
         self._environment = environment(marks)
         self._environment.globals.update(
             settings=settings,
             # Of no stream is it known yet, where a party is begun, whether somebody may ask in it.
             partying=parties and settings.guests_ask,
+            # No server's rules hold in a game of the wall: it is its guests'.
+            playing=games and settings.guests_ask,
             gaming=games,
             signing=signing,
             static=files.url,
@@ -94,8 +95,7 @@ class Renderer:
 
     def _offers(self) -> dict[str, bool]:
         """Return what whoever looks may begin: who they are is known by now, and was not before."""
-        asking = self._settings.asking
-        return {"portraying": self._portraits and asking, "playing": self._games and asking}
+        return {"portraying": self._portraits and self._settings.asking}
 
     def event(self, kind: EventKind, dream: Dream, live: Live | None) -> str:
         """Return what an entry of the log changes on a page, the same for everybody."""

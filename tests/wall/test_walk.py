@@ -530,15 +530,35 @@ async def test_who_may_ask_on_discord_is_offered_so_where_guests_only_watch(
             assert response.status == 200
             return await response.text()
 
-    portrait, begin, play = "/s/open-sea/portrait", "Begin one", "/play"
-    dream = f"/d/{world.public.names['dream_id']}"
+    portrait = "/s/open-sea/portrait"
     assert portrait in await page("/s/open-sea")
-    assert begin in await page("/s/open-sea/games")
-    assert play in await page(dream)
     monkeypatch.setattr(world.halls, "asks", False)
     assert portrait not in await page("/s/open-sea")
-    assert begin not in await page("/s/open-sea/games")
-    assert play not in await page(dream)
+
+
+async def test_no_game_goes_past_the_rules_of_a_members_server(world: World) -> None:
+    """A game that is begun here has no server: none could judge its words, and what is drawn."""
+
+    async def offered(visitor: ClientSession, place: Place) -> list[bool]:
+        found = []
+        for pattern, offer in (("/s/{slug}/games", "Begin one"), ("/d/{dream_id}", "/play")):
+            async with visitor.get(place.path(pattern)) as response:
+                assert response.status == 200
+                found.append(offer in await response.text())
+        return found
+
+    assert await offered(world.member, world.public) == [True, True]
+    drawing = {"kind": "draw", "prompt": "a gull"}
+    # Where guests only watch; and a stream that guests do not see, where they may ask.
+    for visitor, place in ((world.watcher, world.public), (world.member, world.private)):
+        assert await offered(visitor, place) == [False, False]
+        for pattern in ("/s/{slug}/games", "/d/{dream_id}/play"):
+            status, said = await answer(visitor, "POST", place.path(pattern), drawing)
+            assert status == 403 and "on Discord" in said, (pattern, said)
+    # Nor does one enter there what only the game's own server would judge.
+    path = world.public.path("/g/{game_id}/words")
+    status, said = await answer(world.watcher, "POST", path, {"words": "a gull"})
+    assert status == 403 and "for watching" in said
 
 
 async def test_who_may_ask_for_nothing_deletes_what_is_theirs_and_what_they_moderate(

@@ -102,6 +102,7 @@ class Acts:
         *,
         known: bool,
     ) -> Game:
+        self._door.check_may_begin(theme)
         host = self._host(request, known=known)
         minutes = number_of(form, "minutes")
         seconds = rules.SECONDS[kind] if minutes is None else 60 * minutes
@@ -202,7 +203,6 @@ class Acts:
         """Return who begins a game; a name that was just typed makes nobody a stranger."""
         if not known:
             return self._door.player(request)
-        self._door.check_may_play()
         return Actor(guest_of(request).person)
 
     async def _entered(self, request: web.Request, seen: Seen, tried: Tried) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from aiohttp import web
 from bot.errors import ForbiddenError, NotFoundError
 from bot.games.model import Game, GameState
 from bot.games.service import Games
-from bot.model import Theme
+from bot.model import Theme, Visibility
 from bot.rights import Actor
 from bot.wall.guests import guest_of
 from bot.wall.services import looks_at
@@ -17,6 +17,7 @@ from bot.wall.settings import WallSettings
 
 NO_GAME = "There is no such game here."
 WATCH_ONLY = "This wall is for watching. Games are played on Discord."
+NOT_PRIVATE = "In a private stream games are played on Discord, in a channel that it is in."
 NO_COOKIE = (
     "Your browser keeps no cookie of this wall, so nobody would know what you entered. Allow "
     "cookies here, and try again."
@@ -37,7 +38,12 @@ class Seen:
 
 
 class Door:
-    """Lets visitors see what is published, and play where this wall's guests may ask."""
+    """Lets visitors see what is published, and play where this wall's guests may ask.
+
+    Whoever is signed in plays as guests do, by no server's rules: what the machine draws in a game
+    that no server has counts nowhere, and is judged by nobody. So where guests may ask for nothing,
+    members may not either by a game.
+    """
 
     def __init__(self, settings: WallSettings, games: Games) -> None:
         self._settings = settings
@@ -64,15 +70,25 @@ class Door:
         return Seen(game, theme)
 
     def check_may_play(self) -> None:
-        """Refuse where visitors only watch; raises `ForbiddenError`."""
-        if not self._settings.asking:
+        """Refuse where guests only watch; raises `ForbiddenError`."""
+        if not self._settings.guests_ask:
             raise ForbiddenError(WATCH_ONLY)
+
+    def check_may_begin(self, theme: Theme) -> None:
+        """Refuse games where guests only watch, and of a private theme.
+
+        Raises:
+            ForbiddenError: none is begun there.
+        """
+        self.check_may_play()
+        if theme.visibility is Visibility.PRIVATE:
+            raise ForbiddenError(NOT_PRIVATE)
 
     def player(self, request: web.Request) -> Actor:
         """Return who plays.
 
         Raises:
-            ForbiddenError: visitors of this wall only watch, or nobody would know them again.
+            ForbiddenError: guests of this wall only watch, or nobody would know them again.
         """
         self.check_may_play()
         guest = guest_of(request)
