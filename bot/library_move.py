@@ -6,8 +6,9 @@ where the library's pictures lie is changed, in one step; then they are removed 
 long as the journal is there nothing else starts on the library, so nothing comes or goes meanwhile.
 The same again goes on where it was; a move back to where they came from undoes it.
 
-What is not named by its bytes, or is whole in neither place, stays where it is and is told of. All
-of it blocks.
+What is not named by its bytes, or is whole in neither place, stays where it is and is told of. A
+store that is another library's is no place to move from or to: nothing is taken from it or put
+there. All of it blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TypeVar
 import msgspec
 from tqdm import tqdm
 
-from bot.blobs import PLACES, Blob, Blobs, UnreachableError, sha256_of
+from bot.blobs import PLACES, Blob, Blobs, sha256_of
 from bot.errors import ConfigError, DiskError, InvalidRequestError
 from bot.files import sync_folder, write_atomic
 from bot.library_place import (
@@ -36,6 +37,7 @@ from bot.library_place import (
     drop_copies,
     is_address,
     library_id,
+    note_path,
     note_place,
     placed,
 )
@@ -85,7 +87,7 @@ def move(root: Path, target: str, open_blobs: Open) -> Moved:
 
     Raises:
         InvalidRequestError: `target` is no such place.
-        ConfigError: a move to elsewhere was cut off, or the place is another library's.
+        ConfigError: a move to elsewhere was cut off, or one of the places is another library's.
         DiskError: something cannot be read or written. The same again goes on from there.
     """
     if target != FOLDER and not is_address(target):
@@ -114,15 +116,18 @@ def move(root: Path, target: str, open_blobs: Open) -> Moved:
         one = _Move(root, journal, here, there, threads)
         try:
             own = library_id(root)
+            left = there if back else here
+            if (back or journal.phase is Phase.REMOVING) and _is_anothers(left, own):
+                return one.leave()  # it was left, and then this was cut off
+            _claim_source(here, own, root, undoing=back)
             claim(there, own, own)
             _write_journal(root, journal)
             for place in (here, there):
                 place.sweep()  # what was half written when it was cut off
             return one.undo() if back else one.finish()
-        except UnreachableError as error:
-            raise DiskError(f"Not all is moved yet: {error.strerror}. {_AGAIN}") from error
         except OSError as error:
-            raise DiskError(f"Not all is moved yet: {error.strerror}. {_AGAIN}") from error
+            which = f" ({error.filename})" if error.filename else ""
+            raise DiskError(f"Not all is moved yet: {error.strerror}{which}. {_AGAIN}") from error
         except DiskError as error:
             raise DiskError(f"Not all is moved yet. {error} {_AGAIN}", error.where) from error
 
@@ -182,9 +187,15 @@ class _Move:
         self._moved.undone = True
         return self._end(self._there)
 
-    def _end(self, left: Blobs) -> Moved:
+    def leave(self) -> Moved:
+        """End a move whose last step alone was not done; it is undone where nothing had moved."""
+        self._moved.undone = self._journal.phase is Phase.COPYING
+        return self._end(None)
+
+    def _end(self, left: Blobs | None) -> Moved:
         """Leave a place to anybody, and let other work on the library begin."""
-        left.leave()
+        if left is not None:
+            left.leave()
         if FOLDER in (self._journal.source, self._journal.target):
             drop_copies(self._root)  # the one place has none, and the other begins without
         _end_journal(self._root)
@@ -229,6 +240,30 @@ class _Move:
                 done += self._threads.map(work, batch)
                 bar.update(len(batch))
         return done
+
+
+def _is_anothers(blobs: Blobs, own: str) -> bool:
+    return blobs.claim(None) not in (None, own)
+
+
+def _claim_source(here: Blobs, own: str, root: Path, *, undoing: bool) -> None:
+    """See that what is moved is this library's, and that it is so whenever something changes there.
+
+    What a version that did not do so copied from another's can be undone: nothing changes there.
+
+    Raises:
+        ConfigError: it is another's.
+        OSError: that cannot be said.
+    """
+    if here.claim(own) != own and not undoing:
+        raise ConfigError(
+            [
+                f"library.store: {here.where} has the pictures of another Dreamstream, and nothing "
+                "is taken from it. If this one has none there, give it a prefix of its own in "
+                f"library.store and remove {note_path(root)}; if they are its own, put a backup "
+                "back: dreamstream restore --take-store."
+            ]
+        )
 
 
 def _named(blobs: Blobs) -> Iterator[Blob]:

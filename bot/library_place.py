@@ -15,9 +15,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -66,15 +67,18 @@ def is_address(text: str) -> bool:
 def open_library(library: LibraryPlace, root: Path, *, alone: bool = True) -> Blobs:
     """Open where the settings want the pictures of the library folder `root` to lie.
 
-    Who is not `alone` at work on the folder keeps its copies to itself. Close it in the end.
+    Who is not `alone` at work on the folder keeps its copies to itself. Who is notes the place,
+    once it is this library's own and before anything is put there. Close it in the end.
 
     Raises:
         ConfigError: they do not lie there, or another library's do; or it cannot be used. A store
             that does not answer is claimed later: see `bot.object_blobs`.
         DiskError: the folder cannot be written.
     """
-    check_place(root, library.store, note=alone)
-    blobs = open_blobs(library.store or FOLDER, library, root, alone=alone)
+    check_place(root, library.store, alone=alone)
+    where = library.store or FOLDER
+    noting = partial(_note_once, root, where)
+    blobs = open_blobs(where, library, root, alone=alone, on_claimed=noting)
     try:
         claim(blobs, library_id(root) if alone and blobs.remote else None, read_id(root))
     except UnreachableError as error:  # it may well be ours; if not, nothing is changed there
@@ -106,8 +110,17 @@ def store_of(library: LibraryPlace, root: Path) -> Iterator[Blobs | None]:
         yield blobs
 
 
-def open_blobs(where: str, library: LibraryPlace, root: Path, *, alone: bool = True) -> Blobs:
+def open_blobs(
+    where: str,
+    library: LibraryPlace,
+    root: Path,
+    *,
+    alone: bool = True,
+    on_claimed: Callable[[], None] = lambda: None,
+) -> Blobs:
     """Open the folder `root` itself (`FOLDER`), or a store, as the settings reach it.
+
+    Who is `alone` has `on_claimed` called whenever the store is found to be the library's own.
 
     Raises:
         ConfigError: it cannot be used.
@@ -123,7 +136,8 @@ def open_blobs(where: str, library: LibraryPlace, root: Path, *, alone: bool = T
 
     objects = open_objects(where, library)
     if alone:
-        return ObjectBlobs(objects, BlobCache(root / CACHE, _bytes(library.cache_gib)), where)
+        cache = BlobCache(root / CACHE, _bytes(library.cache_gib))
+        return ObjectBlobs(objects, cache, where, on_claimed=on_claimed)
     own = tempfile.TemporaryDirectory(prefix="dreamstream-")
     cache = BlobCache(Path(own.name), _OWN_BYTES, young_s=0)
     return ObjectBlobs(objects, cache, where, copies_new=False, on_close=own.cleanup)
@@ -175,10 +189,10 @@ def open_objects(
     )
 
 
-def check_place(root: Path, store: str, *, note: bool) -> None:
-    """See that the pictures lie where the settings say; `note` it where there are none yet.
+def check_place(root: Path, store: str, *, alone: bool) -> None:
+    """See that the pictures lie where the settings say, or that there are none yet.
 
-    Who may `note` has the folder alone: copies of what lies in no store any more go as well.
+    Who has the folder `alone` removes the copies of what lies in no store any more.
 
     Raises:
         ConfigError: they lie elsewhere, or a move was cut off.
@@ -193,12 +207,10 @@ def check_place(root: Path, store: str, *, note: bool) -> None:
         )
     wanted, there = store or FOLDER, placed(root)
     if wanted == there:
-        if note and there == FOLDER:
+        if alone and there == FOLDER:
             drop_copies(root)
         return
     if there == FOLDER and not _has_any(root):
-        if note:
-            note_place(root, wanted)
         return
     raise ConfigError(
         [
@@ -218,9 +230,12 @@ def drop_copies(root: Path) -> None:
     Raises:
         DiskError: they cannot be removed.
     """
+    cache = root / CACHE
+    linked = cache.is_symlink()  # to another disk, say, where it may not be alone
     with disk_sentences(root):
-        if (root / CACHE).exists():
-            shutil.rmtree(root / CACHE)
+        for folder in [cache / place for place in PLACES] if linked else [cache]:
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
 def placed(root: Path) -> str:
@@ -240,6 +255,11 @@ def placed(root: Path) -> str:
     return found
 
 
+def note_path(root: Path) -> Path:
+    """Return the file that notes where a library's pictures lie."""
+    return root / _NOTE
+
+
 def note_place(root: Path, where: str) -> None:
     """Write down where a library's pictures lie, so that it survives a power cut.
 
@@ -247,6 +267,11 @@ def note_place(root: Path, where: str) -> None:
         DiskError: it cannot be written.
     """
     write_atomic(root / _NOTE, f"{where}\n".encode())
+
+
+def _note_once(root: Path, where: str) -> None:
+    if placed(root) != where:
+        note_place(root, where)
 
 
 def claim(blobs: Blobs, library: str | None, own: str | None) -> None:

@@ -4,7 +4,8 @@ What was put there counts as kept once the store says that it has it, in the siz
 back is hashed: an object with other bytes than its name says is not given to anybody. The network
 is given a bounded time, and tried a bounded number of times; after a store has not answered, it is
 let alone for a few seconds, so that people get a sentence at once and no thread waits for nothing.
-Who was to claim a store that did not answer does so before anything is put there or removed.
+Who was to claim a store that did not answer does so before anything is put there or removed. One
+object that is not given, where others are, is that object's own matter: nobody else waits for it.
 
 `Objects` is what is asked of a store; the classes of `obstore.store` do it.
 Source: https://developmentseed.org/obstore/latest/api/store/
@@ -40,6 +41,7 @@ _NO_BUCKET = "the picture store has no such bucket"
 _ANOTHERS = (
     "the picture store has the pictures of another Dreamstream; give this one a prefix of its own"
 )
+_WITHHELD = "the picture store answers, but does not give this object"
 _SPOILT = "its bytes in the picture store are not what its name says"
 _PROBE_BYTES = 1024
 _SHOWN = 300
@@ -112,10 +114,13 @@ class ObjectBlobs:
         rest_s: float = REST_S,
         copies_new: bool = True,
         on_close: Callable[[], None] = lambda: None,
+        on_claimed: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep copies in `cache`; of what is put there as well, where it `copies_new`.
 
         `where` is for people; for `rest_s` seconds a store is let alone that did not answer.
+        `on_claimed` is called once it is known to be whose it was to be, before anything is put
+        there; where that raises a `DiskError` it is called again the next time.
         """
         self._objects = objects
         self._cache = cache
@@ -123,6 +128,7 @@ class ObjectBlobs:
         self._rest_s = rest_s
         self._copies_new = copies_new
         self._on_close = on_close
+        self._on_claimed = on_claimed
         self._trouble: tuple[int, str] = (0, "")
         self._rests_until_s = float("-inf")
         self._own: str | None = None  # as whose it was to be claimed, and whether it is
@@ -153,7 +159,20 @@ class ObjectBlobs:
     def raw(self, key: str) -> bytes:
         """Return an object's bytes, whatever they are."""
         with self._asked():
-            return bytes(self._objects.get(key).bytes())
+            try:
+                return self._bytes_of(key)
+            except _MISSING:
+                raise
+            except (exceptions.BaseError, OSError):
+                self._claimed()  # where the store gives nothing else either, it is an outage
+            try:
+                return self._bytes_of(key)  # for one may just have ended
+            except _MISSING:
+                raise
+            except (exceptions.BaseError, OSError) as error:
+                log.warning("%s: %s: %s (%s)", self._where, key, _WITHHELD, _first_line(error))
+                withheld = error
+        raise OSError(errno.EIO, _WITHHELD, key) from withheld
 
     def size(self, key: str) -> int | None:
         """Return an object's size."""
@@ -226,7 +245,7 @@ class ObjectBlobs:
         return path
 
     def probe(self) -> None:
-        """Put a small object, and remove it; and the same with a file of this machine."""
+        """Put a small object, read it and remove it; and try a file of this machine."""
         # One name, or each trial whose end is not reached would leave an object for ever.
         name = f"{TEMPORARY_PREFIX}probe-{self._own or 'visit'}"
         path = self._cache.root / name
@@ -239,6 +258,7 @@ class ObjectBlobs:
             self._see_to_claim(resting=True)
             with self._asked(resting=True):
                 self._put(name, bytes(_PROBE_BYTES))
+                self._bytes_of(name)
                 self._objects.delete(name)
 
     def sweep(self) -> None:
@@ -275,6 +295,7 @@ class ObjectBlobs:
                         self._put(_CLAIM, library.encode())
                 found = self._claimed()
         if library is not None and found == library:
+            self._on_claimed()
             self._is_own = True
         return found
 
@@ -291,9 +312,12 @@ class ObjectBlobs:
                 errno.EIO, f"the picture store kept {found} of {len(data)} bytes"
             )
 
+    def _bytes_of(self, path: str) -> bytes:
+        return bytes(self._objects.get(path).bytes())
+
     def _claimed(self) -> str | None:
         try:
-            return bytes(self._objects.get(_CLAIM).bytes()).decode(errors="replace")
+            return self._bytes_of(_CLAIM).decode(errors="replace")
         except _MISSING as error:
             if _NO_SUCH_BUCKET in str(error):
                 raise

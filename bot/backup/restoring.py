@@ -15,7 +15,6 @@ import sqlite3
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -260,10 +259,14 @@ def _copy_files(
 
 def _put(store: Blobs, root: Path, entry: Entry) -> None:
     """Put a picture or file into the store, unless it is there, whole: its size says too little."""
-    with suppress(FileNotFoundError):
+    try:
         same_size = store.size(entry.path) == entry.size_bytes
         if same_size and hashlib.sha256(store.raw(entry.path)).hexdigest() == entry.sha256:
             return
+    except UnreachableError:
+        raise
+    except OSError:
+        pass  # it has gone, or the store does not give it: it is replaced
     data = (root / POOL / entry.path).read_bytes()
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")

@@ -134,7 +134,7 @@ def test_a_move_may_be_cut_off_at_any_change_and_goes_on(
         journal = read_journal(bucket.root)
         for store in ("", S3) if journal is not None else ():
             with pytest.raises(ConfigError, match="was cut off"):
-                check_place(bucket.root, store, note=True)
+                check_place(bucket.root, store, alone=True)
             with pytest.raises(ConfigError, match="Finish it first"):
                 move(bucket.root, "s3://elsewhere", bucket.open)
         if back and journal is not None and journal.phase is Phase.COPYING:
@@ -217,28 +217,40 @@ def test_no_copies_stay_where_nothing_lies_in_a_store_any_more(bucket: Bucket) -
     cache = BlobCache(bucket.root / "cache", 10**6)
     key, data = next(iter(content.items()))
     cache.keep(key, data)
-    check_place(bucket.root, S3, note=True)
+    check_place(bucket.root, S3, alone=True)
     assert cache.find(key) is not None
     move(bucket.root, FOLDER, bucket.open)
     assert not (bucket.root / "cache").exists()
     BlobCache(bucket.root / "cache", 10**6).keep(key, data)  # left by a move of an earlier version
-    check_place(bucket.root, "", note=False)
+    check_place(bucket.root, "", alone=False)
     assert (bucket.root / "cache" / key).exists(), "somebody else may be at work"
-    check_place(bucket.root, "", note=True)
+    check_place(bucket.root, "", alone=True)
     assert not (bucket.root / "cache").exists()
+
+
+def test_copies_on_another_disk_go_and_the_link_to_it_stays(bucket: Bucket, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "images").mkdir(parents=True)
+    (disk / "images" / "copy").write_bytes(b"a copy")
+    (disk / "notes.txt").write_bytes(b"somebody's")
+    bucket.root.mkdir()
+    (bucket.root / "cache").symlink_to(disk)
+    check_place(bucket.root, "", alone=True)
+    assert (bucket.root / "cache").is_symlink()
+    assert [one.name for one in disk.iterdir()] == ["notes.txt"]
 
 
 def test_pictures_that_lie_elsewhere_are_not_taken_for_lost(bucket: Bucket) -> None:
     root = bucket.root
-    check_place(root, S3, note=True)  # nothing is there yet
-    assert placed(root) == S3
-    check_place(root, S3, note=True)
+    check_place(root, S3, alone=True)  # nothing is there yet
+    note_place(root, S3)
+    check_place(root, S3, alone=True)
     with pytest.raises(ConfigError, match=r'Set it to "s3://tests/dreams", or .*move folder'):
-        check_place(root, "", note=True)
+        check_place(root, "", alone=True)
     note_place(root, FOLDER)
     filled(bucket)
     with pytest.raises(ConfigError, match=r'Set it to "", or .*library move s3://tests/dreams'):
-        check_place(root, S3, note=True)
+        check_place(root, S3, alone=True)
     (root / "store").write_bytes(b"\xff")
     with pytest.raises(DiskError, match="cannot be read"):
         placed(root)
@@ -250,14 +262,15 @@ def test_a_store_is_one_librarys_alone(
     bucket, other = Bucket(tmp_path / "library"), Bucket(tmp_path / "other")
     place = LibraryPlace(store=S3)
     monkeypatch.setattr(library_place, "open_objects", lambda *_: bucket.store)
-    for alone in (False, True, True, False):
+    for alone, noted in ((False, FOLDER), (True, S3), (True, S3), (False, S3)):
         with opened(place, bucket.root, alone=alone) as blobs:
-            assert blobs.where == S3
+            assert (blobs.where, placed(bucket.root)) == (S3, noted)
     with pytest.raises(ConfigError, match="the pictures of another Dreamstream"):
         open_library(place, other.root)
+    assert placed(other.root) == FOLDER, "what is another's is noted as nobody's place"
+    open_library(LibraryPlace(store=""), other.root).close()
     other.store = bucket.store
     filled(other)
-    note_place(other.root, FOLDER)
     with pytest.raises(ConfigError, match="the pictures of another Dreamstream"):
         move(other.root, S3, other.open)
     assert read_journal(other.root) is None, "nothing was begun"
@@ -266,6 +279,64 @@ def test_a_store_is_one_librarys_alone(
     monkeypatch.setattr(library_place, "open_objects", lambda *_: Silent())
     open_library(place, other.root).close()  # whose it is cannot be said: it was ours
     assert "does not answer" in caplog.text
+
+
+@pytest.mark.parametrize("target", [FOLDER, "s3://tests/mine"])
+def test_nothing_is_taken_from_a_store_that_is_anothers(tmp_path: Path, target: str) -> None:
+    theirs, ours = Bucket(tmp_path / "theirs"), Bucket(tmp_path / "ours")
+    content = filled(theirs)
+    move(theirs.root, S3, theirs.open)
+    own = read_id(theirs.root)
+    mine = MemoryStore()
+
+    def open_ours(where: str) -> Blobs:
+        ours.store = theirs.store if where == S3 else mine
+        return ours.open(where)
+
+    note_place(ours.root, S3)  # as an earlier version left it
+    for begun in (False, True):
+        if begun:  # by an earlier version as well
+            library_move._write_journal(ours.root, library_move.Journal(S3, target, Phase.COPYING))
+        with pytest.raises(ConfigError, match=r"nothing is taken from it.* remove .*/store; if"):
+            move(ours.root, target, open_ours)
+        assert (theirs.at(S3), theirs.open(S3).claim(None)) == (content, own)
+        assert ours.at(FOLDER) == {}
+        assert [one for page in mine.list() for one in page] == []
+        assert (read_journal(ours.root) is not None) is begun
+    assert move(ours.root, S3, open_ours).undone
+    assert (theirs.at(S3), theirs.open(S3).claim(None)) == (content, own)
+    assert read_journal(ours.root) is None
+    (ours.root / "store").unlink()  # as it was told
+    check_place(ours.root, target if target != FOLDER else "", alone=True)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_place_that_was_left_may_be_anothers_by_the_time_the_move_ends(
+    bucket: Bucket, back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = filled(bucket)
+    if not back:
+        move(bucket.root, S3, bucket.open)
+    else:
+        bucket.changes, bucket.cut_at = 0, 1
+        with pytest.raises(Cut):
+            move(bucket.root, S3, bucket.open)
+        bucket.cut_at = None
+
+    def cut(_: Path) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patched, pytest.raises(Cut):
+        patched.setattr(library_move, "_end_journal", cut)
+        move(bucket.root, FOLDER, bucket.open)
+    key = next(iter(content))
+    theirs = bucket.open(S3)
+    assert theirs.claim("theirs") == "theirs"
+    theirs.put(key, content[key])  # the same picture, by chance
+    assert move(bucket.root, FOLDER, bucket.open).undone is back
+    assert read_journal(bucket.root) is None
+    assert (bucket.at(FOLDER), placed(bucket.root)) == (content, FOLDER)
+    assert (bucket.at(S3), theirs.claim(None)) == ({key: content[key]}, "theirs")
 
 
 class Silent:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore import exceptions
 from obstore.store import MemoryStore
 
 from bot import library_place
@@ -19,8 +20,8 @@ from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
 from bot.config import LibraryPlace
 from bot.errors import ConfigError, DiskError, NotFoundError, OutOfReachError
-from bot.library import Library
-from bot.library_place import open_objects
+from bot.library import Library, UnreadableError
+from bot.library_place import FOLDER, open_objects, placed
 from bot.model import DreamState
 from bot.object_blobs import ObjectBlobs, Objects
 from bot.removal import Removal
@@ -40,13 +41,14 @@ def files_under(folder: Path) -> list[Path]:
 
 
 class Faulty:
-    """A store in memory that fails as it is told to."""
+    """A store in memory that fails as it is told to; what it withholds it gives to nobody."""
 
     def __init__(self) -> None:
         self.memory = MemoryStore()
         self.fault: Callable[[str], object] = lambda what: None
         self.after: Callable[[str], object] = lambda what: None
         self.asked: list[str] = []
+        self.withheld: set[str] = set()
 
     def __getattr__(self, what: str) -> Callable[..., Any]:
         real = getattr(self.memory, what)
@@ -54,6 +56,8 @@ class Faulty:
         def call(*given: Any, **named: Any) -> Any:
             self.asked.append(what)
             self.fault(what)
+            if what == "get" and given[0] in self.withheld:
+                raise exceptions.PermissionDeniedError("InvalidObjectState")
             found = real(*given, **named)
             self.after(what)
             return found
@@ -247,12 +251,51 @@ def test_a_store_that_did_not_answer_is_let_alone_for_a_while(
     for _ in range(5):
         with pytest.raises(UnreachableError):
             blobs.raw(KEY)
-    assert store.asked == ["get"]
+    assert store.asked == ["get", "get"]  # the object, and whether it is that one alone
     with pytest.raises(DiskError):
         blobs.probe()
     store.fault = lambda what: None
     blobs.probe()
     blobs.put(KEY, DATA)
+
+
+def test_an_object_that_alone_is_not_given_is_no_outage(
+    store: Faulty, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs = ObjectBlobs(store, BlobCache(tmp_path, 10**6), "s3://tests", rest_s=60)
+    other = file_key(hashlib.sha256(b"other").hexdigest())
+    for key, data in ((KEY, DATA), (other, b"other")):
+        store.memory.put(key, data)
+    store.withheld.add(KEY)
+    for read in (blobs.raw, blobs.get, blobs.local):
+        with pytest.raises(OSError, match="does not give this object") as caught:
+            read(KEY)
+        assert not isinstance(caught.value, UnreachableError)
+        assert blobs.raw(other) == b"other", "the store is not let alone for it"
+    assert KEY in caplog.text
+    blobs.put(KEY, DATA)
+    store.withheld.clear()
+    assert blobs.raw(KEY) == DATA
+
+
+def test_an_outage_that_ends_between_two_requests_is_no_matter_of_the_object(
+    store: Faulty, tmp_path: Path
+) -> None:
+    blobs = blobs_of(store, tmp_path)
+    store.memory.put(KEY, DATA)
+
+    def once(what: str) -> None:
+        store.fault = lambda what: None
+        raise TimeoutError
+
+    store.fault = once
+    assert blobs.raw(KEY) == DATA
+
+
+def test_a_store_that_gives_nothing_back_is_not_well(store: Faulty, tmp_path: Path) -> None:
+    store.fault = silent("get")
+    with pytest.raises(DiskError, match="does not answer"):
+        blobs_of(store, tmp_path).probe()
 
 
 @pytest.mark.parametrize("theirs", [False, True])
@@ -267,6 +310,7 @@ def test_a_store_that_was_silent_at_the_start_is_claimed_before_anything_changes
     blobs = library_place.open_library(LibraryPlace(store="s3://tests/a"), tmp_path)
     with pytest.raises(DiskError, match="does not answer"):
         blobs.probe()
+    assert placed(tmp_path) == FOLDER, "nothing of ours can lie there yet"
     store.fault = lambda what: None
     if theirs:
         changes: list[Callable[[], None]] = [
@@ -278,8 +322,10 @@ def test_a_store_that_was_silent_at_the_start_is_claimed_before_anything_changes
             with pytest.raises(DiskError, match="the pictures of another Dreamstream"):
                 change()
         assert [one.key for one in blobs.list("files")] == [KEY]
+        assert placed(tmp_path) == FOLDER
     else:
         blobs.probe()
+        assert placed(tmp_path) == "s3://tests/a"
         blobs.put(KEY, DATA)
         other = blobs_of(store, tmp_path / "other")
         assert other.claim("second") == library_place.read_id(tmp_path)
@@ -449,6 +495,13 @@ async def test_an_outage_is_not_a_loss(tmp_path: Path, store: Faulty) -> None:
             await ask(image.sha256)
     with pytest.raises(DiskError, match="does not answer"):
         await library.keep_upload(png(colour="blue"))
+    store.fault = lambda what: None
+    store.withheld.add(picture_key(image.sha256))
+    for ask in (library.read, library.hold, library.local):
+        with pytest.raises(UnreadableError, match="does not give this object"):
+            await ask(image.sha256)
+    store.withheld.clear()
+    store.fault = silent()
 
     async def unnamed() -> bool:
         return False

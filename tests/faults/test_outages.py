@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,10 @@ class Remote:
 
     def spoil(self, key: str) -> None:
         self.store.memory.put(key, b"spoilt")
+        self.cache.drop(key)
+
+    def withhold(self, key: str) -> None:
+        self.store.withheld.add(key)
         self.cache.drop(key)
 
     def fall_silent(self, *whats: str) -> None:
@@ -79,13 +83,16 @@ async def test_a_dream_that_starts_from_a_picture_waits_for_it(tmp_path: Path) -
         assert (await parts.dreams.wait(dream.id)).state is DreamState.DONE
 
 
-async def test_one_that_is_damaged_is_given_up_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoil", [Remote.spoil, Remote.withhold])
+async def test_one_that_cannot_be_had_is_given_up_and_keeps_nobody_waiting(
+    tmp_path: Path, spoil: Callable[[Remote, str], None]
+) -> None:
     async with remote(tmp_path) as there:
         parts = there.parts
         parts.drawer.up = False
         (dream,) = await parts.dreams.ask(request(init=png(), strength=0.5))
         assert dream.recipe.init_sha256 is not None
-        there.spoil(picture_key(dream.recipe.init_sha256))
+        spoil(there, picture_key(dream.recipe.init_sha256))
         await parts.up()
         ended = await parts.dreams.wait(dream.id)
         assert ended.reason == "The picture that this dream starts from cannot be read."
@@ -105,6 +112,25 @@ async def test_no_look_at_a_picture_is_counted_meanwhile(tmp_path: Path) -> None
         there.answer()
         assert await checked.reviews.look_again() == 1
         assert (await there.parts.dreams.get(dream.id)).veil is None
+        assert not await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
+
+
+async def test_a_picture_that_alone_is_not_given_keeps_no_other_from_being_looked_at(
+    tmp_path: Path,
+) -> None:
+    async with remote(tmp_path) as there:
+        checked = Checked(there.parts, PictureCheck.SPOILER)
+        checked.eyes.broken = True
+        withheld, other = [await checked.dream() for _ in range(2)]
+        checked.eyes.broken = False
+        first, *_ = await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
+        assert (first.dream_id, first.original_sha256) == (withheld.id, first.original_sha256)
+        assert first.original_sha256 is not None
+        there.withhold(picture_key(first.original_sha256))
+        assert await checked.reviews.look_again() == 1
+        assert (await there.parts.dreams.get(other.id)).veil is None
+        for _ in range(MAX_TRIES):
+            await checked.reviews.look_again()
         assert not await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
 
 
@@ -152,7 +178,15 @@ async def test_no_copy_of_ones_own_is_finished_without_its_pictures(tmp_path: Pa
         made = await exports.make(ANN)  # at once: the one that failed does not count
         with zipfile.ZipFile(made.path) as found:
             assert f"pictures/{dream.id}.png" in found.namelist()
-        await exports.stop()
+        assert dream.image is not None
+        there.withhold(picture_key(dream.image.sha256))
+        later = Exports(there.parts.store, there.parts.library, tmp_path / "later", reserve_bytes=0)
+        await later.start()
+        made = await later.make(ANN)
+        with zipfile.ZipFile(made.path) as found:
+            assert f"pictures/{dream.id}.png" not in found.namelist()
+        for one in (exports, later):
+            await one.stop()
 
 
 async def test_the_wall_says_later_and_not_never(tmp_path: Path) -> None:
