@@ -122,6 +122,11 @@ class Rest:
                 return 200, self.channels[int(channel)]
             case "PATCH", ["channels", channel]:
                 return 200, self._change_thread(int(channel), body)
+            case "PUT", ["channels", channel, "thread-members", _]:
+                self._may(int(channel), 0)
+                if "thread_metadata" not in self.channels[int(channel)]:
+                    raise Refused(404, 10003, "Unknown Channel")
+                return 204, None
             case "GET", ["channels", channel, "messages"]:
                 return 200, self._history(int(channel), query)
             case "PUT", ["channels", channel, "messages", "pins", number]:
