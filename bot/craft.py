@@ -21,10 +21,7 @@ from bot.seeing import check_text, list_words
 from bot.sentences import say
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
+    from bot.vector_rows import Vector
 
 MAX_ASSOCIATIONS = 24
 _RELEVANCE = 0.7  # the rest is difference from what was chosen before

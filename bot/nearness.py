@@ -18,11 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
-    Vectors = NDArray[np.float32]
+    from bot.vector_rows import Vector, Vectors
 
 WEIGHT_STEP, MOST_WEIGHT = 0.05, 2.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -18,12 +18,6 @@ from bot.model import Dream, DreamState
 from bot.prompts import wanted
 from bot.seeing import LIMIT_S, Seen, check_text
 from generation.protocol import MAX_EMBEDDED_PICTURES, Recipe
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
 
 MOST = 200
 _TOO_FEW = "There is nothing to rank: fewer than two of these are finished."

@@ -28,10 +28,7 @@ from bot.uploads import MAX_SIDE_PX, UploadLimits, to_png
 from generation.protocol import MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS, Embedded
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
+    from bot.vector_rows import Vector
 
 log = logging.getLogger(__name__)
 

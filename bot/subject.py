@@ -33,10 +33,7 @@ from bot.text import clean, shorten
 from generation.protocol import MAX_EMBEDDED_TEXTS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
+    from bot.vector_rows import Vector
 
 log = logging.getLogger(__name__)
 

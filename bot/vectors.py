@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING
 from bot.vector_rows import Rows
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
-    Vectors = NDArray[np.float32]
+    from bot.vector_rows import Vector, Vectors
 
 PUBLISHED = 0
 """The place of what may be shown everywhere; others are ids of channels, which are above it."""

@@ -27,10 +27,7 @@ from bot.seeing import Seen
 from bot.side_tasks import SideTasks
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
+    from bot.vector_rows import Vector
 
 log = logging.getLogger(__name__)
 

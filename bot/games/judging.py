@@ -19,10 +19,7 @@ from bot.seeing import Seeing
 from generation.protocol import MAX_EMBEDDED_TEXTS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
+    from bot.vector_rows import Vector
 
 BACKGROUND = (
     "an oil painting", "a drawing of an animal", "a portrait of a woman", "a portrait of a man",
