@@ -18,6 +18,7 @@ from bot.library import Library
 from bot.model import Act, Dream
 from bot.rights import NOT_A_MODERATOR, Actor, may_look_behind, moderates
 from bot.sentences import say
+from bot.side_tasks import SideTasks
 from bot.store import Store, moderation, people, picture_checks
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Reviews:
         self._dreams = dreams
         self._checks = checks
         self._pause_s = pause_s
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
         self._watchers: list[Callable[[str], None]] = []
 
     def on_change(self, watcher: Callable[[str], None]) -> None:
@@ -60,14 +61,11 @@ class Reviews:
 
     def start(self) -> None:
         """Begin to look at what is left."""
-        self._task = asyncio.create_task(self._keep_looking(), name="picture-reviews")
+        self._tasks.spawn(self._keep_looking(), name="picture-reviews")
 
     async def stop(self) -> None:
         """Look at no more; the rest is looked at after the next start."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.stop()
 
     async def original(self, dream: Dream, actor: Actor) -> bytes:
         """Return the PNG behind a cover, for who may see it.
