@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     encode = steps.add_parser(
         "encode", help="encode the examples as latents for the diffusion model"
     )
+    encode.add_argument("--tiny", type=int, default=48, help="how many square shards at 64 px")
     encode.add_argument("--small", type=int, default=48, help="how many square shards at 96 px")
     encode.add_argument("--square", type=int, default=24, help="how many at 128 px")
     encode.add_argument("--oblong", type=int, default=4)
@@ -101,7 +102,7 @@ def main() -> None:
             from training.latents import encode
             from training.state import device
 
-            counts = {"small": options.small, "square": options.square,
+            counts = {"tiny": options.tiny, "small": options.small, "square": options.square,
                       "wide": options.oblong, "tall": options.oblong}  # fmt: skip
             for size, count in counts.items():
                 encode(size, count, device())

@@ -169,8 +169,10 @@ def plural(noun: str) -> str:
     return noun + "s"
 
 
-def caption(words: Words, styles: Sequence[str], rng: np.random.Generator) -> str:
-    """Return one seeded caption: the label or a tag, often with a style word (one in three)."""
+def caption(
+    words: Words, styles: Sequence[str], rng: np.random.Generator, style_share: float = 0.34
+) -> str:
+    """Return one seeded caption: the label or a tag; ``style_share`` of them name a style."""
     noun = str(rng.choice(names(words.label)))
     draw = rng.random()
     if words.tags and draw < 0.12:
@@ -182,7 +184,7 @@ def caption(words: Words, styles: Sequence[str], rng: np.random.Generator) -> st
     text = with_article(noun) if rng.random() < 0.6 else noun
     if rng.random() < _PLAIN_SHARE:
         return f"{rng.choice(_PLAIN)} {with_article(noun)}"
-    if styles and rng.random() < 0.34:
+    if styles and rng.random() < style_share:
         style = str(rng.choice(styles))
         if not style.endswith(" of"):
             text = f"{style} {noun}" if rng.random() < 0.7 else f"{text}, {style} style"

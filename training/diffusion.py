@@ -1,7 +1,9 @@
 """Train starter-diffusion: rectified flow on starter-vqgan's latents, told by starter-clip's text.
 
 Times are logit-normal (Esser et al. 2024), one caption in ten is dropped, and the shapes take
-turns: mostly 96 px while the model is coarse, more 128 px and oblong towards the end.
+turns: 64 px while forms are learnt, which costs a quarter, then 96 px, and 128 px and oblong at the
+end. Early on the first half of the blocks also learns to foresee what starter-clip's image tower
+sees in each place of the clean picture (Yu et al. 2024, *Representation Alignment for Generation*).
 """
 
 from __future__ import annotations
@@ -11,18 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from generation.starter.transformer import StarterTransformer
 from training.conditioning import TextStates
-from training.latents import Latents, constants
+from training.latents import SEEN_WIDTH, Latents, constants
 from training.optim import optimiser_for, set_rate
 from training.shipped import adopt, distilled, shipped_diffusion
 from training.state import Average, Stretch, autocast, device, schedule
 
 _LR = 1.5e-3
 _DROPOUT = 0.1
+_FORESIGHT, _FORESIGHT_UNTIL = 0.3, 0.7
+"""Its weight beside the velocity's error, and when in the training it is gone."""
 _ADAMW = ("stem_conv*", "head*", "from_position*", "from_time*", "to_shared*", "to_last*",
           "*modulation*", "*.scale", "to_patches*")  # fmt: skip
 CPU_MODEL: dict[str, Any] = {"width": 224, "depth": 6, "heads": 4, "hidden": 512, "stem_width": 40}
@@ -39,9 +44,11 @@ class Mix:
 
     def odds(self) -> dict[str, float]:
         """Return odds by size name."""
-        late = float(np.clip((self.fraction - 0.6) / 0.25, 0, 1))
-        return {"small": 1.0 - 0.75 * late, "square": 0.05 + 0.6 * late,
-                "wide": 0.02 + 0.06 * late, "tall": 0.02 + 0.06 * late}  # fmt: skip
+        middle = float(np.clip((self.fraction - 0.25) / 0.15, 0, 1))
+        late = float(np.clip((self.fraction - 0.65) / 0.2, 0, 1))
+        return {"tiny": 1 - 0.95 * middle, "small": 0.1 + 0.9 * middle * (1 - late),
+                "square": 0.04 + 0.7 * late, "wide": 0.01 + 0.07 * late,
+                "tall": 0.01 + 0.07 * late}  # fmt: skip
 
 
 def frozen_text(where: torch.device) -> CLIP:
@@ -62,6 +69,34 @@ def flow_loss(model: nn.Module, pictures: Tensor, noise: Tensor, t: Tensor, stat
     return loss
 
 
+class Foresight(nn.Module):
+    """Guess from the states half-way through the network what there is to be seen, place by place.
+
+    It is needed in training only.
+    """
+
+    def __init__(self, model: StarterTransformer, seen_width: int) -> None:
+        super().__init__()
+        width = model.config["width"]
+        self.guess = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, seen_width)
+        )
+        self._states: list[Tensor] = []
+        half = model.config["depth"] // 2 - 1
+        model.blocks[half].register_forward_hook(
+            lambda _module, _inputs, output: self._states.append(output)
+        )
+
+    def loss(self, seen: Tensor) -> Tensor:
+        """Return one minus the cosine with ``seen`` [B, N, width], after a pass of the network."""
+        guessed = self.guess(F.rms_norm(self._states[-1], self._states[-1].shape[-1:]))
+        return 1 - F.cosine_similarity(guessed.float(), seen, dim=-1).mean()
+
+    def forget(self) -> None:
+        """Let go of the last pass."""
+        self._states.clear()
+
+
 class Trainer:
     """The network, its average, and what a step changes."""
 
@@ -72,32 +107,40 @@ class Trainer:
         self.where, self.config = where, config
         self.model = StarterTransformer(**config).to(where)
         self.optimiser = optimiser_for(self.model, _LR * rate, adamw=_ADAMW, weight_decay=0.02)
-        self.average = Average(self.model, 0.999)
+        self.average = Average(self.model, 0.997 if where.type == "cpu" else 0.999)
+        self.foresight = Foresight(self.model, SEEN_WIDTH).to(where)
+        self.foresight_optimiser = torch.optim.AdamW(self.foresight.parameters(), 1e-3)
         self.generator = torch.Generator(where).manual_seed(seed)
 
     def step(
-        self, pictures: Tensor, states: Tensor, mask: Tensor, fraction: float
+        self, pictures: Tensor, states: Tensor, mask: Tensor, seen: Tensor, fraction: float
     ) -> dict[str, float]:
-        """Train on normalised latents [B, C, h, w] with their text states."""
+        """Train on normalised latents [B, C, h, w], their text states, and what is seen in them."""
         set_rate(self.optimiser, schedule(fraction, decay_from=0.45))
         noise = torch.randn(pictures.shape, generator=self.generator, device=self.where)
         t = torch.randn(len(pictures), generator=self.generator, device=self.where)
-        t = (t + 0.2).sigmoid()
+        t = (t + 0.4).sigmoid()
         loss = flow_loss(self.model, pictures, noise, t, states, mask)
+        foreseen = self.foresight.loss(seen)
+        weight = _FORESIGHT * float(np.clip((_FORESIGHT_UNTIL - fraction) / 0.1, 0, 1))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.foresight_optimiser.zero_grad(set_to_none=True)
+        (loss + weight * foreseen).backward()  # type: ignore[no-untyped-call]
+        self.foresight.forget()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimiser.step()
+        self.foresight_optimiser.step()
         self.average.update(self.model)
-        return {"loss": loss.item(), "norm": norm.item()}
+        return {"loss": loss.item(), "foreseen": foreseen.item(), "norm": norm.item()}
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
         return {
             "config": self.config, "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "average": self.average.values,
-            "updates": self.average.updates, "generator": self.generator.get_state(),
-            "device": self.where.type,
+            "optimiser": self.optimiser.state_dict(), "foresight": self.foresight.state_dict(),
+            "foresight_optimiser": self.foresight_optimiser.state_dict(),
+            "average": self.average.values, "updates": self.average.updates,
+            "generator": self.generator.get_state(), "device": self.where.type,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -105,6 +148,9 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if "optimiser" in state:
             self.optimiser.load_state_dict(state["optimiser"])
+        if "foresight" in state:
+            self.foresight.load_state_dict(state["foresight"])
+            self.foresight_optimiser.load_state_dict(state["foresight_optimiser"])
         self.average.values = {k: v.to(self.where) for k, v in state["average"].items()}
         self.average.updates = state["updates"]
         if state.get("device") == self.where.type:  # devices' generators have states of their own
@@ -128,10 +174,14 @@ class Batches:
             for size, pool in found.items()
         }
         self.rows = {size: self.texts.rows(pool.captions) for size, pool in found.items()}
+        self.seen = {
+            size: (pool.seen.float() - pool.seen.float().mean(0)).half().to(where)
+            for size, pool in found.items()
+        }
         self.odds = {size: pool.odds() for size, pool in found.items()}
 
-    def draw(self, count: int, fraction: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents [B, C, h, w] of one size, their text states and mask."""
+    def draw(self, count: int, fraction: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return latents [B, C, h, w] of one size, text states, their mask, and what is seen."""
         odds = {size: p for size, p in Mix(fraction).odds().items() if size in self.pictures}
         share = np.array(list(odds.values()))
         size = str(self.rng.choice(list(odds), p=share / share.sum()))
@@ -140,8 +190,8 @@ class Batches:
         states, mask = self.texts.batch(
             np.where(dropped, self.texts.empty, self.rows[size][chosen])
         )
-        pictures = self.pictures[size]
-        return pictures[torch.from_numpy(chosen).to(pictures.device)].float(), states, mask
+        rows = torch.from_numpy(chosen).to(states.device)
+        return self.pictures[size][rows].float(), states, mask, self.seen[size][rows].float()
 
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,

@@ -104,7 +104,8 @@ def run(minutes: float, planned_minutes: float, out: Path, packs: Path, *,
         if _done_s(name) >= planned_s:
             continue
         if name == "diffusion" and left_s() > _LEAST_S:
-            for size, count in (("small", data.square), ("square", data.square),
+            for size, count in (("tiny", data.square), ("small", data.square),
+                                ("square", data.square),
                                 ("wide", data.oblong), ("tall", data.oblong)):  # fmt: skip
                 encode(size, count, device())
         if left_s() <= _LEAST_S:

@@ -1,7 +1,11 @@
-"""The composed pictures as latents of starter-vqgan: encoded once, read at every step."""
+"""The composed pictures as latents of starter-vqgan: encoded once, read at every step.
+
+Beside them lies what starter-clip sees in each place, which the diffusion model learns to foresee.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generation.starter import vqgan_config, vqgan_state_dict
+from generation.starter import load_clip, vqgan_config, vqgan_state_dict
 from generation.starter.autoencoder import StarterVQGAN
 from training import vqgan
 from training.lists import word_list
@@ -21,12 +25,14 @@ from training.shards import SHAPES, Shards, seeds
 from training.state import autocast, latest
 
 SIZES: dict[str, tuple[str, int, int]] = {
-    "small": ("square", 96, 96), "square": ("square", 128, 128),
+    "tiny": ("square", 64, 64), "small": ("square", 96, 96), "square": ("square", 128, 128),
     "wide": ("wide", *SHAPES["wide"]), "tall": ("tall", *SHAPES["tall"]),
 }  # fmt: skip
 """Name: the shards' shape, then width and height in pixels that they are encoded at."""
 
 
+SEEN_WIDTH = 256
+"""Width of starter-clip's image tower."""
 _SCENERY = {"orange", "volcano", "island", "sun", "moon", "rainbow", "mountain", "cloud", "star"}
 _COMMON_WEIGHT = 2.5
 
@@ -43,6 +49,37 @@ def frozen_vqgan(where: torch.device) -> StarterVQGAN:
     return model.to(where).eval().requires_grad_(False)
 
 
+class Sight:
+    """What starter-clip's image tower says of every place in a picture, half-way up."""
+
+    layers = 4
+    """Of six: later ones gather everything into the class token."""
+
+    def __init__(self, where: torch.device) -> None:
+        clip = load_clip(where)[0].requires_grad_(False)
+        self._tower = clip.visual
+        self._size = 64
+        self._seen: list[Tensor] = []
+        clip.visual.transformer.resblocks = clip.visual.transformer.resblocks[: self.layers]
+        clip.visual.transformer.register_forward_hook(
+            lambda _module, _inputs, output: self._seen.append(output)
+        )
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return float16 features [B, rows * columns, width] of pictures [B, 3, H, W] in 0..1."""
+        views = F.interpolate(
+            images, (self._size, self._size), mode="bilinear", antialias=True, align_corners=False
+        )
+        self._seen.clear()
+        self._tower((views - 0.5) / 0.5)
+        tokens = self._seen[0][:, 1:]
+        side = math.isqrt(tokens.shape[1])
+        places = tokens.transpose(1, 2).unflatten(-1, (side, side))
+        pooled = F.interpolate(places, grid, mode="bilinear", antialias=True, align_corners=False)
+        return pooled.flatten(2).transpose(1, 2).half()
+
+
 def latent_path(size: str, seed: int) -> Path:
     """Return where the latents of one shard lie."""
     return subdir("latents") / f"{size}-{seed}.pt"
@@ -51,14 +88,14 @@ def latent_path(size: str, seed: int) -> Path:
 @torch.no_grad()
 def encode(size: str, count: int, where: torch.device) -> None:
     """Encode the newest ``count`` shards at one size, unless that is done."""
-    model = frozen_vqgan(where)
+    model, sight = frozen_vqgan(where).to(memory_format=torch.channels_last), Sight(where)
     shape, width, height = SIZES[size]
     for seed in seeds(shape)[::-1][:count]:
         path = latent_path(size, seed)
         if path.exists():
             continue
         shards = Shards(shape, [seed])
-        found = []
+        found, seen = [], []
         for start in range(0, len(shards), 50):
             pixels = torch.from_numpy(shards.batch(range(start, min(start + 50, len(shards)))))
             images = pixels.permute(0, 3, 1, 2).to(where).float()
@@ -66,9 +103,14 @@ def encode(size: str, count: int, where: torch.device) -> None:
                 images = F.interpolate(
                     images, (height, width), mode="bilinear", antialias=True, align_corners=False
                 )
+            seen.append(sight(images / 255, (height // 16, width // 16)).cpu())
             with autocast(where):
-                found.append(model.continuous(images / 127.5 - 1).half().cpu())
-        torch.save({"latents": torch.cat(found), "captions": shards.captions}, path)
+                pictures = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+                found.append(model.continuous(pictures).half().cpu().contiguous())
+        torch.save(
+            {"latents": torch.cat(found), "seen": torch.cat(seen), "captions": shards.captions},
+            path,
+        )
         print(path.name, flush=True)
 
 
@@ -84,6 +126,8 @@ class Latents:
 
     values: Tensor
     """[N, C, h, w] float16, as the encoder gives them"""
+    seen: Tensor
+    """[N, h * w / 4, width] float16, what starter-clip sees in each place"""
     captions: list[str]
 
     def odds(self) -> npt.NDArray[np.float64]:
@@ -95,12 +139,13 @@ class Latents:
     @classmethod
     def load(cls, size: str) -> Latents | None:
         """Read every encoded shard of a size; None where there is none."""
-        values, captions = [], []
+        values, seen, captions = [], [], []
         for path in sorted(subdir("latents").glob(f"{size}-*.pt")):
             saved = torch.load(path, weights_only=True)
             values.append(saved["latents"])
+            seen.append(saved["seen"])
             captions += saved["captions"]
-        return cls(torch.cat(values), captions) if values else None
+        return cls(torch.cat(values), torch.cat(seen), captions) if values else None
 
 
 @torch.no_grad()

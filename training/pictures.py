@@ -125,6 +125,10 @@ class Pictures:
         """Return what to call a picture: its label or a synonym."""
         return str(rng.choice(names(self.words[index].label)))
 
+    def style_share(self, index: int) -> float:
+        """Return how often a caption of the picture names its style."""
+        return self.sets[self.where[index][0]].style_share
+
     def styles(self, index: int) -> tuple[str, ...]:
         """Return the style words of the picture's set."""
         return self.sets[self.where[index][0]].styles

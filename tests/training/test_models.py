@@ -18,6 +18,7 @@ from generation.starter.transformer import StarterTransformer
 from tests.training import tiny
 from training import clip as clip_training
 from training import diffusion, vqgan
+from training.latents import SEEN_WIDTH, Sight
 from training.optim import MuonAdamW, optimiser_for, orthogonalised
 from training.state import Average, Stretch, schedule
 
@@ -87,18 +88,54 @@ def _flow_batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     )
 
 
+def _seen(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2000 + seed)
+    return torch.randn(4, 6, SEEN_WIDTH, generator=generator)
+
+
+def test_what_is_seen_lies_where_it_is_in_the_picture() -> None:
+    left = torch.ones(1, 3, 128, 128)
+    left[..., 30:90, 10:50] = torch.tensor([0.9, 0.1, 0.1]).view(3, 1, 1)
+    sight = Sight(_CPU)
+    blank, seen = sight(torch.ones(1, 3, 128, 128), (4, 4)), sight(left, (4, 4))
+    assert seen.shape == (1, 16, SEEN_WIDTH)
+    changed = (seen.float() - blank.float()).norm(dim=-1).view(4, 4)
+    assert changed[1:3, :2].mean() > 1.5 * changed[:, 2:].mean()
+    assert sight(left[..., 16:112, :], (6, 10)).shape == (1, 60, SEEN_WIDTH)
+
+
+def test_what_was_foreseen_leaves_the_network_alone_when_its_time_is_over() -> None:
+    def after(seed: int) -> list[torch.Tensor]:
+        trainer = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU)
+        trainer.step(*_flow_batch(0), _seen(seed), 0.95)
+        return list(trainer.model.parameters())
+
+    for a, b in zip(after(0), after(1), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_forms_are_learnt_small_and_finished_large() -> None:
+    begin, end = diffusion.Mix(0.0).odds(), diffusion.Mix(1.0).odds()
+    assert max(begin, key=begin.__getitem__) == "tiny"
+    assert max(end, key=end.__getitem__) == "square"
+    assert min(*begin.values(), *end.values()) > 0
+
+
 def test_diffusion_learns_and_resumes_to_the_same_weights() -> None:
     whole = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU)
-    losses = [whole.step(*_flow_batch(step % 2), 0.3)["loss"] for step in range(20)]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    logged = [whole.step(*_flow_batch(step % 2), _seen(step % 2), 0.3) for step in range(20)]
+    for name in ("loss", "foreseen"):
+        assert np.mean([one[name] for one in logged[-5:]]) < np.mean(
+            [one[name] for one in logged[:5]]
+        )
 
     halves = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU)
     for step in range(10):
-        halves.step(*_flow_batch(step % 2), 0.3)
+        halves.step(*_flow_batch(step % 2), _seen(step % 2), 0.3)
     resumed = diffusion.Trainer(tiny.DIFFUSION, 9, _CPU)
     resumed.load(halves.state())
     for step in range(10, 20):
-        resumed.step(*_flow_batch(step % 2), 0.3)
+        resumed.step(*_flow_batch(step % 2), _seen(step % 2), 0.3)
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
