@@ -552,6 +552,7 @@ def wall_settings(config: Config) -> WallSettings:
         guests_may_batch=config.wall.guests_may_batch,
         trusted_proxies=tuple(ip_network(one) for one in config.wall.trusted_proxies),
         streams_per_address=config.wall.streams_per_address,
+        requests_per_address=config.wall.requests_per_address,
         connections=config.wall.connections,
         dreams_per_address=PEOPLE_PER_ADDRESS * config.limits.waiting_per_person,
         background_per_address=PEOPLE_PER_ADDRESS * config.limits.background_per_person,

@@ -140,6 +140,7 @@ class Wall(Section):
     guests_may_batch: bool | None = None
     trusted_proxies: list[str] = ["127.0.0.0/8", "::1"]
     streams_per_address: int = Field(default=64, ge=1, le=100_000)
+    requests_per_address: int = Field(default=500, ge=0, le=1_000_000)
     connections: int = Field(default=1024, ge=16, le=100_000)
     sign_in: SignIn = SignIn()
 

@@ -140,6 +140,12 @@ WALL_S = Histogram(
     buckets=_ANSWERS_S,
     registry=REGISTRY,
 )
+WALL_SLOWED = Counter(
+    "dreamstream_wall_slowed",
+    "Requests of the wall refused because their address fetched very much, by what they cost.",
+    ["cost"],
+    registry=REGISTRY,
+)
 WALL_SIGN_INS = Counter(
     "dreamstream_wall_sign_ins",
     "Those who came back from Discord to be signed in at the wall, by what became of it.",

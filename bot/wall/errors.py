@@ -60,7 +60,10 @@ def status_of(error: DreamstreamError) -> int:
 
 
 def tell_errors(renderer: Renderer) -> Middleware:
-    """Return the middleware that puts every error into a page, a fragment, or a line of text."""
+    """Return the middleware that tells every error as it is wanted.
+
+    A page, a fragment, an object of JSON, or a line of text.
+    """
 
     @web.middleware
     async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,6 +103,9 @@ def _answer(
             return renderer.fragment("far.html", status=status, error=error)
         field = error.field if isinstance(error, InvalidRequestError) else ""
         return renderer.fragment("notice.html", status=status, sentence=sentence, field=field)
-    if "text/html" in request.headers.get("Accept", ""):
+    accepted = request.headers.get("Accept", "")
+    if "text/html" in accepted:
         return renderer.page(request, "error.html", status=status, sentence=sentence)
+    if "application/json" in accepted:
+        return web.json_response({"error": sentence}, status=status)
     return web.Response(text=f"{sentence}\n", status=status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import secrets
 import socket
@@ -18,6 +19,7 @@ _tag_key = web.RequestKey("tag", str)
 # Who looks after services asks by names of their own, and is told nothing but how things stand.
 HEALTH = frozenset({"/healthz", "/readyz"})
 _MOST_HOPS = 16
+_LONGEST_HOP = 80  # an address with an interface's name and a port; what is read is remembered
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -166,12 +168,7 @@ def block_of(address: str, settings: WallSettings) -> str:
     Who has one IPv6 address on the internet has 2⁶⁴ of them: the /64 that a customer is given at
     the least (RFC 6177). In one room those are everybody's, so there each address counts.
     """
-    found = _read(address)
-    if found is None:
-        return address
-    if isinstance(found, ipaddress.IPv6Address) and settings.mode == "proxy":
-        return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
-    return str(found)
+    return _block(address, settings.mode == "proxy")
 
 
 def is_trusted(address: str, settings: WallSettings) -> bool:
@@ -186,6 +183,18 @@ def is_loopback(address: str) -> bool:
     return found is not None and found.is_loopback
 
 
+# Remembered: each request is asked more than once whom it counts for, and reading is slow.
+@functools.lru_cache(maxsize=4096)
+def _block(address: str, networks: bool) -> str:
+    found = _read(address)
+    if found is None:
+        return address
+    if networks and isinstance(found, ipaddress.IPv6Address):
+        return f"{ipaddress.IPv6Address(int(found) >> 64 << 64)}/64"
+    return str(found)
+
+
+@functools.lru_cache(maxsize=4096)
 def _read(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return what an address is; IPv4 in the guise of IPv6 is IPv4."""
     try:
@@ -199,12 +208,10 @@ def _read(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _plain_address(hop: str) -> str | None:
     """Return the address of a hop, which may have a port; None where it has none."""
-    for text in (hop, _without_port(hop)):
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            continue
-    return None
+    if len(hop) > _LONGEST_HOP:
+        return None
+    found = _read(hop) or _read(_without_port(hop))
+    return None if found is None else str(found)
 
 
 def _names_of_this_machine() -> set[str]:

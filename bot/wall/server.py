@@ -25,6 +25,7 @@ from bot.signed_links import SignedLinks
 from bot.theme_pictures import ThemePictures
 from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
+from bot.wall.buckets import bound_rate
 from bot.wall.counting import count
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
@@ -127,6 +128,7 @@ class Wall:
                 count,
                 remember(settings.secure),
                 tell_errors(renderer),
+                *([bound_rate(settings)] if settings.requests_per_address else []),
                 bound_requests(settings),
                 take_turns(settings, self._turns),
                 check_origin(settings),

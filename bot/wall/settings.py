@@ -11,6 +11,9 @@ from bot.wall.passes import shown
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
+REQUESTS_SAVED_S = 20
+"""For so long an address saves up what it does not fetch; never less than one request costs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
@@ -45,6 +48,9 @@ class WallSettings:
     `public_url` is the address people type, where it differs from host and port. Guests may ask
     for dreams in local mode; behind a proxy, where anybody may come by, only if
     `guests_may_ask` says so; the same goes for asking for a batch, and `guests_may_batch`.
+
+    `requests_per_address` is what one address may fetch in a second for long, in small pictures
+    (`bot.wall.buckets.Cost`); 0 is without bound.
     """
 
     mode: Literal["local", "proxy", "off"] = "local"
@@ -57,6 +63,7 @@ class WallSettings:
     guests_may_batch: bool | None = None
     max_upload_bytes: int = 12 * 1024 * 1024
     streams_per_address: int = 64
+    requests_per_address: int = 500
     connections: int = 1024
     connections_besides: int = 64
     dreams_per_address: int = 80
@@ -68,6 +75,11 @@ class WallSettings:
     def connections_per_address(self) -> int:
         """How many connections one address may have: its streams, and what fetches the rest."""
         return self.streams_per_address + self.connections_besides
+
+    @property
+    def requests_at_once(self) -> int:
+        """How much one address may fetch at once, in small pictures: after it fetched nothing."""
+        return self.requests_per_address * REQUESTS_SAVED_S
 
     @property
     def streams(self) -> int:

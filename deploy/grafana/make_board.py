@@ -116,6 +116,9 @@ ROWS: dict[str, list[Panel]] = {
         ("Answers a second", "short", {
             "{{status}}": rate("dreamstream_wall_answers_total", "status"),
         }),
+        ("Refused for fetching too much, a second", "short", {
+            "{{cost}}": rate("dreamstream_wall_slowed_total", "cost"),
+        }),
         ("The wall answers within", "s", waits("dreamstream_wall_request_seconds")),
         ("Sign-ins a second", "short", {
             "{{outcome}}": rate("dreamstream_wall_sign_ins_total", "outcome"),

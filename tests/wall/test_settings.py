@@ -42,6 +42,12 @@ def test_how_many_pages_an_address_may_have(tmp_path: Path) -> None:
     assert settings(tmp_path, "streams_per_address = 200").connections_per_address == 264
 
 
+def test_how_much_an_address_may_fetch(tmp_path: Path) -> None:
+    assert settings(tmp_path, "").requests_per_address == 500
+    assert settings(tmp_path, "requests_per_address = 0").requests_per_address == 0
+    assert settings(tmp_path, "requests_per_address = 9").requests_at_once == 180
+
+
 def test_how_many_connections_there_may_be(tmp_path: Path) -> None:
     assert settings(tmp_path, "").connections == 1024
     assert settings(tmp_path, "connections = 200").connections == 200
