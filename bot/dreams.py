@@ -177,16 +177,16 @@ class Dreams(DreamReader):
         if self._hold is not None:
             plan = await self._hold(plan, request)
         if request.guild_id is None and request.channel_id is None:
-            standing = await self._standing(
+            standing = await self.standing_of(
                 theme, plan.person, plan.prompt, plan.count, background=request.background
             )
             if standing is not None:
                 also = standing.judging(also)
                 request = msgspec.structs.replace(
                     request,
-                    guild_id=standing.guild_id,
-                    channel_id=standing.channel_id,
-                    moderates=standing.moderates,
+                    guild_id=standing.asker.guild_id,
+                    channel_id=standing.asker.channel_id,
+                    moderates=standing.asker.moderates,
                     checked_as=standing.checked_as,
                 )
 
@@ -347,9 +347,20 @@ class Dreams(DreamReader):
             ) from None
         return dream
 
-    async def _standing(
-        self, theme: Theme, person: Person, prompt: str, count: int, *, background: bool
+    async def standing_of(
+        self,
+        theme: Theme,
+        person: Person,
+        prompt: str = "",
+        count: int = 1,
+        *,
+        background: bool = False,
     ) -> Standing | None:
+        """Return the place in which something counts that is asked for in none; None where in none.
+
+        Raises:
+            ForbiddenError, LimitError, InvalidRequestError: it may not be asked for there.
+        """
         if self._placer is None:
             return None
         return await self._placer(theme, person, prompt=prompt, count=count, background=background)
@@ -358,7 +369,7 @@ class Dreams(DreamReader):
         """Return an order in the place that was chosen for it, if it was made in none."""
         if order.guild_id is not None or order.channel_id is not None:
             return order, None
-        standing = await self._standing(
+        standing = await self.standing_of(
             order.theme,
             order.person,
             order.prompt,
@@ -369,9 +380,9 @@ class Dreams(DreamReader):
             return order, None
         placed = replace(
             order,
-            guild_id=standing.guild_id,
-            channel_id=standing.channel_id,
-            moderates=standing.moderates,
+            guild_id=standing.asker.guild_id,
+            channel_id=standing.asker.channel_id,
+            moderates=standing.asker.moderates,
             also=standing.judging(order.also),
         )
         return placed, standing

@@ -75,6 +75,10 @@ class Gate:
         chosen = self.here(asker).picture_check
         return PictureCheck.OFF if chosen is None and asker.age_restricted else chosen
 
+    def keeps(self, asker: Asker) -> bool:
+        """Say whether what is asked for in a channel stays there, and is nowhere else."""
+        return asker.age_restricted or not self.here(asker).published
+
     def is_host(self, asker: Asker) -> bool:
         """Say whether somebody leads what is done together there."""
         hosts = self.here(asker).host_role_ids

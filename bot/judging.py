@@ -47,5 +47,5 @@ async def judge(
     checked_as = gate.picture_check(asker)
     if checked_as is not None:
         await rows.check_as(connection, [dream.id for dream in dreams], checked_as)
-    if asker.age_restricted or not gate.here(asker).published:
+    if gate.keeps(asker):
         await rows.keep_to_place(connection, [dream.id for dream in dreams])

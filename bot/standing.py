@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import aiosqlite
 
 from bot.acceptance import Also
 from bot.model import Dream, Person, PictureCheck, Theme
 
+if TYPE_CHECKING:
+    from bot.gate import Asker  # which knows the dreams
+
 
 @dataclass(frozen=True)
 class Standing:
-    """A place in Discord that somebody asks in from elsewhere, and who they are there.
+    """A place in Discord that somebody asks in from elsewhere: the `asker` as it judges them.
 
     `checked_as` is how it wants pictures checked, None where it says nothing. `judge` judges the
     dreams in the transaction that accepts them, by the rules of the place.
     """
 
-    guild_id: int
-    channel_id: int
-    moderates: bool
+    asker: Asker
     checked_as: PictureCheck | None
     judge: Also
 

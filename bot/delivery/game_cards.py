@@ -135,7 +135,7 @@ class GameCards:
         """Have the card that a game is to have, and want it shown."""
         store = self._front.store
         game = await self._front.games.get(game_id)
-        if game.channel_id is None:
+        if game.channel_id is None or not game.carded:
             return
         async with store.write() as connection:
             if game.open:

@@ -85,6 +85,9 @@ class Machine(Entering):
                 raise InvalidRequestError("game", "The machine plays already.")
             # The theme may have put words around the host's.
             self._gate.check_dream(asker, dream, theme)
+            checked_as = self._gate.picture_check(asker)
+            if game.guild_id is not None and checked_as is not None:
+                await dream_rows.check_as(connection, [dream.id], checked_as)
             if not game.published:
                 await dream_rows.keep_to_place(connection, [dream.id])
             entry = Entry(

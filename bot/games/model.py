@@ -41,8 +41,10 @@ class Game(msgspec.Struct, frozen=True, kw_only=True):
     was deleted. `choices` are the prompts of a `guess`, in the order in which they are shown; one
     whose dream was deleted is empty. The `machine` plays too. `perceptor` is the model that
     scores, empty until something was scored. What is not `published` is shown only in the channel
-    where it is played: `guild_id`, `channel_id`, and `parent_id` where that is a thread.
-    `host_knows` says that who opened it chose the picture, and so its words.
+    where it is played: `guild_id`, `channel_id`, and `parent_id` where that is a thread. One that
+    is `carded` is the game of its channel, with a card there; another was begun elsewhere, and is
+    judged by the channel's rules and counts there. `host_knows` says that who opened it chose the
+    picture, and so its words.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Game(msgspec.Struct, frozen=True, kw_only=True):
     guild_id: int | None
     channel_id: int | None
     parent_id: int | None
+    carded: bool
     age_restricted: bool
     published: bool
     host_knows: bool

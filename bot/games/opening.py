@@ -24,6 +24,14 @@ from bot.store import games, people, portraits
 from bot.store.games import Asked
 
 OPEN_PER_PERSON = 3
+KEPT = (
+    "What is asked for in this stream stays in its channel on Discord, and so do its games. Begin "
+    "one there."
+)
+NOT_SHOWN = (
+    "You want nothing of yours on the wall, so nobody would see your game here. Begin it on "
+    "Discord, or change that there with /privacy wall."
+)
 _LOOK_AT = 400  # the newest pictures of a stream
 _FROM_STREAM, _MADE_UP = 40, 20
 _SEEDS = 2**32
@@ -52,9 +60,9 @@ class Opening(Machine):
         """
         prompt = rules.check_prompt(prompt)
         lasts_s = rules.check_seconds(seconds)
-        asker = await self._check_opens(theme, host)
+        asker = await self._check_opens(theme, host, prompt)
         self._gate.check_words(asker, [prompt])
-        game = await self._new(theme, asker, GameKind.DRAW, lasts_s, machine=machine)
+        game = await self._new(theme, host, asker, GameKind.DRAW, lasts_s, machine=machine)
         return await self._open(theme, asker, msgspec.structs.replace(game, prompt=prompt))
 
     async def start_say(
@@ -75,7 +83,7 @@ class Opening(Machine):
         """
         lasts_s = rules.check_seconds(seconds)
         asker = await self._check_opens(theme, host)
-        game = await self._new(theme, asker, GameKind.SAY, lasts_s, machine=machine)
+        game = await self._new(theme, host, asker, GameKind.SAY, lasts_s, machine=machine)
         dream = await self._picked(game, theme, dream_id, ())
         return await self._open(theme, asker, _about(game, dream, chosen=dream_id is not None))
 
@@ -99,40 +107,62 @@ class Opening(Machine):
         count = rules.check_choices(choices)
         lasts_s = rules.check_seconds(seconds)
         asker = await self._check_opens(theme, host)
-        game = await self._new(theme, asker, GameKind.GUESS, lasts_s, machine=machine)
+        game = await self._new(theme, host, asker, GameKind.GUESS, lasts_s, machine=machine)
         before = await games.guessed(self._store, theme.id)
         dream = await self._picked(game, theme, dream_id, before)
         game = _about(game, dream, chosen=dream_id is not None)
         texts = await self._choices(game, count)
         return await self._open(theme, asker, game, texts)
 
-    async def _check_opens(self, theme: Theme, host: Actor) -> Asker:
+    async def _check_opens(self, theme: Theme, host: Actor, prompt: str = "") -> Asker:
         """Return who opens a game, as the place judges them, before any work is done for it.
 
         Raises:
-            ForbiddenError: they may not ask there, or the theme is paused or retired.
-            InvalidRequestError, LimitError: as `_check_room` says.
+            ForbiddenError: they may not ask there, the theme is paused or retired, or the place
+                shows nothing where they are.
+            InvalidRequestError, LimitError: as `_check_room` says, or a word is blocked there.
         """
         if theme.retired:
             raise ForbiddenError(RETIRED)
         if theme.paused:
             raise ForbiddenError(PAUSED)
         await self._check_party(theme, host)
-        asker = host if isinstance(host, Asker) else Asker(host.person, at_machine=host.at_machine)
+        asker = await self._placed(theme, host, prompt)
         self._gate.check_person(asker)
+        if not isinstance(host, Asker) and self._gate.keeps(asker):
+            raise ForbiddenError(KEPT)
         async with self._store.write() as connection:
-            await self._check_room(connection, theme, asker)
+            await self._check_room(connection, theme, asker, carded=_carded(host))
         return asker
 
+    async def _placed(self, theme: Theme, host: Actor, prompt: str) -> Asker:
+        """Return who opens a game as that place judges them in which a dream of theirs would count.
+
+        It is where they are in Discord. Of who is elsewhere it is what is chosen for their dreams,
+        or the party's; else they are in none.
+
+        Raises:
+            ForbiddenError, LimitError, InvalidRequestError: as `Dreams.standing_of` does.
+        """
+        if isinstance(host, Asker):
+            return host
+        standing = await self._dreams.standing_of(theme, host.person, prompt)
+        if standing is not None:
+            return standing.asker
+        party = await self._parties.of_theme(theme.id)
+        if party is not None:
+            return self._parties.asker(party, host)
+        return Asker(host.person, at_machine=host.at_machine)
+
     async def _check_room(
-        self, connection: aiosqlite.Connection, theme: Theme, asker: Asker
+        self, connection: aiosqlite.Connection, theme: Theme, asker: Asker, *, carded: bool
     ) -> None:
         """Refuse one game too many, and who may not ask in the theme.
 
         Raises:
             ForbiddenError: in this theme they may not ask.
             LimitError: they have too many games open.
-            InvalidRequestError: there is a game in the channel.
+            InvalidRequestError: there is a game in the channel, where this one is to be `carded`.
         """
         person_id, moderates = asker.person.id, asker.moderates or asker.at_machine
         await check_may_ask(
@@ -140,7 +170,7 @@ class Opening(Machine):
         )
         if await games.count_hosted(connection, person_id) >= OPEN_PER_PERSON:
             raise LimitError("You have several games open. End one of them first.")
-        if asker.guild_id is None or asker.channel_id is None:
+        if not carded or asker.channel_id is None:
             return
         if await games.open_in(connection, asker.channel_id):
             raise InvalidRequestError(
@@ -148,14 +178,20 @@ class Opening(Machine):
             )
 
     async def _new(
-        self, theme: Theme, asker: Asker, kind: GameKind, lasts_s: int, *, machine: bool
+        self,
+        theme: Theme,
+        host: Actor,
+        asker: Asker,
+        kind: GameKind,
+        lasts_s: int,
+        *,
+        machine: bool,
     ) -> Game:
         self._judge.perceptor()  # says why, where nothing can look
         person, at_ms = check_person(asker.person), self._clock()
         public = await people.publishes(self._store, person.id)
-        kept_there = asker.age_restricted or (
-            asker.guild_id is not None and not self._gate.here(asker).published
-        )
+        if not public and not isinstance(host, Asker):
+            raise ForbiddenError(NOT_SHOWN)
         return Game(
             id=self._ids.next(),
             theme_id=theme.id,
@@ -171,8 +207,9 @@ class Opening(Machine):
             guild_id=asker.guild_id,
             channel_id=asker.channel_id if asker.guild_id is not None else None,
             parent_id=asker.parent_id,
+            carded=_carded(host),
             age_restricted=asker.age_restricted,
-            published=public and not kept_there,
+            published=public and not self._gate.keeps(asker),
             host_knows=False,
             perceptor="",
             ends_ms=at_ms + 1000 * lasts_s,
@@ -189,7 +226,7 @@ class Opening(Machine):
     ) -> Game:
         async with self._store.write() as connection:
             # Again, in the same transaction: many at once cannot pass together.
-            await self._check_room(connection, theme, asker)
+            await self._check_room(connection, theme, asker, carded=game.carded)
             await people.upsert(connection, game.host, game.created_ms)
             await games.insert(connection, game, choices)
         made = await self.get(game.id)
@@ -264,6 +301,11 @@ class Opening(Machine):
         known = of_stream | {game.prompt: game.dream_id or ""}
         ordered = offered.shuffled([game.prompt, *(texts[index] for index in beside)], game.seed)
         return [(text, known.get(text) or None) for text in ordered]
+
+
+def _carded(host: Actor) -> bool:
+    """Say whether who opens a game does so in a channel of a server, which then shows it."""
+    return isinstance(host, Asker) and None not in (host.guild_id, host.channel_id)
 
 
 def _about(game: Game, dream: Dream, *, chosen: bool) -> Game:

@@ -157,7 +157,7 @@ class Acting:
             raise InvalidRequestError("party", OVER)
         return found
 
-    def _asker(self, party: Party, actor: Actor) -> Asker:
+    def asker(self, party: Party, actor: Actor) -> Asker:
         """Return who asks as the party's server and channel judge them."""
         if isinstance(actor, Asker) and actor.guild_id == party.guild_id:
             return actor
@@ -204,7 +204,7 @@ class Acting:
         checked_as = self._gate.picture_check(asker)
         if checked_as is not None:
             await dream_rows.check_as(connection, [dream.id for dream in dreams], checked_as)
-        if asker.age_restricted or not self._gate.here(asker).published:
+        if self._gate.keeps(asker):
             await dream_rows.keep_to_place(connection, [dream.id for dream in dreams])
 
 

@@ -54,7 +54,7 @@ class Drawing(Saying):
         if len(said) < len(set(association_ids)):
             raise NotFoundError("There are no such words any more. Choose others.")
         prompt = composed(words, said)
-        asker, theme = self._asker(party, actor), await self.theme_of(party)
+        asker, theme = self.asker(party, actor), await self.theme_of(party)
         self._gate.check(asker, prompt=prompt, count=count)
         quick = quickly(able(self._dreams.engines), theme)
         request = DreamRequest(
@@ -93,7 +93,7 @@ class Drawing(Saying):
         """
         before = await self._own(party, dream_id)
         prompt = grown_words(words_before(before), words, replacing)
-        self._gate.check(self._asker(party, actor), prompt=prompt)
+        self._gate.check(self.asker(party, actor), prompt=prompt)
         theme = await self.theme_of(party)
 
         def recipes(parent: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
@@ -132,7 +132,7 @@ class Drawing(Saying):
             raise InvalidRequestError("dream", "Choose two different dreams.")
         first, second = await self._own(party, first_id), await self._own(party, second_id)
         prompt = words or joined(words_before(first), words_before(second))
-        self._gate.check(self._asker(party, actor), prompt=prompt)
+        self._gate.check(self.asker(party, actor), prompt=prompt)
         theme = await self.theme_of(party)
         kept = self._keeping(party, actor, theme, Stage.ELABORATE, other_id=second_id, also=also)
         both = Relation.BLEND
@@ -178,7 +178,7 @@ class Drawing(Saying):
             As `Dreams.steer` does.
         """
         dream = await self._own(party, dream_id)
-        asker = self._asker(party, actor)
+        asker = self.asker(party, actor)
         self._gate.check(asker, prompt=prompt)
 
         def judge(expanded: str, theme: Theme) -> None:
@@ -208,7 +208,7 @@ class Drawing(Saying):
         also: Also | None = None,
     ) -> Also:
         """Return what makes accepted dreams the party's, in the same transaction."""
-        asker = self._asker(party, actor)
+        asker = self.asker(party, actor)
 
         async def keep(connection: aiosqlite.Connection, dreams: Sequence[Dream]) -> None:
             act = await self._admit(connection, party, actor, *stages)
@@ -261,7 +261,7 @@ class Drawing(Saying):
         act = await self._admit(connection, party, Actor(person), *_DRAWING, Stage.FINALE)
         ids = [dream.id for dream in loose]
         await party_dreams.insert(connection, party.id, ids, party.stage)
-        await self._judge(connection, self._asker(party, Actor(person)), theme, loose)
+        await self._judge(connection, self.asker(party, Actor(person)), theme, loose)
         if party.settings.age_restricted:
             await dream_rows.keep_to_place(connection, ids)
         await act.note("drawn", dream_ids=ids)

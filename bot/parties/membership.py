@@ -32,7 +32,7 @@ class Membership(Reading):
             InvalidRequestError: the party is over.
             LimitError: it is full.
         """
-        asker = self._asker(party, actor)
+        asker = self.asker(party, actor)
         person = check_person(actor.person)
         theme = await self.theme_of(party)
         async with self._store.write() as connection:

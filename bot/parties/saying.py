@@ -45,7 +45,7 @@ class Saying(Membership):
             )
         if not visible(words):
             raise InvalidRequestError("words", "Say what comes to your mind, in a few words.")
-        asker = self._asker(party, actor)
+        asker = self.asker(party, actor)
         self._gate.check_person(asker)
         self._gate.check_words(asker, [words])
         # By words, so that case, accents and signs around them do not make another association.

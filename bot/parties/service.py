@@ -117,7 +117,7 @@ class Parties(Finale):
             ended_ms=None,
             settings=settings,
         )
-        asker = self._asker(party, host)
+        asker = self.asker(party, host)
         self._gate.check_person(asker)
         self._gate.check_words(asker, [topic])
 

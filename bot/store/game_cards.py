@@ -13,7 +13,7 @@ BY_ID = "SELECT * FROM game_card WHERE id = ?"
 OF_GAME = "SELECT * FROM game_card WHERE game_id = ?"
 # Games that go on in a channel, and those whose card does not show yet that they are over.
 UNSETTLED = """
-    SELECT id FROM game WHERE state = 'open' AND channel_id IS NOT NULL
+    SELECT id FROM game WHERE state = 'open' AND carded
     UNION SELECT game_id FROM game_card WHERE open = 1
 """
 

@@ -29,7 +29,7 @@ _SELECT = """
     LEFT JOIN image ON image.sha256 = dream.image_sha256
 """
 BY_ID = f"{_SELECT} WHERE game.id = ?"
-OPEN_IN = f"{_SELECT} WHERE game.channel_id = ? AND game.state = 'open'"
+OPEN_IN = f"{_SELECT} WHERE game.channel_id = ? AND game.state = 'open' AND game.carded"
 OPEN = f"{_SELECT} WHERE game.state = 'open' ORDER BY game.ends_ms"
 RECENT = f"""
     {_SELECT} WHERE game.theme_id = ? AND game.published AND game.state = 'over'
@@ -62,7 +62,7 @@ PROMPTS = """
 """
 _COLUMNS: Final = (
     "id", "theme_id", "kind", "state", "prompt", "dream_id", "seed", "machine", "guild_id",
-    "channel_id", "parent_id", "age_restricted", "published", "host_knows", "perceptor",
+    "channel_id", "parent_id", "carded", "age_restricted", "published", "host_knows", "perceptor",
     "ends_ms", "created_ms", "ended_ms",
 )  # fmt: skip
 
@@ -97,7 +97,7 @@ async def by_id(source: Source, game_id: str) -> Game | None:
 
 
 async def open_in(source: Source, channel_id: int) -> Game | None:
-    """Return the game that is going on in a channel, if there is one."""
+    """Return the game that is going on in a channel and has a card there, if there is one."""
     return next(iter(await _games(source, OPEN_IN, (channel_id,))), None)
 
 
@@ -207,6 +207,7 @@ def _game(row: Row) -> Game:
         guild_id=row["guild_id"],
         channel_id=row["channel_id"],
         parent_id=row["parent_id"],
+        carded=bool(row["carded"]),
         age_restricted=bool(row["age_restricted"]),
         published=bool(row["published"]),
         host_knows=bool(row["host_knows"]),

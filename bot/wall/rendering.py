@@ -50,7 +50,7 @@ class Renderer:
             settings=settings,
             # Of no stream is it known yet, where a party is begun, whether somebody may ask in it.
             partying=parties and settings.guests_ask,
-            # No server's rules hold in a game of the wall: it is its guests'.
+            # Where only members may ask, they play on Discord: nobody else could play here.
             playing=games and settings.guests_ask,
             gaming=games,
             signing=signing,

@@ -155,7 +155,7 @@ class Wall:
             portraying = Portraying(settings, services, renderer, portraits, asking)
             self.app.add_routes(portraying.routes())
         if games is not None:
-            gaming = GamesWall(settings, services, renderer, games, self._events)
+            gaming = GamesWall(settings, services, renderer, games, self._events, rules)
             self.app.add_routes(gaming.routes())
         words = WordsPage(settings, services, renderer, seeing)
         self.app.add_routes(words.routes())

@@ -3,7 +3,7 @@
 They ask as they would in Discord: in a channel with the theme that they may read and write in, with
 its server's rules, limits and words, and it counts there. That channel is chosen before anything of
 what they ask for is judged, and wherever dreams are accepted, so that no page lets anything past.
-Games at the wall have no such rules: they are its guests', and begun only where those may ask.
+So it is with the games that they begin here, whose machine draws by the rules of that channel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import aiosqlite
 
 from bot.errors import ForbiddenError
+from bot.games.model import Game
 from bot.gate import Asker, Gate
 from bot.judging import judge
 from bot.membership import Place
@@ -86,11 +87,7 @@ class ServerRules:
             self._check(asker, prompt, count, background=background)  # as it is set by now
             await judge(self._gate, self._themes, asker, connection, dreams)
 
-        guild_id, channel_id = asker.guild_id, asker.channel_id
-        assert guild_id is not None and channel_id is not None
-        return Standing(
-            guild_id, channel_id, asker.moderates, self._gate.picture_check(asker), judge_there
-        )
+        return Standing(asker, self._gate.picture_check(asker), judge_there)
 
     async def is_host(self, theme: Theme) -> bool:
         """Say whether whoever looks is a host of a theme, by what was found out of it."""
@@ -141,6 +138,18 @@ class ServerRules:
             raise ForbiddenError(MUTE_THERE)
         return _asker(member.person, place)
 
+    async def player(self, game: Game) -> Asker | None:
+        """Return who plays a game of a server, as its channel judges them now, with their roles.
+
+        None where whoever looks is not signed in, or plays as a guest does: in a game of no server,
+        where they may not write, and where that cannot be told.
+        """
+        member = shown().member
+        if member is None or game.guild_id is None or game.channel_id is None:
+            return None
+        place = await member.place(game.guild_id, game.channel_id)
+        return None if place is None or not place.asks else _asker(member.person, place)
+
     async def _hosted(self, theme: Theme, places: Sequence[Place]) -> list[Place]:
         """Return the places in which somebody asks as a host of a theme."""
         return [
@@ -160,7 +169,7 @@ class ServerRules:
         """
         for asker in askers:
             refuses = self._gate.refuses(asker, prompt=prompt, count=count, background=background)
-            if not (refuses or self._keeps(asker)):
+            if not (refuses or self._gate.keeps(asker)):
                 return asker
         self._check(askers[0], prompt, count, background=background)
         raise AssertionError("one of them takes it after all")
@@ -168,12 +177,8 @@ class ServerRules:
     def _check(self, asker: Asker, prompt: str, count: int, *, background: bool) -> None:
         """Refuse what may not be asked for in a place, or would not be seen here."""
         self._gate.check(asker, prompt=prompt, count=count, background=background)
-        if self._keeps(asker):
+        if self._gate.keeps(asker):
             raise ForbiddenError(KEPT)
-
-    def _keeps(self, asker: Asker) -> bool:
-        """Say whether what is asked for in a place stays there."""
-        return asker.age_restricted or not self._gate.here(asker).published
 
 
 def _asker(person: Person, place: Place) -> Asker:

@@ -26,7 +26,7 @@ from bot.errors import (
 )
 from bot.games import choices, rules
 from bot.games.model import MACHINE, SOMEBODY, Game, GameKind, GameState
-from bot.gate import Asker
+from bot.gate import BLOCKED_WORD, Asker
 from bot.model import AskedBy, Person, PictureCheck, Theme, Visibility
 from bot.rights import Actor
 from bot.store import game_cards, party_dreams
@@ -515,6 +515,52 @@ async def test_who_is_blocked_plays_no_game_and_blocked_words_are_not_said(tmp_p
             await there.games.enter_text(game.id, in_channel(BOB), "a weasel")
         with pytest.raises(ForbiddenError):
             await there.games.start_draw(there.theme, in_channel(BOB, 9), "red")
+
+
+async def test_a_partys_game_has_the_rules_of_its_server_wherever_it_is_begun(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there:
+        parts, host, guest = there.parts, in_channel(ANN, parent_id=9), Actor(EVE)
+        party = await parts.parties.start(
+            "the sea", host, theme=there.theme, guild_id=1, channel_id=5
+        )
+        await parts.parties.join(party, guest, code=party.code)
+        theme = await parts.parties.theme_of(party)
+        # What is set for the channel above the party's thread holds in it.
+        await parts.settings.change_channel(
+            1, 9, ANN, blocked_words=("badger",), picture_check=PictureCheck.REFUSE
+        )
+        with pytest.raises(InvalidRequestError) as refused:
+            await there.games.start_draw(theme, guest, "a badger")
+        assert str(refused.value) == str(BLOCKED_WORD)
+        game = await there.games.start_draw(theme, guest, "red")
+        assert (game.guild_id, game.channel_id, game.parent_id) == (1, 5, 9)
+        await until(lambda: parts.drawer.jobs)  # the machine's
+        [dream] = await parts.dreams.unfinished(None)
+        assert (dream.guild_id, dream.checked_as) == (1, PictureCheck.REFUSE)
+        # The thread has no card of it, and room for a game of its own.
+        assert (
+            await there.games.open_in(5) is None and await game_cards.unsettled(parts.store) == []
+        )
+        own = await there.games.start_draw(theme, host, "blue", machine=False)
+        assert await there.games.open_in(5) == own
+        assert await game_cards.unsettled(parts.store) == [own.id]
+        await parts.moderation.block(1, EVE, in_channel(BOB, moderates=True))
+        with pytest.raises(ForbiddenError, match="in this server"):
+            await there.games.start_draw(theme, guest, "lime")
+        await parts.moderation.unblock(1, EVE, in_channel(BOB, moderates=True))
+        await parts.settings.change_channel(1, 9, ANN, published=False)
+        with pytest.raises(ForbiddenError, match="Begin one there"):
+            await there.games.start_draw(theme, guest, "lime")
+
+
+async def test_who_wants_nothing_on_the_wall_begins_no_game_there(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        await there.parts.moderation.set_publishes(ANN, False)
+        with pytest.raises(ForbiddenError, match="/privacy wall"):
+            await there.draw()
+        assert not (await there.games.start_draw(there.theme, in_channel(ANN), "red")).published
 
 
 async def test_an_entry_is_taken_away_by_its_author_and_by_moderators_alone(tmp_path: Path) -> None:

@@ -286,6 +286,7 @@ def a_game(game_id: str, theme_id: int, state: GameState) -> Game:
         guild_id=None,
         channel_id=None,
         parent_id=None,
+        carded=False,
         age_restricted=False,
         published=True,
         host_knows=False,

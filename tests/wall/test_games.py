@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,31 @@ import pytest
 from aiohttp import ClientSession, CookieJar, FormData
 from yarl import URL
 
+from bot.channels import Channels
+from bot.discord_oauth import DiscordOAuth
 from bot.games.model import GameKind, GameState
-from bot.gate import Asker
-from bot.model import Visibility
+from bot.gate import BLOCKED_WORD, Asker
+from bot.membership import Memberships, Place
+from bot.model import Person, PictureCheck, Visibility
 from bot.rights import Actor
+from bot.sessions import Sessions
 from bot.store.portraits import Reach
 from bot.wall import Wall, WallSettings
 from bot.wall.games import acts
-from tests.bot.drawer import ANN, BOB, request
+from bot.wall.server_rules import ServerRules
+from bot.wall.sign_in import SigningIn, session_cookie
+from tests.bot.drawer import ANN, BOB, request, until
 from tests.bot.test_games import EVE, Playing, drawn, playing
 from tests.wall.test_events import watching
 
+IDA = Person("discord:5", "Ida")
 HTMX = {"HX-Request": "true"}
 
 
 @asynccontextmanager
-async def wall_on(there: Playing, *, here: bool = False, **settings: Any) -> AsyncIterator[URL]:
+async def wall_on(
+    there: Playing, *, here: bool = False, signing_in: SigningIn | None = None, **settings: Any
+) -> AsyncIterator[URL]:
     """Serve a wall, to visitors who sit at the machine itself where they are `here`."""
     parts = there.parts
     wall = Wall(
@@ -44,6 +53,7 @@ async def wall_on(there: Playing, *, here: bool = False, **settings: Any) -> Asy
         seeing=parts.seeing,
         portraits=parts.portraits,
         games=parts.games,
+        signing_in=signing_in,
     )
     try:
         with patch("bot.wall.here.is_here", lambda *_: here):
@@ -246,6 +256,62 @@ async def test_where_visitors_only_watch_they_watch(tmp_path: Path) -> None:
             await sent(ada, f"{entry}/withdraw")
             assert entry_pictures(await page(ada, path)) == []
             await page(ada, own, 404)
+
+
+@asynccontextmanager
+async def member_at(there: Playing, person: Person) -> AsyncIterator[ClientSession]:
+    """Give the browser in which somebody is signed in who may write where the stream hangs."""
+    parts = there.parts
+    await Channels(parts.store, parts.themes).bind(70, 7, "open")
+    rules = ServerRules(parts.gate, parts.themes, guests_ask=True)
+    parts.dreams.place(rules.place)
+    oauth = DiscordOAuth("secret", "http://localhost/sign-in/discord", lambda: "1")
+    sessions = Sessions(parts.store)
+    signing_in = SigningIn(oauth, sessions, Memberships(parts.store, Writers()), rules)
+    token = await sessions.begin(person)
+    async with wall_on(there, signing_in=signing_in) as url, guests(url, 1) as [browser]:
+        browser.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, url)
+        yield browser
+    await oauth.close()
+
+
+class Writers:
+    """What Discord says of everybody: they may write in the channel, with the role of writers."""
+
+    async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
+        return [
+            Place(guild_id=guild_id, channel_id=one, role_ids=frozenset({3}), asks=True)
+            for one in channel_ids
+        ]
+
+
+async def test_a_member_begins_games_by_the_rules_of_their_server(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as ida:
+        parts, moderator = there.parts, Actor(ANN, guild_id=7, moderates=True)
+        await parts.settings.change_guild(
+            7, ANN, blocked_words=("badger",), picture_check=PictureCheck.BLUR
+        )
+        _, text = await sent(ida, "/s/open/games", 422, kind="draw", prompt="a badger")
+        assert str(BLOCKED_WORD) in text.replace("\n", " ") and 'value="a badger"' in text
+        await parts.settings.change_guild(7, ANN, allowed_role_ids=(3,))
+        path, _ = await sent(ida, "/s/open/games", kind="draw", prompt="red")
+        game = await there.games.get(path.removeprefix("/g/"))
+        assert (game.guild_id, game.channel_id, game.host) == (7, 70, IDA)
+        await enters(ida, path, drawn("red"), "Ida")  # with the role that the channel asks for
+        # The channel has no card of it, and room for one of its own.
+        assert not game.carded and await there.games.open_in(70) is None
+        await until(lambda: parts.drawer.jobs)  # the machine's
+        [dream] = await parts.dreams.unfinished(None)
+        assert (dream.guild_id, dream.checked_as) == (7, PictureCheck.BLUR)
+        await parts.moderation.block(7, IDA, moderator)
+        _, text = await sent(ida, "/s/open/games", 403, kind="draw", prompt="blue")
+        assert "may not ask for dreams in this server" in text
+        await enters(ida, path, drawn("red"), "Ida", 403)
+        await parts.moderation.unblock(7, IDA, moderator)
+        await parts.settings.change_guild(7, ANN, published=False)
+        _, text = await sent(ida, "/s/open/games", 403, kind="draw", prompt="blue")
+        assert "not shown at the wall" in text
+        assert len(await there.games.running(there.theme.id)) == 1
 
 
 async def test_strangers_floods_and_other_pages_are_turned_away(tmp_path: Path) -> None:

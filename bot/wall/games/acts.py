@@ -197,7 +197,7 @@ class Acts:
         self._tried.take(address_of(request, self._settings))
         form = await read_form(request)
         rename(request, text_of(form, "name"))
-        return seen, Actor(guest_of(request).person), form
+        return seen, await self._door.judged(request, seen.game), form
 
     def _host(self, request: web.Request, *, known: bool) -> Actor:
         """Return who begins a game; a name that was just typed makes nobody a stranger."""

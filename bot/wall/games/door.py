@@ -12,6 +12,7 @@ from bot.games.service import Games
 from bot.model import Theme, Visibility
 from bot.rights import Actor
 from bot.wall.guests import guest_of
+from bot.wall.server_rules import ServerRules
 from bot.wall.services import looks_at
 from bot.wall.settings import WallSettings
 
@@ -40,14 +41,17 @@ class Seen:
 class Door:
     """Lets visitors see what is published, and play where this wall's guests may ask.
 
-    Whoever is signed in plays as guests do, by no server's rules: what the machine draws in a game
-    that no server has counts nowhere, and is judged by nobody. So where guests may ask for nothing,
-    members may not either by a game.
+    Whoever is signed in begins games and plays by the rules of the server that they would ask in
+    (`rules`). Where guests may ask for nothing members play on Discord: nobody else could play
+    with them here.
     """
 
-    def __init__(self, settings: WallSettings, games: Games) -> None:
+    def __init__(
+        self, settings: WallSettings, games: Games, rules: ServerRules | None = None
+    ) -> None:
         self._settings = settings
         self._games = games
+        self._rules = rules
 
     async def see(self, request: web.Request) -> Seen:
         """Return the game that a request names; raises as `look_up` does."""
@@ -95,3 +99,8 @@ class Door:
         if guest.new:
             raise ForbiddenError(NO_COOKIE)
         return Actor(guest.person)
+
+    async def judged(self, request: web.Request, game: Game) -> Actor:
+        """Return who plays a game, by what they are in its server, if it has one."""
+        member = None if self._rules is None else await self._rules.player(game)
+        return member or Actor(guest_of(request).person)

@@ -11,6 +11,7 @@ from bot.wall.games.door import Door
 from bot.wall.games.pages import GamePages
 from bot.wall.games.stream import GameStreams
 from bot.wall.rendering import Renderer
+from bot.wall.server_rules import ServerRules
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 
@@ -25,8 +26,9 @@ class GamesWall:
         renderer: Renderer,
         games: Games,
         events: EventStreams,
+        rules: ServerRules | None = None,
     ) -> None:
-        door = Door(settings, games)
+        door = Door(settings, games, rules)
         self._pages = GamePages(settings, services, renderer, games, door)
         self._acts = Acts(settings, services, renderer, games, door, self._pages)
         self._streams = GameStreams(games, door, self._pages, events)
