@@ -15,9 +15,8 @@ from bot.errors import ForbiddenError, GoneError, InvalidRequestError
 from bot.ids import now_ms
 from bot.model import Act, Block, ModerationEntry, Person
 from bot.rights import NOT_A_MODERATOR, Actor
-from bot.store import Store, blocks, favourites, people
+from bot.store import Store, blocks, favourites, forgetting, people
 from bot.store import moderation as log
-from bot.store.forgetting import NOBODY
 from bot.text import clean
 
 MAX_REASON = 300
@@ -51,7 +50,7 @@ class Moderation:
 
     def forgotten(self, person_id: str) -> None:
         """Keep no name of somebody who wants to be forgotten. Their blocks stay."""
-        nobody = Person(person_id, NOBODY)
+        nobody = Person(person_id, forgetting.NOBODY)
         for key, block in self._blocks.items():
             person = nobody if block.person.id == person_id else block.person
             by = nobody if block.by.id == person_id else block.by
@@ -181,17 +180,16 @@ class Moderation:
             raise InvalidRequestError(
                 "until", "A block ends in the future, within ten years; or leave the time out."
             )
-        block = Block(
-            guild_id=guild_id,
-            person=person,
-            by=actor.person,
-            reason=reason,
-            at_ms=at_ms,
-            until_ms=until_ms,
-        )
         async with self._store.write() as connection:
             await people.upsert(connection, actor.person, at_ms)
-            await people.upsert(connection, person, at_ms)
+            block = Block(
+                guild_id=guild_id,
+                person=await forgetting.met(connection, person, at_ms),
+                by=actor.person,
+                reason=reason,
+                at_ms=at_ms,
+                until_ms=until_ms,
+            )
             await blocks.put(connection, block)
             detail = {} if until_ms is None else {"until_ms": until_ms}
             await log.append(

@@ -123,6 +123,7 @@ class Forgetting:
         async with self._store.write() as connection:
             if not await forgetting.is_to_part(connection, person_id, before_ms):
                 return False
+            await forgetting.unname(connection, person_id)
             await people.part(connection, person_id)
             self._ids_left = True
         return True

@@ -43,12 +43,16 @@ SINCE = (
     ("wall_session", "person_id", "created_ms > asked_ms"),
 )
 """What is there of who came back after they wanted to be forgotten; by their name alone, nobody who
-calls themselves `NOBODY` would have."""
+calls themselves `NOBODY` would have. A name says nothing of who was blocked since: earlier versions
+called them by it again."""
 TO_PART = f"""
     SELECT forgotten.person_id FROM forgotten_person AS forgotten
     JOIN person ON person.id = forgotten.person_id
     WHERE done_ms IS NOT NULL AND asked_ms <= :before_ms AND substr(person.id, 1, 5) <> :parted
-    AND person.name = :nobody {
+    AND (person.name = :nobody OR EXISTS (
+        SELECT 1 FROM blocked_person AS block
+        WHERE block.person_id = person.id AND block.at_ms > asked_ms
+    )) {
     " ".join(
         f"AND NOT EXISTS (SELECT 1 FROM {table} AS since "
         f"WHERE since.{column} = person.id AND ({condition}))"
@@ -132,6 +136,37 @@ async def erase(connection: aiosqlite.Connection, person_id: str, before_ms: int
     values = {"person_id": person_id, "before_ms": before_ms, "nobody": NOBODY}
     for sql in _ERASED:
         await connection.execute(sql, values)
+
+
+async def met(connection: aiosqlite.Connection, person: Person, now_ms: int) -> Person:
+    """Make sure somebody is known to whom something is done; return them as they are called.
+
+    That is by their present name, but for who was forgotten: others do not bring it back.
+    """
+    await connection.execute(
+        """
+        INSERT INTO person (id, name, first_seen_ms) VALUES (:id, :name, :now_ms)
+        ON CONFLICT (id) DO UPDATE SET name = excluded.name
+        WHERE name NOT IN (excluded.name, :nobody) AND NOT EXISTS (
+            SELECT 1 FROM forgotten_person WHERE person_id = :id AND done_ms IS NULL
+        )
+        """,
+        {"id": person.id, "name": person.name, "now_ms": now_ms, "nobody": NOBODY},
+    )
+    (row,) = await connection.execute_fetchall(
+        """
+        SELECT iif(EXISTS (
+            SELECT 1 FROM forgotten_person WHERE person_id = :id AND done_ms IS NULL
+        ), :nobody, name) AS name FROM person WHERE id = :id
+        """,
+        {"id": person.id, "nobody": NOBODY},
+    )
+    return Person(person.id, str(row["name"]))
+
+
+async def unname(connection: aiosqlite.Connection, person_id: str) -> None:
+    """Have a person who was forgotten be called by no name, whoever has called them by it since."""
+    await connection.execute("UPDATE person SET name = ? WHERE id = ?", (NOBODY, person_id))
 
 
 async def done(

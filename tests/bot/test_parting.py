@@ -17,6 +17,7 @@ from bot.backup.database import foreign_keys
 from bot.backup.forgetting import forget, gone
 from bot.consistency.rows import look
 from bot.errors import DiskError
+from bot.ids import now_ms
 from bot.model import EventKind, Person
 from bot.privacy.exporting import Exports
 from bot.privacy.forgetting import Forgetting
@@ -163,6 +164,58 @@ async def test_a_block_stays_with_the_id_and_leads_to_nothing_else(tmp_path: Pat
         block = parts.moderation.block_of(GUILD, EVE.id)
         assert block is not None and block.person == Person(EVE.id, NOBODY)
     whole(tmp_path / "dreamstream.db")
+
+
+async def test_who_is_blocked_within_the_hour_is_parted_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = now_ms()
+    for module in ("bot.moderation", "bot.privacy.forgetting"):
+        monkeypatch.setattr(f"{module}.now_ms", lambda: now)
+    async with services(tmp_path) as parts, privacy(parts, part_after_s=3600.0) as forgetting:
+        own = await dream(parts)
+        forgetting.on_asked(parts.moderation.forgotten)
+        now += 1000
+        await forgetting.forget(EVE)
+        # Before their name goes, and after: in Discord the moderator sees it all the while.
+        block = await parts.moderation.block(9, EVE, Actor(BOB, guild_id=9, moderates=True))
+        assert block.person.name == NOBODY
+        await forgetting.settled()
+        now += 1800_000
+        block = await parts.moderation.block(GUILD, EVE, MODERATOR)
+        assert block.person.name == NOBODY
+        assert await forgetting.part() == 0
+        now += 1801_000
+        assert await forgetting.part() == 1
+        somebody = (await parts.dreams.get(own)).person
+        assert somebody.id.startswith(people.PARTED) and somebody.name == NOBODY
+        assert {one.person for one in parts.moderation.blocked(GUILD)} == {Person(EVE.id, NOBODY)}
+    whole(tmp_path / "dreamstream.db")
+    assert not any(EVE.name.encode() in path.read_bytes() for path in naming_eve(tmp_path))
+
+
+async def test_whom_an_earlier_versions_block_named_again_is_parted(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        own = await dream(parts)
+        await forgetting.forget(EVE)
+        await forgetting.settled()
+        await asyncio.sleep(0.002)  # times have milliseconds
+        await parts.moderation.block(GUILD, EVE, MODERATOR)
+        async with parts.store.write() as connection:
+            await people.upsert(connection, EVE, 1)
+        assert await forgetting.part() == 1
+        assert (await parts.dreams.get(own)).person.name == NOBODY
+        names = await parts.store.read("SELECT DISTINCT name FROM person WHERE name <> 'Bob'")
+        assert [row["name"] for row in names] == [NOBODY]
+
+
+async def test_who_was_never_forgotten_is_blocked_under_their_present_name(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await dream(parts)
+        renamed = Person(EVE.id, "Eva")
+        assert (await parts.moderation.block(GUILD, renamed, MODERATOR)).person == renamed
+        rows = await parts.store.read("SELECT name FROM person WHERE id = ?", (EVE.id,))
+        assert [row["name"] for row in rows] == ["Eva"]
 
 
 async def test_who_comes_back_within_the_hour_keeps_their_id(tmp_path: Path) -> None:
