@@ -16,7 +16,9 @@ class Active:
     `epoch` is the scheduler process that has it, None where none has. `ending` says that its end is
     being written down: nothing else may happen to it. `resumable` says that there may be a
     checkpoint, `anew` that it is not to be used again. `previewed` says that its first preview has
-    come. `steers` wait for an answer, oldest first; they are in the database too.
+    come. `missed` counts how often in a row it could not be handed over since a picture was out of
+    reach, `missing_since_s` says since when by the monotonic clock. `steers` wait for an answer,
+    oldest first; they are in the database too.
     """
 
     def __init__(self, dream: Dream, stream: str, note: str = "", *, resumed: bool = False) -> None:
@@ -40,6 +42,8 @@ class Active:
         self.ending = False
         self.ended = asyncio.Event()
         self.retries = 0
+        self.missed = 0
+        self.missing_since_s = 0.0
         self.anew = False
         self.unsaved: Checkpoint | None = None
         self.saving: asyncio.Task[None] | None = None

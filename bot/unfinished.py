@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,7 +28,7 @@ from bot.checkpoints import Checkpoints
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.endings import UNFORESEEN, Endings
-from bot.errors import NotFoundError
+from bot.errors import NotFoundError, OutOfReachError
 from bot.feed import Feed
 from bot.handover import Handover
 from bot.library import BadPictureError, Library, UnreadableError
@@ -45,6 +46,14 @@ from generation.protocol import Recipe
 log = logging.getLogger(__name__)
 
 RETRY_DELAYS_S = (2.0, 10.0, 30.0)
+MOST_MISSED, MISSED_FOR_S = 20, 600.0
+"""How often, and for how long, a picture may be out of reach of a store that takes and gives others
+in between. An outage alone ends nothing: while it lasts nothing is tried."""
+MISSED = "The picture that this dream starts from cannot be had at present. It is tried again."
+GIVEN_UP = (
+    "The picture that this dream starts from could not be had, however often it was tried. Ask "
+    "again later, or bring the picture along."
+)
 STOP_S = 10.0
 
 
@@ -164,12 +173,32 @@ class Unfinished:
         except NotFoundError:
             reason = "The picture that this dream starts from is no longer kept."
             self.end(active, DreamState.FAILED, reason)
+        except OutOfReachError as error:
+            self._missed(active, error)
         except TROUBLE as error:
             self._disk.report(error)
             self._tasks.spawn(self._submit_later(active, 0.0))
         except Exception:  # neither this dream nor those behind it may be left waiting for ever
             log.exception("Dream %s cannot be handed over", active.dream.id)
             self.try_again(active, UNFORESEEN)
+        else:
+            if active.missed:
+                active.missed = 0
+                self.show(active, notice=active.note)
+
+    def _missed(self, active: Active, error: OutOfReachError) -> None:
+        """Submit a dream again once the picture store is well; give it up where that is no use."""
+        if active.missed == 0:
+            active.missing_since_s = time.monotonic()
+        active.missed += 1
+        missing_s = time.monotonic() - active.missing_since_s
+        if active.missed >= MOST_MISSED and missing_s >= MISSED_FOR_S:
+            log.error("Dream %s is given up: %s", active.dream.id, error)
+            self.end(active, DreamState.FAILED, GIVEN_UP)
+            return
+        self._disk.report(error)
+        self.show(active, notice=MISSED)
+        self._tasks.spawn(self._submit_later(active, 0.0))
 
     def try_again(self, active: Active, reason: str) -> None:
         """Submit a dream again after a while, the last time from its beginning; or give up."""

@@ -23,6 +23,7 @@ from bot.object_blobs import ObjectBlobs
 from bot.privacy.exporting import Exports
 from bot.removal import Removal
 from bot.store import picture_checks
+from bot.unfinished import GIVEN_UP, MISSED
 from bot.wall.errors import status_of
 from tests.bot.drawer import ANN, Services, png, request, services, until
 from tests.bot.test_object_blobs import Faulty, silent, until_none
@@ -78,7 +79,12 @@ async def test_a_dream_that_starts_from_a_picture_waits_for_it(tmp_path: Path) -
         await asyncio.sleep(0.2)  # three times as long as all tries again would take
         assert "picture store does not answer" in (parts.dreams.refusing or "")
         assert not (await parts.dreams.get(dream.id)).state.final
+        live = parts.dreams.live(dream.id)
+        assert live is not None and live.notice == MISSED
         there.answer()
+        await until(lambda: dream.id in parts.drawer.jobs)
+        live = parts.dreams.live(dream.id)
+        assert live is not None and live.notice == ""
         await parts.draw(dream.id)
         assert (await parts.dreams.wait(dream.id)).state is DreamState.DONE
 
@@ -97,6 +103,34 @@ async def test_one_that_cannot_be_had_is_given_up_and_keeps_nobody_waiting(
         ended = await parts.dreams.wait(dream.id)
         assert ended.reason == "The picture that this dream starts from cannot be read."
         assert parts.dreams.refusing is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_one_that_is_never_had_of_a_store_that_is_else_well_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    monkeypatch.setattr("bot.unfinished.MOST_MISSED", 3)
+    monkeypatch.setattr("bot.unfinished.MISSED_FOR_S", 0.0 if at_once else 3600.0)
+    async with remote(tmp_path) as there:
+        parts = there.parts
+        parts.drawer.up = False
+        (dream,) = await parts.dreams.ask(request(init=png(), strength=0.5))
+        assert dream.recipe.init_sha256 is not None
+        # An archive has taken the oldest objects: also the one that says whose the store is.
+        there.withhold("library")
+        there.withhold(picture_key(dream.recipe.init_sha256))
+        begun = len(there.store.asked)
+        await parts.up()
+        if at_once:
+            ended = await parts.dreams.wait(dream.id)
+            assert (ended.state, ended.reason) == (DreamState.FAILED, GIVEN_UP)
+            await until(lambda: parts.dreams.refusing is None)
+            return
+        await until(lambda: there.store.asked[begun:].count("put") > 4)  # trials that went well
+        assert not (await parts.dreams.get(dream.id)).state.final
+        there.store.withheld.clear()
+        await parts.draw(dream.id)
+        assert (await parts.dreams.wait(dream.id)).state is DreamState.DONE
 
 
 async def test_no_look_at_a_picture_is_counted_meanwhile(tmp_path: Path) -> None:
