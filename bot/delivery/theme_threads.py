@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +46,10 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
 PATIENCE_MS = 24 * 3600 * 1000
+"""After so long nobody waits for a thread any more. Restarts count, so it is of the wall clock."""
+TRIED_S = 3600.0
+"""But given up is only what was tried for so long, by the monotonic clock: neither a clock that
+jumps nor a bot that was down for days makes the first failure the last."""
 MAX_DELAY_S = 600.0
 _GONE = say("That thread is there no more.")
 _TAKES_LONGER = say("Discord takes its time. The thread comes as soon as it can be made.")
@@ -78,6 +83,7 @@ class ThemeThreads:
         self._making = ThreadMaking(client)
         self._posting = Posting(client, front, rows.MESSAGES)
         self._retries = Retries(MAX_DELAY_S)
+        self._failing_since_s: dict[int, float] = {}
         self._asked: dict[int, asyncio.Future[int]] = {}
         self._changed = asyncio.Event()
         self._missed = asyncio.Event()
@@ -213,7 +219,7 @@ class ThemeThreads:
             log.warning("The thread “%s” has to wait: %s", row.name, error)
             after_s = getattr(error, "after_s", None)
             lane.tried(key, posted=posted, closed_s=after_s or 0.0)
-            if row.made or row.gone or now_ms() - row.created_ms <= PATIENCE_MS:
+            if not self._is_given_up(row):
                 self._retries.later(lane, key, _urgency(row), after_s)
                 return
             await self._refused(row, error)
@@ -222,7 +228,15 @@ class ThemeThreads:
             lane.tried(key, posted=posted)
             self._retries.later(lane, key, _urgency(row), None)
             return
+        self._failing_since_s.pop(row_id, None)
         self._retries.over(key)
+
+    def _is_given_up(self, row: ThemeThread) -> bool:
+        """Say whether a thread that cannot be made at present is not to be made any more."""
+        since_s = self._failing_since_s.setdefault(row.id, time.monotonic())
+        if row.made or row.gone or now_ms() - row.created_ms <= PATIENCE_MS:
+            return False
+        return time.monotonic() - since_s >= TRIED_S
 
     # --- what is to be done ------------------------------------------------------------------
 

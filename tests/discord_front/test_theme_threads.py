@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import discord
+import pytest
 from simcord.builders import ChannelHandle
 
+from bot.delivery import theme_threads
 from bot.ids import now_ms
 from bot.store import channels, theme_guides
 from bot.store import theme_threads as rows
@@ -188,6 +190,23 @@ async def test_what_may_not_or_cannot_be_done_is_said(tmp_path: Path) -> None:
         await nothing_more_to_show(there)
         await host.slash(there.channel, "theme thread")
         assert len(threads(there)) == 1
+
+
+@pytest.mark.parametrize("tried_s", [3600.0, 0.0])
+async def test_a_clock_that_jumps_gives_up_no_thread_at_its_first_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried_s: float
+) -> None:
+    monkeypatch.setattr(theme_threads, "PATIENCE_MS", -1)  # it is later than it was
+    monkeypatch.setattr(theme_threads, "TRIED_S", tried_s)
+    async with world(tmp_path) as there:
+        there.env.inject_error("POST", "/channels/*/messages/*/threads", status=503, code=0)
+        result = await host_of(there).slash(there.channel, "theme thread")
+        if tried_s:
+            [thread] = threads(there)
+            assert f"<#{thread.id}>" in result.response.content
+        else:
+            assert "Discord did not let me make a thread" in result.response.content
+            assert threads(there) == []
 
 
 async def test_one_that_is_deleted_loses_its_theme_and_says_so(tmp_path: Path) -> None:
