@@ -138,10 +138,13 @@ class Seeing:
         seen = await self.embed([picture], [text])
         return float(_readable(seen.pictures[0]) @ seen.texts[0])
 
-    async def describe(self, picture: bytes, count: int = 8) -> list[tuple[str, float]]:
+    async def describe(
+        self, picture: bytes, count: int = 8, *, own: bool = False
+    ) -> list[tuple[str, float]]:
         """Return the words nearest to an uploaded picture, best first, with their cosines.
 
-        The first time with a model takes longer: its words are looked up.
+        No bound on uploads holds for our `own`, as with `embed`. The first time with a model takes
+        longer: its words are looked up.
 
         Raises:
             As `score` does.
@@ -149,7 +152,8 @@ class Seeing:
         if not 1 <= count <= MAX_WORDS:
             raise InvalidRequestError("count", f"Ask for 1 to {MAX_WORDS} words.")
         perceptor = self.perceptor()
-        picture = await self.uploaded(picture)
+        if not own:
+            picture = await self.uploaded(picture)
         vectors = await self.word_vectors(perceptor)
         (seen,) = (await self.embed([picture], perceptor=perceptor)).pictures
         return await self._library.run(_nearest, vectors, _readable(seen), count)

@@ -95,12 +95,13 @@ class Judge:
         return await self._score(perceptor, vector, text)
 
     async def words_for(self, picture: bytes) -> str:
-        """Return what the machine says of a picture: the words that are nearest to it.
+        """Return what the machine says of one of our pictures: the words that are nearest to it.
 
         Raises:
             As `drawing` does.
         """
-        return ", ".join(word for word, _ in await self._seeing.describe(picture, WORDS_SAID))
+        found = await self._seeing.describe(picture, WORDS_SAID, own=True)
+        return ", ".join(word for word, _ in found)
 
     async def choice_for(self, perceptor: str, picture: bytes, texts: Sequence[str]) -> int:
         """Return which of the texts the machine takes for a picture's own.

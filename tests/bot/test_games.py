@@ -30,6 +30,7 @@ from bot.gate import BLOCKED_WORD, Asker
 from bot.model import AskedBy, Person, PictureCheck, Theme, Visibility
 from bot.rights import Actor
 from bot.store import game_cards, party_dreams
+from bot.uploads import UploadLimits
 from generation.protocol import Embedded, Finished
 from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
 
@@ -395,6 +396,19 @@ async def test_the_machine_draws_too_and_is_scored_alike(tmp_path: Path) -> None
         await there.parts.dreams.delete(dream_id, Actor(ANN, at_machine=True))
         (left,) = await there.games.standings(game.id)
         assert left.entry.person == BOB
+
+
+async def test_the_machine_says_what_a_picture_shows_however_large_it_was_drawn(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there:
+        dream_id = await there.picture("a red fox")
+        there.parts.library.uploads = UploadLimits(max_bytes=64, max_pixels=64)
+        game = await there.games.start_say(there.theme, Actor(ANN), dream_id)
+        async with asyncio.timeout(10):
+            while not (said := await there.games.standings(game.id, MACHINE)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert said[0].entry.text and said[0].entry.score is not None
 
 
 async def test_the_machine_plays_on_the_side_of_a_party(tmp_path: Path) -> None:
