@@ -191,6 +191,15 @@ def test_there_is_time_to_save_what_is_drawn() -> None:
     assert min(int(grace.rstrip("s")), int(unit_s)) >= 4 * DRAIN_S
 
 
+def test_the_unit_leaves_gpus_within_reach() -> None:
+    unit = read("deploy/dreamstream.service")
+    # Before systemd 253 the last of them denies every device but clocks.
+    for name in ("PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock"):
+        assert not re.search(rf"^{name}=", unit, re.MULTILINE), name
+    assert re.search(r"^SystemCallFilter=@system-service$", unit, re.MULTILINE)  # without @clock
+    assert re.search(r"^CapabilityBoundingSet=$", unit, re.MULTILINE)
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "dreamstream.service"
