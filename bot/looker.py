@@ -3,7 +3,8 @@
 New pictures are looked at at once, older ones while at most a fifth of the time goes into it. The
 vectors are kept in the database, and read again at the start. What the model that looks is called
 is a part of them: another model begins anew, and the vectors of the old one stay for when it is
-back. This module does not search.
+back. A picture that cannot be had keeps no other waiting; it is come back to. This module does not
+search.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
-from bot.errors import DreamstreamError, InvalidRequestError, NotFoundError
+from bot.errors import DreamstreamError, InvalidRequestError, NotFoundError, OutOfReachError
 from bot.feed import Feed
 from bot.library import Library
 from bot.model import EventKind, StreamEvent
@@ -59,6 +60,9 @@ class Looker:
         self._gone: set[str] | None = None  # while vectors are read: what was deleted meanwhile
         self._fresh: deque[str] = deque()
         self._before: str | None = PAST_EVERY_ID  # where older pictures go on; None after the last
+        self._missed = False  # some could not be had: they are found among the older ones
+        self._again_s = pause_s  # how long to wait then, and until when that is
+        self._again_at_s = 0.0
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,7 +74,7 @@ class Looker:
     @property
     def complete(self) -> bool:
         """Whether every picture has been looked at that could be."""
-        return self._before is None and not self._fresh
+        return self._before is None and not self._fresh and not self._missed
 
     def shelf(self, theme_id: int) -> Shelf | None:
         """Return the vectors of a theme's pictures, if there are any."""
@@ -139,7 +143,7 @@ class Looker:
                 pause_s = self._pause_s
             except DreamstreamError as error:
                 log.info("Pictures cannot be looked at for the search: %s", error)
-                await asyncio.sleep(pause_s)
+                await self._rest(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             except Exception:
                 log.exception("The search stumbled over a picture")
@@ -154,36 +158,61 @@ class Looker:
         if self._perceptor != (perceptor := self._eyes.perceptors[0]):
             await self._load(perceptor)
             self._before = PAST_EVERY_ID
+        if self._before is None and self._missed and time.monotonic() >= self._again_at_s:
+            self._before, self._missed = PAST_EVERY_ID, False
+            self._again_s = min(2 * self._again_s, _LONGEST_PAUSE_S)
         if self._fresh:
             some = [self._fresh[index] for index in range(min(_AT_ONCE, len(self._fresh)))]
-            await self._see(await vectors.unseen_of(self._store, perceptor, some))
+            missed = await self._see(await vectors.unseen_of(self._store, perceptor, some))
             for _ in some:  # only once they are kept
                 self._fresh.popleft()
+            self._note_missed(missed)
         elif (before := self._before) is not None:
             begun = time.monotonic()
             older = await vectors.older_unseen(self._store, perceptor, before, _AT_ONCE)
-            await self._see(older)
+            missed = await self._see(older)
             if self._before == before:  # else it has begun anew meanwhile
                 self._before = older[-1].dream_id if older else None
+            self._note_missed(missed)
             if older:
                 await self._rest(_REST * (time.monotonic() - begun))
+            elif not self._missed:
+                self._again_s = self._pause_s
         else:
             await self._rest(self._pause_s)
+
+    def _note_missed(self, missed: OutOfReachError | None) -> None:
+        """Have pictures come back to that could not be had.
+
+        Raises:
+            OutOfReachError: it is why.
+        """
+        if missed is not None:
+            self._missed = True
+            self._again_at_s = time.monotonic() + self._again_s
+            raise missed
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _see(self, pictures: list[Seeable]) -> None:
-        """Look at pictures, and keep where they lie."""
+    async def _see(self, pictures: list[Seeable]) -> OutOfReachError | None:
+        """Look at pictures, and keep where they lie; return why some could not be had.
+
+        Raises:
+            DreamstreamError: they cannot be looked at, or it not be kept.
+        """
         if not pictures:
-            return
+            return None
         seen = await asyncio.gather(
             *(self._vector(picture) for picture in pictures), return_exceptions=True
         )
+        missed: OutOfReachError | None = None
         for outcome in seen:
-            if isinstance(outcome, BaseException):
+            if isinstance(outcome, OutOfReachError):
+                missed = outcome
+            elif isinstance(outcome, BaseException):
                 raise outcome
         async with self._store.write() as connection:
             kept = [
@@ -194,6 +223,7 @@ class Looker:
             ]
         # No await since the commit: a deletion is noted after this.
         self._put(kept)
+        return missed
 
     async def _vector(self, picture: Seeable) -> bytes | None:
         """Return where a picture lies, None where it cannot be read."""

@@ -12,7 +12,13 @@ import aiosqlite
 from bot.checking.model import Check, Decision, Verdict
 from bot.checking.service import FILMS, Found, PictureChecks
 from bot.dreams import Dreams
-from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError, NotFoundError
+from bot.errors import (
+    DreamstreamError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    OutOfReachError,
+)
 from bot.ids import now_ms
 from bot.library import Library
 from bot.model import Act, Dream
@@ -131,14 +137,20 @@ class Reviews:
     async def look_again(self) -> int:
         """Look at pictures that nobody could look at in time; return how many have a verdict now.
 
-        Where nobody can look at present, no try is counted, and the rest is left for later.
+        Where nobody can look at present, no try is counted, and the rest is left for later. Nor is
+        it of a picture that cannot be had; the others are looked at first.
 
         Raises:
-            DiskError, StoreError: nothing can be kept at present.
+            DiskError, StoreError: nothing can be kept at present, or a picture not be had.
         """
         count = 0
+        missed: OutOfReachError | None = None
         for check in await picture_checks.unchecked(self._store, MAX_TRIES, _PAGE):
-            seen = await self._look(check)
+            try:
+                seen = await self._look(check)
+            except OutOfReachError as error:
+                missed = missed or error
+                continue
             verdict = seen.verdict
             if verdict is Verdict.UNCHECKED and not seen.its_own:
                 break
@@ -151,6 +163,8 @@ class Reviews:
             count += verdict is not Verdict.UNCHECKED
             if shown:
                 await self._shown(check.dream_id)
+        if missed is not None:
+            raise missed
         return count
 
     async def _look(self, check: Check) -> Found:

@@ -49,6 +49,7 @@ class Faulty:
         self.after: Callable[[str], object] = lambda what: None
         self.asked: list[str] = []
         self.withheld: set[str] = set()
+        self.slow: dict[str, float] = {}
 
     def __getattr__(self, what: str) -> Callable[..., Any]:
         real = getattr(self.memory, what)
@@ -56,6 +57,8 @@ class Faulty:
         def call(*given: Any, **named: Any) -> Any:
             self.asked.append(what)
             self.fault(what)
+            if what == "get" and given[0] in self.slow:
+                time.sleep(self.slow[given[0]])
             if what == "get" and given[0] in self.withheld:
                 raise exceptions.PermissionDeniedError("InvalidObjectState")
             found = real(*given, **named)

@@ -28,6 +28,8 @@ from bot.wall.errors import status_of
 from tests.bot.drawer import ANN, Services, png, request, services, until
 from tests.bot.test_object_blobs import Faulty, silent, until_none
 from tests.bot.test_picture_checks import Checked
+from tests.bot.test_search import draw
+from tests.bot.test_seeing import Colours
 from tests.discord_front.world import front_of
 
 
@@ -45,6 +47,10 @@ class Remote:
 
     def withhold(self, key: str) -> None:
         self.store.withheld.add(key)
+        self.cache.drop(key)
+
+    def lose(self, key: str) -> None:
+        self.store.memory.delete(key)
         self.cache.drop(key)
 
     def fall_silent(self, *whats: str) -> None:
@@ -166,6 +172,69 @@ async def test_a_picture_that_alone_is_not_given_keeps_no_other_from_being_looke
         for _ in range(MAX_TRIES):
             await checked.reviews.look_again()
         assert not await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_nor_does_one_that_was_lost_or_cannot_be_had(tmp_path: Path, gone: bool) -> None:
+    async with remote(tmp_path) as there:
+        checked = Checked(there.parts, PictureCheck.SPOILER)
+        checked.eyes.broken = True
+        absent, other = [await checked.dream() for _ in range(2)]
+        checked.eyes.broken = False
+        first, *_ = await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
+        assert first.dream_id == absent.id and first.original_sha256 is not None
+        key = picture_key(first.original_sha256)
+        if gone:
+            there.lose(key)
+            assert await checked.reviews.look_again() == 1
+        else:
+            there.withhold("library")  # nothing says that the store gives others
+            there.withhold(key)
+            for _ in range(MAX_TRIES + 1):
+                with pytest.raises(OutOfReachError):
+                    await checked.reviews.look_again()
+            there.store.withheld.clear()
+            assert await checked.reviews.look_again() == 1  # of that no try was counted
+        assert (await there.parts.dreams.get(other.id)).veil is None
+
+
+@pytest.mark.parametrize("fault", ["withheld", "lost", "unreachable", "slow"])
+async def test_what_one_picture_is_not_found_for_keeps_no_other_from_being_found(
+    tmp_path: Path, fault: str
+) -> None:
+    async with remote(tmp_path) as there:
+        parts = there.parts
+        parts.drawer.perceptors = ("colours",)
+        parts.drawer.embed = Colours().embed  # type: ignore[method-assign]
+        absent, *_ = [await draw(parts, "blue") for _ in range(3)]
+        image = (await parts.dreams.wait(absent)).image
+        assert image is not None
+        key = picture_key(image.sha256)
+        there.cache.drop(key)
+        match fault:
+            case "withheld":
+                there.withhold(key)
+            case "lost":
+                there.lose(key)
+            case "unreachable":
+                there.withhold("library")
+                there.withhold(key)
+            case "slow":
+                there.store.slow = {key: 0.3}
+        await parts.looker.start()
+        theme = await parts.themes.get("open")
+        await draw(parts, "blue")
+
+        def found() -> int:
+            shelf = parts.looker.shelf(theme.id)
+            return 0 if shelf is None else len(shelf)
+
+        await until(lambda: found() >= 3)
+        if fault in ("unreachable", "slow"):  # it is come back to
+            there.store.withheld.clear()
+            await until(lambda: found() == 4)
+        await until(lambda: parts.looker.complete)
+        assert found() == (4 if fault in ("unreachable", "slow") else 3)
 
 
 async def test_no_card_says_that_its_picture_is_lost(tmp_path: Path) -> None:
