@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
 from tests.discord_front import oracle, payloads
 from tests.discord_front.gateway import Gateway
@@ -28,6 +29,7 @@ from tests.discord_front.payloads import CHANNEL, GUILD, GUILD_B, Json
 from tests.discord_front.people import People
 from tests.discord_front.rest import Refused, Rest
 from tests.discord_front.traffic import Fault, Limits, Slow, as_json
+from tests.wall.fake_oauth import FakeOAuth
 
 PATIENCE_S = 120.0
 _LOOK_S = 0.2
@@ -67,6 +69,7 @@ class Discord(People):
         self.speaks = {}
         self.gateway = Gateway(token, self._first, self.mistakes, self._judge_event)
         self.gateway.shards = shards
+        self.oauth = FakeOAuth(application=str(payloads.APPLICATION))
         self._to_judge: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._runner: web.AppRunner | None = None
         self._news = self.gateway.news
@@ -77,12 +80,14 @@ class Discord(People):
         app.router.add_get("/gateway{rest:/?}", self.gateway.handle)
         app.router.add_get("/", self.gateway.handle)
         app.router.add_get("/attachments/{path:.+}", self._file)
+        self.oauth.join(app)
         app.router.add_route("*", "/api/v10/{path:.+}", self._rest)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=tls).start()
         host, port = self._runner.addresses[0][:2]
         self.address = f"{host}:{port}"
+        self.oauth.url = URL(f"http://{self.address}")
         if tls is None:
             self.rest.base = f"http://{self.address}"
             self.rest.gateway_url = f"ws://{self.address}/gateway"
@@ -185,6 +190,8 @@ class Discord(People):
             self.refused += 1
             self._news.set()
             return web.Response(status=503)
+        if request.headers.get("Authorization", "").startswith("Bearer "):
+            return await self._of_somebody(request, method, path)
         at_s = time.monotonic()
         body, files = await self._body(request)
         before_s, after_s = (0.0, 0.0) if self.slow is None else self.slow.of(path)
@@ -197,6 +204,20 @@ class Discord(People):
         self.requests.append(Request(at_s, method, path, body, response.status))
         self._news.set()
         return response
+
+    async def _of_somebody(
+        self, request: web.Request, method: str, path: str
+    ) -> web.StreamResponse:
+        """Answer whoever asks in a person's name; who signs in is all that may be asked for."""
+        if (method, path) != ("GET", "/users/@me"):
+            self.mistakes.append(f"{method} {path} in a person's name")
+        if not request.headers.get("User-Agent", "").startswith("DiscordBot ("):
+            self.mistakes.append("a request of nobody in a person's name")
+        answer = await self.oauth.me(request)
+        assert isinstance(answer, web.Response) and answer.text is not None
+        told = json.loads(answer.text)
+        self._judge("who signs in", oracle.answer_faults, method, path, answer.status, told)
+        return answer
 
     def _respond(
         self,

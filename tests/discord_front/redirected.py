@@ -1,8 +1,9 @@
 """The `dreamstream` command with Discord's addresses leading to a loopback server.
 
 All else is what is shipped, but for the engine: the fake one, which needs no torch, unless the
-shipped ones are asked for; and that cards may be edited sooner than after 3 s, where a test is not
-about that. How long the event loop keeps others waiting is written to `lag.json`.
+shipped ones are asked for; that cards may be edited sooner than after 3 s, where a test is not
+about that; and that who is a member is looked at sooner than after a minute, where one is. How long
+the event loop keeps others waiting is written to `lag.json`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import discord
 import yarl
 
 import bot.app
+import bot.delivery.memberships
 import bot.delivery.pace
+import bot.wall.events
 from bot.__main__ import main
 from bot.config import Config
+from bot.discord_oauth import DiscordOAuth
 from bot.scheduler_client import SchedulerCommand
 from tests.discord_front.lag import Watch
 
@@ -38,5 +43,9 @@ if __name__ == "__main__":
         bot.app.scheduler_command = _fake_command
     if gap_s := os.environ.get("LOOPBACK_EDIT_GAP_S"):
         bot.delivery.pace.FORMING_S = float(gap_s)
+    vars(bot.app)["DiscordOAuth"] = partial(DiscordOAuth, base=yarl.URL(f"http://{address}"))
+    if fresh_s := os.environ.get("LOOPBACK_FRESH_S"):
+        bot.delivery.memberships.FRESH_S = float(fresh_s)
+        bot.wall.events.PASSES_S = float(fresh_s)
     Watch(Path("lag.json")).start()
     sys.exit(main())

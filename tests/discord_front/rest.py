@@ -71,6 +71,8 @@ class Rest:
         self.upload_limit = 10 * 1024 * 1024
         self.gateway_url = ""
         self.nonces: dict[tuple[int, str], int] = {}
+        self.members: dict[int, set[int]] = {one: set() for one in self.roles}
+        """Who may be asked for; what somebody does says by itself who they are."""
         self._mistakes = mistakes
 
     def handle(
@@ -91,6 +93,8 @@ class Rest:
                 limit["max_concurrency"] = self.at_once
                 started = {"shards": self.shards, "session_start_limit": limit}
                 return 200, {"url": self.gateway_url} | started
+            case "GET", ["guilds", guild, "members", person]:
+                return 200, self._member(int(guild), int(person))
             case "PUT", ["applications", _, "commands"]:
                 self.syncs += 1
                 self.commands = [_registered(one) for one in body]
@@ -163,6 +167,14 @@ class Rest:
         if not self.loses_files:
             self.files[path] = data
         return payloads.attachment(name, data, f"{self.base}/attachments/{path}")
+
+    def _member(self, guild_id: int, user_id: int) -> Json:
+        if guild_id not in self.roles:
+            raise Refused(403, 50001, "Missing Access")
+        if user_id not in self.members[guild_id]:
+            raise Refused(404, 10007, "Unknown Member")
+        found = payloads.member(user_id, f"guest{user_id - payloads.ANN}")
+        return {name: value for name, value in found.items() if name != "permissions"}
 
     # --- interactions ------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from yarl import URL
 
 APPLICATION = "111111111111111111"
 SECRET = "the-application-s-secret"
+AUTHORIZE = "/oauth2/authorize"
+TOKEN = "/api/oauth2/token"
 Trouble = Callable[[web.Request], web.StreamResponse | None]
 
 
@@ -31,6 +33,7 @@ class FakeOAuth:
     """What it has been asked, and for whom it gives codes."""
 
     url: URL = field(default_factory=URL)
+    application: str = APPLICATION
     user: dict[str, Any] = field(default_factory=dict)
     trouble: Trouble | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -48,9 +51,9 @@ class FakeOAuth:
         """Press “Authorize” on the page that an address leads to; return where that leads back."""
         address = URL(asked)
         query = address.query
-        assert address.origin() == self.url.origin() and address.path == "/oauth2/authorize"
+        assert address.origin() == self.url.origin() and address.path == AUTHORIZE
         assert query["response_type"] == "code" and query["scope"] == "identify"
-        assert query["client_id"] == APPLICATION and query["code_challenge_method"] == "S256"
+        assert query["client_id"] == self.application and query["code_challenge_method"] == "S256"
         code = secrets.token_urlsafe(20)
         back = query["redirect_uri"]
         self._codes[code] = query["code_challenge"], back, self.user
@@ -66,7 +69,8 @@ class FakeOAuth:
     async def token(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         assert request.content_type == "application/x-www-form-urlencoded"
-        if request.headers.get("Authorization") != aiohttp.encode_basic_auth(APPLICATION, SECRET):
+        own = aiohttp.encode_basic_auth(self.application, SECRET)
+        if request.headers.get("Authorization") != own:
             return web.json_response({"error": "invalid_client"}, status=401)
         challenge, back, user = self._codes.pop(str(form["code"]), ("", "", {}))
         verifier = str(form.get("code_verifier", ""))
@@ -89,6 +93,11 @@ class FakeOAuth:
             return web.json_response({"message": "401: Unauthorized", "code": 0}, status=401)
         return web.json_response(user)
 
+    def join(self, app: web.Application) -> None:
+        """Be a part of a server: all but what tells of whoever has a token (`me`)."""
+        app.router.add_get(AUTHORIZE, self.page)
+        app.router.add_post(TOKEN, self.token)
+
     @asynccontextmanager
     async def standing(self) -> AsyncIterator[FakeOAuth]:
         """Listen."""
@@ -101,8 +110,7 @@ class FakeOAuth:
             return answer or await handler(request)
 
         app = web.Application(middlewares=[look])
-        app.router.add_get("/oauth2/authorize", self.page)
-        app.router.add_post("/api/oauth2/token", self.token)
+        self.join(app)
         app.router.add_get("/api/v10/users/@me", self.me)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()

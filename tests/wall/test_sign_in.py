@@ -24,7 +24,7 @@ from bot.app import Fronts, run, signing_in
 from bot.backup import making
 from bot.backup.database import sign_out
 from bot.config import SECRET_VARIABLE, load_config
-from bot.discord_oauth import MAX_BYTES, DiscordOAuth, DiscordTroubleError
+from bot.discord_oauth import DISCORD, MAX_BYTES, SCOPE, DiscordOAuth, DiscordTroubleError
 from bot.errors import ConfigError
 from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
@@ -35,7 +35,7 @@ from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.sign_in import CALLBACK, SigningIn
 from tests.bot.drawer import services
 from tests.wall.conftest import Scene, standing_scene
-from tests.wall.fake_oauth import APPLICATION, SECRET, FakeOAuth, user_of
+from tests.wall.fake_oauth import APPLICATION, AUTHORIZE, SECRET, TOKEN, FakeOAuth, user_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -562,10 +562,16 @@ async def test_no_more_are_underway_than_there_is_room_for(
         assert (await stage.back(third, backs[2]))[0] == 302
 
 
-async def test_the_fake_tells_of_users_as_discord_does() -> None:
+async def test_the_fake_is_asked_and_tells_of_users_as_discord_does() -> None:
     if not SPEC.exists():
         pytest.skip("Discord's description of its API is not here")
-    schemas = json.loads(SPEC.read_text(encoding="utf-8"))["components"]["schemas"]
+    components = json.loads(SPEC.read_text(encoding="utf-8"))["components"]
+    schemas, signs = components["schemas"], components["securitySchemes"]["OAuth2"]["flows"]
+    code = signs["authorizationCode"]
+    assert code["tokenUrl"] == str(DISCORD.with_path(TOKEN))
+    # It names an address of the API's, which leads to the page that people are sent to.
+    assert code["authorizationUrl"] == str(DISCORD.with_path(f"/api{AUTHORIZE}"))
+    assert SCOPE in code["scopes"]
     told, described = user_of(ANN, "Ann"), schemas["UserPIIResponse"]
     assert set(described["required"]) <= told.keys() <= described["properties"].keys()
     described = schemas["UserPIIResponse"]["properties"]
