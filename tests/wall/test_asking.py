@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -368,7 +369,9 @@ async def test_what_would_fit_a_stream_is_asked_for_with_one_press(
     monkeypatch.setattr(scene.dreams, "ask", held)
     typed = {"prompt": "a <b> car", "seed": "5"}
     told = await post(visitor, "/s/planets/dreams", typed, status=422)
-    assert "This stream is about moons &amp; planets." in told and "<html" not in told
+    said = re.search(r'role="alert"[^>]*>([^<]+)<', told)  # all that is read aloud
+    assert said is not None and "<html" not in told
+    assert said[1] == "This stream is about moons &amp; planets. One of these would fit it."
     button = '<button type="submit" name="instead" value="a &lt;b&gt; car, moons">'
     assert button in told
     # Without script the whole page comes back, with the buttons in its form.
