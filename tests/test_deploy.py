@@ -19,7 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from prometheus_client import ProcessCollector
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from bot.config import load_config
@@ -117,6 +117,27 @@ def test_the_page_tells_every_figure_and_every_alert() -> None:
     told = re.findall(r"`(dreamstream_\w+)", MONITORING)
     assert {name.removesuffix("_total") for name in told if name[-1] != "_"} == ours()
     assert set(re.findall(r"`(Dreamstream[A-Z]\w+)`", MONITORING)) == set(queries_of_alerts())
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus's promtool is not here")
+def test_prometheus_takes_the_rules_and_they_tell_of_what_they_should() -> None:
+    for arguments in (
+        ["check", "config", "deploy/prometheus/prometheus.yml"],
+        ["test", "rules", "tests/alerts.yml"],
+    ):
+        done = subprocess.run(
+            ["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus's promtool is not here")
+def test_prometheus_finds_nothing_amiss_in_the_figures() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=generate_latest(REGISTRY), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 # --- containers ---------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from bot.free_space import free_bytes
 from bot.ids import now_ms
 from bot.model import DreamState
 from bot.monitoring.health import Readiness
-from bot.monitoring.metrics import REGISTRY, lane_of
+from bot.monitoring.metrics import LANES, REGISTRY, expect, lane_of
+from bot.monitoring.steps import STEPS
 from bot.side_tasks import SideTasks
 from bot.store import Store, games, parties, retention
 
@@ -137,9 +138,12 @@ def note(
     TAKING.set(dreams.refusing is None)
     counts = Counter((dream.state, lane_of(dream)) for dream in dreams.standing())
     for state in (DreamState.WAITING, DreamState.DRAWING):
-        for lane in ("foreground", "background"):
+        for lane in LANES:
             UNFINISHED.labels(state.value, lane).set(counts[state, lane])
     SCHEDULER_UP.set(drawer.up)
+    engines = [engine.name for engine in drawer.engines]
+    expect(engines)
+    STEPS.expect(engines)
     PAGES.set(wall.connections)
     VISITORS.set(wall.addresses)
     LINKS.set(wall.open_connections)

@@ -5,14 +5,18 @@ codes; never an id, nor anything that a person said. What can be read off at any
 wait, what is free) is in `bot.monitoring.gauges`. docs/monitoring.md tells what each means, and a
 test holds it, the board and the alerts to these.
 
-Source: https://prometheus.io/docs/practices/naming/
+A series that begins with its first event begins at 1, and Prometheus's `rate` and `increase` see no
+event in that: so what can be known beforehand stands there at 0 (`_from_zero`, `expect`).
+
+Source: https://prometheus.io/docs/practices/naming/,
+https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -44,6 +48,24 @@ _WAITS_S = (0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3
 _ANSWERS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WRITES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _LAGS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LANES = ("foreground", "background")
+_REASONS: tuple[tuple[type[DreamstreamError], str], ...] = (
+    (InvalidRequestError, "invalid"),
+    (LimitError, "limit"),
+    (ForbiddenError, "forbidden"),
+    (NotFoundError, "not_found"),
+    (SchedulerError, "scheduler"),
+    (DiskError, "disk"),
+    (StoreError, "database"),
+)
+
+
+def _from_zero(counter: Counter, values: Iterable[str]) -> Counter:
+    """Return a counter with each of its one label's values at 0."""
+    for value in values:
+        counter.labels(value)
+    return counter
+
 
 # --- dreams --------------------------------------------------------------------------------
 
@@ -82,20 +104,26 @@ DRAWING_S = Counter(
 PREVIEWS = Counter(
     "dreamstream_previews", "Previews that came from the scheduler process.", registry=REGISTRY
 )
-REFUSALS = Counter(
-    "dreamstream_refusals",
-    "What was asked for and refused, by why.",
-    ["reason"],
-    registry=REGISTRY,
+REFUSALS = _from_zero(
+    Counter(
+        "dreamstream_refusals",
+        "What was asked for and refused, by why.",
+        ["reason"],
+        registry=REGISTRY,
+    ),
+    [reason for _, reason in _REASONS],
 )
 
 # --- the scheduler process ------------------------------------------------------------------
 
-SCHEDULER_ENDS = Counter(
-    "dreamstream_scheduler_ends",
-    "Scheduler processes that ended unasked, by how; each is followed by another.",
-    ["cause"],
-    registry=REGISTRY,
+SCHEDULER_ENDS = _from_zero(
+    Counter(
+        "dreamstream_scheduler_ends",
+        "Scheduler processes that ended unasked, by how; each is followed by another.",
+        ["cause"],
+        registry=REGISTRY,
+    ),
+    ("error", "killed", "signal", "stopped", "left", "cannot_start", "lost"),
 )
 
 # --- Discord ----------------------------------------------------------------------------------
@@ -140,17 +168,23 @@ WALL_S = Histogram(
     buckets=_ANSWERS_S,
     registry=REGISTRY,
 )
-WALL_SLOWED = Counter(
-    "dreamstream_wall_slowed",
-    "Requests of the wall refused because their address fetched very much, by what they cost.",
-    ["cost"],
-    registry=REGISTRY,
+WALL_SLOWED = _from_zero(
+    Counter(
+        "dreamstream_wall_slowed",
+        "Requests of the wall refused because their address fetched very much, by what they cost.",
+        ["cost"],
+        registry=REGISTRY,
+    ),
+    ("little", "page", "much"),
 )
-WALL_SIGN_INS = Counter(
-    "dreamstream_wall_sign_ins",
-    "Those who came back from Discord to be signed in at the wall, by what became of it.",
-    ["outcome"],
-    registry=REGISTRY,
+WALL_SIGN_INS = _from_zero(
+    Counter(
+        "dreamstream_wall_sign_ins",
+        "Those who came back from Discord to be signed in at the wall, by what became of it.",
+        ["outcome"],
+        registry=REGISTRY,
+    ),
+    ("done", "declined", "stale", "failed"),
 )
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -174,15 +208,21 @@ LOOP_LAG_S = Histogram(
     registry=REGISTRY,
 )
 
-_REASONS: tuple[tuple[type[DreamstreamError], str], ...] = (
-    (InvalidRequestError, "invalid"),
-    (LimitError, "limit"),
-    (ForbiddenError, "forbidden"),
-    (NotFoundError, "not_found"),
-    (SchedulerError, "scheduler"),
-    (DiskError, "disk"),
-    (StoreError, "database"),
-)
+
+def expect(engines: Iterable[str]) -> None:
+    """Have what is counted of these engines stand at 0 before it happens; cheap when repeated.
+
+    Waits are those of the foreground: nobody waits for the rest.
+    """
+    for engine in engines:
+        ACCEPTED.labels(engine, "foreground", "none")
+        FIRST_PREVIEW_S.labels(engine, "foreground")
+        DONE_S.labels(engine, "foreground")
+        for lane in LANES:
+            DRAWING_S.labels(engine, lane)
+            for state in DreamState:
+                if state.final:
+                    ENDED.labels(engine, lane, state.value)
 
 
 def lane_of(dream: Dream) -> str:

@@ -40,6 +40,15 @@ class StepFigures(Collector):
         if registry is not None:
             registry.register(self)
 
+    def expect(self, engines: Iterable[str]) -> None:
+        """Have figures of these engines from 0 on, so that the first event is seen as one."""
+        with self._lock:
+            for engine in engines:
+                self._seconds.setdefault(engine, Counter())
+                self._runs.setdefault(engine, Counter())
+                self._loads[engine] += 0
+                self._loads_s[engine] += 0.0
+
     def add(self, figures: Figures) -> None:
         """Add what was measured since the last time."""
         with self._lock:

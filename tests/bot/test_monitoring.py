@@ -29,6 +29,7 @@ from bot.monitoring.metrics import REGISTRY
 from bot.monitoring.service import Monitoring, Watched
 from bot.monitoring.steps import StepFigures
 from bot.rights import Actor
+from bot.wall.buckets import Cost
 from generation.assignment import Report
 from generation.figures import Counting
 from generation.protocol import STEP_BOUNDS_S
@@ -227,6 +228,31 @@ async def test_refusals_are_counted_once_by_why(tmp_path: Path) -> None:
         with pytest.raises(LimitError):
             await s.dreams.ask(request())
     assert counted() == [invalid + 1, limit + 1]
+
+
+async def test_what_can_be_known_beforehand_stands_at_nought_before_it_happens(
+    tmp_path: Path,
+) -> None:
+    """So that the first failure, or end of the drawing process, is an increase to Prometheus."""
+    async with monitored(tmp_path) as (_, _, visitor):
+        text = await read(visitor, "/metrics")
+    told = {
+        (sample.name, tuple(sample.labels.values()))
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    for cause in ("killed", "error", "signal", "stopped", "left", "cannot_start", "lost"):
+        assert ("dreamstream_scheduler_ends_total", (cause,)) in told
+    for reason in ("invalid", "limit", "scheduler", "disk", "database"):
+        assert ("dreamstream_refusals_total", (reason,)) in told
+    assert {("dreamstream_wall_slowed_total", (cost.name.lower(),)) for cost in Cost} <= told
+    for engine in ("clip", "diffusion"):
+        for state in ("done", "failed", "cancelled"):
+            assert ("dreamstream_dreams_ended_total", (engine, "foreground", state)) in told
+        for name in ("first_preview_seconds", "done_seconds"):
+            assert (f"dreamstream_{name}_count", (engine, "foreground")) in told
+        for name in ("step_seconds_count", "model_loads_total", "model_load_seconds_total"):
+            assert (f"dreamstream_{name}", (engine,)) in told
 
 
 def test_steps_are_added_up_as_they_were_taken() -> None:
