@@ -18,6 +18,7 @@ from enum import StrEnum
 from bot.errors import DreamstreamError
 from bot.ids import now_ms
 from bot.model import Act, Person
+from bot.side_tasks import SideTasks
 from bot.store import Store, moderation, people
 from bot.store.forgetting import NOBODY
 from bot.trusted_time import is_sure_of_the_time
@@ -65,21 +66,17 @@ class Audit:
         self._names: dict[str, str] = {}  # of whom something is pending, by their ids
         self._written: dict[_Key, float] = {}
         self._wake = asyncio.Event()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._tasks = SideTasks()
 
     def start(self) -> None:
         """Begin to write."""
-        self._tasks = (
-            asyncio.create_task(self._keep_writing(), name="audit"),
-            asyncio.create_task(self._keep_forgetting(), name="audit-old"),
-        )
+        self._tasks.spawn(self._keep_writing(), "audit")
+        trouble = "Old entries of the moderation log are still there"
+        self._tasks.every(_PURGE_S, self.forget_old, trouble, name="audit-old")
 
     async def stop(self) -> None:
         """Write what is left, and no more."""
-        tasks, self._tasks = self._tasks, ()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
         self._written.clear()
         with suppress(DreamstreamError):
             await self.write()
@@ -153,7 +150,10 @@ class Audit:
                 gone = await moderation.forget_before(connection, before_ms, _PAGE)
             count += gone
             if gone < _PAGE:
-                return count
+                break
+        if count:
+            log.info("%d old entries of the moderation log were removed", count)
+        return count
 
     async def _keep_writing(self) -> None:
         while True:
@@ -164,15 +164,8 @@ class Audit:
                 await self.write()
             except DreamstreamError as error:
                 log.warning("Refusals are not in the log yet: %s", error)
+            except Exception:  # a mistake of ours must not be the end of the log
+                log.exception("Refusals are not in the log yet")
             if self._pending:
                 await asyncio.sleep(min(self._same_s, 5.0))
                 self._wake.set()
-
-    async def _keep_forgetting(self) -> None:
-        while True:
-            try:
-                if count := await self.forget_old():
-                    log.info("%d old entries of the moderation log were removed", count)
-            except DreamstreamError as error:
-                log.warning("Old entries of the moderation log are still there: %s", error)
-            await asyncio.sleep(_PURGE_S)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from bot.errors import DreamstreamError, RequestError
 from bot.parties.acting import note
 from bot.parties.model import Party
+from bot.side_tasks import SideTasks
 from bot.store import Store, parties
 
 log = logging.getLogger(__name__)
@@ -38,18 +39,15 @@ class Keeper:
         self._idle_ms = round(idle_hours * HOUR_MS)
         self._clock = clock
         self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name="parties")
+        self._tasks.spawn(self._run(), "parties")
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._tasks.stop()
 
     def wake(self) -> None:
         """Look again now: something may be due sooner."""
@@ -89,6 +87,9 @@ class Keeper:
                 wait_s = _LONGEST_S if next_ms is None else (next_ms - self._clock()) / 1000
             except DreamstreamError as error:
                 log.warning("The parties cannot be looked after: %s", error)
+                wait_s = _RETRY_S
+            except Exception:  # a mistake of ours must not be the end of all parties' timers
+                log.exception("The parties cannot be looked after")
                 wait_s = _RETRY_S
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_LONGEST_S, max(0.05, wait_s))):

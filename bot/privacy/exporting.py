@@ -107,7 +107,8 @@ class Exports:
     async def start(self) -> None:
         """Remove what an earlier process left: nobody has a name of it any more."""
         await asyncio.to_thread(_empty, self._folder)
-        self._tasks.spawn(self._keep_purging())
+        trouble = "Copies that nobody has asked for of late are still there"
+        self._tasks.every(self._purge_s, self.purge, trouble, after_s=self._purge_s)
 
     async def stop(self) -> None:
         """Remove all of them."""
@@ -196,11 +197,6 @@ class Exports:
     async def _sweep(self) -> None:
         """Remove what is not wanted any more; what cannot be removed is tried again later."""
         self._unwanted -= await asyncio.to_thread(_remove, [*self._unwanted])
-
-    async def _keep_purging(self) -> None:
-        while True:
-            await asyncio.sleep(self._purge_s)
-            await self.purge()
 
     def _room(self) -> int:
         """Return how many bytes a copy's pictures and files may have beside those that lie there.

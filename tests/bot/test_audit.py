@@ -17,7 +17,7 @@ from bot.ids import now_ms
 from bot.model import Act, ModerationEntry
 from bot.rights import Actor
 from bot.store import forgetting, moderation, people
-from tests.bot.drawer import ANN, BOB, Services, services
+from tests.bot.drawer import ANN, BOB, Services, services, until
 
 GUILD, CHANNEL = 7, 8
 MODERATOR = Actor(BOB, guild_id=GUILD, moderates=True)
@@ -44,6 +44,28 @@ async def audited(tmp_path: Path) -> AsyncIterator[Audited]:
         audit = Audit(parts.store, 90, same_s=0.0)
         parts.gate.on_refusal(audit.refused)
         yield Audited(parts, audit)
+
+
+async def test_a_mistake_of_ours_is_not_the_end_of_the_log(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, mistakes = audited.audit.write, [ValueError("a mistake of ours")]
+
+    async def mistaken() -> None:
+        if mistakes:
+            raise mistakes.pop()
+        await write()
+
+    monkeypatch.setattr(audited.audit, "write", mistaken)
+    audited.audit.start()
+    audited.refused(prompt="nude")
+    await until(lambda: not mistakes)
+    audited.refused(prompt="nude")
+    async with asyncio.timeout(10):
+        while not await audited.parts.moderation.log(GUILD):  # noqa: ASYNC110 (it is a row)
+            await asyncio.sleep(0.01)
+    assert "not in the log yet" in caplog.text
+    await audited.audit.stop()
 
 
 async def test_each_refusal_says_why_and_never_in_which_words(audited: Audited) -> None:

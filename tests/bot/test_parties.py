@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -22,10 +22,11 @@ from bot.errors import (
 from bot.gate import Asker
 from bot.ids import now_ms
 from bot.model import Dream, EventKind, Person, Relation, Visibility
+from bot.parties import keeper
 from bot.parties.model import AssociationKind, Party, PartyLimits, Role, Stage
 from bot.parties.reading import SOMEBODY, WRONG_CODE
 from bot.rights import Actor
-from bot.store import people
+from bot.store import Store, people
 from generation.protocol import PROTOCOL_VERSION, Welcome
 from tests.bot.drawer import ANN, BOB, DIFFUSION, FOURIER, Services, request, services, until
 from tests.bot.test_offspring import UPSCALER
@@ -716,3 +717,26 @@ async def until_async(condition: Any, limit_s: float = 20.0) -> None:
 async def _all_rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
     with sqlite3.connect(folder / "dreamstream.db") as connection:
         return connection.execute(sql).fetchall()
+
+
+async def test_a_mistake_of_ours_is_not_the_end_of_all_timers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[None] = []
+
+    class Mistaken(keeper.Keeper):
+        async def look(self) -> int | None:
+            looks.append(None)
+            if len(looks) == 1:
+                raise ValueError("a mistake of ours")
+            return None
+
+    async def end(party: Party) -> None:
+        raise AssertionError(party)
+
+    monkeypatch.setattr(keeper, "_RETRY_S", 0.0)
+    made = Mistaken(cast(Store, None), end, 1.0, lambda: 0)
+    made.start()
+    await until(lambda: len(looks) == 2)
+    assert "cannot be looked after" in caplog.text
+    await made.stop()
