@@ -22,6 +22,7 @@ from bot.feed import Feed
 from bot.library import Library
 from bot.model import EventKind, StreamEvent
 from bot.seeing import Eyes, Seeing
+from bot.side_tasks import SideTasks
 from bot.store import Store, vectors
 from bot.store.dreams import PAST_EVERY_ID
 from bot.store.vectors import Seeable
@@ -64,7 +65,7 @@ class Looker:
         self._again_s = pause_s  # how long to wait then, and until when that is
         self._again_at_s = 0.0
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = SideTasks()
 
     @property
     def perceptor(self) -> str:
@@ -82,17 +83,12 @@ class Looker:
 
     async def start(self) -> None:
         """Begin to look at pictures."""
-        self._tasks = [
-            asyncio.create_task(self._listen(), name="looker-listen"),
-            asyncio.create_task(self._look(), name="looker-look"),
-        ]
+        self._tasks.spawn(self._listen(), "looker-listen")
+        self._tasks.spawn(self._look(), "looker-look")
 
     async def stop(self) -> None:
         """Look at no more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await self._tasks.stop()
 
     def changed(self, dream_id: str) -> None:
         """Look at a dream anew, which shows another picture now, or elsewhere."""

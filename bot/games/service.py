@@ -33,22 +33,14 @@ _RETRY_S = 15.0
 class Games(Opening):
     """The games there are. `start_keeping` before the fronts open, `stop` after they close."""
 
-    _keeping: tuple[asyncio.Task[None], ...] = ()
-
     async def start_keeping(self) -> None:
         """Take up what an earlier process left: timers, and the machine's pictures on their way."""
         self._ids = IdMaker(await games.last_id(self._store))
-        self._keeping = (
-            asyncio.create_task(self._listen(), name="games-listen"),
-            asyncio.create_task(self._keep(), name="games"),
-        )
+        self._tasks.spawn(self._listen(), "games-listen")
+        self._tasks.spawn(self._keep(), "games")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
-        tasks, self._keeping = self._keeping, ()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await self._tasks.stop()
         await self._removal.stop()
 
@@ -165,6 +157,9 @@ class Games(Opening):
             except DreamstreamError as error:
                 log.warning("The games cannot be looked after: %s", error)
                 wait_s = _RETRY_S
+            except Exception:  # a mistake of ours must not be the end of all rounds' timers
+                log.exception("The games cannot be looked after")
+                wait_s = _RETRY_S
             if self._ending:  # what cannot be written down is begun again
                 wait_s = min(wait_s, _RETRY_S)
             with suppress(TimeoutError):
@@ -185,6 +180,8 @@ class Games(Opening):
                             await self._happened(happening.kind, happening.dream_id)
             except DreamstreamError as error:
                 log.warning("The machine's games cannot be followed: %s", error)
+            except Exception:  # a mistake of ours
+                log.exception("The machine's games cannot be followed")
             await asyncio.sleep(_RETRY_S)
 
     async def _happened(self, kind: EventKind, dream_id: str) -> None:
