@@ -25,7 +25,7 @@ from bot.wall.guard import address_of
 from bot.wall.messages import Messages
 from bot.wall.rendering import Renderer
 from bot.wall.scopes import OneStream, Scope
-from bot.wall.services import Services
+from bot.wall.services import Services, sees
 from bot.wall.settings import WallSettings
 from bot.wall.slices import Slices
 from bot.wall.watcher import Watcher
@@ -73,7 +73,8 @@ class EventStreams:
         """Answer ``/s/{slug}/events``; ``?dream=`` keeps to one dream."""
         slug, dream_id = request.match_info["slug"], request.query.get("dream")
         theme = await self._services.visible_theme(slug, dream_id, acts=False)
-        return await self.send(request, OneStream(self._services, theme.id, theme.slug, dream_id))
+        scope = OneStream(self._services, theme.id, theme.slug, dream_id, alone=not sees(theme))
+        return await self.send(request, scope)
 
     async def send(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         """Answer with what happens in a part of the log, until the browser hangs up."""

@@ -41,7 +41,10 @@ class Messages:
             del self._made[key]
 
     async def render(self, coming: StreamEvent | Passed | str) -> bytes:
-        """Return an entry of the log, or the card of a dream, as a message."""
+        """Return an entry of the log, or the card of a dream, as a message.
+
+        Of a dream that is not published it is nothing.
+        """
         if isinstance(coming, Passed):
             return message(EventKind.ASKED.value, "", coming.event_id)
         if isinstance(coming, StreamEvent):
@@ -68,8 +71,10 @@ class Messages:
         if event.dream_id is not None:
             try:
                 dream = await self._services.dreams.get(event.dream_id)
+                if not dream.published:
+                    return b""  # nobody here is to learn that there is one
                 gone = dream.deleted_ms is not None
-                if dream.published and gone == (event.kind is EventKind.DELETED):
+                if gone == (event.kind is EventKind.DELETED):
                     async with self._rendering:
                         live = self._services.dreams.live(event.dream_id)
                         html = self._renderer.event(event.kind, dream, live)

@@ -35,12 +35,20 @@ class Scope(Protocol):
 
 
 class OneStream:
-    """The stream of a theme that may be seen at the wall."""
+    """The stream of a theme that may be seen at the wall, or of which one dream alone may be."""
 
     def __init__(
-        self, services: Services, theme_id: int, slug: str, dream_id: str | None = None
+        self,
+        services: Services,
+        theme_id: int,
+        slug: str,
+        dream_id: str | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
+        """`alone`: of the stream nothing but `dream_id` may be seen."""
         self.name = slug
+        self._alone = alone
         self._dream_id = dream_id
         self.theme_id: int | None = theme_id
         self._id = theme_id
@@ -50,9 +58,14 @@ class OneStream:
         """Return the stream's."""
         return await self._services.unfinished(self._id)
 
-    def shown_of(self, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
-        """Leave out nothing: only the stream's own are read."""
-        return updates
+    async def shown_of(self, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
+        """Leave out what is around a dream that is seen alone; else nothing.
+
+        Only the stream's own are read.
+        """
+        async for update in updates:
+            if not self._alone or update.dream_id == self._dream_id:
+                yield update
 
     async def is_less(self) -> bool:
         """Refuse a stream that has turned private."""
@@ -84,10 +97,11 @@ class AllStreams:
         """Leave out other themes' entries, from the moment on that they are others."""
         async for update in updates:
             if isinstance(update, StreamEvent) and update.kind is EventKind.THEME:
-                public = await _public(self._services)
-                self._less = self._less or bool(self._public - public)
-                self._public = public
-                yield update
+                before, self._public = self._public, await _public(self._services)
+                self._less = self._less or bool(before - self._public)
+                # That a theme was changed is for nobody who may not see it.
+                if self._less or update.theme_id in before | self._public:
+                    yield update
             elif update.theme_id in self._public:
                 yield update
 

@@ -59,7 +59,10 @@ class Watcher:
             if isinstance(update, Live):
                 self._note(update)
             else:
-                self._coming.append(self._follow(update))
+                entry = self._follow(update)
+                if entry is None:
+                    continue
+                self._coming.append(entry)
                 if update.kind in ENDINGS and update.dream_id is not None:
                     following = self._forming.end(update.dream_id)
                     if following is not None:
@@ -97,7 +100,9 @@ class Watcher:
             self._coming.append(live.dream_id)
         self._standing[live.dream_id] = live
 
-    def _follow(self, event: StreamEvent) -> StreamEvent | Passed:
+    def _follow(self, event: StreamEvent) -> StreamEvent | Passed | None:
+        if event.kind is EventKind.ASKED and event.payload.get("published") is False:
+            return None  # nobody here is to learn that there is one
         if event.dream_id is None:
             return event
         if event.kind in ENDINGS:
@@ -105,8 +110,6 @@ class Watcher:
             self._versions.pop(event.dream_id, None)
         elif event.kind is EventKind.ASKED and self._only is None:
             person_id = "" if event.person is None else event.person.id
-            if event.payload.get("published") is False:
-                return Passed(event.id)
             if not self._forming.add(event.dream_id, person_id):
                 return Passed(event.id)
         return event

@@ -47,6 +47,7 @@ from tests.bot.drawer import Services, finished, png, request
 from tests.bot.test_games import Eyes
 from tests.bot.test_parties import Room, room
 from tests.wall.routes import ONLY_MACHINE, RULES, Rule
+from tests.wall.test_events import watching
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -323,13 +324,23 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def answer(
-    visitor: ClientSession, method: str, path: str, form: dict[str, str] | None = None
+    visitor: ClientSession,
+    method: str,
+    path: str,
+    form: dict[str, str] | None = None,
+    *,
+    part: bool = False,
 ) -> tuple[int, str]:
-    """Return the status, and what is said; nothing of an answer that goes on for ever."""
-    data = None
+    """Return the status, and what is said; nothing of an answer that goes on for ever.
+
+    With `part` it is told as to the script of a page.
+    """
+    data, headers = None, {"HX-Request": "true"} if part else {}
     if method == "POST":
         data = FormData(FORM | (form or {}))
-    async with visitor.request(method, path, data=data, allow_redirects=False) as response:
+    async with visitor.request(
+        method, path, data=data, headers=headers, allow_redirects=False
+    ) as response:
         if response.content_type == "text/event-stream":
             return response.status, "events"
         if response.status < 400:
@@ -371,6 +382,75 @@ async def test_what_nobody_may_see_is_answered_as_what_is_not_there(world: World
                     told_of.append((name, method, pattern, told, (status, said)))
             assert status in (403, 404, 422), (name, method, pattern, said)
     assert not told_of
+
+
+async def test_what_is_named_besides_is_answered_as_what_is_not_there(world: World) -> None:
+    """An address may name more than one thing, and so may a form: some of it public, some not."""
+    nothing, private = missing().names | {"words_id": "999999"}, world.private.names
+    asked: list[tuple[str, str, str, dict[str, str]]] = []
+    for method, pattern in world.routes:
+        in_all = set(re.findall(r"\{(\w+)\}", pattern.replace("/i/", "/i/{dream_id}")))
+        in_all |= {"dream_id"} if pattern.startswith("/t/") else set()
+        if RULES[pattern] not in (Rule.ALL, Rule.OWN, Rule.NAME) and len(in_all) > 1:
+            asked += [(method, pattern, name, {}) for name in sorted(in_all & NAMED)]
+    assert len(asked) > 20
+    asked += [
+        ("POST", "/s/{slug}/dreams", "dream_id", {"parent": "{dream_id}"}),
+        ("POST", "/d/{dream_id}/blend", "other", {"with": "{dream_id}"}),
+        ("POST", "/d/{dream_id}/blend", "other", {"link": "/d/{dream_id}"}),
+        ("POST", "/p/{code}/picture/{dream_id}/combine", "other", {"other": "{dream_id}"}),
+        ("POST", "/p/{code}/finale", "other", {"dream": "{dream_id}"}),
+        ("POST", "/p/{code}/draw", "other", {"said": "{words_id}"}),
+        ("GET", "/s/{slug}?remix={dream_id}", "dream_id", {}),
+        ("GET", "/s/{slug}/events?dream={dream_id}", "dream_id", {}),
+    ]
+    told_of = []
+    for who in ("stranger", "guest", "owner"):
+        for method, pattern, name, form in asked:
+            told = []
+            for names in (nothing, private):
+                path = world.public.path(pattern, **{name: names.get(name, "")})
+                sent = {field: value.format(**names) for field, value in form.items()}
+                place = Place(names, world.private.dreams)
+                status, said = await answer(world.visitors[who], method, path, sent, part=True)
+                told.append((status, plain(said, place)))
+            if told[0] != told[1] or told[0][0] < 400:
+                told_of.append((who, method, pattern, name, *told))
+    assert not told_of
+
+
+async def test_nobody_is_told_that_something_happens_where_they_do_not_look(world: World) -> None:
+    stranger, parts = world.visitors["stranger"], world.parts
+    bearer, (shown, _) = world.visitors["dream-bearer"], world.private.dreams
+
+    async def drawn(theme: str, person: Person) -> str:
+        (dream,) = await parts.dreams.ask(request("a gull", theme=theme, person=person))
+        await parts.draw(dream.id)
+        await parts.dreams.wait(dream.id)
+        return dream.id
+
+    token, _ = world.links.make(Shows.DREAM, shown, 1)
+    async with bearer.get(f"/l/{token}"):
+        pass
+    pages = ((stranger, "/s/open-sea"), (stranger, "/all"), (bearer, f"/d/{shown}"))
+    async with AsyncExitStack() as stack:
+        readers = []
+        for visitor, path in pages:
+            async with visitor.get(path, headers={"Accept": "text/html"}) as response:
+                found = re.search('sse-connect="([^"]+)"', await response.text())
+            assert found is not None, path
+            events = watching(visitor, found[1].replace("&amp;", "&"))
+            readers.append(await stack.enter_async_context(events))
+        await parts.themes.change("secret", colour="#123456")
+        await parts.dreams.delete(await drawn("secret", OWNER.person), OWNER)
+        await drawn("open-sea", HERMIT)
+        seen = await drawn("open-sea", OWNER.person)
+        for reader in readers[:2]:
+            message = await reader.next()
+            assert message is not None and message.event == "asked", message
+            assert f"dream-{seen}" in "".join(message.data)
+        await world.links.withdraw(Shows.DREAM, shown)
+        assert await readers[2].next() is None
 
 
 async def test_what_may_be_seen_is_not_answered_so(world: World) -> None:
@@ -627,6 +707,8 @@ async def test_a_member_sees_what_their_channels_show_for_as_long_as_they_are_on
     assert (await answer(member, "GET", "/s/secret"))[0] == 404
 
 
+NAMED = frozenset({"dream_id", "sha256", "game_id", "entry_id", "party_id", "code", "words_id"})
+"""The names that stand for something of somebody's."""
 FORMS_FIRST = frozenset({"/p/{code}/finale", "/p/{code}/members/{mark}/role"})
 # What this world has none of: no study, no picture of an entry in words, no words after the end.
 NOT_HAD = frozenset(

@@ -26,6 +26,7 @@ from bot.wall.settings import WallSettings
 TRIES, TRIES_S = 120, 300.0
 BEGUN, BEGUN_S = 24, 3600.0
 HEARTS, HEARTS_S = 240, 3600.0
+_NO_ENTRY = "There is no such entry in this game."
 
 
 class Acts:
@@ -185,9 +186,12 @@ class Acts:
     async def _entry(self, request: web.Request) -> tuple[Seen, str]:
         """Return the game that a request names, and the id of an entry of it."""
         seen = await self._door.see(request)
-        entry = await self._games.entry(request.match_info["entry_id"])
-        if entry.game_id != seen.game.id:
-            raise NotFoundError("There is no such entry in this game.")
+        try:
+            entry = await self._games.entry(request.match_info["entry_id"])
+        except NotFoundError:
+            raise NotFoundError(_NO_ENTRY) from None
+        if entry.game_id != seen.game.id:  # which may be one that is not to be seen
+            raise NotFoundError(_NO_ENTRY)
         return seen, entry.id
 
     async def _playing(self, request: web.Request) -> tuple[Seen, Actor, Form]:
