@@ -44,7 +44,7 @@ class Mix:
 
     def odds(self) -> dict[str, float]:
         """Return odds by size name."""
-        middle = float(np.clip((self.fraction - 0.25) / 0.15, 0, 1))
+        middle = float(np.clip((self.fraction - 0.35) / 0.1, 0, 1))
         late = float(np.clip((self.fraction - 0.65) / 0.2, 0, 1))
         return {"tiny": 1 - 0.95 * middle, "small": 0.1 + 0.9 * middle * (1 - late),
                 "square": 0.04 + 0.7 * late, "wide": 0.01 + 0.07 * late,
@@ -77,13 +77,12 @@ class Foresight(nn.Module):
 
     def __init__(self, model: StarterTransformer, seen_width: int) -> None:
         super().__init__()
-        width = model.config["width"]
+        width = model.from_text.out_features
         self.guess = nn.Sequential(
             nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, seen_width)
         )
         self._states: list[Tensor] = []
-        half = model.config["depth"] // 2 - 1
-        model.blocks[half].register_forward_hook(
+        model.blocks[len(model.blocks) // 2 - 1].register_forward_hook(
             lambda _module, _inputs, output: self._states.append(output)
         )
 

@@ -75,7 +75,7 @@ class Sight:
         self._tower((views - 0.5) / 0.5)
         tokens = self._seen[0][:, 1:]
         side = math.isqrt(tokens.shape[1])
-        places = tokens.transpose(1, 2).unflatten(-1, (side, side))
+        places = tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
         pooled = F.interpolate(places, grid, mode="bilinear", antialias=True, align_corners=False)
         return pooled.flatten(2).transpose(1, 2).half()
 
