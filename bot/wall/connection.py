@@ -6,14 +6,15 @@ import asyncio
 
 from aiohttp import web
 
+from bot.wall.cursors import Cursors
 from bot.wall.guests import guest_of
 
 SLOW_S = 10.0
 
 
-def message(name: str, data: str, event_id: int | None = None) -> bytes:
-    """Return an event; the browser remembers its id, if it has one."""
-    lines = [f"id: {event_id}"] if event_id is not None else []
+def message(name: str, data: str, cursor: str | None = None) -> bytes:
+    """Return an event; the browser remembers what it has for an id, if it has one."""
+    lines = [f"id: {cursor}"] if cursor is not None else []
     lines.append(f"event: {name}")
     lines.extend(f"data: {line}" for line in data.splitlines() if line.strip())
     if not lines[-1].startswith("data:"):
@@ -51,10 +52,9 @@ class Connection:
             raise ConnectionResetError("the browser does not read") from None
 
 
-def last_seen(request: web.Request) -> int | None:
+def last_seen(request: web.Request, cursors: Cursors) -> int | None:
     """Return the id of the last entry the browser has; its own word goes before the page's."""
     for text in (request.headers.get("Last-Event-ID"), request.query.get("after")):
-        # Longer than any id; SQLite's integers have 63 bits.
-        if text and text.isascii() and text.isdigit() and len(text) <= 18:
-            return int(text)
+        if text and (event_id := cursors.read(text)) is not None:
+            return event_id
     return None

@@ -47,6 +47,7 @@ class EventStreams:
     def __init__(self, settings: WallSettings, services: Services, renderer: Renderer) -> None:
         self._settings = settings
         self._services = services
+        self._cursors = renderer.cursors
         self._open: Counter[str] = Counter()
         self._closing = asyncio.Event()
         self._watchers: set[Watcher] = set()
@@ -78,7 +79,7 @@ class EventStreams:
 
     async def send(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         """Answer with what happens in a part of the log, until the browser hangs up."""
-        after = last_seen(request)
+        after = last_seen(request, self._cursors)
         deleted = await self._is_deleted(request.query.get("dream"))
         with self.place_for(request):
             response = web.StreamResponse(
@@ -116,7 +117,7 @@ class EventStreams:
         await connection.send(f"retry: {RETRY_MS}\n\n".encode())
         if after is not None and not await self._catch_up(scope.theme_id, after):
             newest = await self._services.feed.last_id()
-            await connection.send(message("reload", "reload", newest))
+            await connection.send(message("reload", "reload", self._cursors.of(newest)))
             return
         async with self._services.feed.listen(scope.theme_id, after=after) as updates:
             # Read after listening began: what changes meanwhile comes as an event as well.
@@ -191,7 +192,8 @@ class EventStreams:
                         # Raises, and so ends this, where nothing may be seen any more.
                         less = await scope.is_less()
                         if less:
-                            await connection.send(message("reload", "reload", coming.id))
+                            cursor = self._cursors.of(coming.id)
+                            await connection.send(message("reload", "reload", cursor))
                             return
                     if text := await self._messages.render(coming):
                         await connection.send(text)

@@ -28,6 +28,7 @@ class Messages:
         self.slices = slices
         self._services = services
         self._renderer = renderer
+        self._cursor = renderer.cursors.of
         # Entries of the log by their dream and id, cards and standings by the standing that they
         # show.
         self._made: OrderedDict[_Key, asyncio.Task[bytes]] = OrderedDict()
@@ -46,7 +47,7 @@ class Messages:
         Of a dream that is not published it is nothing.
         """
         if isinstance(coming, Passed):
-            return message(EventKind.ASKED.value, "", coming.event_id)
+            return message(EventKind.ASKED.value, "", self._cursor(coming.event_id))
         if isinstance(coming, StreamEvent):
             event = coming
             key = (event.dream_id, event.id)
@@ -81,7 +82,7 @@ class Messages:
                         await self.slices.rest()
             except RequestError:
                 log.warning("event %d names a dream that is gone: %s", event.id, event.dream_id)
-        return message(event.kind.value, html, event.id)
+        return message(event.kind.value, html, self._cursor(event.id))
 
     async def _make_card(self, dream_id: str, live: Live | None) -> bytes:
         try:

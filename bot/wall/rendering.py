@@ -15,6 +15,7 @@ from bot import templating
 from bot.model import Dream, EventKind, Live, Theme
 from bot.thumbnails import THUMBNAIL_SIDE
 from bot.wall import words
+from bot.wall.cursors import Cursors
 from bot.wall.files import Files
 from bot.wall.guard import nonce_of
 from bot.wall.guests import guest_of
@@ -36,6 +37,7 @@ class Renderer:
         settings: WallSettings,
         files: Files,
         marks: Marks,
+        cursors: Cursors | None = None,
         *,
         parties: bool = False,
         portraits: bool = False,
@@ -44,8 +46,9 @@ class Renderer:
     ) -> None:
         self._settings = settings
         self._portraits = portraits
+        self.cursors = cursors or Cursors()
         # Compiling one takes tens of milliseconds: here, not while the event loop serves.
-        self._environment = environment(marks)
+        self._environment = environment(marks, self.cursors)
         self._environment.globals.update(
             settings=settings,
             # Of no stream is it known yet, where a party is begun, whether somebody may ask in it.
@@ -130,13 +133,14 @@ class Renderer:
         }
 
 
-def environment(marks: Marks | None = None) -> Environment:
+def environment(marks: Marks | None = None, cursors: Cursors | None = None) -> Environment:
     """Return the wall's templates, compiled; what is the wall's alone is not known to them yet."""
     marks = marks or Marks()
     return templating.environment(
         TEMPLATES,
         {
             "mark": marks.of,
+            "cursor": (cursors or Cursors()).of,
             "colour": colour_of,
             "duration": duration,
             "form": words.form,

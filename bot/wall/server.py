@@ -27,6 +27,7 @@ from bot.wall.asking import Asking
 from bot.wall.attachments import Attachments
 from bot.wall.buckets import bound_rate
 from bot.wall.counting import count
+from bot.wall.cursors import Cursors
 from bot.wall.errors import tell_errors
 from bot.wall.events import EventStreams
 from bot.wall.everything import Everything
@@ -113,6 +114,7 @@ class Wall:
             settings,
             files,
             self.marks,
+            Cursors(None if links is None else links.derive("wall cursors")),
             parties=parties is not None,
             portraits=portraits is not None,
             games=games is not None,

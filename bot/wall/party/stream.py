@@ -65,6 +65,7 @@ class PartyStreams:
     ) -> None:
         self._services = services
         self._renderer = renderer
+        self._cursor = renderer.cursors.of
         self._door = door
         self._events = events
         self._rendered: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
@@ -72,7 +73,7 @@ class PartyStreams:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/p/{code}/events``; the page says its ``stage`` and the ``after`` it shows."""
         evening = await self._door.see(request)
-        after = last_seen(request)
+        after = last_seen(request, self._renderer.cursors)
         with self._events.place_for(request):
             response = web.StreamResponse(
                 headers={
@@ -104,7 +105,7 @@ class PartyStreams:
             # Read after listening began: what changes meanwhile comes as an event as well.
             evening = await self._door.see(request)
             if request.query.get("stage", evening.stage) != evening.stage:
-                await connection.send(message("reload", "reload", evening.version))
+                await connection.send(message("reload", "reload", self._cursor(evening.version)))
                 return
             page = _Page(evening, behind=after is not None and after < evening.version)
             reading = asyncio.create_task(page.read(updates))
@@ -144,8 +145,8 @@ class PartyStreams:
         """Return all that has come up, each part once."""
         parts, page.parts = page.parts, set()
         if "reload" in parts:
-            return message("reload", "reload", page.last_id)
-        messages = [message(part, "changed", page.last_id) for part in sorted(parts)]
+            return message("reload", "reload", self._cursor(page.last_id))
+        messages = [message(part, "changed", self._cursor(page.last_id)) for part in sorted(parts)]
         standing, page.standing = page.standing, {}
         for live in standing.values():
             fresh = page.versions.get(live.dream_id) != live.preview_version
