@@ -12,7 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from bot import templating
-from bot.model import Dream, EventKind, Live, Theme
+from bot.model import Dream, EventKind, Live, Theme, Visibility
 from bot.thumbnails import THUMBNAIL_SIDE
 from bot.wall import words
 from bot.wall.cursors import Cursors
@@ -84,7 +84,11 @@ class Renderer:
             themes=themes,
             coming_back=_coming_back(request),
         )
-        return web.Response(text=text, status=status, content_type="text/html")
+        response = web.Response(text=text, status=status, content_type="text/html")
+        if any(theme.visibility is not Visibility.PUBLIC for theme in themes):
+            # Who has the address sees it; a search engine that has it would list it.
+            response.headers["X-Robots-Tag"] = "noindex"
+        return response
 
     def fragment(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
         """Return a part of a page, for htmx to put in its place."""

@@ -175,3 +175,16 @@ async def test_a_stream_that_turns_private_is_gone_at_once(
         assert await status_of(visitor, "GET", path) == 404, path
         async with visitor.get(path, headers={"If-None-Match": "*"}) as response:
             assert response.status == 404, path
+
+
+async def test_search_engines_are_told_not_to_list_what_the_wall_does_not(
+    scene: Scene, visitor: ClientSession
+) -> None:
+    told = {}
+    for slug in ("planets", "linked"):
+        dream = await scene.draw("two moons", slug)
+        for path in (f"/s/{slug}", f"/s/{slug}/watch", f"/d/{dream.id}"):
+            async with visitor.get(path) as response:
+                assert response.status == 200
+                told[path] = response.headers.get("X-Robots-Tag", "")
+    assert [*told.values()] == ["", "", "", "noindex", "noindex", "noindex"], told
