@@ -27,9 +27,13 @@ class Counting:
             counts[bisect_left(STEP_BOUNDS_S, seconds)] += 1
             self._seconds[key] = self._seconds.get(key, 0.0) + seconds
         if report.load_s is not None:
-            self._loads.append((engine, report.load_s))
+            self.loaded(engine, report.load_s)
         if report.peak_bytes:
             self._bytes = predicted_bytes, report.peak_bytes
+
+    def loaded(self, engine: str, seconds: float) -> None:
+        """Count a model that was loaded, for an assignment or ahead of any."""
+        self._loads.append((engine, seconds))
 
     def take(self) -> Figures | None:
         """Return what was counted since the last time; None where nothing was."""

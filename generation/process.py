@@ -269,6 +269,7 @@ class SchedulerProcess:
             _log.exception("%s could not be loaded ahead", wanted)
         else:
             self._scheduler.residency(handle.name).loaded(key, time.monotonic(), load_s, size)
+            self._counting.loaded(engine, load_s)
 
     def _from_worker(self, worker: str, message: ToBot) -> None:
         if worker in self._handles:

@@ -27,6 +27,7 @@ from generation.protocol import (
     Embed,
     Embedded,
     Failed,
+    Figures,
     Finished,
     Hello,
     Progress,
@@ -34,6 +35,7 @@ from generation.protocol import (
     Started,
     Steered,
     SteerJob,
+    Welcome,
     Workers,
 )
 from generation.remote_worker import Outbox, _Lines
@@ -108,6 +110,14 @@ async def dropped_with(bot: Bot, job_id: str) -> Dropped:
 
 async def both_up(bot: Bot, count: int = 2) -> None:
     await bot.until(lambda: len(bot.workers) == count)
+
+
+async def test_a_model_that_is_loaded_ahead_of_any_dream_is_counted() -> None:
+    async with cluster(1, prewarm="default") as (bot, _):
+        await bot.until(lambda: bool(bot.all(Figures)))
+        ((engine, seconds),) = bot.all(Figures)[0].loads
+        assert engine == bot.all(Welcome)[0].engines[0].name
+        assert seconds >= 0
 
 
 async def test_workers_draw_beside_each_other_and_are_named_together() -> None:
