@@ -26,6 +26,7 @@ class DiskWatch:
     ) -> None:
         self.trouble: str | None = None
         self._probe = probe
+        self._probing = asyncio.Lock()  # trials would take away each other's
         self._first_delay_s = first_delay_s
         self._delay_s = first_delay_s
         self._well = asyncio.Event()
@@ -41,6 +42,16 @@ class DiskWatch:
         self._well.clear()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch(), name="disk watch")
+
+    async def is_outage(self) -> bool:
+        """Find out, once something kept could not be had, whether nothing can; if so, report it."""
+        async with self._probing:
+            if self.trouble is None:
+                try:
+                    await self._probe()
+                except TROUBLE as error:
+                    self.report(error)
+        return self.trouble is not None
 
     def succeeded(self) -> None:
         """Something was kept: the next trouble is a new one."""
@@ -75,7 +86,8 @@ class DiskWatch:
             await asyncio.sleep(self._delay_s)
             self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S)
             try:
-                await self._probe()
+                async with self._probing:
+                    await self._probe()
             except TROUBLE as error:
                 self.trouble = str(error)
             else:

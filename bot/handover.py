@@ -61,8 +61,10 @@ class Handover:
         """From now on a scheduler process is meant that has no dream yet."""
         self._epoch += 1
 
-    async def submit(self, active: Active) -> None:
-        """Hand a dream to the present process, unless it has it or the dream is ending.
+    async def submit(self, active: Active) -> bool:
+        """Hand a dream to the present process; return whether it was.
+
+        It is not if there is none, if that has it already, and if the dream is ending.
 
         Raises:
             NotFoundError: a picture that it is drawn from is not in the library; an UnreadableError
@@ -71,7 +73,7 @@ class Handover:
         """
         async with active.submitting:
             if active.epoch == self._epoch or not self._wanted(active):
-                return
+                return False
             checkpoint = None
             pictures = {
                 sha256: await self._library.read(sha256)
@@ -84,7 +86,7 @@ class Handover:
                 checkpoint = await self._of_parent(active.dream)
             # The drawer may have gone, and come back, while the files were read.
             if not self._wanted(active):
-                return
+                return False
             active.epoch = self._epoch
             standing = self._quarantine.standing(active.dream)
             self._drawer.submit(
@@ -105,6 +107,7 @@ class Handover:
                 self._drawer.steer(steer.dream_id, steer.prompt, steer.glide_steps)
         # With their pictures, hundreds of dreams would not fit into memory at once.
         await self._drawer.handed_over()
+        return True
 
     def steer(self, active: Active, steer: PendingSteer) -> None:
         """Hand over a steer that has been kept: now, or after its dream."""

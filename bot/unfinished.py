@@ -48,7 +48,8 @@ log = logging.getLogger(__name__)
 RETRY_DELAYS_S = (2.0, 10.0, 30.0)
 MOST_MISSED, MISSED_FOR_S = 20, 600.0
 """How often, and for how long, a picture may be out of reach of a store that takes and gives others
-in between. An outage alone ends nothing: while it lasts nothing is tried."""
+meanwhile. What is missed in an outage does not count: while that lasts nothing is tried."""
+LONGEST_MISSED_S = 30.0
 MISSED = "The picture that this dream starts from cannot be had at present. It is tried again."
 GIVEN_UP = (
     "The picture that this dream starts from could not be had, however often it was tried. Ask "
@@ -167,14 +168,14 @@ class Unfinished:
 
     async def _submit(self, active: Active) -> None:
         try:
-            await self.handover.submit(active)
+            handed_over = await self.handover.submit(active)
         except UnreadableError:
             self.try_again(active, "The picture that this dream starts from cannot be read.")
         except NotFoundError:
             reason = "The picture that this dream starts from is no longer kept."
             self.end(active, DreamState.FAILED, reason)
         except OutOfReachError as error:
-            self._missed(active, error)
+            self._tasks.spawn(self._missed(active, error))
         except TROUBLE as error:
             self._disk.report(error)
             self._tasks.spawn(self._submit_later(active, 0.0))
@@ -182,12 +183,21 @@ class Unfinished:
             log.exception("Dream %s cannot be handed over", active.dream.id)
             self.try_again(active, UNFORESEEN)
         else:
-            if active.missed:
+            if handed_over:
                 active.missed = 0
-                self.show(active, notice=active.note)
+                if active.live.notice == MISSED:
+                    self.show(active, notice=active.note)
 
-    def _missed(self, active: Active, error: OutOfReachError) -> None:
-        """Submit a dream again once the picture store is well; give it up where that is no use."""
+    async def _missed(self, active: Active, error: OutOfReachError) -> None:
+        """Submit a dream again once its picture may be had; give it up where that is no use.
+
+        In an outage it waits as everybody does. One picture that cannot be had is no outage: its
+        dream comes back to it by itself, less and less often, and nobody else is held up.
+        """
+        self.show(active, notice=MISSED)
+        if await self._disk.is_outage():
+            self._tasks.spawn(self._submit_later(active, 0.0))
+            return
         if active.missed == 0:
             active.missing_since_s = time.monotonic()
         active.missed += 1
@@ -196,9 +206,8 @@ class Unfinished:
             log.error("Dream %s is given up: %s", active.dream.id, error)
             self.end(active, DreamState.FAILED, GIVEN_UP)
             return
-        self._disk.report(error)
-        self.show(active, notice=MISSED)
-        self._tasks.spawn(self._submit_later(active, 0.0))
+        delay_s = min(2.0 ** min(active.missed, 10), LONGEST_MISSED_S)
+        self._tasks.spawn(self._submit_later(active, delay_s))
 
     def try_again(self, active: Active, reason: str) -> None:
         """Submit a dream again after a while, the last time from its beginning; or give up."""
