@@ -55,6 +55,7 @@ class Reviews:
         self._pause_s = pause_s
         self._tasks = SideTasks()
         self._watchers: list[Callable[[str], None]] = []
+        self._after = ""  # the last dream of the page that was looked at; none, after the last page
 
     def on_change(self, watcher: Callable[[str], None]) -> None:
         """Call `watcher` with a dream's id after it has come to be shown, or shown uncovered."""
@@ -138,14 +139,16 @@ class Reviews:
         """Look at pictures that nobody could look at in time; return how many have a verdict now.
 
         Where nobody can look at present, no try is counted, and the rest is left for later. Nor is
-        it of a picture that cannot be had; the others are looked at first.
+        it of a picture that cannot be had; those behind it are looked at, and then it again.
+        One call looks at a page of them, and the next goes on behind it.
 
         Raises:
             DiskError, StoreError: nothing can be kept at present, or a picture not be had.
         """
         count = 0
         missed: OutOfReachError | None = None
-        for check in await picture_checks.unchecked(self._store, MAX_TRIES, _PAGE):
+        page = await picture_checks.unchecked(self._store, MAX_TRIES, _PAGE, self._after)
+        for check in page:
             try:
                 seen = await self._look(check)
             except OutOfReachError as error:
@@ -163,6 +166,8 @@ class Reviews:
             count += verdict is not Verdict.UNCHECKED
             if shown:
                 await self._shown(check.dream_id)
+        else:
+            self._after = page[-1].dream_id if len(page) == _PAGE else ""
         if missed is not None:
             raise missed
         return count

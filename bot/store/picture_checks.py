@@ -13,7 +13,8 @@ from bot.store.tombstones import Kind
 BY_ID = "SELECT * FROM picture_check WHERE dream_id = ?"
 UNCHECKED = """
     SELECT * FROM picture_check
-    WHERE verdict = 'unchecked' AND decision IS NULL AND tries < ? ORDER BY dream_id LIMIT ?
+    WHERE verdict = 'unchecked' AND decision IS NULL AND tries < ? AND dream_id > ?
+    ORDER BY dream_id LIMIT ?
 """
 FILES = "SELECT name, media_type, sha256, size_bytes FROM dream_file WHERE dream_id = ?"
 
@@ -74,12 +75,13 @@ async def by_id(store: Store, dream_id: str) -> Check | None:
     return None if row is None else _check(row)
 
 
-async def unchecked(store: Store, max_tries: int, limit: int) -> list[Check]:
+async def unchecked(store: Store, max_tries: int, limit: int, after: str = "") -> list[Check]:
     """Return pictures that nobody could look at yet, and that have not been tried too often.
 
-    Of none of them a moderator has said anything: that is the last word.
+    Of none of them a moderator has said anything: that is the last word. The oldest are first, or
+    those of the dreams that come `after` one.
     """
-    return [_check(row) for row in await store.read(UNCHECKED, (max_tries, limit))]
+    return [_check(row) for row in await store.read(UNCHECKED, (max_tries, after, limit))]
 
 
 async def files(store: Store, dream_id: str) -> list[File]:

@@ -214,6 +214,28 @@ async def test_nor_does_one_that_was_lost_or_cannot_be_had(tmp_path: Path, gone:
         assert (await there.parts.dreams.get(other.id)).veil is None
 
 
+async def test_so_many_that_cannot_be_had_keep_no_other_from_being_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.checking.reviews._PAGE", 2)
+    async with remote(tmp_path) as there:
+        checked = Checked(there.parts, PictureCheck.SPOILER)
+        checked.eyes.broken = True
+        for _ in range(3):
+            await checked.dream()
+        checked.eyes.broken = False
+        *absent, other = await picture_checks.unchecked(there.parts.store, MAX_TRIES, 9)
+        there.withhold("library")
+        for check in absent:
+            there.withhold(picture_key(check.original_sha256 or ""))
+        with pytest.raises(OutOfReachError):
+            await checked.reviews.look_again()
+        assert await checked.reviews.look_again() == 1
+        assert (await there.parts.dreams.get(other.dream_id)).veil is None
+        there.store.withheld.clear()
+        assert await checked.reviews.look_again() == 2
+
+
 @pytest.mark.parametrize("fault", ["withheld", "lost", "unreachable", "slow"])
 async def test_what_one_picture_is_not_found_for_keeps_no_other_from_being_found(
     tmp_path: Path, fault: str
