@@ -298,6 +298,9 @@ async def test_a_member_begins_games_by_the_rules_of_their_server(tmp_path: Path
         game = await there.games.get(path.removeprefix("/g/"))
         assert (game.guild_id, game.channel_id, game.host) == (7, 70, IDA)
         await enters(ida, path, drawn("red"), "Ida")  # with the role that the channel asks for
+        await parts.settings.change_guild(7, ANN, allowed_role_ids=(4,))
+        assert "certain roles" in await enters(ida, path, drawn("red"), "Ida", 403)
+        await parts.settings.change_guild(7, ANN, allowed_role_ids=(3,))
         # The channel has no card of it, and room for one of its own.
         assert not game.carded and await there.games.open_in(70) is None
         await until(lambda: parts.drawer.jobs)  # the machine's
@@ -312,6 +315,15 @@ async def test_a_member_begins_games_by_the_rules_of_their_server(tmp_path: Path
         _, text = await sent(ida, "/s/open/games", 403, kind="draw", prompt="blue")
         assert "not shown at the wall" in text
         assert len(await there.games.running(there.theme.id)) == 1
+        await there.games.end(game.id, Actor(IDA))
+        [placed] = [
+            one for one in await there.games.standings(game.id, IDA) if one.entry.person == IDA
+        ]
+        await sent(ida, f"{path}/entries/{placed.entry.id}/heart", 204, htmx=True)
+        [placed] = [
+            one for one in await there.games.standings(game.id, IDA) if one.entry.person == IDA
+        ]
+        assert placed.entry.hearts == 1
 
 
 async def test_strangers_floods_and_other_pages_are_turned_away(tmp_path: Path) -> None:

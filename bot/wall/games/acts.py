@@ -164,9 +164,9 @@ class Acts:
     async def like(self, request: web.Request) -> web.StreamResponse:
         """Like an entry of a game that is over, or no more; the board comes as an event."""
         seen, entry_id = await self._entry(request)
-        actor = self._door.player(request)
+        self._door.player(request)
         self._hearts.take(address_of(request, self._settings))
-        await self._games.heart(entry_id, actor)
+        await self._games.heart(entry_id, await self._door.judged(request, seen.game))
         if is_htmx(request):
             return web.Response(status=204)
         raise web.HTTPSeeOther(seen.path)
