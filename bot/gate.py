@@ -145,9 +145,7 @@ class Gate:
         """
         if asker.guild_id is None or asker.at_machine:
             return
-        block = self._moderation.block_of(asker.guild_id, asker.person.id)
-        if block is not None:
-            raise self._refused(asker, Why.BLOCKED, ForbiddenError(_blocked(block)))
+        self.check_not_blocked(asker)
         here = self.here(asker)
         if not here.dreaming:
             closed = ForbiddenError("No dreams are asked for in this channel. Try another one.")
@@ -162,6 +160,18 @@ class Gate:
                     "moderator which."
                 ),
             )
+
+    def check_not_blocked(self, asker: Asker) -> None:
+        """Refuse who is blocked there; `check_person` says besides who of its members may ask.
+
+        Raises:
+            ForbiddenError: they are blocked.
+        """
+        if asker.guild_id is None or asker.at_machine:
+            return
+        block = self._moderation.block_of(asker.guild_id, asker.person.id)
+        if block is not None:
+            raise self._refused(asker, Why.BLOCKED, ForbiddenError(_blocked(block)))
 
     def check_words(self, asker: Asker, texts: Iterable[str], brought: Iterable[str] = ()) -> None:
         """Refuse blocked words; those that a theme has `brought` into the texts are its own.

@@ -166,7 +166,8 @@ class Reading:
 
         Raises:
             NotFoundError: the game may not be seen there; that it is there is not told.
-            ForbiddenError: they may not ask there, or are not at the party.
+            ForbiddenError: they may not ask there, or are not at the party. Who is no member of the
+                server may play, unless blocked, what was begun elsewhere than in its channel.
         """
         theme = await self.theme_of(game)
         channel_id = actor.channel_id if isinstance(actor, Asker) else None
@@ -175,7 +176,10 @@ class Reading:
             raise NotFoundError(NO_GAME)
         await self._check_party(theme, actor)
         asker = self._asker(game, actor)
-        self._gate.check_person(asker)
+        if game.carded or asker is actor:
+            self._gate.check_person(asker)
+        else:  # a guest of the wall, who has no roles, and no moderator to ask for them
+            self._gate.check_not_blocked(asker)
         return asker
 
     async def _check_party(self, theme: Theme, actor: Actor) -> None:

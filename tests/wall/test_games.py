@@ -16,6 +16,7 @@ from yarl import URL
 
 from bot.channels import Channels
 from bot.discord_oauth import DiscordOAuth
+from bot.errors import ForbiddenError
 from bot.games.model import GameKind, GameState
 from bot.gate import BLOCKED_WORD, Asker
 from bot.membership import Memberships, Place
@@ -324,6 +325,33 @@ async def test_a_member_begins_games_by_the_rules_of_their_server(tmp_path: Path
             one for one in await there.games.standings(game.id, IDA) if one.entry.person == IDA
         ]
         assert placed.entry.hearts == 1
+
+
+async def test_guests_play_what_a_member_began_whatever_roles_its_server_asks_for(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as teacher:
+        parts = there.parts
+        await parts.settings.change_guild(7, ANN, allowed_role_ids=(3,), blocked_words=("badger",))
+        dream_id = await there.picture("a red barn")
+        path, _ = await sent(teacher, f"/d/{dream_id}/play", kind="say")
+        game_id = path.removeprefix("/g/")
+        url = (await teacher.get(path)).url.origin()
+        async with guests(url, 1) as [pupil]:
+            assert f"{path}/words" in await page(pupil, path)
+            # Roles are of members; words bind everybody.
+            _, text = await sent(pupil, f"{path}/words", 422, htmx=True, words="badger", name="P")
+            assert str(BLOCKED_WORD) in text
+            await parts.settings.change_guild(7, ANN, dreaming=False)
+            await sent(pupil, f"{path}/words", htmx=True, words="something red", name="Pupil")
+            await there.games.end(game_id, Actor(IDA))
+            standings = await there.games.standings(game_id)
+            [entry] = [one.entry for one in standings if one.entry.person.name == "Pupil"]
+            await sent(pupil, f"{path}/entries/{entry.id}/heart", 204, htmx=True)
+        # Blocks bind everybody, also members of whom it cannot be told what they may there.
+        await parts.moderation.block(7, EVE, Actor(ANN, guild_id=7, moderates=True))
+        with pytest.raises(ForbiddenError, match="may not ask for dreams in this server"):
+            await there.games.heart(entry.id, Actor(EVE))
 
 
 async def test_strangers_floods_and_other_pages_are_turned_away(tmp_path: Path) -> None:
