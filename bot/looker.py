@@ -101,13 +101,17 @@ class Looker:
     async def _listen(self) -> None:
         """Learn which dreams are done, and which are deleted."""
         while True:
-            with suppress(DreamstreamError):
+            try:
                 async with self._feed.listen(None) as happenings:
                     self._before = PAST_EVERY_ID  # what was done until now, or was missed
                     self._wake.set()
                     async for happening in happenings:
                         if isinstance(happening, StreamEvent):
                             self._note(happening)
+            except DreamstreamError as error:
+                log.info("The search does not learn of new pictures at present: %s", error)
+            except Exception:  # a mistake of ours must not be the end of it
+                log.exception("The search does not learn of new pictures at present")
             await asyncio.sleep(self._pause_s)
 
     def _note(self, event: StreamEvent) -> None:

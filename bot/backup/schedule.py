@@ -71,6 +71,9 @@ class BackupSchedule:
             except (DreamstreamError, OSError) as error:
                 log.error("No backup was made: %s", error)
                 delay_s = self._retry_s
+            except Exception:  # a mistake of ours must not be the end of all backups
+                log.exception("No backup was made")
+                delay_s = self._retry_s
             await asyncio.sleep(delay_s)
 
     def _due(self) -> bool:

@@ -166,6 +166,9 @@ class Forgetting:
             except TROUBLE as error:
                 log.warning("Somebody is not forgotten yet: %s", error)
                 pause_s = self._again_s
+            except Exception:  # a mistake of ours; what they were promised holds
+                log.exception("Somebody is not forgotten yet")
+                pause_s = min(2 * pause_s, _LONGEST_S)
             await asyncio.sleep(pause_s)
 
     async def _forget(self, person_id: str, before_ms: int) -> bool:

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,7 +42,7 @@ from bot.rights import Actor
 from bot.store import Store, game_entries, games
 from bot.store.migrate import shipped, upgrade
 from generation.protocol import Attachment
-from tests.bot.drawer import ANN, Services, finished, png, request, services
+from tests.bot.drawer import ANN, Services, finished, png, request, services, until
 from tests.bot.test_portraits import portray
 from tests.bot.test_theme_pictures import pictures_of
 from tests.program import environment
@@ -674,6 +675,29 @@ async def test_the_bot_makes_backups_by_itself(tmp_path: Path) -> None:
         await runs(0.00001, 2)
         assert len(whole_backups(root)) == 2, "the newest two are kept"
     assert faults(root) == []
+
+
+async def test_backups_are_made_also_after_a_mistake_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    tried: list[Path] = []
+
+    async def broken(data_dir: Path, folder: Path, **options: Any) -> Made:
+        tried.append(folder)
+        if len(tried) == 1:
+            raise RuntimeError("a bug")
+        return await make(data_dir, folder, **options)
+
+    monkeypatch.setattr(schedule, "make", broken)
+    async with services(data):
+        made = schedule.BackupSchedule(data, root, every_hours=1, keep=2, look_s=0.01, retry_s=0.01)
+        made.start()
+        try:
+            await until(lambda: len(whole_backups(root)) == 1)
+        finally:
+            await made.stop()
+    assert len(tried) == 2 and faults(root) == []
 
 
 async def test_a_backup_that_cannot_be_read_keeps_no_others_from_being_made(tmp_path: Path) -> None:

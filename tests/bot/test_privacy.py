@@ -371,7 +371,7 @@ async def test_what_cannot_be_deleted_is_tried_again_and_not_called_done(tmp_pat
                 raise (ForbiddenError("no"), RuntimeError("a bug"))[len(seen) - 1]
             await delete(dream_id, actor)
 
-        troubles = [StoreError("not now")]
+        troubles: list[Exception] = [RuntimeError("a bug"), StoreError("not now")]
 
         async def trouble(store: Store) -> Any:
             if troubles:

@@ -222,6 +222,23 @@ async def test_trouble_is_waited_out(tmp_path: Path) -> None:
         assert ids(await parts.search.by_text(theme, "navy")) == [first]
 
 
+async def test_new_pictures_are_learnt_of_also_after_a_mistake_of_ours(tmp_path: Path) -> None:
+    async with searching(tmp_path, looking=False) as parts:
+        listen, asked = parts.feed.listen, list[int | None]()
+
+        def broken(after: int | None) -> Any:
+            asked.append(after)
+            if len(asked) == 1:
+                raise RuntimeError("a bug")
+            return listen(after)
+
+        parts.feed.listen = broken  # type: ignore[method-assign]
+        await parts.looker.start()
+        await until(lambda: bool(asked) and parts.looker.complete)
+        await draw(parts, "red")
+        await seen(parts, 1)
+
+
 async def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
     async with searching(tmp_path) as parts:
         await draw(parts, "red")
