@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import discord
+import msgspec
 from discord import app_commands
 from discord.ext import commands
 
@@ -64,6 +65,8 @@ class ModerateCog(
             block = await front_of(interaction).moderation.block(
                 guild_id, _person(person), actor, reason=reason, until_ms=until_ms
             )
+            # By the name they were found by here, also where none of theirs is kept.
+            block = msgspec.structs.replace(block, person=_person(person))
             await tell(interaction, say("Blocked: {who}", who=_told(interaction, block)))
 
     @app_commands.command(name="unblock", description="Let somebody ask for dreams here again")

@@ -21,6 +21,7 @@ from bot.rights import Actor
 from bot.signed_links import Shows, SignedLinks
 from bot.sizes import shaped
 from bot.store import deliveries
+from bot.store.forgetting import NOBODY
 from cogs.dream import request_of
 from generation.protocol import Recipe
 from tests.bot.drawer import FOURIER, png, request, until
@@ -433,6 +434,13 @@ async def test_moderators_keep_order(tmp_path: Path) -> None:
             assert "Only who may manage" in await said(there.ann, there, command)
         told = await said(there.ann, there, "moderate block", person=there.bob)
         assert "Only who may manage" in told
+        # Who was forgotten is called nothing in what is kept, but told back as they were named.
+        async with there.parts.store.write() as connection:
+            await connection.execute(
+                "UPDATE person SET name = ? WHERE id = ?", (NOBODY, f"discord:{there.ann.id}")
+            )
+        assert "**ann**" in await said(mod, there, "moderate block", person=there.ann)
+        assert f"**{NOBODY}**" in await said(mod, there, "moderate blocked")
 
 
 async def test_who_does_not_publish_is_not_in_the_stream(tmp_path: Path) -> None:
