@@ -207,6 +207,7 @@ class ThemeThreads:
         row = await rows.by_id(self._front.store, row_id)
         if row is None:
             lane.drop(key)
+            self._over(row_id)
             self._tell(row_id, NotFoundError(_GONE))
             return
         posted = row.message_id is not None
@@ -228,8 +229,12 @@ class ThemeThreads:
             lane.tried(key, posted=posted)
             self._retries.later(lane, key, _urgency(row), None)
             return
+        self._over(row_id)
+
+    def _over(self, row_id: int) -> None:
+        """Count no failures of a row any more."""
         self._failing_since_s.pop(row_id, None)
-        self._retries.over(key)
+        self._retries.over(THREAD_KEYS[0] + row_id)
 
     def _is_given_up(self, row: ThemeThread) -> bool:
         """Say whether a thread that cannot be made at present is not to be made any more."""

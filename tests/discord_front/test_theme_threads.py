@@ -209,6 +209,25 @@ async def test_a_clock_that_jumps_gives_up_no_thread_at_its_first_failure(
             assert threads(there) == []
 
 
+async def test_failures_of_one_that_is_not_wanted_any_more_are_not_kept(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        made, store = there.client.theme_threads, there.parts.store
+        towers = await there.parts.themes.create("towers", "Towers")
+        there.env.inject_error("POST", "/channels/*/messages/*/threads", status=503, code=0)
+        place = {"guild_id": there.env.guild.id, "parent_id": there.channel.id}
+        async with store.write() as connection:
+            await rows.want(
+                connection, towers.id, **place, forum=False, name="Towers", now_ms=now_ms()
+            )
+        made.look()
+        await until(lambda: len(made._failing_since_s) == 1)
+        async with store.write() as connection:
+            await rows.forget(connection, next(iter(made._failing_since_s)))
+        made.hurry()
+        await until(lambda: not made._failing_since_s and not len(made._retries))
+        assert threads(there) == []
+
+
 async def test_one_that_is_deleted_loses_its_theme_and_says_so(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host, first_id = await with_thread(there)
