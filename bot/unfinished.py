@@ -199,6 +199,7 @@ class Unfinished:
             self._tasks.spawn(self._submit_later(active, 0.0))
             return
         if active.missed == 0:
+            log.warning("Dream %s waits for its picture: %s", active.dream.id, error)
             active.missing_since_s = time.monotonic()
         active.missed += 1
         missing_s = time.monotonic() - active.missing_since_s

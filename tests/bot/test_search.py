@@ -232,7 +232,7 @@ async def test_new_pictures_are_learnt_of_also_after_a_mistake_of_ours(tmp_path:
                 raise RuntimeError("a bug")
             return listen(after)
 
-        parts.feed.listen = broken  # type: ignore[method-assign]
+        parts.feed.listen = broken  # type: ignore[method-assign, assignment]
         await parts.looker.start()
         await until(lambda: bool(asked) and parts.looker.complete)
         await draw(parts, "red")
