@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -52,9 +53,21 @@ class Connection:
             raise ConnectionResetError("the browser does not read") from None
 
 
-def last_seen(request: web.Request, cursors: Cursors) -> int | None:
-    """Return the id of the last entry the browser has; its own word goes before the page's."""
-    for text in (request.headers.get("Last-Event-ID"), request.query.get("after")):
-        if text and (event_id := cursors.read(text)) is not None:
-            return event_id
-    return None
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far a page says it is."""
+
+    last_id: int | None = None
+    """Of the last entry it has; None where it did not say, or nobody can read what it said."""
+    lost: bool = False
+    """Whether nobody can read it, as under another key: so nobody knows what the page missed."""
+
+
+def last_seen(request: web.Request, cursors: Cursors) -> Seen:
+    """Return how far a page is; the browser's own word goes before the page's."""
+    said = [request.headers.get("Last-Event-ID"), request.query.get("after")]
+    signs = [text for text in said if text]
+    for text in signs:
+        if (event_id := cursors.read(text)) is not None:
+            return Seen(event_id)
+    return Seen(lost=bool(signs))

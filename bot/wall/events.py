@@ -19,7 +19,7 @@ from aiohttp import web
 
 from bot.errors import GoneError, LimitError, RequestError
 from bot.model import EventKind, Live, StreamEvent
-from bot.wall.connection import Connection, last_seen, message
+from bot.wall.connection import Connection, Seen, last_seen, message
 from bot.wall.forming import Forming
 from bot.wall.guard import address_of
 from bot.wall.messages import Messages
@@ -79,7 +79,7 @@ class EventStreams:
 
     async def send(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         """Answer with what happens in a part of the log, until the browser hangs up."""
-        after = last_seen(request, self._cursors)
+        seen = last_seen(request, self._cursors)
         deleted = await self._is_deleted(request.query.get("dream"))
         with self.place_for(request):
             response = web.StreamResponse(
@@ -95,7 +95,7 @@ class EventStreams:
                 if deleted:
                     await connection.send(message("reload", "reload"))
                 else:
-                    await self._serve(connection, scope, after)
+                    await self._serve(connection, scope, seen)
             except ConnectionError:
                 log.debug("a watcher of %s is gone", scope.name)
             except Exception:
@@ -113,13 +113,13 @@ class EventStreams:
             return True
         return False
 
-    async def _serve(self, connection: Connection, scope: Scope, after: int | None) -> None:
+    async def _serve(self, connection: Connection, scope: Scope, seen: Seen) -> None:
         await connection.send(f"retry: {RETRY_MS}\n\n".encode())
-        if after is not None and not await self._catch_up(scope.theme_id, after):
+        if seen.lost or not await self._catch_up(scope.theme_id, seen.last_id):
             newest = await self._services.feed.last_id()
             await connection.send(message("reload", "reload", self._cursors.of(newest)))
             return
-        async with self._services.feed.listen(scope.theme_id, after=after) as updates:
+        async with self._services.feed.listen(scope.theme_id, after=seen.last_id) as updates:
             # Read after listening began: what changes meanwhile comes as an event as well.
             dreams = [] if connection.only else await scope.unfinished()
             watcher = Watcher(connection.only, Forming(connection.person_id, dreams))
@@ -156,10 +156,10 @@ class EventStreams:
             if not self._open[address]:
                 del self._open[address]
 
-    async def _catch_up(self, theme_id: int | None, after: int) -> bool:
+    async def _catch_up(self, theme_id: int | None, after: int | None) -> bool:
         """Say whether what a page has missed can be sent to it, and make it ready."""
         feed = self._services.feed
-        if await feed.last_id() <= after:
+        if after is None or await feed.last_id() <= after:
             return True
         missed = await feed.replay(theme_id=theme_id, after=after, limit=MAX_REPLAY + 1)
         for event in missed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -61,3 +62,20 @@ async def test_a_page_goes_on_by_signs_that_say_nothing_of_other_streams(tmp_pat
         async with watching(visitor, f"/s/open/events?after={message.id}") as reader:
             missed = await reader.next()
             assert missed is not None and third.id in "".join(missed.data)
+
+
+async def test_a_page_whose_sign_nobody_can_read_is_made_anew(tmp_path: Path) -> None:
+    """As one that was open while the key was lost, or since pages were told numbers."""
+    links = SignedLinks.open(tmp_path)
+    async with services(tmp_path) as parts, wall_on(parts, links=links) as visitor:
+        (dream,) = await parts.dreams.ask(request("a gull"))
+        for strange in ("1", "A" * 32):
+            path = f"/s/open/events?after={strange}"
+            async with watching(visitor, path) as reader, asyncio.timeout(5):
+                message = await reader.next()
+                assert message is not None and message.event == "reload"
+            # What it remembers then it can say, also where its own address stays as it was.
+            async with watching(visitor, path, Last_Event_ID=message.id) as reader:
+                told = await reader.next()
+                assert told is not None and told.event == "asked"
+                assert dream.id in "".join(told.data)

@@ -613,6 +613,9 @@ async def test_a_page_that_comes_back_is_told_all_that_it_missed(evening: Evenin
     async with watching(host, f"{path}?stage=gather") as reader:
         message = await reader.next()
         assert message is not None and message.event == "reload", "it slept through the change"
+    async with watching(host, f"{path}?stage=sketch&after=nobodys") as reader:
+        told = {(await reader.next()).event for _ in range(4)}  # type: ignore[union-attr]
+        assert told == parts, "nobody can tell what it missed"
 
 
 async def test_a_party_is_read_again_only_after_what_happens_there(evening: Evening) -> None:

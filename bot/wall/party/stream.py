@@ -18,7 +18,7 @@ from aiohttp import web
 
 from bot.errors import RequestError
 from bot.model import ENDINGS, EventKind, Live, StreamEvent
-from bot.wall.connection import Connection, last_seen, message
+from bot.wall.connection import Connection, Seen, last_seen, message
 from bot.wall.events import HEARTBEAT_S, RETRY_MS, EventStreams
 from bot.wall.party.door import Door
 from bot.wall.party.evening import Evening
@@ -73,7 +73,7 @@ class PartyStreams:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/p/{code}/events``; the page says its ``stage`` and the ``after`` it shows."""
         evening = await self._door.see(request)
-        after = last_seen(request, self._renderer.cursors)
+        seen = last_seen(request, self._renderer.cursors)
         with self._events.place_for(request):
             response = web.StreamResponse(
                 headers={
@@ -86,7 +86,7 @@ class PartyStreams:
             connection = Connection(request, response)
             try:
                 await connection.send(f"retry: {RETRY_MS}\n\n".encode())
-                await self._serve(connection, request, evening.theme.id, after)
+                await self._serve(connection, request, evening.theme.id, seen)
             except ConnectionError:
                 log.debug("somebody at a party hung up")
             except RequestError:
@@ -99,7 +99,7 @@ class PartyStreams:
         return response
 
     async def _serve(
-        self, connection: Connection, request: web.Request, theme_id: int, after: int | None
+        self, connection: Connection, request: web.Request, theme_id: int, seen: Seen
     ) -> None:
         async with self._services.feed.listen(theme_id) as updates:
             # Read after listening began: what changes meanwhile comes as an event as well.
@@ -107,7 +107,8 @@ class PartyStreams:
             if request.query.get("stage", evening.stage) != evening.stage:
                 await connection.send(message("reload", "reload", self._cursor(evening.version)))
                 return
-            page = _Page(evening, behind=after is not None and after < evening.version)
+            missed = seen.last_id is not None and seen.last_id < evening.version
+            page = _Page(evening, behind=seen.lost or missed)
             reading = asyncio.create_task(page.read(updates))
             reading.add_done_callback(lambda _: page.ready.set())
             try:
