@@ -230,6 +230,29 @@ async def test_a_silent_stream_shows_that_it_lives(
         assert reader.comments >= 3
 
 
+async def test_what_nobody_is_to_learn_of_leaves_no_gap_in_the_silence(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 1.0)
+    await scene.ask("between us", published=False)
+    async with watching(visitor) as reader, asyncio.timeout(WAIT_S):
+        await until_listening(scene)
+
+        async def happen() -> None:
+            while True:
+                last = scene.feed.log[-1]
+                steered = msgspec.structs.replace(last, id=last.id + 3, kind=EventKind.STEERED)
+                scene.feed.tell(steered)
+                await asyncio.sleep(0.1)
+
+        happening = asyncio.create_task(happen())
+        try:
+            while not (line := await reader.response.content.readline()).startswith(b":"):
+                assert line.startswith(b"retry") or line == b"\n"
+        finally:
+            happening.cancel()
+
+
 async def test_a_listener_that_fell_behind_is_let_go(scene: Scene, visitor: ClientSession) -> None:
     async with watching(visitor) as reader:
         await until_listening(scene)
