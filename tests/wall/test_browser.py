@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,48 @@ async def test_a_picture_that_did_not_come_is_asked_for_again(
     await expect(image).not_to_have_js_property("naturalWidth", 0)
     assert len(asked) == 2 and asked[0] == asked[1]
     ada.complaints = [said for said in ada.complaints if not BREAKS.search(said)]
+
+
+async def test_what_was_fetched_too_fast_stays_as_it_is_and_is_fetched_again(
+    scene: Scene, people: list[Visitor]
+) -> None:
+    ada = people[0]
+    dream = await scene.ask("a heron")
+    asked: Counter[tuple[str, str]] = Counter()
+
+    async def refuse_once(route: Route) -> None:
+        request = route.request
+        asked[request.method, request.url] += 1
+        if "hx-request" not in request.headers or asked[request.method, request.url] > 1:
+            await route.fallback()
+            return
+        await route.fulfill(
+            status=429,
+            headers={"Retry-After": "1", "Content-Type": "text/html"},
+            body='<p class="notice">Wait.</p>',
+        )
+
+    await ada.context.route(re.compile(r"/d/[^?]*$"), refuse_once)
+    page = await ada.open(f"/d/{dream.id}")
+    await page.evaluate("Math.random = () => 0")
+    await eventually(lambda: len(scene.feed.listeners) == 1)
+    here = str(scene.url.with_path(f"/d/{dream.id}"))
+    asked["GET", here] = 0  # by the page itself, from now on
+    scene.dreams.finish(dream.id)
+    await eventually(lambda: asked["GET", here] >= 1)
+    await expect(page.locator("#whole[sse-connect]")).to_have_count(1)
+    await expect(page.get_by_text("Download PNG")).to_be_visible()
+    assert asked["GET", here] == 2
+    await expect(page.get_by_text("Wait.")).to_have_count(0)
+    # So does what is fetched as soon as a page is there, once.
+    await page.reload()
+    await eventually(lambda: asked["GET", f"{here}/like"] >= 2)
+    await expect(page.get_by_text("Wait.")).to_have_count(0)
+    # A person is told, and nothing is sent a second time for them.
+    await page.get_by_role("button", name="Again, another seed").click()
+    await expect(page.locator("#notice")).to_contain_text("Wait.")
+    assert asked["POST", f"{here}/redo"] == 1
+    ada.complaints = [said for said in ada.complaints if "429" not in said and "htmx" not in said]
 
 
 async def test_what_happened_while_the_wall_was_down_is_shown(

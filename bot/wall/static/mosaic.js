@@ -187,14 +187,6 @@
     ahead.unobserve(older);
     ahead.observe(older);
   };
-  finished.addEventListener("htmx:sendError", () => setTimeout(lookAhead, 5000));
-  // Who is to wait asks again then. Otherwise the sentence would take the place of what asks.
-  finished.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr } = event.detail;
-    if (!event.target.matches(".older") || ![429, 503].includes(xhr.status)) return;
-    event.detail.shouldSwap = false;
-    setTimeout(lookAhead, 1000 * (Number(xhr.getResponseHeader("Retry-After")) || 5));
-  });
 
   // The mosaic that new pictures come to gives the oldest of them away, where nobody sees it.
   const relieve = () => {

@@ -18,19 +18,6 @@
     listen(added);
     begin();
   });
-  // What has changed is told once: a part that could not be fetched then is asked for again.
-  body.addEventListener("htmx:sendError", (event) => {
-    const part = event.detail.elt;
-    if (!part.getAttribute("hx-trigger")?.includes("sse:") || part.dataset.again) return;
-    part.dataset.again = "1";
-    setTimeout(() => {
-      delete part.dataset.again;
-      if (!part.isConnected) return;
-      const swap = part.getAttribute("hx-swap") ?? "innerHTML";
-      const again = htmx.ajax("GET", part.getAttribute("hx-get"), { source: part, target: part, swap });
-      again.catch(() => {}); // which comes here once more
-    }, 2000);
-  });
   // An arrival is shown once. What is kept from the page before may be put in again.
   body.addEventListener("animationend", (event) => event.target.classList.remove("fresh"));
 

@@ -50,6 +50,58 @@
     body.classList.remove("offline");
   });
 
+  // --- who is to wait -----------------------------------------------------------------------------
+  // What fetches by itself is told nothing in a sentence: that would take the place of what asks, for
+  // good. It stays as it is and asks again, when it was told to, and not in step with the others in a
+  // room that were told so in the same second.
+  const BUSY = [429, 502, 503, 504];
+  const PATIENCE_S = 10; // of a person, who is told in the end
+  const MOST_TRIES = 3; // of theirs
+  const waiting = new Map(); // what asks → its timer
+  const tries = new WeakMap();
+  const askAgain = ({ elt, requestConfig }, told) => {
+    const tried = tries.get(elt) ?? 0;
+    const spread = 2 ** Math.min(tried + 1, 4);
+    tries.set(elt, tried + 1);
+    clearTimeout(waiting.get(elt));
+    waiting.set(elt, setTimeout(() => {
+      waiting.delete(elt);
+      if (!elt.isConnected) return;
+      const again = { source: elt, event: requestConfig.triggeringEvent };
+      htmx.ajax("GET", elt.getAttribute("hx-get"), again).catch(() => {}); // which comes here once more
+    }, 1000 * ((told || spread) + spread * Math.random())));
+  };
+  const isByHand = ({ triggeringEvent }) => triggeringEvent?.isTrusted ?? false;
+  body.addEventListener("htmx:beforeOnLoad", (event) => {
+    const { elt, requestConfig, xhr } = event.detail;
+    if (requestConfig.verb !== "get" || !elt.hasAttribute("hx-get")) return;
+    const told = Number(xhr.getResponseHeader("Retry-After")) || 0;
+    const patient = !isByHand(requestConfig)
+      || (told > 0 && told <= PATIENCE_S && (tries.get(elt) ?? 0) < MOST_TRIES);
+    if (BUSY.includes(xhr.status) && patient) {
+      event.preventDefault();
+      askAgain(event.detail, told);
+    } else {
+      tries.delete(elt);
+    }
+  });
+  body.addEventListener("htmx:sendError", (event) => {
+    const { elt, requestConfig } = event.detail;
+    if (requestConfig.verb === "get" && elt.hasAttribute("hx-get") && !isByHand(requestConfig)) {
+      tries.delete(elt); // nobody is there to be spared
+      askAgain(event.detail, 0);
+    }
+  });
+  // Until then it does not ask, whatever happens; but what a person does now takes its place.
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    const { elt, requestConfig } = event.detail;
+    if (!waiting.has(elt)) return;
+    if (!isByHand(requestConfig)) { event.preventDefault(); return; }
+    clearTimeout(waiting.get(elt));
+    waiting.delete(elt);
+    tries.delete(elt);
+  });
+
   // What is shown of a dream besides its card or tile: its own page, and the big screen.
   const deleted = (id) => {
     if (!id) return;
