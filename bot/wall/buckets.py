@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from bot.errors import LimitError
 from bot.monitoring.metrics import WALL_SLOWED
-from bot.wall.guard import HEALTH, address_of, block_of, is_loopback, is_trusted
+from bot.wall.guard import HEALTH, block_of, heard_from, is_loopback, is_trusted
 from bot.wall.settings import WallSettings
 
 log = logging.getLogger(__name__)
@@ -166,8 +166,8 @@ def _counted(request: web.Request, settings: WallSettings) -> str | None:
     remote = request.remote or ""
     if settings.mode == "local" and is_loopback(remote):
         return None
-    address = address_of(request, settings)
-    if settings.mode == "proxy" and is_trusted(remote, settings):
-        # Of whom the proxy says nothing is the proxy itself.
-        return None if address == block_of(remote, settings) else address
-    return address
+    heard = heard_from(request, settings)
+    # Of whom the proxy says nothing is the proxy itself; visitors may have their network in common.
+    if settings.mode == "proxy" and heard == remote and is_trusted(remote, settings):
+        return None
+    return block_of(heard, settings)

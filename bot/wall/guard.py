@@ -144,13 +144,20 @@ def _check_sender(request: web.Request, host: str, public: URL | None) -> None:
 def address_of(request: web.Request, settings: WallSettings) -> str:
     """Say which address a request is from, for limits.
 
+    What is returned may stand for more than one address: see `block_of`.
+    """
+    return block_of(heard_from(request, settings), settings)
+
+
+def heard_from(request: web.Request, settings: WallSettings) -> str:
+    """Say which address a request is from, as it was heard.
+
     A proxy appends whom it heard from. So read from the end, past those that are trusted, the
     first is the one that nobody else can have written. Who is no trusted proxy is not asked.
-    What is returned may stand for more than one address: see `block_of`.
     """
     address = request.remote or ""
     if settings.mode != "proxy":
-        return block_of(address, settings)
+        return address
     said = ",".join(request.headers.getall("X-Forwarded-For", ()))
     # More than any chain of proxies: who fills the header with commas is not to cost anything.
     hops = [hop.strip() for hop in said.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:] if hop.strip()]
@@ -159,7 +166,7 @@ def address_of(request: web.Request, settings: WallSettings) -> str:
         if heard is None:
             break
         address = heard
-    return block_of(address, settings)
+    return address
 
 
 def block_of(address: str, settings: WallSettings) -> str:

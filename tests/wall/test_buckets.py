@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import ClientResponse, ClientSession
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +174,25 @@ async def test_a_flood_is_refused_while_another_address_is_served(
         assert await told.json() == {"error": SLOW_DOWN}
         clock.now_s += 0.5
         assert [(await fetch(session, "2001:db8::1"))[0].status for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("heard", "counted"),
+    [
+        ("", None),
+        ("2001:db8::77", "2001:db8::/64"),
+        ("2001:db8:0:1::77", "2001:db8:0:1::/64"),
+        ("203.0.113.7", "203.0.113.7"),
+    ],
+)
+def test_visitors_count_also_where_the_proxy_is_in_their_network(
+    heard: str, counted: str | None
+) -> None:
+    proxy = "2001:db8::1"
+    wall = WallSettings(mode="proxy", trusted_proxies=(ip_network(proxy),))
+    headers = {"X-Forwarded-For": heard} if heard else {}
+    request = make_mocked_request("GET", "/", headers).clone(remote=proxy)
+    assert buckets._counted(request, wall) == counted
 
 
 async def test_a_stream_of_events_counts_once_and_a_search_as_much(
