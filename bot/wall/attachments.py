@@ -10,6 +10,7 @@ from aiohttp import web
 
 from bot.errors import NotFoundError
 from bot.wall.guard import mark
+from bot.wall.rendering import unlisted
 from bot.wall.services import Services
 
 _SHOWN = frozenset({"video/mp4", "image/webp", "image/gif"})
@@ -40,7 +41,7 @@ class Attachments:
         file = next((file for file in dream.files if file.name == name), None)
         if file is None or file.media_type not in _SHOWN | _KEPT:
             raise NotFoundError(_NOT_HERE)
-        headers = _HEADERS | {"Content-Type": file.media_type}
+        headers = _HEADERS | unlisted(theme) | {"Content-Type": file.media_type}
         if any(tag.value in (file.sha256, "*") for tag in request.if_none_match or ()):
             return web.Response(status=304, headers={**headers, "ETag": f'"{file.sha256}"'})
         if file.media_type in _KEPT or "download" in request.query:

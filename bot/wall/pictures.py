@@ -19,7 +19,7 @@ from bot.rights import may_look_behind
 from bot.thumbnails import THUMBNAIL_SIDE
 from bot.wall.guard import mark
 from bot.wall.here import actor_of
-from bot.wall.rendering import LARGE_THUMBNAIL_SIDE, thumbnail_url
+from bot.wall.rendering import LARGE_THUMBNAIL_SIDE, thumbnail_url, unlisted
 from bot.wall.services import Services, looks_at
 from bot.wall.settings import WallSettings
 
@@ -49,7 +49,7 @@ class Pictures:
         sha256, theme = await self._allowed(request)
         if _has(request, sha256):
             return _not_modified(sha256)
-        headers = {**_CACHED, "Content-Type": "image/png"}
+        headers = _CACHED | unlisted(theme) | {"Content-Type": "image/png"}
         if "download" in request.query:
             name = f"{theme.slug}-{sha256[:8]}.png"
             headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -59,12 +59,12 @@ class Pictures:
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
         """Send the small WebP; with ``?side=`` the one for large and for fine screens."""
-        sha256, _ = await self._allowed(request)
+        sha256, theme = await self._allowed(request)
         match request.query.get("side"):
             case None:
-                return await self._small(request, sha256)
+                return await self._small(request, sha256, theme)
             case side if side == str(LARGE_THUMBNAIL_SIDE):
-                return await self._small(request, sha256, LARGE_THUMBNAIL_SIDE)
+                return await self._small(request, sha256, theme, LARGE_THUMBNAIL_SIDE)
         raise NotFoundError(_NOT_HERE)
 
     async def of_theme(self, request: web.Request) -> web.StreamResponse:
@@ -73,26 +73,27 @@ class Pictures:
         theme = await self._services.visible_theme(slug, acts=False)
         if theme.picture_sha256 is None:
             raise NotFoundError(_NOT_HERE)
-        return await self._small(request, theme.picture_sha256)
+        return await self._small(request, theme.picture_sha256, theme)
 
     async def _small(
-        self, request: web.Request, sha256: str, side: int = THUMBNAIL_SIDE
+        self, request: web.Request, sha256: str, theme: Theme, side: int = THUMBNAIL_SIDE
     ) -> web.StreamResponse:
         tag = f"{sha256}.{side}.webp"
         if _has(request, tag):
             return _not_modified(tag)
         path = await self._services.library.make_thumbnail(sha256, side)
         mark(request, tag)
-        return web.FileResponse(path, headers={**_CACHED, "Content-Type": "image/webp"})
+        headers = _CACHED | unlisted(theme) | {"Content-Type": "image/webp"}
+        return web.FileResponse(path, headers=headers)
 
     async def preview(self, request: web.Request) -> web.StreamResponse:
         """Send what a dream looks like now; a finished one is sent on to its picture."""
         dream_id = request.match_info["dream_id"]
-        dream, _ = await self._services.visible_dream(dream_id, acts=False)
+        dream, theme = await self._services.visible_dream(dream_id, acts=False)
         preview = self._services.dreams.preview(dream.id)
         if preview is not None:
             version, webp = preview
-            response = web.Response(body=webp, content_type="image/webp")
+            response = web.Response(body=webp, content_type="image/webp", headers=unlisted(theme))
             if request.query.get("v") == str(version):
                 response.headers["Cache-Control"] = "private, max-age=600"
             return response

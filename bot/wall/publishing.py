@@ -13,8 +13,10 @@ from aiohttp import web
 
 from bot.errors import NotFoundError
 from bot.ids import is_id
+from bot.model import Theme
 from bot.publish.model import INDEX, ORIGINALS, WHOLE
 from bot.wall.guard import mark
+from bot.wall.rendering import unlisted
 from bot.wall.services import Services, looks_at
 
 _NOT_HERE = "There is no such bundle here."
@@ -50,14 +52,14 @@ class Bundles:
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
         """Send on to the first page, from which the other addresses are reckoned."""
-        await self._folder(request)
+        await self._bundle(request)
         raise web.HTTPFound(f"/b/{request.match_info['party_id']}/")
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Send a page or a file of a bundle."""
-        folder = await self._folder(request)
+        folder, theme = await self._bundle(request)
         path = await asyncio.to_thread(_inside, folder, request.match_info["path"])
-        headers = {**_HEADERS, "Content-Type": _TYPES[path.suffix]}
+        headers = _HEADERS | unlisted(theme) | {"Content-Type": _TYPES[path.suffix]}
         tag = f"{folder.name}-{request.match_info['path']}".encode().hex()
         if any(known.value in (tag, "*") for known in request.if_none_match or ()):
             return web.Response(status=304, headers={**headers, "ETag": f'"{tag}"'})
@@ -67,7 +69,8 @@ class Bundles:
         mark(request, tag)
         return web.FileResponse(path, headers=headers)
 
-    async def _folder(self, request: web.Request) -> Path:
+    async def _bundle(self, request: web.Request) -> tuple[Path, Theme]:
+        """Return the folder of what was published, and the theme that it is of."""
         party_id = request.match_info["party_id"]
         parties, publishing = self._services.parties, self._services.publishing
         if parties is None or publishing is None or not is_id(party_id):
@@ -76,12 +79,13 @@ class Bundles:
             party = await parties.get(party_id)
         except NotFoundError:
             raise NotFoundError(_NOT_HERE) from None
-        if not await looks_at(await parties.theme_of(party)):
+        theme = await parties.theme_of(party)
+        if not await looks_at(theme):
             raise NotFoundError(_NOT_HERE)
         made = await publishing.bundle_of(party_id)
         if made is None:
             raise NotFoundError(_NOT_HERE)
-        return made.folder
+        return made.folder, theme
 
 
 def _inside(folder: Path, asked: str) -> Path:

@@ -84,11 +84,8 @@ class Renderer:
             themes=themes,
             coming_back=_coming_back(request),
         )
-        response = web.Response(text=text, status=status, content_type="text/html")
-        if any(theme.visibility is not Visibility.PUBLIC for theme in themes):
-            # Who has the address sees it; a search engine that has it would list it.
-            response.headers["X-Robots-Tag"] = "noindex"
-        return response
+        headers = unlisted(*themes)
+        return web.Response(text=text, status=status, content_type="text/html", headers=headers)
 
     def fragment(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
         """Return a part of a page, for htmx to put in its place."""
@@ -160,6 +157,15 @@ def _coming_back(request: web.Request) -> str:
     """Return where somebody comes back to who signs in on a page: not to what Discord said."""
     back = request.method == "GET" and not request.path.startswith("/sign-")
     return request.path_qs if back else "/"
+
+
+def unlisted(*themes: Theme) -> dict[str, str]:
+    """Return the headers of what shows something of `themes`, which the wall may not list.
+
+    Who has the address sees it; a search engine that has it would list it.
+    """
+    public = all(theme.visibility is Visibility.PUBLIC for theme in themes)
+    return {} if public else {"X-Robots-Tag": "noindex"}
 
 
 def is_htmx(request: web.Request) -> bool:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bot.atom import MEDIA_TYPE, feed
 from bot.wall.guard import mark
-from bot.wall.rendering import picture_url, thumbnail_url
+from bot.wall.rendering import picture_url, thumbnail_url, unlisted
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 
@@ -44,7 +44,7 @@ class Syndication:
             thumbnail=thumbnail_url,
         )
         tag = hashlib.sha256(body).hexdigest()
-        headers = {"Cache-Control": "private, no-cache"}
+        headers = {"Cache-Control": "private, no-cache"} | unlisted(theme)
         mark(request, tag)
         if any(kept.value in (tag, "*") for kept in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)

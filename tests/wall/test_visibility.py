@@ -4,6 +4,7 @@ import pytest
 from aiohttp import ClientSession
 
 from bot.model import Dream, Visibility
+from bot.wall.rendering import picture_url, thumbnail_url
 from tests.wall.conftest import Scene
 
 GETS = (
@@ -180,11 +181,23 @@ async def test_a_stream_that_turns_private_is_gone_at_once(
 async def test_search_engines_are_told_not_to_list_what_the_wall_does_not(
     scene: Scene, visitor: ClientSession
 ) -> None:
-    told = {}
-    for slug in ("planets", "linked"):
+    for slug, expected in (("planets", ""), ("linked", "noindex")):
         dream = await scene.draw("two moons", slug)
-        for path in (f"/s/{slug}", f"/s/{slug}/watch", f"/d/{dream.id}"):
+        forming = await scene.ask("more moons", slug)
+        scene.dreams.advance(forming.id, 3)
+        scene.dreams.attach(dream.id, "forming.mp4", "video/mp4", b"a film")
+        told = {}
+        for path in (
+            f"/s/{slug}",
+            f"/s/{slug}/watch",
+            f"/s/{slug}/feed.atom",
+            f"/d/{dream.id}",
+            f"/d/{dream.id}/files/forming.mp4",
+            f"/d/{forming.id}/preview.webp",
+            picture_url(dream),
+            thumbnail_url(dream),
+        ):
             async with visitor.get(path) as response:
-                assert response.status == 200
+                assert response.status == 200, path
                 told[path] = response.headers.get("X-Robots-Tag", "")
-    assert [*told.values()] == ["", "", "", "noindex", "noindex", "noindex"], told
+        assert set(told.values()) == {expected}, told

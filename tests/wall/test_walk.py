@@ -468,6 +468,19 @@ async def test_what_may_be_seen_is_not_answered_so(world: World) -> None:
     assert not refused
 
 
+async def test_search_engines_are_told_not_to_list_the_bundle_of_a_party_that_is_not_listed(
+    world: World,
+) -> None:
+    theme, path = await party_theme(world.parts, world.public), "/b/{party_id}/{path}"
+    told = []
+    for visibility in (Visibility.PUBLIC, Visibility.LINK):  # which it was
+        await world.parts.themes.change(theme, visibility=visibility)
+        async with world.visitors["stranger"].get(world.public.path(path)) as response:
+            assert response.status == 200
+            told.append(response.headers.get("X-Robots-Tag"))
+    assert told == [None, "noindex"]
+
+
 async def test_only_who_sits_at_the_machine_does_what_is_theirs(world: World) -> None:
     for name in ("stranger", "guest", "owner"):
         for method, pattern in ONLY_MACHINE:
