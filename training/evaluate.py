@@ -217,7 +217,7 @@ def evaluate(count: int = 200, into: str | None = None) -> dict[str, Any]:
         rows = [i for i, k in enumerate(kinds) if k == kind]
         if rows:
             sheet = contact_sheet([images[i] for i in rows], [texts[i] for i in rows])
-            sheet.save(folder / f"{kind}.png")
+            sheet.save(folder / f"starter-{kind}.webp", quality=88, method=6)
     own_image, own_text = encoders(load_clip()[0])
     held_out = Shards("square", [HELD_OUT])
     views = (

@@ -36,7 +36,9 @@ from generation.prompts import Prompt, parse, plain_text
 from generation.protocol import Job, OptionInfo, Recipe, Setting, Steer
 
 _FORMAT = "diffusion"
-_VERSION = 1
+# Raised with the format, and whenever starter-diffusion is trained on: what one model began another
+# cannot go on with, and the recipe would not give that picture again.
+_VERSION = 2
 # Up to this many pixels a preview is decoded; above, each latent becomes a pixel of it.
 _DECODED_PREVIEW_PIXELS = 256 * 256
 
