@@ -306,7 +306,7 @@ async def test_an_entry_comes_back_with_its_picture_that_went_to_make_room(tmp_p
         async with s.store.write() as connection:
             await connection.execute(
                 "INSERT INTO game VALUES (?, 1, 'draw', ?, 'over', 'a secret', NULL, 1, 0, "
-                "NULL, NULL, NULL, 0, 1, 1, '', 1, 1, 1)",
+                "NULL, NULL, NULL, 0, 1, 1, '', 1, 1, 1, 0)",
                 (game, ANN.id),
             )
             await connection.execute(
@@ -335,7 +335,7 @@ async def test_what_was_taken_back_from_a_game_stays_so(tmp_path: Path) -> None:
             for game in ids[:2]:
                 await connection.execute(
                     "INSERT INTO game VALUES (?, 1, 'draw', ?, 'over', 'a secret', NULL, 1, 0, "
-                    "NULL, NULL, NULL, 0, 1, 1, '', 1, 1, 1)",
+                    "NULL, NULL, NULL, 0, 1, 1, '', 1, 1, 1, 0)",
                     (game, ANN.id),
                 )
             await connection.execute(

@@ -339,7 +339,7 @@ async def test_nothing_that_is_needed_ever_goes(world: World, seed: int) -> None
             elif why == "game":
                 await connection.execute(
                     "INSERT INTO game VALUES (?, ?, 'guess', ?, 'open', 'p', ?, 1, 0, NULL, NULL, "
-                    "NULL, 0, 1, 1, '', 1, 1, NULL)",
+                    "NULL, 0, 1, 1, '', 1, 1, NULL, 0)",
                     (dream.id, world.theme_id, ANN.id, dream.id),
                 )
             elif why == "digest":
