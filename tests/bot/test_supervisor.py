@@ -220,15 +220,16 @@ def test_it_ends_with_a_bot_that_is_killed_while_it_is_stopped() -> None:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as bot:
         assert bot.stdout is not None
         pid = int(bot.stdout.readline())
-        until(lambda: ignores(pid, signal.SIGINT))  # it has been prepared
+        # It has been prepared. (SIGINT says nothing: who runs in the background ignores it before.)
+        until(lambda: catches(pid, signal.SIGUSR1))
         os.kill(pid, signal.SIGSTOP)
         bot.kill()
         until(lambda: gone(pid))
 
 
-def ignores(pid: int, number: signal.Signals) -> bool:
+def catches(pid: int, number: signal.Signals) -> bool:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn")]
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
     return bool(int(mask, 16) >> number - 1 & 1)
 
 
