@@ -174,7 +174,7 @@ class Batches:
         }
         self.rows = {size: self.texts.rows(pool.captions) for size, pool in found.items()}
         self.seen = {
-            size: (pool.seen.float() - pool.seen.float().mean(0)).half().to(where)
+            size: (pool.seen - pool.seen.mean(0, dtype=torch.float32)).half().to(where)
             for size, pool in found.items()
         }
         self.odds = {size: pool.odds() for size, pool in found.items()}
