@@ -152,7 +152,8 @@ def _gone_since(live: Path, copied: Path) -> Gone:
 def _lock(root: Path) -> FileLock:
     with told(root, "no backup was made."):
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / ".lock", timeout=0)
+        # By default a lock is released only in the thread that took it.
+        lock = FileLock(root / ".lock", timeout=0, thread_local=False)
         try:
             lock.acquire()
         except Timeout:

@@ -637,6 +637,25 @@ async def test_bundles_are_made_anew_of_what_is_put_back(tmp_path: Path) -> None
     assert (tmp_path / "other" / "library" / "bundles" / party / "wanted").exists()
 
 
+async def test_what_failed_is_made_again_while_its_error_is_still_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async with services(data) as s:
+        await draw(s)
+        with monkeypatch.context() as patch, pytest.raises(DiskError) as error:
+            patch.setattr(making, "write_atomic", broken)
+            await make(data, root)
+        await make(data, root)
+        # Its traceback holds every frame, and so the lock, which nothing but `make` has let go.
+        assert error.value.__traceback__
+    assert faults(root) == []
+
+
 async def test_two_backups_at_once_do_not_meet(tmp_path: Path) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data):
