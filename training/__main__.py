@@ -37,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
         "--rate", type=float, default=1.0, help="factor on the learning rate (diffusion)"
     )
     train.add_argument(
+        "--begin", type=float, default=0.0, metavar="PHASE",
+        help="where in the turn of sizes to begin, 0..1: 0.75 is mostly 128 px (diffusion)",
+    )  # fmt: skip
+    train.add_argument(
         "--shipped", action="store_true", help="start from the weights in the repository"
     )
     encode = steps.add_parser(
@@ -157,7 +161,10 @@ def _train(options: argparse.Namespace) -> None:
         case "diffusion":
             from training import diffusion
 
-            diffusion.train(options.minutes, options.plan, options.seed, rate=options.rate, **extra)
+            diffusion.train(
+                options.minutes, options.plan, options.seed, rate=options.rate,
+                begin=options.begin, **extra,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

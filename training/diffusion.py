@@ -38,14 +38,14 @@ CPU_BATCH, GPU_BATCH = 128, 1024
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each size is drawn, as a function of how far training is."""
+    """How often each size is drawn, as a function of how far forms are learnt."""
 
-    fraction: float
+    phase: float
 
     def odds(self) -> dict[str, float]:
         """Return odds by size name."""
-        middle = float(np.clip((self.fraction - 0.35) / 0.1, 0, 1))
-        late = float(np.clip((self.fraction - 0.65) / 0.2, 0, 1))
+        middle = float(np.clip((self.phase - 0.35) / 0.1, 0, 1))
+        late = float(np.clip((self.phase - 0.65) / 0.2, 0, 1))
         return {"tiny": 1 - 0.95 * middle, "small": 0.1 + 0.9 * middle * (1 - late),
                 "square": 0.04 + 0.7 * late, "wide": 0.01 + 0.07 * late,
                 "tall": 0.01 + 0.07 * late}  # fmt: skip
@@ -112,25 +112,36 @@ class Trainer:
         self.generator = torch.Generator(where).manual_seed(seed)
 
     def step(
-        self, pictures: Tensor, states: Tensor, mask: Tensor, seen: Tensor, fraction: float
-    ) -> dict[str, float]:
-        """Train on normalised latents [B, C, h, w], their text states, and what is seen in them."""
+        self, pictures: Tensor, states: Tensor, mask: Tensor, seen: Tensor, fraction: float,
+        phase: float | None = None,
+    ) -> dict[str, float]:  # fmt: skip
+        """Train on normalised latents [B, C, h, w], their text states, and what is seen in them.
+
+        Args:
+            fraction: of the plan that is done; the learning rate follows it.
+            phase: how far forms are learnt, 0..1; the same unless the weights were trained before.
+        """
+        phase = fraction if phase is None else phase
         set_rate(self.optimiser, schedule(fraction, decay_from=0.45))
         noise = torch.randn(pictures.shape, generator=self.generator, device=self.where)
         t = torch.randn(len(pictures), generator=self.generator, device=self.where)
         t = (t + 0.4).sigmoid()
         loss = flow_loss(self.model, pictures, noise, t, states, mask)
-        foreseen = self.foresight.loss(seen)
-        weight = _FORESIGHT * float(np.clip((_FORESIGHT_UNTIL - fraction) / 0.1, 0, 1))
+        losses, total = {"loss": loss.item()}, loss
+        weight = _FORESIGHT * float(np.clip((_FORESIGHT_UNTIL - phase) / 0.1, 0, 1))
         self.optimiser.zero_grad(set_to_none=True)
         self.foresight_optimiser.zero_grad(set_to_none=True)
-        (loss + weight * foreseen).backward()  # type: ignore[no-untyped-call]
+        if weight:
+            foreseen = self.foresight.loss(seen)
+            total = loss + weight * foreseen
+            losses["foreseen"] = foreseen.item()
+        total.backward()  # type: ignore[no-untyped-call]
         self.foresight.forget()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimiser.step()
         self.foresight_optimiser.step()
         self.average.update(self.model)
-        return {"loss": loss.item(), "foreseen": foreseen.item(), "norm": norm.item()}
+        return losses | {"norm": norm.item()}
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
@@ -179,9 +190,9 @@ class Batches:
         }
         self.odds = {size: pool.odds() for size, pool in found.items()}
 
-    def draw(self, count: int, fraction: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def draw(self, count: int, phase: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return latents [B, C, h, w] of one size, text states, their mask, and what is seen."""
-        odds = {size: p for size, p in Mix(fraction).odds().items() if size in self.pictures}
+        odds = {size: p for size, p in Mix(phase).odds().items() if size in self.pictures}
         share = np.array(list(odds.values()))
         size = str(self.rng.choice(list(odds), p=share / share.sum()))
         chosen = np.searchsorted(self.odds[size], self.rng.random(count))
@@ -195,7 +206,7 @@ class Batches:
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
           model: dict[str, Any] | None = None, shipped: bool = False,
-          rate: float = 1.0) -> Stretch:  # fmt: skip
+          rate: float = 1.0, begin: float = 0.0) -> Stretch:  # fmt: skip
     """Train for a stretch; go on from the last one, with the model that it had.
 
     Args:
@@ -206,6 +217,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         model: the network's configuration, for a first stretch.
         shipped: start from the weights in the repository.
         rate: a factor on the learning rate; less than 1 to go on from finished weights.
+        begin: where in the turn of sizes to begin, 0..1; late for weights that know the forms.
     """
     where = device()
     stretch = Stretch("diffusion", minutes, planned_minutes)
@@ -226,7 +238,8 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
     batches = Batches(config, seed + 5 + stretch.step, where)
     while stretch.running:
         fraction = stretch.fraction
-        losses = trainer.step(*batches.draw(count, fraction), fraction)
+        phase = begin + (1 - begin) * fraction
+        losses = trainer.step(*batches.draw(count, phase), fraction, phase)
         stretch.advance(count)
         stretch.log(25, **losses)
         if stretch.due():

@@ -114,6 +114,14 @@ def test_what_was_foreseen_leaves_the_network_alone_when_its_time_is_over() -> N
         assert torch.equal(a, b)
 
 
+def test_weights_that_know_the_forms_are_warmed_up_but_foresee_no_more() -> None:
+    trainer = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU)
+    assert "foreseen" in trainer.step(*_flow_batch(0), _seen(0), 0.0)
+    early = [group["lr"] for group in trainer.optimiser.param_groups]
+    assert "foreseen" not in trainer.step(*_flow_batch(0), _seen(0), 0.0, 0.95)
+    assert [group["lr"] for group in trainer.optimiser.param_groups] == early
+
+
 def test_forms_are_learnt_small_and_finished_large() -> None:
     begin, end = diffusion.Mix(0.0).odds(), diffusion.Mix(1.0).odds()
     assert max(begin, key=begin.__getitem__) == "tiny"
