@@ -6,6 +6,7 @@ import ipaddress
 
 from aiohttp import web
 
+from bot.games.model import Game
 from bot.model import Dream, Person
 from bot.rights import Actor
 from bot.wall.guests import guest_of
@@ -23,25 +24,43 @@ def is_here(request: web.Request, settings: WallSettings) -> bool:
         return False
 
 
-def actor_of(request: web.Request, settings: WallSettings, dream: Dream | None = None) -> Actor:
+def actor_of(
+    request: web.Request,
+    settings: WallSettings,
+    about: Dream | Game | None = None,
+    *,
+    whose: Person | None = None,
+) -> Actor:
     """Return who takes something away: a guest, who moderates where they sit at the machine.
 
-    Who is signed in acts as the guest that they were where it is a `dream` of that guest, and
-    moderates what was asked for in a server where they do so in a channel with the dream's theme.
+    Who is signed in acts as the guest that they were where that guest asked for the dream or began
+    the game that it is `about`, or where it is `whose` instead. They moderate what belongs to a
+    server where they do so in a channel with its theme, as Discord said of late.
     """
-    guild_id = None if dream is None else dream.guild_id
-    places = () if dream is None else shown().places(dream.theme_id)
+    guild_id = None if about is None else about.guild_id
+    places = () if about is None else shown().places(about.theme_id)
     moderates = any(place.moderates and place.guild_id == guild_id for place in places)
+    if whose is None and about is not None:
+        whose = about.person if isinstance(about, Dream) else about.host
     return Actor(
-        author_of(request, dream),
+        _one_of(request, whose),
         guild_id=guild_id if moderates else None,
         moderates=moderates,
         at_machine=is_here(request, settings),
     )
 
 
-def author_of(request: web.Request, dream: Dream | None) -> Person:
+def author_of(request: web.Request, dream: Dream) -> Person:
     """Return as whom a visitor acts on a dream: as its author, if they are, or as themselves."""
+    return _one_of(request, dream.person)
+
+
+def _one_of(request: web.Request, whose: Person | None) -> Person:
+    """Return somebody that a visitor is: whose something is, if they are, or else themselves.
+
+    So named as they are known: who signs in does not rename the guest that they were.
+    """
     guest = guest_of(request)
-    own = (one for one in guest.persons if dream is not None and one.id == dream.person.id)
-    return next(own, guest.person)
+    if whose is not None and any(one.id == whose.id for one in guest.persons):
+        return whose
+    return guest.person

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import ANY, patch
 
 import pytest
 from aiohttp import ClientSession, CookieJar, FormData
@@ -20,7 +20,7 @@ from bot.errors import ForbiddenError
 from bot.games.model import GameKind, GameState
 from bot.gate import BLOCKED_WORD, Asker
 from bot.membership import Memberships, Place
-from bot.model import Person, PictureCheck, Visibility
+from bot.model import Act, Person, PictureCheck, Visibility
 from bot.rights import Actor
 from bot.sessions import Sessions
 from bot.store.portraits import Reach
@@ -30,7 +30,7 @@ from bot.wall.server_rules import ServerRules
 from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import ANN, BOB, request, until
 from tests.bot.test_games import EVE, Playing, drawn, playing
-from tests.wall.test_events import watching
+from tests.wall.test_events import Reader, watching
 
 IDA = Person("discord:5", "Ida")
 HTMX = {"HX-Request": "true"}
@@ -260,7 +260,9 @@ async def test_where_visitors_only_watch_they_watch(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def member_at(there: Playing, person: Person) -> AsyncIterator[ClientSession]:
+async def member_at(
+    there: Playing, person: Person, discord: Writers | None = None
+) -> AsyncIterator[ClientSession]:
     """Give the browser in which somebody is signed in who may write where the stream hangs."""
     parts = there.parts
     await Channels(parts.store, parts.themes).bind(70, 7, "open")
@@ -268,7 +270,7 @@ async def member_at(there: Playing, person: Person) -> AsyncIterator[ClientSessi
     parts.dreams.place(rules.place)
     oauth = DiscordOAuth("secret", "http://localhost/sign-in/discord", lambda: "1")
     sessions = Sessions(parts.store)
-    signing_in = SigningIn(oauth, sessions, Memberships(parts.store, Writers()), rules)
+    signing_in = SigningIn(oauth, sessions, Memberships(parts.store, discord or Writers()), rules)
     token = await sessions.begin(person)
     async with wall_on(there, signing_in=signing_in) as url, guests(url, 1) as [browser]:
         browser.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, url)
@@ -277,11 +279,23 @@ async def member_at(there: Playing, person: Person) -> AsyncIterator[ClientSessi
 
 
 class Writers:
-    """What Discord says of everybody: they may write in the channel, with the role of writers."""
+    """What Discord says of everybody: they may write in the channel, with the role of writers.
+
+    They `moderate` in one server at most.
+    """
+
+    def __init__(self) -> None:
+        self.moderate: int | None = None
 
     async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
         return [
-            Place(guild_id=guild_id, channel_id=one, role_ids=frozenset({3}), asks=True)
+            Place(
+                guild_id=guild_id,
+                channel_id=one,
+                role_ids=frozenset({3}),
+                asks=True,
+                moderates=guild_id == self.moderate,
+            )
             for one in channel_ids
         ]
 
@@ -399,6 +413,92 @@ async def test_who_sits_at_the_machine_takes_away_what_others_entered(tmp_path: 
             path, _ = await sent(sitter, f"/g/{game.id}/call-off")
             assert path == "/s/open/games"
             await page(sitter, f"/g/{game.id}", 404)
+
+
+async def test_who_moderates_a_games_server_takes_away_what_is_entered_there(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there:
+        parts, discord = there.parts, Writers()
+        host = Asker(ANN, guild_id=7, channel_id=70)
+        game = await there.games.start_draw(there.theme, host, "red", machine=False)
+        elsewhere = await there.draw("blue")  # in the same stream, and in no server
+        for one, person, colour in (
+            (game, EVE, "red"),
+            (game, BOB, "lime"),
+            (elsewhere, EVE, "blue"),
+        ):
+            await there.games.enter_picture(one.id, Actor(person), drawn(colour))
+        async with member_at(there, IDA, discord) as ida:
+            path, discord.moderate = f"/g/{game.id}", 8
+            await Channels(parts.store, parts.themes).bind(80, 8, "open")  # which is not the game's
+            assert "Take entries away" not in await page(ida, path)
+            discord.moderate = 7
+            text = await page(ida, path)
+            assert "You moderate the server" in text and "Call the game off" in text
+            # The oldest first.
+            eves, bobs = re.findall(r'action="([^"]+/withdraw)"', text)
+            assert "Take entries away" not in await page(ida, f"/g/{elsewhere.id}")
+            await sent(ida, f"/g/{elsewhere.id}/call-off", 403)
+            url = (await ida.get(path)).url.origin()
+            async with guests(url, 1) as [eve], watching(eve, f"{path}/events?state=open") as seen:
+                assert "Take entries away" not in await page(eve, path)
+                for what in ("end", "call-off"):
+                    await sent(eve, f"{path}/{what}", 403)
+                await sent(eve, bobs, 403)
+                while "Bob" not in (board := await next_board(seen)):
+                    pass
+                async with ida.post(bobs, headers={"Sec-Fetch-Site": "cross-site"}) as response:
+                    assert response.status == 403
+                await sent(ida, bobs)
+                while "Bob" in (board := await next_board(seen)):
+                    pass
+                assert "Eve" in board
+                [noted] = await parts.moderation.log(7)
+                assert (noted.act, noted.by, noted.person) == (Act.DELETED, IDA, BOB)
+                assert noted.channel_id == 70
+                # Who may no longer is told so, and nothing has happened.
+                discord.moderate = None
+                for what in (eves, f"{path}/call-off", f"{path}/end"):
+                    _, text = await sent(ida, what, 403, htmx=True)
+                    assert "or a moderator, can" in text
+                discord.moderate = 7
+                assert await sent(ida, f"{path}/call-off") == ("/s/open/games", ANY)
+                while (message := await seen.next()) is not None and message.event != "reload":
+                    pass
+                assert message is not None
+                await page(eve, path, 404)
+            noted, _ = await parts.moderation.log(7)
+            assert (noted.act, noted.by, noted.person) == (Act.DELETED, IDA, ANN)
+
+
+async def next_board(seen: Reader) -> str:
+    """Return the board that comes next."""
+    async with asyncio.timeout(10):
+        message = await seen.next()
+    assert message is not None and message.event == "board"
+    return "".join(message.data)
+
+
+async def test_what_a_guest_began_and_entered_stays_theirs_once_they_sign_in(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as ida:
+        cookie = next(one for one in ida.cookie_jar if "session" in one.key)
+        ida.cookie_jar.clear(lambda one: one.key == cookie.key)
+        path, _ = await sent(ida, "/s/open/games", kind="draw", prompt="red", name="Lin")
+        await enters(ida, path, drawn("red"), "Lin")
+        ida.cookie_jar.update_cookies([(cookie.key, cookie)])
+        text = await page(ida, path)
+        assert "Your best" in text and "End the game now" in text
+        [own] = set(entry_pictures(text))
+        async with ida.get(own) as response:
+            assert response.status == 200
+        await sent(ida, f"{own.removesuffix('.webp')}/withdraw")
+        assert entry_pictures(await page(ida, path)) == []
+        await sent(ida, f"{path}/end")
+        game = await there.games.get(path.removeprefix("/g/"))
+        assert (game.state, game.host.name) == (GameState.OVER, "Lin")
 
 
 async def test_beginning_a_game_is_counted_before_any_work_for_it(

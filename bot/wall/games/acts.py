@@ -6,7 +6,7 @@ from aiohttp import web
 
 from bot.errors import DreamstreamError, InvalidRequestError, NotFoundError
 from bot.games import rules
-from bot.games.model import Game, GameKind, Tried
+from bot.games.model import Entry, Game, GameKind, Tried
 from bot.games.service import Games
 from bot.model import Theme
 from bot.rights import Actor
@@ -153,38 +153,40 @@ class Acts:
         return await self._entered(request, seen, tried)
 
     async def withdraw(self, request: web.Request) -> web.StreamResponse:
-        """Take an entry away for good: one's own, or at the machine itself anybody's.
+        """Take an entry away for good: one's own, or by who moderates there anybody's.
 
         Also where visitors only watch.
         """
-        seen, entry_id = await self._entry(request)
-        await self._games.withdraw(entry_id, actor_of(request, self._settings))
+        seen, entry = await self._entry(request)
+        actor = actor_of(request, self._settings, seen.game, whose=entry.person)
+        await self._games.withdraw(entry.id, actor)
         return self._lead(request, seen.path)
 
     async def like(self, request: web.Request) -> web.StreamResponse:
         """Like an entry of a game that is over, or no more; the board comes as an event."""
-        seen, entry_id = await self._entry(request)
+        seen, entry = await self._entry(request)
         self._door.player(request)
         self._hearts.take(address_of(request, self._settings))
-        await self._games.heart(entry_id, await self._door.judged(request, seen.game))
+        await self._games.heart(entry.id, await self._door.judged(request, seen.game))
         if is_htmx(request):
             return web.Response(status=204)
         raise web.HTTPSeeOther(seen.path)
 
     async def end(self, request: web.Request) -> web.StreamResponse:
-        """End a game before its time, by who began it or sits at the machine."""
+        """End a game before its time, by who began it or moderates there."""
         seen = await self._door.see(request)
-        await self._games.end(seen.game.id, actor_of(request, self._settings))
+        await self._games.end(seen.game.id, actor_of(request, self._settings, seen.game))
         return self._lead(request, seen.path)
 
     async def call_off(self, request: web.Request) -> web.StreamResponse:
-        """Take a game away with all that was entered, by who began it or sits at the machine."""
+        """Take a game away with all that was entered, by who began it or moderates there."""
         seen = await self._door.see(request)
-        await self._games.call_off(seen.game.id, actor_of(request, self._settings))
+        actor = actor_of(request, self._settings, seen.game)
+        await self._games.call_off(seen.game.id, actor)
         return self._lead(request, f"/s/{seen.theme.slug}/games")
 
-    async def _entry(self, request: web.Request) -> tuple[Seen, str]:
-        """Return the game that a request names, and the id of an entry of it."""
+    async def _entry(self, request: web.Request) -> tuple[Seen, Entry]:
+        """Return the game that a request names, and an entry of it."""
         seen = await self._door.see(request)
         try:
             entry = await self._games.entry(request.match_info["entry_id"])
@@ -192,7 +194,7 @@ class Acts:
             raise NotFoundError(_NO_ENTRY) from None
         if entry.game_id != seen.game.id:  # which may be one that is not to be seen
             raise NotFoundError(_NO_ENTRY)
-        return seen, entry.id
+        return seen, entry
 
     async def _playing(self, request: web.Request) -> tuple[Seen, Actor, Form]:
         """Return what every try needs: the game, who plays, and what they sent."""

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from bot.errors import NotFoundError, RequestError
 from bot.games import rules
 from bot.games.model import Entry, GameKind, Standing, Tried
-from bot.games.reading import leads
+from bot.games.reading import leads, moderates
 from bot.games.service import Games
 from bot.ids import now_ms
 from bot.model import Image, Theme
@@ -94,8 +94,9 @@ class GamePages:
         self, request: web.Request, seen: Seen, error: str = "", status: int = 200
     ) -> web.Response:
         """Return a game's page, with what was wrong with what was sent."""
-        game, actor, entries = seen.game, actor_of(request, self._settings), list[Entry]()
-        if actor.at_machine:
+        game, entries = seen.game, list[Entry]()
+        actor = actor_of(request, self._settings, game)
+        if moderates(game, actor):
             entries = await self._games.to_moderate(game.id, actor, outside=True)
         return self._renderer.page(
             request,
@@ -111,6 +112,7 @@ class GamePages:
             mine=await self.mine(request, seen),
             leads=leads(game, actor),
             entries=entries,
+            at_machine=actor.at_machine,
             names=NAMES,
             game=game,
             base=seen.path,
@@ -118,8 +120,8 @@ class GamePages:
 
     async def mine(self, request: web.Request, seen: Seen, tried: Tried | None = None) -> Markup:
         """Return what is told to the visitor alone: their own entry, and how often they may try."""
-        person = guest_of(request).person
         own = await self._own(seen, request)
+        person = guest_of(request).person if own is None else own.entry.person
         return self._renderer.part(
             "games/mine.html",
             game=seen.game,
@@ -150,16 +152,18 @@ class GamePages:
     async def entered(self, request: web.Request) -> web.StreamResponse:
         """Send a picture that somebody entered, to whom it may be shown now."""
         seen = await self._door.see(request)
-        viewer = guest_of(request).person
-        for one in await self._games.standings(seen.game.id, viewer, outside=True):
-            if one.entry.id == request.match_info["entry_id"] and one.entry.image is not None:
-                return await self._send(request, one.entry.image, SMALL_PX)
+        for viewer in guest_of(request).persons:
+            for one in await self._games.standings(seen.game.id, viewer, outside=True):
+                if one.entry.id == request.match_info["entry_id"] and one.entry.image is not None:
+                    return await self._send(request, one.entry.image, SMALL_PX)
         raise NotFoundError(_NO_PICTURE)
 
     async def _own(self, seen: Seen, request: web.Request) -> Standing | None:
-        viewer = guest_of(request).person
-        standings = await self._games.standings(seen.game.id, viewer, outside=True)
-        return next((one for one in standings if one.entry.person.id == viewer.id), None)
+        for viewer in guest_of(request).persons:
+            for one in await self._games.standings(seen.game.id, viewer, outside=True):
+                if one.entry.person.id == viewer.id:
+                    return one
+        return None
 
     async def _winners(self, game_id: str) -> list[Entry]:
         standings = await self._games.standings(game_id, outside=True)
