@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bot.errors import DreamstreamError, ForbiddenError
 from bot.journeys import format_of
-from bot.model import Dream, DreamRequest, Relation, Theme
+from bot.model import Dream, DreamRequest, Person, Relation, Theme
 from bot.rights import Actor
 from bot.sizes import parse_size
 from bot.wall.addresses import Addresses
@@ -28,6 +28,7 @@ from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, rename
 from bot.wall.here import actor_of, author_of
 from bot.wall.pages import Pages
+from bot.wall.party.door import person_at
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.server_rules import ServerRules
 from bot.wall.services import Services
@@ -143,9 +144,8 @@ class Asking:
         form = await read_form(request)
         same_seed = text_of(form, "same_seed") == "1"
         with self.room_for(request, 1) as took:
-            again = await self._services.dreams.redo(
-                dream.id, guest_of(request).person, same_seed=same_seed
-            )
+            person = await self.person(request, theme)
+            again = await self._services.dreams.redo(dream.id, person, same_seed=same_seed)
             took([again.id])
         if text_of(form, "stay") == "1":
             if is_htmx(request):
@@ -195,7 +195,7 @@ class Asking:
         dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         self.check_may_ask()
         with self.room_for(request, count) as took:
-            children = await make(dream, Actor(guest_of(request).person))
+            children = await make(dream, Actor(await self.person(request, theme)))
             took(child.id for child in children)
         return children, theme
 
@@ -225,6 +225,10 @@ class Asking:
         # A count that is none, or too large, is refused by the dreams service in its own words.
         return addresses.room_for(max(1, count), address_of(request, self._settings))
 
+    async def person(self, request: web.Request, theme: Theme) -> Person:
+        """Return who asks in a theme: in a party's, as whom they are there."""
+        return await person_at(request, self._services.parties, theme)
+
     def check_may_ask(self) -> None:
         """Refuse where visitors only watch; raises `ForbiddenError`."""
         if not self._settings.asking:
@@ -245,7 +249,7 @@ class Asking:
             init, sketch = sketch, None
         return DreamRequest(
             theme=theme.slug,
-            person=guest_of(request).person,
+            person=await self.person(request, theme),
             # A prompt that was offered in place of the typed one (`far.html`) is the button's.
             prompt=text_of(form, "instead") or text_of(form, "prompt"),
             preset=text_of(form, "preset") or None,

@@ -18,7 +18,7 @@ from bot.wall.asking import Asking
 from bot.wall.errors import status_of
 from bot.wall.forms import Form, read_form, text_of, whole_number_of
 from bot.wall.guard import address_of
-from bot.wall.guests import guest_of, rename
+from bot.wall.guests import rename
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
@@ -74,7 +74,7 @@ class Studying:
                 raise InvalidRequestError("words", _NO_WORDS)
             asked = DreamRequest(
                 theme=theme.slug,
-                person=guest_of(request).person,
+                person=await self._asking.person(request, theme),
                 prompt=text_of(form, "prompt"),
                 seed=whole_number_of(form, "seed"),
                 study=study,

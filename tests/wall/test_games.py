@@ -52,6 +52,7 @@ async def wall_on(
         offspring=parts.offspring,
         search=parts.search,
         seeing=parts.seeing,
+        parties=parts.parties,
         portraits=parts.portraits,
         games=parts.games,
         signing_in=signing_in,
@@ -499,6 +500,36 @@ async def test_what_a_guest_began_and_entered_stays_theirs_once_they_sign_in(
         await sent(ida, f"{path}/end")
         game = await there.games.get(path.removeprefix("/g/"))
         assert (game.state, game.host.name) == (GameState.OVER, "Lin")
+
+
+async def test_who_joined_a_party_as_a_guest_plays_there_as_that_guest_once_signed_in(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as ida:
+        parts = there.parts
+        party = await parts.parties.start("the sea", Actor(ANN), theme=there.theme)
+        games = f"/s/{(await parts.parties.theme_of(party)).slug}/games"
+        session = next(one for one in ida.cookie_jar if "session" in one.key)
+        ida.cookie_jar.clear(lambda one: one.key == session.key)
+        await sent(ida, f"/p/{party.code}/join", name="Lin")
+        first, _ = await sent(ida, games, kind="draw", prompt="red")
+        await enters(ida, first, drawn("lime"), "Lin")
+        ida.cookie_jar.update_cookies([(session.key, session)])
+
+        members = await parts.parties.members(party)
+        lin = next(one for one in members if one.person.name == "Lin")
+        path, _ = await sent(ida, games, kind="draw", prompt="blue")
+        assert (await there.games.get(path.removeprefix("/g/"))).host == lin.person
+        for one in (first, path):
+            await enters(ida, one, drawn("blue"), "Ida")
+            assert "Your best" in await page(ida, one)
+            standings = await there.games.standings(one.removeprefix("/g/"), lin.person)
+            people = [placed.entry.person for placed in standings if not placed.entry.by_machine]
+            assert people == [lin.person]
+        # Who left, and is nobody else there, plays no more.
+        await parts.parties.leave(party, Actor(lin.person))
+        _, text = await sent(ida, games, 403, kind="draw", prompt="red")
+        assert "Join the party first." in text
 
 
 async def test_beginning_a_game_is_counted_before_any_work_for_it(

@@ -211,7 +211,16 @@ async def test_who_signs_in_at_a_party_goes_on_as_the_guest_that_came_in(tmp_pat
         assert await evening.post(host, "join", name="Ann") == 200
         party = await evening.party()
         assert party.stage is Stage.SKETCH
-        assert [one.role for one in await evening.parts.parties.members(party)] == [Role.HOST]
+        [member] = await evening.parts.parties.members(party)
+        assert (member.role, member.person.name) == (Role.HOST, "Ada")
+        # So they do in the party's stream, by its own page and by those of its dreams.
+        slug = (await evening.parts.parties.theme_of(party)).slug
+        async with host.post(f"/s/{slug}/dreams", data={"prompt": "a fox"}) as response:
+            assert response.status == 200, await response.text()
+        [dream] = await evening.parts.dreams.unfinished(None)
+        assert dream.person == member.person
+        async with host.post(f"/d/{dream.id}/redo", data={"same_seed": "1"}) as response:
+            assert response.status == 200, await response.text()
         # Who was sent away does not come back by signing in.
         guest = await evening.guest("Lin")
         assert await evening.post(host, f"members/{await evening.mark('Lin')}/remove") == 200

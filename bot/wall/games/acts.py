@@ -104,7 +104,9 @@ class Acts:
         known: bool,
     ) -> Game:
         self._door.check_may_begin(theme)
-        host = self._host(request, known=known)
+        if not known:  # a name that was just typed makes nobody a stranger
+            self._door.check_known(request)
+        host = await self._door.host(request, theme)
         minutes = number_of(form, "minutes")
         seconds = rules.SECONDS[kind] if minutes is None else 60 * minutes
         self._begun.take(address_of(request, self._settings))
@@ -165,9 +167,9 @@ class Acts:
     async def like(self, request: web.Request) -> web.StreamResponse:
         """Like an entry of a game that is over, or no more; the board comes as an event."""
         seen, entry = await self._entry(request)
-        self._door.player(request)
+        self._door.check_known(request)
         self._hearts.take(address_of(request, self._settings))
-        await self._games.heart(entry.id, await self._door.judged(request, seen.game))
+        await self._games.heart(entry.id, await self._door.player(request, seen))
         if is_htmx(request):
             return web.Response(status=204)
         raise web.HTTPSeeOther(seen.path)
@@ -199,17 +201,11 @@ class Acts:
     async def _playing(self, request: web.Request) -> tuple[Seen, Actor, Form]:
         """Return what every try needs: the game, who plays, and what they sent."""
         seen = await self._door.see(request)
-        self._door.player(request)
+        self._door.check_known(request)
         self._tried.take(address_of(request, self._settings))
         form = await read_form(request)
         rename(request, text_of(form, "name"))
-        return seen, await self._door.judged(request, seen.game), form
-
-    def _host(self, request: web.Request, *, known: bool) -> Actor:
-        """Return who begins a game; a name that was just typed makes nobody a stranger."""
-        if not known:
-            return self._door.player(request)
-        return Actor(guest_of(request).person)
+        return seen, await self._door.player(request, seen), form
 
     async def _entered(self, request: web.Request, seen: Seen, tried: Tried) -> web.StreamResponse:
         if not is_htmx(request):

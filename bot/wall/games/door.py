@@ -10,8 +10,10 @@ from bot.errors import ForbiddenError, NotFoundError
 from bot.games.model import Game, GameState
 from bot.games.service import Games
 from bot.model import Theme, Visibility
+from bot.parties.service import Parties
 from bot.rights import Actor
 from bot.wall.guests import guest_of
+from bot.wall.party.door import person_at
 from bot.wall.server_rules import ServerRules
 from bot.wall.services import looks_at
 from bot.wall.settings import WallSettings
@@ -42,16 +44,21 @@ class Door:
     """Lets visitors see what is published, and play where this wall's guests may ask.
 
     Whoever is signed in begins games and plays by the rules of the server that they would ask in
-    (`rules`). Where guests may ask for nothing members play on Discord: nobody else could play
-    with them here.
+    (`rules`), and at one of the `parties` as whom they are there. Where guests may ask for nothing
+    members play on Discord: nobody else could play with them here.
     """
 
     def __init__(
-        self, settings: WallSettings, games: Games, rules: ServerRules | None = None
+        self,
+        settings: WallSettings,
+        games: Games,
+        rules: ServerRules | None = None,
+        parties: Parties | None = None,
     ) -> None:
         self._settings = settings
         self._games = games
         self._rules = rules
+        self._parties = parties
 
     async def see(self, request: web.Request) -> Seen:
         """Return the game that a request names; raises as `look_up` does."""
@@ -88,19 +95,25 @@ class Door:
         if theme.visibility is Visibility.PRIVATE:
             raise ForbiddenError(NOT_PRIVATE)
 
-    def player(self, request: web.Request) -> Actor:
-        """Return who plays.
+    def check_known(self, request: web.Request) -> None:
+        """Refuse who does not play.
 
         Raises:
             ForbiddenError: guests of this wall only watch, or nobody would know them again.
         """
         self.check_may_play()
-        guest = guest_of(request)
-        if guest.new:
+        if guest_of(request).new:
             raise ForbiddenError(NO_COOKIE)
-        return Actor(guest.person)
 
-    async def judged(self, request: web.Request, game: Game) -> Actor:
-        """Return who plays a game, by what they are in its server, if it has one."""
-        member = None if self._rules is None else await self._rules.player(game)
-        return member or Actor(guest_of(request).person)
+    async def host(self, request: web.Request, theme: Theme) -> Actor:
+        """Return who begins a game in a theme."""
+        return Actor(await person_at(request, self._parties, theme))
+
+    async def player(self, request: web.Request, seen: Seen) -> Actor:
+        """Return who plays a game, by what they are in its server, if it has one.
+
+        At a party they are who they are there, so who came in as a guest plays as that guest.
+        """
+        person = await person_at(request, self._parties, seen.theme)
+        member = None if self._rules is None else await self._rules.player(seen.game)
+        return member if member is not None and member.person.id == person.id else Actor(person)

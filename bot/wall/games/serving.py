@@ -28,7 +28,7 @@ class GamesWall:
         events: EventStreams,
         rules: ServerRules | None = None,
     ) -> None:
-        door = Door(settings, games, rules)
+        door = Door(settings, games, rules, services.parties)
         self._pages = GamePages(settings, services, renderer, games, door)
         self._acts = Acts(settings, services, renderer, games, door, self._pages)
         self._streams = GameStreams(games, door, self._pages, events)

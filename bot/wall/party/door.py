@@ -6,9 +6,12 @@ sent away: for them there is no such party any more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from bot.errors import ForbiddenError, NotFoundError
+from bot.model import Person, Theme
 from bot.parties.acting import LEADERS, NOT_THERE
 from bot.parties.model import Member, Role
 from bot.parties.reading import WRONG_CODE
@@ -104,7 +107,27 @@ def member_of(request: web.Request, evening: Evening) -> Member | None:
 
     Who signs in at a party goes on there as the guest that they came in as.
     """
-    members = _members_of(request, evening)
+    return _as_whom(_members_of(request, evening))
+
+
+async def person_at(request: web.Request, parties: Parties | None, theme: Theme) -> Person:
+    """Return as whom a visitor acts in a theme: at its party, where it has one, as `member_of`.
+
+    As themselves where they never took part, too, and in any other theme.
+    """
+    guest = guest_of(request)
+    if parties is None or len(guest.persons) == 1:
+        return guest.person
+    party = await parties.of_theme(theme.id)
+    if party is None:
+        return guest.person
+    found = [await parties.member(party, one.id) for one in guest.persons]
+    member = _as_whom([one for one in found if one is not None])
+    return guest.person if member is None else member.person
+
+
+def _as_whom(members: Sequence[Member]) -> Member | None:
+    """Return who of those that somebody is at a party acts there: who is present, if one is."""
     return max(members, key=lambda one: one.present, default=None)
 
 
