@@ -6,6 +6,7 @@ is given a bounded time, and tried a bounded number of times; after a store has 
 let alone for a few seconds, so that people get a sentence at once and no thread waits for nothing.
 Who was to claim a store that did not answer does so before anything is put there or removed. One
 object that is not given, where others are, is that object's own matter: nobody else waits for it.
+That one is archived the store says itself; whatever else it says, another object is asked for.
 
 `Objects` is what is asked of a store; the classes of `obstore.store` do it.
 Source: https://developmentseed.org/obstore/latest/api/store/
@@ -42,11 +43,24 @@ _ANOTHERS = (
     "the picture store has the pictures of another Dreamstream; give this one a prefix of its own"
 )
 _WITHHELD = "the picture store answers, but does not give this object"
+_ARCHIVED = (
+    "the picture store has archived this object; restore it there, and have the bucket's rules "
+    "leave pictures alone"
+)
+_CLAIM_ARCHIVED = (
+    "the picture store has archived the object “library”, which says whose pictures these are; "
+    "restore it there, and have the bucket's rules leave it alone"
+)
 _SPOILT = "its bytes in the picture store are not what its name says"
 _PROBE_BYTES = 1024
 _SHOWN = 300
 _CLAIM = "library"
 _NO_SUCH_BUCKET = "NoSuchBucket"
+_INVALID_STATE = "InvalidObjectState"
+"""The answer to who wants an archived object: known to be there, by who may have it.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_Errors
+"""
 _MISSING = (
     FileNotFoundError,
     exceptions.NotFoundError,
@@ -163,16 +177,19 @@ class ObjectBlobs:
                 return self._bytes_of(key)
             except _MISSING:
                 raise
-            except (exceptions.BaseError, OSError):
-                self._claimed()  # where the store gives nothing else either, it is an outage
-            try:
-                return self._bytes_of(key)  # for one may just have ended
-            except _MISSING:
-                raise
             except (exceptions.BaseError, OSError) as error:
-                log.warning("%s: %s: %s (%s)", self._where, key, _WITHHELD, _first_line(error))
-                withheld = error
-        raise OSError(errno.EIO, _WITHHELD, key) from withheld
+                why: Exception = error
+            if not _is_archived(why):
+                self._see_to_others()
+                try:
+                    return self._bytes_of(key)  # for an outage may just have ended
+                except _MISSING:
+                    raise
+                except (exceptions.BaseError, OSError) as error:
+                    why = error
+        reason = _ARCHIVED if _is_archived(why) else _WITHHELD
+        log.warning("%s: %s: %s (%s)", self._where, key, reason, _first_line(why))
+        raise OSError(errno.EIO, reason, key) from why
 
     def size(self, key: str) -> int | None:
         """Return an object's size."""
@@ -283,7 +300,12 @@ class ObjectBlobs:
 
     def _claim(self, library: str | None, *, resting: bool = False) -> str | None:
         with self._asked(resting=resting):
-            found = self._claimed()
+            try:
+                found = self._claimed()
+            except exceptions.PermissionDeniedError as error:
+                if not _is_archived(error):
+                    raise
+                raise UnreachableError(errno.EACCES, _CLAIM_ARCHIVED) from error
             if found is None and library is not None:
                 try:
                     self._put(_CLAIM, library.encode(), mode="create")
@@ -322,6 +344,17 @@ class ObjectBlobs:
             if _NO_SUCH_BUCKET in str(error):
                 raise
             return None
+
+    def _see_to_others(self) -> None:
+        """Ask for another object: where the store does not give that either, it is an outage.
+
+        That the other is archived says as much as its bytes: the store is there, and knows the key.
+        """
+        try:
+            self._claimed()
+        except exceptions.PermissionDeniedError as error:
+            if not _is_archived(error):
+                raise
 
     def _read(self, key: str) -> bytes:
         data = self.raw(key)
@@ -401,6 +434,10 @@ class _Fetch:
     def __init__(self) -> None:
         self.data: Future[bytes] = Future()
         self.wanted = True
+
+
+def _is_archived(error: Exception) -> bool:
+    return isinstance(error, exceptions.PermissionDeniedError) and _INVALID_STATE in str(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,7 +60,7 @@ class Faulty:
             if what == "get" and given[0] in self.slow:
                 time.sleep(self.slow[given[0]])
             if what == "get" and given[0] in self.withheld:
-                raise exceptions.PermissionDeniedError("InvalidObjectState")
+                raise exceptions.PermissionDeniedError("AccessDenied")
             found = real(*given, **named)
             self.after(what)
             return found
@@ -182,6 +182,56 @@ def test_a_store_that_fails_is_tried_again_a_bounded_time(fake: s3.FakeS3, tmp_p
     assert time.monotonic() - began < 10
     fake.hanging = False
     assert blobs.raw(KEY) == DATA
+
+
+def test_what_is_archived_is_no_outage_whatever_else_is(fake: s3.FakeS3, tmp_path: Path) -> None:
+    blobs = over_http(fake, tmp_path)
+    assert blobs.claim("one") == "one"
+    other = file_key(hashlib.sha256(b"other").hexdigest())
+    blobs.put(KEY, DATA)
+    blobs.put(other, b"other")
+    reader = over_http(fake, tmp_path / "copies")
+    claim, mine = "a/b/library", f"a/b/{KEY}"
+    for archived in ({mine}, {mine, claim}):
+        fake.archived = archived
+        fake.requests.clear()
+        with pytest.raises(OSError, match="archived this object; restore it") as caught:
+            reader.raw(KEY)
+        assert not isinstance(caught.value, UnreachableError)
+        assert len(fake.requests) == 1, "the answer says enough"
+        assert reader.raw(other) == b"other"
+    fake.archived = {claim}
+    fake.fail["GET"] = 403  # of nothing, not even of its own
+    with pytest.raises(UnreachableError, match="refuses the key"):
+        reader.raw(KEY)
+    fake.fail["GET"] = 500
+    with pytest.raises(UnreachableError, match="does not answer"):
+        reader.raw(KEY)
+
+
+def test_one_object_that_fails_is_no_outage_where_the_stores_own_is_archived_or_gone(
+    fake: s3.FakeS3, tmp_path: Path
+) -> None:
+    blobs = over_http(fake, tmp_path)
+    assert blobs.claim("one") == "one"
+    blobs.put(KEY, DATA)
+    reader = over_http(fake, tmp_path / "copies")
+    fake.withheld = {f"a/b/{KEY}"}
+    fake.archived = {"a/b/library"}
+    with pytest.raises(OSError, match="does not give this object") as caught:
+        reader.raw(KEY)
+    assert not isinstance(caught.value, UnreachableError)
+    later = over_http(fake, tmp_path / "later")
+    with pytest.raises(UnreachableError, match="archived the object “library”"):
+        later.claim("one")
+    with pytest.raises(DiskError, match="archived the object “library”"):
+        later.put(KEY, DATA)
+    fake.archived = set()
+    del fake.objects["a/b/library"]
+    with pytest.raises(OSError, match="does not give this object"):
+        reader.raw(KEY)
+    later.put(KEY, DATA)
+    assert fake.objects["a/b/library"][0] == b"one", "said once more"
 
 
 @pytest.mark.parametrize("conditions", [True, False])

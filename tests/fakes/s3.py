@@ -44,6 +44,10 @@ class FakeS3:
         """Answered with a status instead, by method."""
         self.unsaid = False
         """Puts are done, and answered with 500."""
+        self.archived: set[str] = set()
+        """Objects that a rule of the bucket has moved to where they are not read from."""
+        self.withheld: set[str] = set()
+        """Objects that this key may not read, such as for a rule of their own."""
         self.conditions = True
         """It knows puts that are to make an object, and replace none."""
         self.hang = asyncio.Event()
@@ -71,6 +75,10 @@ class FakeS3:
             return web.Response(status=204)
         if key not in self.objects:
             return _error(404, "NoSuchKey", key)
+        if key in self.archived and request.method == "GET":
+            return _error(403, "InvalidObjectState", "not valid for the object's storage class")
+        if key in self.withheld and request.method == "GET":
+            return _error(403, "AccessDenied", "not this one")
         data, at = self.objects[key]
         headers = {"Last-Modified": format_datetime(at, usegmt=True), "ETag": f'"{len(data)}"'}
         return web.Response(body=data, headers=headers)
