@@ -20,6 +20,7 @@ from bot import zones
 from bot.errors import InvalidRequestError
 from bot.ids import now_ms
 from bot.model import Act, Person, PictureCheck
+from bot.sentences import say
 from bot.store import Store, moderation, people
 from bot.store import settings as rows
 from bot.text import clean
@@ -261,7 +262,9 @@ def _changed(before: S, changes: Mapping[str, Any]) -> S:
     inherited = _INHERITED[type(before)]
     for name, value in changes.items():
         if name not in fields:
-            raise InvalidRequestError(name, f"There is no setting called “{clean(name)[:40]}”.")
+            raise InvalidRequestError(
+                name, say("There is no setting called “{name}”.", name=clean(name)[:40])
+            )
         if value is None and name in inherited:
             values[name] = None
         else:
@@ -272,7 +275,9 @@ def _changed(before: S, changes: Mapping[str, Any]) -> S:
 def _limit(name: str, value: Any) -> int:
     most = MAX_COUNT if name == "max_count" else MAX_LIMIT
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise InvalidRequestError(name, f"A limit is a whole number from 0 (none) to {most}.")
+        raise InvalidRequestError(
+            name, say("A limit is a whole number from 0 (none) to {most}.", most=most)
+        )
     return value
 
 
@@ -288,7 +293,7 @@ def _roles(name: str, value: Any) -> tuple[int, ...]:
     except msgspec.ValidationError:
         raise InvalidRequestError(name, "Choose roles of this server.") from None
     if len(found) > MAX_ROLES:
-        raise InvalidRequestError(name, f"At most {MAX_ROLES} roles can be chosen.")
+        raise InvalidRequestError(name, say("At most {most} roles can be chosen.", most=MAX_ROLES))
     return found
 
 
@@ -315,10 +320,10 @@ def _terms(name: str, value: Any) -> tuple[str, ...]:
         raise InvalidRequestError(name, "Give words, separated by commas.") from None
     found = tuple(dict.fromkeys(term for text in given if (term := clean(text).casefold())))
     if len(found) > MAX_TERMS:
-        raise InvalidRequestError(name, f"The list can hold {MAX_TERMS} words.")
+        raise InvalidRequestError(name, say("The list can hold {most} words.", most=MAX_TERMS))
     for term in found:
         if len(term) > MAX_TERM:
-            raise InvalidRequestError(name, f"A word can have {MAX_TERM} letters.")
+            raise InvalidRequestError(name, say("A word can have {most} letters.", most=MAX_TERM))
         if not has_letters(term):
             raise InvalidRequestError(name, "Each word needs a letter or a digit.")
     return found

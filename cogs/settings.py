@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import discord
@@ -18,9 +20,11 @@ from bot.delivery.interactions import (
     front_of,
     person_of,
     tell,
+    told,
 )
 from bot.errors import ForbiddenError, InvalidRequestError
 from bot.model import PictureCheck
+from bot.sentences import Sentence, say
 from bot.settings import ChannelSettings, Effective, GuildSettings, Nsfw
 from bot.text import shorten
 
@@ -62,11 +66,11 @@ _WORDS = {
     "max_count": "How many pictures one ask may have; 0 for no limit of its own",
 }
 _CHECKED = {
-    None: "as the machine has it; shown in age-restricted channels",
-    PictureCheck.OFF: "shown",
-    PictureCheck.SPOILER: "hidden until clicked",
-    PictureCheck.BLUR: "blurred",
-    PictureCheck.REFUSE: "not shown",
+    None: say("as the machine has it; shown in age-restricted channels"),
+    PictureCheck.OFF: say("shown"),
+    PictureCheck.SPOILER: say("hidden until clicked"),
+    PictureCheck.BLUR: say("blurred"),
+    PictureCheck.REFUSE: say("not shown"),
 }
 _TIME_ZONE = "The time zone of its channels' hours, as in Europe/Berlin"
 _DIGEST_HOUR = "At which hour the best of the day is posted here, 0 to 23; -1 for never"
@@ -98,7 +102,7 @@ class SettingsCog(
             settings = front_of(interaction).settings
             here = settings.effective(guild_id, channel_id, parent_id)
             hour = settings.channel(guild_id, channel_id).digest_hour
-            await tell(interaction, _told(here, guild_id, hour))
+            await tell(interaction, told_of(here, guild_id, hour, partial(told, interaction)))
 
     @app_commands.command(name="server", description="Change what holds in the whole server")
     @app_commands.describe(**_WORDS, time_zone=_TIME_ZONE)
@@ -217,9 +221,8 @@ class SettingsCog(
             _check_manages(interaction)
             before = getattr(_present(interaction, where), which)
             if add is None and remove is None:
-                await tell(
-                    interaction, f"||{_listed(before)}||" if before else "The list is empty."
-                )
+                listed = told(interaction, _listed(before))
+                await tell(interaction, f"||{listed}||" if before else say("The list is empty."))
                 return
             gone = {word.casefold() for word in _split(remove)}
             kept = [word for word in before if word not in gone]
@@ -259,50 +262,70 @@ async def _change(interaction: Interaction, where: str, changes: dict[str, Any])
     parent_id = getattr(interaction.channel, "parent_id", None)
     here = settings.effective(guild_id, channel_id, parent_id)
     hour = settings.channel(guild_id, channel_id).digest_hour
-    await tell(interaction, f"Changed. In this channel now:\n{_told(here, guild_id, hour)}")
+    what = told_of(here, guild_id, hour, partial(told, interaction))
+    await tell(interaction, say("Changed. In this channel now:\n{what}", what=what))
 
 
-def _told(here: Effective, guild_id: int, digest_hour: int | None) -> str:
-    """Tell what holds in a channel. Blocked words are only counted: others may look on."""
+def told_of(
+    here: Effective, guild_id: int, digest_hour: int | None, told: Callable[[str], str] = str
+) -> str:
+    """Tell what holds in a channel, by `told` in somebody's language.
+
+    Blocked words are only counted: others may look on.
+    """
 
     def limit(count: int) -> str:
-        return str(count) if count else "as the machine allows"
+        return str(count) if count else say("as the machine allows")
 
     def roles(role_ids: tuple[int, ...], nobody: str) -> str:
         # The role that everybody has is called by its server's id, and is no mention.
-        named = ("everybody" if one == guild_id else f"<@&{one}>" for one in role_ids)
-        return ", ".join(named) or nobody
+        named = (say("everybody") if one == guild_id else f"<@&{one}>" for one in role_ids)
+        return ", ".join(map(told, named)) or nobody
 
-    best = "never" if digest_hour is None else f"at {digest_hour}:00 ({here.time_zone})"
-    adult = "in age-restricted channels" if here.nsfw is Nsfw.CHANNEL else "nowhere"
+    best = (
+        say("never")
+        if digest_hour is None
+        else say("at {hour}:00 ({zone})", hour=digest_hour, zone=here.time_zone)
+    )
+    adult = say("in age-restricted channels") if here.nsfw is Nsfw.CHANNEL else say("nowhere")
     lines = [
-        f"Dreams may be asked for: **{_yes(here.dreaming)}**",
-        f"By: {roles(here.allowed_role_ids, 'everybody')}",
-        f"Hosts: {roles(here.host_role_ids, 'who may manage messages')}",
-        f"/explore: **{_yes(here.explore)}**",
-        f"/batch: **{_yes(here.batch)}**",
-        f"On the wall: **{_yes(here.published)}**",
-        f"Words for adults: **{adult}**",
-        f"Pictures for adults: **{_CHECKED[here.picture_check]}**",
-        f"Blocked words: **{len(here.blocked_words)}**, exceptions: **{len(here.allowed_words)}**",
-        f"Waiting for a person: **{limit(here.per_person)}**, "
-        f"in the channel: **{limit(here.per_channel)}**",
-        f"Waiting for a person in the background: **{limit(here.per_person_background)}**",
-        f"For a person in an hour: **{limit(here.per_hour)}**",
-        f"Pictures in one ask: **{limit(here.max_count)}**",
-        f"The best of the day is posted: **{best}**",
+        say("Dreams may be asked for: **{yes}**", yes=_yes(here.dreaming)),
+        say("By: {roles}", roles=roles(here.allowed_role_ids, say("everybody"))),
+        say("Hosts: {roles}", roles=roles(here.host_role_ids, say("who may manage messages"))),
+        say("/explore: **{yes}**", yes=_yes(here.explore)),
+        say("/batch: **{yes}**", yes=_yes(here.batch)),
+        say("On the wall: **{yes}**", yes=_yes(here.published)),
+        say("Words for adults: **{where}**", where=adult),
+        say("Pictures for adults: **{how}**", how=_CHECKED[here.picture_check]),
+        say(
+            "Blocked words: **{blocked}**, exceptions: **{allowed}**",
+            blocked=len(here.blocked_words),
+            allowed=len(here.allowed_words),
+        ),
+        say(
+            "Waiting for a person: **{person}**, in the channel: **{channel}**",
+            person=limit(here.per_person),
+            channel=limit(here.per_channel),
+        ),
+        say(
+            "Waiting for a person in the background: **{count}**",
+            count=limit(here.per_person_background),
+        ),
+        say("For a person in an hour: **{count}**", count=limit(here.per_hour)),
+        say("Pictures in one ask: **{count}**", count=limit(here.max_count)),
+        say("The best of the day is posted: **{when}**", when=best),
     ]
-    return shorten("\n".join(lines), 1800)
+    return shorten("\n".join(map(told, lines)), 1800)
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _yes(value: bool) -> Sentence:
+    return say("yes") if value else say("no")
 
 
 def _listed(terms: tuple[str, ...]) -> str:
     shown = ", ".join(words.plain(term, 60) for term in terms[:_MAX_SHOWN_WORDS])
     rest = len(terms) - _MAX_SHOWN_WORDS
-    return shown if rest <= 0 else f"{shown} … and {rest} more"
+    return shown if rest <= 0 else say("{shown} … and {rest} more", shown=shown, rest=rest)
 
 
 def _check_manages(interaction: Interaction) -> None:

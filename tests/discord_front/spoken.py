@@ -36,6 +36,7 @@ _TOLD = (
     "bot/rights.py",
     "bot/search.py",
     "bot/seeing.py",
+    "bot/settings.py",
     "bot/sizes.py",
     "bot/studies.py",
     "bot/upload_process.py",
@@ -48,8 +49,9 @@ _TOLD = (
     "cogs/words.py",
     "cogs/portrait.py",
     "cogs/privacy.py",
+    "cogs/settings.py",
 )
-"""Where whoever dreams is told something; what hosts and administrators are told is elsewhere."""
+"""Where whoever dreams, or sets what may be dreamt, is told something; themes are elsewhere."""
 _NEVER_SHOWN = {
     "bot/delivery/theme_acts.py",
     "bot/delivery/theme_files.py",

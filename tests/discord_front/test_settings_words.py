@@ -1,0 +1,25 @@
+"""What `/settings` tells, in the language of who manages the server."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from discord import Locale
+
+from bot.settings import Effective
+from bot.translations import in_language_of
+from cogs.settings import told_of
+
+
+def test_a_german_reads_what_holds_in_german() -> None:
+    german = partial(in_language_of, Locale.german)
+    here = Effective(allowed_role_ids=(1, 7), dreaming=False, max_count=3)
+    told = told_of(here, 1, 9, german).split("\n")
+    assert told[0] == "Träume dürfen gewünscht werden: **nein**"
+    assert told[1] == "Von: alle, <@&7>"
+    assert told[2] == "Gastgeber: wer Nachrichten verwalten darf"
+    assert "Bilder in einem Wunsch: **3**" in told
+    assert told[-1] == f"Das Beste des Tages wird gezeigt: **um 9:00 ({here.time_zone})**"
+    # Nothing is left in English but what is the same in both.
+    english = set(told_of(here, 1, 9).split("\n"))
+    assert not english & set(told)
