@@ -36,6 +36,10 @@ SLOW_DOWN = (
 )
 
 
+class TooFastError(LimitError):
+    """An address fetches faster than it may."""
+
+
 class Cost(IntEnum):
     """What a request costs, in small pictures: about a millisecond of a processor core each."""
 
@@ -155,7 +159,7 @@ def bound_rate(settings: WallSettings) -> Middleware:
                     "An address fetches more than wall.requests_per_address allows, and is "
                     "refused. If it is your proxy's, name that in wall.trusted_proxies."
                 )
-            raise LimitError(SLOW_DOWN, wait_s)
+            raise TooFastError(SLOW_DOWN, wait_s)
         return await handler(request)
 
     return bound

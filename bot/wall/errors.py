@@ -22,6 +22,7 @@ from bot.errors import (
     SchedulerError,
 )
 from bot.subject import FarFromSubjectError
+from bot.wall.buckets import TooFastError
 from bot.wall.forms import SlowRequestError
 from bot.wall.guard import MisdirectedError
 from bot.wall.places import NoPlaceError
@@ -43,6 +44,8 @@ _STATUSES: tuple[tuple[type[DreamstreamError], int], ...] = (
     (OutOfReachError, 503),
     (DiskError, 507),
 )
+_FLOODS = (TooFastError, NoPlaceError)
+"""What an address that asks too much is told over and over, before it is known who asks."""
 _SENTENCES = {
     400: "That request could not be read.",
     404: "There is nothing here.",
@@ -98,12 +101,16 @@ def _answer(
     sentence: str,
     error: DreamstreamError | None = None,
 ) -> web.Response:
-    if is_htmx(request):
+    accepted = request.headers.get("Accept", "")
+    part = is_htmx(request)
+    if isinstance(error, _FLOODS) and (part or "text/html" in accepted):
+        body = renderer.refusal(sentence, part=part)
+        return web.Response(body=body, status=status, content_type="text/html", charset="utf-8")
+    if part:
         if isinstance(error, FarFromSubjectError):
             return renderer.fragment("far.html", status=status, error=error)
         field = error.field if isinstance(error, InvalidRequestError) else ""
         return renderer.fragment("notice.html", status=status, sentence=sentence, field=field)
-    accepted = request.headers.get("Accept", "")
     if "text/html" in accepted:
         return renderer.page(request, "error.html", status=status, sentence=sentence)
     if "application/json" in accepted:

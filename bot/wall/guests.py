@@ -56,6 +56,8 @@ class Guest:
         return Person(id=f"guest:{digest}", name=self.name or NAMELESS)
 
 
+NOBODY = Guest("")
+"""For whom a page is that is the same for everybody."""
 _guest_key = web.RequestKey("guest", Guest)
 
 

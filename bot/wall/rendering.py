@@ -18,7 +18,7 @@ from bot.wall import words
 from bot.wall.cursors import Cursors
 from bot.wall.files import Files
 from bot.wall.guard import nonce_of
-from bot.wall.guests import guest_of
+from bot.wall.guests import NOBODY, guest_of
 from bot.wall.marks import Marks
 from bot.wall.settings import WallSettings
 from bot.words import duration
@@ -46,6 +46,7 @@ class Renderer:
     ) -> None:
         self._settings = settings
         self._portraits = portraits
+        self._refusals = dict[tuple[str, bool], bytes]()
         self.cursors = cursors or Cursors()
         # Compiling one takes tens of milliseconds: here, not while the event loop serves.
         self._environment = environment(marks, self.cursors)
@@ -86,6 +87,21 @@ class Renderer:
         )
         headers = unlisted(*themes)
         return web.Response(text=text, status=status, content_type="text/html", headers=headers)
+
+    def refusal(self, sentence: str, *, part: bool = False) -> bytes:
+        """Return a page, or a `part` of one, that says no more than a sentence, in UTF-8.
+
+        It is the same for everybody, and rendered once: whoever asks too often is to cost nothing.
+        Sentences are to be few, and none that was typed.
+        """
+        known = self._refusals.get((sentence, part))
+        if known is None:
+            template = self._environment.get_template("notice.html" if part else "error.html")
+            text = template.render(
+                sentence=sentence, field="", nonce="", guest=NOBODY, themes=(), signing=False
+            )
+            known = self._refusals[sentence, part] = text.encode()
+        return known
 
     def fragment(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
         """Return a part of a page, for htmx to put in its place."""

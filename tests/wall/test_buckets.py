@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.cookies import SimpleCookie
 from ipaddress import ip_network
 
 import pytest
@@ -11,6 +12,7 @@ from aiohttp import ClientResponse, ClientSession
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import Template
 
 from bot.monitoring.metrics import WALL_SLOWED
 from bot.wall import WallSettings, buckets
@@ -18,6 +20,7 @@ from bot.wall.buckets import COSTS, SLOW_DOWN, Buckets, Cost
 from tests.wall.conftest import Scene
 from tests.wall.routes import RULES
 
+HTMX = {"HX-Request": "true"}
 # Parts that binary fractions hold, so that the model is right to the last bit.
 PER_S, MOST = 4.0, 20.0
 TICK_S = 1 / 64
@@ -165,11 +168,19 @@ async def test_a_flood_is_refused_while_another_address_is_served(
         for path in ("/healthz", "/readyz"):
             assert (await fetch(session, "2001:db8::1", path))[0].status == 200
         # As they want it told, and nothing is taken for it.
-        page, said = await fetch(session, "2001:db8::1", "/s/planets", Accept="text/html")
+        page, whole = await fetch(session, "2001:db8::1", "/s/planets", Accept="text/html")
         assert page.headers["Retry-After"] == "3"
-        assert page.content_type == "text/html" and f">{SLOW_DOWN}<" in said
-        part, said = await fetch(session, "2001:db8::1", "/s/planets", **{"HX-Request": "true"})
+        assert page.content_type == "text/html" and f">{SLOW_DOWN}<" in whole
+        assert "<style" not in whole  # which would need a nonce of its own each time
+        part, said = await fetch(session, "2001:db8::1", "/s/planets", **HTMX)
         assert part.status == 429 and said.startswith('<p class="notice"') and SLOW_DOWN in said
+        # One page for all, who therefore are given no cookie, and nothing is rendered for it again.
+        with monkeypatch.context() as patched:
+            patched.setattr(Template, "render", None)
+            for again in ("/s/planets", "/nowhere"):
+                other, page_again = await fetch(session, "2001:db8::1", again, Accept="text/html")
+                assert (other.status, page_again, other.cookies) == (429, whole, SimpleCookie())
+                assert (await fetch(session, "2001:db8::1", again, **HTMX))[1] == said
         told, _ = await fetch(session, "2001:db8::1", Accept="application/json")
         assert await told.json() == {"error": SLOW_DOWN}
         clock.now_s += 0.5
