@@ -31,6 +31,7 @@ LEAST_DAYS = 30
 DAY_MS = 24 * 3600 * 1000
 _GATHER_S = 0.25
 _SAME_S = 60.0
+_LONGEST_S = 5.0
 _MOST = 1000
 _PURGE_S = 6 * 3600.0
 _PAGE = 1000
@@ -70,7 +71,8 @@ class Audit:
 
     def start(self) -> None:
         """Begin to write."""
-        self._tasks.spawn(self._keep_writing(), "audit")
+        trouble = "Refusals are not in the log yet"
+        self._tasks.keep(self._keep_writing, trouble, name="audit", longest_s=_LONGEST_S)
         trouble = "Old entries of the moderation log are still there"
         self._tasks.every(_PURGE_S, self.forget_old, trouble, name="audit-old")
 
@@ -157,15 +159,11 @@ class Audit:
 
     async def _keep_writing(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await asyncio.sleep(_GATHER_S)
-            try:
-                await self.write()
-            except DreamstreamError as error:
-                log.warning("Refusals are not in the log yet: %s", error)
-            except Exception:  # a mistake of ours must not be the end of the log
-                log.exception("Refusals are not in the log yet")
             if self._pending:
-                await asyncio.sleep(min(self._same_s, 5.0))
-                self._wake.set()
+                await asyncio.sleep(_GATHER_S)
+                await self.write()
+            if self._pending:  # written of late
+                await asyncio.sleep(min(self._same_s, _LONGEST_S))
+            else:
+                self._wake.clear()
+                await self._wake.wait()

@@ -7,17 +7,16 @@ it has spent is counted from the dreams themselves: a restart forgets nothing of
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 
 from bot.dreams import Dreams
-from bot.errors import DreamstreamError, RequestError
+from bot.errors import RequestError
 from bot.ids import now_ms, time_of
 from bot.model import Dream, DreamRequest, Person, Relation, Theme, Visibility
 from bot.palettes import PALETTES, listed
+from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.store import autopilot as rows
 from bot.themes import Themes
@@ -57,19 +56,17 @@ class Autopilot:
         self._watchers = watchers
         self._clock = clock
         self._dice = dice or random.Random()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
 
     def start(self) -> None:
         """Look every `LOOK_S` whether a stream is quiet."""
-        self._task = asyncio.create_task(self._run(), name="autopilot")
+        self._tasks.every(
+            LOOK_S, self.look, "The autopilot rests", name="autopilot", after_s=LOOK_S
+        )
 
     async def stop(self) -> None:
         """Begin no more; what is under way goes on at the next start."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await self._tasks.stop()
 
     async def look(self) -> Dream | None:
         """Ask for a dream where it is quiet and the budget allows it, and return it.
@@ -96,16 +93,6 @@ class Autopilot:
                 # It stays the quietest: what its settings refuse must not silence the others.
                 log.info("The autopilot can ask for nothing in %s: %s", theme.slug, error)
         return None
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                await self.look()
-            except DreamstreamError as error:
-                log.info("The autopilot rests: %s", error)
-            except Exception:  # a mistake of ours must not end it for good
-                log.exception("The autopilot could not look")
 
     async def _ask(self, theme: Theme, prompt: str, parent_id: str | None) -> Dream:
         [dream] = await self._dreams.ask(

@@ -78,6 +78,7 @@ from bot.monitoring.gauges import DiscordStanding, ShardStanding
 from bot.network import UNREACHABLE
 from bot.sentences import say
 from bot.shards import IdentifyPace, install
+from bot.side_tasks import SideTasks
 from bot.translations import Translations
 
 log = logging.getLogger(__name__)
@@ -325,7 +326,7 @@ class DiscordFront:
         self._token = token
         self._make = make or Client
         self._client: Client | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
         self._settled = asyncio.Event()
         self._joined = False
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -336,7 +337,10 @@ class DiscordFront:
         Raises:
             ConfigError: Discord does not accept the token.
         """
-        self._task = asyncio.create_task(self._run(), name="discord")
+        trouble = "Discord cannot be joined"
+        self._tasks.keep(
+            self._run, trouble, name="discord", pause_s=LOST_S[0], longest_s=LOST_S[-1]
+        )
         self.failed.add_done_callback(lambda _: self._settled.set())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._settled.wait(), START_S)
@@ -375,10 +379,7 @@ class DiscordFront:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.stop()
 
     async def _run(self) -> None:
         unreached = lost = 0

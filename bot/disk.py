@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from bot.errors import DiskError, StoreError
+from bot.side_tasks import SideTasks
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class DiskWatch:
         self._delay_s = first_delay_s
         self._well = asyncio.Event()
         self._well.set()
+        self._tasks = SideTasks()
         self._task: asyncio.Task[None] | None = None
 
     def report(self, error: DiskError | StoreError) -> None:
@@ -41,7 +42,9 @@ class DiskWatch:
         self.trouble = str(error)
         self._well.clear()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch(), name="disk watch")
+            self._task = self._tasks.keep(
+                self._watch, "It cannot be tried whether the disk is well again", name="disk"
+            )
 
     async def is_outage(self) -> bool:
         """Find out, once something kept could not be had, whether nothing can; if so, report it."""
@@ -74,10 +77,7 @@ class DiskWatch:
 
     async def stop(self) -> None:
         """Watch no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._tasks.stop()
 
     async def _watch(self) -> None:
         while True:

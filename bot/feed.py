@@ -10,16 +10,13 @@ event it saw and loses nothing. This module does not know who listens, or what a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from bot.errors import DreamstreamError
 from bot.model import ENDINGS, Live, StreamEvent
+from bot.side_tasks import SideTasks
 from bot.store import Store, events
-
-log = logging.getLogger(__name__)
 
 MAX_BEHIND = 1000
 _PAGE = 200
@@ -32,7 +29,9 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listeners: set[_Listener] = set()
+        self._tasks = SideTasks()
         self._pump: asyncio.Task[None] | None = None
+        self._last = 0  # the newest event that was handed round, while anybody listens
         self._starting = asyncio.Lock()
         self._committed = asyncio.Event()
         self._reading = False
@@ -78,7 +77,14 @@ class Feed:
             async with self._starting:
                 newest = await events.last_id(self._store)
                 if self._pump is None:
-                    self._pump = asyncio.create_task(self._run(newest), name="feed")
+                    self._last = newest
+                    self._pump = self._tasks.keep(
+                        self._run,
+                        "The stream's events cannot be read",
+                        name="feed",
+                        pause_s=_RETRY_S,
+                        longest_s=_RETRY_S,
+                    )
             yield self._updates(listener, newest if after is None else min(after, newest), newest)
         finally:
             self._listeners.discard(listener)
@@ -103,8 +109,8 @@ class Feed:
                 continue
             yield update
 
-    async def _run(self, last: int) -> None:
-        """Hand round each commit's events after `last`, for as long as anybody listens."""
+    async def _run(self) -> None:
+        """Hand round each commit's events, for as long as anybody listens."""
         self._committed.set()
         while True:
             await self._committed.wait()
@@ -113,14 +119,13 @@ class Feed:
                 while self._committed.is_set():
                     # Cleared before the read: a commit during it makes another round.
                     self._committed.clear()
-                    while page := await events.after(self._store, last, _PAGE):
+                    while page := await events.after(self._store, self._last, _PAGE):
                         for event in page:
+                            self._last = event.id
                             self._spread(event)
-                        last = page[-1].id
-            except DreamstreamError:
-                log.exception("The stream's events cannot be read; trying again")
-                self._committed.set()
-                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                self._committed.set()  # how dreams stand is held back until it works again
+                raise
             finally:
                 self._reading = False
             if not self._committed.is_set():

@@ -83,7 +83,11 @@ class FreeSpace:
         """Look at once, and then now and then."""
         await self.look()
         self._tasks.every(
-            self._look_s, self.look, "It cannot be told how full the disk is", after_s=self._look_s
+            self._look_s,
+            self.look,
+            "It cannot be told how full the disk is",
+            name="free-space",
+            after_s=self._look_s,
         )
 
     async def stop(self) -> None:

@@ -83,8 +83,19 @@ class Looker:
 
     async def start(self) -> None:
         """Begin to look at pictures."""
-        self._tasks.spawn(self._listen(), "looker-listen")
-        self._tasks.spawn(self._look(), "looker-look")
+        self._tasks.keep(
+            self._listen,
+            "The search does not learn of new pictures",
+            name="looker-listen",
+            pause_s=self._pause_s,
+        )
+        self._tasks.keep(
+            self._look,
+            "The search does not look at pictures",
+            name="looker-look",
+            pause_s=self._pause_s,
+            longest_s=_LONGEST_PAUSE_S,
+        )
 
     async def stop(self) -> None:
         """Look at no more."""
@@ -101,17 +112,12 @@ class Looker:
     async def _listen(self) -> None:
         """Learn which dreams are done, and which are deleted."""
         while True:
-            try:
-                async with self._feed.listen(None) as happenings:
-                    self._before = PAST_EVERY_ID  # what was done until now, or was missed
-                    self._wake.set()
-                    async for happening in happenings:
-                        if isinstance(happening, StreamEvent):
-                            self._note(happening)
-            except DreamstreamError as error:
-                log.info("The search does not learn of new pictures at present: %s", error)
-            except Exception:  # a mistake of ours must not be the end of it
-                log.exception("The search does not learn of new pictures at present")
+            async with self._feed.listen(None) as happenings:
+                self._before = PAST_EVERY_ID  # what was done until now, or was missed
+                self._wake.set()
+                async for happening in happenings:
+                    if isinstance(happening, StreamEvent):
+                        self._note(happening)
             await asyncio.sleep(self._pause_s)
 
     def _note(self, event: StreamEvent) -> None:
@@ -135,8 +141,9 @@ class Looker:
     async def _look(self) -> None:
         await asyncio.to_thread(importlib.import_module, "numpy")  # slow to load
         pause_s = self._pause_s
-        with suppress(DreamstreamError):  # tried again once the model is known
-            await self._load(await vectors.newest_perceptor(self._store))
+        if not self._perceptor:
+            with suppress(DreamstreamError):  # tried again once the model is known
+                await self._load(await vectors.newest_perceptor(self._store))
         while True:
             try:
                 await self._turn()
@@ -145,9 +152,6 @@ class Looker:
                 log.info("Pictures cannot be looked at for the search: %s", error)
                 await self._rest(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            except Exception:
-                log.exception("The search stumbled over a picture")
-                await asyncio.sleep(_LONGEST_PAUSE_S)
 
     async def _turn(self) -> None:
         """Look at some pictures, or wait until there are any."""

@@ -72,7 +72,8 @@ class Retention:
     def start(self) -> None:
         """Begin to look, if anything is ever to go."""
         if self._rules.any:
-            self._tasks.every(self._look_s, self._look, "Nothing went to make room")
+            trouble = "Nothing went to make room"
+            self._tasks.every(self._look_s, self._look, trouble, name="retention")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""

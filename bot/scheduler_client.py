@@ -29,6 +29,7 @@ import msgspec
 
 from bot import last_resort
 from bot.errors import SchedulerError
+from bot.side_tasks import SideTasks
 from generation import protocol
 from generation.protocol import Hello, LogLine, Setting, ToBot, ToScheduler, read_for_bot
 
@@ -74,7 +75,10 @@ class SchedulerClient:
         self._writer = writer
         self._killed = False
         self._ended_by_us = False
-        self._log_task = asyncio.create_task(self._forward_log())
+        self._tasks = SideTasks()
+        self._log_task = self._tasks.keep(
+            self._forward_log, "What the drawing process logs is not heard", name="scheduler-log"
+        )
 
     @classmethod
     async def start(cls, command: SchedulerCommand) -> SchedulerClient:

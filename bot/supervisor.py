@@ -24,6 +24,7 @@ from bot.errors import SchedulerError
 from bot.monitoring import metrics
 from bot.monitoring.steps import STEPS
 from bot.scheduler_client import SchedulerClient, SchedulerCommand
+from bot.side_tasks import SideTasks
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
@@ -127,7 +128,9 @@ class Supervisor:
         self._crashes: deque[float] = deque()
         self._weights: dict[str, float] = {}
         self._calls: asyncio.Queue[_Call | None] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = SideTasks()
+        self._keeper: asyncio.Task[None] | None = None
+        self._deliverer: asyncio.Task[None] | None = None
         self._embedding: dict[str, asyncio.Future[Embedded]] = {}
         self._embedded = 0
 
@@ -231,10 +234,14 @@ class Supervisor:
     async def start(self, listener: DrawingListener) -> None:
         """Begin to keep a process alive; returns before there is one."""
         self._listener = listener
-        self._tasks = [
-            asyncio.create_task(self._keep_alive(), name="supervisor"),
-            asyncio.create_task(self._deliver(listener), name="supervisor-deliver"),
-        ]
+        self._keeper = self._tasks.keep(
+            self._keep_alive, "No drawing process can be kept", name="supervisor"
+        )
+        self._deliverer = self._tasks.keep(
+            lambda: self._deliver(listener),
+            "What the drawing process says is not heard",
+            name="supervisor-deliver",
+        )
 
     async def stop(self, drain_s: float = 10.0) -> None:
         """End the process: it may take `drain_s` seconds to save what runs, then it is killed.
@@ -242,9 +249,9 @@ class Supervisor:
         What it had said by then has been delivered when this returns.
         """
         self._stopping.set()
-        if not self._tasks:
+        keeper, deliverer = self._keeper, self._deliverer
+        if keeper is None or deliverer is None:
             return
-        keeper, deliverer = self._tasks
         if self._life is not None:
             self._life.client.send(Shutdown())
         await asyncio.wait({keeper}, timeout=drain_s)
@@ -258,7 +265,7 @@ class Supervisor:
         await asyncio.wait({deliverer}, timeout=max(10.0, drain_s))
         deliverer.cancel()
         await asyncio.gather(keeper, deliverer, return_exceptions=True)
-        self._tasks = []
+        self._keeper = self._deliverer = None
 
     async def _keep_alive(self) -> None:
         loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -175,7 +176,11 @@ class Unfinished:
             reason = "The picture that this dream starts from is no longer kept."
             self.end(active, DreamState.FAILED, reason)
         except OutOfReachError as error:
-            self._tasks.spawn(self._missed(active, error))
+            self._tasks.keep(
+                partial(self._missed, active, error),
+                f"Dream {active.dream.id} waits for its picture",
+                name="missed",
+            )
         except TROUBLE as error:
             self._disk.report(error)
             self._tasks.spawn(self._submit_later(active, 0.0))

@@ -38,6 +38,7 @@ class UpgradeCopies:
             _LOOK_S,
             self.look,
             "Copies of before upgrades are still there",
+            name="upgrade-copies",
             after_s=self._good_start_s,
         )
 

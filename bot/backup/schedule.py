@@ -11,7 +11,6 @@ from pathlib import Path
 from bot.backup.making import make
 from bot.backup.model import BackupError, Stopped, read_manifest, whole_backups
 from bot.blobs import Blobs
-from bot.errors import DreamstreamError
 from bot.ids import now_ms
 from bot.side_tasks import SideTasks
 
@@ -53,28 +52,23 @@ class BackupSchedule:
     def start(self) -> None:
         """Begin to look after the backups, if any are to be made."""
         if self._every_ms > 0:
-            self._tasks.spawn(self._look_after())
+            self._tasks.every(
+                self._look_s,
+                self._look,
+                "No backup was made",
+                name="backup",
+                again_s=self._retry_s,
+            )
 
     async def stop(self) -> None:
         """Leave what is not finished; what is left of it goes with the next one."""
         self._stopping.set()
         await self._tasks.stop()
 
-    async def _look_after(self) -> None:
-        while True:
-            delay_s = self._look_s
-            try:
-                if await asyncio.to_thread(self._due):
-                    await self._make()
-            except Stopped:
-                return
-            except (DreamstreamError, OSError) as error:
-                log.error("No backup was made: %s", error)
-                delay_s = self._retry_s
-            except Exception:  # a mistake of ours must not be the end of all backups
-                log.exception("No backup was made")
-                delay_s = self._retry_s
-            await asyncio.sleep(delay_s)
+    async def _look(self) -> None:
+        with suppress(Stopped):
+            if await asyncio.to_thread(self._due):
+                await self._make()
 
     def _due(self) -> bool:
         newest = newest_ms(self._folder)

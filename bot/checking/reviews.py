@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,7 +67,8 @@ class Reviews:
 
     def start(self) -> None:
         """Begin to look at what is left."""
-        self._tasks.spawn(self._keep_looking(), name="picture-reviews")
+        trouble = "Pictures that were not checked in time are left for now"
+        self._tasks.every(self._pause_s, self.look_again, trouble, name="picture-reviews")
 
     async def stop(self) -> None:
         """Look at no more; the rest is looked at after the next start."""
@@ -124,16 +124,6 @@ class Reviews:
             await self._shown(dream.id)
 
     # --- looking again -----------------------------------------------------------------------
-
-    async def _keep_looking(self) -> None:
-        while True:
-            try:
-                await self.look_again()
-            except DreamstreamError as error:
-                log.warning("Pictures that were not checked in time are left for now: %s", error)
-            except Exception:  # a mistake of ours must not be the end of all checks
-                log.exception("Pictures that were not checked in time are left for now")
-            await asyncio.sleep(self._pause_s)
 
     async def look_again(self) -> int:
         """Look at pictures that nobody could look at in time; return how many have a verdict now.

@@ -65,7 +65,8 @@ class DigestCards:
         """Take up every digest that is not shown as it should be, and look out for more."""
         for digest_id in await rows.open_ids(self._front.store):
             await self._want(digest_id)
-        self._tasks.spawn(self._begin_looking(), "discord-digests")
+        trouble = "The best of the day cannot be written down yet"
+        self._tasks.every(LOOK_EVERY_S, self._look, trouble, name="discord-digests")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -122,11 +123,9 @@ class DigestCards:
 
     # --- what is due -------------------------------------------------------------------------
 
-    async def _begin_looking(self) -> None:
-        # Else every channel would seem not to be there.
-        await self._client.wait_until_ready()
-        trouble = "The best of the day cannot be written down yet"
-        self._tasks.every(LOOK_EVERY_S, self.look, trouble, name="discord-digests")
+    async def _look(self) -> None:
+        await self._client.wait_until_ready()  # else every channel would seem not to be there
+        await self.look()
 
     async def _parent_of(self, place: DigestPlace) -> int | None:
         """Return a thread's channel. Threads that sleep are known to Discord alone."""

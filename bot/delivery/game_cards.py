@@ -66,7 +66,8 @@ class GameCards:
         except BaseException:
             self._front.games.no_more(self._changed)
             raise
-        self._tasks.spawn(self._follow(), "discord-games")
+        trouble = "The cards of games cannot be kept up to date"
+        self._tasks.keep(self._follow, trouble, name="discord-games")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""

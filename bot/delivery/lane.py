@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from bot.delivery.pace import Pace, Urgency
 from bot.delivery.whole_bot import Place, WholeBot
+from bot.errors import DreamstreamError
+from bot.side_tasks import SideTasks
+
+log = logging.getLogger(__name__)
 
 Show = Callable[["Lane", int], Awaitable[None]]
+
+RETRY_S = 15.0
 
 # What a key stands for: cards of dreams are above 0, and have their row's id.
 PARTY_KEYS = range(-(1 << 40) + 1, 0)
@@ -38,6 +45,7 @@ class Lane:
         self._place: Place | None = None
         self._pace = Pace()
         self._wake = asyncio.Event()
+        self._tasks = SideTasks()
         self._task: asyncio.Task[None] | None = None
         self._sending = False
 
@@ -51,8 +59,9 @@ class Lane:
         if self._place is not None:
             self._place.hurry(urgency)
         self._wake.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="discord-lane")
+        if self._task is None or self._task.done():
+            trouble = "The cards of a channel cannot be sent"
+            self._task = self._tasks.keep(self._run, trouble, name="discord-lane")
 
     def sent(self, key: int, *, posted: bool) -> None:
         """Note that a card has been sent."""
@@ -89,23 +98,19 @@ class Lane:
             await task
 
     async def _run(self) -> None:
-        try:
-            while True:
-                key, wait_s = self._pace.next(self._clock())
-                if key is not None:
-                    if self._whole is None:
-                        await self._send(key)
-                    else:
-                        await self._send_in_turn(self._whole, key)
-                elif wait_s is None:
-                    return
+        while True:
+            key, wait_s = self._pace.next(self._clock())
+            if key is not None:
+                if self._whole is None:
+                    await self._send(key)
                 else:
-                    self._wake.clear()
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), wait_s)
-        finally:
-            if self._task is asyncio.current_task():
-                self._task = None
+                    await self._send_in_turn(self._whole, key)
+            elif wait_s is None:
+                return
+            else:
+                self._wake.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), wait_s)
 
     async def _send_in_turn(self, whole: WholeBot, key: int) -> None:
         """Wait for a place; then send what goes first by that time."""
@@ -121,9 +126,14 @@ class Lane:
             place.leave()
 
     async def _send(self, key: int) -> None:
+        urgency = self._pace.urgency(key)
         self._pace.begin(key)
         self._sending = True
         try:
             await self._show(self, key)
+        except Exception as error:  # no other card is to wait for it
+            ours = not isinstance(error, DreamstreamError)
+            log.warning("A card has to wait: %s", error, exc_info=ours)
+            self.later(key, urgency, RETRY_S)
         finally:
             self._sending = False

@@ -30,9 +30,10 @@ from bot.delivery.pictures import DEFAULT_LIMIT_BYTES, REQUEST_LIMIT_BYTES
 from bot.delivery.posting import Posting, Retries
 from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
 from bot.errors import DreamstreamError
+from bot.following import Following
 from bot.front import Front
 from bot.ids import now_ms
-from bot.model import ENDINGS, DreamState, EventKind, Live, StreamEvent, Visibility
+from bot.model import ENDINGS, DreamState, EventKind, StreamEvent, Visibility
 from bot.parties.model import FinalePicture, Party, Stage
 from bot.publish.model import Bundle
 from bot.side_tasks import SideTasks
@@ -43,7 +44,6 @@ from bot.store.party_cards import PartyCard
 log = logging.getLogger(__name__)
 
 POSITION = "parties.position"
-RETRY_S = 1.0
 MAX_DELAY_S = 120.0
 _NOTED_EVERY = 1000
 _FOR_PICTURES_BYTES = 2 * 1024 * 1024
@@ -64,31 +64,30 @@ class PartyCards:
         self._of_theme: dict[int, str] = {}
         self._posting = Posting(client, front, rows.MESSAGES)
         self._retries = Retries(MAX_DELAY_S)
-        self._position = self._noted = 0
-        self._waits = SideTasks()
+        self._following = Following(front.feed, self._happened)
+        self._noted = 0
         self._waited_for: set[str] = set()
         self._wanted: asyncio.Queue[str] = asyncio.Queue()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._tasks = SideTasks()
+        self._started = False
 
     async def start(self) -> None:
         """Look at every party that is held in a channel, and follow the feed from then on."""
         kept = await facts.get(self._front.store, POSITION)
         last_id = await self._front.feed.last_id()
-        self._position = self._noted = last_id if kept is None else int(kept)
+        self._following.position = self._noted = last_id if kept is None else int(kept)
         await self._look_at_all()
-        self._tasks = (
-            asyncio.create_task(self._listen(), name="discord-parties"),
-            asyncio.create_task(self._wait_for_bundles(), name="discord-bundles"),
-        )
+        self._started = True
+        trouble = "The parties' cards cannot be kept up to date"
+        self._tasks.keep(self._following.run, trouble, name="discord-parties")
+        trouble = "The parties' cards cannot show bundles"
+        self._tasks.keep(self._wait_for_bundles, trouble, name="discord-bundles")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
-        await self._waits.stop()
-        tasks, self._tasks = self._tasks, ()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
+        if self._started:
+            self._started = False
             with suppress(DreamstreamError):
                 await self._note()
 
@@ -177,36 +176,17 @@ class PartyCards:
     async def _wait_for_bundles(self) -> None:
         """Wait for what is being made apart from the interactions in which it was asked for."""
         while True:
-            self._waits.spawn(self._bundled(await self._wanted.get()))
-
-    async def _listen(self) -> None:
-        feed = self._front.feed
-        while True:
-            try:
-                async with feed.listen(None, after=self._position) as updates:
-                    async for update in updates:
-                        if isinstance(update, Live):
-                            continue
-                        try:
-                            await self._happened(update)
-                        except DreamstreamError:  # it is tried again
-                            raise
-                        except Exception:  # a mistake of ours must not be the end of all cards
-                            log.exception("A party's card is not up to date")
-                        self._position = update.id
-                        if self._position >= self._noted + _NOTED_EVERY:
-                            await self._note()
-            except DreamstreamError as error:
-                log.warning("The parties' cards cannot be kept up to date: %s", error)
-                await asyncio.sleep(RETRY_S)
+            self._tasks.spawn(self._bundled(await self._wanted.get()))
 
     async def _note(self) -> None:
         """Write down how far the feed was followed: only deletions have to be seen."""
         async with self._front.store.write() as connection:
-            await facts.put(connection, POSITION, str(self._position))
-        self._noted = self._position
+            await facts.put(connection, POSITION, str(self._following.position))
+        self._noted = self._following.position
 
     async def _happened(self, event: StreamEvent) -> None:
+        if self._following.position >= self._noted + _NOTED_EVERY:
+            await self._note()
         if event.kind is EventKind.PARTY:
             party = await self._front.parties.of_theme(event.theme_id)
             if party is not None:

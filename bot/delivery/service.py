@@ -30,9 +30,11 @@ from bot.delivery.sender import NeverError, Sender, TooLargeError, TryLaterError
 from bot.delivery.showing import Showing
 from bot.delivery.whole_bot import WholeBot
 from bot.errors import DreamstreamError
+from bot.following import Following
 from bot.front import Front
 from bot.ids import now_ms
 from bot.model import ENDINGS, DreamState, EventKind, Live, StreamEvent
+from bot.side_tasks import SideTasks
 from bot.store import deliveries, facts
 from bot.store import dreams as rows
 from bot.store.deliveries import DeliveryRow, DeliveryState
@@ -41,7 +43,6 @@ log = logging.getLogger(__name__)
 
 POSITION = "delivery.position"
 STOP_S = 5.0
-RETRY_S = 1.0
 FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 600.0
 MAX_OUTAGE_DELAY_S = 15.0
@@ -88,9 +89,10 @@ class Delivery:
         self._repaints = Repaints(self._showing, self._cards)
         self._lanes: dict[int, Lane] = {}
         self._closing = 0
-        self._position = 0
+        self._following = Following(front.feed, self._happened, self._moved)
         self._wishes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._tasks = SideTasks()
+        self._started = False
         self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
         self.companions: tuple[Companion, ...] = ()
 
@@ -98,7 +100,8 @@ class Delivery:
         """Take up every card that does not show its dreams' ends yet, and follow the feed."""
         store = self._front.store
         kept = await facts.get(store, POSITION)
-        self._position = await self._front.feed.last_id() if kept is None else int(kept)
+        last_id = await self._front.feed.last_id()
+        self._following.position = last_id if kept is None else int(kept)
         for row in await deliveries.open_rows(store):
             await self._take(row)
         for companion in self.companions:
@@ -106,22 +109,20 @@ class Delivery:
         self._front.moderation.on_favourite(self.refresh)
         if self._front.reviews is not None:
             self._front.reviews.on_change(self.refresh)
-        self._tasks = (
-            asyncio.create_task(self._listen(), name="discord-delivery"),
-            asyncio.create_task(self._grant(), name="discord-delivery-wishes"),
-        )
+        self._started = True
+        trouble = "Discord's cards cannot be kept up to date"
+        self._tasks.keep(self._following.run, trouble, name="discord-delivery")
+        self._tasks.keep(self._grant, "Cards cannot be shown again", name="discord-delivery-wishes")
 
     async def stop(self) -> None:
         """Let what is being sent arrive, within reason. The rest is taken up at the next start."""
         self._front.moderation.no_more(self.refresh)
         if self._front.reviews is not None:
             self._front.reviews.no_more(self.refresh)
-        tasks, self._tasks = self._tasks, ()
-        if not tasks:
+        if not self._started:
             return
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._started = False
+        await self._tasks.stop()
         for companion in self.companions:
             await companion.stop()
         lanes = [*self._lanes.values()]
@@ -129,7 +130,7 @@ class Delivery:
         await asyncio.gather(self._follow_ups.stop(), *stops)
         with suppress(DreamstreamError):
             async with self._front.store.write() as connection:
-                await facts.put(connection, POSITION, str(self._position))
+                await facts.put(connection, POSITION, str(self._following.position))
 
     def on_deleted(self, watcher: Callable[[str], Awaitable[None]]) -> None:
         """Call `watcher` with the id of every dream that was deleted, also before a crash."""
@@ -140,7 +141,7 @@ class Delivery:
 
         Not for what must be seen: it is not tried again.
         """
-        if self._tasks:
+        if self._started:
             self._wishes.put_nowait(lambda: self._refresh(dream_id))
 
     def answered(self, interaction_id: int) -> None:
@@ -166,20 +167,6 @@ class Delivery:
         return len(self._cards) + self._closing
 
     # --- what happens ------------------------------------------------------------------------
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with self._front.feed.listen(None, after=self._position) as updates:
-                    async for update in updates:
-                        if isinstance(update, Live):
-                            self._moved(update)
-                        else:
-                            await self._happened(update)
-                            self._position = update.id
-            except DreamstreamError as error:
-                log.warning("Discord's cards cannot be kept up to date: %s", error)
-                await asyncio.sleep(RETRY_S)
 
     async def _happened(self, event: StreamEvent) -> None:
         if event.dream_id is None:
@@ -239,7 +226,7 @@ class Delivery:
         """Return a channel's turn-taking."""
         if channel_id not in self._lanes:
             self._lanes[channel_id] = Lane(self._show, whole=self._whole)
-            if not self._tasks:  # taken up from a process that may have sent until just now
+            if not self._started:  # taken up from a process that may have sent until just now
                 self._lanes[channel_id].assume_full()
         return self._lanes[channel_id]
 
@@ -343,7 +330,7 @@ class Delivery:
                 closed = await deliveries.close(
                     connection, row, state, now_ms(), shown=shown, reason=reason, there=there
                 )
-                await facts.put(connection, POSITION, str(self._position))
+                await facts.put(connection, POSITION, str(self._following.position))
         except BaseException:
             self._cards.put_back(card)
             raise

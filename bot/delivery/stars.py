@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.errors import DreamstreamError
 from bot.front import Front
 from bot.model import Person
+from bot.side_tasks import SideTasks
 from bot.store import deliveries
 
 log = logging.getLogger(__name__)
@@ -41,25 +41,26 @@ class Stars:
     def __init__(self, front: Front) -> None:
         self._front = front
         self._coming: asyncio.Queue[Star] = asyncio.Queue(MOST)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
+        self._started = False
 
     def start(self) -> None:
         """Begin to write down what comes."""
-        self._task = asyncio.create_task(self._keep_writing(), name="discord-stars")
+        self._started = True
+        trouble = "Some stars could not be written down"
+        self._tasks.keep(self._keep_writing, trouble, name="discord-stars")
 
     async def stop(self) -> None:
         """Write no more. What was not written yet is lost, as it is while nothing runs."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        self._started = False
+        await self._tasks.stop()
 
     def note(self, event: discord.RawReactionActionEvent, my_id: int | None) -> None:
         """Take a reaction, if it may be one that counts. Returns at once.
 
         Discord says whose message it is on only where it was put there.
         """
-        if event.emoji.name != STAR or event.guild_id is None or self._task is None:
+        if event.emoji.name != STAR or event.guild_id is None or not self._started:
             return
         if event.message_author_id not in (None, my_id):
             return
@@ -79,12 +80,7 @@ class Stars:
             await asyncio.sleep(GATHER_S)
             while not self._coming.empty():
                 stars.append(self._coming.get_nowait())
-            try:
-                await self._write(stars)
-            except DreamstreamError as error:
-                log.warning("Some stars could not be written down: %s", error)
-            except Exception:  # a mistake of ours must not be the end of all stars
-                log.exception("Some stars could not be written down")
+            await self._write(stars)
 
     async def _write(self, stars: list[Star]) -> None:
         moderation = self._front.moderation

@@ -67,8 +67,8 @@ class ThemeGuides:
     async def start(self) -> None:
         """Keep every guide as its theme is, from now on."""
         self._forget = self._front.themes.on_change(self._changed.set)
-        self._changed.set()
-        self._tasks.spawn(self._run(), "discord-guides")
+        trouble = "The guides cannot be kept up to date"
+        self._tasks.keep(self._run, trouble, name="discord-guides")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -167,14 +167,11 @@ class ThemeGuides:
 
     async def _run(self) -> None:
         failures = 0
+        self._changed.set()  # also once begun again: what failed is not looked at yet
         while True:
             await self._changed.wait()
             self._changed.clear()
-            try:
-                failed = not await self._want_all()
-            except DreamstreamError as error:
-                log.warning("The guides cannot be kept up to date: %s", error)
-                failed = True
+            failed = not await self._want_all()
             failures = failures + 1 if failed else 0
             if failed:
                 delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 10))

@@ -93,10 +93,10 @@ class ThemeThreads:
     async def start(self) -> None:
         """Make what was asked for, and keep every card as its theme and its thread are."""
         self._forget = self._front.themes.on_change(self._changed.set)
-        self._changed.set()
-        self._missed.set()
-        self._tasks.spawn(self._run(), "discord-threads")
-        self._tasks.spawn(self._keep_checking(), "discord-threads-check")
+        trouble = "The threads of themes cannot be looked at"
+        self._tasks.keep(self._run, trouble, name="discord-threads")
+        trouble = "It cannot be told which threads are there"
+        self._tasks.keep(self._keep_checking, trouble, name="discord-threads-check")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -246,17 +246,13 @@ class ThemeThreads:
     # --- what is to be done ------------------------------------------------------------------
 
     async def _run(self) -> None:
+        self._changed.set()  # also once begun again: what failed is not looked at yet
         while True:
             await self._changed.wait()
             self._changed.clear()
-            try:
-                for row in await rows.every(self._front.store):
-                    if await self._has_changed(row):
-                        self._want(row)
-            except DreamstreamError as error:
-                log.warning("The threads of themes cannot be looked at: %s", error)
-            except Exception:  # a mistake of ours must not be the end of all of them
-                log.exception("The threads of themes cannot be looked at")
+            for row in await rows.every(self._front.store):
+                if await self._has_changed(row):
+                    self._want(row)
 
     async def _has_changed(self, row: ThemeThread) -> bool:
         if not row.made or row.gone:
@@ -270,19 +266,15 @@ class ThemeThreads:
         self._lane_of(row.parent_id).want(key, _urgency(row), posted=posted)
 
     async def _keep_checking(self) -> None:
+        self._missed.set()
         while True:
             await self._missed.wait()
             self._missed.clear()
             await self._client.wait_until_ready()  # else no channel would seem to be there
-            try:
-                for row in await rows.every(self._front.store):
-                    thread_id = None if row.gone else row.thread_id
-                    if thread_id is not None and await self._making.is_gone(thread_id):
-                        await self.deleted(thread_id)
-            except DreamstreamError as error:
-                log.warning("It cannot be told which threads are there: %s", error)
-            except Exception:  # a mistake of ours
-                log.exception("It cannot be told which threads are there")
+            for row in await rows.every(self._front.store):
+                thread_id = None if row.gone else row.thread_id
+                if thread_id is not None and await self._making.is_gone(thread_id):
+                    await self.deleted(thread_id)
 
     # --- doing it ----------------------------------------------------------------------------
 

@@ -31,11 +31,13 @@ from yarl import URL
 
 from bot.delivery.pace import Urgency
 from bot.delivery.turns import Rate, Turn, Turns
+from bot.side_tasks import SideTasks
 
 A_SECOND, BURST = 42, 4
 """At most 46 in any second; 50, if what was sent in one arrives a tenth of a second closer."""
 PLACES = A_SECOND // 2
 HELD_S = 5.0
+_PAUSE_S = 0.5
 """How long a place is held at most, so that a card that is held up elsewhere costs no others."""
 _AT_ONCE = Urgency.END - 1
 
@@ -102,6 +104,7 @@ class WholeBot:
         self._rate = Rate(A_SECOND, BURST)
         self._turns = Turns()
         self._gates: dict[Turn, asyncio.Future[None]] = {}
+        self._tasks = SideTasks()
         self._giving: asyncio.Task[None] | None = None
         self._line = Turns()
         self._in_line: dict[Turn, Place] = {}
@@ -156,7 +159,13 @@ class WholeBot:
         turn = self._turns.ask(rank)
         gate = self._gates[turn] = asyncio.get_running_loop().create_future()
         if self._giving is None or self._giving.done():
-            self._giving = asyncio.create_task(self._give(), name="discord-turns")
+            self._giving = self._tasks.keep(
+                self._give,
+                "Requests wait for their turn",
+                name="discord-turns",
+                pause_s=_PAUSE_S,
+                longest_s=_PAUSE_S,
+            )
         try:
             await gate
         finally:

@@ -36,8 +36,12 @@ class Games(Opening):
     async def start_keeping(self) -> None:
         """Take up what an earlier process left: timers, and the machine's pictures on their way."""
         self._ids = IdMaker(await games.last_id(self._store))
-        self._tasks.spawn(self._listen(), "games-listen")
-        self._tasks.spawn(self._keep(), "games")
+        trouble = "The machine's games cannot be followed"
+        self._tasks.keep(
+            self._listen, trouble, name="games-listen", pause_s=_RETRY_S, longest_s=_RETRY_S
+        )
+        trouble = "The games cannot be looked after"
+        self._tasks.keep(self._keep, trouble, name="games", longest_s=_RETRY_S)
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -151,15 +155,8 @@ class Games(Opening):
     async def _keep(self) -> None:
         while True:
             self._woken.clear()
-            try:
-                _, next_ms = await self._end_due()
-                wait_s = _LONGEST_S if next_ms is None else (next_ms - self._clock()) / 1000
-            except DreamstreamError as error:
-                log.warning("The games cannot be looked after: %s", error)
-                wait_s = _RETRY_S
-            except Exception:  # a mistake of ours must not be the end of all rounds' timers
-                log.exception("The games cannot be looked after")
-                wait_s = _RETRY_S
+            _, next_ms = await self._end_due()
+            wait_s = _LONGEST_S if next_ms is None else (next_ms - self._clock()) / 1000
             if self._ending:  # what cannot be written down is begun again
                 wait_s = min(wait_s, _RETRY_S)
             with suppress(TimeoutError):
@@ -169,19 +166,14 @@ class Games(Opening):
     async def _listen(self) -> None:
         """Learn which dreams have ended, and which were deleted."""
         while True:
-            try:
-                await self._delete_left()
-                async with self._feed.listen(None) as happenings:
-                    for game in await games.open_ones(self._store):  # what came before, or missed
-                        await self._look_at_the_machines(game)
-                        self._begun(game)
-                    async for happening in happenings:
-                        if isinstance(happening, StreamEvent) and happening.dream_id is not None:
-                            await self._happened(happening.kind, happening.dream_id)
-            except DreamstreamError as error:
-                log.warning("The machine's games cannot be followed: %s", error)
-            except Exception:  # a mistake of ours
-                log.exception("The machine's games cannot be followed")
+            await self._delete_left()
+            async with self._feed.listen(None) as happenings:
+                for game in await games.open_ones(self._store):  # what came before, or missed
+                    await self._look_at_the_machines(game)
+                    self._begun(game)
+                async for happening in happenings:
+                    if isinstance(happening, StreamEvent) and happening.dream_id is not None:
+                        await self._happened(happening.kind, happening.dream_id)
             await asyncio.sleep(_RETRY_S)
 
     async def _happened(self, kind: EventKind, dream_id: str) -> None:

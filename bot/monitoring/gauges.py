@@ -185,7 +185,8 @@ class Surveyor:
 
     def start(self) -> None:
         """Begin to look."""
-        self._tasks.every(self._survey_s, self.look, "Some figures could not be had")
+        trouble = "Some figures could not be had"
+        self._tasks.every(self._survey_s, self.look, trouble, name="figures")
 
     async def stop(self) -> None:
         """Look no more."""

@@ -189,6 +189,13 @@ WALL_SIGN_INS = _from_zero(
 
 # --- the machine ----------------------------------------------------------------------------------
 
+UNFORESEEN = Counter(
+    "dreamstream_unforeseen_errors",
+    "Errors that nobody foresaw in what goes on by itself, by what it is; it went on after each.",
+    ["task"],
+    registry=REGISTRY,
+)
+
 STORE_WAIT_S = Histogram(
     "dreamstream_store_wait_seconds",
     "How long a transaction waited for those before it.",

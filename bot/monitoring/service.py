@@ -65,7 +65,8 @@ class Monitoring:
                 ProcessCollector("dreamstream_scheduler", lambda: pid() or 0, registry=REGISTRY),
             ]
             self._surveyor.start()
-        self._tasks.spawn(self._tick())
+        trouble = "It is not seen whether the event loop turns"
+        self._tasks.keep(self._tick, trouble, name="tick", longest_s=TICK_S)
 
     async def stop(self) -> None:
         """Watch no more."""

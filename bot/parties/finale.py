@@ -118,12 +118,19 @@ class Finale(Voting):
                 await choose(connection, ())
         pictures = [one for one in await self.finale_of(party) if one.dream_id in chosen]
         for picture in pictures:
-            self._chains.spawn(self._go_on(party.id, actor.person, picture))
+            self._keep_going(party.id, actor.person, picture)
         return pictures
 
     async def _resume(self) -> None:
         for party_id, person, picture in await party_dreams.under_way(self._store):
-            self._chains.spawn(self._go_on(party_id, person, picture))
+            self._keep_going(party_id, person, picture)
+
+    def _keep_going(self, party_id: str, person: Person, picture: FinalePicture) -> None:
+        self._chains.keep(
+            lambda: self._go_on(party_id, person, picture),
+            "A picture of a finale waits",
+            name="finale",
+        )
 
     async def _go_on(self, party_id: str, person: Person, picture: FinalePicture) -> None:
         """Wait for a picture and upscale it; try again for as long as that cannot be done."""
@@ -136,6 +143,9 @@ class Finale(Voting):
                 # Forbidden is what a paused stream answers: it goes on some time.
                 log.debug("The finale waits: %s", error)
                 await asyncio.sleep(self._retry_s)
+            except RequestError as error:  # there is nothing to go on with
+                log.info("Dream %s stays as it is: %s", picture.dream_id, error)
+                return
 
     async def _best(self, picture: FinalePicture) -> Dream | None:
         """Return what is to be upscaled: what was drawn anew, or if that failed the chosen one."""

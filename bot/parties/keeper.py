@@ -7,21 +7,17 @@ start. When it is to look sooner it is woken; this module does not know by what.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bot.errors import DreamstreamError, RequestError
+from bot.errors import RequestError
 from bot.parties.acting import note
 from bot.parties.model import Party
 from bot.side_tasks import SideTasks
 from bot.store import Store, parties
 
-log = logging.getLogger(__name__)
-
 HOUR_MS = 3600 * 1000
 _LONGEST_S = 600.0  # clocks are set
-_RETRY_S = 30.0
 
 
 class Keeper:
@@ -43,7 +39,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin."""
-        self._tasks.spawn(self._run(), "parties")
+        self._tasks.keep(self._run, "The parties cannot be looked after", name="parties")
 
     async def stop(self) -> None:
         """End."""
@@ -82,15 +78,8 @@ class Keeper:
     async def _run(self) -> None:
         while True:
             self._woken.clear()
-            try:
-                next_ms = await self.look()
-                wait_s = _LONGEST_S if next_ms is None else (next_ms - self._clock()) / 1000
-            except DreamstreamError as error:
-                log.warning("The parties cannot be looked after: %s", error)
-                wait_s = _RETRY_S
-            except Exception:  # a mistake of ours must not be the end of all parties' timers
-                log.exception("The parties cannot be looked after")
-                wait_s = _RETRY_S
+            next_ms = await self.look()
+            wait_s = _LONGEST_S if next_ms is None else (next_ms - self._clock()) / 1000
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_LONGEST_S, max(0.05, wait_s))):
                     await self._woken.wait()

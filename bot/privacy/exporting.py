@@ -108,7 +108,7 @@ class Exports:
         """Remove what an earlier process left: nobody has a name of it any more."""
         await asyncio.to_thread(_empty, self._folder)
         trouble = "Copies that nobody has asked for of late are still there"
-        self._tasks.every(self._purge_s, self.purge, trouble, after_s=self._purge_s)
+        self._tasks.every(self._purge_s, self.purge, trouble, name="exports", after_s=self._purge_s)
 
     async def stop(self) -> None:
         """Remove all of them."""

@@ -75,7 +75,8 @@ class Forgetting:
         """
         for person, _ in await forgetting.undone(self._store):
             self._begin(person.id)
-        self._tasks.spawn(self._keep_parting())
+        trouble = "Who was forgotten is not parted from their id yet"
+        self._tasks.every(self._look_s, self.part, trouble, name="parting")
 
     async def stop(self) -> None:
         """Leave the rest to the next start."""
@@ -133,21 +134,17 @@ class Forgetting:
         while self._under_way:
             await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def _keep_parting(self) -> None:
-        while True:
-            try:
-                await self.part()
-            except TROUBLE as error:
-                log.warning("Who was forgotten is not parted from their id yet: %s", error)
-            except Exception:  # a mistake of ours; it is tried again
-                log.exception("Who was forgotten cannot be parted from their id")
-            await asyncio.sleep(self._look_s)
-
     def _begin(self, person_id: str) -> None:
         for watcher in self._watchers:
             watcher(person_id)
         if person_id not in self._under_way:
-            task = self._tasks.spawn(self._surely(person_id))
+            task = self._tasks.keep(
+                lambda: self._surely(person_id),
+                "Somebody is not forgotten yet",
+                name="forgetting",
+                pause_s=self._again_s,
+                longest_s=_LONGEST_S,
+            )
             self._under_way[person_id] = task
             task.add_done_callback(lambda _: self._under_way.pop(person_id, None))
 
@@ -166,9 +163,6 @@ class Forgetting:
             except TROUBLE as error:
                 log.warning("Somebody is not forgotten yet: %s", error)
                 pause_s = self._again_s
-            except Exception:  # a mistake of ours; what they were promised holds
-                log.exception("Somebody is not forgotten yet")
-                pause_s = min(2 * pause_s, _LONGEST_S)
             await asyncio.sleep(pause_s)
 
     async def _forget(self, person_id: str, before_ms: int) -> bool:

@@ -28,6 +28,7 @@ from bot.errors import (
     RequestError,
 )
 from bot.feed import Feed
+from bot.following import Following
 from bot.library import Library
 from bot.model import EventKind, StreamEvent
 from bot.parties.acting import LEADERS, leads
@@ -46,7 +47,6 @@ log = logging.getLogger(__name__)
 FOLDER = "bundles"
 CHECK_S = 10.0
 """For how long a bundle that was looked at is taken to tell only what may be told."""
-_RETRY_S = 1.0
 _NOT_ALLOWED = "Only the host and the facilitators of the party can publish it."
 _NOTHING = "There is nothing to publish: no picture of this party may be shown elsewhere."
 _NONE = "There is no bundle of this party."
@@ -64,6 +64,7 @@ class Publishing:
         self._parties = parties
         self._library = library
         self._feed = feed
+        self._following = Following(feed, self._happened)
         self._shelf = Shelf(library.root / FOLDER)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publishing")
         self._tasks = SideTasks()
@@ -87,8 +88,11 @@ class Publishing:
         self._kept, wanted = await self._run(self._shelf.read)
         for party_id in wanted:
             self._begin(party_id)
-        self._tasks.spawn(self._look_at_all())
-        self._tasks.spawn(self._watch(after))
+        self._following.position = after
+        trouble = "It is not seen which bundles there are to be"
+        self._tasks.keep(self._look_at_all, trouble, name="bundles-look")
+        trouble = "It is not seen which pictures of bundles are deleted"
+        self._tasks.keep(self._following.run, trouble, name="bundles-watch")
 
     async def stop(self) -> None:
         """Leave what is not done to the next start."""
@@ -279,24 +283,12 @@ class Publishing:
                     if (await self._parties.record(party)).nodes:
                         await self._order(party.id)
 
-    async def _watch(self, after: int) -> None:
-        """Withdraw bundles of whose dreams one is deleted."""
-        while True:
-            try:
-                async with self._feed.listen(None, after=after) as updates:
-                    async for update in updates:
-                        if not isinstance(update, StreamEvent):
-                            continue
-                        if update.kind is EventKind.DELETED:
-                            await self._deleted(update.dream_id)
-                        after = update.id
-            except DreamstreamError as error:
-                log.warning("It is not seen which pictures of bundles are deleted: %s", error)
-                await asyncio.sleep(_RETRY_S)
-
-    async def _deleted(self, dream_id: str | None) -> None:
+    async def _happened(self, event: StreamEvent) -> None:
+        """Withdraw the bundles that tell of a dream which is deleted."""
+        if event.kind is not EventKind.DELETED:
+            return
         for party_id, kept in list(self._kept.items()):
-            if dream_id in kept.told.dream_ids and party_id in self._kept:
+            if event.dream_id in kept.told.dream_ids and party_id in self._kept:
                 await self._withdraw(party_id)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

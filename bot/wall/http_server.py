@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bot.side_tasks import SideTasks
 from bot.wall.guard import block_of, guard, is_loopback, is_trusted
 from bot.wall.link import NOT_HTTP, Link, Refused, plain_answer
 from bot.wall.places import SENTENCES, Full, Places, room_for
@@ -160,7 +161,7 @@ class Runner(web.AppRunner):
             "lingering_time": settings.patience.linger_s,
         }
         super().__init__(app, shutdown_timeout=_SHUTDOWN_S, **self._handler_kwargs)
-        self._looking: asyncio.Task[None] | None = None
+        self._tasks = SideTasks()
         self._places: Places | None = None
 
     @property
@@ -171,11 +172,11 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server = Server(await super()._make_server(), self._settings, **self._handler_kwargs)
         self._places = server.places
-        self._looking = asyncio.create_task(server.keep_looking())
+        trouble = "Connections that are too slow are not ended"
+        self._tasks.keep(server.keep_looking, trouble, name="wall-connections")
         return server
 
     async def cleanup(self) -> None:
         """Stop serving."""
-        if self._looking is not None:
-            self._looking.cancel()
+        await self._tasks.stop()
         await super().cleanup()

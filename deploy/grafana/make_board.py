@@ -41,6 +41,9 @@ ROWS: dict[str, list[Panel]] = {
         ("Drawing process ended", "short", {
             "{{cause}}": "sum by (cause) (increase(dreamstream_scheduler_ends_total[1h]))",
         }),
+        ("Unforeseen errors", "short", {
+            "{{task}}": "sum by (task) (increase(dreamstream_unforeseen_errors_total[1h])) > 0",
+        }),
     ],
     "Dreams": [
         ("Accepted a minute", "short", {

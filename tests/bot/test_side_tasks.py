@@ -66,7 +66,7 @@ async def test_what_is_done_again_and_again_outlives_whatever_fails(
         if errors:
             raise errors.pop(0)
 
-    tasks.every(0.001, work, "Nothing went", after_s=0.001)
+    tasks.every(0.001, work, "Nothing went", name="nothing", after_s=0.001)
     assert turns.empty(), "not before its time"
     async with asyncio.timeout(5):
         assert [await turns.get() for _ in range(5)] == [3, 2, 1, 0, 0]

@@ -1,0 +1,208 @@
+"""What goes on by itself goes on after an error that nobody foresaw, wherever it is just then."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot import app, side_tasks
+from bot.config import Config
+from bot.errors import SchedulerError, StoreError
+from bot.feed import Feed
+from bot.following import TRIES, Following
+from bot.model import EventKind, StreamEvent
+from bot.monitoring.metrics import REGISTRY
+from bot.scheduler_client import SchedulerClient
+from bot.side_tasks import SideTasks
+from bot.store import Store, events
+from bot.themes import Themes
+from tests.bot.drawer import until
+
+BOT = str(Path(app.__file__).parent)
+
+
+def running(code: Any) -> list[asyncio.Task[None]]:
+    """Return the tasks that are at a coroutine function's code."""
+    return [task for task in asyncio.all_tasks() if code_of(task) is code]
+
+
+def code_of(task: asyncio.Task[Any]) -> Any:
+    """Return what a task is at, on its outside."""
+    return getattr(task.get_coro(), "cr_code", None)
+
+
+def kept() -> list[asyncio.Task[None]]:
+    """Return all that `SideTasks.keep` looks after."""
+    return running(side_tasks._kept.__code__)
+
+
+def strays() -> list[str]:
+    """Return what of the bot's own code goes on and is looked after by nobody."""
+    ours = {side_tasks._kept.__code__, side_tasks._again.__code__}
+    codes = {code_of(task) for task in asyncio.all_tasks()} - ours
+    return sorted(code.co_qualname for code in codes if code and code.co_filename.startswith(BOT))
+
+
+def waits_for(task: Any) -> asyncio.Future[Any]:
+    """Return what a task, or a task that it waits for, waits for in the end."""
+    waiter: Any = task._fut_waiter
+    while isinstance(waiter, asyncio.Task):
+        waiter = waiter._fut_waiter  # type: ignore[attr-defined]
+    assert isinstance(waiter, asyncio.Future)
+    return waiter
+
+
+def pauses(task: asyncio.Task[None]) -> bool:
+    """Whether what a task does has failed, and is about to be begun again."""
+    inner = task.get_coro().cr_await  # type: ignore[union-attr]
+    return inspect.iscoroutine(inner) and inner.cr_code is asyncio.sleep.__code__
+
+
+def counted(name: str) -> float:
+    """Return how many errors of a task were counted."""
+    return REGISTRY.get_sample_value("dreamstream_unforeseen_errors_total", {"task": name}) or 0
+
+
+async def outlives(task: asyncio.Task[None], caplog: pytest.LogCaptureFixture) -> None:
+    """Raise in a task what nobody foresaw, and see that it is told, and goes on."""
+    error, name = RuntimeError("nobody foresaw this"), task.get_name()
+    before = counted(name)
+    waits_for(task).set_exception(error)
+
+    def told() -> list[logging.LogRecord]:
+        return [one for one in caplog.records if one.exc_info and one.exc_info[1] is error]
+
+    await until(told)
+    assert len(told()) == 1, name
+    if pauses(task):
+        assert counted(name) == before + 1
+        waits_for(task).set_result(None)  # it is not waited for in a test
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not task.done() and not pauses(task), f"{name} is begun again"
+
+
+@pytest.fixture
+def no_drawing_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(*_: Any) -> None:
+        raise SchedulerError("There is none in this test.")
+
+    monkeypatch.setattr(SchedulerClient, "start", start)
+
+
+@pytest.mark.usefixtures("no_drawing_process")
+async def test_all_that_the_program_does_by_itself_outlives_what_nobody_foresaw(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config.model_validate(
+        {
+            "storage": {"data_dir": str(tmp_path / "data"), "keep_days": 1.0},
+            "backup": {"folder": str(tmp_path / "backups"), "every_hours": 24.0},
+            "wall": {"port": 0},
+        }
+    )
+    program = asyncio.create_task(app.run(config, None))
+    try:
+        await until(lambda: program.done() or running_named("tick"))
+        await until(lambda: program.done() or running_named("backup"))
+        await asyncio.sleep(0.5)  # until all of them wait
+        assert not program.done()
+        assert strays() == ["run"], "held by no SideTasks"
+        tasks = kept()
+        assert len(tasks) >= 12
+        for task in tasks:
+            await outlives(task, caplog)
+        assert {*kept()} == {*tasks}
+    finally:
+        program.cancel()
+        await asyncio.gather(program, return_exceptions=True)
+    assert not kept() and not running(side_tasks._again.__code__)
+
+
+def running_named(name: str) -> bool:
+    """Whether there is a task of this name."""
+    return any(task.get_name() == name for task in asyncio.all_tasks())
+
+
+async def test_an_error_is_told_with_its_traceback_once(caplog: pytest.LogCaptureFixture) -> None:
+    errors: list[Exception] = [
+        StoreError("Locked."),
+        ValueError("a"),
+        ValueError("b"),
+        KeyError("c"),
+    ]
+    tasks, before = SideTasks(), counted("told-once")
+
+    async def work() -> None:
+        if errors:
+            raise errors.pop(0)
+
+    async with asyncio.timeout(5):
+        await tasks.keep(work, "It rests", name="told-once", pause_s=0.001)
+    assert [
+        (record.levelname, record.getMessage(), record.exc_info is not None)
+        for record in caplog.records
+    ] == [
+        ("WARNING", "It rests: Locked.", False),
+        ("ERROR", "It rests", True),
+        ("ERROR", "It rests, as before: ValueError('b')", False),
+        ("ERROR", "It rests", True),
+    ]
+    assert counted("told-once") == before + 3
+
+
+async def test_what_fails_pauses_for_longer_each_time_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses_s: list[float] = []
+    tasks, real = SideTasks(), asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses_s.append(seconds)
+        await real(3600 if len(pauses_s) == 6 else 0)
+
+    async def work() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("bot.side_tasks.asyncio.sleep", sleep)
+    task = tasks.keep(work, "It rests", name="paused", pause_s=1.0, longest_s=10.0)
+    while len(pauses_s) < 6:
+        await real(0)
+    assert pauses_s == [1, 2, 4, 8, 10, 10]
+    await tasks.stop()
+    assert task.cancelled()
+
+
+async def test_an_event_that_cannot_be_taken_holds_up_those_behind_it_for_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await Store.open(tmp_path / "dreamstream.db")
+    tasks, tried = SideTasks(), list[int]()
+    locked = [StoreError("Locked.")] * 2 * TRIES
+
+    async def take(event: StreamEvent) -> None:
+        tried.append(event.id)
+        if event.id == 2:
+            raise RuntimeError("nobody foresaw this")
+        if event.id == 3 and locked:
+            raise locked.pop()
+
+    following = Following(Feed(store), take)
+    try:
+        theme_id = (await Themes(store).ensure_default()).id
+        async with store.write() as connection:
+            for _ in range(4 - await events.last_id(store)):
+                await events.append(connection, EventKind.THEME, theme_id, 0)
+        trouble = "It is not followed"
+        tasks.keep(following.run, trouble, name="following", pause_s=0.001, longest_s=0.001)
+        await until(lambda: following.position == 4)
+    finally:
+        await tasks.stop()
+        await store.close()
+    assert tried == [1] + [2] * TRIES + [3] * (2 * TRIES + 1) + [4]
+    assert "Event 2 is left out" in caplog.text
