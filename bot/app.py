@@ -470,6 +470,7 @@ def make_backups(config: Config, library: Library) -> BackupSchedule:
         every_hours=config.backup.every_hours,
         keep=config.backup.keep,
         blobs=library.blobs,
+        leave_bytes=int(config.storage.warn_free_gib * GIB),
     )
 
 

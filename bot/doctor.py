@@ -22,7 +22,7 @@ from PIL import Image
 
 from bot.app import scheduler_command
 from bot.backup.model import BackupError, read_manifest, whole_backups
-from bot.backup.schedule import HOUR_MS, newest_ms
+from bot.backup.schedule import HOUR_MS, newest_ms, on_one_disk
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.free_space import GIB, MIB
@@ -197,6 +197,10 @@ def _backup(config: Config) -> Finding:
         return Finding(Mark.NOTE, "backup", f"{text}backup.every_hours.")
     hours = (now_ms() - made_ms) / HOUR_MS
     text = f"The newest in {folder} is {hours:.1f} hours old."
+    if not every_hours:
+        text += " The bot makes none by itself (backup.every_hours)."
+    if on_one_disk(config.storage.data_dir, folder):
+        text += " It is on the disk of the data folder: if that is lost, both are."
     if every_hours and hours > _BACKUPS_MISSED * every_hours:
         return Finding(Mark.BAD, "backup", f"{text} Is the bot running? Its log says what failed.")
     return Finding(Mark.WELL, "backup", text)

@@ -148,6 +148,8 @@ def test_the_settings_of_the_containers_are_settings(name: str) -> None:
     config = load_config(DEPLOY / name)
     assert config.storage.data_dir == Path("/data")
     assert config.monitoring.listen == "0.0.0.0:9642"
+    assert config.backup.every_hours > 0, "nobody sits beside it to make backups"
+    assert config.backup.folder.is_relative_to(config.storage.data_dir), "all else is read-only"
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,13 @@ async def make(
     *,
     keep: int = 0,
     blobs: Blobs | None = None,
+    leave_bytes: int = 0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Made:
     """Add a backup of a data folder to a folder of backups, and keep the newest `keep` (0: all).
 
-    Pictures and files are had from `blobs`, or from the library's folder.
+    Pictures and files are had from `blobs`, or from the library's folder. None is made that would
+    leave less than `leave_bytes` of room on the disk.
 
     Raises:
         BackupError: there is nothing to back up, the database is damaged, or another backup is
@@ -84,9 +86,8 @@ async def make(
     """
     lock = await asyncio.to_thread(_lock, root)
     try:
-        return await _make(
-            data_dir, root, keep, blobs or FolderBlobs(data_dir / "library"), stopped
-        )
+        blobs = blobs or FolderBlobs(data_dir / "library")
+        return await _make(data_dir, root, keep, blobs, leave_bytes, stopped)
     finally:
         lock.release()
 
@@ -107,7 +108,12 @@ async def make_file(data_dir: Path, target: Path, *, blobs: Blobs | None = None)
 
 
 async def _make(
-    data_dir: Path, root: Path, keep: int, blobs: Blobs, stopped: Callable[[], bool]
+    data_dir: Path,
+    root: Path,
+    keep: int,
+    blobs: Blobs,
+    leave_bytes: int,
+    stopped: Callable[[], bool],
 ) -> Made:
     live = data_dir / DATABASE
     part = root / BACKUPS / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
@@ -115,12 +121,15 @@ async def _make(
     try:
         with told(root, _LEFT_OUT):
             await asyncio.to_thread(_begin, root, part)
+            await asyncio.to_thread(_see_to_room, root, _size(live), leave_bytes)
             await asyncio.to_thread(database.copy, live, copied, stopped)
             schema = await asyncio.to_thread(database.check, copied)
             await asyncio.to_thread(database.sign_out, copied)
             entries = await asyncio.to_thread(database.named, copied)
             library = data_dir / "library"
-            fresh, absent = await asyncio.to_thread(_fill, blobs, root, entries, stopped)
+            fresh, absent = await asyncio.to_thread(
+                _fill, blobs, root, entries, leave_bytes, stopped
+            )
             taken = await asyncio.to_thread(_gone_since, live, copied)
             lost = {Path(one).stem for one in absent if one.startswith("images/")}
             # What a theme had until it got another picture was deleted by nobody.
@@ -173,19 +182,38 @@ def _begin(root: Path, part: Path) -> None:
     part.mkdir(parents=True)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _see_to_room(root: Path, need: int, leave_bytes: int) -> None:
+    """Refuse what there is no room for.
+
+    Raises:
+        DiskError: there is none.
+    """
+    free = shutil.disk_usage(root).free
+    if need + leave_bytes > free:
+        left = f", and {leave_bytes / 1024**2:.0f} MiB are to stay free" if leave_bytes else ""
+        raise DiskError(
+            f"The disk of {root} has {free / 1024**2:.0f} MiB left, and this backup needs "
+            f"{need / 1024**2:.0f} MiB more{left}. Free some space, or name a folder on another "
+            "disk.",
+            str(root),
+        )
+
+
 def _fill(
-    blobs: Blobs, root: Path, entries: tuple[Entry, ...], stopped: Callable[[], bool]
+    blobs: Blobs,
+    root: Path,
+    entries: tuple[Entry, ...],
+    leave_bytes: int,
+    stopped: Callable[[], bool],
 ) -> tuple[list[Entry], set[str]]:
     """Copy what the pool has not got; return it, and the paths of what could not be had."""
     pool = root / POOL
     wanted = [one for one in entries if not _is_there(pool / one.path, one.size_bytes)]
-    need, free = sum(one.size_bytes for one in wanted), shutil.disk_usage(root).free
-    if need > free:
-        raise DiskError(
-            f"The disk of {root} has {free / 1024**2:.0f} MiB left, and this backup needs "
-            f"{need / 1024**2:.0f} MiB more. Free some space, or name another folder.",
-            str(root),
-        )
+    _see_to_room(root, sum(one.size_bytes for one in wanted), leave_bytes)
     fresh, absent = [], set()
     for entry in wanted:
         if stopped():

@@ -26,6 +26,8 @@ class BackupSchedule:
 
     Times are taken from the backups themselves, so that a bot which is often started anew makes
     neither more nor fewer of them. Pictures are had from `blobs`, or from the library's folder.
+    Where the folder is on the data folder's own disk, none is made that would leave it less than
+    `leave_bytes`: what nobody asks for must not be why no new dreams are taken.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class BackupSchedule:
         every_hours: float,
         keep: int,
         blobs: Blobs | None = None,
+        leave_bytes: int = 0,
         look_s: float = _LOOK_S,
         retry_s: float = _RETRY_S,
     ) -> None:
@@ -44,6 +47,7 @@ class BackupSchedule:
         self._every_ms = every_hours * HOUR_MS
         self._keep = keep
         self._blobs = blobs
+        self._leave_bytes = leave_bytes
         self._look_s = look_s
         self._retry_s = retry_s
         self._stopping = threading.Event()
@@ -75,11 +79,13 @@ class BackupSchedule:
         return newest is None or now_ms() - newest >= self._every_ms
 
     async def _make(self) -> None:
+        near = await asyncio.to_thread(on_one_disk, self._data_dir, self._folder)
         made = await make(
             self._data_dir,
             self._folder,
             keep=self._keep,
             blobs=self._blobs,
+            leave_bytes=self._leave_bytes if near else 0,
             stopped=self._stopping.is_set,
         )
         log.info(
@@ -88,6 +94,12 @@ class BackupSchedule:
             len(made.manifest.files),
             made.new_files,
         )
+
+
+def on_one_disk(data_dir: Path, folder: Path) -> bool:
+    """Say whether a folder, which may not be there yet, is on the data folder's disk. Blocks."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return data_dir.exists() and there.stat().st_dev == data_dir.stat().st_dev
 
 
 def newest_ms(folder: Path) -> int | None:

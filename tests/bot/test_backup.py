@@ -696,6 +696,27 @@ async def test_the_bot_makes_backups_by_itself(tmp_path: Path) -> None:
     assert faults(root) == []
 
 
+async def test_backups_that_nobody_asks_for_leave_room_on_the_data_folders_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "not" / "there" / "yet"
+    assert schedule.on_one_disk(tmp_path, root)
+    assert not schedule.on_one_disk(tmp_path, Path("/proc/backups"))
+    made = schedule.BackupSchedule(
+        data, root, every_hours=1, keep=2, leave_bytes=10**18, look_s=0.01, retry_s=0.01
+    )
+    async with services(data):
+        made.start()
+        try:
+            await until(lambda: "are to stay free. Free some space" in caplog.text)
+            assert whole_backups(root) == []
+            monkeypatch.setattr(schedule, "on_one_disk", lambda *_: False)
+            await until(lambda: len(whole_backups(root)) == 1)
+        finally:
+            await made.stop()
+    assert not [*(root / "backups").glob(".part-*")]
+
+
 async def test_backups_are_made_also_after_a_mistake_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

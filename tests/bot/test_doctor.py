@@ -79,12 +79,16 @@ async def test_what_is_wrong_is_named_with_its_mend(
 async def test_a_backup_that_is_not_made_is_named(tmp_path: Path) -> None:
     def found(every_hours: float) -> str:
         values = {"folder": str(tmp_path / "backups"), "every_hours": every_hours}
-        return str(doctor._backup(Config.model_validate({"backup": values})))
+        place = {"data_dir": str(tmp_path / "data")}
+        return str(doctor._backup(Config.model_validate({"backup": values, "storage": place})))
 
     assert "note  backup   There is none in" in found(0.0)
     upgrade(tmp_path / "data" / "dreamstream.db")
     made = await make(tmp_path / "data", tmp_path / "backups")
     assert "ok  backup   The newest in" in found(24.0)
+    assert "by itself" not in found(24.0)
+    assert "makes none by itself (backup.every_hours)" in found(0.0)
+    assert "on the disk of the data folder" in found(24.0)
     old = msgspec.structs.replace(made.manifest, made_ms=made.manifest.made_ms - 50 * HOUR_MS)
     (made.path / "manifest.json").write_bytes(msgspec.json.encode(old))
     assert "ok  backup" in found(0.0), "nothing is to be made by itself"
