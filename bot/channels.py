@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.errors import ForbiddenError, NotFoundError
 from bot.ids import now_ms
 from bot.model import Person, Theme
+from bot.sentences import say
 from bot.store import Store, parties
 from bot.store import channels as rows
 from bot.themes import DEFAULT_SLUG, Themes
@@ -83,7 +84,10 @@ class Channels:
         theme = await self._themes.get(slug)
         if theme.retired:
             raise NotFoundError(
-                f"“{theme.title}” is no longer in use. Choose another theme, or make one."
+                say(
+                    "“{title}” is no longer in use. Choose another theme, or make one.",
+                    title=theme.title,
+                )
             )
         async with self._store.write() as connection:
             await rows.bind(connection, channel_id, guild_id, theme.id, now_ms())

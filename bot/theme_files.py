@@ -20,11 +20,15 @@ import msgspec
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.model import Theme
+from bot.sentences import say
 from bot.text import clean, shorten
 from bot.themes import BOUNDS, checked
 
 FORMAT = 1
 MAX_BYTES = 32 * 1024
+TOO_LARGE = say(
+    "A theme's file has {most} KiB at most. Send a smaller one.", most=MAX_BYTES // 1024
+)
 SUFFIX = ".toml"
 
 _TEXTS = (
@@ -59,13 +63,15 @@ def read(data: bytes, name: str = "") -> ThemeFile:
     _check_keys(values)
     for key in _TEXTS:
         if key in values and not isinstance(values[key], str):
-            raise InvalidRequestError(key, f"{key} is a text, as in {key} = “…”, in quotes.")
+            raise InvalidRequestError(
+                key, say("{key} is a text, as in {key} = “…”, in quotes.", key=key)
+            )
     for key in (*_WHOLE, *_AUTOPILOT):
         if key in values and (isinstance(values[key], bool) or not isinstance(values[key], int)):
-            raise InvalidRequestError(key, f"{key} is a whole number, or left out.")
+            raise InvalidRequestError(key, say("{key} is a whole number, or left out.", key=key))
     for key in _SWITCHES:
         if not isinstance(values.get(key, False), bool):
-            raise InvalidRequestError(key, f"{key} is true or false.")
+            raise InvalidRequestError(key, say("{key} is true or false.", key=key))
     for key, usual in _NUMBERS.items():
         if key in values:
             values[key] = _number(key, values[key], usual)
@@ -121,16 +127,17 @@ def shipped_one(slug: str) -> ThemeFile:
         return shipped()[slug]
     except KeyError:
         raise NotFoundError(
-            f"No theme called “{shorten(clean(slug), 40)}” comes with Dreamstream. There are: "
-            f"{', '.join(shipped())}."
+            say(
+                "No theme called “{slug}” comes with Dreamstream. There are: {these}.",
+                slug=shorten(clean(slug), 40),
+                these=", ".join(shipped()),
+            )
         ) from None
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
-        raise InvalidRequestError(
-            "file", f"A theme's file has {MAX_BYTES // 1024} KiB at most. Send a smaller one."
-        )
+        raise InvalidRequestError("file", TOO_LARGE)
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -139,7 +146,11 @@ def _decoded(data: bytes) -> dict[str, Any]:
         )
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequestError(
-            "file", f"The file is not TOML: {shorten(clean(str(error)), 150)}. Mend it there."
+            "file",
+            say(
+                "The file is not TOML: {error}. Mend it there.",
+                error=shorten(clean(str(error)), 150),
+            ),
         ) from error
     except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
         raise InvalidRequestError("file", "The file is no theme: it cannot be read.") from error
@@ -149,12 +160,22 @@ def _check_keys(values: dict[str, Any]) -> None:
     for key in values:
         if key not in _KEYS:
             close = difflib.get_close_matches(key, _KEYS, 1)
-            meant = f" Is “{close[0]}” meant?" if close else f" There are: {', '.join(_KEYS)}."
             name = shorten(clean(key), 40)
-            raise InvalidRequestError(name, f"A theme has no “{name}”.{meant}")
+            raise InvalidRequestError(
+                name,
+                say("A theme has no “{name}”. Is “{meant}” meant?", name=name, meant=close[0])
+                if close
+                else say(
+                    "A theme has no “{name}”. There are: {these}.",
+                    name=name,
+                    these=", ".join(_KEYS),
+                ),
+            )
     version = values.get("format", FORMAT)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InvalidRequestError("format", f"format is {FORMAT}, or left out.")
+        raise InvalidRequestError(
+            "format", say("{key} is {usual}, or left out.", key="format", usual=FORMAT)
+        )
     if version > FORMAT:
         raise InvalidRequestError(
             "format", "This theme was written by a newer Dreamstream. Install that one here."
@@ -165,7 +186,7 @@ def _number(key: str, value: object, usual: float) -> float:
     if not isinstance(value, bool) and isinstance(value, int | float):
         with suppress(OverflowError):  # a whole number past every float
             return float(value)
-    raise InvalidRequestError(key, f"{key} is a number, such as {usual}.")
+    raise InvalidRequestError(key, say("{key} is a number, such as {usual}.", key=key, usual=usual))
 
 
 def _stem(name: str) -> str:

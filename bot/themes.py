@@ -18,6 +18,7 @@ from bot.model import AskedBy, EventKind, Holds, Person, Theme, Visibility
 from bot.palettes import listed
 from bot.presets import check_themes_preset
 from bot.prompts import PLACE
+from bot.sentences import option, say
 from bot.store import Store, channels, events, people
 from bot.store import themes as rows
 from bot.text import clean, shorten, visible
@@ -136,8 +137,16 @@ class Themes:
             over = there is not None and there.retired
             raise InvalidRequestError(
                 "slug",
-                f"There is a theme called “{theme.slug}” already"
-                f"{', which is no longer in use' if over else ''}. Choose another name.",
+                say(
+                    "There is a theme called “{slug}” already, which is no longer in use. Choose "
+                    "another name.",
+                    slug=theme.slug,
+                )
+                if over
+                else say(
+                    "There is a theme called “{slug}” already. Choose another name.",
+                    slug=theme.slug,
+                ),
             ) from error
         self._changed(theme)
         return theme
@@ -248,7 +257,9 @@ class Themes:
 
 def _found(theme: Theme | None, slug: str) -> Theme:
     if theme is None:
-        raise NotFoundError(f"There is no theme called “{shorten(clean(slug), 40)}”.")
+        raise NotFoundError(
+            say("There is no theme called “{slug}”.", slug=shorten(clean(slug), 40))
+        )
     return theme
 
 
@@ -260,11 +271,13 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
     """
     unknown = set(details) - _CHANGEABLE
     if unknown:
-        raise InvalidRequestError(min(unknown), f"A theme has no “{min(unknown)}”.")
+        raise InvalidRequestError(min(unknown), say("A theme has no “{name}”.", name=min(unknown)))
     theme = msgspec.structs.replace(theme, **details)
     for name, kind in (("visibility", Visibility), ("asked_by", AskedBy), ("holds", Holds)):
         if getattr(theme, name) not in tuple(kind):
-            raise InvalidRequestError(name, f"{name} is one of {', '.join(kind)}.")
+            raise InvalidRequestError(
+                name, say("{name} is one of {these}.", name=option(name), these=", ".join(kind))
+            )
     theme = msgspec.structs.replace(
         theme,
         **{
@@ -300,32 +313,57 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
         length = len(getattr(theme, name))
         if length > limit:
             raise InvalidRequestError(
-                name, f"The {name} has {length} characters; at most {limit} are taken."
+                name,
+                say(
+                    "“{name}” has {length} characters; at most {limit} are taken.",
+                    name=option(name),
+                    length=length,
+                    limit=limit,
+                ),
             )
     if theme.template.count(PLACE) != 1:
         raise InvalidRequestError(
-            "template", f"The template must hold {PLACE} once: that is where the words go."
+            "template",
+            say("The template must hold {place} once: that is where the words go.", place=PLACE),
         )
     if not (math.isfinite(theme.weight) and 0 < theme.weight <= MAX_WEIGHT):
         raise InvalidRequestError(
-            "weight", f"The weight is a number above 0, at most {MAX_WEIGHT:g}; 1 is usual."
+            "weight",
+            say(
+                "The weight is a number above 0, at most {most}; 1 is usual.",
+                most=f"{MAX_WEIGHT:g}",
+            ),
         )
     if not _COLOUR.fullmatch(theme.colour):
         raise InvalidRequestError("colour", "The colour is written like #7c6cff.")
     for name, most in MOST_BY_ITSELF.items():
         if not 0 <= getattr(theme, name) <= most:
             raise InvalidRequestError(
-                name, f"{name} is a whole number from 0 to {most:,}; autopilot = 0 is none."
+                name,
+                say(
+                    "“{name}” is a whole number from 0 to {most:,}; an autopilot of 0 is none.",
+                    name=option(name),
+                    most=most,
+                ),
             )
     for name in ("width", "height", "steps", *BOUNDS):
         value = getattr(theme, name)
         if value is not None and not 0 < value <= 100_000:
-            raise InvalidRequestError(name, f"The {name} is a whole number above 0, or left out.")
+            raise InvalidRequestError(
+                name, say("“{name}” is a whole number above 0, or left out.", name=option(name))
+            )
     for name, bound in (("width", "max_side"), ("height", "max_side"), ("steps", "max_steps")):
         value, most = getattr(theme, name), getattr(theme, bound)
         if value is not None and most is not None and value > most:
             raise InvalidRequestError(
-                bound, f"The theme's own {name}, {value:,}, is more than its {bound}, {most:,}."
+                bound,
+                say(
+                    "The theme's own “{name}”, {value:,}, is more than its “{bound}”, {most:,}.",
+                    name=option(name),
+                    value=value,
+                    bound=option(bound),
+                    most=most,
+                ),
             )
     if not (math.isfinite(theme.strictness) and 0 <= theme.strictness <= 1):
         raise InvalidRequestError("strictness", "The strictness is a number from 0 to 1.")

@@ -12,7 +12,16 @@ from bot.delivery.interactions import Interaction, channel_of, front_of, person_
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.model import Theme
 from bot.network import UNREACHABLE
-from bot.theme_files import MAX_BYTES, ThemeFile, file_name, read, shipped, shipped_one, write
+from bot.theme_files import (
+    MAX_BYTES,
+    TOO_LARGE,
+    ThemeFile,
+    file_name,
+    read,
+    shipped,
+    shipped_one,
+    write,
+)
 from bot.themes import NOT_IN_FILES, OF_THE_MACHINE
 
 _FETCH_S = 20.0
@@ -98,9 +107,7 @@ _PLAIN = Theme(id=0, slug="plain", title="Plain")
 
 async def _fetch(file: discord.Attachment) -> bytes:
     if file.size > MAX_BYTES:
-        raise InvalidRequestError(
-            "file", f"A theme's file has {MAX_BYTES // 1024} KiB at most. Send a smaller one."
-        )
+        raise InvalidRequestError("file", TOO_LARGE)
     try:
         async with asyncio.timeout(_FETCH_S):
             return await file.read()

@@ -112,7 +112,7 @@ def test_whatever_people_write_comes_back(
         ('title = "A"\npreset = "xyzzy"', "preset", "no preset"),
         ('title = "A"\nmax_side = 64.5', "max_side", "whole number"),
         ('title = "A"\nmax_count = 0', "max_count", "above 0"),
-        ('title = "A"\nsteps = 9\nmax_steps = 8', "max_steps", "steps, 9, is more"),
+        ('title = "A"\nsteps = 9\nmax_steps = 8', "max_steps", "steps”, 9, is more"),
         ('title = "A"\nasked_by = "friends"', "asked_by", "everybody, members, hosts"),
         ('title = "A"\nholds = "blend"', "subject", "subject is"),
         ('title = "A"\nholds = true', "holds", "text"),

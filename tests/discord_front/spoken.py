@@ -10,6 +10,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TOLD = (
+    "bot/channels.py",
     "bot/checking/reviews.py",
     "bot/checking/service.py",
     "bot/client.py",
@@ -39,6 +40,9 @@ _TOLD = (
     "bot/settings.py",
     "bot/sizes.py",
     "bot/studies.py",
+    "bot/theme_files.py",
+    "bot/theme_pictures.py",
+    "bot/themes.py",
     "bot/upload_process.py",
     "bot/uploads.py",
     "cogs/changing.py",
@@ -50,23 +54,18 @@ _TOLD = (
     "cogs/portrait.py",
     "cogs/privacy.py",
     "cogs/settings.py",
+    "cogs/theme.py",
 )
-"""Where whoever dreams, or sets what may be dreamt, is told something; themes are elsewhere."""
-_NEVER_SHOWN = {
-    "bot/delivery/theme_acts.py",
-    "bot/delivery/theme_files.py",
-    "bot/delivery/theme_guides.py",
-}
+"""Where somebody on Discord is told something."""
 
 
 @cache
 def sentences() -> frozenset[str]:
-    """Return what is said, and the errors that have no values, of all that members are told."""
+    """Return what is said, and the errors that have no values, of all that people are told."""
     found: set[str] = set()
     for pattern in _TOLD:
         for path in _ROOT.glob(pattern):
-            if path.relative_to(_ROOT).as_posix() not in _NEVER_SHOWN:
-                found |= set(_said(_parsed(path)))
+            found |= set(_said(_parsed(path)))
     return frozenset(found)
 
 
