@@ -25,8 +25,8 @@ sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one more than there are cores: a third of the suite waits for processes and clocks."""
-    return (os.cpu_count() or 1) + 1
+    """Return two for each core: half of what a test takes is waiting for processes and clocks."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
