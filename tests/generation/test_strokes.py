@@ -40,20 +40,24 @@ def some_strokes(
 
 
 def reference(strokes: Strokes, run: int, width: int, height: int) -> np.ndarray:
-    """Draw by looking from every pixel at 3,000 points of every stroke, one after another."""
+    """Draw by looking from every pixel at 1,000 points of every cubic, one after another.
+
+    They are at most 0.06 px apart, which is 0.03 of a distance, and 0.015 of what is covered.
+    """
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
     picture = np.ones((height, width, 3))
-    t = np.linspace(0, 1, 3000)[:, None]
+    t = np.linspace(0, 1, 1000)[:, None]
     for stroke in range(strokes.widths.shape[1]):
         points = strokes.points[run, stroke].double().numpy()
-        distance = np.full((height, width), np.inf)
+        square = np.full((height, width), np.inf)
         for cubic in range(int(strokes.cubics[run, stroke])):
             a, b, c, d = points[3 * cubic : 3 * cubic + 4]
             curve = (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
-            for part in np.array_split(curve, 20):
-                away = np.hypot(x[..., None] - part[:, 0], y[..., None] - part[:, 1])
-                distance = np.minimum(distance, away.min(axis=-1))
-        cover = np.clip((float(strokes.widths[run, stroke]) / 2 - distance) / 2 + 0.5, 0, 1)
+            for part in np.array_split(curve, 10):
+                across, down = x[..., None] - part[:, 0], y[..., None] - part[:, 1]
+                square = np.minimum(square, (across * across + down * down).min(axis=-1))
+        away = float(strokes.widths[run, stroke]) / 2 - np.sqrt(square)
+        cover = np.clip(away / 2 + 0.5, 0, 1)
         *colour, opacity = strokes.colours[run, stroke].double().tolist()
         alpha = (cover * opacity)[..., None]
         picture = picture * (1 - alpha) + alpha * np.array(colour)
