@@ -482,7 +482,7 @@ async def signing_in(
     if secret is None:
         yield None
         return
-    from bot.delivery.memberships import DiscordMembers  # loads discord.py
+    from bot.delivery.memberships import START_S, DiscordMembers  # loads discord.py
 
     def client() -> Client | None:
         return None if fronts.discord is None else fronts.discord.client
@@ -500,7 +500,7 @@ async def signing_in(
         yield SigningIn(
             oauth,
             Sessions(parts.store, days=config.wall.sign_in.days),
-            Memberships(parts.store, DiscordMembers(client)),
+            Memberships(parts.store, DiscordMembers(client, start_s=START_S)),
             rules,
         )
     finally:

@@ -64,6 +64,8 @@ class Memberships:
     def __init__(self, store: Store, looker: Looker) -> None:
         self._store = store
         self._looker = looker
+        self.reached = True
+        """Whether Discord could say the last time that it was asked who is a member."""
 
     async def places(self, person_id: str, theme_id: int) -> list[Place]:
         """Return the channels with a theme that somebody may read, in the order of their ids.
@@ -120,10 +122,13 @@ class Memberships:
 
     async def _look(self, guild_id: int, user_id: int, channel_ids: list[int]) -> list[Place]:
         try:
-            return await self._looker.places(guild_id, user_id, channel_ids)
+            found = await self._looker.places(guild_id, user_id, channel_ids)
         except UnreachedError as error:
             log.info("It cannot be told who is a member of server %s: %s", guild_id, error)
+            self.reached = False
             return []
+        self.reached = True
+        return found
 
 
 def _user_of(person_id: str) -> int | None:

@@ -3,7 +3,8 @@
 Without the members' intent Discord tells the bot of no member by itself. So each is asked for, and
 what was said is believed for a minute: by then, whoever has left, or lost a role, has lost what it
 showed them. What a role or a channel allows is known at once. While Discord cannot be reached, what
-it last said holds for five minutes, and then nobody is a member.
+it last said holds for five minutes, and then nobody is a member. Right after a start, while the bot
+comes into Discord, whoever asks waits for that for a moment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ FRESH_S = 60.0
 STALE_S = 300.0
 ANSWER_S = 4.0
 RETRY_S = 5.0
+START_S = 10.0
+"""For how long after a start it is waited for that Discord is reached, each time `ANSWER_S`."""
+_LOOK_S = 0.1
 MOST = 4096
 MOST_THREADS = 25
 """How many threads that are archived are looked at of a theme's in a server: the newest."""
@@ -109,8 +113,12 @@ class DiscordMembers:
         client: Callable[[], discord.Client | None],
         *,
         clock: Callable[[], float] = time.monotonic,
+        start_s: float = 0.0,
     ) -> None:
+        """Wait for the client to be ready, for `start_s` from now on."""
         self._client = client
+        self._clock = clock
+        self._started_s = clock() + start_s
         self._members = _Answers[tuple[int, int], discord.Member | None](clock, fresh_s=FRESH_S)
         self._threads = _Answers[int, discord.Thread | None](clock, fresh_s=STALE_S)
 
@@ -120,9 +128,7 @@ class DiscordMembers:
         Raises:
             UnreachedError: Discord is not reached, or does not say.
         """
-        client = self._client()
-        if client is None or not client.is_ready():
-            raise UnreachedError("Discord is not reached at present.")
+        client = await self._ready_client()
         guild = client.get_guild(guild_id)
         if guild is None:
             return []  # the bot is not there any more, so nobody sees anything by it
@@ -137,6 +143,14 @@ class DiscordMembers:
         channels |= zip(archived, await self._fetched(guild, archived), strict=True)
         places = (_place(channel, member) for channel in channels.values() if channel is not None)
         return [place for place in places if place is not None]
+
+    async def _ready_client(self) -> discord.Client:
+        limit_s = min(self._started_s, self._clock() + ANSWER_S)
+        while (client := self._client()) is None or not client.is_ready():
+            if self._clock() >= limit_s:
+                raise UnreachedError("Discord is not reached at present.")
+            await asyncio.sleep(_LOOK_S)  # nothing tells of a client that is not made yet
+        return client
 
     async def _fetched(
         self, guild: discord.Guild, thread_ids: Sequence[int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,11 @@ class Renderer:
         portraits: bool = False,
         games: bool = False,
         signing: bool = False,
+        reached: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`reached` says whether Discord tells at present who is a member of a server."""
         self._settings = settings
+        self._reached = reached
         self._portraits = portraits
         self._refusals = dict[tuple[str, bool], bytes]()
         self.cursors = cursors or Cursors()
@@ -76,14 +79,15 @@ class Renderer:
         **context: Any,
     ) -> web.Response:
         """Return a whole page; `themes` are those whose colour it shows, the first one its own."""
-        themes = list(themes)
+        themes, guest = list(themes), guest_of(request)
         text = self._environment.get_template(template).render(
             context,
             **self._offers(),
             nonce=nonce_of(request),
-            guest=guest_of(request),
+            guest=guest,
             themes=themes,
             coming_back=_coming_back(request),
+            unreached=guest.account is not None and not self._reached(),
         )
         headers = unlisted(*themes)
         return web.Response(text=text, status=status, content_type="text/html", headers=headers)

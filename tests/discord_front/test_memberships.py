@@ -138,6 +138,25 @@ async def test_without_discord_nobody_is_a_member(
         assert await members.private_themes(f"discord:{there.ann.id}") == []
 
 
+async def test_right_after_a_start_it_is_waited_for_that_the_bot_comes_into_discord(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        come: list[discord.Client] = []
+        looker = DiscordMembers(lambda: come[-1] if come else None, start_s=30)
+        members = Memberships(there.parts.store, looker)
+        theme = await there.parts.themes.create("hidden", "Hidden", visibility=Visibility.PRIVATE)
+        await there.client.front.channels.bind(there.channel.id, there.env.guild.id, theme.slug)
+        ann = f"discord:{there.ann.id}"
+        looks = asyncio.create_task(members.private_themes(ann))
+        await asyncio.sleep(0.2)
+        assert not looks.done()
+        come.append(there.client)
+        assert await looks == [theme.id] and members.reached
+        late = Memberships(there.parts.store, DiscordMembers(lambda: None))
+        assert await late.private_themes(ann) == [] and not late.reached
+
+
 async def test_where_nothing_is_known_a_failure_is_remembered_too(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         clock = Clock()

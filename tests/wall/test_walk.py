@@ -24,7 +24,7 @@ from bot.checking.service import PictureChecks
 from bot.discord_oauth import DiscordOAuth
 from bot.gate import Asker
 from bot.ids import IdMaker
-from bot.membership import Memberships
+from bot.membership import Memberships, UnreachedError
 from bot.membership import Place as Channel
 from bot.model import Person, PictureCheck, Visibility
 from bot.parties.model import Stage
@@ -614,6 +614,27 @@ async def test_discord_is_asked_nothing_for_a_picture_that_everybody_may_see(
     before = world.halls.asked
     await answer(world.member, "GET", world.public.path("/s/{slug}"))
     assert world.halls.asked > before  # a page says what they may do there
+
+
+async def test_a_page_says_what_may_be_missing_while_discord_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreached(*_: object) -> list[Channel]:
+        raise UnreachedError("Discord is not reached at present.")
+
+    async def told(visitor: ClientSession, path: str, status: int = 200) -> bool:
+        async with visitor.get(path, headers={"Accept": "text/html"}) as response:
+            assert response.status == status
+            return "Discord does not answer at present" in await response.text()
+
+    private = world.private.path("/s/{slug}")
+    assert not await told(world.member, "/") and not await told(world.member, private)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.halls, "places", unreached)
+        assert await told(world.member, "/")
+        assert await told(world.member, private, 404), "it is not said to be gone for good"
+        assert not await told(world.visitors["stranger"], "/")
+    assert not await told(world.member, "/") and not await told(world.member, private)
 
 
 async def test_who_may_ask_on_discord_is_offered_so_where_guests_only_watch(
