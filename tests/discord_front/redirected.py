@@ -4,6 +4,8 @@ All else is what is shipped, but for the engine: the fake one, which needs no to
 shipped ones are asked for; that cards may be edited sooner than after 3 s, where a test is not
 about that; and that who is a member is looked at sooner than after a minute, where one is. How long
 the event loop keeps others waiting is written to `lag.json`.
+
+It is a `forking.Nursery`'s: each start is a fork of it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from bot.__main__ import main
 from bot.config import Config
 from bot.discord_oauth import DiscordOAuth
 from bot.scheduler_client import SchedulerCommand
+from tests.discord_front.forking import serve
 from tests.discord_front.lag import Watch
 
 _shipped_command = bot.app.scheduler_command
@@ -35,6 +38,7 @@ def _fake_command(config: Config) -> SchedulerCommand:
 
 
 if __name__ == "__main__":
+    serve()
     address = os.environ["LOOPBACK_DISCORD"]
     discord.http.Route.BASE = f"http://{address}/api/v10"
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://{address}/gateway")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from tests.discord_front.forking import Fork, Nursery
 from tests.discord_front.looks import text_of
 from tests.discord_front.loopback import Discord
 from tests.discord_front.payloads import CHANNEL, Json
@@ -28,6 +29,11 @@ preview_interval_s = 0.1
 [safety]
 picture_check = "off"
 """
+
+
+@cache
+def _nursery() -> Nursery:
+    return Nursery("tests.discord_front.redirected", environment())
 
 
 class Bot:
@@ -50,26 +56,22 @@ class Bot:
         self.discord = discord
         (folder / "config.toml").write_text(settings, encoding="utf-8")
         self.log = folder / "log.txt"
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | Fork | None = None
 
     async def start(self, token: str = TOKEN, **environ: str) -> None:
         """Start it, with more in its environment."""
         self.discord.gateway.identified_s.clear()  # no test waits those 5 s out
-        script = Path(__file__).with_name("redirected.py")
         gap = {} if self.edit_gap_s is None else {"LOOPBACK_EDIT_GAP_S": str(self.edit_gap_s)}
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(script),
-                "run",
-                cwd=self.folder,
-                env=environment()
-                | {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token}
-                | gap
-                | environ,
-                stdout=log,
-                stderr=log,
-            )
+        self.log.touch()
+        self.process = await _nursery().start(
+            "run",
+            folder=self.folder,
+            environ=environment()
+            | {"LOOPBACK_DISCORD": self.discord.address, "DREAMSTREAM_DISCORD_TOKEN": token}
+            | gap
+            | environ,
+            log=self.log,
+        )
 
     async def joined(self, **environ: str) -> None:
         """Start it and wait until it is there and has told its commands."""
