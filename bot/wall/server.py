@@ -188,6 +188,7 @@ class Wall:
                 asking=asking,
                 events=self._events,
                 marks=self.marks,
+                games=games,
             )
             self.app.add_routes(party_wall.routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)

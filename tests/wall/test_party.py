@@ -122,6 +122,7 @@ async def evening_in(
             search=parts.search,
             seeing=parts.seeing,
             parties=parts.parties,
+            games=parts.games,
             watching=Watching(parts.store),
             signing_in=SigningIn(oauth, Sessions(parts.store)) if sessions else None,
         )

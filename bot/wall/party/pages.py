@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from aiohttp import web
+from markupsafe import Markup
 
 from bot.errors import NotFoundError
 from bot.model import Dream
@@ -17,6 +18,7 @@ from bot.wall.pages import Pages
 from bot.wall.party.codes import base_url, qr_svg
 from bot.wall.party.door import Door, is_host, leads, member_of
 from bot.wall.party.evening import Evening
+from bot.wall.party.rounds import Rounds
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -49,7 +51,10 @@ _HEARING = {"Permissions-Policy": "camera=(), microphone=(self), geolocation=()"
 
 
 class PartyPages:
-    """Answers what is only read. `pages` knows the address of the wall in the room."""
+    """Answers what is only read. `pages` knows the address of the wall in the room.
+
+    `rounds` tells of the games, where there are any at this wall.
+    """
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class PartyPages:
         parties: Parties,
         door: Door,
         pages: Pages,
+        rounds: Rounds | None = None,
     ) -> None:
         self._settings = settings
         self._services = services
@@ -66,6 +72,7 @@ class PartyPages:
         self._parties = parties
         self._door = door
         self._pages = pages
+        self._rounds = rounds
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
@@ -130,6 +137,7 @@ class PartyPages:
         if me is None or (evening.party.open and not me.present):
             return self.door(request, evening)
         context = self.context(request, evening, me) | await self._bundle(evening)
+        context["round"] = await self._round(evening)
         response = self._renderer.page(
             request, "party/page.html", themes=[evening.theme], **context
         )
@@ -185,6 +193,7 @@ class PartyPages:
             request,
             "party/screen.html",
             themes=[evening.theme],
+            round=await self._round(evening),
             **self.context(request, evening, None),
         )
 
@@ -230,6 +239,9 @@ class PartyPages:
             "preselected": [one.dream_id for one, _ in evening.results[:PRESELECTED]],
             "standing": self._standing,
         }
+
+    async def _round(self, evening: Evening) -> Markup:
+        return Markup() if self._rounds is None else await self._rounds.now(evening.theme.id)
 
     async def _bundle(self, evening: Evening) -> dict[str, Any]:
         """Return whether a party's bundle is there, on its way, or why it is not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from bot.games.service import Games
 from bot.parties.service import Parties
 from bot.wall.asking import Asking
 from bot.wall.events import EventStreams
@@ -14,6 +15,7 @@ from bot.wall.party.door import Door
 from bot.wall.party.evening import Evenings
 from bot.wall.party.leading import Leading
 from bot.wall.party.pages import PartyPages
+from bot.wall.party.rounds import Rounds
 from bot.wall.party.show import PartyShow
 from bot.wall.party.stream import PartyStreams
 from bot.wall.rendering import Renderer
@@ -35,14 +37,16 @@ class PartyWall:
         asking: Asking,
         events: EventStreams,
         marks: Marks,
+        games: Games | None = None,
     ) -> None:
         evenings = Evenings(parties, services.feed)
         door = Door(settings, parties, evenings)
-        self._pages = PartyPages(settings, services, renderer, parties, door, pages)
+        rounds = None if games is None else Rounds(games, renderer)
+        self._pages = PartyPages(settings, services, renderer, parties, door, pages, rounds)
         self._acts = Acts(settings, services, parties, door, evenings, self._pages, asking)
         self._leading = Leading(parties, services.publishing, self._acts, marks)
         self._show = PartyShow(renderer, door)
-        self._streams = PartyStreams(services, renderer, door, events)
+        self._streams = PartyStreams(services, renderer, door, events, rounds)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""

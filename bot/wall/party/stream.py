@@ -3,7 +3,8 @@
 What happened is told as which parts of a page it changed; a page then fetches those parts, as its
 visitor may see them. So nobody's page depends on what it missed: one that comes back is told of
 all parts, and one whose stage is over becomes the next stage's. In between, `live` tells how
-forming pictures stand, at most every `EVERY_S`, the latest only, rendered once for all.
+forming pictures stand and `round` what is played, at most every `EVERY_S`, the latest only,
+rendered once for all.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from aiohttp import web
+from markupsafe import Markup
 
 from bot.errors import RequestError
 from bot.model import ENDINGS, EventKind, Live, StreamEvent
@@ -22,6 +24,7 @@ from bot.wall.connection import Connection, Seen, last_seen, message
 from bot.wall.events import HEARTBEAT_S, RETRY_MS, EventStreams
 from bot.wall.party.door import Door
 from bot.wall.party.evening import Evening
+from bot.wall.party.rounds import Rounds
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
 
@@ -61,13 +64,19 @@ class PartyStreams:
     """Tells a party's pages what changed. `events` counts and ends all of the wall's streams."""
 
     def __init__(
-        self, services: Services, renderer: Renderer, door: Door, events: EventStreams
+        self,
+        services: Services,
+        renderer: Renderer,
+        door: Door,
+        events: EventStreams,
+        rounds: Rounds | None = None,
     ) -> None:
         self._services = services
         self._renderer = renderer
         self._cursor = renderer.cursors.of
         self._door = door
         self._events = events
+        self._rounds = rounds
         self._rendered: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -109,10 +118,16 @@ class PartyStreams:
                 return
             missed = seen.last_id is not None and seen.last_id < evening.version
             page = _Page(evening, behind=seen.lost or missed)
+            # What a page shows that was away, or that says it tells of a game, may be over.
+            page.round = None if connection.again or "round" in request.query else Markup()
             reading = asyncio.create_task(page.read(updates))
             reading.add_done_callback(lambda _: page.ready.set())
             try:
-                await self._follow(connection, request, page, reading)
+                with ExitStack() as stack:
+                    if self._rounds is not None:
+                        stack.enter_context(self._rounds.telling(page.note_round))
+                        page.note_round()
+                    await self._follow(connection, request, page, reading)
             finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
@@ -134,7 +149,7 @@ class PartyStreams:
             if page.doubted:
                 page.doubted = False
                 await self._door.see(request)  # raises where they may see it no more
-            if text := self._take(page):
+            if text := self._take(page) + await self._round(page):
                 await connection.send(text)
                 heartbeat_at = loop.time() + HEARTBEAT_S
                 await asyncio.sleep(EVERY_S)
@@ -154,6 +169,16 @@ class PartyStreams:
             page.versions[live.dream_id] = live.preview_version
             messages.append(self._live(live, fresh))
         return b"".join(messages)
+
+    async def _round(self, page: _Page) -> bytes:
+        """Return what is played, if that is other than the page was told."""
+        if self._rounds is None or not page.round_doubted:
+            return b""
+        page.round_doubted = False
+        told, page.round = page.round, await self._rounds.now(page.theme_id)
+        # Pages take only what is about something that they have: its first id says what.
+        place = Markup('<div id="round-now">{}</div>').format(page.round)
+        return b"" if told == page.round else message("round", place)
 
     def _live(self, live: Live, fresh: bool) -> bytes:
         made = self._rendered.get((live, fresh))
@@ -175,10 +200,18 @@ class _Page:
         self.versions: dict[str, int] = {}
         self.last_id = evening.version
         self.doubted = False
+        self.theme_id = evening.theme.id
+        self.round: Markup | None = None
+        self.round_doubted = False
         # Of what else forms, which is not published, nothing leaves the channel it was asked in.
         self._forming = {one.dream.id for one in evening.forming}
         if behind:
             self.ready.set()
+
+    def note_round(self) -> None:
+        """Have it looked at again what is played."""
+        self.round_doubted = True
+        self.ready.set()
 
     async def read(self, updates: AsyncIterator[StreamEvent | Live]) -> None:
         """Sort what comes, until it ends."""
