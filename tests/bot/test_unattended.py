@@ -71,7 +71,10 @@ def counted(name: str) -> float:
 async def outlives(task: asyncio.Task[None], caplog: pytest.LogCaptureFixture) -> None:
     """Raise in a task what nobody foresaw, and see that it is told, and goes on."""
     error, name = RuntimeError("nobody foresaw this"), task.get_name()
-    before = counted(name)
+    before, waiter = counted(name), None
+    while waiter is None or waiter is not task._fut_waiter:  # type: ignore[attr-defined]
+        waiter = task._fut_waiter  # type: ignore[attr-defined]
+        await asyncio.sleep(0.2)  # what a thread does, such as a write, is over by then
     waits_for(task).set_exception(error)
 
     def told() -> list[logging.LogRecord]:
