@@ -27,9 +27,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from bot.app import Services, services
 from bot.config import Config
 from bot.model import Dream, DreamRequest, DreamState, Person, Theme
+from bot.services import Services, services
 from bot.vectors import PUBLISHED, Shelf
 
 SETS: dict[str, dict[str, tuple[str, ...]]] = {

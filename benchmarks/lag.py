@@ -25,9 +25,10 @@ from pathlib import Path
 
 import aiohttp
 
-from bot.app import make_wall, services
+from bot.app import make_wall
 from bot.config import Config, Wall
 from bot.model import DreamRequest, DreamState, Person
+from bot.services import services
 from bot.themes import DEFAULT_SLUG
 
 TICK_S = 0.005

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.app import services
 from bot.config import Config
 from bot.nearness import Background, Yardstick
+from bot.services import services
 from bot.subject import list_prompts, threshold
 
 Vectors = NDArray[np.float32]

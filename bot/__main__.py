@@ -278,7 +278,7 @@ def _doctor_deep(arguments: argparse.Namespace) -> int:
 
 def _models(arguments: argparse.Namespace) -> int:
     """Hand over to a process that may import torch; this one never does."""
-    from bot.app import models_dir
+    from bot.configured import models_dir
 
     folder = models_dir(load_config(find_config(arguments.config)))
     command = [sys.executable, "-m", "generation.models", "--folder", str(folder)]

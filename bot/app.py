@@ -1,10 +1,7 @@
-"""Start everything in order, keep it running, and stop it in the opposite order.
+"""Run the product: its services (`bot.services`), what goes on beside them, and the fronts.
 
-The order matters at both ends: the data folder is locked before the database opens, the dreams
-are read before the scheduler process starts (it is told of them at once), and the fronts open
-last, the wall and then Discord, when there is something to show; at the end the fronts close
-first, so that nobody is promised anything any more, and the scheduler process hands over its last
-checkpoints before the database closes.
+The fronts open last, the wall and then Discord, when there is something to show; at the end they
+close first, so that nobody is promised anything any more.
 """
 
 from __future__ import annotations
@@ -18,65 +15,30 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_network
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import systemd
-from bot.audit import Audit
-from bot.autopilot import PILOT, Autopilot
+from bot.autopilot import Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
-from bot.checking.classifier import Classifier
-from bot.checking.reviews import Reviews
-from bot.checking.second import SecondOpinion
-from bot.checking.service import PictureChecks
-from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import TOKEN_VARIABLE, Config, host_and_port, read_client_secret
-from bot.data_folder import lock_folder
+from bot.configured import checkpoints, retention_rules, wall_settings, wall_url
 from bot.discord_oauth import DiscordOAuth
-from bot.dreams import FIRST_UP_S, Dreams
 from bot.errors import ConfigError
-from bot.feed import Feed
-from bot.free_space import GIB, MIB, FreeSpace
-from bot.games.model import MACHINE
-from bot.games.service import Games
-from bot.gate import Gate
+from bot.free_space import GIB
 from bot.library import Library
-from bot.library_place import open_library
-from bot.limits import Limits
-from bot.looker import Looker
 from bot.membership import Memberships
-from bot.model import PictureCheck
-from bot.moderation import Moderation
 from bot.monitoring.gauges import DiscordStanding, Surveyor, WallStanding
 from bot.monitoring.health import Health
 from bot.monitoring.service import Monitoring, Watched
-from bot.offspring import Offspring
-from bot.origins import Origins
-from bot.parties.model import PartyLimits
-from bot.parties.service import Parties
-from bot.portraits import Portraits
-from bot.privacy.exporting import Exports
-from bot.privacy.forgetting import Forgetting
-from bot.publish.service import Publishing
-from bot.retention import Retention, RetentionRules
-from bot.scheduler_client import SchedulerCommand
-from bot.search import Search
-from bot.seeing import Seeing
+from bot.retention import Retention
+from bot.services import Services, services
 from bot.sessions import Sessions
-from bot.settings import Settings
-from bot.signed_links import SignedLinks
-from bot.store import Store
-from bot.subject import Subjects
-from bot.supervisor import Supervisor
 from bot.theme_pictures import ThemePictures
-from bot.themes import Themes
 from bot.upgrade_copies import UpgradeCopies
-from bot.uploads import UploadLimits
-from bot.wall import Wall, WallSettings
+from bot.wall import Wall
 from bot.wall.server_rules import ServerRules
 from bot.wall.sign_in import CALLBACK, SigningIn
 from bot.watching import Watching
@@ -86,10 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 10.0
-UNATTENDED = (PILOT.id, MACHINE.id)  # ask by themselves, and read no answers
-PEOPLE_PER_ADDRESS = 4  # whose share of waiting dreams one address may have at the wall
-MODELS_VARIABLE = "DREAMSTREAM_MODELS"
 STOPPING = "Stopping: dreams that are forming are kept and go on next time."
 NO_FRONT = (
     "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
@@ -102,163 +60,12 @@ NO_SIGN_IN = (
 NO_TOKEN = f"No Discord token: only the wall runs. To join Discord, set {TOKEN_VARIABLE}."
 
 
-@dataclass(frozen=True)
-class Services:
-    """What both fronts work with."""
-
-    store: Store
-    library: Library
-    feed: Feed
-    themes: Themes
-    dreams: Dreams
-    supervisor: Supervisor
-    offspring: Offspring
-    seeing: Seeing
-    looker: Looker
-    search: Search
-    settings: Settings
-    moderation: Moderation
-    gate: Gate
-    parties: Parties
-    portraits: Portraits
-    publishing: Publishing
-    games: Games
-    reviews: Reviews
-    exports: Exports
-    forgetting: Forgetting
-    links: SignedLinks
-
-
 @dataclass
 class Fronts:
     """The fronts there are at present."""
 
     wall: Wall | None = None
     discord: DiscordFront | None = None
-
-
-@asynccontextmanager
-async def services(
-    config: Config, data_dir: Path, *, first_up_s: float = FIRST_UP_S
-) -> AsyncIterator[Services]:
-    """Open the data folder and start the scheduler process; close both in the end.
-
-    An ask waits up to `first_up_s` for that process to come up for the first time.
-
-    Raises:
-        ConfigError: another Dreamstream is at work on the folder.
-        DiskError: the folder cannot be made or written.
-        StoreError: its database cannot be used.
-    """
-    async with AsyncExitStack() as stack:
-        lock = await asyncio.to_thread(lock_folder, data_dir)
-        stack.callback(lock.release)
-        store = await Store.open(data_dir / "dreamstream.db")
-        stack.push_async_callback(store.close)
-        space = free_space(config, data_dir)
-        await space.start()
-        stack.push_async_callback(space.stop)
-        root = data_dir / "library"
-        blobs = await asyncio.to_thread(open_library, config.library, root)
-        stack.push_async_callback(asyncio.to_thread, blobs.close)
-        library = Library(root, upload_limits(config), space=space, blobs=blobs)
-        stack.callback(library.close)
-        feed = Feed(store)
-        themes = Themes(store)
-        await themes.ensure_default()
-        supervisor = Supervisor(scheduler_command(config))
-        dreams = Dreams(
-            store,
-            library,
-            feed,
-            themes,
-            supervisor,
-            limits(config),
-            first_up_s=first_up_s,
-            checkpoints=checkpoints(config, library),
-        )
-        settings = Settings(store)
-        await settings.start()
-        classifier = Classifier()
-        stack.push_async_callback(classifier.stop)
-        checks = PictureChecks(
-            library, settings, classifier, PictureCheck(config.safety.picture_check)
-        )
-        dreams.check_pictures(checks)
-        await dreams.start()
-        stack.push_async_callback(dreams.stop)
-        reviews = Reviews(store, library, dreams, checks)
-        reviews.start()
-        stack.push_async_callback(reviews.stop)
-        await supervisor.start(dreams)
-        stack.push_async_callback(supervisor.stop, DRAIN_S)
-        seeing = Seeing(supervisor, library)
-        stack.push_async_callback(seeing.close)
-        if config.safety.second_check == "clip":
-            second = SecondOpinion(seeing)
-            stack.push_async_callback(second.close)
-            checks.ask_too(second)
-        subjects = Subjects(seeing, unattended=UNATTENDED)
-        stack.push_async_callback(subjects.close)
-        dreams.hold_subjects(subjects.hold)
-        looker = Looker(store, library, feed, supervisor, seeing)
-        stack.push_async_callback(looker.stop)
-        reviews.on_change(looker.changed)
-        search = Search(store, library, seeing, looker)
-        dreams.trace_uploads(Origins(store, library, themes, seeing, looker))
-        offspring = Offspring(dreams, supervisor, library)
-        moderation = Moderation(store, dreams)
-        await moderation.start()
-        gate = Gate(settings, moderation)
-        audit = Audit(store, config.safety.log_days)
-        gate.on_refusal(audit.refused)
-        checks.on_refusal(audit.refused)
-        audit.start()
-        stack.push_async_callback(audit.stop)
-        parties = Parties(store, themes, dreams, offspring, gate, party_limits(config))
-        await parties.start_keeping()
-        portraits = Portraits(store, themes, dreams, gate, moderation)
-        stack.push_async_callback(parties.stop)
-        publishing = Publishing(parties, library, feed)
-        await publishing.start()
-        reviews.on_change(publishing.changed)
-        stack.push_async_callback(publishing.stop)
-        games = Games(store, library, feed, themes, dreams, seeing, gate, parties)
-        games.check_pictures(checks)
-        await games.start_keeping()
-        stack.push_async_callback(games.stop)
-        exports = Exports(store, library, data_dir / "exports")
-        await exports.start()
-        stack.push_async_callback(exports.stop)
-        forgetting = Forgetting(store, dreams, parties, games)
-        for watcher in (exports.forgotten, moderation.forgotten, audit.forgotten):
-            forgetting.on_asked(watcher)
-        await forgetting.start()
-        stack.push_async_callback(forgetting.stop)
-        links = await asyncio.to_thread(SignedLinks.open, data_dir)
-        yield Services(
-            store,
-            library,
-            feed,
-            themes,
-            dreams,
-            supervisor,
-            offspring,
-            seeing,
-            looker,
-            search,
-            settings,
-            moderation,
-            gate,
-            parties,
-            portraits,
-            publishing,
-            games,
-            reviews,
-            exports,
-            forgetting,
-            links,
-        )
 
 
 async def run(config: Config, token: str | None) -> int:
@@ -430,35 +237,10 @@ def _keep_for_good() -> None:
     gc.freeze()
 
 
-def wall_url(config: Config) -> str:
-    """Return the address at which everybody finds the wall, empty where there is none."""
-    return "" if config.wall.mode == "off" else config.wall.public_url
-
-
-def retention_rules(config: Config) -> RetentionRules:
-    """Return what the settings want to be kept."""
-    storage = config.storage
-    return RetentionRules(
-        keep_days=storage.keep_days,
-        keep_bytes=int(storage.keep_gib * 1024**3),
-        keep_favourites=storage.keep_favourites,
-    )
-
-
 def make_retention(config: Config, parts: Services) -> Retention:
     """Build what makes room as the settings ask for."""
     return Retention(
         parts.store, parts.library, checkpoints(config, parts.library), retention_rules(config)
-    )
-
-
-def free_space(config: Config, data_dir: Path) -> FreeSpace:
-    """Build what watches the disk of the data folder."""
-    storage = config.storage
-    return FreeSpace(
-        data_dir,
-        warn_bytes=int(storage.warn_free_gib * GIB),
-        least_bytes=storage.least_free_mib * MIB,
     )
 
 
@@ -539,103 +321,6 @@ def make_wall(
         links=parts.links,
         signing_in=signing,
     )
-
-
-def wall_settings(config: Config) -> WallSettings:
-    """Return the settings as the wall takes them."""
-    return WallSettings(
-        mode=config.wall.mode,
-        host=config.wall.host,
-        port=config.wall.port,
-        title=config.wall.title,
-        public_url=config.wall.public_url,
-        guests_may_ask=config.wall.guests_may_ask,
-        guests_may_batch=config.wall.guests_may_batch,
-        trusted_proxies=tuple(ip_network(one) for one in config.wall.trusted_proxies),
-        streams_per_address=config.wall.streams_per_address,
-        requests_per_address=config.wall.requests_per_address,
-        connections=config.wall.connections,
-        dreams_per_address=PEOPLE_PER_ADDRESS * config.limits.waiting_per_person,
-        background_per_address=PEOPLE_PER_ADDRESS * config.limits.background_per_person,
-        pictures_per_batch=config.limits.pictures_per_batch,
-        max_upload_bytes=(config.limits.upload_mib + 2) * 1024 * 1024,
-    )
-
-
-def limits(config: Config) -> Limits:
-    """Return the settings' limits as the services take them."""
-    return Limits(
-        per_person=config.limits.waiting_per_person,
-        everybody=config.limits.waiting_total,
-        per_ask=config.limits.pictures_per_ask,
-        prompt_length=config.limits.prompt_characters,
-        background_per_person=config.limits.background_per_person,
-        background_everybody=config.limits.background_total,
-        background_per_ask=config.limits.pictures_per_batch,
-    )
-
-
-def party_limits(config: Config) -> PartyLimits:
-    """Return the settings of parties as the service takes them."""
-    parties = config.parties
-    return PartyLimits(
-        max_guests=parties.max_guests,
-        weight=parties.weight,
-        idle_hours=parties.idle_hours,
-        words_per_minute=parties.words_per_minute,
-        open_per_person=parties.open_per_person,
-    )
-
-
-def checkpoints(config: Config, library: Library) -> Checkpoints:
-    """Return where dreams' checkpoints are kept, for as long as the settings say."""
-    storage = config.storage
-    return Checkpoints(
-        library.root / CHECKPOINTS,
-        kept_s=storage.checkpoint_days * 24 * 3600,
-        kept_bytes=int(storage.checkpoint_gib * 1024**3),
-    )
-
-
-def upload_limits(config: Config) -> UploadLimits:
-    """Return the settings' limits of what is uploaded."""
-    return UploadLimits(
-        max_bytes=config.limits.upload_mib * 1024 * 1024,
-        max_pixels=config.limits.upload_megapixels * 1_000_000,
-    )
-
-
-def scheduler_command(config: Config) -> SchedulerCommand:
-    """Return how to start the scheduler process as the settings want it."""
-    scheduler = config.scheduler
-    return SchedulerCommand(
-        settings={
-            "device": scheduler.device,
-            "models_dir": str(models_dir(config)),
-            "exact": scheduler.exact,
-            "precision": scheduler.precision,
-            "compile": scheduler.compile,
-            "compiled_dir": str((config.storage.data_dir / "compiled").absolute()),
-            "threads": scheduler.threads,
-            "max_batch": scheduler.max_batch,
-            "quantum_s": scheduler.quantum_s,
-            "preview_s": scheduler.preview_interval_s,
-            "checkpoint_s": scheduler.checkpoint_interval_s,
-            "step_limit_s": scheduler.step_limit_s,
-            "load_limit_s": scheduler.load_limit_s,
-            "workers": scheduler.workers,
-            "ray_address": scheduler.ray_address,
-            "most_workers": scheduler.most_workers,
-            "log_level": config.log.level.upper(),
-        }
-    )
-
-
-def models_dir(config: Config) -> Path:
-    """Return where further models' weights lie: as set, or as the environment has it."""
-    named = os.environ.get(MODELS_VARIABLE)
-    default = Path(named) if named else config.storage.data_dir / "models"
-    return (config.scheduler.models_dir or default).absolute()
 
 
 @contextlib.contextmanager

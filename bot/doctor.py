@@ -20,10 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from bot.app import scheduler_command
 from bot.backup.model import BackupError, read_manifest, whole_backups
 from bot.backup.schedule import HOUR_MS, newest_ms, on_one_disk
 from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
+from bot.configured import scheduler_command
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.free_space import GIB, MIB
 from bot.ids import now_ms

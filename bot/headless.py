@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 from tqdm import tqdm
 
-from bot.app import Services, services
 from bot.config import Config, LibraryPlace
 from bot.errors import DiskError, InvalidRequestError, RequestError
 from bot.model import ENDINGS, Dream, DreamRequest, DreamState, Live, Person, StreamEvent
 from bot.recipes import read_recipe
+from bot.services import Services, services
 from bot.sizes import parse_size
 from bot.themes import DEFAULT_SLUG
 from generation.protocol import Recipe, Setting

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from bot.app import checkpoints, retention_rules
 from bot.config import Config
+from bot.configured import checkpoints, retention_rules
 from bot.data_folder import lock_folder
 from bot.errors import NotFoundError
 from bot.library import Library

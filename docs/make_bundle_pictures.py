@@ -22,12 +22,12 @@ from make_screenshots import ARGUMENTS, PEOPLE
 from PIL import Image
 from playwright.async_api import ViewportSize, async_playwright
 
-from bot.app import Services, services
 from bot.config import Config
 from bot.model import Dream
 from bot.parties.model import AssociationKind, Party, Stage
 from bot.publish.model import Bundle
 from bot.rights import Actor
+from bot.services import Services, services
 
 HOST, *GUESTS = [Actor(person) for person in PEOPLE]
 SAID = (

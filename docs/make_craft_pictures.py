@@ -21,10 +21,11 @@ from make_screenshots import ARGUMENTS, PEOPLE, save
 from playwright.async_api import Page, async_playwright
 from yarl import URL
 
-from bot.app import Services, make_wall, services
+from bot.app import make_wall
 from bot.config import Config
 from bot.craft import associations
 from bot.model import DreamRequest
+from bot.services import Services, services
 
 SEED = 4
 PAIR = ("a forest by a lake", ("", "in fog"))

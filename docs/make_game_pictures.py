@@ -23,11 +23,12 @@ from PIL import Image, ImageDraw
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from yarl import URL
 
-from bot.app import Services, make_wall, services
+from bot.app import make_wall
 from bot.config import Config
 from bot.games.model import MACHINE, Game
 from bot.model import DreamRequest, Person
 from bot.rights import Actor
+from bot.services import Services, services
 
 GUESTS = [Actor(Person(f"local:{name.lower()}", name)) for name in ("Mbali", "José", "Noor")]
 DRAWN = "a sailboat on the sea"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from bot.app import Services, services
 from bot.config import Config
 from bot.model import DreamRequest, Person
 from bot.modifiers import PICTURES, PLAIN, SUBJECT, kinds
+from bot.services import Services, services
 from bot.styles import with_style
 
 SEED = 12

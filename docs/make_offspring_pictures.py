@@ -24,11 +24,12 @@ from PIL import Image
 from playwright.async_api import async_playwright
 from yarl import URL
 
-from bot.app import Services, make_wall, services
+from bot.app import make_wall
 from bot.config import Config
 from bot.model import Dream, DreamRequest
 from bot.outpainting import Side
 from bot.rights import Actor
+from bot.services import Services, services
 
 ACTOR = Actor(PEOPLE[0])
 SEA, MOUNTAINS = "a sailboat on the sea at sunset", "snowy mountains under a blue sky"

@@ -22,9 +22,10 @@ from PIL import Image
 from playwright.async_api import Browser, ViewportSize, async_playwright
 from yarl import URL
 
-from bot.app import Services, make_wall, services
+from bot.app import make_wall
 from bot.config import Config
 from bot.model import Dream, DreamRequest, Person, Theme
+from bot.services import Services, services
 
 MAX_BYTES = 400_000
 PEOPLE = [Person(f"local:{name.lower()}", name) for name in ("Ada", "Lin", "Mbali", "José", "Noor")]

@@ -207,7 +207,7 @@ def test_on_the_machines_own_network_only_the_machine_reaches_it() -> None:
 
 
 def test_there_is_time_to_save_what_is_drawn() -> None:
-    from bot.app import DRAIN_S
+    from bot.services import DRAIN_S
 
     grace = yaml.safe_load(read("compose.yaml"))["services"]["dreamstream"]["stop_grace_period"]
     [unit_s] = re.findall(r"^TimeoutStopSec=(\d+)s$", read("deploy/dreamstream.service"), re.M)

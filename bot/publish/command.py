@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 
-from bot.app import scheduler_command
 from bot.config import Config
+from bot.configured import scheduler_command
 from bot.dreams import Dreams
 from bot.errors import DiskError, InvalidRequestError, NotFoundError
 from bot.feed import Feed

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bot import app
+from bot import configured
 from bot.config import load_config
 from bot.errors import ForbiddenError, LimitError
 from bot.gate import Asker, Gate
@@ -104,7 +104,7 @@ async def test_the_settings_bound_the_background_and_what_is_kept_to_go_on(tmp_p
         "[limits]\nbackground_per_person = 3\nbackground_total = 4\npictures_per_batch = 2\n"
     )
     config = load_config(path)
-    bounds = app.limits(config)
+    bounds = configured.limits(config)
     assert bounds.most_at_once(background=True) == 2
     bounds.check(3, own=0, everybody=0, background=True)
     with pytest.raises(LimitError, match="3 that a person"):
@@ -112,7 +112,7 @@ async def test_the_settings_bound_the_background_and_what_is_kept_to_go_on(tmp_p
     with pytest.raises(LimitError, match="queue is full"):
         bounds.check(2, own=0, everybody=3, background=True)
     library = Library(tmp_path / "library")
-    kept = app.checkpoints(config, library)
+    kept = configured.checkpoints(config, library)
     for name, size in (("older", 600), ("newer", 600)):
         kept.write(name, 1, bytes(size))
         kept.put_by(name)

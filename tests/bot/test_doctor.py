@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from bot import app, doctor
+from bot import configured, doctor
 from bot.backup.making import make
 from bot.backup.schedule import HOUR_MS
 from bot.config import TOKEN_VARIABLE, Config
@@ -123,10 +123,10 @@ async def test_a_drawing_process_that_cannot_start_is_named(
 def test_models_lie_in_the_data_folder_of_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(app.MODELS_VARIABLE, raising=False)
-    assert app.models_dir(Config()) == tmp_path / "data" / "models"
-    monkeypatch.setenv(app.MODELS_VARIABLE, "/srv/models")
-    assert app.models_dir(Config()) == Path("/srv/models")
+    monkeypatch.delenv(configured.MODELS_VARIABLE, raising=False)
+    assert configured.models_dir(Config()) == tmp_path / "data" / "models"
+    monkeypatch.setenv(configured.MODELS_VARIABLE, "/srv/models")
+    assert configured.models_dir(Config()) == Path("/srv/models")
 
 
 def test_a_tool_is_tried_on_a_picture_of_the_right_size() -> None:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from bot import uploads
-from bot.app import upload_limits
 from bot.checkpoints import Checkpoints
 from bot.config import load_config
+from bot.configured import upload_limits
 from bot.errors import DiskError, InvalidRequestError, NotFoundError
 from bot.files import write_atomic
 from bot.library import BadPictureError, Library

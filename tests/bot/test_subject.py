@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bot.app import UNATTENDED
 from bot.autopilot import PILOT
 from bot.games.model import MACHINE
 from bot.model import Dream, Holds, JourneyRequest, Person
 from bot.nearness import MOST_WEIGHT, WEIGHT_STEP, Background, Yardstick, unit
 from bot.prompts import choose, wanted
 from bot.rights import Actor
+from bot.services import UNATTENDED
 from bot.subject import (
     FarFromSubjectError,
     Subjects,

@@ -20,8 +20,10 @@ import discord
 import yarl
 
 import bot.app
+import bot.configured
 import bot.delivery.memberships
 import bot.delivery.pace
+import bot.services
 import bot.wall.events
 from bot.__main__ import main
 from bot.config import Config
@@ -30,7 +32,7 @@ from bot.scheduler_client import SchedulerCommand
 from tests.discord_front.forking import serve
 from tests.discord_front.lag import Watch
 
-_shipped_command = bot.app.scheduler_command
+_shipped_command = bot.configured.scheduler_command
 
 
 def _fake_command(config: Config) -> SchedulerCommand:
@@ -44,7 +46,7 @@ if __name__ == "__main__":
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://{address}/gateway")
     discord.asset.Asset.BASE = f"http://{address}"
     if os.environ.get("LOOPBACK_ENGINES") != "shipped":
-        bot.app.scheduler_command = _fake_command
+        vars(bot.services)["scheduler_command"] = _fake_command
     if gap_s := os.environ.get("LOOPBACK_EDIT_GAP_S"):
         bot.delivery.pace.FORMING_S = float(gap_s)
     vars(bot.app)["DiscordOAuth"] = partial(DiscordOAuth, base=yarl.URL(f"http://{address}"))

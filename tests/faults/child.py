@@ -15,10 +15,11 @@ from functools import partial
 import discord
 import yarl
 
-import bot.app
+import bot.configured
 import bot.delivery.attempts
 import bot.delivery.pace
 import bot.disk
+import bot.services
 import bot.store
 from bot.__main__ import main
 from bot.config import Config
@@ -35,7 +36,7 @@ _QUICK = {
     "step_limit_s": 4.0,
     "first_step_limit_s": 4.0,
 }
-_shipped_command = bot.app.scheduler_command
+_shipped_command = bot.configured.scheduler_command
 
 
 def _moody_command(config: Config) -> SchedulerCommand:
@@ -50,8 +51,8 @@ if __name__ == "__main__":
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://{address}/gateway")
     discord.asset.Asset.BASE = f"http://{address}"
     for module, name, value in (
-        (bot.app, "scheduler_command", _moody_command),
-        (bot.app, "Supervisor", partial(Supervisor, options=_OPTIONS)),
+        (bot.services, "scheduler_command", _moody_command),
+        (bot.services, "Supervisor", partial(Supervisor, options=_OPTIONS)),
         (bot.delivery.pace, "FORMING_S", 0.3),
         (bot.delivery.attempts, "LIMIT_S", 15.0),
         (bot.store, "BUSY_TIMEOUT_MS", 1500),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import wall_settings
 from bot.config import load_config
+from bot.configured import wall_settings
 from bot.wall import WallSettings
 
 
