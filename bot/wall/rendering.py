@@ -102,8 +102,9 @@ class Renderer:
         if known is None:
             template = self._environment.get_template("notice.html" if part else "error.html")
             text = template.render(
-                sentence=sentence, field="", nonce="", guest=NOBODY, themes=(), signing=False
-            )
+                sentence=sentence, field="", nonce="", guest=NOBODY, themes=(), signing=False,
+                unreached=False,
+            )  # fmt: skip
             known = self._refusals[sentence, part] = text.encode()
         return known
 

@@ -720,7 +720,7 @@ async def _all_rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 async def test_a_mistake_of_ours_is_not_the_end_of_all_timers(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     looks: list[None] = []
 
@@ -734,7 +734,6 @@ async def test_a_mistake_of_ours_is_not_the_end_of_all_timers(
     async def end(party: Party) -> None:
         raise AssertionError(party)
 
-    monkeypatch.setattr(keeper, "_RETRY_S", 0.0)
     made = Mistaken(cast(Store, None), end, 1.0, lambda: 0)
     made.start()
     await until(lambda: len(looks) == 2)

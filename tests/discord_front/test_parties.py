@@ -183,7 +183,7 @@ async def test_an_evening_from_its_first_word_to_its_end(
         result = await host.click(card, label="Choose for the finale …")
         # simcord would wait for what then waits for pictures: it is begun from here.
         chains: list[Any] = []
-        parties._chains.spawn = chains.append  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(parties._chains, "spawn", lambda chain, _: chains.append(chain))
         result = await host.select(result.response.message, [both.id, bobs.id])
         begun = [asyncio.create_task(chain) for chain in chains]
         assert "2 are drawn anew" in said(result)
