@@ -1,4 +1,4 @@
-"""Taking the cover of a picture away at the wall: by who sits at the machine, and nobody else."""
+"""Taking the cover of a picture away at the wall: by who moderates where it was asked for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from aiohttp import web
 
 from bot.checking.model import Decision
 from bot.checking.reviews import Reviews
+from bot.wall.guests import guest_of
 from bot.wall.here import actor_of
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -26,6 +27,7 @@ class Releasing:
     async def release(self, request: web.Request) -> web.StreamResponse:
         """Show a covered picture to everybody from now on."""
         dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
-        actor = actor_of(request, self._settings)
+        # As the moderator that they are signed in as, also where they asked for it as a guest.
+        actor = actor_of(request, self._settings, dream, whose=guest_of(request).person)
         await self._reviews.decide(dream, actor, Decision.RELEASED)
         raise web.HTTPSeeOther(f"/d/{dream.id}")

@@ -9,12 +9,19 @@ from typing import Literal
 import pytest
 from PIL import Image
 
+from bot.channels import Channels
 from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
-from bot.model import PictureCheck
+from bot.discord_oauth import DiscordOAuth
+from bot.membership import Memberships
+from bot.model import Act, PictureCheck
 from bot.privacy.exporting import Exports
+from bot.sessions import Sessions
 from bot.wall import WallSettings
+from bot.wall.server_rules import ServerRules
+from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import ANN, request, services
+from tests.wall.test_games import IDA, Writers
 from tests.wall.test_real_services import wall_on
 
 
@@ -87,6 +94,47 @@ async def test_who_sits_at_the_machine_releases_a_picture_and_nobody_else(
             async with visitor.post(path, allow_redirects=False) as answer:
                 assert answer.status == (303 if here else 403)
             assert ((await parts.dreams.get(dream.id)).veil is None) is here
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_who_moderates_where_it_was_asked_for_releases_a_picture_signed_in(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as parts:
+        checks = PictureChecks(parts.library, parts.settings, Found(), PictureCheck.REFUSE)
+        parts.dreams.check_pictures(checks)
+        reviews = Reviews(parts.store, parts.library, parts.dreams, checks)
+        channels, discord = Channels(parts.store, parts.themes), Writers()
+        for guild_id, channel_id in ((7, 70), (8, 80)):
+            await channels.bind(channel_id, guild_id, "open")
+        (dream,) = await parts.dreams.ask(request(person=ANN, guild_id=7, channel_id=70))
+        await parts.draw(dream.id)
+        await parts.dreams.wait(dream.id)
+        path, settings = f"/d/{dream.id}/release", WallSettings(port=0)
+        sessions = Sessions(parts.store)
+        oauth = DiscordOAuth("secret", "http://localhost/sign-in/discord", lambda: "1")
+        signing_in = SigningIn(
+            oauth,
+            sessions,
+            Memberships(parts.store, discord),
+            ServerRules(parts.gate, parts.themes, guests_ask=True),
+        )
+        async with wall_on(
+            parts, settings=settings, reviews=reviews, signing_in=signing_in
+        ) as visitor:
+            session = {session_cookie(settings): await sessions.begin(IDA)}
+            # A guest; who moderates another server; who does no more; and who does.
+            for signed_in, moderated in ((False, 7), (True, 8), (True, None), (True, 7)):
+                visitor.cookie_jar.update_cookies(session if signed_in else {})
+                discord.moderate, may = moderated, signed_in and moderated == 7
+                async with visitor.get(f"/d/{dream.id}") as answer:
+                    assert (path in await answer.text()) is may
+                async with visitor.post(path, allow_redirects=False) as answer:
+                    assert answer.status == (303 if may else 403)
+                assert ((await parts.dreams.get(dream.id)).veil is None) is may
+        await oauth.close()
+        noted, _ = await parts.moderation.log(7)  # before it, that it was covered
+        assert (noted.act, noted.by, noted.person) == (Act.RELEASED, IDA, ANN)
 
 
 async def test_a_copy_is_had_by_its_name_alone(tmp_path: Path) -> None:
