@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Set
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -129,8 +129,13 @@ class Entering(Reading):
             score = await self._judge.saying(perceptor, picture, text)
             return await self._tasks.finish(self._enter(game, person, perceptor, score, text=text))
 
-    async def choose(self, game_id: str, actor: Actor, index: int) -> Tried:
+    async def choose(
+        self, game_id: str, actor: Actor, index: int, *, known_as: Iterable[Person] = ()
+    ) -> Tried:
         """Say which prompt a game's picture was drawn from; it cannot be changed.
+
+        The actor knows what any of the persons knows that they are `known_as`, such as the guest
+        that they were before they signed in.
 
         Raises:
             As `enter_picture` does; ForbiddenError: they know it; InvalidRequestError: there is
@@ -141,7 +146,7 @@ class Entering(Reading):
         if game.kind is GameKind.GUESS:
             if not 0 <= index < len(game.choices) or not game.choices[index]:
                 raise InvalidRequestError("choice", "There is no such choice. Take another.")
-            await self._check_does_not_know(game, actor.person)
+            await self._check_do_not_know(game, {actor.person.id, *(one.id for one in known_as)})
         async with self._trying(game, actor.person, GameKind.GUESS) as (person, perceptor):
             score = 100.0 if game.choices[index] == game.prompt else 0.0
             return await self._tasks.finish(
@@ -319,11 +324,12 @@ class Entering(Reading):
                 "picture", "Somebody has entered this very picture. Draw one of your own."
             )
 
-    async def _check_does_not_know(self, game: Game, person: Person) -> None:
-        if person.id == MACHINE.id or game.dream_id is None:
+    async def _check_do_not_know(self, game: Game, person_ids: Set[str]) -> None:
+        """Refuse who asked for the picture, or chose it for the game, as any of these persons."""
+        if MACHINE.id in person_ids or game.dream_id is None:
             return
         dream = await self._dreams.get(game.dream_id)
-        if dream.person.id == person.id or (game.host_knows and game.host.id == person.id):
+        if dream.person.id in person_ids or (game.host_knows and game.host.id in person_ids):
             raise ForbiddenError("You know what this picture was drawn from. Let others guess.")
 
     async def _picture(self, game: Game) -> bytes:

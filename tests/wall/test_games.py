@@ -342,6 +342,35 @@ async def test_a_member_begins_games_by_the_rules_of_their_server(tmp_path: Path
         assert placed.entry.hearts == 1
 
 
+async def test_who_knows_the_words_as_a_guest_guesses_them_no_more_signed_in(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as ida:
+        url = (await ida.get("/s/open/games")).url.origin()
+        session = {
+            session_cookie(WallSettings(port=0)): await Sessions(there.parts.store).begin(IDA)
+        }
+        async with guests(url, 2) as [asked, began]:
+            for browser, prompt in ((asked, "a red fox"), (began, "a lime tree")):
+                await sent(browser, "/s/open/dreams", prompt=prompt)
+            dreams = {one.prompt: one for one in await there.parts.dreams.unfinished(None)}
+            for dream in dreams.values():
+                await there.parts.draw(dream.id)
+                await there.parts.dreams.wait(dream.id)
+            paths = []
+            for browser, prompt in ((began, "a red fox"), (asked, "a lime tree")):
+                path, _ = await sent(browser, f"/d/{dreams[prompt].id}/play", kind="guess")
+                paths.append(path)
+            for browser in (asked, began):
+                browser.cookie_jar.update_cookies(session, url)
+            for path in paths:  # each asked for the one's picture, and chose that of the other
+                for browser in (asked, began):
+                    _, text = await sent(browser, f"{path}/choice", 403, htmx=True, choice="0")
+                    assert "You know what this picture was drawn from" in text
+                # The account itself asked for nothing, and chose nothing.
+                await sent(ida, f"{path}/choice", htmx=True, choice="0")
+
+
 async def test_guests_play_what_a_member_began_whatever_roles_its_server_asks_for(
     tmp_path: Path,
 ) -> None:

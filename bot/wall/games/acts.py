@@ -149,7 +149,9 @@ class Acts:
         try:
             if not (chosen.isascii() and chosen.isdigit() and len(chosen) <= 2):
                 raise InvalidRequestError("choice", "Choose one of them first.")
-            tried = await self._games.choose(seen.game.id, actor, int(chosen))
+            tried = await self._games.choose(
+                seen.game.id, actor, int(chosen), known_as=guest_of(request).persons
+            )
         except DreamstreamError as error:
             return await self._refused(request, seen, error)
         return await self._entered(request, seen, tried)
