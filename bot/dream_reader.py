@@ -1,6 +1,6 @@
 """Looking at dreams: what is kept of them, and how those that are not over stand at this moment.
 
-Nothing here changes anything. `bot.dreams` asks, changes and ends.
+Nothing here changes anything. `bot.dreams` asks, `bot.dream_changes` changes and ends.
 """
 
 from __future__ import annotations

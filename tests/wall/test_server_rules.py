@@ -286,7 +286,7 @@ class Uploads(PictureChecks):
 
 async def test_uploads_are_judged_by_the_server_that_they_are_for(parts: Services) -> None:
     checks = Uploads(parts)
-    parts.dreams._checks = checks
+    parts.dreams.check_pictures(checks)
     await parts.settings.change_guild(GUILD, MOD, picture_check=PictureCheck.REFUSE)
     with rules(parts, guests_ask=True), showing(Pass(member=Member(ANN, place()))):
         await parts.dreams.ask(request("a fox", theme="hidden", person=ANN, init=png(30, 20)))
@@ -298,7 +298,7 @@ async def test_a_painted_mask_is_judged_by_the_server_that_it_is_for(parts: Serv
     await parts.settings.change_guild(GUILD, MOD, picture_check=PictureCheck.REFUSE)
     await up(parts, PAINTER)
     dream = await done(parts, theme="hidden", person=ANN)
-    parts.dreams._checks = checks
+    parts.dreams.check_pictures(checks)
     with rules(parts, guests_ask=True), showing(Pass(member=Member(ANN, place()))):
         child = await parts.offspring.redraw(dream.id, Actor(ANN), half())
     assert (child.guild_id, child.channel_id) == (GUILD, CHANNEL)

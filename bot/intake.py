@@ -1,0 +1,148 @@
+"""Taking in what is asked for, with the pictures that it is drawn from.
+
+What is uploaded is looked at before anything comes of it, and traced to the dream that it is the
+picture of. What is taken in is accepted in one transaction (`bot.acceptance`), and from then on in
+the care of `bot.unfinished`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bot.acceptance import Acceptance, Order
+from bot.checking.service import Brought, PictureChecks
+from bot.disk import TROUBLE, DiskWatch
+from bot.inits import DrawnFrom, Inits
+from bot.library import Library
+from bot.model import Dream, DreamRequest, Person, PictureCheck, Relation
+from bot.origins import Origins
+from bot.side_tasks import SideTasks
+from bot.store import Store
+from bot.unfinished import Unfinished
+
+
+class Intake:
+    """Takes orders, each to its end among the `tasks`, whoever goes away meanwhile."""
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        disk: DiskWatch,
+        unfinished: Unfinished,
+        acceptance: Acceptance,
+        tasks: SideTasks,
+    ) -> None:
+        self._library = library
+        self._disk = disk
+        self._unfinished = unfinished
+        self._acceptance = acceptance
+        self._tasks = tasks
+        self._inits = Inits(store, library, disk)
+        self.checks: PictureChecks | None = None
+        """What looks at what is uploaded, if anything does."""
+        self.origins: Origins | None = None
+        """What knows of which dreams uploaded pictures are, if anything does."""
+
+    async def take(self, order: Order) -> list[Dream]:
+        """Accept what is drawn from no picture.
+
+        Raises:
+            LimitError: the person, or everybody together, has too many waiting.
+            DiskError, StoreError: nothing can be kept at present.
+        """
+        return await self._accept(self._write(order))
+
+    async def take_named(
+        self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]
+    ) -> list[Dream]:
+        """Accept what is drawn from pictures that are kept already, or `given`.
+
+        Raises:
+            As `take` does; StartGoneError: one of them is nowhere.
+        """
+        return await self._accept(self._write_named(order, sha256s, given))
+
+    async def take_uploads(
+        self, order: Callable[[DrawnFrom], Order], request: DreamRequest, relation: Relation
+    ) -> list[Dream]:
+        """Accept what is drawn from what was uploaded with a request; `order` is told what that is.
+
+        `relation` is to the dream whose picture was uploaded, if it is one's here.
+
+        Raises:
+            As `take` does; InvalidRequestError: a picture is not taken.
+        """
+        return await self._accept(self._write_uploads(order, request, relation))
+
+    async def check_brought(
+        self,
+        checked_as: PictureCheck | None,
+        brought: Brought,
+        pngs: Iterable[tuple[str, bytes]],
+    ) -> None:
+        """Look at what was brought, each picture by the name of its field.
+
+        Raises:
+            InvalidRequestError: one of them is refused.
+        """
+        if self.checks is None:
+            return
+        setting = checked_as or self.checks.setting_at(brought.guild_id, brought.channel_id)
+        for field, png in pngs:
+            await self.checks.check_upload(png, setting, brought, field)
+
+    async def _accept(self, work: Coroutine[Any, Any, list[Dream]]) -> list[Dream]:
+        # A caller who goes away in the middle must not leave dreams that nobody draws, nor
+        # pictures that nobody names.
+        return await self._tasks.finish(work)
+
+    async def _write_uploads(
+        self, order: Callable[[DrawnFrom], Order], request: DreamRequest, relation: Relation
+    ) -> list[Dream]:
+        async with self._inits.uploaded(request) as drawn_from:
+            made = order(drawn_from)
+            await self._check_uploads(request, drawn_from, made.person)
+            if made.parent_id is None and (origin := await self._origin(request, drawn_from, made)):
+                came = made.relation or relation
+                made = replace(made, parent_id=origin.id, relation=came)
+            return await self._write(made)
+
+    async def _check_uploads(
+        self, request: DreamRequest, drawn_from: DrawnFrom, person: Person
+    ) -> None:
+        """Look at what was brought, as it was taken in: nobody looks at a stranger's own file."""
+        if self.checks is None:
+            return
+        parts = {"init": drawn_from.init, "mask": drawn_from.mask, "sketch": drawn_from.sketch}
+        found = [*parts.items(), *(("init", picture) for picture in drawn_from.pictures)]
+        pngs = [(field, await self._library.read(one.sha256)) for field, one in found if one]
+        brought = Brought(person, request.guild_id, request.channel_id)
+        await self.check_brought(request.checked_as, brought, pngs)
+
+    async def _origin(
+        self, request: DreamRequest, drawn_from: DrawnFrom, order: Order
+    ) -> Dream | None:
+        """Return the dream whose picture was uploaded to start from, if it is one's here."""
+        if self.origins is None or request.init is None or drawn_from.init is None:
+            return None
+        return await self.origins.of(request.init, drawn_from.init, order.theme, order.channel_id)
+
+    async def _write_named(
+        self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]
+    ) -> list[Dream]:
+        if not sha256s:
+            return await self._write(order)
+        async with self._inits.named(sha256s, given) as images:
+            return await self._write(replace(order, images=images))
+
+    async def _write(self, order: Order) -> list[Dream]:
+        try:
+            dreams = await self._acceptance.write(order)
+        except TROUBLE as error:
+            self._disk.report(error)
+            raise
+        self._unfinished.add(dreams, order.theme, order.note)
+        return dreams
