@@ -221,7 +221,7 @@ class SettingsCog(
             _check_manages(interaction)
             before = getattr(_present(interaction, where), which)
             if add is None and remove is None:
-                listed = told(interaction, _listed(before))
+                listed = words_of(before, partial(told, interaction))
                 await tell(interaction, f"||{listed}||" if before else say("The list is empty."))
                 return
             gone = {word.casefold() for word in _split(remove)}
@@ -322,10 +322,12 @@ def _yes(value: bool) -> Sentence:
     return say("yes") if value else say("no")
 
 
-def _listed(terms: tuple[str, ...]) -> str:
+def words_of(terms: tuple[str, ...], told: Callable[[str], str] = str) -> str:
+    """Tell the words of a list as they were typed, and by `told` how many more there are."""
+    # What was typed is never put into a language: “never” is the word that is blocked, not “nie”.
     shown = ", ".join(words.plain(term, 60) for term in terms[:_MAX_SHOWN_WORDS])
     rest = len(terms) - _MAX_SHOWN_WORDS
-    return shown if rest <= 0 else say("{shown} … and {rest} more", shown=shown, rest=rest)
+    return shown if rest <= 0 else told(say("{shown} … and {rest} more", shown=shown, rest=rest))
 
 
 def _check_manages(interaction: Interaction) -> None:

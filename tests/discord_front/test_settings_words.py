@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 from discord import Locale
 
 from bot.settings import Effective
-from bot.translations import in_language_of
-from cogs.settings import told_of
+from bot.translations import LANGUAGES, in_language_of
+from cogs.settings import told_of, words_of
 
 
 def test_a_german_reads_what_holds_in_german() -> None:
@@ -23,3 +24,14 @@ def test_a_german_reads_what_holds_in_german() -> None:
     # Nothing is left in English but what is the same in both.
     english = set(told_of(here, 1, 9).split("\n"))
     assert not english & set(told)
+
+
+@pytest.mark.parametrize("word", ["never", "style", "seed", "model", "everybody", "steps"])
+def test_blocked_words_are_shown_as_typed_in_every_language(word: str) -> None:
+    for locale in LANGUAGES:
+        own = partial(in_language_of, locale)
+        assert own(word) != word, "a word that the product says itself, too"
+        assert words_of((word,), own) == word
+        assert words_of((word, "fox"), own) == f"{word}, fox"
+        many = words_of((word,) * 40, own)
+        assert many.count(word) == 30 and "10" in many and "more" not in many
