@@ -83,7 +83,7 @@ def read(data: bytes, name: str = "") -> ThemeFile:
     values.pop("format", None)
     title = values.pop("title")
     # Judged here too, so that a file is known to be good before anything is done with it.
-    checked(Theme(id=0, slug=slug, title=title, created_ms=now_ms()), values)
+    checked(Theme(id=0, slug=slug, title=title, created_ms=now_ms()), values, named=str)
     return ThemeFile(slug, title, values)
 
 

@@ -263,8 +263,11 @@ def _found(theme: Theme | None, slug: str) -> Theme:
     return theme
 
 
-def checked(theme: Theme, details: dict[str, Any]) -> Theme:
+def checked(theme: Theme, details: dict[str, Any], named: Callable[[str], str] = option) -> Theme:
     """Return the theme with `details` changed, cleaned and checked.
+
+    `named` says what a mistake's sentence calls a field: by itself, what commands call it in the
+    reader's language; in a file it has one name, whoever reads it.
 
     Raises:
         InvalidRequestError: a field is wrong.
@@ -276,7 +279,7 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
     for name, kind in (("visibility", Visibility), ("asked_by", AskedBy), ("holds", Holds)):
         if getattr(theme, name) not in tuple(kind):
             raise InvalidRequestError(
-                name, say("{name} is one of {these}.", name=option(name), these=", ".join(kind))
+                name, say("{name} is one of {these}.", name=named(name), these=", ".join(kind))
             )
     theme = msgspec.structs.replace(
         theme,
@@ -316,7 +319,7 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
                 name,
                 say(
                     "“{name}” has {length} characters; at most {limit} are taken.",
-                    name=option(name),
+                    name=named(name),
                     length=length,
                     limit=limit,
                 ),
@@ -342,7 +345,7 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
                 name,
                 say(
                     "“{name}” is a whole number from 0 to {most:,}; an autopilot of 0 is none.",
-                    name=option(name),
+                    name=named(name),
                     most=most,
                 ),
             )
@@ -350,7 +353,7 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
         value = getattr(theme, name)
         if value is not None and not 0 < value <= 100_000:
             raise InvalidRequestError(
-                name, say("“{name}” is a whole number above 0, or left out.", name=option(name))
+                name, say("“{name}” is a whole number above 0, or left out.", name=named(name))
             )
     for name, bound in (("width", "max_side"), ("height", "max_side"), ("steps", "max_steps")):
         value, most = getattr(theme, name), getattr(theme, bound)
@@ -359,9 +362,9 @@ def checked(theme: Theme, details: dict[str, Any]) -> Theme:
                 bound,
                 say(
                     "The theme's own “{name}”, {value:,}, is more than its “{bound}”, {most:,}.",
-                    name=option(name),
+                    name=named(name),
                     value=value,
-                    bound=option(bound),
+                    bound=named(bound),
                     most=most,
                 ),
             )

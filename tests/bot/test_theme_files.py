@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,10 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.model import AskedBy, Holds, Theme, Visibility
 from bot.palettes import PALETTES
 from bot.prompts import expand
+from bot.sentences import option
 from bot.theme_files import MAX_BYTES, file_name, read, shipped, shipped_one, write
 from bot.themes import NOT_IN_FILES, checked
+from bot.translations import LANGUAGES, in_language_of
 from tests.bot.drawer import services
 
 FULL = Theme(
@@ -134,6 +137,33 @@ def test_a_mistake_is_named(text: str, field: str, words: str) -> None:
         read(text.encode(), "a.toml")
     assert caught.value.field == field
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("steps = 9\nmax_steps = 8", {"steps", "max_steps"}),
+        ('asked_by = "friends"', {"asked_by"}),
+        ("max_count = 0", {"max_count"}),
+        ("autopilot = -1", {"autopilot"}),
+        (f'modifiers = "{"x" * 5000}"', {"modifiers"}),
+    ],
+)
+def test_a_file_has_its_keys_in_every_language_and_a_command_its_options(
+    text: str, keys: set[str]
+) -> None:
+    with pytest.raises(InvalidRequestError) as in_file:
+        read(f'title = "A"\n{text}'.encode(), "a.toml")
+    with pytest.raises(InvalidRequestError) as by_command:
+        checked(Theme(id=1, slug="aa", title="A", created_ms=5), tomllib.loads(text))
+    for locale in LANGUAGES:
+        of_file = in_language_of(locale, in_file.value.sentence)
+        of_command = in_language_of(locale, by_command.value.sentence)
+        for key in keys:
+            assert re.search(rf"\b{key}\b", of_file), of_file
+            assert in_language_of(locale, option(key)) in of_command
+        # Put into the language all the same.
+        assert of_file != str(in_file.value)
 
 
 def test_what_is_no_text_or_too_large_is_refused() -> None:
