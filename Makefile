@@ -10,15 +10,17 @@ run: $(VENV)/.installed
 
 # The tests wait for processes and clocks a good part of the time, in which mypy runs; what it says
 # comes after them, and either one's failure is this one's. In a fresh checkout the tests are
-# collected once before: else every worker would compile all of them for itself.
+# collected once before: else every worker would compile all of them for itself. What sh has in the
+# background ignores Ctrl-C, so that has to end mypy by hand.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "$(BIN)/mypy beside $(BIN)/pytest"
-	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
+	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & mypy=$$!; \
+	trap 'kill $$mypy; exit 130' INT; \
 	test -d tests/__pycache__ || $(BIN)/pytest --collect-only --quiet > /dev/null 2>&1; \
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal; tests=$$?; \
-	wait $$types; types=$$?; cat $(VENV)/mypy.log; \
+	wait $$mypy; types=$$?; cat $(VENV)/mypy.log; \
 	test $$tests -eq 0 && test $$types -eq 0
 
 lint: $(VENV)/.installed-dev
