@@ -190,6 +190,34 @@ def test_compose_names_what_is_there(name: str) -> None:
         assert ":" in image and not image.endswith(":latest"), image
 
 
+@pytest.mark.parametrize(
+    ("name", "service", "settings"),
+    [
+        ("compose.yaml", "dreamstream", "container.toml"),
+        ("compose.cluster.yaml", "bot", "cluster.toml"),
+    ],
+)
+def test_compose_has_a_line_that_puts_backups_elsewhere(
+    name: str, service: str, settings: str
+) -> None:
+    line = "- /mnt/other-disk/dreams:/data/backups"
+    before, text = read(name), read(name).replace(f"# {line}", line)
+    assert text != before and line in read("docs/containers.md")
+    volumes = yaml.safe_load(text)["services"][service]["volumes"]
+    assert line.removeprefix("- ") in volumes
+    assert load_config(DEPLOY / settings).backup.folder == Path("/data/backups")
+
+
+def test_a_copy_of_the_containers_settings_can_be_without_backups(tmp_path: Path) -> None:
+    copy = tmp_path / "config.toml"
+    settings = read("deploy/container.toml")
+    copy.write_text(settings.replace("every_hours = 24.0", "every_hours = 0.0"), encoding="utf-8")
+    assert "every_hours = 0.0" in read("docs/containers.md")
+    config, usual = load_config(copy), load_config(DEPLOY / "container.toml")
+    assert config.backup.every_hours == 0
+    assert (config.storage, config.wall) == (usual.storage, usual.wall)
+
+
 def test_on_the_machines_own_network_only_the_machine_reaches_it() -> None:
     text = read("compose.host.yaml")
     assert "ports: !reset []" in text  # laid over, a list alone would take nothing away
