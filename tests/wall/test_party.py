@@ -214,6 +214,17 @@ async def test_who_signs_in_at_a_party_goes_on_as_the_guest_that_came_in(tmp_pat
         assert party.stage is Stage.SKETCH
         [member] = await evening.parts.parties.members(party)
         assert (member.role, member.person.name) == (Role.HOST, "Ada")
+        # Their account joins for itself in another browser, and takes nothing from this one.
+        phone = evening.visitor()
+        token = await Sessions(evening.parts.store).begin(Person("discord:7", "Ann"))
+        phone.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, evening.url)
+        assert await evening.post(phone, "join", name="Ann") == 200
+        assert len(await evening.parts.parties.members(party)) == 2
+        _, text = await evening.get(phone)
+        assert 'class="desk"' not in text and "Come in" not in text
+        _, text = await evening.get(host)
+        assert 'class="desk"' in text
+        assert await evening.post(host, "stage", stage="elaborate") == 200
         # So they do in the party's stream, by its own page and by those of its dreams.
         slug = (await evening.parts.parties.theme_of(party)).slug
         async with host.post(f"/s/{slug}/dreams", data={"prompt": "a fox"}) as response:

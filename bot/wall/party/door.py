@@ -127,8 +127,13 @@ async def person_at(request: web.Request, parties: Parties | None, theme: Theme)
 
 
 def _as_whom(members: Sequence[Member]) -> Member | None:
-    """Return who of those that somebody is at a party acts there: who is present, if one is."""
-    return max(members, key=lambda one: one.present, default=None)
+    """Return who of those that somebody is at a party acts there: who is present, if one is.
+
+    Of an account and the guest of a browser that are both there it is the guest: the account came
+    in by another browser, which must not take from this one what is the guest's there.
+    """
+    # As `Guest.persons` has them the account comes first, and of equals `max` takes the first.
+    return max(reversed(members), key=lambda one: one.present, default=None)
 
 
 def _members_of(request: web.Request, evening: Evening) -> list[Member]:
