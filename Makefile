@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	@echo "$(BIN)/mypy beside $(BIN)/pytest"
 	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & mypy=$$!; \
-	trap 'kill $$mypy; exit 130' INT; \
+	trap 'kill $$mypy 2> /dev/null; exit 130' INT; \
 	test -d tests/__pycache__ || $(BIN)/pytest --collect-only --quiet > /dev/null 2>&1; \
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal; tests=$$?; \
 	wait $$mypy; types=$$?; cat $(VENV)/mypy.log; \

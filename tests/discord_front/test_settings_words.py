@@ -28,9 +28,10 @@ def test_a_german_reads_what_holds_in_german() -> None:
 
 @pytest.mark.parametrize("word", ["never", "style", "seed", "model", "everybody", "steps"])
 def test_blocked_words_are_shown_as_typed_in_every_language(word: str) -> None:
+    said_too = [one for one in LANGUAGES if in_language_of(one, word) != word]
+    assert said_too, "it is no word that the product says itself"
     for locale in LANGUAGES:
         own = partial(in_language_of, locale)
-        assert own(word) != word, "a word that the product says itself, too"
         assert words_of((word,), own) == word
         assert words_of((word, "fox"), own) == f"{word}, fox"
         many = words_of((word,) * 40, own)
