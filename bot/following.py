@@ -2,7 +2,8 @@
 
 An event whose taking fails is taken once more, for as long as what fails can be foreseen: the disk
 is full, the database is locked. What fails by a mistake of ours may fail for ever. So it is taken
-`TRIES` times and then left out, since all that comes after it waits. This module does not know
+`TRIES` times and then left out, since all that comes after it waits, and counted: what it told is
+lost. This module does not know
 what is done with an event.
 """
 
@@ -11,9 +12,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from bot.errors import DreamstreamError
 from bot.feed import Feed
 from bot.model import Live, StreamEvent
+from bot.monitoring import metrics
+from bot.unforeseen import FORESEEN
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Following:
     async def _event(self, event: StreamEvent) -> None:
         try:
             await self._take(event)
-        except DreamstreamError:
+        except FORESEEN:
             raise
         except Exception:
             failing, times = self._failing
@@ -57,5 +59,6 @@ class Following:
             self._failing = event.id, times
             if times < TRIES:
                 raise
+            metrics.EVENTS_LEFT_OUT.inc()
             log.exception("Event %d is left out: it cannot be taken", event.id)
         self.position = event.id

@@ -1,9 +1,8 @@
 """Work on the side that somebody looks after: no task is lost, no error goes unseen.
 
 What goes on for as long as the process does (`keep`) and what is done again and again (`every`)
-has one rule for whatever fails. What could be foreseen is a line in the log. What could not is a
-mistake of ours: it is in the log with its traceback, once for as long as it is the same, and
-counted. Then it goes on, after a pause. Only a cancellation ends it.
+has one rule for whatever fails (`bot.unforeseen`). Then it goes on, after a pause. Only who cancels
+it ends it: a cancellation that comes out of something it waited for is an error like others.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from bot.errors import DreamstreamError, RequestError
+from bot.errors import RequestError
 from bot.monitoring import metrics
+from bot.unforeseen import FORESEEN, Errors
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+
+_ASIDE = metrics.UNFORESEEN.labels("aside")  # what is done once, and nobody waits for
 
 
 class SideTasks:
@@ -53,7 +55,7 @@ class SideTasks:
         as that begins at `pause_s`. `trouble` says in the log what does not go on meanwhile; what
         nobody foresaw is counted under `name`, of which there are few.
         """
-        return self.spawn(_kept(work, _Errors(trouble, name), pause_s, longest_s), name)
+        return self.spawn(_kept(work, trouble, Errors(name, log), pause_s, longest_s), name)
 
     def every(
         self,
@@ -70,9 +72,9 @@ class SideTasks:
         What fails is done again after `again_s`, or in its turn. `trouble` and `name` are as in
         `keep`.
         """
-        errors = _Errors(trouble, name)
+        errors = Errors(name, log)
         again_s = pause_s if again_s is None else again_s
-        self.spawn(_again(pause_s, work, errors, after_s, again_s), name)
+        self.spawn(_again(pause_s, work, trouble, errors, after_s, again_s), name)
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something to its end, even if the caller goes away meanwhile.
@@ -105,33 +107,12 @@ class SideTasks:
         return task
 
 
-class _Errors:
-    """What is said of the errors of one thing that goes on."""
-
-    def __init__(self, trouble: str, name: str) -> None:
-        self._trouble = trouble
-        self._counter = metrics.UNFORESEEN.labels(name)  # at 0, before the first
-        self._last: type[Exception] | None = None
-
-    def over(self) -> None:
-        """Note that it went well: the next error is a new one."""
-        self._last = None
-
-    def tell(self, error: Exception) -> None:
-        """Say and count an error that is being handled."""
-        if isinstance(error, (DreamstreamError, OSError)):
-            log.warning("%s: %s", self._trouble, error)
-            return
-        self._counter.inc()
-        if type(error) is self._last:
-            log.error("%s, as before: %r", self._trouble, error)
-        else:
-            log.exception("%s", self._trouble)
-        self._last = type(error)
-
-
 async def _kept(
-    work: Callable[[], Awaitable[None]], errors: _Errors, pause_s: float, longest_s: float
+    work: Callable[[], Awaitable[None]],
+    trouble: str,
+    errors: Errors,
+    pause_s: float,
+    longest_s: float,
 ) -> None:
     failures = 0
     while True:
@@ -139,11 +120,13 @@ async def _kept(
         try:
             await work()
             return
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_ended(error):
+                raise
             if time.monotonic() - begun_s > longest_s:
                 failures = 0
                 errors.over()
-            errors.tell(error)
+            errors.tell(error, trouble)
         await asyncio.sleep(min(longest_s, pause_s * 2.0 ** min(failures, 20)))
         failures += 1
 
@@ -151,7 +134,8 @@ async def _kept(
 async def _again(
     pause_s: float,
     work: Callable[[], Awaitable[object]],
-    errors: _Errors,
+    trouble: str,
+    errors: Errors,
     after_s: float,
     again_s: float,
 ) -> None:
@@ -161,14 +145,25 @@ async def _again(
         try:
             await work()
             errors.over()
-        except Exception as error:
-            errors.tell(error)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_ended(error):
+                raise
+            errors.tell(error, trouble)
             next_s = again_s
         await asyncio.sleep(next_s)
+
+
+def _is_ended(error: BaseException) -> bool:
+    """Whether it is this task that somebody cancelled, and not what it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _log(task: asyncio.Task[Any]) -> None:
     if task.cancelled() or (error := task.exception()) is None:
         return
-    if not isinstance(error, RequestError):  # somebody's mistake, not ours
-        log.error("Something on the side failed", exc_info=error)
+    if isinstance(error, RequestError):  # somebody's mistake, not ours
+        return
+    log.error("Something on the side failed", exc_info=error)
+    if not isinstance(error, FORESEEN):
+        _ASIDE.inc()

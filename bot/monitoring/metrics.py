@@ -196,6 +196,12 @@ UNFORESEEN = Counter(
     registry=REGISTRY,
 )
 
+EVENTS_LEFT_OUT = Counter(
+    "dreamstream_events_left_out",
+    "Events of the stream that could not be taken three times, by a mistake, and were left out.",
+    registry=REGISTRY,
+)
+
 STORE_WAIT_S = Histogram(
     "dreamstream_store_wait_seconds",
     "How long a transaction waited for those before it.",

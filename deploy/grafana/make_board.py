@@ -43,6 +43,7 @@ ROWS: dict[str, list[Panel]] = {
         }),
         ("Unforeseen errors", "short", {
             "{{task}}": "sum by (task) (increase(dreamstream_unforeseen_errors_total[1h])) > 0",
+            "events lost": "increase(dreamstream_events_left_out_total[1h]) > 0",
         }),
     ],
     "Dreams": [

@@ -22,6 +22,7 @@ from bot.scheduler_client import SchedulerClient
 from bot.side_tasks import SideTasks
 from bot.store import Store, events
 from bot.themes import Themes
+from bot.unforeseen import Errors
 from tests.bot.drawer import until
 
 BOT = str(Path(app.__file__).parent)
@@ -76,6 +77,11 @@ def pauses(task: asyncio.Task[None]) -> bool:
 def counted(name: str) -> float:
     """Return how many errors of a task were counted."""
     return REGISTRY.get_sample_value("dreamstream_unforeseen_errors_total", {"task": name}) or 0
+
+
+def left_out() -> float:
+    """Return how many events were left out."""
+    return REGISTRY.get_sample_value("dreamstream_events_left_out_total") or 0
 
 
 async def outlives(task: asyncio.Task[None], caplog: pytest.LogCaptureFixture) -> None:
@@ -195,14 +201,15 @@ async def test_an_event_that_cannot_be_taken_holds_up_those_behind_it_for_a_whil
 ) -> None:
     store = await Store.open(tmp_path / "dreamstream.db")
     tasks, tried = SideTasks(), list[int]()
-    locked = [StoreError("Locked.")] * 2 * TRIES
+    foreseen = [StoreError("Locked."), OSError(28, "No space left on device")] * TRIES
+    before = left_out()
 
     async def take(event: StreamEvent) -> None:
         tried.append(event.id)
         if event.id == 2:
             raise RuntimeError("nobody foresaw this")
-        if event.id == 3 and locked:
-            raise locked.pop()
+        if event.id == 3 and foreseen:
+            raise foreseen.pop()
 
     following = Following(Feed(store), take)
     try:
@@ -218,3 +225,71 @@ async def test_an_event_that_cannot_be_taken_holds_up_those_behind_it_for_a_whil
         await store.close()
     assert tried == [1] + [2] * TRIES + [3] * (2 * TRIES + 1) + [4]
     assert "Event 2 is left out" in caplog.text
+    assert left_out() == before + 1, "what is lost is counted, once"
+
+
+@pytest.mark.parametrize("how", ["keep", "every"])
+async def test_a_cancellation_that_nobody_asked_of_it_is_an_error_like_others(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks, turns, name = SideTasks(), asyncio.Queue[None](), f"cancelled-{how}"
+    before = counted(name)
+
+    async def work() -> None:
+        turns.put_nowait(None)
+        waited_for = asyncio.get_running_loop().create_future()
+        if turns.qsize() == 1:
+            waited_for.cancel()  # as whoever owns it may
+        await waited_for
+
+    if how == "keep":
+        tasks.keep(work, "It rests", name=name, pause_s=0.001)
+    else:
+        tasks.every(0.001, work, "It rests", name=name)
+    await until(lambda: turns.qsize() == 2)
+    assert "It rests" in caplog.text and counted(name) == before + 1
+    [task] = [one for one in asyncio.all_tasks() if one.get_name() == name]
+    await tasks.stop()
+    assert task.cancelled(), "who cancels it does end it"
+    assert turns.qsize() == 2
+
+
+def test_what_was_last_heard_of_long_ago_is_told_whole_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("bot.unforeseen.time.monotonic", lambda: now_s[0])
+    errors = Errors("told-again", logging.getLogger("bot.test"))
+
+    def fail(kind: type[Exception]) -> None:
+        try:
+            raise kind("ours")
+        except Exception as error:
+            errors.tell(error, "Card %d waits", 7)
+
+    for at_s, kind in ((0, ValueError), (60, ValueError), (9000, ValueError), (9001, OSError)):
+        now_s[0] = at_s
+        fail(kind)
+    assert [
+        (record.name, record.levelname, record.getMessage(), record.exc_info is not None)
+        for record in caplog.records
+    ] == [
+        ("bot.test", "ERROR", "Card 7 waits", True),
+        ("bot.test", "ERROR", "Card 7 waits, as before: ValueError('ours')", False),
+        ("bot.test", "ERROR", "Card 7 waits", True),
+        ("bot.test", "WARNING", "Card 7 waits: ours", False),
+    ]
+    assert counted("told-again") == 3
+
+
+async def test_what_nobody_waits_for_is_counted_where_nobody_foresaw_its_error() -> None:
+    tasks, before = SideTasks(), counted("aside")
+
+    async def fail(error: Exception) -> None:
+        raise error
+
+    for error in (ValueError("ours"), StoreError("Locked."), OSError("no")):
+        tasks.spawn(fail(error))
+    await tasks.wait(1.0)
+    await asyncio.sleep(0)
+    assert counted("aside") == before + 1
