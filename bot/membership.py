@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -58,16 +58,24 @@ class Looker(Protocol):
         ...
 
 
+def _tell_nobody() -> None:
+    """Say to nobody that Discord did not answer."""
+
+
 class Memberships:
-    """Says which themes people may see because of where they are in Discord."""
+    """Says which themes people may see because of where they are in Discord.
+
+    Each question calls `unreached` where Discord could not say something that it asked for: then
+    what is returned may be less than there is.
+    """
 
     def __init__(self, store: Store, looker: Looker) -> None:
         self._store = store
         self._looker = looker
-        self.reached = True
-        """Whether Discord could say the last time that it was asked who is a member."""
 
-    async def places(self, person_id: str, theme_id: int) -> list[Place]:
+    async def places(
+        self, person_id: str, theme_id: int, *, unreached: Callable[[], None] = _tell_nobody
+    ) -> list[Place]:
         """Return the channels with a theme that somebody may read, in the order of their ids.
 
         Of a theme in more than `MOST_GUILDS` servers, those count in which they have asked for
@@ -81,16 +89,27 @@ class Memberships:
             return []
         channels = await carriers.of_theme(self._store, theme_id)
         guilds = await self._nearest(person_id, [*channels])
-        looks = [self._look(guild, user_id, channels[guild]) for guild in guilds]
+        looks = [self._look(guild, user_id, channels[guild], unreached) for guild in guilds]
         return [place for found in await asyncio.gather(*looks) for place in found]
 
-    async def place(self, person_id: str, guild_id: int, channel_id: int) -> Place | None:
+    async def place(
+        self,
+        person_id: str,
+        guild_id: int,
+        channel_id: int,
+        *,
+        unreached: Callable[[], None] = _tell_nobody,
+    ) -> Place | None:
         """Return a channel if somebody may read it; None where they may not, or nobody can tell."""
         user_id = _user_of(person_id)
-        found = [] if user_id is None else await self._look(guild_id, user_id, [channel_id])
+        if user_id is None:
+            return None
+        found = await self._look(guild_id, user_id, [channel_id], unreached)
         return found[0] if found else None
 
-    async def private_themes(self, person_id: str) -> list[int]:
+    async def private_themes(
+        self, person_id: str, *, unreached: Callable[[], None] = _tell_nobody
+    ) -> list[int]:
         """Return the private themes on channels that somebody may read.
 
         Of more than `MOST_GUILDS` servers that have any, those count in which they have asked for
@@ -105,7 +124,7 @@ class Memberships:
         carried = await carriers.of_private_themes(self._store)
         guilds = await self._nearest(person_id, [*carried])
         looks = [
-            self._look(guild, user_id, [channel for _, channel in carried[guild]])
+            self._look(guild, user_id, [channel for _, channel in carried[guild]], unreached)
             for guild in guilds
         ]
         seen = {place.channel_id for found in await asyncio.gather(*looks) for place in found}
@@ -120,15 +139,15 @@ class Memberships:
         nearest = sorted(guild_ids, key=lambda guild_id: guild_id not in own)
         return sorted(nearest[:MOST_GUILDS])
 
-    async def _look(self, guild_id: int, user_id: int, channel_ids: list[int]) -> list[Place]:
+    async def _look(
+        self, guild_id: int, user_id: int, channel_ids: list[int], unreached: Callable[[], None]
+    ) -> list[Place]:
         try:
-            found = await self._looker.places(guild_id, user_id, channel_ids)
+            return await self._looker.places(guild_id, user_id, channel_ids)
         except UnreachedError as error:
             log.info("It cannot be told who is a member of server %s: %s", guild_id, error)
-            self.reached = False
+            unreached()
             return []
-        self.reached = True
-        return found
 
 
 def _user_of(person_id: str) -> int | None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from aiohttp import web
+
 from bot.membership import Place
 from bot.model import Person
 from bot.signed_links import Grant, Shows
@@ -83,6 +85,20 @@ class Pass:
 
     def _has(self, shows: Shows, id: str) -> bool:
         return any((grant.shows, grant.id) == (shows, id) for grant in self._grants())
+
+
+_unreached_key = web.RequestKey("unreached", bool)
+
+
+def note_unreached(request: web.Request) -> None:
+    """Note that Discord did not say something of what whoever sent a request may see."""
+    request[_unreached_key] = True
+
+
+def is_unreached(request: web.Request) -> bool:
+    """Say whether something may be missing in what a request is answered, for want of Discord."""
+    # Of the request, not of the pass: a refusal is rendered when that is over.
+    return request.get(_unreached_key, False)
 
 
 _NONE = Pass()

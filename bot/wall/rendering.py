@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bot.wall.files import Files
 from bot.wall.guard import nonce_of
 from bot.wall.guests import NOBODY, guest_of
 from bot.wall.marks import Marks
+from bot.wall.passes import is_unreached
 from bot.wall.settings import WallSettings
 from bot.words import duration
 
@@ -43,11 +44,8 @@ class Renderer:
         portraits: bool = False,
         games: bool = False,
         signing: bool = False,
-        reached: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`reached` says whether Discord tells at present who is a member of a server."""
         self._settings = settings
-        self._reached = reached
         self._portraits = portraits
         self._refusals = dict[tuple[str, bool], bytes]()
         self.cursors = cursors or Cursors()
@@ -79,15 +77,9 @@ class Renderer:
         **context: Any,
     ) -> web.Response:
         """Return a whole page; `themes` are those whose colour it shows, the first one its own."""
-        themes, guest = list(themes), guest_of(request)
+        themes = list(themes)
         text = self._environment.get_template(template).render(
-            context,
-            **self._offers(),
-            nonce=nonce_of(request),
-            guest=guest,
-            themes=themes,
-            coming_back=_coming_back(request),
-            unreached=guest.account is not None and not self._reached(),
+            context, **self._around(request, themes)
         )
         headers = unlisted(*themes)
         return web.Response(text=text, status=status, content_type="text/html", headers=headers)
@@ -101,10 +93,7 @@ class Renderer:
         known = self._refusals.get((sentence, part))
         if known is None:
             template = self._environment.get_template("notice.html" if part else "error.html")
-            text = template.render(
-                sentence=sentence, field="", nonce="", guest=NOBODY, themes=(), signing=False,
-                unreached=False,
-            )  # fmt: skip
+            text = template.render(self._around(None), sentence=sentence, field="", signing=False)
             known = self._refusals[sentence, part] = text.encode()
         return known
 
@@ -117,6 +106,21 @@ class Renderer:
         """Return a part of a page as other templates take it: what it is made of is escaped."""
         text = self._environment.get_template(template).render(context, **self._offers())
         return Markup(text)  # noqa: S704
+
+    def _around(self, request: web.Request | None, themes: Sequence[Theme] = ()) -> dict[str, Any]:
+        """Return what every whole page knows, one that is the same for everybody as well.
+
+        That one answers no `request`. All names of layout.html that the templates do not have by
+        themselves are here, so that none can be missing in the one and not in the other.
+        """
+        return {
+            **self._offers(),
+            "nonce": "" if request is None else nonce_of(request),
+            "guest": NOBODY if request is None else guest_of(request),
+            "themes": themes,
+            "coming_back": "/" if request is None else _coming_back(request),
+            "unreached": request is not None and is_unreached(request),
+        }
 
     def _offers(self) -> dict[str, bool]:
         """Return what whoever looks may begin: who they are is known by now, and was not before."""

@@ -119,7 +119,6 @@ class Wall:
             portraits=portraits is not None,
             games=games is not None,
             signing=signing_in is not None,
-            reached=lambda: _is_reached(signing_in),
         )
         self._events = EventStreams(settings, services, renderer)
         rules = None if signing_in is None else signing_in.rules
@@ -287,9 +286,3 @@ def _is_loopback(url: URL) -> bool:
         return ipaddress.ip_address(url.host or "").is_loopback
     except ValueError:
         return url.host == "localhost"
-
-
-def _is_reached(signing_in: SigningIn | None) -> bool:
-    """Say whether Discord tells at present who is a member of a server, as far as is known."""
-    memberships = None if signing_in is None else signing_in.memberships
-    return memberships is None or memberships.reached

@@ -30,7 +30,7 @@ from bot.sessions import DAY_MS, Sessions
 from bot.wall.forms import read_form, text_of
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of, sign_in
-from bot.wall.passes import Pass, showing
+from bot.wall.passes import Pass, note_unreached, showing
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer
 from bot.wall.server_rules import ServerRules
@@ -75,28 +75,36 @@ class _Underway:
 
 
 class _Member:
-    """Whoever is signed in by a token, until they are signed out."""
+    """Whoever is signed in by a token, until they are signed out.
 
-    def __init__(self, person: Person, token: str, signing_in: SigningIn) -> None:
+    `unreached` is called where Discord does not say at present what they may see.
+    """
+
+    def __init__(
+        self, person: Person, token: str, signing_in: SigningIn, unreached: Callable[[], None]
+    ) -> None:
         self.person = person
         self._token = token
         self._sessions = signing_in.sessions
         self._memberships = signing_in.memberships
+        self._unreached = unreached
 
     async def places(self, theme_id: int) -> Sequence[Place]:
         if self._memberships is None or not await self._is_signed_in():
             return ()
-        return await self._memberships.places(self.person.id, theme_id)
+        return await self._memberships.places(self.person.id, theme_id, unreached=self._unreached)
 
     async def private_themes(self) -> Sequence[int]:
         if self._memberships is None:
             return ()
-        return await self._memberships.private_themes(self.person.id)
+        return await self._memberships.private_themes(self.person.id, unreached=self._unreached)
 
     async def place(self, guild_id: int, channel_id: int) -> Place | None:
         if self._memberships is None or not await self._is_signed_in():
             return None
-        return await self._memberships.place(self.person.id, guild_id, channel_id)
+        return await self._memberships.place(
+            self.person.id, guild_id, channel_id, unreached=self._unreached
+        )
 
     async def _is_signed_in(self) -> bool:
         return await self._sessions.person_of(self._token) is not None
@@ -115,7 +123,8 @@ def recognise(settings: WallSettings, signing_in: SigningIn) -> Middleware:
         if person is None:
             return await handler(request)
         sign_in(request, person)
-        with showing(Pass(member=_Member(person, token, signing_in))):
+        member = _Member(person, token, signing_in, lambda: note_unreached(request))
+        with showing(Pass(member=member)):
             return await handler(request)
 
     return look

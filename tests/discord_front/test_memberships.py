@@ -148,13 +148,17 @@ async def test_right_after_a_start_it_is_waited_for_that_the_bot_comes_into_disc
         theme = await there.parts.themes.create("hidden", "Hidden", visibility=Visibility.PRIVATE)
         await there.client.front.channels.bind(there.channel.id, there.env.guild.id, theme.slug)
         ann = f"discord:{there.ann.id}"
-        looks = asyncio.create_task(members.private_themes(ann))
+        missing: list[int] = []
+        looks = asyncio.create_task(
+            members.private_themes(ann, unreached=lambda: missing.append(1))
+        )
         await asyncio.sleep(0.2)
         assert not looks.done()
         come.append(there.client)
-        assert await looks == [theme.id] and members.reached
+        assert await looks == [theme.id] and not missing
         late = Memberships(there.parts.store, DiscordMembers(lambda: None))
-        assert await late.private_themes(ann) == [] and not late.reached
+        assert await late.private_themes(ann, unreached=lambda: missing.append(2)) == []
+        assert missing == [2]
 
 
 async def test_where_nothing_is_known_a_failure_is_remembered_too(tmp_path: Path) -> None:

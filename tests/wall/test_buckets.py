@@ -17,6 +17,9 @@ from jinja2 import Template
 from bot.monitoring.metrics import WALL_SLOWED
 from bot.wall import WallSettings, buckets
 from bot.wall.buckets import COSTS, SLOW_DOWN, Buckets, Cost
+from bot.wall.files import Files
+from bot.wall.marks import Marks
+from bot.wall.rendering import Renderer
 from tests.wall.conftest import Scene
 from tests.wall.routes import RULES
 
@@ -185,6 +188,23 @@ async def test_a_flood_is_refused_while_another_address_is_served(
         assert await told.json() == {"error": SLOW_DOWN}
         clock.now_s += 0.5
         assert [(await fetch(session, "2001:db8::1"))[0].status for _ in range(2)] == [200, 429]
+
+
+def test_a_page_that_is_the_same_for_everybody_knows_all_that_any_page_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known: list[set[str]] = []
+
+    def render(_: Template, *contexts: dict[str, object], **named: object) -> str:
+        known.append({name for context in (*contexts, named) for name in context})
+        return ""
+
+    renderer = Renderer(WallSettings(port=0), Files(), Marks())
+    monkeypatch.setattr(Template, "render", render)
+    renderer.page(make_mocked_request("GET", "/"), "error.html", sentence=SLOW_DOWN)
+    renderer.refusal(SLOW_DOWN)
+    page, refusal = known
+    assert "unreached" in page and page <= refusal
 
 
 @pytest.mark.parametrize(

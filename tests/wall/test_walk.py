@@ -634,6 +634,10 @@ async def test_a_page_says_what_may_be_missing_while_discord_does_not_answer(
         assert await told(world.member, "/")
         assert await told(world.member, private, 404), "it is not said to be gone for good"
         assert not await told(world.visitors["stranger"], "/")
+        # Each page tells of itself: nothing of this one is asked of Discord.
+        assert not await told(world.member, "/me")
+        before = world.halls.asked
+    assert not await told(world.member, "/me") and world.halls.asked == before
     assert not await told(world.member, "/") and not await told(world.member, private)
 
 
