@@ -98,7 +98,7 @@ def note_unreached(request: web.Request) -> None:
 def is_unreached(request: web.Request) -> bool:
     """Say whether something may be missing in what a request is answered, for want of Discord."""
     # Of the request, not of the pass: a refusal is rendered when that is over.
-    return request.get(_unreached_key, False)
+    return _unreached_key in request
 
 
 _NONE = Pass()
