@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+from markupsafe import Markup
 
-from bot.games.model import Game
+from bot.games.model import Game, Standing
+from bot.games.service import Games
 from bot.model import Person, Visibility
 from bot.rights import Actor
 from bot.wall.party import rounds
+from bot.wall.party.rounds import Rounds
+from bot.wall.rendering import Renderer
 from tests.bot.drawer import BOB
 from tests.bot.test_games import EVE, Eyes, drawn
 from tests.wall.test_events import Message, Reader, watching
@@ -128,3 +134,46 @@ async def test_a_page_that_tells_of_a_game_or_was_away_is_told_that_it_is_over(
         assert await told(page) == NOTHING
     async with watching(guest, events, Last_Event_ID="x") as page:
         assert await told(page) == NOTHING
+
+
+class OneOver:
+    """Games of which the last was over a moment ago, so that its result is told of."""
+
+    def __init__(self, game: Game) -> None:
+        self._game = game
+
+    def on_change(self, watcher: Callable[[str], None]) -> None:
+        self.change = watcher
+
+    async def running(self, theme_id: int) -> list[Game]:
+        return []
+
+    async def recent(self, theme_id: int, *, limit: int) -> list[Game]:
+        return [self._game]
+
+    async def standings(self, game_id: str, *, outside: bool) -> list[Standing]:
+        return []
+
+
+class Plain:
+    """Renders nothing."""
+
+    def part(self, template: str, **context: object) -> Markup:
+        return Markup()
+
+
+async def test_however_often_a_result_is_rendered_its_end_wakes_the_pages_once(
+    evening: Evening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await evening.host()
+    game = await begun(evening)
+    games, woken = OneOver(game), list[int]()
+    monkeypatch.setattr(rounds, "RESULT_MS", 200)
+    told = Rounds(cast(Games, games), cast(Renderer, Plain()), clock=lambda: game.ends_ms)
+    for _ in range(20):
+        await told.now(game.theme_id)
+        games.change(game.id)  # any game's, also of another party
+    await told.now(game.theme_id)
+    with told.telling(lambda: woken.append(1)):
+        await asyncio.sleep(0.5)
+        assert woken == [1]

@@ -36,6 +36,7 @@ class Rounds:
         self._renderer = renderer
         self._clock = clock
         self._rendering: OrderedDict[int, asyncio.Task[Markup]] = OrderedDict()
+        self._fading: dict[int, asyncio.TimerHandle] = {}
         self._watchers: set[Callable[[], None]] = set()
         games.on_change(lambda _: self._changed())
 
@@ -67,7 +68,7 @@ class Rounds:
         over = [] if running else await self._games.recent(theme_id, limit=1)
         left_ms = [self._ended_ms(game) + RESULT_MS - self._clock() for game in over]
         if left_ms and left_ms[0] > 0:
-            asyncio.get_running_loop().call_later(left_ms[0] / 1000, self._changed)
+            self._fade(theme_id, left_ms[0] / 1000)
         else:
             over = []
         return self._renderer.part(
@@ -86,9 +87,28 @@ class Rounds:
         standings = await self._games.standings(game.id, outside=True)
         return [one for one in standings if (one.place == 1 if game.open else one.won)]
 
+    def _fade(self, theme_id: int, after_s: float) -> None:
+        """Have a theme rendered anew in so many seconds, when its result is no longer told of.
+
+        A theme has one timer, however often its result is rendered meanwhile.
+        """
+        earlier = self._fading.pop(theme_id, None)
+        if earlier is not None:
+            earlier.cancel()
+        loop = asyncio.get_running_loop()
+        self._fading[theme_id] = loop.call_later(after_s, self._faded, theme_id)
+
+    def _faded(self, theme_id: int) -> None:
+        self._fading.pop(theme_id, None)
+        self._rendering.pop(theme_id, None)
+        self._wake()
+
     def _changed(self) -> None:
         """Begin anew. Any game's change may be of any party, and most change nothing of most."""
         self._rendering.clear()
+        self._wake()
+
+    def _wake(self) -> None:
         for watcher in [*self._watchers]:
             watcher()
 
