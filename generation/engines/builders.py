@@ -116,6 +116,8 @@ def _can_draw(engine: Engine[Any]) -> bool:
 def _diffusion(
     library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
 ) -> DiffusionEngine:
+    from generation import starter
+
     info = EngineInfo(
         name="diffusion",
         title="Diffusion",
@@ -140,7 +142,7 @@ def _diffusion(
             JourneyInfo(kind=JourneyKind.WALK, frame_steps=25),
             JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=12, strength=0.45),
         ),
-        options=diffusion_options(shift=1.5),
+        options=diffusion_options(shift=1.5, level=starter.LEVEL_GUIDANCE),
     )
 
     def load_model(_name: str) -> FlowModel:

@@ -78,32 +78,51 @@ class Rows:
     `owners` [rows] says whose each is, `owned` says it on the host, and the weighted sum over its
     rows is a run's answer. `states` [rows, length, dim], `mask` [rows, length] and, where there are
     any, `pooled` [rows, dim]. Of each row's states so many as `lengths` says are its own, and the
-    rest fills it up.
+    rest fills it up. Where there are `levels` [rows], they weigh what an answer's channels are in
+    the mean over the picture, and `weights` only what differs from place to place.
     """
 
     owners: Tensor
     owned: tuple[int, ...]
     lengths: tuple[int, ...]
     weights: Tensor
+    levels: Tensor | None
     states: Tensor
     mask: Tensor
     pooled: Tensor | None
 
     def sum(self, answers: Tensor, runs: int) -> Tensor:
         """Return the runs' answers [runs, c, h, w] from those of the rows."""
-        weighted = answers.float() * self.weights.view(-1, 1, 1, 1)
+        answers = answers.float()
+        whole = self._weighed(answers, self.weights, runs)
+        if self.levels is None:
+            return whole
+        level = self._weighed(answers.mean((-2, -1), keepdim=True), self.levels, runs)
+        return whole - whole.mean((-2, -1), keepdim=True) + level
+
+    def _weighed(self, answers: Tensor, weights: Tensor, runs: int) -> Tensor:
+        weighted = answers * weights.view(-1, 1, 1, 1)
         shape = (runs, *answers.shape[1:])
         return weighted.new_zeros(shape).index_add(0, self.owners, weighted)
 
 
-def join(runs: Sequence[Conditioned], device: torch.device, *, unguided: bool = False) -> Rows:
+def join(
+    runs: Sequence[Conditioned],
+    device: torch.device,
+    *,
+    unguided: bool = False,
+    levels: Sequence[float] | None = None,
+) -> Rows:
     """Join what all runs ask in their present step.
 
     An answer is ``away + guidance · (towards − away)``, each the weighted mean over its
-    conditions: one linear form over the run's rows. With `unguided` it is ``towards``.
+    conditions: one linear form over the run's rows. With `unguided` it is ``towards``. Where
+    `levels` [runs] are given, a run's mean over the picture is guided no more than that.
     """
-    rows = [_rows(run, 1.0 if unguided else run.guidance) for run in runs]
-    every = [condition for conditions in rows for condition in conditions]
+    guided = [1.0 if unguided else run.guidance for run in runs]
+    most = guided if levels is None else [min(pair) for pair in zip(guided, levels, strict=True)]
+    rows = [_rows(*each) for each in zip(runs, guided, most, strict=True)]
+    every = [condition for conditions in rows for condition, _ in conditions]
     owned = tuple(owner for owner, conditions in enumerate(rows) for _ in conditions)
     lengths = tuple(len(condition.states) for condition in every)
     longest = max(lengths)
@@ -113,23 +132,32 @@ def join(runs: Sequence[Conditioned], device: torch.device, *, unguided: bool = 
         owned=owned,
         lengths=lengths,
         weights=send([condition.weight for condition in every], device),
+        levels=None
+        if levels is None
+        else send([level for conditions in rows for _, level in conditions], device),
         states=torch.stack([_pad(condition.states, longest) for condition in every]),
         mask=torch.stack([_pad(condition.mask, longest) for condition in every]),
         pooled=torch.stack(pooled) if pooled else None,
     )
 
 
-def _rows(run: Conditioned, guidance: float) -> list[Condition]:
-    """Return what the network is asked in the run's present step, and each answer's weight."""
+def _rows(run: Conditioned, guidance: float, level: float) -> list[tuple[Condition, float]]:
+    """Return what the network is asked in the run's present step, and each answer's weights.
+
+    A condition has that by `guidance`, beside it stands that by `level`.
+    """
     towards = list(run.prompts[0])
     for steer, conditions in zip(run.recipe.steers, run.prompts[1:], strict=False):
         part = glide_part(steer, run.step)
         if part > 0:
             towards = [each.weighing(each.weight * (1 - part)) for each in towards]
             towards += [each.weighing(each.weight * part) for each in conditions]
-    rows = [each.weighing(each.weight * guidance) for each in towards]
-    rows += [each.weighing(each.weight * (1 - guidance)) for each in run.away]
-    return [each for each in rows if each.weight != 0]
+    rows = [(each.weighing(each.weight * guidance), each.weight * level) for each in towards]
+    rows += [
+        (each.weighing(each.weight * (1 - guidance)), each.weight * (1 - level))
+        for each in run.away
+    ]
+    return [(each, weight) for each, weight in rows if each.weight != 0 or weight != 0]
 
 
 def _pad(rows: Tensor, length: int) -> Tensor:

@@ -27,6 +27,8 @@ from generation.engines.denoising import (
 from generation.engines.samplers import SAMPLERS, Velocity, flow_times
 from generation.protocol import Job, OptionInfo, Recipe
 
+_MOST_GUIDANCE = 30.0
+
 
 class FlowModel(LatentModel, Protocol):
     """A text-to-image rectified flow on latents."""
@@ -47,7 +49,9 @@ class DiffusionRun(DenoisingRun):
     times: Tensor
 
 
-def diffusion_options(*, sampler: str = "euler", shift: float = 1.0) -> tuple[OptionInfo, ...]:
+def diffusion_options(
+    *, sampler: str = "euler", shift: float = 1.0, level: float = _MOST_GUIDANCE
+) -> tuple[OptionInfo, ...]:
     """Return the engine's settings, with defaults that suit a model."""
     return (
         OptionInfo(
@@ -62,6 +66,13 @@ def diffusion_options(*, sampler: str = "euler", shift: float = 1.0) -> tuple[Op
             default=shift,
             minimum=0.1,
             maximum=10.0,
+        ),
+        OptionInfo(
+            name="level_guidance",
+            help="How far guidance may lead the picture's overall brightness and colour.",
+            default=level,
+            minimum=0.0,
+            maximum=_MOST_GUIDANCE,
         ),
         surround_option(),
         blend_option(0.5),
@@ -118,7 +129,8 @@ class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
         self._take(runs, latents, denoised)
 
     def _guided(self, runs: Sequence[DiffusionRun]) -> Velocity:
-        rows = join(runs, self._device)
+        levels = [float(self._settings(run.recipe)["level_guidance"]) for run in runs]
+        rows = join(runs, self._device, levels=levels)
         model = self._models[runs[0].recipe.model]
 
         def velocity(latents: Tensor, t: Tensor) -> Tensor:

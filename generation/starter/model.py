@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from generation.models.precision import has_bfloat16
-from generation.starter import clip_tokenizer, load_clip, vqgan_config, vqgan_state_dict
+from generation.starter import (
+    LEVEL_GUIDANCE,
+    clip_tokenizer,
+    load_clip,
+    vqgan_config,
+    vqgan_state_dict,
+)
 from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.network import FlowTransformer
 from generation.starter.text import token_states, tokenize
@@ -109,15 +115,21 @@ class LatentFlow:
     def guided_velocity(
         self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor,
         negative_states: Tensor, negative_mask: Tensor, cfg_scale: float,
+        level_guidance: float = LEVEL_GUIDANCE,
     ) -> Tensor:  # fmt: skip
-        """Return classifier-free guidance of the velocity, both halves in one batch."""
+        """Return classifier-free guidance of the velocity, both halves in one batch.
+
+        The mean over the picture is guided by no more than ``level_guidance``.
+        """
         if cfg_scale == 1.0:
             return self.velocity(latents, t, states, mask)
         length = max(states.shape[1], negative_states.shape[1])
         both = torch.cat([_padded(states, length), _padded(negative_states, length)])
         masks = torch.cat([_padded(mask, length), _padded(negative_mask, length)])
         v, v0 = self.velocity(torch.cat([latents] * 2), torch.cat([t] * 2), both, masks).chunk(2)
-        return v0 + cfg_scale * (v - v0)
+        led = v - v0
+        level = led.mean((-2, -1), keepdim=True)
+        return v0 + cfg_scale * (led - level) + min(cfg_scale, level_guidance) * level
 
 
 def _padded(states: Tensor, length: int) -> Tensor:

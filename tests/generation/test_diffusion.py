@@ -138,9 +138,37 @@ def stranger(drawing: DiffusionEngine, **changes: Any) -> DiffusionRun:
     seed = next(STRANGERS)
     prompt = f"stranger number {seed} | at night:2 | fog:-1"
     guidance = 1.0 + seed % 5
+    settings: dict[str, Setting] = {"level_guidance": float(seed % 3)}
     return drawing.begin(
-        job(seed=seed, prompt=prompt, steps=20 + seed % 7, guidance=guidance, **changes), None
+        job(
+            seed=seed,
+            prompt=prompt,
+            steps=20 + seed % 7,
+            guidance=guidance,
+            **{"settings": settings} | changes,
+        ),
+        None,
     )
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 2.5, 30.0])
+def test_the_mean_is_guided_no_more_than_it_may_be(level: float) -> None:
+    drawing = engine()
+    led, unled, away = (
+        drawing.begin(job(guidance=guidance, settings={"level_guidance": level}), None)
+        for guidance in (4.0, 1.0, 0.0)
+    )
+    latents, t = led.latents[None], torch.ones(1)
+    guided, towards, from_there = (drawing._guided([run])(latents, t) for run in (led, unled, away))
+    mean = (-2, -1)
+    lead = towards - from_there
+    if level < 1:  # then even what is not guided does not go as far
+        lead = drawing._guided([drawing.begin(job(guidance=1.0), None)])(latents, t) - from_there
+    means = from_there.mean(mean) + min(4.0, level) * lead.mean(mean)
+    assert torch.allclose(guided.mean(mean), means, atol=1e-5)
+    apart = lead - lead.mean(mean, keepdim=True)
+    expected = from_there - from_there.mean(mean, keepdim=True) + 4.0 * apart
+    assert torch.allclose(guided - guided.mean(mean, keepdim=True), expected, atol=1e-5)
 
 
 # --- samplers --------------------------------------------------------------------------------
