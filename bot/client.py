@@ -80,6 +80,7 @@ from bot.sentences import say
 from bot.shards import IdentifyPace, install
 from bot.side_tasks import SideTasks
 from bot.translations import Translations
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -327,6 +328,7 @@ class DiscordFront:
         self._make = make or Client
         self._client: Client | None = None
         self._tasks = SideTasks()
+        self._errors = Errors("discord", log)
         self._settled = asyncio.Event()
         self._joined = False
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -423,8 +425,8 @@ class DiscordFront:
             log.warning("Discord cannot be reached (%s); trying again", error)
         except DreamstreamError as error:
             log.warning("Discord has to wait: %s", error)
-        except Exception:  # a mistake of ours must not be the end of it
-            log.exception("The connection to Discord failed; trying again")
+        except Exception as error:  # a mistake of ours must not be the end of it
+            self._errors.tell(error, "The connection to Discord failed; trying again")
         finally:
             await client.close()
         return None

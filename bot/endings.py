@@ -20,6 +20,7 @@ from bot.library import Library
 from bot.model import Act, Dream, DreamState, EventKind, File, Image, Person
 from bot.store import Store, events, images, moderation, people, picture_checks
 from bot.store import dreams as rows
+from bot.unforeseen import Errors
 from generation.protocol import Attachment, Finished
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Endings:
         self._store = store
         self._library = library
         self._disk = disk
+        self._errors = Errors("endings", log)
         self._held_bytes = 0
         self.judge: Judge | None = None
 
@@ -210,8 +212,8 @@ class Endings:
             except TROUBLE as error:
                 self._disk.report(error)
                 await self._disk.well()
-            except Exception:  # a mistake of ours must not leave the dream without an end
-                log.exception("Dream %s cannot be ended; trying again", dream.id)
+            except Exception as error:  # a mistake must not leave the dream without an end
+                self._errors.tell(error, "Dream %s cannot be ended; trying again", dream.id)
                 reason = UNFORESEEN
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

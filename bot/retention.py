@@ -23,6 +23,7 @@ from bot.store import Store
 from bot.store import retention as rows
 from bot.store.retention import Bounds, Candidate
 from bot.trusted_time import DAY_MS, is_sure_of_the_time
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Retention:
         self._pause_s = pause_s
         self._removal = Removal(store, library)
         self._tasks = SideTasks()
+        self._errors = Errors("retention", log)
 
     def start(self) -> None:
         """Begin to look, if anything is ever to go."""
@@ -142,8 +144,8 @@ class Retention:
                 gone += await self._let_go(candidate, bounds)
             except DreamstreamError:
                 raise
-            except Exception:  # the others are not to wait for it
-                log.exception("Retention: dream %s stays", candidate.dream_id)
+            except Exception as error:  # the others are not to wait for it
+                self._errors.tell(error, "Retention: dream %s stays", candidate.dream_id)
         if gone:
             await self._removal.remove_files()
             log.info("Retention: %d dreams went to make room", gone)

@@ -25,6 +25,7 @@ from bot.monitoring import metrics
 from bot.monitoring.steps import STEPS
 from bot.scheduler_client import SchedulerClient, SchedulerCommand
 from bot.side_tasks import SideTasks
+from bot.unforeseen import Errors
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
@@ -129,6 +130,7 @@ class Supervisor:
         self._weights: dict[str, float] = {}
         self._calls: asyncio.Queue[_Call | None] = asyncio.Queue()
         self._tasks = SideTasks()
+        self._errors = Errors("drawing", _log)
         self._keeper: asyncio.Task[None] | None = None
         self._deliverer: asyncio.Task[None] | None = None
         self._embedding: dict[str, asyncio.Future[Embedded]] = {}
@@ -275,7 +277,7 @@ class Supervisor:
             except SchedulerError as error:
                 end = _End("cannot_start", str(error), hopeless=True)
             except Exception as error:
-                _log.exception("the supervisor stumbled")
+                self._errors.tell(error, "the supervisor stumbled")
                 end = _End("lost", f"The drawing process could not be kept: {error!r}.")
             if self._stopping.is_set():
                 return
@@ -407,6 +409,8 @@ class Supervisor:
         life.welcomed = life.seen
         self._welcome = welcome
         self._up = not self._stopping.is_set()
+        # Where a driver or a container keeps a GPU away, the processor draws, and nothing fails.
+        _log.info("the scheduler process is up, and draws on: %s", welcome.device)
         if self._until_up:
             self._until_up, self._paused = False, None
             self._crashes.clear()
@@ -461,8 +465,8 @@ class Supervisor:
         while (call := await self._calls.get()) is not None:
             try:
                 await call(listener)
-            except Exception:
-                _log.exception("the listener failed")
+            except Exception as error:
+                self._errors.tell(error, "the listener failed")
 
 
 def _said(message: ToBot) -> _Call:

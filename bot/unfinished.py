@@ -41,6 +41,7 @@ from bot.side_tasks import SideTasks
 from bot.steering import Steering
 from bot.store import Store, steers
 from bot.store import dreams as rows
+from bot.unforeseen import Errors
 from generation import protocol
 from generation.protocol import Recipe
 
@@ -85,6 +86,7 @@ class Unfinished:
         self._previews: Previews | None = None
         self._active: dict[str, Active] = {}
         self._tasks = SideTasks()
+        self._errors = Errors("dreams", log)
         self._finishing = SideTasks()
 
     def check_pictures(self, checks: PictureChecks) -> None:
@@ -184,8 +186,8 @@ class Unfinished:
         except TROUBLE as error:
             self._disk.report(error)
             self._tasks.spawn(self._submit_later(active, 0.0))
-        except Exception:  # neither this dream nor those behind it may be left waiting for ever
-            log.exception("Dream %s cannot be handed over", active.dream.id)
+        except Exception as error:  # neither this nor those behind it may wait for ever
+            self._errors.tell(error, "Dream %s cannot be handed over", active.dream.id)
             self.try_again(active, UNFORESEEN)
         else:
             if handed_over:
@@ -255,8 +257,8 @@ class Unfinished:
         except BadPictureError as error:
             log.error("Dream %s: %s", active.dream.id, error)
             self.try_again(active, "The picture came out damaged.")
-        except Exception:  # a mistake of ours must not leave the dream without an end
-            log.exception("Dream %s cannot be ended", active.dream.id)
+        except Exception as error:  # a mistake of ours must not leave the dream without an end
+            self._errors.tell(error, "Dream %s cannot be ended", active.dream.id)
             self.try_again(active, "The picture could not be kept.")
         else:
             if kept:

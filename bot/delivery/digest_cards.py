@@ -33,6 +33,7 @@ from bot.side_tasks import SideTasks
 from bot.store import digests as rows
 from bot.store import dreams as dream_rows
 from bot.store.digests import DigestRow
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class DigestCards:
         self._posting = Posting(client, front, rows.MESSAGES)
         self._retries = Retries(MAX_DELAY_S)
         self._tasks = SideTasks()
+        self._errors = Errors("digest-cards", log)
 
     async def start(self) -> None:
         """Take up every digest that is not shown as it should be, and look out for more."""
@@ -117,8 +119,8 @@ class DigestCards:
                 await self._close(lane, key, row, 0)
             else:
                 self._later(lane, key, row, after_s)
-        except Exception:  # a mistake of ours
-            log.exception("The digest of channel %s cannot be shown", row.channel_id)
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "The digest of channel %s cannot be shown", row.channel_id)
             self._later(lane, key, row, None)
 
     # --- what is due -------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from bot.network import UNREACHABLE
 from bot.sentences import say
 from bot.store import dreams as rows
 from bot.translations import in_language_of
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class FollowUps:
 
     def __init__(self, faces: Faces) -> None:
         self._faces = faces
+        self._errors = Errors("follow-ups", log)
         self._by_interaction: dict[int, _FollowUp] = {}
         self._of_dream: dict[str, int] = {}
 
@@ -153,8 +155,8 @@ class FollowUps:
         except (DreamstreamError, *UNREACHABLE) as error:
             log.info("A follow-up cannot be shown yet: %s", error)
             self._later(key, follow_up, RETRY_S)
-        except Exception:  # a mistake of ours
-            log.exception("A follow-up cannot be shown")
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "A follow-up cannot be shown")
             self._forget(key)
 
     async def _bring(self, follow_up: _FollowUp) -> bool:

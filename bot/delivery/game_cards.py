@@ -32,6 +32,7 @@ from bot.side_tasks import SideTasks
 from bot.store import game_cards as rows
 from bot.store.game_cards import GameCard
 from bot.text import shorten
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class GameCards:
         self._retries = Retries(MAX_DELAY_S)
         self._changes: asyncio.Queue[str] = asyncio.Queue()
         self._tasks = SideTasks()
+        self._errors = Errors("game-cards", log)
 
     async def start(self) -> None:
         """Take up every game that goes on, and every card that is not as it should be."""
@@ -110,8 +112,8 @@ class GameCards:
             closed_s = getattr(error, "after_s", None)
             lane.tried(key, posted=card.message_id is not None, closed_s=closed_s or 0.0)
             self._later(lane, key, card, closed_s)
-        except Exception:  # a mistake of ours
-            log.exception("The card of game %s cannot be shown", card.game_id)
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "The card of game %s cannot be shown", card.game_id)
             self._later(lane, key, card, None)
 
     # --- what happens ------------------------------------------------------------------------
@@ -129,8 +131,8 @@ class GameCards:
                 log.warning("The card of game %s is not up to date: %s", game_id, error)
                 await asyncio.sleep(RETRY_S)
                 self._changes.put_nowait(game_id)
-            except Exception:  # a mistake of ours must not be the end of all games' cards
-                log.exception("The card of game %s is not up to date", game_id)
+            except Exception as error:  # it must not be the end of all games' cards
+                self._errors.tell(error, "The card of game %s is not up to date", game_id)
 
     async def _look(self, game_id: str, *, changed: bool) -> None:
         """Have the card that a game is to have, and want it shown."""

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from bot.delivery.pace import Pace, Urgency
 from bot.delivery.whole_bot import Place, WholeBot
-from bot.errors import DreamstreamError
 from bot.side_tasks import SideTasks
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Lane:
         self._pace = Pace()
         self._wake = asyncio.Event()
         self._tasks = SideTasks()
+        self._errors = Errors("discord-lane", log)
         self._task: asyncio.Task[None] | None = None
         self._sending = False
 
@@ -132,8 +133,7 @@ class Lane:
         try:
             await self._show(self, key)
         except Exception as error:  # no other card is to wait for it
-            ours = not isinstance(error, DreamstreamError)
-            log.warning("A card has to wait: %s", error, exc_info=ours)
+            self._errors.tell(error, "A card has to wait")
             self.later(key, urgency, RETRY_S)
         finally:
             self._sending = False

@@ -40,6 +40,7 @@ from bot.side_tasks import SideTasks
 from bot.store import facts
 from bot.store import party_cards as rows
 from bot.store.party_cards import PartyCard
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class PartyCards:
         self._waited_for: set[str] = set()
         self._wanted: asyncio.Queue[str] = asyncio.Queue()
         self._tasks = SideTasks()
+        self._errors = Errors("party-cards", log)
         self._started = False
 
     async def start(self) -> None:
@@ -167,8 +169,8 @@ class PartyCards:
             closed_s = getattr(error, "after_s", None)
             lane.tried(key, posted=card.message_id is not None, closed_s=closed_s or 0.0)
             self._later(lane, key, card, closed_s)
-        except Exception:  # a mistake of ours
-            log.exception("A card of party %s cannot be shown", card.party_id)
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "A card of party %s cannot be shown", card.party_id)
             self._later(lane, key, card, None)
 
     # --- what happens ------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from bot.delivery.sender import NeverError, TooLargeError, TryLaterError
 from bot.delivery.showing import Showing
 from bot.errors import DreamstreamError
 from bot.store.deliveries import DeliveryRow
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Repaints:
     def __init__(self, showing: Showing, cards: OpenCards) -> None:
         self._showing = showing
         self._cards = cards
+        self._errors = Errors("repaints", log)
         self._wanted: dict[int, DeliveryRow] = {}
         self._repainted: OrderedDict[int, Lane] = OrderedDict()
 
@@ -49,8 +51,8 @@ class Repaints:
             await self._showing.repaint(row)
         except (NeverError, TryLaterError, TooLargeError, DreamstreamError) as error:
             log.info("The card of dream %s stays as it is: %s", row.dream_id, error)
-        except Exception:  # a mistake of ours
-            log.exception("The card of dream %s stays as it is", row.dream_id)
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "The card of dream %s stays as it is", row.dream_id)
         self._note(lane, key)
 
     def _note(self, lane: Lane, key: int) -> None:

@@ -38,6 +38,7 @@ from bot.side_tasks import SideTasks
 from bot.store import deliveries, facts
 from bot.store import dreams as rows
 from bot.store.deliveries import DeliveryRow, DeliveryState
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Delivery:
         self._following = Following(front.feed, self._happened, self._moved)
         self._wishes: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._tasks = SideTasks()
+        self._errors = Errors("dream-cards", log)
         self._started = False
         self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
         self.companions: tuple[Companion, ...] = ()
@@ -274,8 +276,8 @@ class Delivery:
                 return
             outage = isinstance(error, TryLaterError) and error.outage
             self._try_later(lane, card, MAX_OUTAGE_DELAY_S if outage else MAX_DELAY_S)
-        except Exception:  # a mistake of ours
-            log.exception("The card of dream %s cannot be shown", card.row.dream_id)
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "The card of dream %s cannot be shown", card.row.dream_id)
             self._try_later(lane, card, MAX_DELAY_S)
 
     async def _attempt(self, lane: Lane, card: Card) -> None:

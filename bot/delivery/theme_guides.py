@@ -29,7 +29,7 @@ from bot.delivery.sender import (
     meanings,
 )
 from bot.delivery.theme_face import Face
-from bot.errors import DreamstreamError, ForbiddenError, NotFoundError
+from bot.errors import ForbiddenError, NotFoundError
 from bot.front import Front
 from bot.ids import now_ms
 from bot.model import Theme
@@ -37,6 +37,7 @@ from bot.side_tasks import SideTasks
 from bot.store import channels as channel_rows
 from bot.store import theme_guides as rows
 from bot.store.theme_guides import ThemeGuide
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class ThemeGuides:
         self._asleep = False
         self._forget: Callable[[], None] | None = None
         self._tasks = SideTasks()
+        self._errors = Errors("theme-guides", log)
 
     async def start(self) -> None:
         """Keep every guide as its theme is, from now on."""
@@ -150,9 +152,11 @@ class ThemeGuides:
                 lane.drop(key)
                 self._asleep = True  # it is done when the thread wakes
                 return
-            if not isinstance(error, (TryLaterError, TooLargeError, DreamstreamError)):
-                log.exception("The guide of channel %s cannot be shown", channel_id)  # a mistake
-            log.warning("The guide of channel %s cannot be shown yet: %s", channel_id, error)
+            what = "The guide of channel %s cannot be shown yet"
+            if isinstance(error, (TryLaterError, TooLargeError)):
+                log.warning(f"{what}: %s", channel_id, error)
+            else:
+                self._errors.tell(error, what, channel_id)
             closed_s = getattr(error, "after_s", None) or 0.0
             lane.tried(key, posted=row.message_id is not None, closed_s=closed_s)
             failures = self._failures.get(channel_id, 0)
@@ -186,9 +190,8 @@ class ThemeGuides:
             try:
                 await self._want(row.channel_id)
             except Exception as error:
-                fine, ours = False, not isinstance(error, DreamstreamError)
-                what = "The guide of channel %s cannot be told: %s"
-                log.warning(what, row.channel_id, error, exc_info=ours)
+                fine = False
+                self._errors.tell(error, "The guide of channel %s cannot be told", row.channel_id)
         return fine
 
     async def _want(self, channel_id: int) -> None:

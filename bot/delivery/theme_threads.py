@@ -41,6 +41,7 @@ from bot.store import theme_guides
 from bot.store import theme_threads as rows
 from bot.store.theme_threads import ThemeThread
 from bot.text import shorten
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class ThemeThreads:
         self._missed = asyncio.Event()
         self._forget: Callable[[], None] | None = None
         self._tasks = SideTasks()
+        self._errors = Errors("theme-threads", log)
 
     async def start(self) -> None:
         """Make what was asked for, and keep every card as its theme and its thread are."""
@@ -224,8 +226,8 @@ class ThemeThreads:
                 self._retries.later(lane, key, _urgency(row), after_s)
                 return
             await self._refused(row, error)
-        except Exception:  # a mistake of ours
-            log.exception("The thread “%s” cannot be made", row.name)
+        except Exception as error:  # a mistake of ours
+            self._errors.tell(error, "The thread “%s” cannot be made", row.name)
             lane.tried(key, posted=posted)
             self._retries.later(lane, key, _urgency(row), None)
             return

@@ -25,6 +25,7 @@ from bot.parties.service import Parties
 from bot.rights import Actor
 from bot.side_tasks import SideTasks
 from bot.store import Store, forgetting, games, people
+from bot.unforeseen import Errors
 from bot.upgrade_copies import remove_copies
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Forgetting:
         self._games = games_service
         self._again_s = again_s
         self._part_after_s = part_after_s
+        self._errors = Errors("forgetting", log)
         self._look_s = look_s
         self._ids_left = False  # in the journal; at a start `bot.removal` empties it
         self._tasks = SideTasks()
@@ -110,8 +112,10 @@ class Forgetting:
                     count += await self._part(person_id, before_ms)
                 except TROUBLE:
                     raise
-                except Exception:  # a mistake of ours; the others are not to wait for it
-                    log.exception("Somebody who was forgotten cannot be parted from their id")
+                except Exception as error:  # the others are not to wait for it
+                    self._errors.tell(
+                        error, "Somebody who was forgotten cannot be parted from their id"
+                    )
         finally:
             if count:
                 log.info("What stays of %d who were forgotten says no more whose it was", count)
@@ -221,10 +225,8 @@ class Forgetting:
                     left.discard(one)
                 except TROUBLE:
                     raise
-                except DreamstreamError as error:
-                    log.warning("%s could not be deleted: %s", one, error)
-                except Exception:  # the others are not to wait for it
-                    log.exception("%s could not be deleted", one)
+                except Exception as error:  # the others are not to wait for it
+                    self._errors.tell(error, "%s could not be deleted", one)
         return len(left)
 
     def _delete(self, actor: Actor) -> Callable[[str], Awaitable[object]]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bot import app, side_tasks
 from bot.config import Config
+from bot.delivery.lane import Lane
+from bot.delivery.pace import Urgency
 from bot.errors import SchedulerError, StoreError
 from bot.feed import Feed
 from bot.following import TRIES, Following
@@ -21,6 +24,7 @@ from bot.monitoring.metrics import REGISTRY
 from bot.scheduler_client import SchedulerClient
 from bot.side_tasks import SideTasks
 from bot.store import Store, events
+from bot.supervisor import Supervisor
 from bot.themes import Themes
 from bot.unforeseen import Errors
 from tests.bot.drawer import until
@@ -293,3 +297,57 @@ async def test_what_nobody_waits_for_is_counted_where_nobody_foresaw_its_error()
     await tasks.wait(1.0)
     await asyncio.sleep(0)
     assert counted("aside") == before + 1
+
+
+async def test_a_card_that_fails_again_and_again_is_counted_and_told_whole_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bot.delivery.lane.RETRY_S", 0.0)
+    tries, before = list[int](), counted("discord-lane")
+
+    async def show(lane: Lane, key: int) -> None:
+        tries.append(key)
+        if len(tries) == 4:
+            lane.drop(key)
+            return
+        raise OSError("reset") if len(tries) == 1 else RuntimeError("nobody foresaw this")
+
+    now_s = iter(range(0, 10**6, 60))
+    lane = Lane(show, clock=lambda: float(next(now_s)))
+    lane.want(1, Urgency.NEW, posted=False)
+    await until(lambda: len(tries) == 4)
+    await lane.stop(1.0)
+    assert counted("discord-lane") == before + 2
+    said = [(one.levelname, one.exc_info is not None) for one in caplog.records]
+    assert said == [("WARNING", False), ("ERROR", True), ("ERROR", False)]
+
+
+async def test_what_the_drawing_processs_listener_stumbles_over_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervisor, heard, before = Supervisor(), list[int](), counted("drawing")
+
+    async def call(listener: Any) -> None:
+        heard.append(len(heard))
+        if len(heard) <= 2:
+            raise RuntimeError("nobody foresaw this")
+
+    for one in (call, call, call, None):
+        supervisor._calls.put_nowait(one)
+    async with asyncio.timeout(5):
+        await supervisor._deliver(cast(Any, None))
+    assert heard == [0, 1, 2] and counted("drawing") == before + 2
+    assert [one.exc_info is not None for one in caplog.records] == [True, False]
+
+
+def test_whatever_is_said_with_its_traceback_is_counted() -> None:
+    folder = Path(BOT)
+    found = {
+        path.relative_to(folder).as_posix()
+        for part in (".", "delivery", "privacy", "parties", "games", "backup", "checking")
+        for path in (folder / part).glob("*.py")
+        if re.search(r"log\.exception\(|exc_info=", path.read_text(encoding="utf-8"))
+    }
+    count_it = {"unforeseen.py", "side_tasks.py", "following.py"}
+    somebody_is_told = {"client.py", "delivery/interactions.py"}
+    assert found - {"logs.py"} == count_it | somebody_is_told
