@@ -190,10 +190,14 @@ def pixel(finished: ToBot) -> tuple[int, ...]:
     return tuple(int(part) for part in found)
 
 
-async def test_it_draws_and_ends_without_leaving_anything() -> None:
+async def test_it_draws_and_ends_without_leaving_anything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     async with supervised() as (supervisor, listener):
         assert supervisor.up
         assert supervisor.device
+        assert f"draws on: {supervisor.device}" in caplog.text
         assert [engine.name for engine in supervisor.engines] == ["fake"]
         listener.ask(job("d1"))
         await listener.hear(Finished, "d1")
