@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
 
 from bot.errors import RequestError
 from bot.model import EventKind, Live, StreamEvent
 from bot.wall.connection import message
+from bot.wall.once import Once
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
 from bot.wall.slices import Slices
@@ -31,7 +31,7 @@ class Messages:
         self._cursor = renderer.cursors.of
         # Entries of the log by their dream and id, cards and standings by the standing that they
         # show.
-        self._made: OrderedDict[_Key, asyncio.Task[bytes]] = OrderedDict()
+        self._made: Once[_Key, bytes] = Once(_REMEMBERED)
         self._standings: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
         # For all watchers: else each one's slice comes in the same round of the event loop.
         self._rendering = asyncio.Lock()
@@ -39,7 +39,7 @@ class Messages:
     def forget(self, dream_id: str | None) -> None:
         """Keep nothing that was rendered of a dream that has been deleted."""
         for key in [key for key in self._made if key[0] == dream_id]:
-            del self._made[key]
+            self._made.forget(key)
 
     async def render(self, coming: StreamEvent | Passed | str) -> bytes:
         """Return an entry of the log, or the card of a dream, as a message.
@@ -53,19 +53,9 @@ class Messages:
             key = (event.dream_id, event.id)
             if event.kind is EventKind.DELETED and key not in self._made:
                 self.forget(event.dream_id)
-            return await self._once(key, lambda: self._make_message(event))
+            return await self._made.get(key, lambda: self._make_message(event))
         dream_id, live = coming, self._services.dreams.live(coming)
-        return await self._once((dream_id, live), lambda: self._make_card(dream_id, live))
-
-    async def _once(self, key: _Key, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
-        task = self._made.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = asyncio.create_task(make())
-            self._made[key] = task
-            while len(self._made) > _REMEMBERED:
-                self._made.popitem(last=False)
-        # One watcher's end must not end it for the others.
-        return await asyncio.shield(task)
+        return await self._made.get((dream_id, live), lambda: self._make_card(dream_id, live))
 
     async def _make_message(self, event: StreamEvent) -> bytes:
         html = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from contextlib import suppress
 
 from aiohttp import web
@@ -20,6 +20,7 @@ from bot.wall.connection import Connection, message
 from bot.wall.events import HEARTBEAT_S, RETRY_MS, EventStreams
 from bot.wall.games.door import Door
 from bot.wall.games.pages import GamePages
+from bot.wall.once import Once
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class GameStreams:
         self._pages = pages
         self._events = events
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._rendering: OrderedDict[str, asyncio.Task[bytes]] = OrderedDict()
+        self._boards: Once[str, bytes] = Once(_KEPT)
         games.on_change(self._changed)
 
     def routes(self) -> list[web.RouteDef]:
@@ -104,19 +105,13 @@ class GameStreams:
 
     async def _board(self, game_id: str) -> bytes:
         """Return the board as it has been since its last change, rendered once for all."""
-        task = self._rendering.get(game_id)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._rendering[game_id] = asyncio.create_task(self._render(game_id))
-            while len(self._rendering) > _KEPT:
-                self._rendering.popitem(last=False)
-        # Shielded: who hangs up meanwhile must not take it from the others.
-        return await asyncio.shield(task)
+        return await self._boards.get(game_id, lambda: self._render(game_id))
 
     async def _render(self, game_id: str) -> bytes:
         seen = await self._door.look_up(game_id)
         return message("board", await self._pages.board(seen))
 
     def _changed(self, game_id: str) -> None:
-        self._rendering.pop(game_id, None)
+        self._boards.forget(game_id)
         for ready in self._watchers.get(game_id, ()):
             ready.set()

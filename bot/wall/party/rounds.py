@@ -7,7 +7,6 @@ what a game's own page tells everybody: no entry while it goes on, and nobody wh
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ from bot.games.model import Game, Standing
 from bot.games.service import Games
 from bot.ids import now_ms
 from bot.wall.games.pages import NAMES
+from bot.wall.once import Once
 from bot.wall.rendering import Renderer
 
 RESULT_MS = 10 * 60 * 1000
@@ -35,7 +35,7 @@ class Rounds:
         self._games = games
         self._renderer = renderer
         self._clock = clock
-        self._rendering: OrderedDict[int, asyncio.Task[Markup]] = OrderedDict()
+        self._told: Once[int, Markup] = Once(_KEPT)
         self._fading: dict[int, asyncio.TimerHandle] = {}
         self._watchers: set[Callable[[], None]] = set()
         games.on_change(lambda _: self._changed())
@@ -55,13 +55,7 @@ class Rounds:
         Raises:
             StoreError: the database cannot be read.
         """
-        task = self._rendering.get(theme_id)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._rendering[theme_id] = asyncio.create_task(self._render(theme_id))
-            while len(self._rendering) > _KEPT:
-                self._rendering.popitem(last=False)
-        # Shielded: who hangs up meanwhile must not take it from the others.
-        return await asyncio.shield(task)
+        return await self._told.get(theme_id, lambda: self._render(theme_id))
 
     async def _render(self, theme_id: int) -> Markup:
         running = await self._games.running(theme_id)
@@ -100,12 +94,12 @@ class Rounds:
 
     def _faded(self, theme_id: int) -> None:
         self._fading.pop(theme_id, None)
-        self._rendering.pop(theme_id, None)
+        self._told.forget(theme_id)
         self._wake()
 
     def _changed(self) -> None:
         """Begin anew. Any game's change may be of any party, and most change nothing of most."""
-        self._rendering.clear()
+        self._told.clear()
         self._wake()
 
     def _wake(self) -> None:
