@@ -3,8 +3,7 @@
 An event whose taking fails is taken once more, for as long as what fails can be foreseen: the disk
 is full, the database is locked. What fails by a mistake of ours may fail for ever. So it is taken
 `TRIES` times and then left out, since all that comes after it waits, and counted: what it told is
-lost. This module does not know
-what is done with an event.
+lost. This module does not know what is done with an event.
 """
 
 from __future__ import annotations
