@@ -56,6 +56,8 @@ class GameCards:
         self._posting = Posting(client, front, rows.MESSAGES)
         self._retries = Retries(MAX_DELAY_S)
         self._changes: asyncio.Queue[str] = asyncio.Queue()
+        self._failures: dict[str, int] = {}  # of looks at a game, in a row
+        self._waiting: set[str] = set()  # games that are looked at again later
         self._tasks = SideTasks()
         self._errors = Errors("game-cards", log)
 
@@ -122,17 +124,35 @@ class GameCards:
         self._changes.put_nowait(game_id)
 
     async def _follow(self) -> None:
-        """Look at what has changed, apart from the interactions that it came from."""
+        """Look at what has changed, apart from the interactions that it came from.
+
+        What fails is looked at again, after a mistake of ours too: before the next start, or the
+        game's next change, nobody would tell of it once more.
+        """
         while True:
             game_id = await self._changes.get()
             try:
                 await self._look(game_id, changed=True)
-            except DreamstreamError as error:
-                log.warning("The card of game %s is not up to date: %s", game_id, error)
-                await asyncio.sleep(RETRY_S)
-                self._changes.put_nowait(game_id)
             except Exception as error:  # it must not be the end of all games' cards
                 self._errors.tell(error, "The card of game %s is not up to date", game_id)
+                self._look_later(game_id)
+            else:
+                self._failures.pop(game_id, None)
+
+    def _look_later(self, game_id: str) -> None:
+        """Have a game looked at again, after longer each time; the others do not wait for it."""
+        if game_id in self._waiting:
+            return
+        failures = self._failures.get(game_id, 0)
+        self._failures[game_id] = failures + 1
+        self._waiting.add(game_id)
+        delay_s = min(MAX_DELAY_S, RETRY_S * 2.0 ** min(failures, 10))
+        self._tasks.spawn(self._put_back(game_id, delay_s))
+
+    async def _put_back(self, game_id: str, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        self._waiting.discard(game_id)
+        self._changes.put_nowait(game_id)
 
     async def _look(self, game_id: str, *, changed: bool) -> None:
         """Have the card that a game is to have, and want it shown."""

@@ -10,10 +10,14 @@ from typing import Any
 import discord
 import pytest
 
+from bot.delivery import game_cards
 from bot.delivery.game_cards import GameCards
+from bot.errors import StoreError
 from bot.games.model import Game, GameKind
 from bot.model import Person
 from bot.rights import Actor
+from bot.store.game_cards import GameCard
+from bot.store.parties import Source
 from tests.bot.drawer import request, until
 from tests.bot.test_games import Eyes, drawn
 from tests.discord_front.test_commands import member
@@ -161,6 +165,26 @@ async def test_a_card_goes_on_after_a_restart_and_is_posted_once(tmp_path: Path)
         card = await there.shows(-1, "It is over.")
         assert "**Eve**" in text_of(card) and there.posts() == 1
         await again.stop()
+
+
+async def test_what_a_change_came_to_is_shown_although_looking_at_it_failed_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(game_cards, "RETRY_S", 0.01)
+    errors = [RuntimeError("ours"), ConnectionResetError(104, "reset"), StoreError("Locked.")]
+    of_game = game_cards.rows.of_game
+
+    async def failing(source: Source, game_id: str) -> GameCard | None:
+        if errors:
+            raise errors.pop()
+        return await of_game(source, game_id)
+
+    async with playing(tmp_path) as there:
+        await begun(there, "draw", prompt="a red thing")
+        monkeypatch.setattr(game_cards.rows, "of_game", failing)
+        await there.ann.slash(there.channel, "game end")
+        await there.shows(-1, "It is over.")
+        assert not errors and there.posts() == 1
 
 
 async def test_what_is_withdrawn_while_the_result_is_sent_leaves_it_nevertheless(
