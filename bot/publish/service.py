@@ -41,6 +41,7 @@ from bot.publish.story import of_party, told_by
 from bot.rights import Actor
 from bot.sentences import say
 from bot.side_tasks import SideTasks
+from bot.unforeseen import Errors
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Publishing:
         self._looking: dict[str, asyncio.Lock] = {}
         self._marking = asyncio.Lock()  # that one is wanted and that it is made change together
         self._stopping = threading.Event()
+        self._errors = Errors("bundles", log)
 
     async def start(self) -> None:
         """Take up what an earlier process left, and look after what is told from now on.
@@ -201,9 +203,9 @@ class Publishing:
                 except (RequestError, DiskError) as error:
                     self._troubles[party_id] = error.sentence
                     log.warning("No bundle of party %s: %s", party_id, error)
-                except Exception:
+                except Exception as error:
                     self._troubles[party_id] = _BROKEN
-                    log.exception("No bundle of party %s", party_id)
+                    self._errors.tell(error, "No bundle of party %s", party_id)
                 if party_id in self._again:
                     continue
                 # Before it is done with: what dies in between is made, and told, once more.

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from bot.errors import GoneError, LimitError, RequestError
 from bot.model import EventKind, Live, StreamEvent
+from bot.unforeseen import Errors
 from bot.wall.connection import Connection, Seen, last_seen, message
 from bot.wall.forming import Forming
 from bot.wall.guard import address_of
@@ -51,6 +52,7 @@ class EventStreams:
         self._open: Counter[str] = Counter()
         self._closing = asyncio.Event()
         self._watchers: set[Watcher] = set()
+        self._errors = Errors("wall-events", log)
         self._slices = Slices()
         self._messages = Messages(services, renderer, self._slices)
 
@@ -98,9 +100,9 @@ class EventStreams:
                     await self._serve(connection, scope, seen)
             except ConnectionError:
                 log.debug("a watcher of %s is gone", scope.name)
-            except Exception:
+            except Exception as error:
                 # The answer has begun: nothing can be said in it any more but its end.
-                log.exception("the events of %s broke off", scope.name)
+                self._errors.tell(error, "the events of %s broke off", scope.name)
         return response
 
     async def _is_deleted(self, dream_id: str | None) -> bool:

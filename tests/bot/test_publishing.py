@@ -40,6 +40,7 @@ from bot.wall import Wall, WallSettings
 from bot.wall.party.evening import Evenings
 from tests.bot.drawer import ANN, request, services, until
 from tests.bot.test_parties import GUEST, HOST, THIRD, Room, room, until_async
+from tests.bot.test_unattended import counted
 
 NASTY = (
     "<script>alert(1)</script> **bold** [x](javascript:1) @everyone <@1> \"' | & www.example.com"
@@ -362,6 +363,22 @@ async def test_a_party_that_came_to_its_end_in_a_crash_gets_its_bundle(tmp_path:
         happened = await r.happened(party)
         assert happened.count("bundled") == 1 and happened[-1] == "bundled"
         assert "bundled" not in await r.happened(empty)
+
+
+async def test_a_mistake_in_the_making_of_a_bundle_is_told_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr("bot.publish.service.bundle", fail)
+    before = counted("bundles")
+    async with room(tmp_path) as r:
+        party_id, _ = await evening(r)
+        await r.s.publishing.make(party_id, HOST)
+        with pytest.raises(NotFoundError, match="could not be made"):
+            await r.s.publishing.wait(party_id)
+    assert counted("bundles") == before + 1
 
 
 async def test_a_page_of_pictures_has_its_bundle_looked_at_once(

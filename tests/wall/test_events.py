@@ -12,7 +12,8 @@ from aiohttp import ClientResponse, ClientSession
 from bot.errors import StoreError
 from bot.model import Dream, DreamState, EventKind, Live, StreamEvent, Visibility
 from bot.rights import Actor
-from bot.wall import WallSettings, connection, events
+from bot.wall import WallSettings, connection, events, messages
+from tests.bot.test_unattended import counted
 from tests.wall.conftest import Scene, eventually
 
 WAIT_S = 10
@@ -322,6 +323,21 @@ async def test_a_stream_that_turns_private_is_cut_off(scene: Scene, visitor: Cli
             )
         )
         assert await reader.next() is None
+
+
+async def test_a_mistake_that_breaks_a_stream_off_is_counted(
+    scene: Scene, visitor: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> bytes:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(messages.Messages, "render", fail)
+    before = counted("wall-events")
+    async with watching(visitor) as reader:
+        await until_listening(scene)
+        await scene.ask("one")
+        assert await reader.next() is None
+    assert counted("wall-events") == before + 1
 
 
 async def test_the_wall_stops_at_once_with_watchers(scene: Scene, visitor: ClientSession) -> None:

@@ -26,10 +26,12 @@ from bot.sessions import Sessions
 from bot.store.portraits import Reach
 from bot.wall import Wall, WallSettings
 from bot.wall.games import acts
+from bot.wall.games.stream import GameStreams
 from bot.wall.server_rules import ServerRules
 from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import ANN, BOB, request, until
 from tests.bot.test_games import EVE, Playing, drawn, playing
+from tests.bot.test_unattended import counted
 from tests.wall.test_events import Reader, watching
 
 IDA = Person("discord:5", "Ida")
@@ -610,6 +612,21 @@ async def test_a_portrait_is_not_played_with(tmp_path: Path) -> None:
         for dream_id, shown in ((kept.dream.id, False), (child.id, False), (plain, True)):
             text = await page(ada, f"/d/{dream_id}")
             assert ("Play: say it" in text) is shown and ("Try words" in text) is shown
+
+
+async def test_a_mistake_that_breaks_a_games_events_off_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> bytes:
+        raise RuntimeError("nobody foresaw this")
+
+    before = counted("wall-game-events")
+    async with playing(tmp_path) as there, wall_on(there) as url, guests(url, 1) as [ada]:
+        path, _ = await sent(ada, "/s/open/games", kind="draw", prompt="red", name="Ada")
+        monkeypatch.setattr(GameStreams, "_render", fail)
+        async with watching(ada, f"{path}/events?state=open") as reader:
+            assert await reader.next() is None
+    assert counted("wall-game-events") == before + 1
 
 
 async def test_a_page_follows_its_game(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from bot.wall.party.stream import _Page
 from bot.wall.rates import Rates
 from bot.wall.sign_in import SigningIn, session_cookie
 from bot.watching import Watching
-from tests.bot.drawer import ANN, Services, request, services
+from tests.bot.drawer import ANN, Services, request, services, until
+from tests.bot.test_unattended import counted
 from tests.wall.test_events import watching
 
 HTMX = {"HX-Request": "true"}
@@ -638,6 +639,23 @@ async def test_a_page_that_comes_back_is_told_all_that_it_missed(evening: Evenin
     async with watching(host, f"{path}?stage=sketch&after=nobodys") as reader:
         told = {(await reader.next()).event for _ in range(4)}  # type: ignore[union-attr]
         assert told == parts - {"round"}, "nobody can tell what it missed"
+
+
+async def test_a_mistake_that_breaks_a_partys_events_off_is_counted(
+    evening: Evening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    host, before = await evening.host(), counted("wall-party-events")
+    async with watching(host, f"/p/{evening.code}/events?stage=gather") as reader:
+        await reader.response.content.readline()
+        await until(lambda: evening.parts.feed._listeners)
+        monkeypatch.setattr(_Page, "_note", fail)
+        await evening.post(host, "words", words="rain")
+        while await reader.next() is not None:
+            pass
+    assert counted("wall-party-events") == before + 1
 
 
 async def test_a_party_is_read_again_only_after_what_happens_there(evening: Evening) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from bot.errors import RequestError
 from bot.games.service import Games
+from bot.unforeseen import Errors
 from bot.wall.connection import Connection, message
 from bot.wall.events import HEARTBEAT_S, RETRY_MS, EventStreams
 from bot.wall.games.door import Door
@@ -39,6 +40,7 @@ class GameStreams:
         self._events = events
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._boards: Once[str, bytes] = Once(_KEPT)
+        self._errors = Errors("wall-game-events", log)
         games.on_change(self._changed)
 
     def routes(self) -> list[web.RouteDef]:
@@ -72,9 +74,9 @@ class GameStreams:
                 # It may be seen no more: the page comes back, and is told so.
                 with suppress(ConnectionError):
                     await connection.send(_RELOAD)
-            except Exception:
+            except Exception as error:
                 # The answer has begun: nothing can be said in it any more but its end.
-                log.exception("a game's events broke off")
+                self._errors.tell(error, "a game's events broke off")
             finally:
                 watchers.discard(ready)
                 if not watchers:

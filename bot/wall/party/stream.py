@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from bot.errors import RequestError
 from bot.model import ENDINGS, EventKind, Live, StreamEvent
+from bot.unforeseen import Errors
 from bot.wall.connection import Connection, Seen, last_seen, message
 from bot.wall.events import HEARTBEAT_S, RETRY_MS, EventStreams
 from bot.wall.party.door import Door
@@ -78,6 +79,7 @@ class PartyStreams:
         self._events = events
         self._rounds = rounds
         self._rendered: OrderedDict[tuple[Live, bool], bytes] = OrderedDict()
+        self._errors = Errors("wall-party-events", log)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/p/{code}/events``; the page says its ``stage`` and the ``after`` it shows."""
@@ -102,9 +104,9 @@ class PartyStreams:
                 # It may be seen no more: the page comes back, and is told so.
                 with suppress(ConnectionError):
                     await connection.send(message("reload", "reload"))
-            except Exception:
+            except Exception as error:
                 # The answer has begun: nothing can be said in it any more but its end.
-                log.exception("a party's events broke off")
+                self._errors.tell(error, "a party's events broke off")
         return response
 
     async def _serve(
@@ -156,6 +158,8 @@ class PartyStreams:
             elif loop.time() >= heartbeat_at:
                 await connection.send(b": still here\n\n")
                 heartbeat_at = loop.time() + HEARTBEAT_S
+        if reading.done():
+            await reading  # raises what it ended by
 
     def _take(self, page: _Page) -> bytes:
         """Return all that has come up, each part once."""
