@@ -43,7 +43,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnreachedError(RequestError):
-    """Discord cannot say at present who is a member of a server."""
+    """Discord cannot say at present all that it was asked of a server.
+
+    `places` are those of the channels asked for that are known nevertheless.
+    """
+
+    def __init__(self, sentence: str, places: Sequence[Place] = ()) -> None:
+        super().__init__(sentence)
+        self.places = tuple(places)
 
 
 class Looker(Protocol):
@@ -53,7 +60,7 @@ class Looker(Protocol):
         """Return those of a guild's channels that somebody may read; none for who is no member.
 
         Raises:
-            UnreachedError: that cannot be said.
+            UnreachedError: that cannot be said, or not of all of them.
         """
         ...
 
@@ -145,9 +152,9 @@ class Memberships:
         try:
             return await self._looker.places(guild_id, user_id, channel_ids)
         except UnreachedError as error:
-            log.info("It cannot be told who is a member of server %s: %s", guild_id, error)
+            log.info("It cannot be told all that somebody sees in server %s: %s", guild_id, error)
             unreached()
-            return []
+            return [*error.places]
 
 
 def _user_of(person_id: str) -> int | None:

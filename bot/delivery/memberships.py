@@ -126,7 +126,8 @@ class DiscordMembers:
         """Return those of a guild's channels that somebody may read; none for who is no member.
 
         Raises:
-            UnreachedError: Discord is not reached, or does not say.
+            UnreachedError: Discord is not reached, or does not say; of some threads, where it
+                has the other channels.
         """
         client = await self._ready_client()
         guild = client.get_guild(guild_id)
@@ -140,9 +141,14 @@ class DiscordMembers:
         channels = {one: guild.get_channel_or_thread(one) for one in channel_ids}
         archived = sorted(one for one, channel in channels.items() if channel is None)
         archived = archived[-MOST_THREADS:]
-        channels |= zip(archived, await self._fetched(guild, archived), strict=True)
-        places = (_place(channel, member) for channel in channels.values() if channel is not None)
-        return [place for place in places if place is not None]
+        threads = await asyncio.gather(*(self._thread(guild, one) for one in archived))
+        channels |= {one.id: one for one in threads if isinstance(one, discord.Thread)}
+        found = (_place(channel, member) for channel in channels.values() if channel is not None)
+        places = [place for place in found if place is not None]
+        unsaid = next((one for one in threads if isinstance(one, UnreachedError)), None)
+        if unsaid is not None:
+            raise UnreachedError(str(unsaid), places)
+        return places
 
     async def _ready_client(self) -> discord.Client:
         limit_s = min(self._started_s, self._clock() + ANSWER_S)
@@ -152,14 +158,14 @@ class DiscordMembers:
             await asyncio.sleep(_LOOK_S)  # nothing tells of a client that is not made yet
         return client
 
-    async def _fetched(
-        self, guild: discord.Guild, thread_ids: Sequence[int]
-    ) -> list[discord.Thread | None]:
-        """Return threads that the gateway does not tell of, since they are archived."""
-        return await asyncio.gather(*(self._thread(guild, one) for one in thread_ids))
+    async def _thread(
+        self, guild: discord.Guild, channel_id: int
+    ) -> discord.Thread | UnreachedError | None:
+        """Return a thread that the gateway does not tell of, since it is archived.
 
-    async def _thread(self, guild: discord.Guild, channel_id: int) -> discord.Thread | None:
-        """Return a thread; None for what is none, and for one that nothing is said of."""
+        None for what is no thread; an error, for the caller to raise once it has the others, where
+        nothing is said.
+        """
 
         async def ask() -> discord.Thread | None:
             try:
@@ -170,8 +176,8 @@ class DiscordMembers:
 
         try:
             return await self._threads.get(channel_id, ask, lambda one: _is_of(guild, one))
-        except UnreachedError:
-            return None
+        except UnreachedError as error:
+            return error
 
     async def _member(self, guild: discord.Guild, user_id: int) -> discord.Member | None:
         async def ask() -> discord.Member | None:

@@ -19,9 +19,9 @@ from bot.delivery.memberships import (
     STALE_S,
     DiscordMembers,
 )
-from bot.membership import MOST_GUILDS, Memberships, Place
+from bot.membership import MOST_GUILDS, Memberships, Place, UnreachedError
 from bot.model import Person, Visibility
-from tests.bot.drawer import request, services
+from tests.bot.drawer import request, services, until
 from tests.discord_front.world import World, world
 
 
@@ -197,13 +197,42 @@ async def test_a_thread_that_cannot_be_fetched_is_not_asked_for_each_time(
             )
 
         async def found() -> list[int]:
-            places = await looker.places(guild.id, there.ann.id, [there.channel.id, *gone])
-            return [place.channel_id for place in places]
+            with pytest.raises(UnreachedError) as unsaid:
+                await looker.places(guild.id, there.ann.id, [there.channel.id, *gone])
+            return [place.channel_id for place in unsaid.value.places]
 
         looks = await asyncio.gather(*(found() for _ in range(4)))
         assert looks == [[there.channel.id]] * 4
         assert await found() == [there.channel.id]
         assert asked() == MOST_THREADS
+
+
+async def test_that_nothing_is_said_of_a_thread_is_told_who_may_read_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        clock, guild = Clock(), there.env.guild
+        looker = DiscordMembers(lambda: there.client, clock=clock)
+        members = Memberships(there.parts.store, looker)
+        theme = await there.parts.themes.create("slept", "Slept", visibility=Visibility.PRIVATE)
+        channel = there.client.get_channel(there.channel.id)
+        assert isinstance(channel, discord.TextChannel)
+        thread = await channel.create_thread(name="n", type=discord.ChannelType.public_thread)
+        await there.client.front.channels.bind(thread.id, guild.id, theme.slug)
+        await there.client.front.channels.bind(there.channel.id, guild.id, theme.slug)
+        there.env.backend.edit_channel(thread.id, {}, thread_metadata={"archived": True})
+        await until(lambda: channel.guild.get_thread(thread.id) is None)
+        ann, missing = f"discord:{there.ann.id}", list[int]()
+
+        async def read() -> list[int]:
+            places = await members.places(
+                ann, theme.id, unreached=lambda: missing.append(thread.id)
+            )
+            return [place.channel_id for place in places]
+
+        there.env.inject_error("GET", f"/channels/{thread.id}", status=400, times=1)
+        assert await read() == [there.channel.id], "what is known holds"
+        assert missing == [thread.id]
+        clock.now_s += RETRY_S
+        assert {*await read()} == {there.channel.id, thread.id} and missing == [thread.id]
 
 
 async def test_the_oldest_answer_makes_room(
