@@ -150,7 +150,16 @@ static struct name *of_descriptor(int descriptor, struct stat *status) {
     return noted(path, status);
 }
 
+/* The index of a write-ahead log is shared memory: another thread that reads it while it gets
+ * shorter is to wait for the end, not to die by itself. */
+static void wait_for_the_end(int number) {
+    (void)number;
+    for (;;)
+        pause();
+}
+
 static void cut_power(void) {
+    signal(SIGBUS, wait_for_the_end);
     for (int index = named - 1; index >= 0; index--) {
         struct name *one = &names[index];
         if (!one->used)
