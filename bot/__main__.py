@@ -208,6 +208,11 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", type=int, default=0, metavar="N", help="keep the newest N alone")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="prove every backup in a folder")
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="with --verify: copy damaged files anew, where the library has them whole",
+    )
 
 
 def _library_arguments(parser: argparse.ArgumentParser) -> None:
@@ -232,6 +237,11 @@ def _restore_arguments(parser: argparse.ArgumentParser) -> None:
         "--take-store",
         action="store_true",
         help="the picture store is of a data folder that is lost: have it be this one's",
+    )
+    parser.add_argument(
+        "--leave-out-damaged",
+        action="store_true",
+        help="put back all but the files of which no whole copy is left",
     )
 
 

@@ -84,7 +84,7 @@ async def make(
         DiskError: the folder cannot be written. What was there before is whole.
         Stopped: it was to be stopped.
     """
-    lock = await asyncio.to_thread(_lock, root)
+    lock = await asyncio.to_thread(lock_backups, root)
     try:
         blobs = blobs or FolderBlobs(data_dir / "library")
         return await _make(data_dir, root, keep, blobs, leave_bytes, stopped)
@@ -158,7 +158,13 @@ def _gone_since(live: Path, copied: Path) -> Gone:
     return gone(live, retired=True).without(gone(copied, in_use=False, retired=True))
 
 
-def _lock(root: Path) -> FileLock:
+def lock_backups(root: Path) -> FileLock:
+    """Have a folder of backups be changed by this process alone, until the lock is released.
+
+    Raises:
+        BackupError: another one is at work on it.
+        DiskError: the folder cannot be written.
+    """
     with told(root, "no backup was made."):
         root.mkdir(parents=True, exist_ok=True)
         # By default a lock is released only in the thread that took it.
@@ -219,7 +225,7 @@ def _fill(
         if stopped():
             raise Stopped
         try:
-            if _copy(blobs, entry, pool):
+            if copy_entry(blobs, entry, pool):
                 fresh.append(entry)
                 continue
         except SourceError as error:
@@ -232,8 +238,10 @@ def _fill(
     return fresh, absent
 
 
-def _copy(blobs: Blobs, entry: Entry, pool: Path) -> bool:
+def copy_entry(blobs: Blobs, entry: Entry, pool: Path) -> bool:
     """Copy a file into the pool; say whether it was what its name says.
+
+    Where it was not, what the pool has is as before.
 
     Raises:
         SourceError: it is not there, or cannot be read.

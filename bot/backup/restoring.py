@@ -24,19 +24,17 @@ from bot.backup.forgetting import Gone, forget, gone
 from bot.backup.model import (
     DATABASE,
     MANIFEST,
-    POOL,
     BackupError,
     Entry,
     Manifest,
     copy_verified,
     digest,
     name_at,
-    read_manifest,
     sync_file,
     told,
     whole_backups,
 )
-from bot.backup.verifying import Verifier
+from bot.backup.proving import Proved, prove, store_has
 from bot.blobs import Blobs, UnreachableError
 from bot.data_folder import RESTORING, lock_folder
 from bot.errors import DiskError
@@ -44,7 +42,6 @@ from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
 from bot.library_place import new_id, note_id, note_place, read_id
 
-_FAULTS_SHOWN = 20
 _CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)
 _AT_ONCE = 8
 _UNFINISHED = "the restore was not finished. Do the same again once that is mended."
@@ -54,13 +51,15 @@ _UNFINISHED = "the restore was not finished. Do the same again once that is mend
 class Restored:
     """What was put back, and where what was there before is now.
 
-    `forgotten` counts the dreams that were deleted since the backup, and are not back. `notes` are
-    sentences for whoever did it.
+    `forgotten` counts the dreams that were deleted since the backup, and are not back.
+    `left_out` are the paths of files of which no whole copy was left. `notes` are sentences for
+    whoever did it.
     """
 
     backup: Path
     manifest: Manifest
     forgotten: int
+    left_out: tuple[str, ...]
     replaced: Path | None
     notes: tuple[str, ...]
 
@@ -72,8 +71,12 @@ async def restore(
     replace: bool = False,
     store: Blobs | None = None,
     take_store: bool = False,
+    leave_out: bool = False,
 ) -> Restored:
     """Put a backup back: a folder of backups (the newest of it), one of its backups, or a TAR.
+
+    A file of which the backup's copy is damaged is taken from what is replaced, if it is whole
+    there. What is whole in neither is left out, if that is wanted: `leave_out`.
 
     Pictures and files go into the `store`, where there is one: what is whole there stays, and
     nothing is removed. It must be the store of the data folder that is replaced, or nobody's; to
@@ -87,13 +90,18 @@ async def restore(
     """
     lock = await asyncio.to_thread(lock_folder, data_dir, restoring=True)
     try:
-        return await _restore(source, data_dir, replace, store, take_store)
+        return await _restore(source, data_dir, replace, store, take_store, leave_out)
     finally:
         lock.release()
 
 
 async def _restore(
-    source: Path, data_dir: Path, replace: bool, store: Blobs | None, take_store: bool
+    source: Path,
+    data_dir: Path,
+    replace: bool,
+    store: Blobs | None,
+    take_store: bool,
+    leave_out: bool,
 ) -> Restored:
     present = [path for path in _ours(data_dir) if path.exists()]
     if present and not replace:
@@ -106,7 +114,8 @@ async def _restore(
     try:
         with told(data_dir, _UNFINISHED):
             root, backup = await asyncio.to_thread(_find, source, unpacked)
-            manifest = await asyncio.to_thread(_prove, root, backup)
+            proved = await asyncio.to_thread(prove, root, backup, data_dir, store, leave_out)
+            manifest = proved.manifest
             own = await asyncio.to_thread(_identity, data_dir, store, take_store)
             taken, notes = await asyncio.to_thread(_gone_since, root, backup, data_dir)
             await asyncio.to_thread(_begin, staging)
@@ -116,12 +125,13 @@ async def _restore(
             forgotten = 0
             if since := taken.without(before):
                 forgotten = await forget(copied, since)
-            await asyncio.to_thread(_copy_files, root, staging, manifest, store, own)
+            await asyncio.to_thread(_copy_files, proved, staging, store, own)
             replaced = await asyncio.to_thread(_swap, staging, data_dir)
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True))
     named = source if root == unpacked else backup
-    return Restored(named, manifest, forgotten, replaced, tuple(notes))
+    left_out = tuple(sorted(one.path for one in proved.lost))
+    return Restored(named, manifest, forgotten, left_out, replaced, tuple(notes))
 
 
 def _ours(data_dir: Path) -> list[Path]:
@@ -161,18 +171,6 @@ def _find(source: Path, unpacked: Path) -> tuple[Path, Path]:
     if not backups:
         raise BackupError(f"There is no finished backup in {source}. Name the folder they are in.")
     return source, backups[-1]
-
-
-def _prove(root: Path, backup: Path) -> Manifest:
-    faults = Verifier(root).faults(backup)
-    if faults:
-        shown = "\n".join(faults[:_FAULTS_SHOWN])
-        more = len(faults) - _FAULTS_SHOWN
-        raise BackupError(
-            f"{backup} is not whole, and nothing was changed. Name an older backup.\n{shown}"
-            + (f"\n… and {more} more." if more > 0 else "")
-        )
-    return read_manifest(backup)
 
 
 def _gone_since(root: Path, backup: Path, data_dir: Path) -> tuple[Gone, list[str]]:
@@ -230,50 +228,42 @@ def _copy_database(source: Path, target: Path, manifest: Manifest) -> None:
         raise BackupError(f"{source} changed while it was put back. Nothing was replaced.")
 
 
-def _copy_files(
-    root: Path, staging: Path, manifest: Manifest, store: Blobs | None, own: str
-) -> None:
+def _copy_files(proved: Proved, staging: Path, store: Blobs | None, own: str) -> None:
     library = staging / "library"
     library.mkdir()
     note_id(library, own)  # before the store is claimed by it
-    wanted = [one for one in database.named(staging / DATABASE) if one.path not in manifest.missing]
+    not_there = {*proved.manifest.missing, *(one.path for one in proved.lost)}
+    wanted = [one for one in database.named(staging / DATABASE) if one.path not in not_there]
     if store is None:
-        _copy_into(library, root, wanted)
+        _copy_into(library, proved, wanted)
     else:
         try:
             if store.claim(own) != own:
                 raise BackupError(f"{store.where} has just become another Dreamstream's.")
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="restore") as threads:
-                for _ in threads.map(partial(_put, store, root), wanted):
+                for _ in threads.map(partial(_put, store, proved), wanted):
                     pass
         except UnreachableError as error:
             sentence = f"{store.where}: {error.strerror}. {_UNFINISHED}"
             raise DiskError(sentence, store.where) from error
         note_place(library, store.where)
-    for party_id in manifest.bundles:
+    for party_id in proved.manifest.bundles:
         if is_id(party_id):
             write_atomic(library / "bundles" / party_id / "wanted", b"")
     for folder in (library, *(one for one in library.rglob("*") if one.is_dir())):
         sync_folder(folder)
 
 
-def _put(store: Blobs, root: Path, entry: Entry) -> None:
-    """Put a picture or file into the store, unless it is there, whole: its size says too little."""
-    try:
-        same_size = store.size(entry.path) == entry.size_bytes
-        if same_size and hashlib.sha256(store.raw(entry.path)).hexdigest() == entry.sha256:
-            return
-    except UnreachableError:
-        raise
-    except OSError:
-        pass  # it has gone, or the store does not give it: it is replaced
-    data = (root / POOL / entry.path).read_bytes()
+def _put(store: Blobs, proved: Proved, entry: Entry) -> None:
+    if store_has(store, entry):
+        return
+    data = proved.source(entry).read_bytes()
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")
     store.put(entry.path, data)
 
 
-def _copy_into(library: Path, root: Path, wanted: Sequence[Entry]) -> None:
+def _copy_into(library: Path, proved: Proved, wanted: Sequence[Entry]) -> None:
     staging = library.parent
     need, free = sum(one.size_bytes for one in wanted), shutil.disk_usage(staging).free
     if need > free:
@@ -282,7 +272,7 @@ def _copy_into(library: Path, root: Path, wanted: Sequence[Entry]) -> None:
             f"{need / 1024**2:.0f} MiB. Free some space, or name another folder with --into."
         )
     for entry in wanted:
-        if not copy_verified(root / POOL / entry.path, library / entry.path, entry.sha256):
+        if not copy_verified(proved.source(entry), library / entry.path, entry.sha256):
             raise BackupError(f"{entry.path} changed while it was put back. Nothing was replaced.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 
 from bot.backup import database
@@ -18,6 +19,23 @@ from bot.backup.model import (
 from bot.store.migrate import shipped
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a backup: with itself, and with files that others may share; sentences.
+
+    `manifest` is None where it cannot be read.
+    """
+
+    manifest: Manifest | None
+    own: tuple[str, ...] = ()
+    files: tuple[tuple[Entry, str], ...] = ()
+
+    @property
+    def faults(self) -> list[str]:
+        """All of it."""
+        return [*self.own, *(fault for _, fault in self.files)]
+
+
 class Verifier:
     """Judges the backups of one folder; a file that they share is read once."""
 
@@ -27,13 +45,18 @@ class Verifier:
 
     def faults(self, backup: Path) -> list[str]:
         """Return what is wrong with a backup, a sentence each; nothing where it is whole."""
+        return self.judge(backup).faults
+
+    def judge(self, backup: Path) -> Verdict:
+        """Return what is wrong with a backup, having read every byte of it."""
         try:
             manifest = read_manifest(backup)
             check_version(backup, manifest)
-            found = self._database(backup / DATABASE, manifest)
+            own = self._database(backup / DATABASE, manifest)
         except (BackupError, OSError, sqlite3.DatabaseError) as error:
-            return [str(error)]
-        return found + [fault for entry in manifest.files if (fault := self._file(entry))]
+            return Verdict(None, (str(error),))
+        files = [(entry, fault) for entry in manifest.files if (fault := self._file(entry))]
+        return Verdict(manifest, tuple(own), tuple(files))
 
     def _database(self, path: Path, manifest: Manifest) -> list[str]:
         if not path.is_file():

@@ -3,6 +3,7 @@ deleted since."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import errno
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bot.backup import database, making, model, schedule
+from bot.backup import command, database, making, model, schedule
 from bot.backup.making import Made, make, make_file
 from bot.backup.model import (
     BackupError,
@@ -33,6 +34,7 @@ from bot.backup.model import (
 from bot.backup.restoring import restore
 from bot.backup.verifying import Verifier
 from bot.checkpoints import CHECKPOINTS, Checkpoints
+from bot.config import Config
 from bot.data_folder import RESTORING, lock_folder
 from bot.errors import ConfigError, DiskError
 from bot.library import Library
@@ -420,6 +422,45 @@ async def test_harm_is_found_and_nothing_is_touched(tmp_path: Path, harm: str) -
     assert not (other / RESTORING).exists()
 
 
+async def test_one_damaged_copy_does_not_take_the_rest_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, root, other = tmp_path / "data", tmp_path / "backups", tmp_path / "other"
+    async with services(data) as s:
+        damaged = sha_of(await draw(s))
+        await draw(s, "blue")
+        await make(data, root)
+        copy = root / "pool" / "images" / damaged[:2] / f"{damaged}.png"
+        whole = copy.read_bytes()
+        copy.write_bytes(b"?" * len(whole))
+        assert (await make(data, root)).new_files == 0
+    then = contents(data)
+    assert len(faults(root)) == 2, "backups share it, also with those to come"
+    with pytest.raises(BackupError, match="say --leave-out-damaged, and all the rest is put back"):
+        await restore(root, other)
+    done = await restore(root, other, leave_out=True)
+    assert done.left_out == (f"images/{damaged[:2]}/{damaged}.png",)
+    assert contents(other).items() < then.items() and len(contents(other)) == 1
+    done = await restore(root, data, replace=True)
+    assert (done.left_out, contents(data)) == ((), then), "what is replaced had it whole"
+
+    config = Config.model_validate({"storage": {"data_dir": str(data)}})
+
+    async def verified(*, mend: bool) -> tuple[int, str]:
+        asked = argparse.Namespace(verify=root, mend=mend, into=None)
+        return await command.run_backup(asked, config), capsys.readouterr().out
+
+    status, said = await verified(mend=False)
+    assert status == 1 and "With --mend" in said
+    library = data / "library" / "images" / damaged[:2] / f"{damaged}.png"
+    library.rename(tmp_path / "away")
+    assert (await verified(mend=True))[0] == 1, "nothing has it whole"
+    (tmp_path / "away").rename(library)
+    status, said = await verified(mend=True)
+    assert status == 0 and "is copied anew from the library" in said
+    assert (faults(root), copy.read_bytes()) == ([], whole)
+
+
 async def test_a_picture_that_the_library_lost_is_named_and_the_rest_backed_up(
     tmp_path: Path,
 ) -> None:
@@ -659,7 +700,7 @@ async def test_what_failed_is_made_again_while_its_error_is_still_held(
 async def test_two_backups_at_once_do_not_meet(tmp_path: Path) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data):
-        lock = making._lock(root)
+        lock = making.lock_backups(root)
         with pytest.raises(BackupError, match="being made at this moment"):
             await make(data, root)
         lock.release()
