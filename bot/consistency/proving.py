@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from bot.consistency import files, rows
+from bot.consistency import files, rows, texts
 from bot.consistency.model import Fault, Folder, Proof
 from bot.errors import DiskError, DreamstreamError, NewerDatabaseError, StoreError
 from bot.library import Library
 from bot.model import Image
 from bot.store.migrate import BUSY_TIMEOUT_MS, is_half_written, shipped
+from bot.store.texts import readable
 
 Mended = Callable[[Fault, str], None]
 
@@ -85,6 +86,7 @@ def _look(
         proof.faults += files.strays(connection, folder)
     finally:
         library.close()
+    proof.faults += texts.unreadable(connection)
     proof.faults += rows.look(connection)
     counts = "SELECT count(*), coalesce(sum(state IN ('waiting', 'drawing')), 0) FROM dream"
     proof.dreams, proof.unfinished = connection.execute(counts).fetchone()
@@ -115,6 +117,7 @@ def _opened(folder: Folder, mode: str) -> Iterator[sqlite3.Connection]:
         uri = f"{folder.database.resolve().as_uri()}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
+            connection.text_factory = readable
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             if mode == "rw":
                 connection.execute("PRAGMA foreign_keys = ON")

@@ -20,6 +20,7 @@ import aiosqlite
 from bot.errors import DiskError, StoreError
 from bot.monitoring import metrics
 from bot.store.migrate import BUSY_TIMEOUT_MS, upgrade
+from bot.store.texts import readable
 
 Row = sqlite3.Row
 Parameters = Iterable[Any] | Mapping[str, Any]
@@ -136,6 +137,7 @@ async def _connect(path: Path, *pragmas: str) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         connection.row_factory = Row
+        connection.text_factory = readable
         for pragma in (
             f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
             "PRAGMA foreign_keys = ON",

@@ -232,6 +232,16 @@ MENDABLE: dict[str, tuple[str, Callable[[Folder], None]]] = {
     "stray-thumbnail": ("stray", put("thumbnails/192/ab/" + "ab" * 32 + ".webp")),
     "stray-file": ("stray", put("files/ab/" + "ab" * 32)),
     "stray-name": ("stray", put("images/ab/notes.txt")),
+    "text": (
+        "text",
+        run(
+            "UPDATE person SET name = CAST(x'41ff42' AS TEXT) WHERE id = 'guest:ann'",
+            "UPDATE theme SET title = CAST(x'c3' AS TEXT)",
+            f"UPDATE dream SET prompt = CAST(x'61f062' AS TEXT) WHERE id = {DONE}",
+            "UPDATE dream SET recipe = "
+            f"CAST(replace(CAST(recipe AS BLOB), 'fox', x'66ff78') AS TEXT) WHERE id = {DONE}",
+        ),
+    ),
     "half": ("half", put("images/ab/.part-0011")),
     "checkpoint": ("stray", put("checkpoints/kept/0000000000000000.checkpoint")),
 }
@@ -260,6 +270,10 @@ FOR_GOOD: dict[str, tuple[str, Callable[[Folder], None]]] = {
         ),
     ),
     "recipe": ("recipe", run(f"UPDATE dream SET recipe = '{{}}' WHERE id = {DONE}")),
+    "text-of-an-event": (
+        "text",
+        run("UPDATE stream_event SET payload = CAST(x'7b22ff223a317d' AS TEXT) WHERE id = 1"),
+    ),
     "kind": ("event-kind", run(AGAIN.format(kind="sung", of="asked", dream=DONE))),
     "twice-on-a-channel": (
         "delivery-twice",
@@ -347,6 +361,18 @@ async def test_what_is_mended_is_what_the_product_reads(library: Folder) -> None
             assert dream.image is not None
             assert await s.library.read(dream.image.sha256)
         assert {dream.person for dream in (first, second)} == {Person(ANN.id, "Somebody")}
+
+
+async def test_a_text_that_is_damaged_keeps_nothing_else_from_being_read(library: Folder) -> None:
+    ALL["text"][1](library)
+    async with services(library.data_dir) as s:
+        found = await s.dreams.recent(None)
+        assert [dream.prompt for dream in found] == ["a green fox", "a\ufffdb"]
+        assert {dream.person.name for dream in found} == {"A\ufffdB"}
+    _, said = mended(library)
+    assert len(said) == 4
+    with closing(sqlite3.connect(library.database)) as connection:
+        assert connection.execute("SELECT title FROM theme").fetchone() == ("\ufffd",)
 
 
 def test_what_nothing_names_is_put_aside_and_not_lost(library: Folder) -> None:

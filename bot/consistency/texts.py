@@ -1,0 +1,87 @@
+"""Look at every text of the database: whether all of it can be read. Blocks.
+
+A byte that has gone wrong within a text breaks no rule of SQLite's, so `bot.store.soundness` finds
+none of them. The product shows � there, and so does the mend.
+"""
+
+# ruff: noqa: S608 - names of tables and columns are the schema's own
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from bot.backup.database import foreign_keys
+from bot.consistency.model import Fault
+from bot.store.texts import is_sound, readable
+
+_SOUND = "is_sound"
+_SHOWN = 60
+
+
+def unreadable(connection: sqlite3.Connection) -> Iterator[Fault]:
+    """Yield the texts of which a part cannot be read."""
+    connection.create_function(_SOUND, 1, lambda text: is_sound(text), deterministic=True)
+    keys = {(child, column) for child, column, _, _ in foreign_keys(connection)}
+    keys |= {(parent, column) for _, _, parent, column in foreign_keys(connection)}
+    for table in _tables(connection):
+        for column in table.texts:
+            yield from _damaged(
+                connection,
+                table,
+                column,
+                is_key=column in table.key or (table.name, column) in keys,
+            )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table: the columns that tell its rows apart, and those that hold text."""
+
+    name: str
+    key: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def _tables(connection: sqlite3.Connection) -> Iterator[_Table]:
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    for (name,) in found:
+        columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+        key = sorted((row["pk"], row["name"]) for row in columns if row["pk"])
+        texts = tuple(row["name"] for row in columns if row["type"] == "TEXT")
+        yield _Table(name, tuple(column for _, column in key) or ("rowid",), texts)
+
+
+def _damaged(
+    connection: sqlite3.Connection, table: _Table, column: str, *, is_key: bool
+) -> Iterator[Fault]:
+    rows = connection.execute(
+        f"SELECT {', '.join(table.key)}, CAST({column} AS BLOB) AS damaged FROM {table.name} "
+        f"WHERE {column} IS NOT NULL AND NOT {_SOUND}(CAST({column} AS BLOB))"
+    ).fetchall()
+    for row in rows:
+        key = tuple(row[one] for one in table.key)
+        named = ", ".join(map(str, key))[:_SHOWN]
+        yield Fault(
+            "text",
+            f"{table.name}.{column} {named}",
+            f"A text of {table.name} ({column}, of {named}) is damaged: not all of it can be read.",
+            None if is_key else partial(_mend, connection, table, column, key, row["damaged"]),
+            "Put a backup back, if one has it: dreamstream restore.",
+        )
+
+
+def _mend(
+    connection: sqlite3.Connection,
+    table: _Table,
+    column: str,
+    key: tuple[object, ...],
+    damaged: bytes,
+) -> str:
+    where = " AND ".join(f"{one} = ?" for one in table.key)
+    connection.execute(
+        f"UPDATE {table.name} SET {column} = ? WHERE {where}", (readable(damaged), *key)
+    )
+    return "� stands in place of what cannot be read."
