@@ -16,6 +16,7 @@ from bot.errors import StoreError
 from bot.games.model import Game, GameKind
 from bot.model import Person
 from bot.rights import Actor
+from bot.store import game_cards as rows
 from bot.store.game_cards import GameCard
 from bot.store.parties import Source
 from tests.bot.drawer import request, until
@@ -172,7 +173,7 @@ async def test_what_a_change_came_to_is_shown_although_looking_at_it_failed_at_f
 ) -> None:
     monkeypatch.setattr(game_cards, "RETRY_S", 0.01)
     errors = [RuntimeError("ours"), ConnectionResetError(104, "reset"), StoreError("Locked.")]
-    of_game = game_cards.rows.of_game
+    of_game = rows.of_game
 
     async def failing(source: Source, game_id: str) -> GameCard | None:
         if errors:
@@ -181,7 +182,7 @@ async def test_what_a_change_came_to_is_shown_although_looking_at_it_failed_at_f
 
     async with playing(tmp_path) as there:
         await begun(there, "draw", prompt="a red thing")
-        monkeypatch.setattr(game_cards.rows, "of_game", failing)
+        monkeypatch.setattr(rows, "of_game", failing)
         await there.ann.slash(there.channel, "game end")
         await there.shows(-1, "It is over.")
         assert not errors and there.posts() == 1
