@@ -70,8 +70,13 @@ class Moderation:
         """
         await self._dreams.delete(dream_id, actor)
 
-    async def favourite(self, dream_id: str, person: Person) -> tuple[bool, int]:
+    async def favourite(
+        self, dream_id: str, person: Person, *, known_as: Iterable[Person] = ()
+    ) -> tuple[bool, int]:
         """Like a dream, or no more; return whether it is liked now, and by how many people.
+
+        What they like as any of the persons that they are `known_as`, such as the guest that they
+        were before they signed in, they like: it is taken back with this, and none is added to it.
 
         Raises:
             NotFoundError: there is no such dream; a GoneError where it was deleted.
@@ -81,7 +86,10 @@ class Moderation:
         async with self._store.write() as connection:
             at_ms = now_ms()
             await people.upsert(connection, person, at_ms)
-            liked = await favourites.toggle(connection, dream_id, person.id, at_ms)
+            known_ids = [one.id for one in known_as]
+            liked = await favourites.toggle(
+                connection, dream_id, person.id, at_ms, known_as=known_ids
+            )
             if liked is None:
                 raise GoneError
             count = await favourites.count(connection, dream_id)
@@ -126,9 +134,12 @@ class Moderation:
         """Return by how many people each of these dreams is liked."""
         return await favourites.counts(self._store, dream_ids)
 
-    async def likes(self, dream_id: str, person: Person) -> bool:
-        """Say whether a person likes a dream."""
-        return await favourites.is_liked(self._store, dream_id, person.id)
+    async def likes(self, dream_id: str, *known_as: Person) -> bool:
+        """Say whether a person likes a dream, as any of those that they are known as."""
+        for person in known_as:
+            if await favourites.is_liked(self._store, dream_id, person.id):
+                return True
+        return False
 
     async def liked(self, person: Person, limit: int = 100) -> list[str]:
         """Return the ids of the dreams that a person likes, the newest liked first."""

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 
 import aiosqlite
 
@@ -273,9 +274,14 @@ class Portraits:
         assert kept is not None
         return Kept(kept, dream)
 
-    async def mine(self, person: Person) -> list[Kept]:
-        """Return a person's portraits that are not taken back, the newest first."""
-        found = await portraits.of_person(self._store, person.id, MAX_LISTED)
+    async def mine(self, *known_as: Person) -> list[Kept]:
+        """Return a person's portraits that are not taken back, the newest first.
+
+        They are those of all that the person is known as, here as in `own` and `revoke`: who signs
+        in at the wall takes back what they agreed to as a guest.
+        """
+        of_each = [await portraits.of_person(self._store, one.id, MAX_LISTED) for one in known_as]
+        found = sorted(chain(*of_each), key=lambda one: one.dream_id, reverse=True)[:MAX_LISTED]
         dreams = {
             dream.id: dream for dream in await self._dreams.several([one.dream_id for one in found])
         }
@@ -285,27 +291,28 @@ class Portraits:
         """Say whether a dream is a portrait or comes of one: it is not played with."""
         return await portraits.shows_somebody(self._store, dream_id)
 
-    async def own(self, dream_id: str, person: Person) -> Kept:
+    async def own(self, dream_id: str, *known_as: Person) -> Kept:
         """Return a portrait of a person.
 
         Raises:
             NotFoundError: there is none of theirs; a GoneError where it was taken back.
         """
         portrait = await portraits.by_dream(self._store, dream_id) if is_id(dream_id) else None
-        if portrait is None or portrait.person_id != person.id:
+        if portrait is None or all(portrait.person_id != one.id for one in known_as):
             raise NotFoundError(NO_PORTRAIT)
         if portrait.revoked_ms is not None:
             raise GoneError(say("You have taken this portrait back. Nothing is left of it."))
         return Kept(portrait, await self._dreams.existing(dream_id))
 
-    async def revoke(self, dream_id: str, person: Person) -> None:
+    async def revoke(self, dream_id: str, *known_as: Person) -> None:
         """Take a portrait back: its words, its picture, and all that the person drew of it.
 
         Raises:
             NotFoundError: there is none of theirs; a GoneError where it was taken back before.
             DiskError, StoreError: nothing can be written at present; it is still there.
         """
-        await self.own(dream_id, person)
+        kept = await self.own(dream_id, *known_as)
+        person = next(one for one in known_as if one.id == kept.portrait.person_id)
         # The portrait last: what a crash leaves can be taken back again. Once it is gone nothing
         # more is drawn of it, but something may have been accepted just before.
         await self._delete_drawn_of(dream_id, person)

@@ -184,8 +184,12 @@ class Entering(Reading):
         await self._tasks.finish(self._removal.remove_files())
         self._changed(game.id)
 
-    async def heart(self, entry_id: str, actor: Actor) -> tuple[bool, int]:
+    async def heart(
+        self, entry_id: str, actor: Actor, *, known_as: Iterable[Person] = ()
+    ) -> tuple[bool, int]:
         """Like an entry of a game that is over, or no more; return whether, and how many do.
+
+        The actor likes what any of the persons likes that they are `known_as`.
 
         Raises:
             NotFoundError: it is not there, or may not be seen there.
@@ -201,7 +205,10 @@ class Entering(Reading):
         person, at_ms = check_person(actor.person), self._clock()
         async with self._store.write() as connection:
             await people.upsert(connection, person, at_ms)
-            liked = await game_entries.toggle_heart(connection, entry.id, person.id, at_ms)
+            known_ids = [one.id for one in known_as]
+            liked = await game_entries.toggle_heart(
+                connection, entry.id, person.id, at_ms, known_as=known_ids
+            )
         self._changed(game.id)
         return liked, (await self.entry(entry_id)).hearts
 

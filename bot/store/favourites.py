@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import aiosqlite
 
@@ -19,13 +19,24 @@ _AT_ONCE = 500  # within the variables that every SQLite takes
 
 
 async def toggle(
-    connection: aiosqlite.Connection, dream_id: str, person_id: str, now_ms: int
+    connection: aiosqlite.Connection,
+    dream_id: str,
+    person_id: str,
+    now_ms: int,
+    *,
+    known_as: Iterable[str] = (),
 ) -> bool | None:
-    """Like a dream, or no more; say whether it is liked now, None where it is gone."""
-    cursor = await connection.execute(
-        "DELETE FROM favourite WHERE dream_id = ? AND person_id = ?", (dream_id, person_id)
-    )
-    if cursor.rowcount:
+    """Like a dream, or no more; say whether it is liked now, None where it is gone.
+
+    A like of any id that they are `known_as` is theirs: it is taken back, and none is added to it.
+    """
+    taken = 0
+    for one in {person_id, *known_as}:
+        cursor = await connection.execute(
+            "DELETE FROM favourite WHERE dream_id = ? AND person_id = ?", (dream_id, one)
+        )
+        taken += cursor.rowcount
+    if taken:
         return False
     cursor = await connection.execute(
         """

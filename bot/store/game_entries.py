@@ -6,6 +6,8 @@ An entry that was withdrawn is a tombstone: its words, picture and score are gon
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import aiosqlite
 
 from bot.games.model import Entry
@@ -194,13 +196,24 @@ async def count_try(
 
 
 async def toggle_heart(
-    connection: aiosqlite.Connection, entry_id: str, person_id: str, now_ms: int
+    connection: aiosqlite.Connection,
+    entry_id: str,
+    person_id: str,
+    now_ms: int,
+    *,
+    known_as: Iterable[str] = (),
 ) -> bool:
-    """Have somebody like an entry, or no more; say whether they do now."""
-    cursor = await connection.execute(
-        "DELETE FROM game_heart WHERE entry_id = ? AND person_id = ?", (entry_id, person_id)
-    )
-    if cursor.rowcount:
+    """Have somebody like an entry, or no more; say whether they do now.
+
+    `known_as` is as of `bot.store.favourites.toggle`.
+    """
+    taken = 0
+    for one in {person_id, *known_as}:
+        cursor = await connection.execute(
+            "DELETE FROM game_heart WHERE entry_id = ? AND person_id = ?", (entry_id, one)
+        )
+        taken += cursor.rowcount
+    if taken:
         return False
     await connection.execute(
         "INSERT INTO game_heart (entry_id, person_id, at_ms) VALUES (?, ?, ?)",

@@ -1,7 +1,9 @@
 """Favourites at the wall: the same hearts as in Discord.
 
-A like belongs to the guest whom a browser's cookie names. Whoever keeps no cookie is somebody else
-each time, so they cannot like, and what comes from one address is bounded.
+A like belongs to the guest whom a browser's cookie names, or to who is signed in there; at a party
+to whom they take part as. It is one heart of all that they are: what they liked as the guest shows
+as liked, and is taken back by the account. Whoever keeps no cookie is somebody else each time, so
+they cannot like, and what comes from one address is bounded.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from bot.errors import ForbiddenError, NotFoundError
-from bot.model import Dream
+from bot.model import Dream, Theme
 from bot.wall.guard import address_of
 from bot.wall.guests import guest_of
+from bot.wall.party.door import person_at
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Favourites, Services
@@ -48,11 +51,12 @@ class Liking:
 
     async def heart(self, request: web.Request) -> web.StreamResponse:
         """Return how many like a dream, and whether the visitor does."""
-        return await self._answer(request, await self._finished(request), replaces=False)
+        dream, _ = await self._finished(request)
+        return await self._answer(request, dream, replaces=False)
 
     async def like(self, request: web.Request) -> web.StreamResponse:
         """Like a dream, or no more."""
-        dream = await self._finished(request)
+        dream, theme = await self._finished(request)
         guest = guest_of(request)
         if guest.new:
             raise ForbiddenError(
@@ -60,19 +64,20 @@ class Liking:
                 "Allow cookies here, and press ♥ again."
             )
         self._rates.take(address_of(request, self._settings))
-        await self._favourites.favourite(dream.id, guest.person)
+        person = await person_at(request, self._services.parties, theme)
+        await self._favourites.favourite(dream.id, person, known_as=guest.persons)
         if not is_htmx(request):
             raise web.HTTPSeeOther(f"/d/{dream.id}")
         return await self._answer(request, dream, replaces=True)
 
-    async def _finished(self, request: web.Request) -> Dream:
-        dream, _ = await self._services.visible_dream(request.match_info["dream_id"])
+    async def _finished(self, request: web.Request) -> tuple[Dream, Theme]:
+        dream, theme = await self._services.visible_dream(request.match_info["dream_id"])
         if dream.image is None:
             raise NotFoundError("There is no picture of that dream yet.")
-        return dream
+        return dream, theme
 
     async def _answer(
         self, request: web.Request, dream: Dream, *, replaces: bool
     ) -> web.StreamResponse:
-        heart = await self._services.heart(dream, guest_of(request).person)
+        heart = await self._services.heart(dream, guest_of(request).persons)
         return self._renderer.fragment("heart.html", dream=dream, heart=heart, replaces=replaces)

@@ -173,7 +173,7 @@ class Pages:
             "journey": described(journey) if (journey := dream.recipe.journey) else [],
             "engine": engines.get(dream.recipe.engine),
             "can": self._services.offspring.can(dream),
-            "heart": await self._services.heart(dream, guest_of(request).person),
+            "heart": await self._services.heart(dream, guest_of(request).persons),
             "replaces": False,
             "of_somebody": await self._services.of_somebody(dream),
             "at_machine": actor.at_machine,

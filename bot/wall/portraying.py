@@ -130,8 +130,8 @@ class Portraying:
         raise web.HTTPSeeOther(f"/s/{draft.theme.slug}")
 
     async def mine(self, request: web.Request) -> web.StreamResponse:
-        """List the guest's portraits, each with the way to take it back."""
-        found = await self._portraits.mine(guest_of(request).person)
+        """List the portraits of all that a visitor is, each with the way to take it back."""
+        found = await self._portraits.mine(*guest_of(request).persons)
         return self._renderer.page(
             request,
             "portraits/mine.html",
@@ -142,7 +142,8 @@ class Portraying:
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """Send a portrait to its person alone."""
-        kept = await self._portraits.own(request.match_info["dream_id"], guest_of(request).person)
+        visitor = guest_of(request).persons
+        kept = await self._portraits.own(request.match_info["dream_id"], *visitor)
         if kept.dream.image is None:
             raise NotFoundError("There is no picture of that portrait yet.")
         path = await self._services.library.make_thumbnail(kept.dream.image.sha256, SIDE_PX)
@@ -150,7 +151,7 @@ class Portraying:
 
     async def revoke(self, request: web.Request) -> web.StreamResponse:
         """Take a portrait back, for good."""
-        await self._portraits.revoke(request.match_info["dream_id"], guest_of(request).person)
+        await self._portraits.revoke(request.match_info["dream_id"], *guest_of(request).persons)
         if is_htmx(request):
             return web.Response(headers={"HX-Redirect": "/portraits"})
         raise web.HTTPSeeOther("/portraits")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,13 +184,15 @@ class Offspring(Protocol):
 class Favourites(Protocol):
     """Which pictures people like, here and in Discord."""
 
-    async def favourite(self, dream_id: str, person: Person) -> tuple[bool, int]:
+    async def favourite(
+        self, dream_id: str, person: Person, *, known_as: Iterable[Person] = ()
+    ) -> tuple[bool, int]:
         """Like a dream, or no more; say whether it is liked now, and by how many people."""
         ...
 
     async def favourites(self, dream_ids: Sequence[str]) -> dict[str, int]: ...
 
-    async def likes(self, dream_id: str, person: Person) -> bool: ...
+    async def likes(self, dream_id: str, *known_as: Person) -> bool: ...
 
 
 class Portraits(Protocol):
@@ -284,12 +286,15 @@ class Services:
         themes = [await self.themes.by_id(theme_id) for theme_id in ids]
         return [theme for theme in themes if theme.visibility is Visibility.PRIVATE]
 
-    async def heart(self, dream: Dream, person: Person) -> Heart | None:
-        """Return how a finished dream is liked; None where this wall has no favourites."""
+    async def heart(self, dream: Dream, visitor: Iterable[Person]) -> Heart | None:
+        """Return how a finished dream is liked, also by any that a visitor is.
+
+        None where this wall has no favourites.
+        """
         if self.favourites is None or dream.image is None:
             return None
         counts = await self.favourites.favourites([dream.id])
-        return Heart(counts[dream.id], await self.favourites.likes(dream.id, person))
+        return Heart(counts[dream.id], await self.favourites.likes(dream.id, *visitor))
 
     async def of_somebody(self, dream: Dream) -> bool:
         """Say whether a dream is somebody's portrait or comes of one: it is no toy."""

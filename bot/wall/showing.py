@@ -149,13 +149,13 @@ class Showing:
             part = await parts(first, AROUND)
         at = min(at, max(0, first + len(part.dreams) - 1))
         shown = part.dreams[at - first] if part.dreams else None
-        person = guest_of(request).person
+        visitor = guest_of(request).persons
         origins = await self._watching.origins([shown] if shown else [])
         return self._renderer.page(
             request,
             "show.html",
             dream=shown,
-            heart=None if shown is None else await self._services.heart(shown, person),
+            heart=None if shown is None else await self._services.heart(shown, visitor),
             replaces=False,
             themes=[theme],
             theme=theme,

@@ -373,6 +373,36 @@ async def test_who_knows_the_words_as_a_guest_guesses_them_no_more_signed_in(
                 await sent(ida, f"{path}/choice", htmx=True, choice="0")
 
 
+async def test_who_entered_as_a_guest_goes_on_as_that_guest_signed_in(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as ida:
+        path, _ = await sent(ida, "/s/open/games", kind="draw", prompt="red")
+        url = (await ida.get(path)).url.origin()
+        session = {
+            session_cookie(WallSettings(port=0)): await Sessions(there.parts.store).begin(IDA)
+        }
+        game = await there.games.get(path.removeprefix("/g/"))
+        async with guests(url, 1) as [browser]:
+            await enters(browser, path, drawn("blue"), "Lin")
+            browser.cookie_jar.update_cookies(session, url)
+            await enters(browser, path, drawn("red"), "")
+            people = [one.entry.person for one in await there.games.standings(game.id)]
+            [lin] = [one for one in people if one.id.startswith("guest:")]
+            entry = await there.games.entry_of(game.id, lin.id)
+            assert entry is not None and lin.name == "Lin" and IDA not in people
+            left = await there.games.tries_left(game, entry.person)
+            assert left == await there.games.tries_left(game, IDA) - 2
+            assert f"You may try {left} more times" in await page(browser, path)
+            # The account is somebody of its own in a browser that has entered nothing.
+            await enters(ida, path, drawn("green"), "")
+            await there.games.end(game.id, Actor(IDA))
+            standings = await there.games.standings(game.id)
+            assert {lin, IDA} <= {one.entry.person for one in standings}
+            # One heart, whichever of the two gives it and takes it back.
+            await there.games.heart(entry.id, Actor(IDA))
+            await sent(browser, f"{path}/entries/{entry.id}/heart", 204, htmx=True)
+            assert (await there.games.entry(entry.id)).hearts == 0
+
+
 async def test_guests_play_what_a_member_began_whatever_roles_its_server_asks_for(
     tmp_path: Path,
 ) -> None:

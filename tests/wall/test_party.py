@@ -125,6 +125,7 @@ async def evening_in(
             parties=parts.parties,
             games=parts.games,
             watching=Watching(parts.store),
+            favourites=parts.moderation,
             signing_in=SigningIn(oauth, Sessions(parts.store)) if sessions else None,
         )
         evening = Evening(parts, await wall.start(), wall.marks)
@@ -241,6 +242,32 @@ async def test_who_signs_in_at_a_party_goes_on_as_the_guest_that_came_in(tmp_pat
         guest.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, evening.url)
         assert (await evening.get(guest))[0] == 404
         assert await evening.post(guest, "join", name="Lin") == 404
+
+
+async def test_who_signs_in_has_one_heart_with_the_guest_that_they_were(tmp_path: Path) -> None:
+    async with evening_in(tmp_path, sessions=True) as evening:
+        host, parts = await evening.host(), evening.parts
+        [owl] = await parts.dreams.ask(request("an owl"))
+        await evening.finish(owl.id)
+        assert await evening.post(host, "stage", stage="sketch") == 200
+        fox = await evening.drawn(host)
+        [guest] = [one.person for one in await parts.parties.members(await evening.party())]
+
+        async def like(dream_id: str) -> str:
+            async with host.post(f"/d/{dream_id}/heart", headers={"HX-Request": "1"}) as response:
+                return await response.text()
+
+        assert "♥ 1<" in await like(owl.id) and "♥ 1<" in await like(fox)
+        ann = Person("discord:7", "Ann")
+        token = await Sessions(parts.store).begin(ann)
+        host.cookie_jar.update_cookies({session_cookie(WallSettings(port=0)): token}, evening.url)
+        for dream_id, liked_by in ((owl.id, ann), (fox, guest)):
+            async with host.get(f"/d/{dream_id}") as response:
+                assert "♥ 1<" in await response.text(), "what the guest liked, they like"
+            await parts.moderation.like([dream_id], ann)  # as with ⭐ in Discord
+            assert "♡<" in await like(dream_id)
+            assert "♥ 1<" in await like(dream_id)
+            assert await parts.moderation.likes(dream_id, liked_by)
 
 
 async def test_no_party_a_wrong_code_and_a_private_party_are_answered_alike(

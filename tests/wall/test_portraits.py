@@ -12,10 +12,13 @@ from yarl import URL
 
 from bot.channels import Channels
 from bot.discord_oauth import DiscordOAuth
+from bot.gate import Asker
 from bot.membership import Memberships, Place
 from bot.model import AskedBy, Person
 from bot.sessions import Sessions
+from bot.store.portraits import Reach
 from bot.wall import Wall, WallSettings, portraying
+from bot.wall.guests import TOKEN_COOKIE, Guest
 from bot.wall.server_rules import ServerRules
 from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import Services, services
@@ -241,6 +244,29 @@ async def test_a_member_has_a_portrait_where_guests_only_watch(tmp_path: Path) -
             await parts.settings.change_guild(GUILD, ANN, blocked_words=("thimbles",))
             _, text = await sent(ann, f"{path}/agree", 422)
             assert "blocked here" in text
+
+
+async def test_who_signs_in_takes_back_what_they_agreed_to_as_a_guest(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await parts.up()
+        async with anns_wall(parts) as ann:
+            token = "t" * 24
+            ann.cookie_jar.update_cookies({TOKEN_COOKIE: token}, URL("http://127.0.0.1"))
+            person = Guest(token).person
+            theme = await parts.themes.get("open")
+            draft = await parts.portraits.draft(Asker(person), WORDS, Reach.SELF, theme)
+            dream_id = (await parts.portraits.consent(draft.token, person)).dream.id
+            await parts.draw(dream_id)
+            await parts.dreams.wait(dream_id)
+            own = await agreed(parts, ann)
+            text = await page(ann, "/portraits")
+            assert text.index(f"/portraits/{own}/revoke") < text.index(f"/portraits/{dream_id}/")
+            async with ann.get(f"/portraits/{dream_id}/picture.webp") as response:
+                assert response.status == 200
+            _, text = await sent(ann, f"/portraits/{dream_id}/revoke")
+            assert dream_id not in text and own in text
+            assert not await parts.portraits.mine(person)
+            await sent(ann, f"/portraits/{dream_id}/revoke", 410)
 
 
 async def test_who_hosts_a_theme_is_offered_to_ask_in_it(tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ class Acts:
         seen, entry = await self._entry(request)
         self._door.check_known(request)
         self._hearts.take(address_of(request, self._settings))
-        await self._games.heart(entry.id, await self._door.player(request, seen))
+        player = await self._door.player(request, seen)
+        await self._games.heart(entry.id, player, known_as=guest_of(request).persons)
         if is_htmx(request):
             return web.Response(status=204)
         raise web.HTTPSeeOther(seen.path)

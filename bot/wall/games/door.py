@@ -9,7 +9,7 @@ from aiohttp import web
 from bot.errors import ForbiddenError, NotFoundError
 from bot.games.model import Game, GameState
 from bot.games.service import Games
-from bot.model import Theme, Visibility
+from bot.model import Person, Theme, Visibility
 from bot.parties.service import Parties
 from bot.rights import Actor
 from bot.wall.guests import guest_of
@@ -109,11 +109,25 @@ class Door:
         """Return who begins a game in a theme."""
         return Actor(await person_at(request, self._parties, theme))
 
+    async def person(self, request: web.Request, seen: Seen) -> Person:
+        """Return as whom a visitor plays a game.
+
+        Where they are themselves, and nobody else at a party, they go on as whom they entered: who
+        signs in does not enter, or guess, for a second time.
+        """
+        guest = guest_of(request)
+        person = await person_at(request, self._parties, seen.theme)
+        if len(guest.persons) == 1 or person.id != guest.person.id:
+            return person
+        entries = [await self._games.entry_of(seen.game.id, one.id) for one in guest.persons]
+        return next((one.person for one in entries if one is not None), person)
+
     async def player(self, request: web.Request, seen: Seen) -> Actor:
         """Return who plays a game, by what they are in its server, if it has one.
 
-        At a party they are who they are there, so who came in as a guest plays as that guest.
+        At a party they are who they are there, and everywhere who they have entered as: who came in
+        as a guest plays as that guest.
         """
-        person = await person_at(request, self._parties, seen.theme)
+        person = await self.person(request, seen)
         member = None if self._rules is None else await self._rules.player(seen.game)
         return member if member is not None and member.person.id == person.id else Actor(person)

@@ -121,14 +121,13 @@ class GamePages:
     async def mine(self, request: web.Request, seen: Seen, tried: Tried | None = None) -> Markup:
         """Return what is told to the visitor alone: their own entry, and how often they may try."""
         own = await self._own(seen, request)
-        person = guest_of(request).person if own is None else own.entry.person
         return self._renderer.part(
             "games/mine.html",
             game=seen.game,
             base=seen.path,
             own=own,
             tried=tried,
-            left=await self._games.tries_left(seen.game, person),
+            left=await self._games.tries_left(seen.game, await self._door.person(request, seen)),
         )
 
     async def board(self, seen: Seen) -> Markup:
