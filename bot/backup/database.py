@@ -13,6 +13,7 @@ from pathlib import Path
 from bot.backup.model import BackupError, Entry, Stopped, other_file, picture
 from bot.store.migrate import APPLICATION_ID, BUSY_TIMEOUT_MS
 from bot.store.soundness import faults
+from bot.store.texts import errors_readable
 
 _PAGES = 256  # of 4 KiB each: how much is copied between two looks at whether to stop
 
@@ -46,8 +47,9 @@ def copy(source: Path, target: Path, stopped: Callable[[], bool]) -> None:
     ):
         live.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         try:
-            live.execute("BEGIN")
-            live.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            with errors_readable():
+                live.execute("BEGIN")
+                live.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as error:
             raise BackupError(
                 f"{source} cannot be read ({error}). Run “dreamstream doctor --deep”."
@@ -68,7 +70,10 @@ def sign_out(path: Path) -> None:
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Give a database that nobody has open, for reading; nothing appears beside its file."""
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+    with (
+        errors_readable(),
+        closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
+    ):
         connection.row_factory = sqlite3.Row
         yield connection
 

@@ -36,7 +36,7 @@ from bot.store import (
 )
 from bot.store import dreams as rows
 from bot.store.migrate import BUSY_TIMEOUT_MS
-from bot.store.texts import readable
+from bot.store.texts import errors_readable, readable
 
 _NOBODY = "local:restore"
 # Words at parties have numbers, which may be another's since: the rest tells which are meant.
@@ -106,7 +106,10 @@ def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
         sqlite3.DatabaseError: it cannot be read.
     """
     uri = f"{path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+    with (
+        errors_readable(),
+        closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
+    ):
         connection.row_factory = sqlite3.Row
         connection.text_factory = readable
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -12,7 +12,7 @@ from bot.errors import DiskError, DreamstreamError, NewerDatabaseError, StoreErr
 from bot.library import Library
 from bot.model import Image
 from bot.store.migrate import BUSY_TIMEOUT_MS, is_half_written, shipped
-from bot.store.texts import readable
+from bot.store.texts import errors_readable, readable
 
 Mended = Callable[[Fault, str], None]
 
@@ -115,7 +115,10 @@ def _try(connection: sqlite3.Connection, fault: Fault, on_mended: Mended) -> Non
 def _opened(folder: Folder, mode: str) -> Iterator[sqlite3.Connection]:
     try:
         uri = f"{folder.database.resolve().as_uri()}?mode={mode}"
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        with (
+            errors_readable(),
+            closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
+        ):
             connection.row_factory = sqlite3.Row
             connection.text_factory = readable
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from bot.errors import NewerDatabaseError, StoreError
 from bot.store.migrate import BUSY_TIMEOUT_MS, shipped
 from bot.store.soundness import faults
+from bot.store.texts import errors_readable
 
 
 def check_file(path: Path) -> int:
@@ -20,7 +21,7 @@ def check_file(path: Path) -> int:
     """
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
+        with errors_readable(), closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             wrong = faults(connection, quick=True, most=1)

@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 
 from bot.errors import NewerDatabaseError, StoreError
+from bot.store.texts import errors_readable
 
 APPLICATION_ID = 0x44524D53  # "DRMS": tells our files from other programs' SQLite files
 BUSY_TIMEOUT_MS = 10_000
@@ -62,7 +63,7 @@ def upgrade(path: Path, migrations: tuple[Migration, ...] | None = None) -> int:
             f"This Python comes with SQLite {sqlite3.sqlite_version}; Dreamstream needs 3.37 or "
             "newer. Install a newer Python."
         )
-    with _sentences(path):
+    with _sentences(path), errors_readable():
         before = _version(path) if path.exists() and path.stat().st_size else 0
         if before > len(ladder):
             raise NewerDatabaseError(

@@ -6,6 +6,10 @@ the whole answer, for one byte that is no UTF-8; and no check of SQLite's finds 
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 def readable(data: bytes) -> str:
     """Return a text, with � in place of what is no UTF-8: a connection's `text_factory`."""
@@ -19,3 +23,18 @@ def is_sound(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+@contextmanager
+def errors_readable() -> Iterator[None]:
+    """Have SQLite's errors be its errors, also where they quote a damaged schema.
+
+    Then the driver cannot read what the error says, and raises that instead.
+
+    Raises:
+        sqlite3.DatabaseError: in place of a UnicodeDecodeError.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(readable(error.object)) from error

@@ -13,7 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bot.backup import database
+from bot.backup.forgetting import gone
 from bot.backup.making import make
+from bot.backup.model import BackupError
 from bot.config import Config
 from bot.consistency import command
 from bot.consistency.model import Folder, Proof
@@ -23,6 +26,7 @@ from bot.errors import ConfigError, NewerDatabaseError, NotFoundError, StoreErro
 from bot.model import Dream, DreamState, Person
 from bot.rights import Actor
 from bot.store import deliveries
+from bot.store.check import check_file
 from bot.store.migrate import shipped, upgrade
 from generation.protocol import Attachment
 from tests.bot.drawer import ANN, BOB, Services, finished, png, request, services
@@ -425,6 +429,20 @@ def test_a_damaged_database_and_one_of_another_version_are_named(tmp_path: Path)
         prove(folder)
     folder.database.unlink()
     upgrade(folder.database)
+    whole = folder.database.read_bytes()
+    # So that SQLite quotes what is no text, in an error that the driver then cannot read.
+    folder.database.write_bytes(whole.replace(b"CREATE TABLE theme", b"CREATE \xffABLE theme"))
+    for damaged, error in (
+        (lambda: prove(folder), StoreError),
+        (lambda: check_file(folder.database), StoreError),
+        (lambda: upgrade(folder.database), StoreError),
+        (lambda: database.check(folder.database), BackupError),
+        (lambda: database.copy(folder.database, tmp_path / "copy", lambda: False), BackupError),
+        (lambda: gone(folder.database), sqlite3.DatabaseError),
+    ):
+        with pytest.raises(error, match="\ufffdABLE"):
+            damaged()
+    folder.database.write_bytes(whole)
     with closing(sqlite3.connect(folder.database)) as connection:
         connection.execute(f"PRAGMA user_version = {len(shipped()) + 1}")
     with pytest.raises(NewerDatabaseError):
