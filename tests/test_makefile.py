@@ -1,4 +1,4 @@
-"""`make test`: mypy goes on beside the tests, counts like them, and ends with Ctrl-C."""
+"""`make test`: mypy goes on beside the tests, counts like them, and no signal leaves either."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ def checkout(folder: Path, **tools: str) -> Path:
     (folder / "tests/__pycache__").mkdir(parents=True)
     binaries = folder / ".venv/bin"
     binaries.mkdir(parents=True)
-    for name, line in {"python": "", "ruff": "", **tools}.items():
+    for name, line in {"python": f'exec {sys.executable} "$@"', "ruff": "", **tools}.items():
         (binaries / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         (binaries / name).chmod(0o755)
     (folder / ".venv/.installed-dev").touch()
@@ -44,10 +45,16 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
-def test_ctrl_c_leaves_no_mypy_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("collected", [True, False], ids=["tests", "collection"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "TERM"])
+def test_a_signal_leaves_neither_behind(
+    tmp_path: Path, number: signal.Signals, collected: bool
+) -> None:
     # Named whole at once: who finds the file finds a number in it.
     line = "echo $$ > {0}.part; mv {0}.part {0}; exec sleep 60"
     folder = checkout(tmp_path, mypy=line.format("mypy.pid"), pytest=line.format("pytest.pid"))
+    if not collected:
+        (folder / "tests/__pycache__").rmdir()
     pids = [folder / "mypy.pid", folder / "pytest.pid"]
     with (folder / "said").open("wb") as said:
         make = subprocess.Popen(MAKE, cwd=folder, stdout=said, stderr=said, start_new_session=True)
@@ -56,7 +63,10 @@ def test_ctrl_c_leaves_no_mypy_behind(tmp_path: Path) -> None:
         while not all(one.exists() for one in pids):
             assert time.monotonic() < until_s and make.poll() is None, (folder / "said").read_text()
             time.sleep(0.02)
-        os.killpg(make.pid, signal.SIGINT)
+        if number == signal.SIGINT:  # the terminal tells everybody
+            os.killpg(make.pid, number)
+        else:
+            make.send_signal(number)
         assert make.wait(30) != 0
         for one in pids:
             pid = int(one.read_text(encoding="utf-8"))
