@@ -46,6 +46,11 @@ DEFAULT_FILE = Path("config.toml")
 LEAST_LOG_DAYS = 30
 _LONGEST_BITS = 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Before an @ in an address there is a password, perhaps.
+_USER = re.compile(r"//[^/\s@]*@")
+# As long, and made of such signs, as Discord's tokens and client secrets are; no folder before it.
+_LIKE_A_SECRET = re.compile(r"[\w.-]{30,}")
+_SECRETIVE = (("discord",), ("wall", "sign_in"))
 
 
 def _whole_address(value: str, example: str) -> str:
@@ -58,6 +63,8 @@ def _whole_address(value: str, example: str) -> str:
         whole = False
     if not whole:
         raise ValueError(f"should be a whole address, like {example}")
+    if url.username is not None or url.password is not None:
+        raise ValueError(f"should have no name and no password in it, like {example}")
     return value.rstrip("/")
 
 
@@ -143,6 +150,15 @@ class Wall(Section):
     requests_per_address: int = Field(default=500, ge=0, le=1_000_000)
     connections: int = Field(default=1024, ge=16, le=100_000)
     sign_in: SignIn = SignIn()
+
+    @field_validator("host")
+    @classmethod
+    def _can_be_listened_on(cls, value: str) -> str:
+        if not _is_host(value):
+            raise ValueError(
+                'should be an address of this machine, like "127.0.0.1", or "0.0.0.0" for all'
+            )
+        return value
 
     @field_validator("public_url")
     @classmethod
@@ -265,10 +281,18 @@ class Monitoring(Section):
         return value
 
 
+def _is_host(text: str) -> bool:
+    """Say whether it may name a machine: what else is asked of the system raises all kinds."""
+    try:
+        return "\0" not in text and bool(text.encode("idna") or not text)
+    except UnicodeError:
+        return False
+
+
 def host_and_port(address: str) -> tuple[str, int] | None:
     """Return the parts of an address such as “127.0.0.1:9642”; None where it is none."""
     found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})", address)
-    if found is None or int(found[3]) > 65535:
+    if found is None or int(found[3]) > 65535 or not _is_host(found[1] or found[2]):
         return None
     return found[1] or found[2], int(found[3])
 
@@ -346,15 +370,16 @@ def find_mistakes(path: Path | None) -> tuple[str, ...]:
 
 def _read_table(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             [f"{path}: there is no such file. Copy config.example.toml there, or name another."]
         ) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: this is not UTF-8. Save it as UTF-8."]) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: this is not TOML: {error}."]) from error
     except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
         raise ConfigError(
@@ -437,7 +462,13 @@ def _secret(variable: str, path: Path | None, key: str, what: str) -> str | None
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{key}: {path} cannot be read ({error}). Put {what} in it."]) from error
+        if _LIKE_A_SECRET.fullmatch(path.name) and not path.exists():
+            sentence = f"{key}: there is no such file. Put {what} into a file, and name that here."
+            raise ConfigError([sentence]) from None  # for this may be it
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(
+            [f"{key}: {path} cannot be read ({reason}). Put {what} in it."]
+        ) from error
     if not secret or any(character.isspace() for character in secret):
         raise ConfigError([f"{key}: {path} should hold {what} and nothing else."])
     return secret
@@ -472,16 +503,21 @@ def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return _unknown(place)
     if detail["type"] == "model_type":
-        return f"[{key}] should be a table of settings, not {detail['input']!r}."
+        return f"[{key}] should be a table of settings, not {_shown(detail['input'], place)}."
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{key} = {_shown(detail['input'])}: {message}."
+    return f"{key} = {_shown(detail['input'], place)}: {message}."
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, place: list[str]) -> str:
+    """Return a value as it may be repeated: a secret may have been put into a wrong place."""
+    secretive = any(tuple(place[: len(one)]) == one for one in _SECRETIVE)
+    if secretive and not isinstance(value, int | float):
+        return "…"
     if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
         return "…"  # such a number, of hexadecimal digits, cannot be written in decimal ones
     shown = repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
+    shown = _USER.sub("//…@", shown)
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 

@@ -90,11 +90,44 @@ def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
         ("[storage]\ndata_dir = 3\n", "storage.data_dir = 3: should be a path, in quotes"),
         ('[scheduler]\ndevice = "gpu"\n', 'should be "auto", "cpu", "cuda"'),
         ("[scheduler]\nquantum_s = 0\n", "greater than 0"),
+        ('[wall]\nhost = "192.168..1"\n', "should be an address of this machine"),
+        ('[wall]\nhost = "a\\u0000b"\n', "should be an address of this machine"),
+        ('[monitoring]\nlisten = "a..b:9642"\n', "should be an address and a port"),
+        ('[library]\nendpoint = "https://k:s@s3.example.org"\n', "no name and no password in it"),
+        ('[wall]\npublic_url = "https://u@example.org"\n', "no name and no password in it"),
     ],
 )
 def test_mistakes_are_sentences(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'discord = "{secret}"\n',
+        '[discord]\ntoken_file = ["{secret}"]\n',
+        '[discord]\ntoken_file = "{secret}"\n',
+        '[wall.sign_in]\nenabled = true\nclient_id = "{secret}"\n',
+        '[wall]\npublic_url = "https://x.org"\n'
+        '[wall.sign_in]\nenabled = true\nclient_secret_file = "{secret}"\n',
+        '[library]\nendpoint = "https://key:{secret}@s3.example.org"\n',
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_not_repeated(tmp_path: Path, text: str) -> None:
+    secret = "MTAxMjM0NTY3ODkwMTIz.Gabcde.abcdefghijklmnopqrstuvwxyz-_01"
+    path = write(tmp_path, text.format(secret=secret))
+    mistakes = find_mistakes(path)
+    assert mistakes and not [one for one in mistakes if "abcdefgh" in one]
+
+
+def test_a_file_begins_with_a_mark_where_some_editors_put_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes("\ufeff[wall]\nport = 1234\n".encode())
+    assert load_config(path).wall.port == 1234
+    path.write_bytes("# caf\xe9\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="Save it as UTF-8"):
+        load_config(path)
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
