@@ -243,7 +243,7 @@ class Asking:
         typed = {"engine": text_of(form, "engine")}
         choices = choices_for(self._services.drawer.engines, theme, typed)
         batch = whole_number_of(form, "batch")
-        init, sketch = await upload_of(form, "init"), await upload_of(form, "sketched")
+        init, sketch = upload_of(form, "init"), upload_of(form, "sketched")
         leads = choices.engine is not None and choices.engine.takes_sketch
         if init is None and not (leads and text_of(form, "sketch_as") == "lines"):
             init, sketch = sketch, None
@@ -264,8 +264,8 @@ class Asking:
             strength=number_of(form, "strength"),
             init=init,
             sketch=sketch if leads else None,
-            mask=await upload_of(form, "mask"),
-            pictures=tuple(filter(None, [await upload_of(form, "picture")])),
+            mask=upload_of(form, "mask"),
+            pictures=tuple(filter(None, [upload_of(form, "picture")])),
             settings=_settings(form, choices.options),
             journey=journey_of(form),
             film_format=format_of(text_of(form, "film_format")),

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-import warnings
 
-from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import MultiDictProxy
 
 from bot.errors import InvalidRequestError, RequestError
 from bot.journeys import kind_of
 from bot.model import JourneyRequest
+from bot.wall.multipart import Fields, Upload, fields_of
+from bot.wall.posted import ROOM, SMALL_BYTES, Held, TooMuchPostedError, held_of
 from bot.wall.settings import Patience
 
 PATIENCE = web.AppKey("patience", Patience)
 """How long the wall waits for what is posted: without an end, a trickle holds a place for ever."""
-Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
-
-
-# What aiohttp raises for a body that is not what its type, its encoding or its chunks say.
-_UNREADABLE = (
-    *(HttpProcessingError, web.RequestPayloadError),
-    *(ValueError, LookupError, AssertionError, RuntimeError),
-)
-
-
-# Python would print each that is unlike those before, and keep its text for good.
-for _category in (BadContentDispositionHeader, BadContentDispositionParam):
-    warnings.simplefilter("ignore", _category)
+Form = Fields
+MOST_BYTES = web.AppKey("most-bytes", int)
+"""Of a form that may hold files."""
+MOST_TEXT_BYTES = 256 * 1024
+"""Of one that may not."""
+_UNREADABLE = "What was sent could not be read."
 
 
 class SlowRequestError(RequestError):
@@ -37,26 +30,54 @@ class SlowRequestError(RequestError):
 
 
 async def read_form(request: web.Request) -> Form:
-    """Return the fields of a posted form.
+    """Return the fields of a posted form. Read it once: it is not kept.
 
     Raises:
         InvalidRequestError: it is not what its type says.
         SlowRequestError: it takes too long to come.
+        LimitError: there is no room for it at present.
+        web.HTTPRequestEntityTooLarge: it is larger than any form.
     """
-    reading = asyncio.ensure_future(request.post())
+    kind = request.headers.get("Content-Type", "")
+    # No browser compresses what it sends, and what comes of a few bytes would fill the memory.
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise InvalidRequestError("form", _UNREADABLE)
+    held = held_of(request)
+    held.reading = reading = asyncio.ensure_future(_read(request, held, kind))
     try:
         async with asyncio.timeout(request.app[PATIENCE].body_s):
             await _keep_up(request, reading)
-        return reading.result()
+        if held.gave_way:
+            raise TooMuchPostedError
+        body = reading.result()
+        if len(body) > SMALL_BYTES:  # milliseconds, and megabytes are copied
+            return await asyncio.to_thread(fields_of, kind, body)
+        return fields_of(kind, body)
     except TimeoutError:
         raise SlowRequestError("Sending took too long. Try a smaller picture.") from None
-    except _UNREADABLE as error:
-        raise InvalidRequestError("form", "What was sent could not be read.") from error
+    except (HttpProcessingError, web.RequestPayloadError, ValueError) as error:
+        raise InvalidRequestError("form", _UNREADABLE) from error
     finally:
         reading.cancel()
 
 
-async def _keep_up(request: web.Request, reading: asyncio.Future[Form]) -> None:
+async def _read(request: web.Request, held: Held, kind: str) -> bytes:
+    """Return all of a body."""
+    files = kind.partition(";")[0].strip().lower() == "multipart/form-data"
+    most = request.app[MOST_BYTES] if files else MOST_TEXT_BYTES
+    said, room = request.content_length or 0, request.app[ROOM]
+    if said > most:
+        raise web.HTTPRequestEntityTooLarge(most, said)
+    body = bytearray()
+    while piece := await request.content.readany():
+        if len(body) + len(piece) > most:
+            raise web.HTTPRequestEntityTooLarge(most, len(body) + len(piece))
+        room.take(held, len(piece))
+        body += piece
+    return bytes(body)
+
+
+async def _keep_up(request: web.Request, reading: asyncio.Future[bytes]) -> None:
     """Wait until a form was read.
 
     Raises:
@@ -135,9 +156,7 @@ def journey_of(form: Form) -> JourneyRequest | None:
     )
 
 
-async def upload_of(form: Form, name: str) -> bytes | None:
+def upload_of(form: Form, name: str) -> bytes | None:
     """Return the bytes of an uploaded file, None where there is none."""
     field = form.get(name)
-    if not isinstance(field, web.FileField):
-        return None
-    return await asyncio.to_thread(field.file.read) or None
+    return field.data or None if isinstance(field, Upload) else None

@@ -159,6 +159,7 @@ class Runner(web.AppRunner):
             "access_log": None,
             "keepalive_timeout": settings.patience.idle_s,
             "lingering_time": settings.patience.linger_s,
+            "auto_decompress": False,  # what comes of a few bytes has no bound: see `read_form`
         }
         super().__init__(app, shutdown_timeout=_SHUTDOWN_S, **self._handler_kwargs)
         self._tasks = SideTasks()

@@ -62,7 +62,7 @@ class Painting:
     async def redraw(self, request: web.Request) -> web.StreamResponse:
         """Have the part that was painted over drawn anew."""
         form = await read_form(request)
-        mask = await upload_of(form, "mask")
+        mask = upload_of(form, "mask")
         if mask is None:
             raise InvalidRequestError(
                 "mask", "Paint over what is to be drawn anew, or upload a mask."

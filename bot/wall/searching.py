@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from bot.errors import DreamstreamError, ForbiddenError, InvalidRequestError
@@ -12,6 +10,7 @@ from bot.search import Found
 from bot.wall.errors import status_of
 from bot.wall.forms import read_form
 from bot.wall.guard import address_of
+from bot.wall.multipart import Upload
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer, is_htmx
 from bot.wall.services import Services
@@ -76,11 +75,10 @@ class Searching:
             raise ForbiddenError("This wall is for watching. Search it by words.")
         field = (await read_form(request)).get("picture")
         try:
-            if not isinstance(field, web.FileField):
+            if not isinstance(field, Upload):
                 raise InvalidRequestError("picture", "Choose a picture to search by.")
             self._rates.take(address_of(request, self._settings))
-            data = await asyncio.to_thread(field.file.read)
-            found = await self._services.search.by_picture(theme, data)
+            found = await self._services.search.by_picture(theme, field.data)
         except DreamstreamError as error:
             return self._answer(request, theme, None, "", error)
         return self._answer(request, theme, found, "")

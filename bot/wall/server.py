@@ -33,7 +33,7 @@ from bot.wall.events import EventStreams
 from bot.wall.everything import Everything
 from bot.wall.exports import ExportRoutes
 from bot.wall.files import Files
-from bot.wall.forms import PATIENCE
+from bot.wall.forms import MOST_BYTES, PATIENCE
 from bot.wall.games.serving import GamesWall
 from bot.wall.guard import add_headers, check_origin
 from bot.wall.guests import remember
@@ -47,6 +47,7 @@ from bot.wall.party.serving import PartyWall
 from bot.wall.pictures import Pictures
 from bot.wall.places import bound_requests
 from bot.wall.portraying import Portraying
+from bot.wall.posted import ROOM, Room, bound_posted
 from bot.wall.publishing import Bundles
 from bot.wall.releasing import Releasing
 from bot.wall.rendering import Renderer
@@ -133,13 +134,15 @@ class Wall:
                 *([bound_rate(settings)] if settings.requests_per_address else []),
                 bound_requests(settings),
                 take_turns(settings, self._turns),
+                bound_posted(settings),
                 check_origin(settings),
                 *([] if signing_in is None else [recognise(settings, signing_in)]),
                 *([] if links is None else [look_with(links)]),
             ],
-            client_max_size=settings.max_upload_bytes,
         )
         self.app[PATIENCE] = settings.patience
+        self.app[MOST_BYTES] = settings.max_upload_bytes
+        self.app[ROOM] = Room(settings.posted_bytes, settings.posted_bytes_per_address)
         self.app.add_routes(pages.routes())
         self.app.add_routes(HealthRoutes(health).routes())
         asking = Asking(settings, services, renderer, pages, rules)

@@ -87,6 +87,16 @@ class WallSettings:
         return max(1, self.connections * 3 // 4)
 
     @property
+    def posted_bytes(self) -> int:
+        """How much of what is posted may be in memory at once: sixteen of the largest uploads."""
+        return 16 * self.max_upload_bytes
+
+    @property
+    def posted_bytes_per_address(self) -> int:
+        """How much of that may be one address's."""
+        return 5 * self.max_upload_bytes
+
+    @property
     def guests_ask(self) -> bool:
         """Whether any visitor of the wall may ask for dreams there."""
         if self.guests_may_ask is None:

@@ -15,6 +15,7 @@ from bot.theme_pictures import ThemePictures
 from bot.wall.errors import status_of
 from bot.wall.forms import read_form
 from bot.wall.here import is_here
+from bot.wall.multipart import Upload
 from bot.wall.rendering import Renderer
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
@@ -71,7 +72,7 @@ class Theming:
         try:
             if isinstance(name, str) and name:
                 one = await asyncio.to_thread(shipped_one, name)
-            elif isinstance(field, web.FileField):
+            elif isinstance(field, Upload):
                 one = await asyncio.to_thread(_read, field)
             else:
                 raise InvalidRequestError("file", "Choose a theme's file, such as planets.toml.")
@@ -90,9 +91,8 @@ class Theming:
         form = await read_form(request)
         field, words = form.get("file"), str(form.get("dream", ""))
         try:
-            if isinstance(field, web.FileField):
-                data = await asyncio.to_thread(field.file.read)
-                await self._pictures.take_in(theme.slug, data)
+            if isinstance(field, Upload):
+                await self._pictures.take_in(theme.slug, field.data)
             elif named := [word for word in re.split(r"[^0-9a-z]+", words.lower()) if is_id(word)]:
                 dream, _ = await self._services.visible_dream(named[-1])
                 await self._pictures.choose(theme.slug, dream)
@@ -129,5 +129,5 @@ class Theming:
         )
 
 
-def _read(field: web.FileField) -> ThemeFile:
-    return read(field.file.read(MAX_BYTES + 1), field.filename)
+def _read(field: Upload) -> ThemeFile:
+    return read(field.data[: MAX_BYTES + 1], field.filename)

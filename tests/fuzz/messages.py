@@ -1,4 +1,4 @@
-"""What comes over a wire: the scheduler's messages, and the ids of Discord's controls."""
+"""What comes over a wire: the scheduler's messages, posted forms, the ids of Discord's controls."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from discord import ui
 
 import bot.delivery
 import cogs
+from bot.wall.multipart import Upload, fields_of
 from generation import protocol
 from generation.protocol import ProtocolError
 from tests.fuzz.inputs import mutated, mutated_text
@@ -152,7 +153,35 @@ def _control(custom_id: str) -> None:
             assert not (number or "").isdigit() or len(number) <= 20
 
 
+_PART = b"--b\r\nContent-Disposition: form-data; name="
+_FORMS = (
+    _PART
+    + b'"prompt"\r\n\r\na fox\r\n'
+    + _PART
+    + b'"init"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n--b--\r\n',
+    b"prompt=a+fox&name=%C3%96&option.scale=1&a=&=b",
+)
+_KINDS = (
+    *("multipart/form-data; boundary=b", 'multipart/form-data; boundary="b"; charset=utf-16'),
+    *("application/x-www-form-urlencoded", "", "multipart/form-data", "text/plain"),
+)
+
+
+def damaged_form(random: random.Random) -> tuple[str, bytes]:
+    """Return a posted form with places changed, as of one of the types that there are."""
+    kind = random.choice(_KINDS)
+    return mutated_text(random, kind) if random.random() < 0.2 else kind, mutated(random, _FORMS)
+
+
+def _form(given: tuple[str, bytes]) -> None:
+    kind, body = given
+    for name, value in fields_of(kind, body).items():
+        assert isinstance(name, str)
+        assert not isinstance(value, Upload) or value.data in body
+
+
 TARGETS = (
     Target("wire messages", damaged_message, _message),
+    Target("posted forms", damaged_form, _form, (ValueError,), told=False),
     Target("ids of controls", forged_id, _control),
 )

@@ -17,6 +17,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from bot.wall import Wall, WallSettings, places
 from bot.wall.errors import status_of
+from bot.wall.http_server import Server
 from bot.wall.link import SEND_BUFFER_BYTES
 from bot.wall.places import Full, NoPlaceError, Places, bound_requests, room_for
 from bot.wall.settings import Patience
@@ -314,8 +315,6 @@ SMUGGLED = (
     POST + FORM + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\na=b\r\n0\r\n\r\n",
     POST + FORM + b"Transfer-Encoding: chunked\r\n\r\n3\r\na=bXX0\r\n\r\n",
     POST + FORM + b"Transfer-Encoding: chunked\r\n\r\n3;" + b"x" * 70_000 + b"\r\na=b\r\n",
-    POST + FORM + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\na=b",
-    POST + FORM + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\na=b",
 )
 # These are requests, and refused; whatever follows them is another one.
 REFUSED = (
@@ -325,6 +324,8 @@ REFUSED = (
     b"GET http://evil.example/s/planets HTTP/1.1\r\nHost: evil.example\r\n\r\n",
     b"GET http://evil.example/s/planets HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /s/planets HTTP/1.0\r\n\r\n",
+    POST + FORM + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\na=b",
+    POST + FORM + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\na=b",
     POST + FORM + b"Expect: \xed\xa0\x80\r\nContent-Length: 3\r\n\r\na=b",
     POST + FORM + b"Expect: nonsense\r\nContent-Length: 3\r\n\r\na=b",
 )
@@ -349,3 +350,21 @@ async def test_what_is_no_request_is_refused_and_no_error_of_ours(
         assert not caplog.records
         assert not scene.dreams.requests
         await eventually(lambda: not wall.connections)
+
+
+@pytest.mark.parametrize(
+    ("more", "sent"),
+    [(b"", PAGE), (b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"x" * 1000)],
+    ids=["requests", "after an upgrade"],
+)
+async def test_what_is_sent_behind_a_stream_that_never_ends_is_not_read_without_end(
+    scene: Scene, more: bytes, sent: bytes
+) -> None:
+    async with standing(scene) as wall, Client(wall, WATCH[:-2] + more + b"\r\n") as client:
+        await client.heard(b"retry:")
+        assert wall._runner is not None and isinstance(wall._runner.server, Server)
+        (link,) = wall._runner.server._links
+        await client.send(sent * (1024 * 1024 // len(sent)))
+        await eventually(lambda: link.transport is not None and not link.transport.is_reading())
+        async with Client(wall, PAGE) as other:
+            assert b" 200 " in (await other.heard(b"\r\n\r\n"))[:20]

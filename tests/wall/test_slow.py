@@ -47,7 +47,7 @@ async def test_who_never_ends_a_request_is_let_go_and_others_are_answered(
         [(_, port)] = wall.addresses
         head = b"GET /s/planets HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         post = (
-            b"POST /s/planets/dreams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
+            b"POST /s/planets/dreams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 200000\r\n"
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\nprompt="
         )
         slow = [

@@ -125,7 +125,7 @@ class Acts:
         """Take a picture that was painted or uploaded."""
         seen, actor, form = await self._playing(request)
         try:
-            data = await upload_of(form, "picture")
+            data = upload_of(form, "picture")
             if data is None:
                 raise InvalidRequestError("picture", "Paint something first, or choose a picture.")
             tried = await self._games.enter_picture(seen.game.id, actor, data)
