@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,6 +11,8 @@ from bot.errors import ConfigError, DiskError
 
 RESTORING = ".restoring"
 """The folder in which a backup is put back; there for as long as that is not finished."""
+UNPACKED = f"{RESTORING}-from"
+"""What a TAR is unpacked into, to be put back from there."""
 
 
 def lock_folder(data_dir: Path, *, restoring: bool = False) -> FileLock:
@@ -46,4 +49,6 @@ def lock_folder(data_dir: Path, *, restoring: bool = False) -> FileLock:
                 "“dreamstream restore” again, with --replace; it begins anew."
             ]
         )
+    if not restoring:  # by one that was cut off before it began to put anything back
+        shutil.rmtree(data_dir / UNPACKED, ignore_errors=True)
     return lock

@@ -6,9 +6,10 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from bot.backup.making import Made, make, make_file
+from bot.backup.making import Made, make
 from bot.backup.mending import mend
 from bot.backup.model import BackupError, whole_backups
+from bot.backup.one_file import make_file
 from bot.backup.restoring import restore
 from bot.backup.verifying import Verifier
 from bot.blobs import Blobs

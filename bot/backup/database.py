@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bot.backup.model import BackupError, Entry, Stopped, other_file, picture
@@ -55,6 +55,16 @@ def copy(source: Path, target: Path, stopped: Callable[[], bool]) -> None:
                 f"{source} cannot be read ({error}). Run “dreamstream doctor --deep”."
             ) from error
         live.backup(kept, pages=_PAGES, progress=look)
+
+
+def take_in_journal(path: Path) -> None:
+    """Have a database that nobody has open be one file, with what its journal still held.
+
+    One that is damaged, or not there, is left as it is.
+    """
+    if path.is_file():
+        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def sign_out(path: Path) -> None:

@@ -34,7 +34,7 @@ from bot.store import (
     themes,
     tombstones,
 )
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.store.migrate import BUSY_TIMEOUT_MS
 from bot.store.texts import errors_readable, readable
 

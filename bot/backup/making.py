@@ -14,7 +14,6 @@ import logging
 import secrets
 import shutil
 import sqlite3
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -51,7 +50,7 @@ from bot.ids import now_ms
 
 log = logging.getLogger(__name__)
 
-_LEFT_OUT = "this backup was not finished, and those before it are whole."
+LEFT_OUT = "this backup was not finished, and those before it are whole."
 
 
 @dataclass(frozen=True)
@@ -87,27 +86,12 @@ async def make(
     lock = await asyncio.to_thread(lock_backups, root)
     try:
         blobs = blobs or FolderBlobs(data_dir / "library")
-        return await _make(data_dir, root, keep, blobs, leave_bytes, stopped)
+        return await make_locked(data_dir, root, keep, blobs, leave_bytes, stopped)
     finally:
         lock.release()
 
 
-async def make_file(data_dir: Path, target: Path, *, blobs: Blobs | None = None) -> Made:
-    """Make a backup that is one file, a TAR; for a while it takes its size twice.
-
-    Raises:
-        As `make` does.
-    """
-    root = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-    try:
-        made = await make(data_dir, root, blobs=blobs)
-        await asyncio.to_thread(_pack, made, root, target)
-        return made
-    finally:
-        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
-
-
-async def _make(
+async def make_locked(
     data_dir: Path,
     root: Path,
     keep: int,
@@ -115,11 +99,12 @@ async def _make(
     leave_bytes: int,
     stopped: Callable[[], bool],
 ) -> Made:
+    """Do as `make` does, for who has the folder of backups alone."""
     live = data_dir / DATABASE
     part = root / BACKUPS / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     copied = part / DATABASE
     try:
-        with told(root, _LEFT_OUT):
+        with told(root, LEFT_OUT):
             await asyncio.to_thread(_begin, root, part)
             await asyncio.to_thread(_see_to_room, root, _size(live), leave_bytes)
             await asyncio.to_thread(database.copy, live, copied, stopped)
@@ -327,15 +312,3 @@ def _prune(root: Path, keep: int, newest: str) -> None:
     for path in (root / POOL).rglob("*"):
         if path.is_file() and path.relative_to(root / POOL).as_posix() not in named:
             path.unlink()
-
-
-def _pack(made: Made, root: Path, target: Path) -> None:
-    temporary = root / "whole.tar"
-    with told(target.parent, _LEFT_OUT):
-        with tarfile.open(temporary, "w") as archive:
-            for folder in (POOL, f"{BACKUPS}/{made.path.name}"):
-                if (root / folder).exists():
-                    archive.add(root / folder, folder)
-        sync_file(temporary)
-        temporary.replace(target)
-        sync_folder(target.parent.absolute())

@@ -36,7 +36,7 @@ from bot.backup.model import (
 )
 from bot.backup.proving import Proved, prove, store_has
 from bot.blobs import Blobs, UnreachableError
-from bot.data_folder import RESTORING, lock_folder
+from bot.data_folder import RESTORING, UNPACKED, lock_folder
 from bot.errors import DiskError
 from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
@@ -110,7 +110,7 @@ async def _restore(
             "is there is moved aside."
         )
     staging = data_dir / RESTORING
-    unpacked = data_dir / f"{RESTORING}-from"
+    unpacked = data_dir / UNPACKED
     try:
         with told(data_dir, _UNFINISHED):
             root, backup = await asyncio.to_thread(_find, source, unpacked)
@@ -278,6 +278,8 @@ def _copy_into(library: Path, proved: Proved, wanted: Sequence[Entry]) -> None:
 
 def _swap(staging: Path, data_dir: Path) -> Path | None:
     """Put what was built where it belongs, and what was there aside."""
+    # Else it would be in two files, which cannot be moved at one stroke.
+    database.take_in_journal(data_dir / DATABASE)
     old = [path for path in _ours(data_dir) if path.exists()]
     replaced = data_dir / f"replaced-{name_at(now_ms())}" if old else None
     if replaced is not None:

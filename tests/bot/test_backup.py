@@ -23,7 +23,7 @@ import msgspec
 import pytest
 
 from bot.backup import command, database, making, model, schedule
-from bot.backup.making import Made, make, make_file
+from bot.backup.making import Made, make
 from bot.backup.model import (
     BackupError,
     Entry,
@@ -31,6 +31,7 @@ from bot.backup.model import (
     read_manifest,
     whole_backups,
 )
+from bot.backup.one_file import make_file
 from bot.backup.restoring import restore
 from bot.backup.verifying import Verifier
 from bot.checkpoints import CHECKPOINTS, Checkpoints
@@ -577,7 +578,7 @@ async def test_a_restore_onto_a_full_disk_can_be_done_again(
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from bot.backup import making, restoring
+from bot.backup import making, one_file, restoring
 name, at, (data, root, target) = sys.argv[1], int(sys.argv[2]), map(Path, sys.argv[3:6])
 count = 0
 def dying(work):
@@ -588,11 +589,13 @@ def dying(work):
             os.kill(os.getpid(), signal.SIGKILL)
         return work(*args, **more)
     return step
-for holder in (making, restoring, Path):
+for holder in (making, one_file, restoring, Path):
     if hasattr(holder, name):
         setattr(holder, name, dying(getattr(holder, name)))
 if str(target) == "-":
     asyncio.run(making.make(data, root))
+elif target.suffix == ".tar":
+    asyncio.run(one_file.make_file(data, target))
 else:
     asyncio.run(restoring.restore(root, target, replace=True))
 """
@@ -651,6 +654,24 @@ async def test_a_restore_that_is_killed_is_known_and_can_be_done_again(tmp_path:
         assert len(contents(target)) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+async def test_what_was_taken_back_before_a_crash_stays_so_whatever_kills_the_restore(
+    tmp_path: Path,
+) -> None:
+    data, root, crashed = tmp_path / "data", tmp_path / "backups", tmp_path / "crashed"
+    async with services(data) as s:
+        await draw(s)
+        await make(data, root)
+        async with s.store.write() as connection:
+            await connection.execute("UPDATE person SET publishes = 0")
+        await asyncio.to_thread(shutil.copytree, data, crashed)  # it is in the journal alone
+    assert (crashed / "dreamstream.db-wal").stat().st_size
+    killed("rename", 2, "-", root, crashed)
+    await restore(root, crashed, replace=True)
+    async with services(crashed) as s:
+        assert [row["publishes"] for row in await s.store.read("SELECT * FROM person")] == [0]
+
+
 async def test_one_file_holds_a_backup_too(tmp_path: Path) -> None:
     data, archive = tmp_path / "data", tmp_path / "all.tar"
     async with services(data) as s:
@@ -664,6 +685,36 @@ async def test_one_file_holds_a_backup_too(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:1000])
     with pytest.raises(BackupError, match=r"is not a whole backup|no finished backup"):
         await restore(archive, tmp_path / "third")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+async def test_one_file_that_is_killed_leaves_no_copy_of_everything(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "tars"
+    folder.mkdir()
+    async with services(data) as s:
+        await draw(s)
+    killed("_pack", 1, data, "-", folder / "monday.tar")
+    (left,) = folder.iterdir()
+    assert [*(left / "pool").rglob("*.png")]
+    with making.lock_backups(left):
+        await make_file(data, folder / "tuesday.tar")
+    assert left.is_dir(), "one that is at work is left alone"
+    with making.lock_backups(left), pytest.raises(BackupError, match="is being made at this"):
+        await make_file(data, folder / "monday.tar")
+    await make_file(data, folder / "wednesday.tar")
+    assert {path.name for path in folder.iterdir()} == {"tuesday.tar", "wednesday.tar"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+async def test_what_was_unpacked_goes_where_it_was_not_put_back(tmp_path: Path) -> None:
+    data, archive, other = tmp_path / "data", tmp_path / "all.tar", tmp_path / "other"
+    async with services(data) as s:
+        await draw(s)
+    await make_file(data, archive)
+    killed("prove", 1, "-", archive, other)
+    assert [*(other / ".restoring-from").rglob("*.png")]
+    lock_folder(other).release()
+    assert {path.name for path in other.iterdir()} == {".lock"}
 
 
 async def test_bundles_are_made_anew_of_what_is_put_back(tmp_path: Path) -> None:
