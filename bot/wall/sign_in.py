@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
 from bot.discord_oauth import DiscordOAuth, DiscordTroubleError, NotAcceptedError, new_verifier
-from bot.errors import LimitError, RequestError
+from bot.errors import LimitError, NotFoundError, RequestError
 from bot.membership import Memberships, Place
 from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
@@ -125,7 +125,13 @@ def recognise(settings: WallSettings, signing_in: SigningIn) -> Middleware:
         sign_in(request, person)
         member = _Member(person, token, signing_in, lambda: note_unreached(request))
         with showing(Pass(member=member)):
-            return await handler(request)
+            try:
+                return await handler(request)
+            except NotFoundError:
+                # Discord is asked of private themes, not of what is not there: so who hears late, or
+                # hears that Discord does not answer, would know that there is one.
+                await member.private_themes()
+                raise
 
     return look
 

@@ -641,6 +641,31 @@ async def test_a_page_says_what_may_be_missing_while_discord_does_not_answer(
     assert not await told(world.member, "/") and not await told(world.member, private)
 
 
+async def test_while_discord_does_not_answer_nobody_learns_what_there_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreached(*_: object) -> list[Channel]:
+        raise UnreachedError("Discord is not reached at present.")
+
+    async def told(path: str, place: Place) -> tuple[int, str]:
+        visitor, page = world.visitors[SIGNED_IN], {"Accept": "text/html"}
+        async with visitor.get(path, headers=page, allow_redirects=False) as response:
+            return response.status, re.sub(
+                r'nonce="[^"]*"', "", plain(await response.text(), place)
+            )
+
+    nothing, private = missing(), world.private
+    routes = world.by(Rule.STREAM, Rule.DREAM, Rule.GAME, Rule.BUNDLE)
+    monkeypatch.setattr(world.halls, "places", unreached)
+    told_of = []
+    for pattern in [pattern for method, pattern in routes if method == "GET"]:
+        told_here = await told(nothing.path(pattern), nothing)
+        if told_here != await told(private.path(pattern), private):
+            told_of.append(pattern)
+        assert told_here[0] == 404 and "Discord does not answer at present" in told_here[1], pattern
+    assert not told_of
+
+
 async def test_who_may_ask_on_discord_is_offered_so_where_guests_only_watch(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
