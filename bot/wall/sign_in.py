@@ -128,8 +128,8 @@ def recognise(settings: WallSettings, signing_in: SigningIn) -> Middleware:
             try:
                 return await handler(request)
             except NotFoundError:
-                # Discord is asked of private themes, not of what is not there: so who hears late, or
-                # hears that Discord does not answer, would know that there is one.
+                # Discord is asked of private themes, not of what is not there. So who hears late,
+                # or hears that Discord does not answer, would know that there is one.
                 await member.private_themes()
                 raise
 
