@@ -25,7 +25,7 @@ from PIL import Image as Pillow
 
 from bot.ids import IdMaker, first_at, now_ms
 from bot.model import Dream, DreamState, EventKind, Image, Live, Person
-from bot.store import dreams, events, images, people
+from bot.store import dream_states, events, images, people
 from bot.wall import Wall, WallSettings
 from bot.watching import Watching
 from generation.protocol import Recipe
@@ -207,7 +207,7 @@ class Stream:
                 for dream in made:
                     assert dream.image is not None
                     await images.insert(connection, dream.image, dream.created_ms)
-                await dreams.insert(connection, made)
+                await dream_states.insert(connection, made)
                 for dream in made:
                     await self._note(connection, dream, EventKind.ASKED)
                     await self._finish(connection, dream)
@@ -227,7 +227,7 @@ class Stream:
             dream = self._dream(theme_id, self._made, self._ids.next(), image)
             self._made += 1
             async with self._parts.store.write() as connection:
-                await dreams.insert(connection, [dream])
+                await dream_states.insert(connection, [dream])
                 await self._note(connection, dream, EventKind.ASKED)
             for step in (STEPS // 3, STEPS * 2 // 3):
                 await asyncio.sleep(gap_s / 3)
@@ -275,7 +275,7 @@ class Stream:
 
     async def _finish(self, connection: Any, dream: Dream) -> None:
         assert dream.image is not None
-        await dreams.to_done(
+        await dream_states.to_done(
             connection, dream.id, dream.recipe, dream.image, gpu_s=1.0, score=None, now_ms=now_ms()
         )
         await self._note(connection, dream, EventKind.DONE)

@@ -22,7 +22,7 @@ from bot.model import (
     Theme,
 )
 from bot.sentences import say
-from bot.store import Store, events, images, people
+from bot.store import Store, dream_states, events, images, people
 from bot.store import dreams as rows
 from generation.protocol import Recipe
 
@@ -139,7 +139,7 @@ class Acceptance:
                 await images.insert(connection, image, at_ms)
             if not await people.publishes_now(connection, order.person.id):
                 dreams = [msgspec.structs.replace(dream, published=False) for dream in dreams]
-            await rows.insert(connection, dreams)
+            await dream_states.insert(connection, dreams)
             if order.also is not None:
                 await order.also(connection, dreams)
             for guard in self._guards:

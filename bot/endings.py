@@ -19,7 +19,7 @@ from bot.ids import now_ms
 from bot.library import Library
 from bot.model import Act, Dream, DreamState, EventKind, File, Image, Person
 from bot.store import Store, events, images, moderation, people, picture_checks
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.unforeseen import Errors
 from generation.protocol import Attachment, Finished
 

@@ -20,7 +20,7 @@ from bot.library import Library
 from bot.model import Dream, PendingSteer, Relation
 from bot.quarantine import Quarantine
 from bot.side_tasks import SideTasks
-from bot.store import Store
+from bot.store import Store, dream_states
 from bot.store import dreams as rows
 from generation.protocol import Checkpoint, EngineInfo, Job
 
@@ -172,6 +172,8 @@ class Handover:
                     self._checkpoints.write, active.dream.id, message.step, message.data
                 )
                 async with self._store.write() as connection:
-                    await rows.set_step(connection, active.dream.id, message.step, message.gpu_s)
+                    await dream_states.set_step(
+                        connection, active.dream.id, message.step, message.gpu_s
+                    )
             except TROUBLE as error:
                 self._disk.report(error)  # the checkpoint before it still stands

@@ -9,6 +9,7 @@ import aiosqlite
 from bot.gate import HOUR_MS, Asker, Gate
 from bot.ids import now_ms
 from bot.model import Dream
+from bot.store import dream_states
 from bot.store import dreams as rows
 from bot.themes import Themes
 
@@ -30,7 +31,7 @@ async def judge(
     """
     if asker.guild_id is None or asker.channel_id is None:
         # No server sets limits there; and what is said in private is shown nowhere else.
-        await rows.keep_to_place(connection, [dream.id for dream in dreams])
+        await dream_states.keep_to_place(connection, [dream.id for dream in dreams])
         return
     for dream in dreams:
         gate.check_dream(asker, dream, await themes.by_id(dream.theme_id))
@@ -46,6 +47,6 @@ async def judge(
     gate.check_waiting(asker, own=own, channel=channel, hour=hour, background=background)
     checked_as = gate.picture_check(asker)
     if checked_as is not None:
-        await rows.check_as(connection, [dream.id for dream in dreams], checked_as)
+        await dream_states.check_as(connection, [dream.id for dream in dreams], checked_as)
     if gate.keeps(asker):
-        await rows.keep_to_place(connection, [dream.id for dream in dreams])
+        await dream_states.keep_to_place(connection, [dream.id for dream in dreams])

@@ -33,7 +33,7 @@ from bot.prompts import wrap
 from bot.rights import Actor
 from bot.sentences import Sentence, say
 from bot.store import Store, portraits
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.store.portraits import Portrait, Reach
 from bot.text import clean, visible
 from bot.themes import Themes

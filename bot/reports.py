@@ -16,7 +16,7 @@ from bot.active import Active
 from bot.ids import now_ms
 from bot.model import DreamState
 from bot.monitoring import metrics
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.unfinished import Unfinished
 from generation import protocol
 

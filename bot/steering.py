@@ -17,7 +17,7 @@ from bot.ids import now_ms
 from bot.model import EventKind, Person
 from bot.notes import Notes
 from bot.store import Store, events, people, steers
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from generation.protocol import Steered
 
 MAX_STEERS_WAITING = 100

@@ -39,7 +39,7 @@ from bot.notes import Notes
 from bot.quarantine import Quarantine
 from bot.side_tasks import SideTasks
 from bot.steering import Steering
-from bot.store import Store, steers
+from bot.store import Store, dream_states, steers
 from bot.store import dreams as rows
 from bot.unforeseen import Errors
 from generation import protocol
@@ -114,7 +114,7 @@ class Unfinished:
     async def start(self, themes: Iterable[Theme]) -> None:
         """Take up what an earlier process left unfinished."""
         streams = {theme.id: theme.slug for theme in themes}
-        await self.note(rows.to_waiting)
+        await self.note(dream_states.to_waiting)
         for dream in await rows.unfinished(self._store):
             self._active[dream.id] = Active(dream, streams[dream.theme_id], resumed=True)
         for steer in await steers.pending(self._store):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bot.ids import IdMaker, now_ms
 from bot.model import Dream, DreamState, EventKind, Image, Person, Theme
-from bot.store import Store, deliveries, dreams, events, images, people, themes
+from bot.store import Store, deliveries, dream_states, events, images, people, themes
 from bot.store.deliveries import DeliveryState
 from generation.protocol import Recipe
 
@@ -54,7 +54,7 @@ async def _life(store: Store, theme: Theme, person: Person, dream_id: str) -> No
     )
     async with store.write() as connection:
         await people.upsert(connection, person, now_ms())
-        await dreams.insert(connection, [dream])
+        await dream_states.insert(connection, [dream])
         await deliveries.order(connection, [dream], 1, 2, now_ms())
         await events.append(
             connection, EventKind.ASKED, theme.id, now_ms(), dream_id=dream_id, person_id=person.id
@@ -65,12 +65,12 @@ async def _life(store: Store, theme: Theme, person: Person, dream_id: str) -> No
     async with store.write() as connection:
         await deliveries.sent(connection, row.id, row.id, now_ms())
     async with store.write() as connection:
-        await dreams.to_drawing(connection, dream_id, 0, now_ms())
+        await dream_states.to_drawing(connection, dream_id, 0, now_ms())
     sha256 = hashlib.sha256(dream_id.encode()).hexdigest()
     image = Image(sha256=sha256, width=256, height=256, size_bytes=1)
     async with store.write() as connection:
         await images.insert(connection, image, now_ms())
-        await dreams.to_done(
+        await dream_states.to_done(
             connection, dream_id, RECIPE, image, gpu_s=1.0, score=None, now_ms=now_ms()
         )
         await events.append(

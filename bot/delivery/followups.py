@@ -29,7 +29,7 @@ from bot.errors import DreamstreamError
 from bot.model import Dream
 from bot.network import UNREACHABLE
 from bot.sentences import say
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.translations import in_language_of
 from bot.unforeseen import Errors
 

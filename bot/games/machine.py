@@ -22,8 +22,8 @@ from bot.model import Dream, DreamRequest, DreamState
 from bot.parents import able
 from bot.parties.recipes import Quick, quickly
 from bot.rights import Actor
+from bot.store import dream_states, game_entries, games
 from bot.store import dreams as dream_rows
-from bot.store import game_entries, games
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class Machine(Entering):
             self._gate.check_dream(asker, dream, theme)
             checked_as = self._gate.picture_check(asker)
             if game.guild_id is not None and checked_as is not None:
-                await dream_rows.check_as(connection, [dream.id], checked_as)
+                await dream_states.check_as(connection, [dream.id], checked_as)
             if not game.published:
-                await dream_rows.keep_to_place(connection, [dream.id])
+                await dream_states.keep_to_place(connection, [dream.id])
             entry = Entry(
                 id=self._ids.next(),
                 game_id=game.id,

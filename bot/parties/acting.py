@@ -25,7 +25,7 @@ from bot.parties.model import Member, Party, PartyLimits, Role, Stage
 from bot.requests import check_person
 from bot.rights import Actor
 from bot.sentences import Sentence, say
-from bot.store import Store, events, parties, party_dreams, people
+from bot.store import Store, dream_states, events, parties, party_dreams, people
 from bot.store import dreams as dream_rows
 from bot.themes import Themes
 
@@ -203,9 +203,9 @@ class Acting:
         self._gate.check_waiting(asker, own=own, channel=channel, hour=hour)
         checked_as = self._gate.picture_check(asker)
         if checked_as is not None:
-            await dream_rows.check_as(connection, [dream.id for dream in dreams], checked_as)
+            await dream_states.check_as(connection, [dream.id for dream in dreams], checked_as)
         if self._gate.keeps(asker):
-            await dream_rows.keep_to_place(connection, [dream.id for dream in dreams])
+            await dream_states.keep_to_place(connection, [dream.id for dream in dreams])
 
 
 def leads(party: Party, actor: Actor) -> bool:

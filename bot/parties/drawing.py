@@ -22,7 +22,7 @@ from bot.parties.recipes import composed, grown, grown_words, joined, quickly, w
 from bot.parties.saying import Saying
 from bot.rights import Actor
 from bot.sentences import say
-from bot.store import dreams as dream_rows
+from bot.store import dream_states as dream_rows
 from bot.store import game_entries, parties, party_dreams, party_words
 from generation.protocol import EngineInfo, Recipe
 

@@ -7,7 +7,7 @@ import aiosqlite
 from bot.checking.model import CHECKER, Check, Decision, Judged, Verdict
 from bot.model import Act, Dream, File, Image
 from bot.store import Row, Store, moderation, people, tombstones
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.store.tombstones import Kind
 
 BY_ID = "SELECT * FROM picture_check WHERE dream_id = ?"

@@ -11,7 +11,7 @@ import pytest
 
 from bot.feed import MAX_BEHIND, Feed
 from bot.model import DreamState, EventKind, Live, StreamEvent, Theme
-from bot.store import Store, dreams, events, people, themes
+from bot.store import Store, dream_states, events, people, themes
 from tests.bot.test_store import PERSON, a_dream
 
 
@@ -22,7 +22,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         for slug in ("one", "two"):
             await themes.insert(connection, Theme(id=0, slug=slug, title=slug))
         await people.upsert(connection, PERSON, 1)
-        await dreams.insert(connection, [a_dream(1, "d" * 16)])
+        await dream_states.insert(connection, [a_dream(1, "d" * 16)])
     yield made
     await made.close()
 

@@ -27,7 +27,7 @@ from bot.privacy.forgetting import Forgetting
 from bot.privacy.gathering import BESIDE, OWNED, pages_about
 from bot.rights import Actor
 from bot.store import Store, forgetting, game_entries, games, people
-from bot.store import dreams as dream_rows
+from bot.store import dream_states as dream_rows
 from bot.store.forgetting import _ERASED
 from bot.store.migrate import BUSY_TIMEOUT_MS, backup_path, shipped, statements
 from bot.upgrade_copies import UpgradeCopies

@@ -14,7 +14,7 @@ from bot.errors import GoneError, InvalidRequestError
 from bot.model import Dream, DreamState, Relation
 from bot.outpainting import Side
 from bot.rights import Actor
-from bot.store import dreams as rows
+from bot.store import dream_states as rows
 from bot.uploads import to_png
 from generation.protocol import PROTOCOL_VERSION, EngineInfo, OptionInfo, Welcome
 from tests.bot.drawer import ANN, BOB, DIFFUSION, FOURIER, Services, request, services

@@ -24,7 +24,7 @@ from bot.model import Dream, DreamState, EventKind, File, Person
 from bot.retention import A_TURN, Retention, RetentionRules
 from bot.retention_command import run
 from bot.rights import Actor
-from bot.store import Store, deliveries, events, favourites, images, people
+from bot.store import Store, deliveries, dream_states, events, favourites, images, people
 from bot.store import dreams as rows
 from bot.store.retention import Bounds, candidates
 from bot.themes import Themes
@@ -78,7 +78,7 @@ class World:
         async with self.store.write() as connection:
             await people.upsert(connection, ANN, at_ms)
             await people.upsert(connection, BOB, at_ms)
-            await rows.insert(connection, [dream])
+            await dream_states.insert(connection, [dream])
             await events.append(
                 connection, EventKind.ASKED, dream.theme_id, at_ms, dream_id=dream_id
             )
@@ -87,7 +87,7 @@ class World:
                 image = described(hashlib.sha256(data).hexdigest(), data)
                 self._write(self.library.path(image.sha256), data)
                 await images.insert(connection, image, at_ms)
-                await rows.to_done(
+                await dream_states.to_done(
                     connection, dream_id, recipe, image, gpu_s=1, score=None, now_ms=at_ms
                 )
                 if film:
@@ -99,9 +99,9 @@ class World:
                         size_bytes=len(content),
                     )
                     self._write(self.library.file_path(file), content)
-                    await rows.add_files(connection, dream_id, [file])
+                    await dream_states.add_files(connection, dream_id, [file])
             elif state.final:
-                await rows.to_ended(connection, dream_id, state, "why", at_ms)
+                await dream_states.to_ended(connection, dream_id, state, "why", at_ms)
             if state.final:
                 await events.append(
                     connection, EventKind(state), dream.theme_id, at_ms, dream_id=dream_id

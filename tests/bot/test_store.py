@@ -21,6 +21,7 @@ from bot.store import (
     autopilot,
     deliveries,
     digests,
+    dream_states,
     dreams,
     events,
     favourites,
@@ -69,7 +70,7 @@ async def fill(store: Store, *made: Dream) -> Theme:
         )
         await people.upsert(connection, PERSON, 1)
         dream = a_dream(theme.id, "d" * 16)
-        await dreams.insert(connection, [dream, *made])
+        await dream_states.insert(connection, [dream, *made])
         await events.append(
             connection, EventKind.ASKED, theme.id, 1, dream_id=dream.id, person_id=PERSON.id
         )
@@ -230,10 +231,10 @@ async def test_a_dream_ends_once(tmp_path: Path) -> None:
     async with store.write() as connection:
         await images.insert(connection, IMAGE, 1)
         done = {"gpu_s": 1.0, "score": None, "now_ms": 2}
-        assert await dreams.to_done(connection, ident, RECIPE, IMAGE, **done)  # type: ignore[arg-type]
-        assert not await dreams.to_done(connection, ident, RECIPE, IMAGE, **done)  # type: ignore[arg-type]
-        assert not await dreams.to_ended(connection, ident, DreamState.CANCELLED, "", 3)
-        assert not await dreams.to_drawing(connection, ident, 1, 3)
+        assert await dream_states.to_done(connection, ident, RECIPE, IMAGE, **done)  # type: ignore[arg-type]
+        assert not await dream_states.to_done(connection, ident, RECIPE, IMAGE, **done)  # type: ignore[arg-type]
+        assert not await dream_states.to_ended(connection, ident, DreamState.CANCELLED, "", 3)
+        assert not await dream_states.to_drawing(connection, ident, 1, 3)
     with pytest.raises(sqlite3.IntegrityError, match="no more"):
         async with store.write() as connection:
             await connection.execute("UPDATE dream SET state = 'waiting'")
@@ -450,10 +451,10 @@ async def test_pages_go_backwards_without_gaps(tmp_path: Path) -> None:
     theme = await fill(store)
     made = [a_dream(theme.id) for _ in range(25)]
     async with store.write() as connection:
-        await dreams.insert(connection, made)
+        await dream_states.insert(connection, made)
         await images.insert(connection, IMAGE, 1)
         for dream in made:
-            await dreams.to_done(
+            await dream_states.to_done(
                 connection, dream.id, RECIPE, IMAGE, gpu_s=0.0, score=None, now_ms=1
             )
     for theme_id in (theme.id, None):
@@ -471,7 +472,7 @@ async def test_ancestors_are_found_nearest_first(tmp_path: Path) -> None:
     for _ in range(5):
         line.append(a_dream(theme.id, parent_id=line[-1].id))
     async with store.write() as connection:
-        await dreams.insert(connection, line)
+        await dream_states.insert(connection, line)
     found = await dreams.ancestors(store, line[-1].id)
     assert [dream.id for dream in found] == [dream.id for dream in reversed(line[:-1])]
     assert [dream.id for dream in await dreams.children(store, line[0].id)] == [line[1].id]

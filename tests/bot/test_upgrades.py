@@ -11,7 +11,17 @@ import pytest
 
 from bot.consistency import rows
 from bot.model import DreamState
-from bot.store import Store, deliveries, dreams, events, games, migrate, parties, themes
+from bot.store import (
+    Store,
+    deliveries,
+    dream_states,
+    dreams,
+    events,
+    games,
+    migrate,
+    parties,
+    themes,
+)
 from tests.bot import old_rows
 
 NEWEST = len(migrate.shipped())
@@ -95,6 +105,8 @@ async def test_what_an_old_database_held_can_be_ended_and_deleted(
     shutil.copyfile(old / "4.db", path)
     store = await Store.open(path)
     async with store.write() as connection:
-        assert await dreams.to_ended(connection, old_rows.WAITING, DreamState.CANCELLED, "", 3)
+        assert await dream_states.to_ended(
+            connection, old_rows.WAITING, DreamState.CANCELLED, "", 3
+        )
     assert await store.read("SELECT 1 FROM pending_steer") == []
     await store.close()

@@ -13,7 +13,7 @@ import bot.endings
 from bot.endings import UNFORESEEN
 from bot.handover import Handover
 from bot.model import DreamState, EventKind
-from bot.store import Store, dreams, events
+from bot.store import Store, dream_states, events
 from generation.protocol import Failed
 from tests.bot.drawer import finished, request, services
 from tests.faults.proof import Seen, wrong_with
@@ -43,11 +43,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_end_is_written_once_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mistake = Mistake(dreams.to_ended, 3)
+    mistake = Mistake(dream_states.to_ended, 3)
     async with services(tmp_path) as s:
         (dream,) = await s.dreams.ask(request())
         await s.begin(dream.id)
-        monkeypatch.setattr(dreams, "to_ended", mistake)
+        monkeypatch.setattr(dream_states, "to_ended", mistake)
         await s.dreams.on_message(Failed(job_id=dream.id, reason="Its engine has no colours."))
         ended = await s.dreams.wait(dream.id)
         assert (ended.state, ended.reason) == (DreamState.FAILED, UNFORESEEN)
