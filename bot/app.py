@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bot import systemd
+from bot import logs, systemd
 from bot.autopilot import Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
@@ -79,6 +79,7 @@ async def run(config: Config, token: str | None) -> int:
     stop = asyncio.Event()
     fronts = Fronts()
     secret = await asyncio.to_thread(read_client_secret, config)
+    logs.hide(secret)
     if secret is not None and token is None:
         raise ConfigError([NO_SIGN_IN])
     if token is not None:  # slow to load; here, nobody waits for it yet

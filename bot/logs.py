@@ -45,6 +45,10 @@ _FIELDS = (
 )
 """What a record may name beside its message: in its `extra`, or by `about`."""
 
+_NO_DETAILS = ("aiosqlite", "discord.gateway", "discord.http")
+"""Who writes all that passes by where details are wanted: each statement with its parameters, each
+event and request of Discord's. Those have what people type, and the tokens to answer them by."""
+
 _about: ContextVar[Mapping[str, Any]] = ContextVar("about", default={})  # noqa: B039 - never changed
 _secrets: set[str] = set()
 _log = logging.getLogger(__name__)
@@ -130,8 +134,8 @@ def hide(secret: str | None) -> None:
 
 def begin(level: str, form: Form = "text") -> None:
     """Write what is logged, from a level on, to standard error; errors nobody caught as well."""
-    # A statement a line, each with its parameters, is no use to anybody who looks for our own.
-    logging.getLogger("aiosqlite").setLevel(logging.INFO)
+    for name in _NO_DETAILS:
+        logging.getLogger(name).setLevel(logging.INFO)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else Formatter(_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -53,6 +53,26 @@ def test_what_is_to_be_hidden_is_in_no_line(
     assert "secret" not in written and "Bot …" in written
 
 
+def test_what_people_type_and_the_tokens_to_answer_them_are_no_details(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("basicConfig", "captureWarnings"):
+        monkeypatch.setattr(logging, name, lambda *_, **__: None)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    loggers = [logging.getLogger(f"discord.{name}") for name in ("gateway", "http")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.DEBUG)
+        logs.begin("debug")
+        # They write each event and each request as Discord has it.
+        assert not [logger.name for logger in loggers if logger.isEnabledFor(logging.DEBUG)]
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 async def test_lines_name_what_was_at_hand_in_tasks_and_threads_too() -> None:
     found: list[str] = []
 
