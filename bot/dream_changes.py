@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from bot import requests
 from bot.drawing import Drawer
 from bot.dream_reader import DreamReader
 from bot.errors import GoneError, InvalidRequestError, SchedulerError
@@ -27,6 +26,7 @@ from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.themes import Themes
 from bot.unfinished import Unfinished
+from bot.values import check_person, check_prompt
 
 SteeringGuard = Callable[[Dream, Actor], Awaitable[None]]
 """Judges who wants to steer a dream; it may raise what refuses them."""
@@ -69,7 +69,7 @@ class DreamChanges(DreamReader):
         check_may_change(dream, actor)
         active = self._unfinished.get(dream_id)
         if active is None or not await self._tasks.finish(
-            self._unfinished.cancel(active, requests.check_person(actor.person))
+            self._unfinished.cancel(active, check_person(actor.person))
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
 
@@ -84,7 +84,7 @@ class DreamChanges(DreamReader):
             DiskError, StoreError: nothing can be written at present; it is still there.
         """
         check_may_change(await self.existing(dream_id), actor)
-        actor = msgspec.structs.replace(actor, person=requests.check_person(actor.person))
+        actor = msgspec.structs.replace(actor, person=check_person(actor.person))
         await self._tasks.finish(self._delete(dream_id, actor))
 
     async def _delete(self, dream_id: str, actor: Actor) -> None:
@@ -136,7 +136,7 @@ class DreamChanges(DreamReader):
         check_may_change(dream, actor)
         for guard in self._steering_guards:
             await guard(dream, actor)
-        prompt = requests.check_prompt(prompt, self._limits)
+        prompt = check_prompt(prompt, self._limits)
         recipe = dream.recipe
         if not 0 <= glide_steps <= recipe.last_step:
             raise InvalidRequestError(
@@ -157,8 +157,6 @@ class DreamChanges(DreamReader):
         if check is not None:
             check(expanded, theme)
         if not await self._tasks.finish(
-            self._unfinished.steering.ask(
-                active, requests.check_person(actor.person), expanded, glide_steps
-            )
+            self._unfinished.steering.ask(active, check_person(actor.person), expanded, glide_steps)
         ):
             raise InvalidRequestError("dream", "This dream is over already.")

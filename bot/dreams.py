@@ -38,6 +38,7 @@ from bot.standing import Placer, Standing
 from bot.store import Store
 from bot.themes import Themes
 from bot.unfinished import RETRY_DELAYS_S, Unfinished
+from bot.values import check_person, check_prompt, check_seed
 from generation.protocol import EngineInfo, Recipe, ToBot, Welcome
 
 Recipes = Callable[[Dream, Theme, Sequence[EngineInfo]], list[Recipe]]
@@ -215,11 +216,11 @@ class Dreams(DreamChanges):
         theme = await self._themes.by_id(dream.theme_id)
         recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
         if not same_seed:
-            recipe = reseeded(recipe, dream.prompt, theme, requests.check_seed(None))
+            recipe = reseeded(recipe, dream.prompt, theme, check_seed(None))
         order = Order(
             dream.prompt,
             theme,
-            requests.check_person(person),
+            check_person(person),
             [recipe],
             parent_id=dream.id,
             relation=Relation.REROLL,
@@ -265,7 +266,7 @@ class Dreams(DreamChanges):
         theme = await self._themes.by_id(parents[0].theme_id)
         engines = tuple(bounded(engine, theme) for engine in engines)
         if prompt is not None:
-            prompt = requests.check_prompt(prompt, self._limits)
+            prompt = check_prompt(prompt, self._limits)
             parents = [msgspec.structs.replace(parent, prompt=prompt) for parent in parents]
         if not published:
             parents = [msgspec.structs.replace(parent, published=False) for parent in parents]
@@ -278,7 +279,7 @@ class Dreams(DreamChanges):
         order = Order(
             parents[0].prompt,
             theme,
-            requests.check_person(actor.person),
+            check_person(actor.person),
             [recipe for _, recipe in children],
             guild_id=actor.guild_id,
             channel_id=channel_id,
@@ -313,7 +314,7 @@ class Dreams(DreamChanges):
         engines = await self._engines()
         theme = await self._themes.get(slug)
         recipe = requests.check_recipe(recipe, theme, engines, self._limits)
-        order = Order(recipe.prompt, theme, requests.check_person(person), [recipe])
+        order = Order(recipe.prompt, theme, check_person(person), [recipe])
         order, _ = await self._placed(order)
         if not recipe.named_pictures:
             (dream,) = await self._intake.take(order)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bot import requests
 from bot.acceptance import Also
 from bot.drawing import Drawer
 from bot.dreams import Dreams
@@ -23,6 +22,7 @@ from bot.prompts import expand
 from bot.repainting import Pictures, Repainting, can_be_repainted
 from bot.rights import Actor
 from bot.sizes import nearest, scaled, tiles
+from bot.values import check_seed
 from generation.protocol import EngineInfo, Recipe
 
 VARIATION_STRENGTH = 0.6  # enough to change what is in the picture, not how it is laid out
@@ -79,7 +79,7 @@ class Offspring(Repainting):
         def recipes(dream: Dream, theme: Theme, _engines: Sequence[EngineInfo]) -> list[Recipe]:
             if same_seed:
                 return [dream.recipe]
-            seed = requests.check_seed(None)
+            seed = check_seed(None)
             return [reseeded(dream.recipe, dream.prompt, theme, seed)]
 
         (again,) = await self._dreams.derive(
@@ -118,7 +118,7 @@ class Offspring(Repainting):
             if engine is None:
                 raise InvalidRequestError("dream", "Nothing here starts from a picture.")
             most = min(count, theme.max_count or count)
-            first = requests.check_seed(None, most)
+            first = check_seed(None, most)
             seeds = range(first, first + most)
             return [_variation(dream, image, engine, own, theme, seed) for seed in seeds]
 

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import msgspec
 
-from bot import requests
 from bot.acceptance import Also
 from bot.dreams import Dreams
 from bot.errors import InvalidRequestError
@@ -26,6 +25,7 @@ from bot.sentences import say
 from bot.sizes import nearest
 from bot.upload_process import to_mask
 from bot.uploads import UploadLimits, check_fits, to_png
+from bot.values import check_seed
 from generation.protocol import EngineInfo, Recipe
 
 REDRAWN = 1.0  # what was painted over has nothing to say about what comes in its place
@@ -262,7 +262,7 @@ def _drawn_by(
     engine: EngineInfo, dream: Dream, width: int, height: int, theme: Theme, prompt: str | None
 ) -> Recipe:
     """Return a recipe of a dream's words and ways, without pictures, with a new seed."""
-    recipe, seed = dream.recipe, requests.check_seed(None)
+    recipe, seed = dream.recipe, check_seed(None)
     is_own = engine.name == recipe.engine and engine_of(dream, [engine]) is not None
     settings = rearranged(recipe) if is_own else complete({}, engine)
     words = words_of(recipe) if prompt is None else ""

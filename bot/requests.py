@@ -2,13 +2,12 @@
 
 The one place for it, so that Discord, the wall and the command line refuse the same things with
 the same sentences. Nothing here waits or keeps anything: `check` says no or gives a `Plan`, and
-`Plan.recipe` writes the recipe for one seed. Uploaded pictures are looked at by `bot.uploads`.
+`Plan.recipe` writes the recipe for one seed. Single values are held to their bounds by
+`bot.values`, uploaded pictures are looked at by `bot.uploads`.
 """
 
 from __future__ import annotations
 
-import math
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,16 +23,14 @@ from bot.model_choice import choose_model
 from bot.options import complete, mixes, side_by_side
 from bot.presets import with_preset, with_themes_preset
 from bot.prompts import expand, says_anything
-from bot.sentences import option, say
+from bot.sentences import say
 from bot.sizes import fit, scaled, shaped, tiles
 from bot.studies import check_study
 from bot.styles import with_style
-from bot.text import clean, shorten, visible
+from bot.text import clean
+from bot.values import check_person, check_prompt, check_seed, number, whole
 from generation.protocol import EngineInfo, FilmFormat, Journey, ModelInfo, Recipe, Setting
 
-SEEDS = 2**32
-MAX_PERSON_ID = 200
-MAX_PERSON_NAME = 80
 MAX_EXPANDED = 4
 FIRST_LOOK = 0.3  # of the steps: early enough to save time, late enough to tell what it will be
 
@@ -128,7 +125,7 @@ def check(
     request = with_themes_preset(request, theme, engines)
     request = _with_study(with_preset(request, engines))
     most = limits.most_at_once(background=request.background)
-    count = _whole("count", request.count, 1, most)
+    count = whole("count", request.count, 1, most)
     check_count(theme, count)
     seed = check_seed(request.seed, 1 if request.study else count)
     engine, model = choose_model(
@@ -169,7 +166,7 @@ def check(
         count=count,
         negative=_negative(request.negative, theme, engine, limits),
         guidance=_guidance(request.guidance, engine),
-        strength=_number("strength", request.strength, 0.0, 1.0, default=0.7),
+        strength=number("strength", request.strength, 0.0, 1.0, default=0.7),
         settings=complete(request.settings, engine),
         until_step=_until(_first_look(request, steps), steps),
         film=request.film and journey is None,
@@ -309,7 +306,7 @@ def check_recipe(
         raise InvalidRequestError("recipe", "This recipe has too many steers.")
     for steer in recipe.steers:
         check_prompt(steer.prompt, roomy, "recipe")
-    steps = _whole("steps", recipe.steps, 1, engine.max_steps)
+    steps = whole("steps", recipe.steps, 1, engine.max_steps)
     journey = recipe.journey
     if journey is not None:
         check_steps(theme, journey.frame_steps)
@@ -330,70 +327,17 @@ def check_recipe(
         seed=check_seed(recipe.seed),
         negative=_negative(recipe.negative, Theme(id=0, slug="", title=""), engine, roomy),
         guidance=_guidance(recipe.guidance, engine),
-        strength=_number("strength", recipe.strength, 0.0, 1.0, default=0.7),
+        strength=number("strength", recipe.strength, 0.0, 1.0, default=0.7),
         settings=complete(recipe.settings, engine),
         until_step=_until(recipe.until_step, recipe.steps),
     )
-
-
-def check_prompt(text: str, limits: Limits, field: str = "prompt") -> str:
-    """Return the prompt as it is kept: cleaned, not empty, not too long.
-
-    Raises:
-        InvalidRequestError: it is empty or too long.
-    """
-    limit = limits.prompt_length
-    # Far too long ones are not worth the cleaning.
-    prompt = clean(text) if len(text) <= 50 * limit else text
-    if len(prompt) > limit:
-        raise InvalidRequestError(
-            field,
-            say(
-                "The {field} has {count:,} characters; at most {limit:,} are taken. Shorten it.",
-                field=option(field),
-                count=len(prompt),
-                limit=limit,
-            ),
-        )
-    if not visible(prompt.replace("|", "").replace(":", "")) or not says_anything(prompt):
-        raise InvalidRequestError(
-            field,
-            say(
-                "The {field} is empty. Say in a few words what should be drawn.",
-                field=option(field),
-            ),
-        )
-    return prompt
-
-
-def check_person(person: Person) -> Person:
-    """Return the person with a name that can be shown.
-
-    Raises:
-        InvalidRequestError: the id is not one.
-    """
-    if not person.id or len(person.id) > MAX_PERSON_ID or clean(person.id) != person.id:
-        raise InvalidRequestError("person", "It is not known who asks. Sign in again.")
-    name = shorten(clean(person.name), MAX_PERSON_NAME)
-    return Person(person.id, name if visible(name) else "someone")
-
-
-def check_seed(seed: int | None, count: int = 1) -> int:
-    """Return the first of `count` seeds in a row; a random one where none is given.
-
-    Raises:
-        InvalidRequestError: it is out of range.
-    """
-    if seed is None:
-        return secrets.randbelow(SEEDS - count + 1)
-    return _whole("seed", seed, 0, SEEDS - count)
 
 
 def _steps(steps: int | None, theme: Theme, engine: EngineInfo) -> int:
     check_steps(theme, steps)
     if steps is None:
         return min(theme.steps or engine.default_steps, engine.max_steps)
-    return _whole("steps", steps, 1, engine.max_steps)
+    return whole("steps", steps, 1, engine.max_steps)
 
 
 def _first_look(request: DreamRequest, steps: int) -> int | None:
@@ -406,7 +350,7 @@ def _until(until_step: int | None, steps: int) -> int | None:
     """Return the step to end early at; None where that is the last one anyway."""
     if until_step is None or until_step >= steps:
         return None
-    return _whole("until", until_step, 1, steps)
+    return whole("until", until_step, 1, steps)
 
 
 def _negative(negative: str | None, theme: Theme, engine: EngineInfo, limits: Limits) -> str:
@@ -431,43 +375,7 @@ def _guidance(guidance: float | None, engine: EngineInfo) -> float | None:
                 "guidance", f"{engine.title} has no guidance to set. Leave it out."
             )
         return None
-    return _number("guidance", guidance, 0.0, engine.max_guidance, default=engine.guidance)
-
-
-def _whole(field: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidRequestError(
-            field,
-            say(
-                "For {field}, give a whole number from {low:,} to {high:,}, not {value}.",
-                field=option(field),
-                low=low,
-                high=high,
-                value=_show(value),
-            ),
-        )
-    return value
-
-
-def _number(field: str, value: float | None, low: float, high: float, *, default: float) -> float:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
-        raise InvalidRequestError(
-            field,
-            say(
-                "The {field} is a number from {low:g} to {high:g}, not {value}.",
-                field=option(field),
-                low=low,
-                high=high,
-                value=_show(value),
-            ),
-        )
-    return float(value)
-
-
-def _show(value: object) -> str:
-    return shorten(clean(str(value)), 24)
+    return number("guidance", guidance, 0.0, engine.max_guidance, default=engine.guidance)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -26,12 +26,12 @@ from bot.ids import IdMaker
 from bot.library import described
 from bot.model import Act, Image, Person
 from bot.removal import Removal
-from bot.requests import check_person
 from bot.rights import Actor
 from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import dreams as dream_rows
 from bot.store import game_entries, games, images, moderation, people
+from bot.values import check_person
 
 log = logging.getLogger(__name__)
 

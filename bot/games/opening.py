@@ -18,10 +18,10 @@ from bot.games.model import Game, GameKind, GameState
 from bot.gate import Asker
 from bot.model import Dream, DreamState, Theme
 from bot.parents import COVERED
-from bot.requests import check_person
 from bot.rights import Actor, check_may_see
 from bot.store import games, people, portraits
 from bot.store.games import Asked
+from bot.values import check_person
 
 OPEN_PER_PERSON = 3
 KEPT = (

@@ -18,9 +18,9 @@ from bot.games.opening import Opening
 from bot.games.reading import leads, moderates
 from bot.ids import IdMaker
 from bot.model import ENDINGS, Act, EventKind, StreamEvent
-from bot.requests import check_person
 from bot.rights import Actor
 from bot.store import game_entries, games, moderation, people
+from bot.values import check_person
 
 log = logging.getLogger(__name__)
 

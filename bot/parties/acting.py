@@ -22,12 +22,12 @@ from bot.ids import now_ms
 from bot.model import Dream, EventKind, Theme
 from bot.offspring import Offspring
 from bot.parties.model import Member, Party, PartyLimits, Role, Stage
-from bot.requests import check_person
 from bot.rights import Actor
 from bot.sentences import Sentence, say
 from bot.store import Store, dream_states, events, parties, party_dreams, people
 from bot.store import dreams as dream_rows
 from bot.themes import Themes
+from bot.values import check_person
 
 LEADERS = frozenset({Role.HOST, Role.FACILITATOR})
 HOST = frozenset({Role.HOST})

@@ -9,10 +9,10 @@ from bot.model import Person, Visibility
 from bot.parties.acting import HOST, Act, leads
 from bot.parties.model import Member, Party, Role
 from bot.parties.reading import WRONG_CODE, Reading, is_code_of
-from bot.requests import check_person
 from bot.rights import Actor
 from bot.sentences import say
 from bot.store import parties, people
+from bot.values import check_person
 
 _HEIRS = (Role.PROMPT_MASTER, Role.FACILITATOR, Role.ART_EXPERT, Role.GUEST)
 

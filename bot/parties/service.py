@@ -24,12 +24,12 @@ from bot.parties.finale import Finale
 from bot.parties.keeper import Keeper
 from bot.parties.model import Member, Party, PartySettings, Role, Stage
 from bot.parties.reading import CODE_LENGTH
-from bot.requests import check_person
 from bot.rights import Actor
 from bot.sentences import say
 from bot.store import parties, people
 from bot.text import clean, shorten, visible
 from bot.themes import MAX_TITLE, MAX_TOPIC
+from bot.values import check_person
 
 AlsoWithParty = Callable[[aiosqlite.Connection, Party], Awaitable[None]]
 

@@ -19,10 +19,10 @@ from bot.errors import (
 from bot.limits import Limits
 from bot.model import DreamState, EventKind, Live, Person, Relation, StreamEvent
 from bot.recipes import read_document
-from bot.requests import SEEDS
 from bot.rights import Actor
 from bot.steering import MAX_STEERS_WAITING
 from bot.store import steers
+from bot.values import SEEDS
 from generation.protocol import (
     Cancelled,
     Checkpoint,

@@ -14,8 +14,9 @@ from bot.errors import InvalidRequestError, LimitError
 from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import Person, Theme
-from bot.requests import SEEDS, Plan, check
+from bot.requests import Plan, check
 from bot.sizes import nearest
+from bot.values import SEEDS
 from generation.protocol import EngineInfo, ModelInfo
 from tests.bot.drawer import ANN, DIFFUSION, FOURIER, request
 

@@ -19,10 +19,10 @@ from bot.palettes import listed
 from bot.parties.reading import plain_code
 from bot.prompts import choose, expand, says_anything, wanted
 from bot.publish.texts import markdown
-from bot.requests import check_prompt
 from bot.sizes import parse_size
 from bot.studies import check_study, split_words
 from bot.text import clean, shorten, visible
+from bot.values import check_prompt
 from bot.wordlist import Words, unsafe_words
 from generation.prompts import format_prompts, parse
 from generation.protocol import chosen_with_weights
