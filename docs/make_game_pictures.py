@@ -1,10 +1,11 @@
 """Take the pictures of games and portraits that the documentation shows, of the program at work.
 
-    .venv/bin/python docs/make_game_pictures.py [--out docs/images] [--engine diffusion]
+    .venv/bin/python docs/make_game_pictures.py [--out docs/images] [--engine diffusion] [--only …]
 
 Starts everything in an empty folder, plays a round of each game with a few guests, has a portrait
-drawn, and photographs a phone and a desk in Chromium (Debian's `chromium`, or
-DREAMSTREAM_CHROMIUM). Takes some minutes on a laptop's processor.
+drawn, plays a round at a party, and photographs a phone, a desk and the party's big screen in
+Chromium (Debian's `chromium`, or DREAMSTREAM_CHROMIUM). Takes some minutes on a laptop's processor;
+`--only` takes the pictures of one of these parts.
 """
 
 from __future__ import annotations
@@ -27,15 +28,21 @@ from bot.app import make_wall
 from bot.config import Config
 from bot.games.model import MACHINE, Game
 from bot.model import DreamRequest, Person
+from bot.parties.model import Stage
 from bot.rights import Actor
 from bot.services import Services, services
 
 GUESTS = [Actor(Person(f"local:{name.lower()}", name)) for name in ("Mbali", "José", "Noor")]
 DRAWN = "a sailboat on the sea"
 STREAM = ("a red barn in the snow", "a lighthouse at night", "a strawberry", "snowy mountains")
+SKETCHED = (
+    *("snowy mountains", "a red balloon", "a beach at sunset"),
+    *("a lighthouse on a cliff", "a red barn in the snow", "a strawberry"),
+)
 WORDS = "curly red hair, laughs loudly, always carries a notebook"
 PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1440, height=900)
+SCREEN = ViewportSize(width=1920, height=1080)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 GAP = 24
 SHOWN = """[...document.images].every((one) => one.complete
@@ -56,6 +63,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--engine", default="diffusion")
+    parser.add_argument("--only", choices=list(PARTS))
     chosen = parser.parse_args()
     chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
@@ -70,19 +78,27 @@ async def main() -> int:
             try:
                 browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
                 await parts.themes.change("open", engine=chosen.engine)
-                await play(browser, url, parts, chosen.out)
+                for name, take in PARTS.items():
+                    if chosen.only in (None, name):
+                        await take(browser, url, parts, chosen.out)
                 await browser.close()
             finally:
                 await wall.stop()
     return 0
 
 
-async def play(browser: Browser, url: URL, parts: Services, out: Path) -> None:
-    """Play a round of each game, and have a portrait drawn."""
-    phone = await (await browser.new_context(viewport=PHONE, device_scale_factor=2)).new_page()
-    desk = await (await browser.new_context(viewport=DESK)).new_page()
-    for page in (phone, desk):
-        page.on("dialog", lambda dialog: dialog.accept())
+async def page_of(browser: Browser, viewport: ViewportSize) -> Page:
+    """Return a page in a browser of its own, in which everything that is asked is answered yes."""
+    scale = 2 if viewport is PHONE else 1
+    context = await browser.new_context(viewport=viewport, device_scale_factor=scale)
+    page = await context.new_page()
+    page.on("dialog", lambda dialog: dialog.accept())
+    return page
+
+
+async def games(browser: Browser, url: URL, parts: Services, out: Path) -> None:
+    """Play a round of each game."""
+    phone, desk = await page_of(browser, PHONE), await page_of(browser, DESK)
     dreams = [await dreamt(parts, words, GUESTS[0].person) for words in STREAM]
 
     await desk.goto(str(url.join(URL("/s/open/games"))))
@@ -125,8 +141,13 @@ async def play(browser: Browser, url: URL, parts: Services, out: Path) -> None:
         phones.append(await taken(phone))
     save(beside(phones), out / "game-phones.webp")
 
+
+async def portrait(browser: Browser, url: URL, parts: Services, out: Path) -> None:
+    """Have a portrait drawn."""
+    phone = await page_of(browser, PHONE)
     await phone.goto(str(url.join(URL("/s/open/portrait"))))
     await phone.get_by_label("What are you like?").fill(WORDS)
+    await phone.get_by_label("Your name").fill("Lin")
     phones = [await taken(phone)]
     await phone.get_by_role("button", name="Show me what would be kept").click()
     await phone.wait_for_selector(".terms")
@@ -137,6 +158,42 @@ async def play(browser: Browser, url: URL, parts: Services, out: Path) -> None:
     await settled(phone)
     phones.append(await taken(phone))
     save(beside(phones), out / "portrait-phones.webp")
+
+
+async def party(browser: Browser, url: URL, parts: Services, out: Path) -> None:
+    """Play a round at a party, and photograph its big screen."""
+    desk, screen = await page_of(browser, DESK), await page_of(browser, SCREEN)
+    await desk.goto(str(url.join(URL("/parties/new"))))
+    await desk.get_by_label("Topic").fill("loneliness")
+    await desk.get_by_label("Your name").fill("Ada")
+    await desk.get_by_role("button", name="Open the party").click()
+    await desk.wait_for_selector(".desk")
+    code = desk.url.rpartition("/")[2]
+    held = await parts.parties.by_code(code)
+    host = Actor(held.host)
+    for guest in GUESTS:
+        await parts.parties.join(held, guest, code=code)
+    held = await parts.parties.move(held, host, Stage.SKETCH)
+    await screen.goto(str(url.join(URL(f"/p/{code}/screen"))))
+    for number, words in enumerate(SKETCHED):
+        [dream] = await parts.parties.draw(held, GUESTS[number % len(GUESTS)], words, count=1)
+        await parts.dreams.wait(dream.id)
+
+    theme = await parts.parties.theme_of(held)
+    game = await parts.games.start_draw(theme, host, DRAWN, seconds=600)
+    for guest, picture in zip(GUESTS, (boat(), written(), boat(small=True)), strict=True):
+        await parts.games.enter_picture(game.id, guest, picture)
+    await machine_entered(parts, game)
+    await screen.get_by_text(f"{len(GUESTS) + 1} in it").wait_for()
+    await settled(screen)
+    save(await taken(screen), out / "party-game.webp")
+    await parts.games.end(game.id, host)
+    await screen.wait_for_selector(".game-now.over img")
+    await settled(screen)
+    save(await screen.locator(".banner").screenshot(), out / "party-game-result.webp")
+
+
+PARTS = {"games": games, "portrait": portrait, "party": party}
 
 
 async def dreamt(parts: Services, words: str, person: Person) -> str:
