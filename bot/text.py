@@ -7,10 +7,11 @@ import unicodedata
 
 # Control signs but tab and line ends (those become spaces), lone surrogates, the embeddings,
 # overrides and isolates that turn the direction of what follows, and signs without any width.
-# Joiners and variation selectors stay: emoji and several scripts are written with them.
+# Joiners, variation selectors and tags stay: emoji and several scripts are written with them.
 _REMOVED = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff"
-    "\u202a-\u202e\u2066-\u2069\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb]"
+    "\u202a-\u202e\u2066-\u2069\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff0-\ufffb"
+    "\U000e0000-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff]"
 )
 _SPACE = re.compile(r"\s+")
 _VISIBLE = ("L", "N", "P", "S")

@@ -31,6 +31,21 @@ _LOOKALIKES = str.maketrans(
     "авекмнорстухіјѕԁԛԝһӏɡαβεικνορτυχıøđłħ",
     "abekmhopctyxijsdqwhlgabeiknoptuxiodlh",
 )
+# Small capitals; letters with hooks and bars; a few of Greek, Armenian, Cherokee and Lisu.
+_LOOKALIKES |= str.maketrans(
+    "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ"
+    "ɑɩɓƈɗƒɠɦƙɱɲɳƥɾʂƭʐŧƀɨʉ"
+    "ηγσοոսհցօ"
+    "ᎠᎡᎢᎥᎩᎪᎫᎬᎳᎷᎻᎽᏀᏃᏏᏔᏙᏚᏞᏟᏢᏦᏴ"
+    "ꓐꓑꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ",
+    "abcdefghijklmnoprstuvwyz"
+    "aibcdfghkmnnprstztbiu"
+    "nyoonuhgo"
+    "drtiyajewmhygzbwvslcpkb"
+    "bpdtgkjczfmnlsrvhwxyaeiou",
+)
+# Letters that nothing is seen of, and places for more of them (UAX #44: Default Ignorable).
+_UNSEEN = re.compile("[\u115f\u1160\u2065\u3164\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")
 _DIGITS = {
     "0": "o",
     "1": "il",
@@ -145,7 +160,8 @@ def has_letters(term: str) -> bool:
 
 def fold(text: str) -> str:
     """Return a text without case, accents and invisible signs, in the letters it looks like."""
-    decomposed = unicodedata.normalize("NFKD", text.translate(_BOXED)).casefold()
+    text = _UNSEEN.sub("", text.translate(_BOXED))
+    decomposed = unicodedata.normalize("NFKD", text).casefold()
     kept = (sign for sign in decomposed if unicodedata.category(sign) not in ("Mn", "Me", "Cf"))
     return unicodedata.normalize("NFC", "".join(kept)).translate(_LOOKALIKES)
 
@@ -189,7 +205,8 @@ def _made(terms: tuple[str, ...]) -> Words:
 @lru_cache(maxsize=256)
 def words_of(text: str) -> _Phrase:
     """Return a text's words as they stand, but for case and forms of the same letter."""
-    visible = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    seen = _UNSEEN.sub("", text)
+    visible = "".join(sign for sign in seen if unicodedata.category(sign) != "Cf")
     text = unicodedata.normalize("NFKC", visible.translate(_BOXED)).casefold()
     # Accents that belong to no letter would take words apart.
     kept = "".join(sign for sign in text if unicodedata.category(sign) not in ("Mn", "Me"))
@@ -198,10 +215,12 @@ def words_of(text: str) -> _Phrase:
 
 @lru_cache(maxsize=4096)
 def _readings(word: str) -> frozenset[str]:
-    """Return a word folded; with its digits read as letters, where it has both."""
+    """Return a word folded; where it has digits, with them read as letters, and without those
+    around it."""
     word = fold(word)
     readings = {word}
     if any(sign.isalpha() for sign in word):
+        readings.add(word.strip("0123456789"))
         spelt = [""]
         for sign in word:
             letters = _DIGITS.get(sign, sign)

@@ -24,6 +24,19 @@ BAD = Words.of(["Snark", "boojum hunt", "grue*", "año", "悪い", "zax"])
         "sn\u0430rk",  # a Cyrillic letter in its middle
         "5n4rk",
         "$n@rk",
+        "sn\u3164ark",  # a letter that nothing is seen of
+        "sn\u1160ark",
+        "sn\uffa0ark",
+        "sn\u2065ark",
+        "sn\ufff0ark",
+        "sn\U000e0fffark",
+        "ꜱɴᴀʀᴋ",
+        "ꓢꓠꓮꓣꓗ",
+        "snɑrk",
+        "ʂɲaɾƙ",
+        "snark1",
+        "99snark",
+        "\u13da\u0273\u13aa\u13a1\u13e6",  # mostly Cherokee
         "snaaaaark",
         "s n a r k",
         "a s.n.a.r.k in a wood",
@@ -50,6 +63,7 @@ def test_a_blocked_word_is_found_however_it_is_written(text: str) -> None:
         "snarky",  # whole words
         "a disnark",
         "boojum and a hunt",
+        "4k, 8k, 3d, f1.8, 35mm, mp3",
         "hunt boojum",
         "congruent",
         "5 4 9 7 a",
