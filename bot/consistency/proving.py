@@ -16,6 +16,14 @@ from bot.store.texts import errors_readable, readable
 
 Mended = Callable[[Fault, str], None]
 
+# What is wrong is not what the file holds.
+_NOT_THE_FILES = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+)
+
 
 def prove(folder: Folder) -> Proof:
     """Look at everything, as it is at one moment; change nothing.
@@ -133,6 +141,11 @@ def _opened(folder: Folder, mode: str) -> Iterator[sqlite3.Connection]:
             raise StoreError(
                 f"{folder.database} was left in the middle of a change. Start the bot once: it "
                 "takes that back; then look again."
+            ) from error
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _NOT_THE_FILES:
+            raise StoreError(
+                f"{folder.database} cannot be read ({error}). It need not be damaged: check that "
+                "it and its folder may be read and written by this user."
             ) from error
         raise StoreError(
             f"{folder.database} cannot be read ({error}). Put a backup back: dreamstream restore."

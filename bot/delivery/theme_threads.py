@@ -219,7 +219,7 @@ class ThemeThreads:
             lane.tried(key, posted=posted)
             await self._refused(row, error)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
-            log.warning("The thread “%s” has to wait: %s", row.name, error)
+            log.warning("Thread %d has to wait: %s", row.id, error)
             after_s = getattr(error, "after_s", None)
             lane.tried(key, posted=posted, closed_s=after_s or 0.0)
             if not self._is_given_up(row):
@@ -351,7 +351,7 @@ class ThemeThreads:
             async with self._front.store.write() as connection:
                 await rows.MESSAGES.showed(connection, now.id, use.card(gone=False).looks)
             return
-        log.warning("The thread “%s” is not there: %s", now.name, error)
+        log.warning("Thread %d is not there: %s", now.id, error)
         await use.refused()
         why = error.args[0] if error.args else error
         sentence = say("Discord did not let me make a thread here: {error}", error=why)
