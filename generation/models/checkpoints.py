@@ -24,12 +24,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from generation.engine import EngineError
+from generation.models.pickles import BoundedUnpickler, check_zip
 
 _INNER = ("state_dict", "params_ema", "params")
 """Where files keep their weights: Lightning's, then BasicSR's, averaged or not."""
 
-_DEEPEST = 50
-"""How deep modules lie within each other at most; in a damaged file one may be its own part."""
+_DEEPEST, _MOST_MODULES = 50, 20_000
+"""How deep modules lie within each other at most, and how many there are by all their names; in a
+damaged file one may be its own part, and twice."""
 
 
 class CheckpointError(EngineError):
@@ -118,27 +120,39 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
             for name, value in content.items()
             if isinstance(name, str) and isinstance(value, Tensor)
         }
+        if any(map(_is_less_than_it_says, found.values())):
+            raise _unreadable(path)
         if found:
             return found
     raise CheckpointError(f"{path.name} holds no weights by name.")
 
 
-def _of_module(module: _Inert, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+def _is_less_than_it_says(tensor: Tensor) -> bool:
+    """Say whether a few bytes would be a terabyte once they are written out."""
+    return tensor.layout is not torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes()
+
+
+def _of_module(module: _Inert) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of what was a `torch.nn.Module` when it was pickled."""
-    state = module.state if isinstance(module.state, Mapping) else {}
-    for group in ("_parameters", "_buffers", "_modules"):
-        held = state.get(group)
-        for name, value in held.items() if isinstance(held, Mapping) else ():
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
-            elif isinstance(value, _Inert) and depth < _DEEPEST:
-                yield from _of_module(value, f"{prefix}{name}.", depth + 1)
+    waiting = [("", module, 0)]
+    for prefix, one, depth in waiting:
+        state = one.state if isinstance(one.state, Mapping) else {}
+        for group in ("_parameters", "_buffers", "_modules"):
+            held = state.get(group)
+            for name, value in held.items() if isinstance(held, Mapping) else ():
+                if isinstance(value, Tensor):
+                    yield f"{prefix}{name}", value
+                elif not isinstance(value, _Inert) or depth == _DEEPEST:
+                    continue
+                elif len(waiting) < _MOST_MODULES:
+                    waiting.append((f"{prefix}{name}.", value, depth + 1))
 
 
 def _unpickle(path: Path) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            check_zip(path)
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             pass  # it names classes that torch does not allow
@@ -204,7 +218,7 @@ class _Inert:
         pass
 
 
-class _InertUnpickler(pickle.Unpickler):
+class _InertUnpickler(BoundedUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:
             return getattr(torch, name)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from generation.models.checkpoints import CheckpointError, file_sha256
+from generation.models.pickles import BoundedUnpickler
 from generation.models.stylegan import CLAMP
 
 _PARTS = ("weight", "bias")
@@ -197,7 +197,7 @@ def _stored(data: object, offset: int, size: Any, stride: Any, *_rest: object) -
     )
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(BoundedUnpickler):
     """Knows what tables of tensors are made of. Each name gives a fresh object of our own."""
 
     def find_class(self, module: str, name: str) -> Any:

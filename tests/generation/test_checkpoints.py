@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,53 @@ def test_a_bare_malicious_pickle_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         read_weights(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        pytest.param(b"r" + (1 << 24).to_bytes(4, "little"), id="the 16,777,216th object"),
+        pytest.param(b"p16777216\n", id="the same, in letters"),
+        pytest.param(b"\x96" + (1 << 28).to_bytes(8, "little"), id="a quarter of a gibibyte"),
+        pytest.param(b"\x95" + (1 << 28).to_bytes(8, "little"), id="as long a frame"),
+    ],
+)
+def test_a_few_bytes_that_ask_for_much_memory_get_none(tmp_path: Path, asking: bytes) -> None:
+    path = tmp_path / "model.bin"
+    # What torch's own loader does not allow is read by ours.
+    path.write_bytes(b"\x80\x05cos\nsystem\n" + asking + b".")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="damaged or incomplete"):
+            read_weights(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_module_that_is_twice_its_own_part_is_read_to_an_end(tmp_path: Path) -> None:
+    path, module = tmp_path / "round.pkl", Published()
+    module._modules |= {"again": module, "more": module}
+    torch.save(module, path)
+    assert "again.more.blocks.input.weight" in read_weights(path)
+
+
+def test_a_checkpoint_that_unpacks_to_many_times_its_size_is_refused(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain.ckpt", tmp_path / "packed.ckpt"
+    torch.save({"weight": torch.zeros(1 << 20)}, plain)
+    with zipfile.ZipFile(plain) as parts, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+        for part in parts.infolist():
+            out.writestr(part.filename, parts.read(part))
+    assert read_weights(plain)["weight"].shape == (1 << 20,)
+    with pytest.raises(CheckpointError, match="damaged or incomplete"):
+        read_weights(packed)
+
+
+def test_a_tensor_of_more_than_its_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"weight": torch.zeros(1).expand(1 << 20, 1 << 20)}, path)
+    with pytest.raises(CheckpointError, match="damaged or incomplete"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
