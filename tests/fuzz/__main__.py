@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import secrets
 import sys
 import time
@@ -10,6 +11,9 @@ import time
 from tests.fuzz import wall
 from tests.fuzz.running import Failure, Target, run
 from tests.fuzz.targets import all_targets
+
+_MOST_BYTES = 8 << 30
+"""Of address space: what asks for more is told so, where else the machine would have to kill."""
 
 
 def main() -> int:
@@ -22,6 +26,7 @@ def main() -> int:
     targets = [target for target in all_targets() if asked.only in target.name]
     if not targets:
         parser.error(f"no target is called {asked.only}")
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     each = -(-asked.inputs // len(targets))
     try:
         failures = [one for target in targets for one in _tried(target, each, asked.seed)]

@@ -1,12 +1,13 @@
 """Throw inputs at parsers and judge what comes of it.
 
 A parser answers, or raises what it declares; its sentence is one that a person can read; it takes
-no longer than it may; and what else is true of it is asserted in its `take`.
+no longer and no more memory than it may; and what else is true of it is asserted in its `take`.
 """
 
 from __future__ import annotations
 
 import random
+import resource
 import time
 import traceback
 import unicodedata
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 LIMIT_S = 2.0
+_LIMIT_MIB = 300
+"""More than a few small inputs and a checker's caches come to, and what a lying length asks for."""
 _LONGEST_SENTENCE = 1500
 _NOT_FOR_PEOPLE = ("Traceback", "Error:", "Exception", " object at 0x", "NoneType")
 
@@ -52,18 +55,33 @@ def input_of(target: Target, seed: str) -> Any:
 def judge(target: Target, seed: str) -> Failure | None:
     """Try one input; None where all is well."""
     given = input_of(target, seed)
-    begun = time.thread_time()
+    begun, before = time.thread_time(), _most_mib()
     what = ""
     try:
         target.take(given)
     except target.declared as error:
         what = unclear(str(error)) if target.told else ""
+        what = "asked for more memory than there was" if _wanted_memory(error) else what
     except Exception:
         what = traceback.format_exc(limit=-3)
     took_s = time.thread_time() - begun
     if not what and took_s > target.limit_s:
         what = f"took {took_s:.1f} s"
+    if not what and _most_mib() - before > _LIMIT_MIB:
+        what = f"took {_most_mib() - before} MiB more than anything before"
     return Failure(target.name, seed, repr(given)[:400], what) if what else None
+
+
+def _wanted_memory(error: BaseException | None) -> bool:
+    """Say whether this, or what it came of, was for want of memory."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _most_mib() -> int:
+    """Return the most memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def run(targets: Iterable[Target], inputs: int, seed: str) -> list[Failure]:
