@@ -30,6 +30,7 @@ class Rates:
         self._sentence = sentence
         self._clock = clock
         self._times: dict[str, deque[float]] = {}
+        self._sweep_at = _SWEPT_AT
 
     def check(self, key: str) -> None:
         """Refuse where there was too much of late.
@@ -43,9 +44,12 @@ class Rates:
 
     def count(self, key: str) -> None:
         """Note that it was done once more."""
-        if len(self._times) >= _SWEPT_AT:
+        if len(self._times) >= self._sweep_at:
             for other in list(self._times):
                 self._recent(other)
+            # Not again before there are twice as many: who comes from thousands of addresses is
+            # not to cost a look at all of them each time.
+            self._sweep_at = max(_SWEPT_AT, 2 * len(self._times))
         self._times.setdefault(key, deque(maxlen=self._most)).append(self._clock())
 
     def take(self, key: str) -> None:
