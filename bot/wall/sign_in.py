@@ -14,6 +14,7 @@ import logging
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class _Underway:
     verifier: str
     next: str
     until_s: float
+    address: str
 
 
 class _Member:
@@ -180,13 +182,14 @@ class SignInRoutes:
         if _is_elsewhere(request, self._settings) and "there" not in request.query:
             there = URL(self._settings.public_url).with_path("/sign-in")
             raise web.HTTPFound(there.with_query(next=leads_to, there="1"))
-        self._rates.take(address_of(request, self._settings))
+        here = address_of(request, self._settings)
+        self._rates.take(here)
         self._forget()
         state, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         verifier = new_verifier()
         address = self._oauth.address(state, verifier)
         self._underway[state] = _Underway(
-            _hash(secret), verifier, leads_to, self._clock() + UNDERWAY_S
+            _hash(secret), verifier, leads_to, self._clock() + UNDERWAY_S, here
         )
         response = web.Response(status=302, headers={"Location": str(address)})
         self._set(response, self._secret_cookie, secret, UNDERWAY_S)
@@ -249,12 +252,20 @@ class SignInRoutes:
         return underway if hmac.compare_digest(_hash(secret), underway.secret_sha256) else None
 
     def _forget(self) -> None:
-        """Make room for one more: those that are over go, and then the oldest."""
+        """Make room for one more: those that are over go, and then the oldest of who has most.
+
+        So nobody keeps others from signing in who begins over and over from a few addresses.
+        """
         now = self._clock()
         for state, underway in list(self._underway.items()):  # in the order they were begun
-            if underway.until_s > now and len(self._underway) < MOST_UNDERWAY:
+            if underway.until_s > now:
                 break
             del self._underway[state]
+        if len(self._underway) >= MOST_UNDERWAY:
+            counts = Counter(one.address for one in self._underway.values())
+            ((heaviest, _),) = counts.most_common(1)
+            oldest = next(s for s, one in self._underway.items() if one.address == heaviest)
+            del self._underway[oldest]
 
     def _set(self, response: web.Response, name: str, value: str, lasts_s: float) -> None:
         response.set_cookie(

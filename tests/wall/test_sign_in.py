@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession, CookieJar, web
+from aiohttp import ClientSession, CookieJar, TCPConnector, web
 from yarl import URL
 
 from bot.app import Fronts, run, signing_in
@@ -560,6 +560,22 @@ async def test_no_more_are_underway_than_there_is_room_for(
         ]
         assert (await stage.back(first, backs[0]))[0] == 400
         assert (await stage.back(third, backs[2]))[0] == 302
+
+
+async def test_who_begins_over_and_over_keeps_nobody_else_from_signing_in(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "MOST_UNDERWAY", 4)
+    elsewhere = TCPConnector(local_addr=("127.0.0.2", 0))
+    async with (
+        stage.browser() as visitor,
+        ClientSession(base_url=stage.url, connector=elsewhere) as crowd,
+    ):
+        back = stage.discord.agree(await stage.asked(visitor))
+        for _ in range(8):
+            async with crowd.get("/sign-in", allow_redirects=False) as response:
+                assert response.status == 302
+        assert (await stage.back(visitor, back))[0] == 302
 
 
 async def test_the_fake_is_asked_and_tells_of_users_as_discord_does() -> None:
