@@ -21,7 +21,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from bot.errors import LimitError
 from bot.monitoring.metrics import WALL_SLOWED
-from bot.wall.guard import HEALTH, block_of, heard_from, is_loopback, is_trusted
+from bot.wall.guard import HEALTH, block_of, heard_from, is_trusted
+from bot.wall.here import is_here
 from bot.wall.settings import WallSettings
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ def bound_rate(settings: WallSettings) -> Middleware:
 def _counted(request: web.Request, settings: WallSettings) -> str | None:
     """Return the address that a request counts for; None where it counts for nobody."""
     remote = request.remote or ""
-    if settings.mode == "local" and is_loopback(remote):
+    if is_here(request, settings):
         return None
     heard = heard_from(request, settings)
     # Of whom the proxy says nothing is the proxy itself; visitors may have their network in common.

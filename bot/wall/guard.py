@@ -20,6 +20,10 @@ _tag_key = web.RequestKey("tag", str)
 HEALTH = frozenset({"/healthz", "/readyz"})
 _MOST_HOPS = 16
 _LONGEST_HOP = 80  # an address with an interface's name and a port; what is read is remembered
+_FORWARDED = frozenset(
+    {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
+)
+"""What proxies add. A browser sends none, and no page can have it do so without being asked."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -167,6 +171,11 @@ def heard_from(request: web.Request, settings: WallSettings) -> str:
             break
         address = heard
     return address
+
+
+def is_forwarded(request: web.Request) -> bool:
+    """Say whether a request says that something passed it on: a proxy, or the end of a tunnel."""
+    return not _FORWARDED.isdisjoint(name.lower() for name in request.headers)
 
 
 def block_of(address: str, settings: WallSettings) -> str:

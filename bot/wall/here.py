@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from aiohttp import web
 
 from bot.games.model import Game
 from bot.model import Dream, Person
 from bot.rights import Actor
+from bot.wall.guard import is_forwarded, is_loopback
 from bot.wall.guests import guest_of
 from bot.wall.passes import shown
 from bot.wall.settings import WallSettings
 
 
 def is_here(request: web.Request, settings: WallSettings) -> bool:
-    """Say whether a request comes from the machine itself; behind a proxy that is not known."""
-    if settings.mode != "local":
-        return False
-    try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
-    except ValueError:
-        return False
+    """Say whether a request comes from the machine itself; behind a proxy that is not known.
+
+    Nor is what a tunnel brings here, which ends at this machine and has its address.
+    """
+    loopback = settings.mode == "local" and is_loopback(request.remote or "")
+    return loopback and not is_forwarded(request)
 
 
 def actor_of(

@@ -28,6 +28,7 @@ _HEADERS = {
     ),
 }
 _KEPT = {ORIGINALS: "originals", WHOLE: "bundle"}
+_STEPS = frozenset({"", ".", ".."})
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -94,6 +95,9 @@ def _inside(folder: Path, asked: str) -> Path:
     Raises:
         NotFoundError: there is none, or it is not one of the bundle's.
     """
+    # Each file has one address: a page's links are reckoned from it, and so is what is remembered.
+    if asked and not _STEPS.isdisjoint(asked.split("/")):
+        raise NotFoundError(_NOT_HERE)
     path = folder / (asked or INDEX)
     try:
         whole = path.resolve()

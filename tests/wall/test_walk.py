@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, CookieJar, FormData
 from msgspec.structs import replace as changed
+from yarl import URL
 
 from bot.channels import Channels
 from bot.checking.reviews import Reviews
@@ -479,6 +480,24 @@ async def test_search_engines_are_told_not_to_list_the_bundle_of_a_party_that_is
             assert response.status == 200
             told.append(response.headers.get("X-Robots-Tag"))
     assert told == [None, "noindex"]
+
+
+@pytest.mark.parametrize("name", ["x%2f..%2findex.html", "index.html/", ".%2findex.html", "%2f"])
+async def test_a_file_of_a_bundle_has_one_address(world: World, name: str) -> None:
+    visitor, path = world.visitors["stranger"], world.public.path("/b/{party_id}/")
+    assert visitor._base_url is not None
+    async with visitor.get(URL(f"{visitor._base_url.origin()}{path}{name}", encoded=True)) as said:
+        assert (said.status, await said.text()) == (404, "There is no such bundle here.\n")
+
+
+@pytest.mark.parametrize("by", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+async def test_who_comes_through_a_tunnel_does_not_sit_at_the_machine(
+    world: World, by: str
+) -> None:
+    machine = world.visitors["machine"]
+    for headers, status in (({}, 422), ({by: "203.0.113.7"}, 403)):
+        async with machine.post("/themes", data={"x": "y"}, headers=headers) as response:
+            assert response.status == status
 
 
 async def test_only_who_sits_at_the_machine_does_what_is_theirs(world: World) -> None:
