@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from bot.consistency.rule import APPEND_ONLY, ENDINGS, FINAL, Rule, appended, count_of
 
+# From 1970 to the end of the year 9999: what has no date cannot be shown.
+_POSSIBLE = "BETWEEN 0 AND 253402300799999"
+
 ENDED = (
     # --- every dream that was accepted is in the stream, once ------------------------------------
     Rule(
@@ -105,6 +108,25 @@ ENDED = (
         ) WHERE id = :key
         """,
         mended="The event's time is taken.",
+    ),
+    Rule(
+        "impossible-time",
+        f"""
+        SELECT id AS about, id AS key FROM dream
+        WHERE created_ms NOT {_POSSIBLE} OR started_ms NOT {_POSSIBLE} OR ended_ms NOT {_POSSIBLE}
+        """,
+        "Dream {about} was asked for, begun or over at a time that cannot be.",
+        mend=f"""
+        UPDATE dream SET
+            created_ms = iif(created_ms {_POSSIBLE}, created_ms, coalesce((SELECT at_ms
+                FROM stream_event WHERE dream_id = :key AND kind = 'asked' LIMIT 1), created_ms)),
+            started_ms = iif(started_ms {_POSSIBLE}, started_ms, NULL),
+            ended_ms = iif(ended_ms {_POSSIBLE}, ended_ms, (SELECT at_ms
+                FROM stream_event WHERE dream_id = :key AND kind = dream.state LIMIT 1))
+        WHERE id = :key
+        """,
+        mended="The stream's time is taken.",
+        cannot="Put a backup back, if one has it: dreamstream restore.",
     ),
     Rule(
         "ended-early",

@@ -163,6 +163,10 @@ MENDABLE: dict[str, tuple[str, Callable[[Folder], None]]] = {
         run("UPDATE dream SET state = 'waiting' WHERE state = 'cancelled'"),
     ),
     "no-time": ("ended-when", run(f"UPDATE dream SET ended_ms = NULL WHERE id = {DONE}")),
+    "impossible-time": (
+        "impossible-time",
+        run(f"UPDATE dream SET created_ms = 1 << 62, ended_ms = -(1 << 62) WHERE id = {DONE}"),
+    ),
     "early": ("ended-early", run("UPDATE dream SET ended_ms = 1 WHERE state = 'waiting'")),
     "no-picture": (
         "picture-none",
