@@ -39,7 +39,8 @@ _SECRET_VARIABLE = "DREAMSTREAM_SCHEDULER_SECRET"  # noqa: S105 - its name, not 
 _READ_LIMIT_BYTES = 1024 * 1024
 _ROOT = str(Path(protocol.__file__).resolve().parent.parent)
 _CLOGGED_BYTES = 512 * 1024 * 1024
-_OURS = re.compile(r"(DREAMSTREAM|DISCORD)_\w*(TOKEN|SECRET|KEY|PASSWORD)")
+# AWS_… are the keys of the store that the library may lie in (`bot.library_place`).
+_OURS = re.compile(r"(DREAMSTREAM|DISCORD|AWS)_\w*(TOKEN|SECRET|KEY|PASSWORD)")
 _TRACEBACK = re.compile(
     r"Traceback \(most recent call last\)|^(Fatal Python error|Current thread 0x|Thread 0x)"
     r"|^(During handling of the above|The above exception was the direct cause)"

@@ -601,6 +601,8 @@ async def test_its_log_becomes_the_bots(caplog: pytest.LogCaptureFixture) -> Non
 async def test_the_bots_secrets_stay_with_the_bot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREAMSTREAM_DISCORD_TOKEN", "hush")
     monkeypatch.setenv("DISCORD_TOKEN", "hush")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "hush")
     monkeypatch.setenv("DREAMSTREAM_MODELS", "/where/models/lie")
     client = await SchedulerClient.start(
         SchedulerCommand(engines="tests.fakes.engine:build_engines", transport="tcp")
