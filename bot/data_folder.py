@@ -14,6 +14,9 @@ RESTORING = ".restoring"
 UNPACKED = f"{RESTORING}-from"
 """What a TAR is unpacked into, to be put back from there."""
 
+PRIVATE = 0o750
+"""The mode of a folder of what people typed: nothing in it is for other users of the machine."""
+
 
 def lock_folder(data_dir: Path, *, restoring: bool = False) -> FileLock:
     """Make the data folder this process's alone, until the lock is released. May block.
@@ -25,7 +28,7 @@ def lock_folder(data_dir: Path, *, restoring: bool = False) -> FileLock:
         DiskError: it cannot be made or written.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(PRIVATE, parents=True, exist_ok=True)
         # By default a lock is released only in the thread that took it.
         lock = FileLock(data_dir / ".lock", timeout=0, thread_local=False)
         lock.acquire()

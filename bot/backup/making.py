@@ -44,6 +44,7 @@ from bot.backup.model import (
     write_verified,
 )
 from bot.blobs import Blobs, FolderBlobs, UnreachableError
+from bot.data_folder import PRIVATE
 from bot.errors import DiskError
 from bot.files import TEMPORARY_PREFIX, sync_folder, write_atomic
 from bot.ids import now_ms
@@ -151,7 +152,7 @@ def lock_backups(root: Path) -> FileLock:
         DiskError: the folder cannot be written.
     """
     with told(root, "no backup was made."):
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(PRIVATE, parents=True, exist_ok=True)
         # By default a lock is released only in the thread that took it.
         lock = FileLock(root / ".lock", timeout=0, thread_local=False)
         try:

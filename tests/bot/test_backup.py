@@ -121,6 +121,7 @@ async def test_only_what_is_new_is_copied(tmp_path: Path) -> None:
     assert again.new_files == 1
     assert [len(read_manifest(one).files) for one in whole_backups(root)] == [1, 2]
     assert faults(root) == []
+    assert root.stat().st_mode & 0o007 == 0, "another user may read it"
 
 
 async def test_what_is_pruned_takes_its_files_along(tmp_path: Path) -> None:

@@ -17,3 +17,9 @@ async def test_a_lock_is_released_in_whatever_thread(tmp_path: Path) -> None:
         lock_folder(tmp_path)
     lock.release()
     lock_folder(tmp_path).release()
+
+
+def test_nothing_in_a_new_data_folder_is_for_other_users(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    lock_folder(folder).release()
+    assert folder.stat().st_mode & 0o007 == 0
