@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from generation.engine import EngineError
-from generation.models.pickles import BoundedUnpickler, check_zip
+from generation.models.pickles import MOST_GROWTH, BoundedUnpickler, check_zip
 
 _INNER = ("state_dict", "params_ema", "params")
 """Where files keep their weights: Lightning's, then BasicSR's, averaged or not."""
@@ -109,7 +109,7 @@ def file_sha256(path: Path) -> str:
 
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     if isinstance(content, _Inert):
-        content = dict(_of_module(content))
+        content = dict(_of_module(content, path))
     for inner in _INNER:
         if isinstance(content, Mapping) and isinstance(content.get(inner), Mapping):
             content = content[inner]
@@ -118,21 +118,17 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
         found = {
             name: value.detach()
             for name, value in content.items()
-            if isinstance(name, str) and isinstance(value, Tensor)
+            if isinstance(name, str) and isinstance(value, Tensor) and value.layout is torch.strided
         }
-        if any(map(_is_less_than_it_says, found.values())):
+        # A few bytes, repeated, say that they are a terabyte.
+        if sum(value.nbytes for value in found.values()) > MOST_GROWTH * path.stat().st_size:
             raise _unreadable(path)
         if found:
             return found
     raise CheckpointError(f"{path.name} holds no weights by name.")
 
 
-def _is_less_than_it_says(tensor: Tensor) -> bool:
-    """Say whether a few bytes would be a terabyte once they are written out."""
-    return tensor.layout is not torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes()
-
-
-def _of_module(module: _Inert) -> Iterator[tuple[str, Tensor]]:
+def _of_module(module: _Inert, path: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of what was a `torch.nn.Module` when it was pickled."""
     waiting = [("", module, 0)]
     for prefix, one, depth in waiting:
@@ -142,9 +138,9 @@ def _of_module(module: _Inert) -> Iterator[tuple[str, Tensor]]:
             for name, value in held.items() if isinstance(held, Mapping) else ():
                 if isinstance(value, Tensor):
                     yield f"{prefix}{name}", value
-                elif not isinstance(value, _Inert) or depth == _DEEPEST:
-                    continue
-                elif len(waiting) < _MOST_MODULES:
+                elif isinstance(value, _Inert) and depth < _DEEPEST:
+                    if len(waiting) == _MOST_MODULES:
+                        raise _unreadable(path)
                     waiting.append((f"{prefix}{name}.", value, depth + 1))
 
 

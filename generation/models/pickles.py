@@ -13,8 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any, cast
 
-_MOST_GROWTH = 16
-"""How many times its packed size a ZIP may become; torch packs nothing, and weights hardly pack."""
+MOST_GROWTH = 16
+"""How many times a file's size its content may be; torch packs nothing, and weights hardly pack."""
 
 
 class BoundedUnpickler(pickle.Unpickler):
@@ -84,5 +84,5 @@ def check_zip(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as parts:
         whole = sum(part.file_size for part in parts.infolist())
-    if whole > _MOST_GROWTH * path.stat().st_size:
+    if whole > MOST_GROWTH * path.stat().st_size:
         raise zipfile.BadZipFile(f"{whole} bytes in {path.stat().st_size}")
