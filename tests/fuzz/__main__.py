@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import secrets
 import sys
 import time
@@ -26,7 +25,10 @@ def main() -> int:
     targets = [target for target in all_targets() if asked.only in target.name]
     if not targets:
         parser.error(f"no target is called {asked.only}")
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    if sys.platform == "linux":
+        import resource  # not everywhere
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     each = -(-asked.inputs // len(targets))
     try:
         failures = [one for target in targets for one in _tried(target, each, asked.seed)]

@@ -7,7 +7,7 @@ no longer and no more memory than it may; and what else is true of it is asserte
 from __future__ import annotations
 
 import random
-import resource
+import sys
 import time
 import traceback
 import unicodedata
@@ -80,7 +80,11 @@ def _wanted_memory(error: BaseException | None) -> bool:
 
 
 def _most_mib() -> int:
-    """Return the most memory that this process ever had."""
+    """Return the most memory that this process ever had; 0 where it is not known."""
+    if sys.platform != "linux":
+        return 0
+    import resource  # not everywhere
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
