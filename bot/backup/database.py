@@ -63,7 +63,11 @@ def take_in_journal(path: Path) -> None:
     One that is damaged, or not there, is left as it is.
     """
     if path.is_file():
-        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as connection:
+        with (
+            suppress(sqlite3.DatabaseError),
+            errors_readable(),
+            closing(sqlite3.connect(path)) as connection,
+        ):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

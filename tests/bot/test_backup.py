@@ -377,6 +377,23 @@ async def test_a_folder_that_is_not_empty_is_replaced_only_when_told(tmp_path: P
         assert connection.execute("SELECT 1 FROM dream WHERE id = ?", (later.id,)).fetchone()
 
 
+async def test_a_database_with_a_damaged_schema_is_replaced(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        dream = await draw(s)
+        await make(data, root)
+    live = data / "dreamstream.db"
+    whole = live.read_bytes()
+    # SQLite quotes it in its error, which the driver then cannot read.
+    live.write_bytes(whole.replace(b"CREATE TABLE theme", b"CREATE \xffABLE theme"))
+    assert live.read_bytes() != whole
+    done = await restore(root, data, replace=True)
+    assert [note for note in done.notes if "cannot be read" in note]
+    lock_folder(data).release()
+    async with services(data) as s:
+        assert await s.library.read(sha_of(dream))
+
+
 async def test_nothing_is_put_back_beside_a_running_bot(tmp_path: Path) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data):
