@@ -45,9 +45,10 @@ _FIELDS = (
 )
 """What a record may name beside its message: in its `extra`, or by `about`."""
 
-_NO_DETAILS = ("aiosqlite", "discord.gateway", "discord.http")
+_NO_DETAILS = ("aiosqlite", "discord")
 """Who writes all that passes by where details are wanted: each statement with its parameters, each
-event and request of Discord's. Those have what people type, and the tokens to answer them by."""
+event and request of Discord's. Those have what people type, and the tokens to answer them by. All
+of discord.py's: which of its modules write such things is its own affair, and changes."""
 
 _about: ContextVar[Mapping[str, Any]] = ContextVar("about", default={})  # noqa: B039 - never changed
 _secrets: set[str] = set()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
 from typing import Any
 
+import aiosqlite  # noqa: F401 - for its logger
+import discord  # noqa: F401 - for its loggers
 import pytest
 
 from bot import logs
@@ -60,14 +63,20 @@ def test_what_people_type_and_the_tokens_to_answer_them_are_no_details(
         monkeypatch.setattr(logging, name, lambda *_, **__: None)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    loggers = [logging.getLogger(f"discord.{name}") for name in ("gateway", "http")]
+    # Some of them write each event and each request as Discord has it.
+    names = [
+        one for one in logging.root.manager.loggerDict if re.match(r"(aiosqlite|discord)\b", one)
+    ]
+    assert {"discord.gateway", "discord.http", "discord.webhook.async_"} < {*names}
+    loggers = [logging.root, *map(logging.getLogger, names)]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.DEBUG)
+            logger.setLevel(logging.NOTSET)
+        logging.root.setLevel(logging.DEBUG)
         logs.begin("debug")
-        # They write each event and each request as Discord has it.
-        assert not [logger.name for logger in loggers if logger.isEnabledFor(logging.DEBUG)]
+        assert logging.getLogger("bot").isEnabledFor(logging.DEBUG)
+        assert [one.name for one in loggers[1:] if one.isEnabledFor(logging.DEBUG)] == []
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
