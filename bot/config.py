@@ -8,6 +8,7 @@ from the environment variable `TOKEN_VARIABLE` or from the file `discord.token_f
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import tomllib
@@ -462,7 +463,10 @@ def _secret(variable: str, path: Path | None, key: str, what: str) -> str | None
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        if _LIKE_A_SECRET.fullmatch(path.name) and not path.exists():
+        number = error.errno if isinstance(error, OSError) else None
+        if number == errno.ENAMETOOLONG or (
+            number == errno.ENOENT and _LIKE_A_SECRET.fullmatch(path.name)
+        ):
             sentence = f"{key}: there is no such file. Put {what} into a file, and name that here."
             raise ConfigError([sentence]) from None  # for this may be it
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
