@@ -311,8 +311,9 @@ class Portraits:
             NotFoundError: there is none of theirs; a GoneError where it was taken back before.
             DiskError, StoreError: nothing can be written at present; it is still there.
         """
-        kept = await self.own(dream_id, *known_as)
-        person = next(one for one in known_as if one.id == kept.portrait.person_id)
+        # As they are known, and not as they are called where they take it back: that would rename
+        # who agreed to it, and show everybody whom a guest has signed in as.
+        person = (await self.own(dream_id, *known_as)).dream.person
         # The portrait last: what a crash leaves can be taken back again. Once it is gone nothing
         # more is drawn of it, but something may have been accepted just before.
         await self._delete_drawn_of(dream_id, person)

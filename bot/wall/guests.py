@@ -27,16 +27,22 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{24,64}")
 
 @dataclass(frozen=True)
 class Guest:
-    """A visitor. `name` is empty until they typed one; `new` means the cookie is yet to be set.
+    """A visitor. `typed` is the name that they typed; `new` means the cookie is yet to be set.
 
-    Who is signed in has an `account`, and is never new. Their `token` is that of the guest that
-    their browser was before, empty where it was none.
+    Who is signed in has an `account`, and is never new. Their `token`, and what they `typed`, are
+    those of the guest that their browser was before, empty where it was none: the guest is never
+    called as the account is.
     """
 
     token: str
-    name: str = ""
+    typed: str = ""
     new: bool = False
     account: Person | None = None
+
+    @property
+    def name(self) -> str:
+        """What the visitor is called; empty until they typed a name, or signed in."""
+        return self.typed if self.account is None else self.account.name
 
     @property
     def person(self) -> Person:
@@ -53,7 +59,7 @@ class Guest:
     @property
     def _as_guest(self) -> Person:
         digest = hashlib.sha256(self.token.encode()).hexdigest()[:24]
-        return Person(id=f"guest:{digest}", name=self.name or NAMELESS)
+        return Person(id=f"guest:{digest}", name=self.typed or NAMELESS)
 
 
 NOBODY = Guest("")
@@ -78,8 +84,8 @@ def guest_of(request: web.Request) -> Guest:
 def sign_in(request: web.Request, account: Person) -> None:
     """Have a request be from somebody who is signed in."""
     guest = guest_of(request)
-    token = "" if guest.new else guest.token
-    request[_guest_key] = Guest(token, account.name, account=account)
+    before = NOBODY if guest.new else guest
+    request[_guest_key] = replace(before, account=account)
 
 
 def rename(request: web.Request, typed: str) -> Guest:
@@ -89,8 +95,8 @@ def rename(request: web.Request, typed: str) -> Guest:
     """
     guest = guest_of(request)
     name = clean_name(typed)
-    if name and name != guest.name and guest.account is None:
-        guest = replace(guest, name=name, new=True)
+    if name and name != guest.typed and guest.account is None:
+        guest = replace(guest, typed=name, new=True)
         request[_guest_key] = guest
     return guest
 
@@ -102,7 +108,7 @@ def remember(secure: bool) -> Middleware:
         guest = request.get(_guest_key)
         if guest is None or not guest.new or response.prepared:
             return
-        for name, value in ((TOKEN_COOKIE, guest.token), (NAME_COOKIE, quote(guest.name))):
+        for name, value in ((TOKEN_COOKIE, guest.token), (NAME_COOKIE, quote(guest.typed))):
             response.set_cookie(
                 name, value, max_age=_LIFETIME_S, httponly=True, samesite="Lax", secure=secure
             )

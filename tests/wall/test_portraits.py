@@ -252,7 +252,7 @@ async def test_who_signs_in_takes_back_what_they_agreed_to_as_a_guest(tmp_path: 
         async with anns_wall(parts) as ann:
             token = "t" * 24
             ann.cookie_jar.update_cookies({TOKEN_COOKIE: token}, URL("http://127.0.0.1"))
-            person = Guest(token).person
+            person = Guest(token, "Ada").person
             theme = await parts.themes.get("open")
             draft = await parts.portraits.draft(Asker(person), WORDS, Reach.SELF, theme)
             dream_id = (await parts.portraits.consent(draft.token, person)).dream.id
@@ -266,6 +266,9 @@ async def test_who_signs_in_takes_back_what_they_agreed_to_as_a_guest(tmp_path: 
             _, text = await sent(ann, f"/portraits/{dream_id}/revoke")
             assert dream_id not in text and own in text
             assert not await parts.portraits.mine(person)
+            # What the guest published goes on under the guest's name, not under Ann's.
+            rows = await parts.store.read("SELECT id, name FROM person WHERE id LIKE 'guest:%'")
+            assert [(row["id"], row["name"]) for row in rows] == [(person.id, "Ada")]
             await sent(ann, f"/portraits/{dream_id}/revoke", 410)
 
 
