@@ -15,6 +15,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -84,12 +85,9 @@ async def make(
         DiskError: the folder cannot be written. What was there before is whole.
         Stopped: it was to be stopped.
     """
-    lock = await asyncio.to_thread(lock_backups, root)
-    try:
+    with await asyncio.to_thread(lock_backups, root):
         blobs = blobs or FolderBlobs(data_dir / "library")
         return await make_locked(data_dir, root, keep, blobs, leave_bytes, stopped)
-    finally:
-        lock.release()
 
 
 async def make_locked(
@@ -144,8 +142,11 @@ def _gone_since(live: Path, copied: Path) -> Gone:
     return gone(live, retired=True).without(gone(copied, in_use=False, retired=True))
 
 
-def lock_backups(root: Path) -> FileLock:
-    """Have a folder of backups be changed by this process alone, until the lock is released.
+def lock_backups(root: Path) -> ExitStack:
+    """Have a folder of backups be changed by this process alone, until what is returned is left.
+
+    It is no `FileLock`: to enter one that is taken takes it once more, and leaving it then does not
+    let it go.
 
     Raises:
         BackupError: another one is at work on it.
@@ -161,7 +162,9 @@ def lock_backups(root: Path) -> FileLock:
             raise BackupError(
                 f"A backup into {root} is being made at this moment. Wait until it is done."
             ) from None
-    return lock
+    held = ExitStack()
+    held.callback(lock.release)
+    return held
 
 
 def _begin(root: Path, part: Path) -> None:

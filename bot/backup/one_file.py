@@ -23,25 +23,23 @@ async def make_file(data_dir: Path, target: Path, *, blobs: Blobs | None = None)
     """
     await asyncio.to_thread(_sweep, target.parent)
     root = target.with_name(f"{TEMPORARY_PREFIX}{target.name}")
-    lock = await asyncio.to_thread(lock_backups, root)
-    try:
-        blobs = blobs or FolderBlobs(data_dir / "library")
-        made = await make_locked(data_dir, root, 0, blobs, 0, lambda: False)
-        await asyncio.to_thread(_pack, made, root, target)
-        return made
-    finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
-        lock.release()
+    with await asyncio.to_thread(lock_backups, root):
+        try:
+            blobs = blobs or FolderBlobs(data_dir / "library")
+            made = await make_locked(data_dir, root, 0, blobs, 0, lambda: False)
+            await asyncio.to_thread(_pack, made, root, target)
+            return made
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
 
 
 def _sweep(folder: Path) -> None:
     """Remove what backups into one file have left that were killed: whole copies of everything."""
     for left in folder.glob(f"{TEMPORARY_PREFIX}*.tar"):
         if left.is_dir() and not left.is_symlink():
-            with suppress(BackupError, DiskError):
-                lock = lock_backups(left)  # unless one is being made at this moment
+            # Unless one is being made at this moment.
+            with suppress(BackupError, DiskError), lock_backups(left):
                 shutil.rmtree(left, ignore_errors=True)
-                lock.release()
 
 
 def _pack(made: Made, root: Path, target: Path) -> None:

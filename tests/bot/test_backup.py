@@ -769,10 +769,10 @@ async def test_what_failed_is_made_again_while_its_error_is_still_held(
 async def test_two_backups_at_once_do_not_meet(tmp_path: Path) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data):
-        lock = making.lock_backups(root)
-        with pytest.raises(BackupError, match="being made at this moment"):
+        with (held := making.lock_backups(root)), pytest.raises(BackupError, match="at this mome"):
             await make(data, root)
-        lock.release()
+        making.lock_backups(root).close()
+        assert held is not None, "it is let go by being left, not by being forgotten"
         with pytest.raises(BackupError, match="nothing to back up"):
             await make(tmp_path / "empty", root)
 
