@@ -15,6 +15,7 @@ from functools import partial
 
 from bot.backup.database import foreign_keys
 from bot.consistency.model import Fault
+from bot.errors import NotFoundError
 from bot.store.texts import is_sound, readable
 
 _SOUND = "is_sound"
@@ -57,8 +58,10 @@ def _tables(connection: sqlite3.Connection) -> Iterator[_Table]:
 def _damaged(
     connection: sqlite3.Connection, table: _Table, column: str, *, is_key: bool
 ) -> Iterator[Fault]:
+    sound = " AND ".join(f"{_SOUND}(CAST({one} AS BLOB))" for one in table.key)
     rows = connection.execute(
-        f"SELECT {', '.join(table.key)}, CAST({column} AS BLOB) AS damaged FROM {table.name} "
+        f"SELECT {', '.join(table.key)}, CAST({column} AS BLOB) AS damaged, {sound} AS is_told "
+        f"FROM {table.name} "
         f"WHERE {column} IS NOT NULL AND NOT {_SOUND}(CAST({column} AS BLOB))"
     ).fetchall()
     for row in rows:
@@ -68,7 +71,10 @@ def _damaged(
             "text",
             f"{table.name}.{column} {named}",
             f"A text of {table.name} ({column}, of {named}) is damaged: not all of it can be read.",
-            None if is_key else partial(_mend, connection, table, column, key, row["damaged"]),
+            # By a key that is damaged as well, which is read with �, no row is found.
+            None
+            if is_key or not row["is_told"]
+            else partial(_mend, connection, table, column, key, row["damaged"]),
             "Put a backup back, if one has it: dreamstream restore.",
         )
 
@@ -81,7 +87,9 @@ def _mend(
     damaged: bytes,
 ) -> str:
     where = " AND ".join(f"{one} = ?" for one in table.key)
-    connection.execute(
+    changed = connection.execute(
         f"UPDATE {table.name} SET {column} = ? WHERE {where}", (readable(damaged), *key)
-    )
+    ).rowcount
+    if changed != 1:  # another mend has removed it meanwhile
+        raise NotFoundError(f"There is no such row of {table.name} any more.")
     return "� stands in place of what cannot be read."

@@ -383,6 +383,23 @@ async def test_a_text_that_is_damaged_keeps_nothing_else_from_being_read(library
         assert connection.execute("SELECT title FROM theme").fetchone() == ("\ufffd",)
 
 
+def test_a_text_of_a_row_whose_key_is_damaged_too_is_not_said_to_be_mended(
+    library: Folder,
+) -> None:
+    change(
+        library,
+        "INSERT INTO person (id, name, first_seen_ms) "
+        "VALUES (CAST(x'67ff' AS TEXT), CAST(x'41ff' AS TEXT), 1)",
+    )
+    left, said = mended(library)
+    assert [one for one in said if "person.name" in one or "person (name" in one] == []
+    assert [fault.about for fault in left.faults if fault.kind == "text"] == [
+        "person.id g\ufffd",
+        "person.name g\ufffd",
+    ]
+    assert all(fault.mend is None and fault.cannot for fault in left.faults)
+
+
 def test_what_nothing_names_is_put_aside_and_not_lost(library: Folder) -> None:
     put(STRAY, b"perhaps somebody's")(library)
     mended(library)
