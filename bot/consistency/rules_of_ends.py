@@ -5,9 +5,30 @@
 from __future__ import annotations
 
 from bot.consistency.rule import APPEND_ONLY, ENDINGS, FINAL, Rule, appended, count_of
+from bot.ids import ALPHABET, LENGTH, TIME_LENGTH
 
 # From 1970 to the end of the year 9999: what has no date cannot be shown.
 _POSSIBLE = "BETWEEN 0 AND 253402300799999"
+
+# A dream's id begins with the time at which it was asked for (`bot.ids`); of another text, NULL.
+_DIGITS = " + ".join(
+    f"((instr('{ALPHABET}', substr(dream.id, {place + 1}, 1)) - 1) "
+    f"<< {5 * (TIME_LENGTH - 1 - place)})"
+    for place in range(TIME_LENGTH)
+)
+_BY_ITS_ID = (
+    f"iif(length(dream.id) = {LENGTH} AND dream.id NOT GLOB '*[^{ALPHABET}]*', {_DIGITS}, NULL)"
+)
+
+
+def _first_possible(*times: str) -> str:
+    """Return the first of some times, SQL over `dream`, that can be; else that in the dream's id.
+
+    The stream is append-only: a time that cannot be would stay in it, and be taken from it.
+    """
+    bounded = ", ".join(f"iif({time} {_POSSIBLE}, {time}, NULL)" for time in times)
+    return f"coalesce({bounded}, {_BY_ITS_ID})"
+
 
 ENDED = (
     # --- every dream that was accepted is in the stream, once ------------------------------------
@@ -17,7 +38,7 @@ ENDED = (
         "Dream {about} is not in the stream: no event says that it was asked for.",
         mend=appended(
             "'asked'",
-            "dream.created_ms",
+            _first_possible("dream.created_ms"),
             "dream.person_id",
             "CASE WHEN dream.published THEN json_object('ask_id', dream.ask_id) "
             "ELSE json_object('ask_id', dream.ask_id, 'published', json('false')) END",
@@ -40,7 +61,7 @@ ENDED = (
         "Dream {about} is over, and no event says so.",
         mend=appended(
             "dream.state",
-            "coalesce(dream.ended_ms, dream.created_ms)",
+            _first_possible("dream.ended_ms", "dream.created_ms"),
             "dream.person_id",
             "CASE WHEN image.sha256 IS NULL THEN '{}' ELSE json_object('sha256', image.sha256, "
             "'width', image.width, 'height', image.height) END",
@@ -76,9 +97,11 @@ ENDED = (
         GROUP BY dream.id
         """,
         "Dream {about} is over by the stream and not by its row: it would be drawn again.",
-        mend="""
+        mend=f"""
         UPDATE dream SET (state, ended_ms, image_sha256) = (
-            SELECT kind, at_ms, json_extract(payload, '$.sha256') FROM stream_event
+            SELECT kind, {_first_possible("at_ms", "dream.created_ms")},
+                json_extract(payload, '$.sha256')
+            FROM stream_event
             WHERE dream_id = :key AND kind IN ('done', 'failed', 'cancelled') ORDER BY id LIMIT 1
         )
         WHERE id = :key
@@ -101,13 +124,14 @@ ENDED = (
         "ended-when",
         f"SELECT id AS about, id AS key FROM dream WHERE {FINAL} AND ended_ms IS NULL",
         "Dream {about} is over, and when is not known.",
-        mend="""
+        mend=f"""
         UPDATE dream SET ended_ms = coalesce(
-            (SELECT max(at_ms) FROM stream_event WHERE dream_id = dream.id AND kind = dream.state),
-            started_ms, created_ms
+            (SELECT max(at_ms) FROM stream_event
+                WHERE dream_id = dream.id AND kind = dream.state AND at_ms {_POSSIBLE}),
+            {_first_possible("dream.started_ms", "dream.created_ms")}
         ) WHERE id = :key
         """,
-        mended="The event's time is taken.",
+        mended="The event's time is taken, or else that of its row or in its id.",
     ),
     Rule(
         "impossible-time",
@@ -118,14 +142,18 @@ ENDED = (
         "Dream {about} was asked for, begun or over at a time that cannot be.",
         mend=f"""
         UPDATE dream SET
-            created_ms = iif(created_ms {_POSSIBLE}, created_ms, coalesce((SELECT at_ms
-                FROM stream_event WHERE dream_id = :key AND kind = 'asked' LIMIT 1), created_ms)),
+            created_ms = iif(created_ms {_POSSIBLE}, created_ms, coalesce((
+                SELECT at_ms FROM stream_event
+                WHERE dream_id = :key AND kind = 'asked' AND at_ms {_POSSIBLE} LIMIT 1
+            ), {_BY_ITS_ID}, created_ms)),
             started_ms = iif(started_ms {_POSSIBLE}, started_ms, NULL),
-            ended_ms = iif(ended_ms {_POSSIBLE}, ended_ms, (SELECT at_ms
-                FROM stream_event WHERE dream_id = :key AND kind = dream.state LIMIT 1))
+            ended_ms = iif(ended_ms {_POSSIBLE}, ended_ms, (
+                SELECT at_ms FROM stream_event
+                WHERE dream_id = :key AND kind = dream.state AND at_ms {_POSSIBLE} LIMIT 1
+            ))
         WHERE id = :key
         """,
-        mended="The stream's time is taken.",
+        mended="The stream's time is taken, or else that in its id.",
         cannot="Put a backup back, if one has it: dreamstream restore.",
     ),
     Rule(

@@ -23,6 +23,7 @@ from bot.consistency.model import Folder, Proof
 from bot.consistency.proving import mend, prove
 from bot.data_folder import lock_folder
 from bot.errors import ConfigError, NewerDatabaseError, NotFoundError, StoreError
+from bot.ids import now_ms, time_of
 from bot.model import Dream, DreamState, Person
 from bot.rights import Actor
 from bot.store import deliveries
@@ -381,6 +382,28 @@ async def test_a_text_that_is_damaged_keeps_nothing_else_from_being_read(library
     assert len(said) == 4
     with closing(sqlite3.connect(library.database)) as connection:
         assert connection.execute("SELECT title FROM theme").fetchone() == ("\ufffd",)
+
+
+@pytest.mark.parametrize("stream", ["lost", "impossible"])
+def test_no_time_that_cannot_be_gets_into_the_stream_or_out_of_it(
+    library: Folder, stream: str
+) -> None:
+    of_it = f"WHERE dream_id = {DONE} AND kind IN ('asked', 'done')"
+    change(
+        library,
+        f"DELETE FROM stream_event {of_it}"
+        if stream == "lost"
+        else f"UPDATE stream_event SET at_ms = 1 << 62 {of_it}",
+        f"UPDATE dream SET created_ms = 1 << 62, ended_ms = -(1 << 62) WHERE id = {DONE}",
+    )
+    left, said = mended(library)
+    assert left.faults == [] and said
+    with closing(sqlite3.connect(library.database)) as connection:
+        (row,) = connection.execute(f"SELECT id, created_ms, ended_ms FROM dream WHERE id = {DONE}")
+        at_ms = {one for (one,) in connection.execute(f"SELECT at_ms FROM stream_event {of_it}")}
+    asked_ms = time_of(row[0])
+    assert row[1] == asked_ms <= row[2] <= now_ms()
+    assert at_ms == {asked_ms if stream == "lost" else 1 << 62}
 
 
 def test_a_text_of_a_row_whose_key_is_damaged_too_is_not_said_to_be_mended(
