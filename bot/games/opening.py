@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 from collections.abc import Sequence
 
 import aiosqlite
@@ -21,7 +20,7 @@ from bot.parents import COVERED
 from bot.rights import Actor, check_may_see
 from bot.store import games, people, portraits
 from bot.store.games import Asked
-from bot.values import check_person
+from bot.values import check_person, check_seed
 
 OPEN_PER_PERSON = 3
 KEPT = (
@@ -34,7 +33,6 @@ NOT_SHOWN = (
 )
 _LOOK_AT = 400  # the newest pictures of a stream
 _FROM_STREAM, _MADE_UP = 40, 20
-_SEEDS = 2**32
 
 
 class Opening(Machine):
@@ -202,7 +200,7 @@ class Opening(Machine):
             dream_id=None,
             image=None,
             choices=(),
-            seed=secrets.randbelow(_SEEDS),
+            seed=check_seed(None),
             machine=machine,
             guild_id=asker.guild_id,
             channel_id=asker.channel_id if asker.guild_id is not None else None,
