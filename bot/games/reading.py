@@ -5,7 +5,7 @@ Nothing here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -81,6 +81,17 @@ class Reading:
     async def entry_of(self, game_id: str, person_id: str) -> Entry | None:
         """Return what somebody has entered in a game, with all that is known of it."""
         return await game_entries.of_person(self._store, game_id, person_id)
+
+    async def played_as(self, game_id: str, known_as: Iterable[Person]) -> Person | None:
+        """Return the first of those that somebody is known as who has tried in a game.
+
+        So has who took back what they entered, and who waits for their score.
+        """
+        for one in known_as:
+            played = await game_entries.played_as(self._store, game_id, one.id)
+            if played is not None:
+                return played
+        return None
 
     async def theme_of(self, game: Game) -> Theme:
         """Return the theme in whose stream a game is played."""

@@ -58,6 +58,11 @@ LEFT = """
     AND (entry.withdrawn_by <> entry.person_id OR game.state = 'called_off')
 """
 TRIES = "SELECT tries FROM game_try WHERE game_id = ? AND person_id = ?"
+# What was tried is counted before it is scored, and stays when the entry is withdrawn.
+PLAYED = """
+    SELECT person.id, person.name FROM game_try JOIN person ON person.id = game_try.person_id
+    WHERE game_try.game_id = ? AND game_try.person_id = ? AND game_try.tries > 0
+"""
 
 
 async def of_game(source: Source, game_id: str) -> list[Entry]:
@@ -180,6 +185,15 @@ async def tries(source: Source, game_id: str, person_id: str) -> int:
     """Return how often somebody has tried in a game."""
     found = await fetch(source, TRIES, (game_id, person_id))
     return int(found[0]["tries"]) if found else 0
+
+
+async def played_as(source: Source, game_id: str, person_id: str) -> Person | None:
+    """Return a person as they are known, if they have tried in a game; None if not.
+
+    So have who withdrew what they had entered, and whose try is still being scored.
+    """
+    found = await fetch(source, PLAYED, (game_id, person_id))
+    return next((Person(row["id"], row["name"]) for row in found), None)
 
 
 async def count_try(

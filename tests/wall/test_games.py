@@ -23,10 +23,12 @@ from bot.membership import Memberships, Place
 from bot.model import Act, Person, PictureCheck, Visibility
 from bot.rights import Actor
 from bot.sessions import Sessions
+from bot.store import game_entries, people
 from bot.store.portraits import Reach
 from bot.wall import Wall, WallSettings
 from bot.wall.games import acts
 from bot.wall.games.stream import GameStreams
+from bot.wall.guests import TOKEN_COOKIE, Guest
 from bot.wall.server_rules import ServerRules
 from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import ANN, BOB, request, until
@@ -401,6 +403,37 @@ async def test_who_entered_as_a_guest_goes_on_as_that_guest_signed_in(tmp_path: 
             await there.games.heart(entry.id, Actor(IDA))
             await sent(browser, f"{path}/entries/{entry.id}/heart", 204, htmx=True)
             assert (await there.games.entry(entry.id)).hearts == 0
+
+
+async def test_who_signs_in_has_no_second_guess_for_having_taken_back_the_first(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there, member_at(there, IDA) as ida:
+        for prompt in ("a blue whale", "a lime tree", "a green hill", "two stones"):
+            await there.picture(prompt, person=BOB)
+        dream_id = await there.picture("a red fox", person=BOB)
+        game = await there.games.start_guess(there.theme, Actor(BOB), dream_id)
+        path, wrong = f"/g/{game.id}", int(game.choices.index("a red fox") == 0)
+        url = (await ida.get(path)).url.origin()
+        session = {
+            session_cookie(WallSettings(port=0)): await Sessions(there.parts.store).begin(IDA)
+        }
+        async with guests(url, 1) as [browser]:
+            await sent(browser, f"{path}/choice", htmx=True, choice=str(wrong), name="Lin")
+            lin = Guest(browser.cookie_jar.filter_cookies(url)[TOKEN_COOKIE].value).person
+            guess = await there.games.entry_of(game.id, lin.id)
+            assert guess is not None
+            await sent(browser, f"{path}/entries/{guess.id}/withdraw")
+            browser.cookie_jar.update_cookies(session, url)
+            _, text = await sent(browser, f"{path}/choice", 429, htmx=True, choice=str(1 - wrong))
+            assert "chosen already" in text
+            assert await there.games.entry_of(game.id, IDA.id) is None
+        # Nor has whose try is still being scored; one of which nothing came is none.
+        for by, played in ((1, ANN), (-1, None)):
+            async with there.parts.store.write() as connection:
+                await people.upsert(connection, ANN, 0)
+                await game_entries.count_try(connection, game.id, ANN.id, by)
+            assert await there.games.played_as(game.id, [IDA, ANN]) == played
 
 
 async def test_guests_play_what_a_member_began_whatever_roles_its_server_asks_for(

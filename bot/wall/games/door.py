@@ -112,20 +112,19 @@ class Door:
     async def person(self, request: web.Request, seen: Seen) -> Person:
         """Return as whom a visitor plays a game.
 
-        Where they are themselves, and nobody else at a party, they go on as whom they entered: who
-        signs in does not enter, or guess, for a second time.
+        Where they are themselves, and nobody else at a party, they go on as whom they tried: who
+        signs in has no more tries for it, nor by taking away what they had entered.
         """
         guest = guest_of(request)
         person = await person_at(request, self._parties, seen.theme)
         if len(guest.persons) == 1 or person.id != guest.person.id:
             return person
-        entries = [await self._games.entry_of(seen.game.id, one.id) for one in guest.persons]
-        return next((one.person for one in entries if one is not None), person)
+        return await self._games.played_as(seen.game.id, guest.persons) or person
 
     async def player(self, request: web.Request, seen: Seen) -> Actor:
         """Return who plays a game, by what they are in its server, if it has one.
 
-        At a party they are who they are there, and everywhere who they have entered as: who came in
+        At a party they are who they are there, and everywhere who they have played as: who came in
         as a guest plays as that guest.
         """
         person = await self.person(request, seen)
