@@ -80,7 +80,7 @@ def _verify(root: Path, blobs: Blobs | None = None) -> int:
 
 
 async def run_restore(arguments: argparse.Namespace, config: Config) -> int:
-    """Put a backup back; return the exit status.
+    """Put a backup back; return the exit status: 1 where something of it had to be left out.
 
     Raises:
         BackupError, ConfigError, DiskError: it cannot be done; the sentence says why.
@@ -95,7 +95,11 @@ async def run_restore(arguments: argparse.Namespace, config: Config) -> int:
             take_store=arguments.take_store,
             leave_out=arguments.leave_out_damaged,
         )
-    print(f"{data_dir}: as it was in {done.backup}, every byte of it proved.")
+    if not done.left_out:
+        print(f"{data_dir}: as it was in {done.backup}, every byte of it proved.")
+    else:
+        some = "one file" if len(done.left_out) == 1 else f"{len(done.left_out)} files"
+        print(f"{data_dir}: as it was in {done.backup} but for {some}; all the rest is proved.")
     for path in done.left_out:
         print(f"Left out, for no whole copy of it is left: {path}")
     if done.forgotten:
@@ -107,4 +111,4 @@ async def run_restore(arguments: argparse.Namespace, config: Config) -> int:
         print(f"What was there is in {done.replaced}; remove it when all is well.")
     for note in done.notes:
         print(note)
-    return 0
+    return 1 if done.left_out else 0

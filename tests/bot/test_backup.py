@@ -464,6 +464,16 @@ async def test_one_damaged_copy_does_not_take_the_rest_along(
     assert (done.left_out, contents(data)) == ((), then), "what is replaced had it whole"
 
     config = Config.model_validate({"storage": {"data_dir": str(data)}})
+    for into, status, says, says_not in (
+        (tmp_path / "third", 1, "but for one file; all the rest is proved", "every byte"),
+        (data, 0, "every byte of it proved", "Left out"),
+    ):
+        asked = argparse.Namespace(
+            source=root, into=into, replace=True, take_store=False, leave_out_damaged=True
+        )
+        assert await command.run_restore(asked, config) == status
+        said = capsys.readouterr().out
+        assert says in said and says_not not in said
 
     async def verified(*, mend: bool) -> tuple[int, str]:
         asked = argparse.Namespace(verify=root, mend=mend, into=None)
