@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tarfile
 from contextlib import suppress
@@ -13,6 +14,8 @@ from bot.backup.model import BACKUPS, POOL, BackupError, sync_file, told
 from bot.blobs import Blobs, FolderBlobs
 from bot.errors import DiskError
 from bot.files import TEMPORARY_PREFIX, sync_folder
+
+_EARLIER = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{16}")
 
 
 async def make_file(data_dir: Path, target: Path, *, blobs: Blobs | None = None) -> Made:
@@ -35,8 +38,12 @@ async def make_file(data_dir: Path, target: Path, *, blobs: Blobs | None = None)
 
 def _sweep(folder: Path) -> None:
     """Remove what backups into one file have left that were killed: whole copies of everything."""
-    for left in folder.glob(f"{TEMPORARY_PREFIX}*.tar"):
-        if left.is_dir() and not left.is_symlink():
+    for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        # Earlier versions left it without a TAR's name, as other things that are half made have.
+        known = left.suffix == ".tar" or (
+            _EARLIER.fullmatch(left.name) and (left / BACKUPS).is_dir()
+        )
+        if known and left.is_dir() and not left.is_symlink():
             # Unless one is being made at this moment.
             with suppress(BackupError, DiskError), lock_backups(left):
                 shutil.rmtree(left, ignore_errors=True)

@@ -733,6 +733,21 @@ async def test_one_file_that_is_killed_leaves_no_copy_of_everything(tmp_path: Pa
     assert {path.name for path in folder.iterdir()} == {"tuesday.tar", "wednesday.tar"}
 
 
+async def test_what_earlier_versions_left_of_a_backup_into_one_file_goes(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "tars"
+    earlier, others = folder / f".part-{'0a' * 8}", folder / f".part-{'1b' * 8}"
+    async with services(data):
+        await make(data, earlier)
+        others.mkdir()
+        (others / "dreamstream.db").write_bytes(b"of a backup that is being made")
+        with making.lock_backups(earlier):
+            await make_file(data, folder / "monday.tar")
+        assert earlier.is_dir(), "one that is at work is left alone"
+        await make_file(data, folder / "tuesday.tar")
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"monday.tar", "tuesday.tar", others.name}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 async def test_what_was_unpacked_goes_where_it_was_not_put_back(tmp_path: Path) -> None:
     data, archive, other = tmp_path / "data", tmp_path / "all.tar", tmp_path / "other"
