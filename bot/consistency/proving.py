@@ -21,7 +21,6 @@ _NOT_THE_FILES = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_BUSY,
 )
 
 
@@ -142,7 +141,13 @@ def _opened(folder: Folder, mode: str) -> Iterator[sqlite3.Connection]:
                 f"{folder.database} was left in the middle of a change. Start the bot once: it "
                 "takes that back; then look again."
             ) from error
-        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _NOT_THE_FILES:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
+            raise StoreError(
+                f"Another process has {folder.database} to itself ({error}). It need not be "
+                "damaged: end what else has it open, and look again."
+            ) from error
+        if code in _NOT_THE_FILES:
             raise StoreError(
                 f"{folder.database} cannot be read ({error}). It need not be damaged: check that "
                 "it and its folder may be read and written by this user."

@@ -18,7 +18,7 @@ from bot.backup.forgetting import gone
 from bot.backup.making import make
 from bot.backup.model import BackupError
 from bot.config import Config
-from bot.consistency import command
+from bot.consistency import command, proving
 from bot.consistency.model import Folder, Proof
 from bot.consistency.proving import mend, prove
 from bot.data_folder import lock_folder
@@ -461,6 +461,19 @@ async def test_the_command_says_what_it_found_and_did(
     out = capsys.readouterr().out
     assert "is missing. It is taken from the backup." in out
     assert "BAD  Dream" in out and ".png" not in out.split("BAD", 1)[1]
+
+
+@pytest.mark.parametrize("do", [prove, mended], ids=["prove", "mend"])
+def test_a_database_that_another_process_has_is_not_called_unreadable(
+    library: Folder, monkeypatch: pytest.MonkeyPatch, do: Callable[[Folder], object]
+) -> None:
+    monkeypatch.setattr(proving, "BUSY_TIMEOUT_MS", 1)
+    with closing(sqlite3.connect(library.database, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"Another process has .* end what else has it open"):
+            do(library)
+        other.execute("COMMIT")
 
 
 def test_a_damaged_database_and_one_of_another_version_are_named(tmp_path: Path) -> None:
