@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.errors import NotFoundError
-from bot.files import TEMPORARY_PREFIX, disk_sentences, sync_folder, write_atomic
+from bot.files import TEMPORARY_PREFIX, disk_sentences, read_file, sync_folder, write_atomic
 
 PICTURES, FILES = PLACES = ("images", "files")
 _PROBE_BYTES = 1024 * 1024
@@ -184,11 +184,11 @@ class FolderBlobs:
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes."""
-        return self.path(key).read_bytes()
+        return read_file(self.path(key))
 
     def raw(self, key: str) -> bytes:
         """Return a file's bytes."""
-        return self.path(key).read_bytes()
+        return read_file(self.path(key))
 
     def size(self, key: str) -> int | None:
         """Return a file's size."""
@@ -253,7 +253,7 @@ class FolderBlobs:
 
 def _reads_as(path: Path, data: bytes) -> bool:
     try:
-        return path.read_bytes() == data
+        return read_file(path) == data
     except OSError:  # whatever is there, nobody can read it
         return False
 

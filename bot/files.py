@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +54,18 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
             raise
         if durable:
             sync_folder(path.parent)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes. What is no file is refused: of a pipe the reading would never end.
+
+    Raises:
+        OSError: it is not there, is no file, or cannot be read.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder the system refuses itself
+        raise OSError(errno.EINVAL, "Not a file", str(path))
+    return path.read_bytes()
 
 
 def sync_folder(folder: Path) -> None:

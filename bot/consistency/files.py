@@ -24,7 +24,7 @@ from bot.blobs import FILES, PICTURES, Blobs, FolderBlobs, UnreachableError
 from bot.checkpoints import CHECKPOINTS
 from bot.consistency.model import FIRST, LAST, Fault, Folder
 from bot.errors import DiskError
-from bot.files import TEMPORARY_PREFIX, write_atomic
+from bot.files import TEMPORARY_PREFIX, read_file, write_atomic
 from bot.ids import now_ms
 from bot.library import Library, described
 from bot.library_place import CACHE
@@ -197,7 +197,7 @@ def _thumbnails(folder: Folder, library: Library, sha256: str) -> Iterator[Fault
     for side in THUMBNAIL_SIDES:
         path = folder.library / f"thumbnails/{side}/{sha256[:2]}/{sha256}.webp"
         try:
-            with Pillow.open(path, formats=("WEBP",)) as small:
+            with Pillow.open(BytesIO(read_file(path)), formats=("WEBP",)) as small:
                 small.load()
         except FileNotFoundError:
             continue  # it is made when it is asked for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import sqlite3
@@ -113,6 +114,17 @@ def damage(which: str) -> Callable[[Folder], None]:
         path.write_bytes(content)
 
     return flip
+
+
+def pipe(which: str) -> Callable[[Folder], None]:
+    """Put a pipe in a file's place, from which nothing ever comes."""
+
+    def put_there(folder: Folder) -> None:
+        path = path_of(folder, which)
+        path.unlink()
+        os.mkfifo(path)
+
+    return put_there
 
 
 def lose(which: str) -> Callable[[Folder], None]:
@@ -260,6 +272,10 @@ FROM_BACKUP: dict[str, tuple[str, Callable[[Folder], None]]] = {
     "film-lost": ("file", lose("files")),
     "film-torn": ("file", damage("files")),
 }
+if hasattr(os, "mkfifo"):  # Windows has none
+    MENDABLE["thumbnail-pipe"] = ("thumbnail", pipe("thumbnails"))
+    FROM_BACKUP["picture-pipe"] = ("file", pipe("images"))
+    FROM_BACKUP["film-pipe"] = ("file", pipe("files"))
 FOR_GOOD: dict[str, tuple[str, Callable[[Folder], None]]] = {
     "asked-twice": ("asked-twice", run(AGAIN.format(kind="asked", of="asked", dream=DONE))),
     "ended-twice": ("ended-twice", run(AGAIN.format(kind="done", of="done", dream=DONE))),
@@ -346,7 +362,9 @@ def test_harm_is_found_named_and_mended_where_it_can_be(library: Folder, harm: s
 def test_any_harm_at_once_is_found_and_mended_as_far_as_it_goes(library: Folder, seed: int) -> None:
     chance = random.Random(seed)
     # Two that mend the same thing from each other leave nothing to mend from.
-    pool = [name for name in MENDABLE | FROM_BACKUP if name not in ("end-lost", "image-row-lost")]
+    # And a pipe cannot be harmed any further.
+    without = ("end-lost", "image-row-lost", "thumbnail-pipe", "picture-pipe", "film-pipe")
+    pool = [name for name in MENDABLE | FROM_BACKUP if name not in without]
     harms = chance.sample(pool, 7)
     for harm in harms:
         ALL[harm][1](library)
