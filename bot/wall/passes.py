@@ -28,6 +28,10 @@ class Member(Protocol):
         """Return the channels with a theme that they may read; none where they are signed out."""
         ...
 
+    async def private_places(self, theme_id: int) -> Sequence[Place]:
+        """Return the same of a private theme, once as much is asked as of one that is not there."""
+        ...
+
     async def private_themes(self) -> Sequence[int]:
         """Return the private themes that they may see, as far as that can be told."""
         ...
@@ -57,10 +61,11 @@ class Pass:
         self.member = member
         self._places: dict[int, Sequence[Place]] = {}
 
-    async def learn(self, theme_id: int) -> None:
-        """Find out where in Discord whoever looks may read a theme."""
+    async def learn(self, theme_id: int, *, private: bool = False) -> None:
+        """Find out where in Discord whoever looks may read a theme, which may be `private`."""
         if self.member is not None:
-            self._places[theme_id] = await self.member.places(theme_id)
+            ask = self.member.private_places if private else self.member.places
+            self._places[theme_id] = await ask(theme_id)
 
     def knows(self, theme_id: int) -> bool:
         """Say whether that was found out of a theme already."""

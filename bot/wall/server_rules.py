@@ -68,7 +68,7 @@ class ServerRules:
         if member is None or person.id != member.person.id:
             return None
         if not shown().knows(theme.id):
-            await shown().learn(theme.id)
+            await shown().learn(theme.id, private=theme.visibility is Visibility.PRIVATE)
         seen = shown().places(theme.id)
         asks = [place for place in seen if place.asks]
         if not asks:

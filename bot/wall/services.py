@@ -315,8 +315,9 @@ async def looks_at(theme: Theme, *, acts: bool = True) -> bool:
     Where nobody `acts`, Discord is asked nothing that everybody may see anyway: a page of a public
     stream has a hundred pictures, and its events are looked at again and again.
     """
-    if acts or theme.visibility is Visibility.PRIVATE:
-        await shown().learn(theme.id)
+    private = theme.visibility is Visibility.PRIVATE
+    if acts or private:
+        await shown().learn(theme.id, private=private)
     return sees(theme)
 
 

@@ -8,6 +8,7 @@ was seen is good again. It is kept in memory: who is underway when the bot stops
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -77,7 +78,7 @@ class _Underway:
 
 
 class _Member:
-    """Whoever is signed in by a token, until they are signed out.
+    """Whoever is signed in by a token, until they are signed out, for one request.
 
     `unreached` is called where Discord does not say at present what they may see.
     """
@@ -90,11 +91,29 @@ class _Member:
         self._sessions = signing_in.sessions
         self._memberships = signing_in.memberships
         self._unreached = unreached
+        self._asked_of_all = False
 
     async def places(self, theme_id: int) -> Sequence[Place]:
         if self._memberships is None or not await self._is_signed_in():
             return ()
         return await self._memberships.places(self.person.id, theme_id, unreached=self._unreached)
+
+    async def private_places(self, theme_id: int) -> Sequence[Place]:
+        if self._asked_of_all:
+            return await self.places(theme_id)
+        # Both at once, so that who is refused has waited as long as `ask_of_all` takes alone.
+        found, _ = await asyncio.gather(self.places(theme_id), self.ask_of_all())
+        return found
+
+    async def ask_of_all(self) -> None:
+        """Have Discord asked of all private themes, once, whatever this request is for.
+
+        Who is told that something is not there would know otherwise, by when they are told or by
+        whether Discord did not answer, that a private theme was looked at.
+        """
+        if not self._asked_of_all:
+            self._asked_of_all = True
+            await self.private_themes()
 
     async def private_themes(self) -> Sequence[int]:
         if self._memberships is None:
@@ -130,9 +149,7 @@ def recognise(settings: WallSettings, signing_in: SigningIn) -> Middleware:
             try:
                 return await handler(request)
             except NotFoundError:
-                # Discord is asked of private themes, not of what is not there. So who hears late,
-                # or hears that Discord does not answer, would know that there is one.
-                await member.private_themes()
+                await member.ask_of_all()
                 raise
 
     return look

@@ -39,6 +39,9 @@ class Member:
     async def places(self, theme_id: int) -> Sequence[Place]:
         return self._places
 
+    async def private_places(self, theme_id: int) -> Sequence[Place]:
+        return self._places
+
     async def private_themes(self) -> Sequence[int]:
         return ()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -683,6 +683,48 @@ async def test_while_discord_does_not_answer_nobody_learns_what_there_is(
             told_of.append(pattern)
         assert told_here[0] == 404 and "Discord does not answer at present" in told_here[1], pattern
     assert not told_of
+
+
+async def test_who_sees_nothing_waits_once_for_discord_whether_or_not_there_is_something(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discord is waited for as at a start: whoever asks it, all at once or one after the other."""
+    held: list[asyncio.Future[None]] = []
+    came = asyncio.Event()
+
+    async def waits(guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Channel]:
+        held.append(asyncio.get_running_loop().create_future())
+        came.set()
+        await held[-1]
+        raise UnreachedError("Discord is not reached at present.")
+
+    async def rounds(path: str, at_once: int) -> list[int]:
+        """Return how often it was waited for Discord, each time for how many answers."""
+        asking = asyncio.create_task(answer(world.visitors[SIGNED_IN], "GET", path))
+        found = []
+        while True:
+            wakes = asyncio.create_task(came.wait())
+            await asyncio.wait({asking, wakes}, return_when=asyncio.FIRST_COMPLETED)
+            wakes.cancel()
+            if not held:
+                assert (await asking)[0] == 404, path
+                return found
+            with suppress(TimeoutError):  # where fewer are asked at once than there should be
+                async with asyncio.timeout(2):
+                    while len(held) < at_once:
+                        came.clear()
+                        await came.wait()
+            found.append(len(held))
+            came.clear()
+            for one in held:
+                one.set_result(None)
+            held.clear()
+
+    monkeypatch.setattr(world.halls, "places", waits)
+    for pattern in ("/s/{slug}", "/s/{slug}/events", "/d/{dream_id}", "/t/{sha256}.webp"):
+        made_up = await rounds(missing().path(pattern), 1)
+        private = await rounds(world.private.path(pattern), 2)
+        assert (made_up, private) == ([1], [2]), pattern
 
 
 async def test_who_may_ask_on_discord_is_offered_so_where_guests_only_watch(
