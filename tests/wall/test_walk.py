@@ -701,7 +701,7 @@ async def test_who_sees_nothing_waits_once_for_discord_whether_or_not_there_is_s
     async def rounds(path: str, at_once: int) -> list[int]:
         """Return how often it was waited for Discord, each time for how many answers."""
         asking = asyncio.create_task(answer(world.visitors[SIGNED_IN], "GET", path))
-        found = []
+        found: list[int] = []
         while True:
             wakes = asyncio.create_task(came.wait())
             await asyncio.wait({asking, wakes}, return_when=asyncio.FIRST_COMPLETED)
