@@ -235,8 +235,10 @@ class RemoteWorker:
         assert self._worker is not None, "it was opened"
         if isinstance(decoded, Stop):
             self._worker.stop()
-        else:
-            self._worker.post(decoded)
+            return
+        self._worker.post(decoded)
+        if isinstance(decoded, Cancel):
+            self._thread.submit(self._worker.drop_cancelled)
 
     async def drain(self) -> None:
         """Say that it is to be given nothing more."""

@@ -132,6 +132,18 @@ class Worker:
 
     # --- from the worker's thread ----------------------------------------------------------
 
+    def drop_cancelled(self) -> None:
+        """Let go of what was cancelled after its turn; else it holds memory until the next one.
+
+        The rest of the mail is left to that turn: it answers steers, and may be what begins the
+        run that a cancel means.
+        """
+        while self._mail:
+            first = self._mail[0]
+            if not isinstance(first, Cancel) or first.job_id not in self._runs:
+                return
+            self._drop(self._mail.popleft().job_id)
+
     def advance(self, assignment: Assignment) -> Report:
         """Carry out an assignment."""
         turn = _Turn(assignment)

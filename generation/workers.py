@@ -221,7 +221,6 @@ class LocalWorker:
         self.offer = offer
         self._worker = worker
         self._thread = thread
-        self.post = worker.post
         self.stop = worker.stop
 
     @property
@@ -231,6 +230,12 @@ class LocalWorker:
 
     def check(self) -> None:
         """Do nothing: were it gone, so were this process."""
+
+    def post(self, message: Cancel | SteerJob) -> None:
+        """Have a run cancelled or steered."""
+        self._worker.post(message)
+        if isinstance(message, Cancel):
+            self._thread.submit(self._worker.drop_cancelled)
 
     async def advance(self, assignment: Assignment, begun: Callable[[], object]) -> Report:
         """Carry out an assignment."""

@@ -229,6 +229,21 @@ def test_it_says_what_it_is_at_and_for_how_long_it_may() -> None:
     assert bench.worker.doing.activity is Activity.IDLE
 
 
+def test_what_is_cancelled_after_its_turn_is_held_no_longer() -> None:
+    bench = Bench()
+    bench.advance(job("d1", settings=timed()), job("d2", settings=timed()), steps=2)
+    posts = Cancel("d1"), Cancel("not begun"), Cancel("d2")
+    for message in posts[:2]:
+        bench.worker.post(message)
+    bench.worker.drop_cancelled()
+    assert set(bench.worker._runs) == {"d2"}
+    report = bench.advance(job("not begun", settings=timed()), steps=2)
+    assert report.ended == ("not begun",), "who cancels before the run is begun is heard, too"
+    bench.worker.post(posts[2])
+    bench.worker.drop_cancelled()
+    assert not bench.worker._runs
+
+
 def test_cancels_and_steers_are_met_between_steps() -> None:
     bench = Bench()
     posts: list[Callable[[], None]] = [
