@@ -13,14 +13,15 @@ import msgspec
 
 from bot.backup.database import foreign_keys
 from bot.consistency.model import FIRST, Fault
-from bot.consistency.rule import Rule
+from bot.consistency.rule import TIME_OF_ID, Rule
 from bot.consistency.rules_of_deletions import DELETED
 from bot.consistency.rules_of_ends import ENDED
 from bot.consistency.rules_of_telling import TOLD
-from bot.ids import now_ms
+from bot.ids import is_id, now_ms, time_of
 from bot.store.migrate import shipped, statements
 from bot.store.people import PARTED
 from bot.store.soundness import faults
+from bot.store.texts import readable
 from generation.protocol import Recipe
 
 # Rows that say nothing once what they are about is gone.
@@ -54,11 +55,17 @@ def damage(connection: sqlite3.Connection) -> Iterator[Fault]:
 
 def look(connection: sqlite3.Connection) -> Iterator[Fault]:
     """Yield what is wrong with the rows of a database that is whole and of this version."""
+    connection.create_function(TIME_OF_ID, 1, _time_of_id, deterministic=True)
     yield from _schema(connection)
     yield from _references(connection)
     for rule in (*ENDED, *DELETED, *TOLD):
         yield from _broken(connection, rule)
     yield from _recipes(connection)
+
+
+def _time_of_id(data: bytes) -> int | None:
+    text = readable(data)
+    return time_of(text) if is_id(text) else None
 
 
 def _broken(connection: sqlite3.Connection, rule: Rule) -> Iterator[Fault]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 FINAL = "dream.state IN ('done', 'failed', 'cancelled')"
 ENDINGS = "('done', 'failed', 'cancelled')"
+TIME_OF_ID = "time_of_id"
+"""SQL's name for the time that an id begins with, given as a BLOB; NULL of what is no id."""
 APPEND_ONLY = "The stream is append-only, so it stays. It does no harm but to what is counted."
 
 

@@ -4,21 +4,20 @@
 
 from __future__ import annotations
 
-from bot.consistency.rule import APPEND_ONLY, ENDINGS, FINAL, Rule, appended, count_of
-from bot.ids import ALPHABET, LENGTH, TIME_LENGTH
+from bot.consistency.rule import (
+    APPEND_ONLY,
+    ENDINGS,
+    FINAL,
+    TIME_OF_ID,
+    Rule,
+    appended,
+    count_of,
+)
 
 # From 1970 to the end of the year 9999: what has no date cannot be shown.
 _POSSIBLE = "BETWEEN 0 AND 253402300799999"
 
-# A dream's id begins with the time at which it was asked for (`bot.ids`); of another text, NULL.
-_DIGITS = " + ".join(
-    f"((instr('{ALPHABET}', substr(dream.id, {place + 1}, 1)) - 1) "
-    f"<< {5 * (TIME_LENGTH - 1 - place)})"
-    for place in range(TIME_LENGTH)
-)
-_BY_ITS_ID = (
-    f"iif(length(dream.id) = {LENGTH} AND dream.id NOT GLOB '*[^{ALPHABET}]*', {_DIGITS}, NULL)"
-)
+_BY_ITS_ID = f"{TIME_OF_ID}(CAST(dream.id AS BLOB))"
 
 
 def _first_possible(*times: str) -> str:
