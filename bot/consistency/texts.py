@@ -24,9 +24,10 @@ _SHOWN = 60
 
 def unreadable(connection: sqlite3.Connection) -> Iterator[Fault]:
     """Yield the texts of which a part cannot be read."""
-    connection.create_function(_SOUND, 1, lambda text: is_sound(text), deterministic=True)
-    keys = {(child, column) for child, column, _, _ in foreign_keys(connection)}
-    keys |= {(parent, column) for _, _, parent, column in foreign_keys(connection)}
+    connection.create_function(_SOUND, 1, is_sound, deterministic=True)
+    keys = set[tuple[str, str]]()
+    for child, column, parent, pointed_at in foreign_keys(connection):
+        keys |= {(child, column), (parent, pointed_at)}
     for table in _tables(connection):
         for column in table.texts:
             yield from _damaged(
