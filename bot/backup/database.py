@@ -81,14 +81,15 @@ def sign_out(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Give a database that nobody has open, for reading; nothing appears beside its file."""
-    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+def opened(path: Path, *, in_use: bool = False) -> Iterator[sqlite3.Connection]:
+    """Give a database for reading. Of one that nobody has open nothing appears beside its file."""
+    uri = f"{path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
     with (
         errors_readable(),
         closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
     ):
         connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         yield connection
 
 

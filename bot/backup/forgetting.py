@@ -10,16 +10,14 @@ again, never what gives back.
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Collection
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 import msgspec
 
-from bot.backup.database import columns
+from bot.backup.database import columns, opened
 from bot.ids import now_ms
 from bot.model import RETIRED, DreamState, EventKind, Person
 from bot.removal import RETENTION
@@ -35,8 +33,7 @@ from bot.store import (
     tombstones,
 )
 from bot.store import dream_states as rows
-from bot.store.migrate import BUSY_TIMEOUT_MS
-from bot.store.texts import errors_readable, readable
+from bot.store.texts import readable
 
 _NOBODY = "local:restore"
 # Words at parties have numbers, which may be another's since: the rest tells which are meant.
@@ -105,14 +102,8 @@ def gone(path: Path, *, in_use: bool = True, retired: bool = False) -> Gone:
     Raises:
         sqlite3.DatabaseError: it cannot be read.
     """
-    uri = f"{path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
-    with (
-        errors_readable(),
-        closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
-    ):
-        connection.row_factory = sqlite3.Row
+    with opened(path, in_use=in_use) as connection:
         connection.text_factory = readable
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("BEGIN")
 
         def found(table: str, column: str, sql: str) -> frozenset[Any]:

@@ -43,10 +43,6 @@ class Verifier:
         self._pool = root / POOL
         self._seen: dict[Entry, str] = {}
 
-    def faults(self, backup: Path) -> list[str]:
-        """Return what is wrong with a backup, a sentence each; nothing where it is whole."""
-        return self.judge(backup).faults
-
     def judge(self, backup: Path) -> Verdict:
         """Return what is wrong with a backup, having read every byte of it."""
         try:

@@ -81,7 +81,7 @@ def dump(database: Path) -> list[str]:
 
 
 def faults(root: Path) -> list[str]:
-    return [fault for one in whole_backups(root) for fault in Verifier(root).faults(one)]
+    return [fault for one in whole_backups(root) for fault in Verifier(root).judge(one).faults]
 
 
 async def test_what_is_put_back_is_the_same_byte_for_byte(tmp_path: Path) -> None:
