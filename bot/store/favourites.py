@@ -30,13 +30,11 @@ async def toggle(
 
     A like of any id that they are `known_as` is theirs: it is taken back, and none is added to it.
     """
-    taken = 0
-    for one in {person_id, *known_as}:
-        cursor = await connection.execute(
-            "DELETE FROM favourite WHERE dream_id = ? AND person_id = ?", (dream_id, one)
-        )
-        taken += cursor.rowcount
-    if taken:
+    cursor = await connection.executemany(
+        "DELETE FROM favourite WHERE dream_id = ? AND person_id = ?",
+        [(dream_id, one) for one in {person_id, *known_as}],
+    )
+    if cursor.rowcount:
         return False
     cursor = await connection.execute(
         """

@@ -221,13 +221,11 @@ async def toggle_heart(
 
     `known_as` is as of `bot.store.favourites.toggle`.
     """
-    taken = 0
-    for one in {person_id, *known_as}:
-        cursor = await connection.execute(
-            "DELETE FROM game_heart WHERE entry_id = ? AND person_id = ?", (entry_id, one)
-        )
-        taken += cursor.rowcount
-    if taken:
+    cursor = await connection.executemany(
+        "DELETE FROM game_heart WHERE entry_id = ? AND person_id = ?",
+        [(entry_id, one) for one in {person_id, *known_as}],
+    )
+    if cursor.rowcount:
         return False
     await connection.execute(
         "INSERT INTO game_heart (entry_id, person_id, at_ms) VALUES (?, ?, ?)",
