@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bot.errors import InvalidRequestError, RequestError
 from bot.journeys import kind_of
 from bot.model import JourneyRequest
-from bot.wall.multipart import Fields, Upload, fields_of
+from bot.wall.multipart import FILES, Fields, Upload, fields_of, type_of
 from bot.wall.posted import ROOM, SMALL_BYTES, Held, TooMuchPostedError, held_of
 from bot.wall.settings import Patience
 
@@ -63,8 +63,7 @@ async def read_form(request: web.Request) -> Form:
 
 async def _read(request: web.Request, held: Held, kind: str) -> bytes:
     """Return all of a body."""
-    files = kind.partition(";")[0].strip().lower() == "multipart/form-data"
-    most = request.app[MOST_BYTES] if files else MOST_TEXT_BYTES
+    most = request.app[MOST_BYTES] if type_of(kind) == FILES else MOST_TEXT_BYTES
     said, room = request.content_length or 0, request.app[ROOM]
     if said > most:
         raise web.HTTPRequestEntityTooLarge(most, said)

@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl
 
 from multidict import MultiDict, MultiDictProxy
 
+FILES = "multipart/form-data"
+"""The type of a form that may hold files."""
 MOST_FIELDS = 256
 """More than any form here has: the longest is the prompt box with all options of an engine."""
 _MOST_HEAD = 4096  # bytes, of the headers of one part
@@ -37,14 +39,19 @@ class Upload:
 Fields = MultiDictProxy[str | Upload]
 
 
+def type_of(content_type: str) -> str:
+    """Return the type that a header says, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def fields_of(content_type: str, body: bytes) -> Fields:
     """Return the fields of a form, in their order; none where it is of a type that has none.
 
     Raises:
         ValueError: it is not what its type says, or has more than `MOST_FIELDS`.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    kind = type_of(content_type)
+    if kind == FILES:
         found = _BOUNDARY.search(content_type)
         if found is None:
             raise ValueError("no boundary")
