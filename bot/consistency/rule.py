@@ -15,6 +15,10 @@ FINAL = "dream.state IN ('done', 'failed', 'cancelled')"
 ENDINGS = "('done', 'failed', 'cancelled')"
 TIME_OF_ID = "time_of_id"
 """SQL's name for the time that an id begins with, given as a BLOB; NULL of what is no id."""
+POSSIBLE = "BETWEEN 0 AND 253402300799999"
+"""From 1970 to the end of the year 9999: what has no date cannot be shown."""
+BY_ITS_ID = f"{TIME_OF_ID}(CAST(dream.id AS BLOB))"
+"""The time in a dream's id."""
 APPEND_ONLY = "The stream is append-only, so it stays. It does no harm but to what is counted."
 
 
@@ -34,6 +38,15 @@ def count_of(*kinds: str) -> str:
     """Return what counts a dream's events of some kinds, for a query over `dream`."""
     named = ", ".join(f"'{kind}'" for kind in kinds)
     return f"(SELECT count(*) FROM stream_event WHERE dream_id = dream.id AND kind IN ({named}))"
+
+
+def first_possible(*times: str) -> str:
+    """Return the first of some times, SQL over `dream`, that can be; else that in the dream's id.
+
+    The stream is append-only: a time that cannot be would stay in it, and be taken from it.
+    """
+    bounded = ", ".join(f"iif({time} {POSSIBLE}, {time}, NULL)" for time in times)
+    return f"coalesce({bounded}, {BY_ITS_ID})"
 
 
 def appended(kind: str, at: str, person: str, payload: str) -> str:

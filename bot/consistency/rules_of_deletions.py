@@ -6,7 +6,14 @@ from __future__ import annotations
 
 import msgspec
 
-from bot.consistency.rule import APPEND_ONLY, FINAL, Rule, appended, count_of
+from bot.consistency.rule import (
+    APPEND_ONLY,
+    FINAL,
+    Rule,
+    appended,
+    count_of,
+    first_possible,
+)
 from bot.store.tombstones import NOTHING
 
 _NOTHING = msgspec.json.encode(NOTHING).decode()
@@ -34,7 +41,12 @@ DELETED = (
         WHERE deleted_ms IS NOT NULL AND {count_of("deleted")} = 0
         """,
         "Dream {about} was deleted, and no event says so.",
-        mend=appended("'deleted'", "dream.deleted_ms", "dream.deleted_by", "'{}'"),
+        mend=appended(
+            "'deleted'",
+            first_possible("dream.deleted_ms", "dream.ended_ms", "dream.created_ms"),
+            "dream.deleted_by",
+            "'{}'",
+        ),
         mended="The event is appended.",
     ),
     Rule(

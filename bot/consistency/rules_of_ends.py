@@ -6,28 +6,15 @@ from __future__ import annotations
 
 from bot.consistency.rule import (
     APPEND_ONLY,
+    BY_ITS_ID,
     ENDINGS,
     FINAL,
-    TIME_OF_ID,
+    POSSIBLE,
     Rule,
     appended,
     count_of,
+    first_possible,
 )
-
-# From 1970 to the end of the year 9999: what has no date cannot be shown.
-_POSSIBLE = "BETWEEN 0 AND 253402300799999"
-
-_BY_ITS_ID = f"{TIME_OF_ID}(CAST(dream.id AS BLOB))"
-
-
-def _first_possible(*times: str) -> str:
-    """Return the first of some times, SQL over `dream`, that can be; else that in the dream's id.
-
-    The stream is append-only: a time that cannot be would stay in it, and be taken from it.
-    """
-    bounded = ", ".join(f"iif({time} {_POSSIBLE}, {time}, NULL)" for time in times)
-    return f"coalesce({bounded}, {_BY_ITS_ID})"
-
 
 ENDED = (
     # --- every dream that was accepted is in the stream, once ------------------------------------
@@ -37,7 +24,7 @@ ENDED = (
         "Dream {about} is not in the stream: no event says that it was asked for.",
         mend=appended(
             "'asked'",
-            _first_possible("dream.created_ms"),
+            first_possible("dream.created_ms"),
             "dream.person_id",
             "CASE WHEN dream.published THEN json_object('ask_id', dream.ask_id) "
             "ELSE json_object('ask_id', dream.ask_id, 'published', json('false')) END",
@@ -60,7 +47,7 @@ ENDED = (
         "Dream {about} is over, and no event says so.",
         mend=appended(
             "dream.state",
-            _first_possible("dream.ended_ms", "dream.created_ms"),
+            first_possible("dream.ended_ms", "dream.created_ms"),
             "dream.person_id",
             "CASE WHEN image.sha256 IS NULL THEN '{}' ELSE json_object('sha256', image.sha256, "
             "'width', image.width, 'height', image.height) END",
@@ -98,7 +85,7 @@ ENDED = (
         "Dream {about} is over by the stream and not by its row: it would be drawn again.",
         mend=f"""
         UPDATE dream SET (state, ended_ms, image_sha256) = (
-            SELECT kind, {_first_possible("at_ms", "dream.created_ms")},
+            SELECT kind, {first_possible("at_ms", "dream.created_ms")},
                 json_extract(payload, '$.sha256')
             FROM stream_event
             WHERE dream_id = :key AND kind IN ('done', 'failed', 'cancelled') ORDER BY id LIMIT 1
@@ -126,8 +113,8 @@ ENDED = (
         mend=f"""
         UPDATE dream SET ended_ms = coalesce(
             (SELECT max(at_ms) FROM stream_event
-                WHERE dream_id = dream.id AND kind = dream.state AND at_ms {_POSSIBLE}),
-            {_first_possible("dream.started_ms", "dream.created_ms")}
+                WHERE dream_id = dream.id AND kind = dream.state AND at_ms {POSSIBLE}),
+            {first_possible("dream.started_ms", "dream.created_ms")}
         ) WHERE id = :key
         """,
         mended="The event's time is taken, or else that of its row or in its id.",
@@ -136,23 +123,28 @@ ENDED = (
         "impossible-time",
         f"""
         SELECT id AS about, id AS key FROM dream
-        WHERE created_ms NOT {_POSSIBLE} OR started_ms NOT {_POSSIBLE} OR ended_ms NOT {_POSSIBLE}
+        WHERE created_ms NOT {POSSIBLE} OR started_ms NOT {POSSIBLE} OR ended_ms NOT {POSSIBLE}
+            OR deleted_ms NOT {POSSIBLE}
         """,
-        "Dream {about} was asked for, begun or over at a time that cannot be.",
+        "Dream {about} was asked for, begun, over or deleted at a time that cannot be.",
         mend=f"""
         UPDATE dream SET
-            created_ms = iif(created_ms {_POSSIBLE}, created_ms, coalesce((
+            created_ms = iif(created_ms {POSSIBLE}, created_ms, coalesce((
                 SELECT at_ms FROM stream_event
-                WHERE dream_id = :key AND kind = 'asked' AND at_ms {_POSSIBLE} LIMIT 1
-            ), {_BY_ITS_ID}, created_ms)),
-            started_ms = iif(started_ms {_POSSIBLE}, started_ms, NULL),
-            ended_ms = iif(ended_ms {_POSSIBLE}, ended_ms, (
+                WHERE dream_id = :key AND kind = 'asked' AND at_ms {POSSIBLE} LIMIT 1
+            ), {BY_ITS_ID}, created_ms)),
+            started_ms = iif(started_ms {POSSIBLE}, started_ms, NULL),
+            ended_ms = iif(ended_ms {POSSIBLE}, ended_ms, (
                 SELECT at_ms FROM stream_event
-                WHERE dream_id = :key AND kind = dream.state AND at_ms {_POSSIBLE} LIMIT 1
-            ))
+                WHERE dream_id = :key AND kind = dream.state AND at_ms {POSSIBLE} LIMIT 1
+            )),
+            deleted_ms = iif(deleted_ms NOT {POSSIBLE}, coalesce((
+                SELECT at_ms FROM stream_event
+                WHERE dream_id = :key AND kind = 'deleted' AND at_ms {POSSIBLE} LIMIT 1
+            ), {first_possible("dream.ended_ms", "dream.created_ms")}, deleted_ms), deleted_ms)
         WHERE id = :key
         """,
-        mended="The stream's time is taken, or else that in its id.",
+        mended="The stream's time is taken, or else another of its row, or that in its id.",
         cannot="Put a backup back, if one has it: dreamstream restore.",
     ),
     Rule(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from bot.consistency.rule import APPEND_ONLY, FINAL, Rule
+from bot.consistency.rule import APPEND_ONLY, FINAL, POSSIBLE, Rule
 from bot.model import EventKind
 
 _KINDS = ", ".join(f"'{kind}'" for kind in EventKind)
@@ -16,6 +16,12 @@ TOLD = (
         f"SELECT id AS about, id AS key FROM stream_event WHERE kind NOT IN ({_KINDS})",
         "Event {about} is of no kind that this version knows.",
         cannot="If it was written by a newer version, install that one. " + APPEND_ONLY,
+    ),
+    Rule(
+        "event-time",
+        f"SELECT id AS about, id AS key FROM stream_event WHERE at_ms NOT {POSSIBLE}",
+        "Event {about} happened at a time that cannot be, the stream says.",
+        cannot=APPEND_ONLY,
     ),
     Rule(
         "event-stream",

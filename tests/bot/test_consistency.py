@@ -180,6 +180,13 @@ MENDABLE: dict[str, tuple[str, Callable[[Folder], None]]] = {
         "impossible-time",
         run(f"UPDATE dream SET created_ms = 1 << 62, ended_ms = -(1 << 62) WHERE id = {DONE}"),
     ),
+    "impossible-deletion": (
+        "impossible-time",
+        run(
+            "UPDATE dream SET deleted_ms = 1 << 62 WHERE deleted_ms > 0",
+            "DELETE FROM stream_event WHERE kind = 'deleted'",
+        ),
+    ),
     "early": ("ended-early", run("UPDATE dream SET ended_ms = 1 WHERE state = 'waiting'")),
     "no-picture": (
         "picture-none",
@@ -300,6 +307,14 @@ FOR_GOOD: dict[str, tuple[str, Callable[[Folder], None]]] = {
         run("UPDATE stream_event SET payload = CAST(x'7b22ff223a317d' AS TEXT) WHERE id = 1"),
     ),
     "kind": ("event-kind", run(AGAIN.format(kind="sung", of="asked", dream=DONE))),
+    "event-before-1970": (
+        "event-time",
+        run("UPDATE stream_event SET at_ms = -1 WHERE kind = 'cancelled'"),
+    ),
+    "event-after-9999": (
+        "event-time",
+        run("UPDATE stream_event SET at_ms = 253402300800000 WHERE kind = 'cancelled'"),
+    ),
     "twice-on-a-channel": (
         "delivery-twice",
         run(
@@ -415,13 +430,40 @@ def test_no_time_that_cannot_be_gets_into_the_stream_or_out_of_it(
         f"UPDATE dream SET created_ms = 1 << 62, ended_ms = -(1 << 62) WHERE id = {DONE}",
     )
     left, said = mended(library)
-    assert left.faults == [] and said
+    assert kinds(left) == (set() if stream == "lost" else {"event-time"}) and said
     with closing(sqlite3.connect(library.database)) as connection:
         (row,) = connection.execute(f"SELECT id, created_ms, ended_ms FROM dream WHERE id = {DONE}")
         at_ms = {one for (one,) in connection.execute(f"SELECT at_ms FROM stream_event {of_it}")}
     asked_ms = time_of(row[0])
     assert row[1] == asked_ms <= row[2] <= now_ms()
     assert at_ms == {asked_ms if stream == "lost" else 1 << 62}
+
+
+@pytest.mark.parametrize("stream", ["lost", "impossible", "whole"])
+def test_what_was_deleted_stays_so_also_at_a_time_that_can_be(library: Folder, stream: str) -> None:
+    of_it = "WHERE kind = 'deleted'"
+    with closing(sqlite3.connect(library.database)) as connection:
+        ((id_, ended_ms),) = connection.execute(
+            "SELECT id, ended_ms FROM dream WHERE deleted_ms IS NOT NULL"
+        )
+        ((deleted_ms,),) = connection.execute(f"SELECT at_ms FROM stream_event {of_it}")
+    change(
+        library,
+        {
+            "lost": f"DELETE FROM stream_event {of_it}",
+            "impossible": f"UPDATE stream_event SET at_ms = -1 {of_it}",
+            "whole": "SELECT 1",
+        }[stream],
+        "UPDATE dream SET deleted_ms = 1 << 62 WHERE deleted_ms IS NOT NULL",
+    )
+    left, _ = mended(library)
+    assert kinds(left) == ({"event-time"} if stream == "impossible" else set())
+    wanted = deleted_ms if stream == "whole" else ended_ms
+    with closing(sqlite3.connect(library.database)) as connection:
+        found = connection.execute("SELECT id, deleted_ms FROM dream WHERE deleted_ms IS NOT NULL")
+        assert found.fetchall() == [(id_, wanted)]
+        ((at_ms,),) = connection.execute(f"SELECT at_ms FROM stream_event {of_it}")
+    assert at_ms == (-1 if stream == "impossible" else wanted)
 
 
 def test_a_text_of_a_row_whose_key_is_damaged_too_is_not_said_to_be_mended(
