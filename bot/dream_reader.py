@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from itertools import chain
 
 from bot.errors import GoneError, NotFoundError
 from bot.ids import is_id
-from bot.model import Dream, Live
+from bot.model import Dream, Live, Person
 from bot.store import Store
 from bot.store import dreams as rows
 from bot.unfinished import Unfinished
@@ -67,20 +68,25 @@ class DreamReader:
         return [self._unfinished.present(dream) for dream in found]
 
     async def failures(
-        self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
+        self, theme_id: int, known_as: Collection[Person], *, since_ms: int, limit: int = 12
     ) -> list[Dream]:
-        """Return a person's dreams that failed since a time, newest first.
+        """Return the dreams that failed since a time of all that a person is, newest first.
 
         Without those that were tried again, or had waited for longer than a week.
         """
-        return await rows.failed(
-            self._store,
-            theme_id,
-            person_id,
-            asked_ms=since_ms - LONGEST_WAIT_MS,
-            ended_ms=since_ms,
-            limit=max(1, min(limit, MAX_PAGE)),
-        )
+        limit = max(1, min(limit, MAX_PAGE))
+        of_each = [
+            await rows.failed(
+                self._store,
+                theme_id,
+                one.id,
+                asked_ms=since_ms - LONGEST_WAIT_MS,
+                ended_ms=since_ms,
+                limit=limit,
+            )
+            for one in known_as
+        ]
+        return sorted(chain(*of_each), key=_id, reverse=True)[:limit]
 
     async def several(self, dream_ids: Collection[str]) -> list[Dream]:
         """Return those of the dreams that there are, oldest first, as they are at this moment."""

@@ -31,7 +31,7 @@ class Connection:
         self._request = request
         self._response = response
         self.only = request.query.get("dream")
-        self.person_id = guest_of(request).person.id
+        self.visitor = guest_of(request).persons
         # Whether the page was there before, or has not room for all: it may lack cards.
         self.again = "Last-Event-ID" in request.headers or "again" in request.query
 

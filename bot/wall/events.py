@@ -124,7 +124,7 @@ class EventStreams:
         async with self._services.feed.listen(scope.theme_id, after=seen.last_id) as updates:
             # Read after listening began: what changes meanwhile comes as an event as well.
             dreams = [] if connection.only else await scope.unfinished()
-            watcher = Watcher(connection.only, Forming(connection.person_id, dreams))
+            watcher = Watcher(connection.only, Forming(connection.visitor, dreams))
             if connection.again:
                 watcher.send_all_cards()
             self._watchers.add(watcher)

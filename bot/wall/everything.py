@@ -80,7 +80,7 @@ class Everything:
         finished = await self._watching.everything(before=before, limit=limit)
         done = {dream.id for dream in finished}
         forming = Forming(
-            guest_of(request).person.id, [dream for dream in unfinished if dream.id not in done]
+            guest_of(request).persons, [dream for dream in unfinished if dream.id not in done]
         )
         return {
             "base": "/all",

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bot.model import Dream, DreamState
+from bot.model import Dream, DreamState, Person
 
 SHOWN = 60
 
 
 class Forming:
-    """The unfinished dreams of a stream, oldest first, and which of them one page shows."""
+    """The unfinished dreams of a stream, oldest first, and which of them one page shows.
 
-    def __init__(self, person_id: str, dreams: Iterable[Dream] = ()) -> None:
-        self._person_id = person_id
+    `visitor` is everybody that the visitor is.
+    """
+
+    def __init__(self, visitor: Iterable[Person], dreams: Iterable[Dream] = ()) -> None:
+        self._visitor_ids = frozenset(one.id for one in visitor)
         self._waiting: dict[str, None] = {}  # without a card
         self.cards: dict[str, None] = {}
         for dream in dreams:
@@ -32,7 +35,7 @@ class Forming:
         """Note a dream that is not over, and say whether it has a card."""
         if dream_id in self.cards:
             return True
-        if len(self.cards) < SHOWN or drawn or person_id == self._person_id:
+        if len(self.cards) < SHOWN or drawn or person_id in self._visitor_ids:
             self._waiting.pop(dream_id, None)
             self.cards[dream_id] = None
             return True

@@ -206,7 +206,7 @@ class Pages:
         failures = [] if before else await self._failures(request, theme)
         done = {dream.id for dream in (*finished, *failures)}
         unfinished = [dream for dream in unfinished if dream.id not in done]
-        forming = Forming(guest_of(request).person.id, unfinished)
+        forming = Forming(guest_of(request).persons, unfinished)
         return {
             "base": _base(theme),
             "theme": theme,
@@ -226,7 +226,7 @@ class Pages:
             return []
         since_ms = now_ms() - FAILURES_MS
         return await self._services.dreams.failures(
-            theme.id, guest.person.id, since_ms=since_ms, limit=SHOWN_FAILURES
+            theme.id, guest.persons, since_ms=since_ms, limit=SHOWN_FAILURES
         )
 
     def _card(self, dream: Dream) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,7 @@ class Dreams(Protocol):
     async def unfinished(self, theme_id: int | None) -> list[Dream]: ...
 
     async def failures(
-        self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
+        self, theme_id: int, known_as: Collection[Person], *, since_ms: int, limit: int = 12
     ) -> list[Dream]: ...
 
     async def together(self, ask_id: str) -> list[Dream]: ...

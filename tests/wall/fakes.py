@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -396,14 +396,14 @@ class FakeDreams:
         ]
 
     async def failures(
-        self, theme_id: int, person_id: str, *, since_ms: int, limit: int = 12
+        self, theme_id: int, known_as: Collection[Person], *, since_ms: int, limit: int = 12
     ) -> list[Dream]:
         tried = {dream.parent_id for dream in self.dreams.values()}
         found = [
             dream
             for dream in self.dreams.values()
-            if (dream.theme_id, dream.person.id, dream.state)
-            == (theme_id, person_id, DreamState.FAILED)
+            if (dream.theme_id, dream.state) == (theme_id, DreamState.FAILED)
+            and dream.person.id in {one.id for one in known_as}
             and dream.id not in tried
             and (dream.ended_ms or 0) >= since_ms
         ]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from bot.ids import now_ms
-from bot.model import Visibility
+from bot.model import DreamRequest, Person, Visibility
 from bot.wall import Wall, WallSettings
 from generation.protocol import Attachment, Failed
 from tests.bot.drawer import Services, finished, png, services
@@ -107,8 +107,18 @@ async def test_a_failure_is_told_after_a_restart_and_can_be_tried_again(tmp_path
         await parts.dreams.on_message(Failed(job_id=dream.id, reason="No words."))
         assert (await parts.dreams.wait(dream.id)).reason == "No words."
         cookies = visitor.cookie_jar
-        assert await parts.dreams.failures(1, "guest:other", since_ms=0) == []
-        assert await parts.dreams.failures(1, dream.person.id, since_ms=now_ms() + 1000) == []
+        other = Person("guest:other", "Other")
+        assert await parts.dreams.failures(1, [other], since_ms=0) == []
+        assert await parts.dreams.failures(1, [dream.person], since_ms=now_ms() + 1000) == []
+        # Who signs in has been the guest as well: the latest of both are told.
+        request = DreamRequest(theme="open", person=other, prompt="a crow")
+        [others] = await parts.dreams.ask(request)
+        await parts.dreams.on_message(Failed(job_id=others.id, reason="No wings."))
+        await parts.dreams.wait(others.id)
+        for most, told in ((12, [others.id, dream.id]), (1, [others.id])):
+            both = [dream.person, other]
+            failures = await parts.dreams.failures(1, both, since_ms=0, limit=most)
+            assert [one.id for one in failures] == told
     async with services(tmp_path) as parts, wall_on(parts) as visitor:
         visitor.cookie_jar.update_cookies((cookie.key, cookie) for cookie in cookies)
         assert "No words." in await page(visitor, "/s/open")

@@ -23,19 +23,21 @@ from yarl import URL
 from bot.app import Fronts, run, signing_in
 from bot.backup import making
 from bot.backup.database import sign_out
-from bot.config import SECRET_VARIABLE, load_config
+from bot.config_file import load_config
+from bot.config_secrets import SECRET_VARIABLE
 from bot.discord_oauth import DISCORD, MAX_BYTES, SCOPE, DiscordOAuth, DiscordTroubleError
 from bot.errors import ConfigError
 from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
 from bot.sessions import DAY_MS, MOST, SKEW_MS, Sessions
 from bot.store import Store, wall_sessions
-from bot.wall import Wall, WallSettings, sign_in
+from bot.wall import Wall, WallSettings, forming, pages, sign_in
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.sign_in import CALLBACK, SigningIn
 from tests.bot.drawer import services
 from tests.wall.conftest import Scene, standing_scene
 from tests.wall.fake_oauth import APPLICATION, AUTHORIZE, SECRET, TOKEN, FakeOAuth, user_of
+from tests.wall.test_events import watching
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -190,6 +192,46 @@ async def test_what_somebody_did_as_a_guest_stays_theirs(stage: Stage) -> None:
             text = await response.text()
     own, before = (stage.wall.marks.of(one) for one in (f"discord:{ANN}", guests.person.id))
     assert f'data-me="{own} {before}"' in text
+
+
+async def test_what_waits_or_failed_of_what_a_guest_asked_for_is_shown_to_who_they_are_now(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forming, "SHOWN", 0)  # a visitor's own are shown whatever there is room for
+    dreams = stage.scene.dreams
+    async with stage.browser("h" * 32) as browser, stage.browser("i" * 32) as other:
+
+        async def asked(prompt: str) -> str:
+            async with browser.post("/s/planets/dreams", data={"prompt": prompt}) as response:
+                assert response.status == 200
+            return list(dreams.dreams)[-1]
+
+        async def cards(visitor: ClientSession) -> list[str]:
+            async with visitor.get("/s/planets") as response:
+                text = await response.text()
+            found = re.findall(r'<article id="dream-(\w+)" class="card', text)
+            return [one for one in found if one in mine]
+
+        mine = [await asked("a ship that sank")]
+        dreams.fail(mine[0], "No wind.")
+        mine.append(await asked("a ship"))
+        await stage.signed_in(browser)
+        mine += [await asked("a second that sank"), await asked("a boat")]
+        dreams.fail(mine[2], "No water.")
+        await stage.signed_in(other, ANN + 1, "Bob")
+        assert sorted(await cards(browser)) == mine and await cards(other) == []
+        waiting = [mine[1], mine[3]]
+        async with watching(browser, "/s/planets/events?again=1") as reader, asyncio.timeout(10):
+            sent = ""
+            while not all(f'<article id="dream-{one}"' in sent for one in waiting):
+                message = await reader.next()
+                assert message is not None
+                sent += "\n".join(message.data)
+        # No more are shown than of one person, and of both the latest.
+        monkeypatch.setattr(pages, "SHOWN_FAILURES", 1)
+        assert sorted(await cards(browser)) == mine[1:]
+        for one in waiting:
+            dreams.finish(one)
 
 
 async def test_the_cookie_is_the_browsers_alone_and_new_each_time(stage: Stage) -> None:
