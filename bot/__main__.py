@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bot import logs
-from bot.config import Config, find_config, find_mistakes, load_config, read_token
+from bot.config import Config
+from bot.config_file import find_config, find_mistakes, load_config
+from bot.config_secrets import read_token
 from bot.errors import ConfigError, DreamstreamError
 from bot.library_place import secrets
 

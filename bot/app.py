@@ -23,7 +23,8 @@ from bot import logs, systemd
 from bot.autopilot import Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
-from bot.config import TOKEN_VARIABLE, Config, host_and_port, read_client_secret
+from bot.config import Config, host_and_port
+from bot.config_secrets import TOKEN_VARIABLE, read_client_secret
 from bot.configured import checkpoints, retention_rules, wall_settings, wall_url
 from bot.discord_oauth import DiscordOAuth
 from bot.errors import ConfigError

@@ -17,7 +17,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.command_sync import try_to_sync
-from bot.config import TOKEN_VARIABLE
+from bot.config_secrets import TOKEN_VARIABLE
 from bot.delivery import (
     forms,
     game_buttons,

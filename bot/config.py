@@ -1,35 +1,23 @@
-"""Settings: one TOML file, checked as a whole, every mistake reported at once.
+"""Settings: their sections, their defaults, and which values they take.
 
 Every setting has a default, so no file is needed. ``config.example.toml`` explains each one, and
-a test holds it to this module. The Discord token is never in it, nor on a command line: it comes
-from the environment variable `TOKEN_VARIABLE` or from the file `discord.token_file` names.
+a test holds it to this module. `bot.config_file` reads them; the Discord token is never among them
+(`bot.config_secrets`).
 """
 
 from __future__ import annotations
 
-import difflib
-import errno
-import os
 import re
-import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from bot.errors import ConfigError
 from bot.library_place import is_address
+
+LEAST_LOG_DAYS = 30
 
 
 def _as_path(value: Any) -> Any:
@@ -39,19 +27,6 @@ def _as_path(value: Any) -> Any:
 
 
 FilePath = Annotated[Path, BeforeValidator(_as_path)]
-
-CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
-TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
-SECRET_VARIABLE = "DREAMSTREAM_DISCORD_CLIENT_SECRET"  # noqa: S105 - a name, too
-DEFAULT_FILE = Path("config.toml")
-LEAST_LOG_DAYS = 30
-_LONGEST_BITS = 1024
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# Before an @ in an address there is a password, perhaps.
-_USER = re.compile(r"//[^/\s@]*@")
-# As long, and made of such signs, as Discord's tokens and client secrets are; no folder before it.
-_LIKE_A_SECRET = re.compile(r"[\w.-]{30,}")
-_SECRETIVE = (("discord",), ("wall", "sign_in"))
 
 
 def _whole_address(value: str, example: str) -> str:
@@ -319,235 +294,3 @@ class Config(Section):
     safety: Safety = Safety()
     monitoring: Monitoring = Monitoring()
     log: Log = Log()
-
-
-def find_config(named: Path | None) -> Path | None:
-    """Say which file holds the settings: the one named, the environment's, or ./config.toml.
-
-    None means that there is none and the defaults hold.
-    """
-    if named is not None:
-        return named
-    from_environment = os.environ.get(CONFIG_VARIABLE)
-    if from_environment:
-        return Path(from_environment)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
-
-
-def load_config(path: Path | None) -> Config:
-    """Read and check the settings; None gives the defaults.
-
-    Relative paths in the file are relative to the file's folder.
-
-    Raises:
-        ConfigError: with a sentence for every mistake in the file.
-    """
-    if path is None:
-        return Config()
-    table = _read_table(path)
-    try:
-        config = Config.model_validate(table)
-    except ValidationError as error:
-        sentences = [_sentence(detail) for detail in error.errors()]
-        raise ConfigError([f"{path}: {sentence}" for sentence in sentences]) from error
-    return _anchored(config, path.resolve().parent)
-
-
-def find_mistakes(path: Path | None) -> tuple[str, ...]:
-    """Return a sentence for every mistake in the settings and with the token they lead to."""
-    mistakes: list[str] = []
-    try:
-        config = load_config(path)
-    except ConfigError as error:
-        mistakes += error.mistakes
-        config = _discord_alone(path)
-    for read in (read_token, read_client_secret):
-        try:
-            read(config)
-        except ConfigError as error:
-            mistakes += error.mistakes
-    return tuple(mistakes)
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            [f"{path}: there is no such file. Copy config.example.toml there, or name another."]
-        ) from None
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: this is not UTF-8. Save it as UTF-8."]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path}: this is not TOML: {error}."]) from error
-    except (RecursionError, ValueError) as error:  # nested too deep; a number of too many digits
-        raise ConfigError(
-            [f"{path}: this cannot be read: it is nested too deep, or holds a number too long."]
-        ) from error
-
-
-def _discord_alone(path: Path | None) -> Config:
-    """Return the settings' part for Discord where the rest is wrong; the defaults if it is too."""
-    try:
-        assert path is not None, "without a file there are no mistakes"
-        discord = _read_table(path).get("discord", {})
-        return _anchored(Config.model_validate({"discord": discord}), path.resolve().parent)
-    except (ConfigError, ValidationError):
-        return Config()
-
-
-def read_token(config: Config) -> str | None:
-    """Return the Discord bot token, or None where none is configured.
-
-    Reads a file: not for the event loop.
-
-    Raises:
-        ConfigError: the file named for it cannot be read or holds no token.
-    """
-    path = config.discord.token_file
-    return _secret(TOKEN_VARIABLE, path, "discord.token_file", "the bot token")
-
-
-def read_client_secret(config: Config) -> str | None:
-    """Return the secret with which people are signed in, or None where nobody is to be.
-
-    Reads a file: not for the event loop.
-
-    Raises:
-        ConfigError: something that signing in needs is missing, or cannot be read.
-    """
-    sign_in, wall = config.wall.sign_in, config.wall
-    if not sign_in.enabled or wall.mode == "off":
-        return None
-    mistakes = []
-    url = urlsplit(wall.public_url)
-    if not wall.public_url:
-        mistakes.append(
-            "wall.sign_in: Discord has to know where to lead people back to. Set wall.public_url "
-            "to the address that they reach the wall by."
-        )
-    elif url.scheme != "https" and url.hostname not in _LOOPBACK:
-        mistakes.append(
-            "wall.sign_in: nobody is signed in without encryption. Set wall.public_url to an https "
-            "address, behind a proxy that has it; http will do for localhost alone."
-        )
-    secret = None
-    try:
-        path, key = sign_in.client_secret_file, "wall.sign_in.client_secret_file"
-        secret = _secret(SECRET_VARIABLE, path, key, "the client secret")
-    except ConfigError as error:
-        mistakes += error.mistakes
-    else:
-        if secret is None:
-            mistakes.append(
-                "wall.sign_in: the application's secret is missing. Copy it from the developer "
-                f"portal (page “OAuth2”, “Client Secret”) into {SECRET_VARIABLE}, or into a file "
-                "that wall.sign_in.client_secret_file names."
-            )
-    if mistakes:
-        raise ConfigError(mistakes)
-    return secret
-
-
-def _secret(variable: str, path: Path | None, key: str, what: str) -> str | None:
-    """Return a secret from the environment or else from a file; None where there is neither.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds something else.
-    """
-    secret = os.environ.get(variable, "").strip()
-    if secret or path is None:
-        return secret or None
-    try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number == errno.ENAMETOOLONG or (
-            number == errno.ENOENT and _LIKE_A_SECRET.fullmatch(path.name)
-        ):
-            sentence = f"{key}: there is no such file. Put {what} into a file, and name that here."
-            raise ConfigError([sentence]) from None  # for this may be it
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(
-            [f"{key}: {path} cannot be read ({reason}). Put {what} in it."]
-        ) from error
-    if not secret or any(character.isspace() for character in secret):
-        raise ConfigError([f"{key}: {path} should hold {what} and nothing else."])
-    return secret
-
-
-def _anchored(config: Config, folder: Path) -> Config:
-    storage = config.storage.model_copy(update={"data_dir": folder / config.storage.data_dir})
-    backup = config.backup.model_copy(update={"folder": folder / config.backup.folder})
-    discord, scheduler, wall = config.discord, config.scheduler, config.wall
-    if wall.sign_in.client_secret_file is not None:
-        file = folder / wall.sign_in.client_secret_file
-        sign_in = wall.sign_in.model_copy(update={"client_secret_file": file})
-        wall = wall.model_copy(update={"sign_in": sign_in})
-    if discord.token_file is not None:
-        discord = discord.model_copy(update={"token_file": folder / discord.token_file})
-    if scheduler.models_dir is not None:
-        scheduler = scheduler.model_copy(update={"models_dir": folder / scheduler.models_dir})
-    return config.model_copy(
-        update={
-            "storage": storage,
-            "backup": backup,
-            "wall": wall,
-            "discord": discord,
-            "scheduler": scheduler,
-        }
-    )
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    place = [str(part) for part in detail["loc"]]
-    key = ".".join(place)
-    if detail["type"] == "extra_forbidden":
-        return _unknown(place)
-    if detail["type"] == "model_type":
-        return f"[{key}] should be a table of settings, not {_shown(detail['input'], place)}."
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{key} = {_shown(detail['input'], place)}: {message}."
-
-
-def _shown(value: Any, place: list[str]) -> str:
-    """Return a value as it may be repeated: a secret may have been put into a wrong place."""
-    secretive = any(tuple(place[: len(one)]) == one for one in _SECRETIVE)
-    if secretive and not isinstance(value, int | float):
-        return "…"
-    if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
-        return "…"  # such a number, of hexadecimal digits, cannot be written in decimal ones
-    shown = repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
-    shown = _USER.sub("//…@", shown)
-    return shown if len(shown) <= 60 else shown[:57] + "…"
-
-
-def _unknown(place: list[str]) -> str:
-    key = ".".join(place)
-    if place == ["discord", "token"]:
-        return (
-            "discord.token: the token does not belong in this file. Put it in the environment "
-            f"variable {TOKEN_VARIABLE}, or in a file that discord.token_file names."
-        )
-    if place == ["wall", "sign_in", "client_secret"]:
-        return (
-            "wall.sign_in.client_secret: the secret does not belong in this file. Put it in the "
-            f"environment variable {SECRET_VARIABLE}, or in a file that "
-            "wall.sign_in.client_secret_file names."
-        )
-    known = sorted(_keys_beside(place))
-    near = difflib.get_close_matches(place[-1], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
-    return f"{key}: there is no such setting; {hint}"
-
-
-def _keys_beside(place: list[str]) -> set[str]:
-    section: type[BaseModel] = Config
-    for part in place[:-1]:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        section = annotation
-    return set(section.model_fields)

@@ -22,7 +22,9 @@ from PIL import Image
 
 from bot.backup.model import BackupError, read_manifest, whole_backups
 from bot.backup.schedule import HOUR_MS, newest_ms, on_one_disk
-from bot.config import TOKEN_VARIABLE, Config, load_config, read_token
+from bot.config import Config
+from bot.config_file import load_config
+from bot.config_secrets import TOKEN_VARIABLE, read_token
 from bot.configured import scheduler_command
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.free_space import GIB, MIB

@@ -22,7 +22,7 @@ from packaging.version import Version
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.monitoring import gauges
 from bot.monitoring.metrics import REGISTRY
 from bot.monitoring.steps import STEPS

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot import configured
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.errors import ForbiddenError, LimitError
 from bot.gate import Asker, Gate
 from bot.library import Library

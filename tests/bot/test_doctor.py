@@ -13,7 +13,8 @@ from PIL import Image
 from bot import configured, doctor
 from bot.backup.making import make
 from bot.backup.schedule import HOUR_MS
-from bot.config import TOKEN_VARIABLE, Config
+from bot.config import Config
+from bot.config_secrets import TOKEN_VARIABLE
 from bot.scheduler_client import SchedulerCommand
 from bot.store.migrate import upgrade
 from generation.protocol import EngineInfo, WorkerInfo

@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 
 from bot import uploads
 from bot.checkpoints import Checkpoints
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.configured import upload_limits
 from bot.errors import DiskError, InvalidRequestError, NotFoundError
 from bot.files import write_atomic

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot import systemd
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.delivery.answers import kind_of
 from bot.errors import ConfigError, InvalidRequestError, LimitError
 from bot.limits import Limits

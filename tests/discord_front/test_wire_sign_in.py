@@ -10,7 +10,7 @@ from contextlib import closing
 
 from aiohttp import ClientResponse, ClientSession
 
-from bot.config import SECRET_VARIABLE
+from bot.config_secrets import SECRET_VARIABLE
 from tests.discord_front import payloads
 from tests.discord_front.loopback import Discord
 from tests.discord_front.payloads import CHANNEL, CHANNEL_B, GUILD

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from bot import recipes, theme_files, uploads
 from bot.backup.model import BackupError, Manifest, other_file, picture, read_manifest
 from bot.backup.restoring import _unpack
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.errors import ConfigError, InvalidRequestError
 from bot.model import Theme
 from bot.themes import checked

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from bot.backup.model import BackupError, Entry, Manifest, read_manifest
 from bot.backup.restoring import _unpack
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.delivery import controls
 from bot.delivery.buttons import DreamButton
 from bot.delivery.controls import Action
