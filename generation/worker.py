@@ -135,14 +135,19 @@ class Worker:
     def drop_cancelled(self) -> None:
         """Let go of what was cancelled after its turn; else it holds memory until the next one.
 
-        The rest of the mail is left to that turn: it answers steers, and may be what begins the
+        The steers that came before go with it: the answer would be passed on to nobody. The rest of
+        the mail is left to that turn, in its order: it answers steers, and may be what begins the
         run that a cancel means.
         """
+        rest: list[Cancel | SteerJob] = []
         while self._mail:
-            first = self._mail[0]
-            if not isinstance(first, Cancel) or first.job_id not in self._runs:
-                return
-            self._drop(self._mail.popleft().job_id)
+            message = self._mail.popleft()
+            if isinstance(message, Cancel) and message.job_id in self._runs:
+                self._drop(message.job_id)
+                rest = [before for before in rest if before.job_id != message.job_id]
+            else:
+                rest.append(message)
+        self._mail.extendleft(reversed(rest))  # what is posted meanwhile stays behind them
 
     def advance(self, assignment: Assignment) -> Report:
         """Carry out an assignment."""

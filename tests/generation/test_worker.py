@@ -244,6 +244,27 @@ def test_what_is_cancelled_after_its_turn_is_held_no_longer() -> None:
     assert not bench.worker._runs
 
 
+def test_what_is_cancelled_is_held_for_no_mail_that_came_before() -> None:
+    bench = Bench()
+    bench.advance(job("d1", settings=timed()), job("d2", settings=timed()), steps=2)
+    for message in (
+        SteerJob("d2", "a blue whale"),
+        Cancel("not begun"),
+        SteerJob("d1", "a red whale"),
+        Cancel("d1"),
+        SteerJob("d1", "too late"),
+        SteerJob("d2", "a green whale"),
+    ):
+        bench.worker.post(message)
+    bench.worker.drop_cancelled()
+    assert set(bench.worker._runs) == {"d2"}
+    report = bench.advance(job("not begun", settings=timed()), held=("d2",), steps=2)
+    assert (report.ended, report.steps) == (("not begun",), {"d2": 4})
+    steered = [(m.job_id, m.steer.prompt) for m in bench.heard(Steered)]
+    assert steered == [("d2", "a blue whale"), ("d2", "a green whale")]
+    assert [m.job_id for m in bench.heard(Refused)] == ["d1"]
+
+
 def test_cancels_and_steers_are_met_between_steps() -> None:
     bench = Bench()
     posts: list[Callable[[], None]] = [
