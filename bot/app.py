@@ -45,7 +45,9 @@ from bot.wall.sign_in import CALLBACK, SigningIn
 from bot.watching import Watching
 
 if TYPE_CHECKING:
-    from bot.client import Client, DiscordFront  # slow to load, and not needed without a token
+    # Slow to load, and not needed without a token.
+    from bot.client import Client
+    from bot.discord_front import DiscordFront
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ async def run(config: Config, token: str | None) -> int:
     if secret is not None and token is None:
         raise ConfigError([NO_SIGN_IN])
     if token is not None:  # slow to load; here, nobody waits for it yet
-        await asyncio.to_thread(importlib.import_module, "bot.client")
+        await asyncio.to_thread(importlib.import_module, "bot.discord_front")
     with _signals(stop):
         async with (
             services(config, config.storage.data_dir) as parts,
@@ -151,7 +153,7 @@ async def in_discord(
         print(NO_TOKEN, flush=True)
         yield asyncio.get_running_loop().create_future()
         return
-    from bot.client import DiscordFront  # not needed without a token
+    from bot.discord_front import DiscordFront  # not needed without a token
     from bot.front import Front
 
     front = Front(

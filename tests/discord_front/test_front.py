@@ -8,8 +8,9 @@ from typing import Any, cast
 import discord
 import pytest
 
-from bot import client
-from bot.client import Client, DiscordFront
+from bot import discord_front
+from bot.client import Client
+from bot.discord_front import DiscordFront, invite
 from bot.errors import ConfigError, StoreError
 from tests.bot.drawer import services, until
 from tests.discord_front.world import front_of
@@ -34,8 +35,8 @@ class Scripted:
 async def test_what_goes_wrong_for_a_while_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "UNREACHED_S", (0.0,))
-    monkeypatch.setattr(client, "LOST_S", (0.0,))
+    monkeypatch.setattr(discord_front, "UNREACHED_S", (0.0,))
+    monkeypatch.setattr(discord_front, "LOST_S", (0.0,))
     errors: list[Exception] = [
         OSError("no network"),
         StoreError("The database is locked."),
@@ -73,7 +74,7 @@ async def test_what_goes_wrong_for_good_is_a_sentence(
 
 async def test_the_invitation_asks_for_what_is_used_and_no_more(tmp_path: Path) -> None:
     async with services(tmp_path) as parts:
-        url = client.invite(cast(Client, Scripted([])))
+        url = invite(cast(Client, Scripted([])))
         assert "client_id=1&" in url
         assert "scope=bot+applications.commands" in url
         asked = discord.Permissions(int(url.rpartition("permissions=")[2]))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import bot.delivery.lane
-from bot.client import DiscordFront
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
+from bot.discord_front import DiscordFront
 from bot.front import Front
 from tests.bot.drawer import until
 from tests.bot.test_unattended import kept, outlives, strays
