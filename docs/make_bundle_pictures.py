@@ -9,25 +9,26 @@ With `--data` the folder stays. Seeds are drawn by chance; nothing is chosen amo
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import io
-import os
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 
-from make_screenshots import ARGUMENTS, PEOPLE
-from PIL import Image
-from playwright.async_api import ViewportSize, async_playwright
+from picture_making import (
+    PEOPLE,
+    beside,
+    chromium,
+    drawn,
+    options,
+    picture,
+    program,
+    save_webp,
+)
+from playwright.async_api import Browser, ViewportSize
 
-from bot.config import Config
 from bot.model import Dream
 from bot.parties.model import AssociationKind, Party, Stage
 from bot.publish.model import Bundle
 from bot.rights import Actor
-from bot.services import Services, services
+from bot.services import Services
 
 HOST, *GUESTS = [Actor(person) for person in PEOPLE]
 SAID = (
@@ -40,32 +41,20 @@ SAID = (
 )
 SKETCHED = (0, 1, 2)
 GROWN = ((0, "at sunset"), (0, "in a storm"), (1, "under a pink sky"))
-GAP_PX = 24
-DESKTOP = ViewportSize(width=1280, height=1000)
-PHONE = ViewportSize(width=390, height=1000)
+SIZES = (ViewportSize(width=1280, height=1000), ViewportSize(width=390, height=1000))
 
 
-async def main() -> int:
-    """Run it all; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+async def main() -> None:
+    """Hold the evening, and take its bundle's picture."""
+    parser = options(__doc__)
     parser.add_argument("--data", type=Path, help="a folder to keep the evening in")
     chosen = parser.parse_args()
-    chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        config = Config.model_validate({"wall": {"port": 0}, "limits": {"waiting_per_person": 50}})
-        async with services(config, chosen.data or Path(folder)) as parts:
-            while not parts.supervisor.engines:  # noqa: ASYNC110 -- a first start tells nobody
-                await asyncio.sleep(0.2)
-            party = await hold(parts)
-            await parts.publishing.make(party.id, HOST)
-            made = await parts.publishing.wait(party.id)
-            print(f"{made.folder}: {made.pictures} pictures, film: {made.film is not None}")
-            await photograph(made, chromium, chosen.out / "bundle.webp")
-    return 0
+    async with chromium() as browser, program(chosen.data) as parts:
+        party = await hold(parts)
+        await parts.publishing.make(party.id, HOST)
+        made = await parts.publishing.wait(party.id)
+        print(f"{made.folder}: {made.pictures} pictures, film: {made.film is not None}")
+        await photograph(browser, made, chosen.out / "bundle.webp")
 
 
 async def hold(parts: Services) -> Party:
@@ -87,15 +76,15 @@ async def hold(parts: Services) -> Party:
             party, people[number], association_ids=[said[number].id], count=2
         )
         sketches.append(asked[0])
-    await done(parts, sketches)
+    await drawn(parts, sketches)
     await parties.move(party, HOST, Stage.ELABORATE)
     grown = [
         await parties.grow(party, people[2 + place], sketches[number].id, words)
         for place, (number, words) in enumerate(GROWN)
     ]
-    await done(parts, grown)
+    await drawn(parts, grown)
     further = await parties.grow(party, HOST, grown[0].id, "watercolour")
-    await done(parts, [further])
+    await drawn(parts, [further])
     await parties.move(party, HOST, Stage.CHOOSE)
     for person in people[:4]:
         await parties.favour(party, person, further.id)
@@ -111,30 +100,15 @@ async def hold(parts: Services) -> Party:
     return await parties.move(party, HOST, Stage.PUBLISHED)
 
 
-async def done(parts: Services, dreams: list[Dream]) -> None:
-    """Wait for pictures."""
-    for dream in dreams:
-        ended = await parts.dreams.wait(dream.id)
-        print(f"{ended.prompt}: {ended.state.value} {ended.reason}", flush=True)
-
-
-async def photograph(made: Bundle, chromium: str, path: Path) -> None:
+async def photograph(browser: Browser, made: Bundle, path: Path) -> None:
     """Photograph the first page as a desktop and a phone show it, side by side."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        shots = []
-        for size in (DESKTOP, PHONE):
-            page = await browser.new_page(viewport=size)
-            await page.goto(made.index.as_uri())
-            shots.append(Image.open(io.BytesIO(await page.screenshot(animations="disabled"))))
-        await browser.close()
-    width = sum(shot.width for shot in shots) + GAP_PX
-    both = Image.new("RGB", (width, max(shot.height for shot in shots)), "#888888")
-    both.paste(shots[0], (0, 0))
-    both.paste(shots[1], (shots[0].width + GAP_PX, 0))
-    both.save(path, "WEBP", quality=85, method=6)
-    print(path)
+    shots = []
+    for size in SIZES:
+        page = await browser.new_page(viewport=size)
+        await page.goto(made.index.as_uri())
+        shots.append(picture(await page.screenshot(animations="disabled")))
+    save_webp(beside(shots, ground="#888888"), path, 85)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())

@@ -10,29 +10,37 @@ Chromium (Debian's `chromium`, or DREAMSTREAM_CHROMIUM). Takes some minutes on a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import io
-import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from picture_making import (
+    DESK,
+    PEOPLE,
+    PHONE,
+    SCREEN,
+    beside,
+    chromium,
+    drawn,
+    open_party,
+    options,
+    picture,
+    program,
+    save_webp,
+    wall,
+)
 from PIL import Image, ImageDraw
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize
 from yarl import URL
 
-from bot.app import make_wall
-from bot.config import Config
 from bot.games.model import MACHINE, Game
 from bot.model import DreamRequest, Person
 from bot.parties.model import Stage
 from bot.rights import Actor
-from bot.services import Services, services
+from bot.services import Services
 
-GUESTS = [Actor(Person(f"local:{name.lower()}", name)) for name in ("Mbali", "José", "Noor")]
+GUESTS = [Actor(person) for person in PEOPLE[2:]]
 DRAWN = "a sailboat on the sea"
 STREAM = ("a red barn in the snow", "a lighthouse at night", "a strawberry", "snowy mountains")
 SKETCHED = (
@@ -40,11 +48,7 @@ SKETCHED = (
     *("a lighthouse on a cliff", "a red barn in the snow", "a strawberry"),
 )
 WORDS = "curly red hair, laughs loudly, always carries a notebook"
-PHONE = ViewportSize(width=390, height=844)
-DESK = ViewportSize(width=1440, height=900)
-SCREEN = ViewportSize(width=1920, height=1080)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-GAP = 24
+QUALITY = 82
 SHOWN = """[...document.images].every((one) => one.complete
     || one.getBoundingClientRect().top > innerHeight)"""
 SKY, SEA, HULL, SAIL = "#9cc9ea", "#2f6fde", "#7a4a2b", "#ffffff"
@@ -58,33 +62,17 @@ STROKES: tuple[tuple[str, Points], ...] = (
 )
 
 
-async def main() -> int:
-    """Run it all; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+async def main() -> None:
+    """Take them all, or those of one part."""
+    parser = options(__doc__)
     parser.add_argument("--engine", default="diffusion")
     parser.add_argument("--only", choices=list(PARTS))
     chosen = parser.parse_args()
-    chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        config = Config.model_validate({"wall": {"port": 0}})
-        async with services(config, Path(folder)) as parts, async_playwright() as playwright:
-            wall = make_wall(config, parts)
-            assert wall is not None
-            url = await wall.start()
-            try:
-                browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-                await parts.themes.change("open", engine=chosen.engine)
-                for name, take in PARTS.items():
-                    if chosen.only in (None, name):
-                        await take(browser, url, parts, chosen.out)
-                await browser.close()
-            finally:
-                await wall.stop()
-    return 0
+    async with chromium() as browser, program() as parts, wall(parts) as url:
+        await parts.themes.change("open", engine=chosen.engine)
+        for name, take in PARTS.items():
+            if chosen.only in (None, name):
+                await take(browser, url, parts, chosen.out)
 
 
 async def page_of(browser: Browser, viewport: ViewportSize) -> Page:
@@ -113,14 +101,14 @@ async def games(browser: Browser, url: URL, parts: Services, out: Path) -> None:
     await phone.get_by_label("Your name").fill("Lin")
     await phone.get_by_role("button", name="Enter it").click()
     await phone.wait_for_selector("#mine img")
-    for guest, picture in zip(GUESTS, (boat(), written(), boat(small=True)), strict=True):
-        tried = await parts.games.enter_picture(game.id, guest, picture)
+    for guest, painted in zip(GUESTS, (boat(), written(), boat(small=True)), strict=True):
+        tried = await parts.games.enter_picture(game.id, guest, painted)
         print(f"{guest.person.name}: {tried.score:.1f}{' (words)' if tried.writing else ''}")
     await machine_entered(parts, game)
     await desk.get_by_role("button", name="End the game now").click()
     await desk.wait_for_selector("#board li.won img")
     await settled(desk)
-    save(await taken(desk), out / "game-draw-result.webp")
+    save_webp(await taken(desk), out / "game-draw-result.webp", QUALITY)
     await phone.wait_for_selector("#board li.won img")
     for one in await parts.games.standings(game.id):
         print(f"{one.place}. {one.entry.person.name} {one.entry.score}")
@@ -139,7 +127,7 @@ async def games(browser: Browser, url: URL, parts: Services, out: Path) -> None:
             await phone.locator(".option").nth(1).click()
         await settled(phone)
         phones.append(await taken(phone))
-    save(beside(phones), out / "game-phones.webp")
+    save_webp(small(phones), out / "game-phones.webp", QUALITY)
 
 
 async def portrait(browser: Browser, url: URL, parts: Services, out: Path) -> None:
@@ -157,18 +145,13 @@ async def portrait(browser: Browser, url: URL, parts: Services, out: Path) -> No
         await phone.wait_for_selector("#portraits img", timeout=600_000)
     await settled(phone)
     phones.append(await taken(phone))
-    save(beside(phones), out / "portrait-phones.webp")
+    save_webp(small(phones), out / "portrait-phones.webp", QUALITY)
 
 
 async def party(browser: Browser, url: URL, parts: Services, out: Path) -> None:
     """Play a round at a party, and photograph its big screen."""
     desk, screen = await page_of(browser, DESK), await page_of(browser, SCREEN)
-    await desk.goto(str(url.join(URL("/parties/new"))))
-    await desk.get_by_label("Topic").fill("loneliness")
-    await desk.get_by_label("Your name").fill("Ada")
-    await desk.get_by_role("button", name="Open the party").click()
-    await desk.wait_for_selector(".desk")
-    code = desk.url.rpartition("/")[2]
+    code = await open_party(desk, url)
     held = await parts.parties.by_code(code)
     host = Actor(held.host)
     for guest in GUESTS:
@@ -176,21 +159,24 @@ async def party(browser: Browser, url: URL, parts: Services, out: Path) -> None:
     held = await parts.parties.move(held, host, Stage.SKETCH)
     await screen.goto(str(url.join(URL(f"/p/{code}/screen"))))
     for number, words in enumerate(SKETCHED):
-        [dream] = await parts.parties.draw(held, GUESTS[number % len(GUESTS)], words, count=1)
-        await parts.dreams.wait(dream.id)
+        await drawn(
+            parts,
+            await parts.parties.draw(held, GUESTS[number % len(GUESTS)], words, count=1),
+        )
 
     theme = await parts.parties.theme_of(held)
     game = await parts.games.start_draw(theme, host, DRAWN, seconds=600)
-    for guest, picture in zip(GUESTS, (boat(), written(), boat(small=True)), strict=True):
-        await parts.games.enter_picture(game.id, guest, picture)
+    for guest, painted in zip(GUESTS, (boat(), written(), boat(small=True)), strict=True):
+        await parts.games.enter_picture(game.id, guest, painted)
     await machine_entered(parts, game)
     await screen.get_by_text(f"{len(GUESTS) + 1} in it").wait_for()
     await settled(screen)
-    save(await taken(screen), out / "party-game.webp")
+    save_webp(await taken(screen), out / "party-game.webp", QUALITY)
     await parts.games.end(game.id, host)
     await screen.wait_for_selector(".game-now.over img")
     await settled(screen)
-    save(await screen.locator(".banner").screenshot(), out / "party-game-result.webp")
+    banner = picture(await screen.locator(".banner").screenshot())
+    save_webp(banner, out / "party-game-result.webp", QUALITY)
 
 
 PARTS = {"games": games, "portrait": portrait, "party": party}
@@ -199,8 +185,8 @@ PARTS = {"games": games, "portrait": portrait, "party": party}
 async def dreamt(parts: Services, words: str, person: Person) -> str:
     """Have a picture drawn in the stream; return its dream's id."""
     request = DreamRequest(theme="open", person=person, prompt=words, seed=7)
-    [dream] = await parts.dreams.ask(request)
-    return (await parts.dreams.wait(dream.id)).id
+    [dream] = await drawn(parts, await parts.dreams.ask(request))
+    return dream.id
 
 
 async def machine_entered(parts: Services, game: Game) -> None:
@@ -231,8 +217,8 @@ async def paint(page: Page, strokes: Sequence[tuple[str, Points]]) -> None:
 
 def boat(*, small: bool = False) -> bytes:
     """Draw what a guest might: a boat with sails on the sea."""
-    picture = Image.new("RGB", (512, 512), SKY)
-    draw = ImageDraw.Draw(picture)
+    shown = Image.new("RGB", (512, 512), SKY)
+    draw = ImageDraw.Draw(shown)
     draw.rectangle((0, 360, 512, 512), fill=SEA)
     scale = 0.4 if small else 1.0
     x, y = 256, 360
@@ -243,22 +229,22 @@ def boat(*, small: bool = False) -> bytes:
     draw.polygon(at((-120, -40), (120, -40), (80, 20), (-80, 20)), fill=HULL)
     draw.polygon(at((6, -280), (120, -60), (6, -60)), fill=SAIL)
     draw.polygon(at((-6, -250), (-90, -60), (-6, -60)), fill="#d8352a")
-    return png(picture)
+    return png(shown)
 
 
 def written() -> bytes:
     """Write the words instead of drawing them."""
-    picture = Image.new("RGB", (512, 512), "white")
-    draw = ImageDraw.Draw(picture)
+    shown = Image.new("RGB", (512, 512), "white")
+    draw = ImageDraw.Draw(shown)
     for line, words in enumerate(("a sailboat", "on the sea")):
         draw.text((40, 150 + 110 * line), words, fill="black", font_size=84)
-    return png(picture)
+    return png(shown)
 
 
-def png(picture: Image.Image) -> bytes:
+def png(shown: Image.Image) -> bytes:
     """Return a picture's file."""
     out = io.BytesIO()
-    picture.save(out, "PNG")
+    shown.save(out, "PNG")
     return out.getvalue()
 
 
@@ -269,31 +255,16 @@ async def settled(page: Page) -> None:
     await page.wait_for_timeout(700)
 
 
-async def taken(page: Page) -> bytes:
+async def taken(page: Page) -> Image.Image:
     """Return what a page shows."""
-    return await page.screenshot()
+    return picture(await page.screenshot())
 
 
-def beside(shots: Sequence[bytes]) -> bytes:
-    """Put pictures of phones side by side."""
-    pictures = [Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots]
-    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
-    sheet = Image.new("RGB", (width, pictures[0].height), "#2a2733")
-    left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + GAP
-    return png(
-        sheet.resize((sheet.width * 3 // 5, sheet.height * 3 // 5), Image.Resampling.LANCZOS)
-    )
-
-
-def save(shot: bytes, path: Path) -> None:
-    """Keep a picture, small enough for a page."""
-    with Image.open(io.BytesIO(shot)) as picture:
-        picture.convert("RGB").save(path, "WEBP", quality=82, method=6)
-    print(path)
+def small(phones: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures of phones side by side, and smaller."""
+    row = beside(phones, ground="#2a2733")
+    return row.resize((row.width * 3 // 5, row.height * 3 // 5), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
-import sys
-import tempfile
 from pathlib import Path
 
+from picture_making import picture, program
 from PIL import Image
 
-from bot.config import Config
 from bot.model import DreamRequest, Person
 from bot.modifiers import PICTURES, PLAIN, SUBJECT, kinds
-from bot.services import Services, services
+from bot.services import Services
 from bot.styles import with_style
 
 SEED = 12
@@ -32,8 +29,8 @@ AT_ONCE = 4
 ARTIST = Person("local:pictures", "Dreamstream")
 
 
-async def main() -> int:
-    """Draw what is not there yet; return the exit status."""
+async def main() -> None:
+    """Draw what is not there yet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--again", action="store_true", help="draw those that are there, too")
     parser.add_argument("--only", action="append", default=[], help="the words to draw")
@@ -52,17 +49,13 @@ async def main() -> int:
         and (arguments.again or not (arguments.out / f"{name}.webp").exists())
     }
     if not drawn:
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        async with services(Config(), Path(folder)) as parts:
-            while not parts.supervisor.engines:  # noqa: ASYNC110 -- a first start tells nobody
-                await asyncio.sleep(0.2)
-            turns = asyncio.Semaphore(AT_ONCE)
-            async with asyncio.TaskGroup() as group:
-                for name, words in drawn.items():
-                    path = arguments.out / f"{name}.webp"
-                    group.create_task(draw(parts, words, arguments.seed, path, turns))
-    return 0
+        return
+    async with program() as parts:
+        turns = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for name, words in drawn.items():
+                path = arguments.out / f"{name}.webp"
+                group.create_task(draw(parts, words, arguments.seed, path, turns))
 
 
 async def draw(
@@ -90,12 +83,11 @@ async def draw(
 
 def write(png: bytes, path: Path) -> None:
     """Write a picture small; whole or not at all."""
-    with Image.open(io.BytesIO(png)) as picture:
-        small = picture.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+    small = picture(png).resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     partial = path.with_suffix(".part")
     small.save(partial, "WEBP", quality=QUALITY, method=6)
     partial.rename(path)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())

@@ -11,25 +11,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
-import os
-import shutil
-import sys
-import tempfile
-from pathlib import Path
 
+from picture_making import (
+    DESK,
+    PEOPLE,
+    PHONE,
+    SCREEN,
+    beside,
+    chromium,
+    drawn,
+    open_party,
+    options,
+    picture,
+    program,
+    save_webp,
+    wall,
+)
 from PIL import Image
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, Page
 from yarl import URL
 
-from bot.app import make_wall
-from bot.config import Config
-from bot.model import Dream, Person
+from bot.model import Dream
 from bot.parties.model import AssociationKind, Party, Stage
 from bot.rights import Actor
-from bot.services import Services, services
+from bot.services import Services
 
-GUESTS = [Actor(Person(f"local:{name.lower()}", name)) for name in ("Mbali", "José", "Noor")]
+GUESTS = [Actor(person) for person in PEOPLE[2:]]
 SAID = (
     ("silence", AssociationKind.IDEA),
     ("a sailboat far out", AssociationKind.IDEA),
@@ -43,56 +50,28 @@ SAID = (
 )
 SKETCHES = ("a sailboat on the sea", "snowy mountains", "a red balloon", "a beach at sunset")
 GROWTH = ("at sunset", "under a pink sky", "at night")
-SIZES = {
-    "desk": ViewportSize(width=1440, height=900),
-    "phone": ViewportSize(width=390, height=844),
-    "screen": ViewportSize(width=1920, height=1080),
-}
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-GAP = 24
+QUALITY = 80
 
 
-async def main() -> int:
-    """Run it all; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+async def main() -> None:
+    """Hold the party, and take its pictures."""
+    parser = options(__doc__)
     parser.add_argument("--engine", default="diffusion")
     chosen = parser.parse_args()
-    chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        config = Config.model_validate({"wall": {"port": 0}})
-        async with services(config, Path(folder)) as parts, async_playwright() as playwright:
-            wall = make_wall(config, parts)
-            assert wall is not None
-            url = await wall.start()
-            try:
-                browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-                await play(browser, url, parts, chosen)
-                await browser.close()
-            finally:
-                await wall.stop()
-    return 0
+    async with chromium() as browser, program() as parts, wall(parts) as url:
+        await play(browser, url, parts, chosen)
 
 
 async def play(browser: Browser, url: URL, parts: Services, chosen: argparse.Namespace) -> None:
     """Hold the party, and take a picture of what is to be seen at each stage."""
     parties = parts.parties
     await parts.themes.change("open", engine=chosen.engine)
-    phones: list[bytes] = []
-    pages = {
-        name: await (await browser.new_context(viewport=size)).new_page()
-        for name, size in SIZES.items()
-    }
-    desk, phone, screen = pages["desk"], pages["phone"], pages["screen"]
-    await desk.goto(str(url.join(URL("/parties/new"))))
-    await desk.get_by_label("Topic").fill("loneliness")
-    await desk.get_by_label("Your name").fill("Ada")
-    await desk.get_by_role("button", name="Open the party").click()
-    await desk.wait_for_selector(".desk")
-    code = desk.url.rpartition("/")[2]
+    phones: list[Image.Image] = []
+    desk, phone, screen = [
+        await (await browser.new_context(viewport=size)).new_page()
+        for size in (DESK, PHONE, SCREEN)
+    ]
+    code = await open_party(desk, url)
     await phone.goto(str(url.join(URL(f"/p/{code}"))))
     await phone.get_by_label("Your name").fill("Lin")
     await phone.get_by_role("button", name="Come in").click()
@@ -108,38 +87,38 @@ async def play(browser: Browser, url: URL, parts: Services, chosen: argparse.Nam
         await parties.associate(party, guest, "silence")
     await screen.wait_for_selector(".sky .times-3")
     phones.append(await taken(phone))
-    save(await taken(screen), chosen.out / "party-gather.webp")
+    save_webp(await taken(screen), chosen.out / "party-gather.webp", QUALITY)
 
     party = await moved(parts, party, host, Stage.SKETCH, desk, phone, screen)
-    drawn: list[Dream] = []
+    sketches: list[Dream] = []
     for number, words in enumerate(SKETCHES):
-        drawn += await parties.draw(party, GUESTS[number % len(GUESTS)], words, count=3)
-    await finished(parts, drawn)
+        sketches += await parties.draw(party, GUESTS[number % len(GUESTS)], words, count=3)
+    await drawn(parts, sketches)
     phones.append(await taken(phone))
-    save(await taken(screen), chosen.out / "party-sketch.webp")
+    save_webp(await taken(screen), chosen.out / "party-sketch.webp", QUALITY)
 
     party = await moved(parts, party, host, Stage.ELABORATE, desk, phone, screen)
-    root = drawn[0]
+    root = sketches[0]
     grown = [await parties.grow(party, GUESTS[1], root.id, GROWTH[0])]
-    await finished(parts, grown)
+    await drawn(parts, grown)
     grown += [
         await parties.grow(party, GUESTS[number], grown[0].id, words)
         for number, words in ((2, GROWTH[1]), (0, "with snowy mountains"))
     ]
-    grown.append(await parties.grow(party, GUESTS[0], drawn[3].id, GROWTH[2]))
-    await finished(parts, grown)
+    grown.append(await parties.grow(party, GUESTS[0], sketches[3].id, GROWTH[2]))
+    await drawn(parts, grown)
     phones.append(await taken(phone))
-    save(await taken(screen), chosen.out / "party-elaborate.webp")
+    save_webp(await taken(screen), chosen.out / "party-elaborate.webp", QUALITY)
 
     party = await moved(parts, party, host, Stage.CHOOSE, desk, phone, screen)
     for guest, dream in zip(GUESTS, (grown[1], grown[1], grown[2]), strict=True):
         await parties.favour(party, guest, dream.id)
-    points = {grown[0].id: 2, drawn[4].id: 2, drawn[8].id: 1}
+    points = {grown[0].id: 2, sketches[4].id: 2, sketches[8].id: 1}
     await parties.give_points(party, GUESTS[0], points)
     await screen.wait_for_selector(".podium .place")
     phones.append(await taken(phone))
-    save(await taken(desk), chosen.out / "party-desk.webp")
-    save(beside(phones), chosen.out / "party-phones.webp")
+    save_webp(await taken(desk), chosen.out / "party-desk.webp", QUALITY)
+    save_webp(beside(phones), chosen.out / "party-phones.webp", QUALITY)
 
 
 async def moved(parts: Services, party: Party, host: Actor, stage: Stage, *pages: Page) -> Party:
@@ -150,40 +129,11 @@ async def moved(parts: Services, party: Party, host: Actor, stage: Stage, *pages
     return party
 
 
-async def finished(parts: Services, dreams: list[Dream]) -> None:
-    """Wait until all are drawn."""
-    for dream in dreams:
-        ended = await parts.dreams.wait(dream.id)
-        print(f"{ended.prompt}: {ended.state.value} {ended.reason}")
-
-
-async def taken(page: Page) -> bytes:
+async def taken(page: Page) -> Image.Image:
     """Return a photograph of a page, once what was to come has come."""
     await page.wait_for_timeout(2500)
-    return await page.screenshot(animations="disabled")
-
-
-def beside(photographs: list[bytes]) -> bytes:
-    """Return photographs of one height side by side."""
-    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in photographs]
-    width = sum(image.width for image in images) + GAP * (len(images) - 1)
-    whole = Image.new("RGB", (width, images[0].height), "white")
-    left = 0
-    for image in images:
-        whole.paste(image, (left, 0))
-        left += image.width + GAP
-    out = io.BytesIO()
-    whole.save(out, "PNG")
-    return out.getvalue()
-
-
-def save(data: bytes, path: Path) -> None:
-    """Keep a photograph as a page of the documentation shows it."""
-    with Image.open(io.BytesIO(data)) as image:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.convert("RGB").save(path, "WEBP", quality=80, method=6)
-    print(f"{path.name}: {path.stat().st_size // 1000} kB")
+    return picture(await page.screenshot(animations="disabled"))
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())

@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
-import os
-import shutil
-import sys
-import tempfile
-from pathlib import Path
 
-from PIL import Image
-from playwright.async_api import Browser, ViewportSize, async_playwright
+from picture_making import (
+    DESK,
+    PEOPLE,
+    SCREEN,
+    chromium,
+    drawn,
+    options,
+    picture,
+    program,
+    save_png,
+    wall,
+)
+from playwright.async_api import Browser, ViewportSize
 from yarl import URL
 
-from bot.app import make_wall
-from bot.config import Config
-from bot.model import Dream, DreamRequest, Person, Theme
-from bot.services import Services, services
+from bot.model import Dream, DreamRequest, Theme
+from bot.services import Services
 
-MAX_BYTES = 400_000
-PEOPLE = [Person(f"local:{name.lower()}", name) for name in ("Ada", "Lin", "Mbali", "José", "Noor")]
 PROMPTS = (
     "the sea at sunset",
     "snowy mountains under a blue sky",
@@ -55,37 +56,20 @@ FORMING = (
 )
 SCREENS = {
     "wall": ("/s/{slug}", ViewportSize(width=1440, height=1080), 1.0),
-    "watch": ("/s/{slug}/watch", ViewportSize(width=1920, height=1080), 0.75),
-    "dream": ("/d/{dream}", ViewportSize(width=1440, height=900), 1.0),
+    "watch": ("/s/{slug}/watch", SCREEN, 0.75),
+    "dream": ("/d/{dream}", DESK, 1.0),
 }
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
-async def main() -> int:
-    """Run it all; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+async def main() -> None:
+    """Take them all."""
+    parser = options(__doc__)
     parser.add_argument("--steps", type=int, help="fewer are quicker")
     parser.add_argument("--engine", help="another than the default")
     parser.add_argument("--pictures", type=int, default=24, help="how many are drawn first")
     chosen = parser.parse_args()
-    chromium = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        print("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        config = Config.model_validate({"wall": {"port": 0}, "limits": {"waiting_per_person": 200}})
-        async with services(config, Path(folder)) as parts, async_playwright() as playwright:
-            wall = make_wall(config, parts)
-            assert wall is not None
-            url = await wall.start()
-            try:
-                browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-                await photograph(browser, url, parts, chosen)
-                await browser.close()
-            finally:
-                await wall.stop()
-    return 0
+    async with chromium() as browser, program() as parts, wall(parts) as url:
+        await photograph(browser, url, parts, chosen)
 
 
 async def photograph(
@@ -93,15 +77,13 @@ async def photograph(
 ) -> None:
     """Fill the stream, have some dreams form, and take every screen."""
     theme = (await parts.themes.list())[0]
-    drawn = [
+    asked = [
         await ask(parts, theme, PROMPTS[number % len(PROMPTS)], number, chosen)
         for number in range(chosen.pictures)
     ]
-    for number, dream in enumerate(drawn, 1):
-        ended = await parts.dreams.wait(dream.id)
-        print(f"{number}/{len(drawn)} {ended.prompt}: {ended.state.value} {ended.reason}")
-    again = await parts.dreams.redo(drawn[0].id, PEOPLE[1], same_seed=False)
-    await parts.dreams.wait(again.id)
+    await drawn(parts, asked)
+    again = await parts.dreams.redo(asked[0].id, PEOPLE[1], same_seed=False)
+    await drawn(parts, [again])
     pages = {}
     for name, (path, size, scale) in SCREENS.items():
         page = await browser.new_page(
@@ -118,13 +100,12 @@ async def photograph(
         for number, prompt in enumerate(FORMING)
     ]
     await until_seen(parts, forming[0])
-    chosen.out.mkdir(parents=True, exist_ok=True)
     for name, page in pages.items():
         await page.wait_for_function(
             "[...document.images].every(image => image.complete || image.loading === 'lazy')"
         )
-        data = await page.screenshot(animations="disabled")
-        save(data, chosen.out / f"{name}.png", min(1.0, SCREENS[name][2]))
+        shown = picture(await page.screenshot(animations="disabled"))
+        save_png(shown, chosen.out / f"{name}.png", min(1.0, SCREENS[name][2]))
 
 
 async def ask(
@@ -164,22 +145,5 @@ async def until_seen(parts: Services, dream: Dream) -> None:
             await asyncio.sleep(0.1)
 
 
-def save(data: bytes, path: Path, scale: float) -> None:
-    """Write a screenshot as a PNG of moderate size: smaller where need be, then of 256 colours."""
-    with Image.open(io.BytesIO(data)) as shot:
-        picture = shot.convert("RGB")
-    for colours, shrink in ((0, 1.0), (0, 0.85), (0, 0.7), (256, 0.85), (256, 0.6)):
-        size = (round(picture.width * scale * shrink), round(picture.height * scale * shrink))
-        small = picture.resize(size, Image.Resampling.LANCZOS)
-        if colours:
-            small = small.quantize(colours, dither=Image.Dither.FLOYDSTEINBERG)
-        out = io.BytesIO()
-        small.save(out, "PNG", optimize=True)
-        if out.tell() <= MAX_BYTES:
-            break
-    path.write_bytes(out.getvalue())
-    print(f"{path}: {size[0]} × {size[1]}, {out.tell() // 1000} kB")
-
-
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())
