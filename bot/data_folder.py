@@ -11,8 +11,9 @@ from bot.errors import ConfigError, DiskError
 
 RESTORING = ".restoring"
 """The folder in which a backup is put back; there for as long as that is not finished."""
-UNPACKED = f"{RESTORING}-from"
-"""What a TAR is unpacked into, to be put back from there."""
+RESTORING_FROM = f"{RESTORING}-from"
+"""What a backup is put back from, made before anything is touched: its TAR unpacked, and a copy of
+its database."""
 
 PRIVATE = 0o750
 """The mode of a folder of what people typed: nothing in it is for other users of the machine."""
@@ -53,5 +54,5 @@ def lock_folder(data_dir: Path, *, restoring: bool = False) -> FileLock:
             ]
         )
     if not restoring:  # by one that was cut off before it began to put anything back
-        shutil.rmtree(data_dir / UNPACKED, ignore_errors=True)
+        shutil.rmtree(data_dir / RESTORING_FROM, ignore_errors=True)
     return lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,24 +19,38 @@ _FAULTS_SHOWN = 20
 class Proved:
     """A backup that can be put back, and where what its pool has not got whole is to be had.
 
-    `lost` is whole nowhere.
+    `lost` is whole nowhere: each file, and what is wrong with the backup's copy of it.
     """
 
     root: Path
+    backup: Path
     manifest: Manifest
     elsewhere: dict[Entry, Path]
-    lost: frozenset[Entry]
+    lost: dict[Entry, str]
 
     def source(self, entry: Entry) -> Path:
         """Return from where a file is to be copied."""
         return self.elsewhere.get(entry, self.root / POOL / entry.path)
 
+    def lost_of(self, wanted: Collection[Entry], *, leave_out: bool) -> frozenset[Entry]:
+        """Return which of the files that are to be put back are lost.
 
-def prove(root: Path, backup: Path, data_dir: Path, store: Blobs | None, leave_out: bool) -> Proved:
+        Raises:
+            BackupError: some are, and that is not wanted: `leave_out`.
+        """
+        lost = self.lost.keys() & wanted
+        if lost and not leave_out:
+            faults = [fault for entry, fault in self.lost.items() if entry in lost]
+            do = "Name another backup; or say --leave-out-damaged, and all the rest is put back."
+            raise BackupError(_told(self.backup, faults, do))
+        return frozenset(lost)
+
+
+def prove(root: Path, backup: Path, data_dir: Path, store: Blobs | None) -> Proved:
     """Read every byte of a backup; look in the data folder and the store for what is damaged.
 
     Raises:
-        BackupError: it cannot be put back, or only in part and that is not wanted: `leave_out`.
+        BackupError: it cannot be put back.
         DiskError: the store does not answer.
     """
     verdict = Verifier(root).judge(backup)
@@ -45,18 +59,14 @@ def prove(root: Path, backup: Path, data_dir: Path, store: Blobs | None, leave_o
     damaged = dict(verdict.files)
     libraries = (data_dir / "library", *sorted(data_dir.glob("replaced-*/library")))
     found = _elsewhere(damaged, libraries)
-    lost = damaged.keys() - found.keys()
+    lost = {entry: fault for entry, fault in damaged.items() if entry not in found}
     if store is not None:
         try:
-            lost = {entry for entry in lost if not store_has(store, entry)}
+            lost = {entry: fault for entry, fault in lost.items() if not store_has(store, entry)}
         except UnreachableError as error:
             sentence = f"{store.where}: {error.strerror}. Nothing was changed."
             raise DiskError(sentence, store.where) from error
-    if lost and not leave_out:
-        faults = [fault for entry, fault in damaged.items() if entry in lost]
-        do = "Name another backup; or say --leave-out-damaged, and all the rest is put back."
-        raise BackupError(_told(backup, faults, do))
-    return Proved(root, verdict.manifest, found, frozenset(lost))
+    return Proved(root, backup, verdict.manifest, found, lost)
 
 
 def store_has(store: Blobs, entry: Entry) -> bool:

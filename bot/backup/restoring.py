@@ -1,9 +1,13 @@
 """Put a backup back: proved before anything is touched, swapped in whole, deletions kept.
 
-What is put back is built in ``.restoring`` within the data folder and takes the place of what was
-there at the very end; that is moved aside, not removed. While ``.restoring`` is there, no
-Dreamstream starts on the folder (`bot.data_folder`), so that a restore which was cut off is neither
-taken for a new start nor for a whole one; the same command again begins anew.
+First a copy of the backup's database forgets what was deleted since, in ``.restoring-from`` within
+the data folder. Only then is it known which files are to be put back, and whether one of them is
+lost. Up to there nothing is touched; what a restore leaves that is cut off, the next start removes.
+
+What is put back is built in ``.restoring`` and takes the place of what was there at the very end;
+that is moved aside, not removed. While ``.restoring`` is there, no Dreamstream starts on the folder
+(`bot.data_folder`), so that a restore which was cut off is neither taken for a new start nor for a
+whole one; the same command again begins anew.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ from bot.backup.model import (
 )
 from bot.backup.proving import Proved, prove, store_has
 from bot.blobs import Blobs, UnreachableError
-from bot.data_folder import RESTORING, UNPACKED, lock_folder
+from bot.data_folder import RESTORING, RESTORING_FROM, lock_folder
 from bot.errors import DiskError
 from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
@@ -52,8 +56,8 @@ class Restored:
     """What was put back, and where what was there before is now.
 
     `forgotten` counts the dreams that were deleted since the backup, and are not back.
-    `left_out` are the paths of files of which no whole copy was left. `notes` are sentences for
-    whoever did it.
+    `left_out` are the paths of those files that it names yet, and of which no whole copy was left.
+    `notes` are sentences for whoever did it.
     """
 
     backup: Path
@@ -76,7 +80,8 @@ async def restore(
     """Put a backup back: a folder of backups (the newest of it), one of its backups, or a TAR.
 
     A file of which the backup's copy is damaged is taken from what is replaced, if it is whole
-    there. What is whole in neither is left out, if that is wanted: `leave_out`.
+    there. What is whole in neither is left out, if that is wanted: `leave_out`. What was deleted
+    since is not missed.
 
     Pictures and files go into the `store`, where there is one: what is whole there stays, and
     nothing is removed. It must be the store of the data folder that is replaced, or nobody's; to
@@ -110,28 +115,31 @@ async def _restore(
             "is there is moved aside."
         )
     staging = data_dir / RESTORING
-    unpacked = data_dir / UNPACKED
+    made_from = data_dir / RESTORING_FROM
     try:
         with told(data_dir, _UNFINISHED):
-            root, backup = await asyncio.to_thread(_find, source, unpacked)
-            proved = await asyncio.to_thread(prove, root, backup, data_dir, store, leave_out)
+            root, backup = await asyncio.to_thread(_find, source, made_from)
+            proved = await asyncio.to_thread(prove, root, backup, data_dir, store)
             manifest = proved.manifest
             own = await asyncio.to_thread(_identity, data_dir, store, take_store)
             taken, notes = await asyncio.to_thread(_gone_since, root, backup, data_dir)
-            await asyncio.to_thread(_begin, staging)
-            copied = staging / DATABASE
+            copied = made_from / DATABASE
             await asyncio.to_thread(_copy_database, backup / DATABASE, copied, manifest)
             before = await asyncio.to_thread(gone, copied, in_use=False, retired=True)
             forgotten = 0
             if since := taken.without(before):
                 forgotten = await forget(copied, since)
-            await asyncio.to_thread(_copy_files, proved, staging, store, own)
+            named = await asyncio.to_thread(database.named, copied)
+            lost = proved.lost_of(named, leave_out=leave_out)
+            await asyncio.to_thread(_begin, staging, copied)
+            wanted = [one for one in named if one not in lost and one.path not in manifest.missing]
+            await asyncio.to_thread(_copy_files, proved, wanted, staging, store, own)
             replaced = await asyncio.to_thread(_swap, staging, data_dir)
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, unpacked, ignore_errors=True))
-    named = source if root == unpacked else backup
-    left_out = tuple(sorted(one.path for one in proved.lost))
-    return Restored(named, manifest, forgotten, left_out, replaced, tuple(notes))
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, made_from, ignore_errors=True))
+    put_back = source if made_from in root.parents else backup
+    left_out = tuple(sorted(one.path for one in lost))
+    return Restored(put_back, manifest, forgotten, left_out, replaced, tuple(notes))
 
 
 def _ours(data_dir: Path) -> list[Path]:
@@ -159,12 +167,14 @@ def _only_files(member: tarfile.TarInfo, into: str) -> tarfile.TarInfo | None:
     return tarfile.data_filter(member, into)
 
 
-def _find(source: Path, unpacked: Path) -> tuple[Path, Path]:
-    """Return a folder of backups, that of a TAR once it is `unpacked`, and which is meant."""
-    shutil.rmtree(unpacked, ignore_errors=True)
+def _find(source: Path, made_from: Path) -> tuple[Path, Path]:
+    """Return a folder of backups, that of a TAR unpacked into `made_from`, and which is meant."""
+    shutil.rmtree(made_from, ignore_errors=True)
+    made_from.mkdir()
     if source.is_file():
+        unpacked = made_from / "unpacked"
         _unpack(source, unpacked)
-        return _find(unpacked, unpacked / "none")
+        source = unpacked
     if (source / MANIFEST).is_file():
         return source.absolute().parent.parent, source.absolute()
     backups = whole_backups(source)
@@ -215,10 +225,17 @@ def _identity(data_dir: Path, store: Blobs | None, take_store: bool) -> str:
     return found or next(iter(ids), None) or new_id()
 
 
-def _begin(staging: Path) -> None:
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+def _begin(staging: Path, copied: Path) -> None:
+    """From here on no Dreamstream starts on the data folder, until what is put back is in place."""
+    staging.mkdir(exist_ok=True)
     sync_folder(staging.parent)
+    # Emptied and never removed, or for a moment nothing would tell of a restore that was cut off.
+    for left in staging.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    copied.rename(staging / DATABASE)
 
 
 def _copy_database(source: Path, target: Path, manifest: Manifest) -> None:
@@ -228,12 +245,12 @@ def _copy_database(source: Path, target: Path, manifest: Manifest) -> None:
         raise BackupError(f"{source} changed while it was put back. Nothing was replaced.")
 
 
-def _copy_files(proved: Proved, staging: Path, store: Blobs | None, own: str) -> None:
+def _copy_files(
+    proved: Proved, wanted: Sequence[Entry], staging: Path, store: Blobs | None, own: str
+) -> None:
     library = staging / "library"
     library.mkdir()
     note_id(library, own)  # before the store is claimed by it
-    not_there = {*proved.manifest.missing, *(one.path for one in proved.lost)}
-    wanted = [one for one in database.named(staging / DATABASE) if one.path not in not_there]
     if store is None:
         _copy_into(library, proved, wanted)
     else:

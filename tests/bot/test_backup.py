@@ -36,7 +36,7 @@ from bot.backup.restoring import restore
 from bot.backup.verifying import Verifier
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import Config
-from bot.data_folder import RESTORING, lock_folder
+from bot.data_folder import RESTORING, RESTORING_FROM, lock_folder
 from bot.errors import ConfigError, DiskError
 from bot.library import Library
 from bot.model import Dream, DreamState, EventKind, File
@@ -490,6 +490,40 @@ async def test_one_damaged_copy_does_not_take_the_rest_along(
     assert (faults(root), copy.read_bytes()) == ([], whole)
 
 
+async def test_only_a_lost_file_that_would_be_put_back_is_missed(tmp_path: Path) -> None:
+    data, root, other = tmp_path / "data", tmp_path / "backups", tmp_path / "other"
+    async with services(data) as s:
+        gone, kept = await draw(s), await draw(s, "blue")
+        twin = await draw(s, "blue", "a bird of the same feathers")
+        old = await make(data, root)
+        for dream in (gone, twin):
+            await s.dreams.delete(dream.id, Actor(ANN))
+        await make(data, root)
+    then = contents(data)
+
+    def lose(dream: Dream) -> Path:
+        path = root / "pool" / "images" / sha_of(dream)[:2] / f"{sha_of(dream)}.png"
+        path.unlink()
+        return path
+
+    of_gone = lose(gone)
+    done = await restore(old.path, other)
+    assert (done.forgotten, done.left_out, contents(other)) == (2, (), then)
+    of_kept = lose(kept)
+    for target in (tmp_path / "third", data):
+        if target == data:
+            (data / "library" / of_kept.relative_to(root / "pool")).unlink()
+        rows = dump(data / "dreamstream.db")
+        with pytest.raises(BackupError, match="say --leave-out-damaged") as refused:
+            await restore(old.path, target, replace=True)
+        assert str(of_kept) in str(refused.value) and str(of_gone) not in str(refused.value)
+        assert not [*target.glob(".restoring*")] and not [*target.glob("replaced-*")]
+        assert dump(data / "dreamstream.db") == rows
+        lock_folder(target).release()
+    done = await restore(old.path, data, replace=True, leave_out=True)
+    assert done.left_out == (of_kept.relative_to(root / "pool").as_posix(),)
+
+
 async def test_a_picture_that_the_library_lost_is_named_and_the_rest_backed_up(
     tmp_path: Path,
 ) -> None:
@@ -668,8 +702,14 @@ async def test_a_restore_that_is_killed_is_known_and_can_be_done_again(tmp_path:
         await draw(s, "blue")
         await make(data, root)
         await s.dreams.delete(gone.id, Actor(ANN))
+    # Before anything is touched: as the database is copied, and as it is to forget what is gone.
+    for step in ("sync_file", "forget"):
+        killed(step, 1, data, root, data)
+        assert (data / RESTORING_FROM / "dreamstream.db").is_file()
+        lock_folder(data).release()
+        assert {path.name for path in data.glob(".*")} == {".lock"}
     # In the midst of copying; then before each of the renames that swap the old for the new.
-    for step, at in (("sync_file", 1), *(("rename", at) for at in range(1, 5))):
+    for step, at in (("copy_verified", 1), *(("rename", at) for at in range(1, 6))):
         target = tmp_path / f"target-{step}-{at}"
         shutil.copytree(data, target)
         killed(step, at, data, root, target)
@@ -680,6 +720,36 @@ async def test_a_restore_that_is_killed_is_known_and_can_be_done_again(tmp_path:
         async with services(target) as s:
             assert (await s.dreams.get(gone.id)).deleted_ms is not None, "deletions win, also here"
         assert len(contents(target)) == 1
+
+
+async def test_a_restore_that_was_cut_off_is_known_also_while_it_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        await make(data, root)
+    then = contents(data)
+    left = data / RESTORING / "library" / "images"
+    left.mkdir(parents=True)
+    (data / RESTORING / "dreamstream.db").write_bytes(b"?")
+    known: list[bool] = []
+
+    def seen(work: Any) -> Any:
+        def step(*args: Any, **more: Any) -> None:
+            work(*args, **more)
+            known.append((data / RESTORING).is_dir())
+
+        return step
+
+    with monkeypatch.context() as patch:
+        for name in ("mkdir", "rmdir", "unlink"):
+            patch.setattr(os, name, seen(getattr(os, name)))
+        patch.setattr("bot.backup.restoring._swap", lambda *_: None)
+        await restore(root, data, replace=True)
+    assert known and all(known)
+    await restore(root, data, replace=True)
+    assert contents(data) == then
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
@@ -694,7 +764,7 @@ async def test_what_was_taken_back_before_a_crash_stays_so_whatever_kills_the_re
             await connection.execute("UPDATE person SET publishes = 0")
         await asyncio.to_thread(shutil.copytree, data, crashed)  # it is in the journal alone
     assert (crashed / "dreamstream.db-wal").stat().st_size
-    killed("rename", 2, "-", root, crashed)
+    killed("rename", 3, "-", root, crashed)
     await restore(root, crashed, replace=True)
     async with services(crashed) as s:
         assert [row["publishes"] for row in await s.store.read("SELECT * FROM person")] == [0]
