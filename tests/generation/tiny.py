@@ -20,6 +20,7 @@ from generation.clip.perceptor import Perceptor
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.models.biggan import BigGAN, BigGANConfig
+from generation.models.compiling import Compiler
 from generation.models.dvae import DVAE, DVAEConfig
 from generation.models.vqgan import VQGAN, VQGANConfig
 from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Setting
@@ -43,6 +44,7 @@ def perceptor() -> Perceptor:
         mean=(0.5, 0.4, 0.45),
         std=(0.25, 0.26, 0.27),
         device=CPU,
+        compiler=Compiler(CPU, precision="fp32"),  # on every machine alike
     )
 
 
