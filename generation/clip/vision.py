@@ -110,7 +110,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.device.type != "cpu" or k.shape[2] > _FEW_TOKENS:
         return F.scaled_dot_product_attention(q, k, v)
     scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
-    return scores.float().softmax(-1).to(v.dtype) @ v
+    seen: Tensor = scores.float().softmax(-1).to(v.dtype) @ v
+    return seen
 
 
 def _is_plain(visual: Any) -> bool:
