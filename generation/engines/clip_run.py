@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from generation.canvases.base import Start, Tensors
-from generation.clip.cutouts import Streams
+from generation.clip.chance import Streams
 from generation.clip.targets import Glide, Target, targets_at
 from generation.engine import BadCheckpointError, Run
 from generation.engines.checkpointing import restore

@@ -23,7 +23,7 @@ from torch import Tensor
 from generation.canvases.adam import adam_step
 from generation.canvases.base import Canvas, Start, Tensors
 from generation.canvases.clouds import clouds
-from generation.clip.cutouts import Streams, chance_taken_back
+from generation.clip.chance import Streams, chance_taken_back
 from generation.clip.perceptor import Perceptor
 from generation.clip.sending import send
 from generation.engine import BatchKey, EngineError, Eyes

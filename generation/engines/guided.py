@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from generation.clip.cutouts import Streams, chance_taken_back, cut, plan
+from generation.clip.chance import Streams, chance_taken_back
+from generation.clip.cutouts import cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.sending import send

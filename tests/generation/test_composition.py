@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from generation.canvases.clouds import clouds
-from generation.clip.cutouts import Streams, cut, plan
+from generation.clip.chance import Streams
+from generation.clip.cutouts import cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.places import place_shares, size_weights

@@ -17,7 +17,8 @@ from generation import starter
 from generation.canvases import stroke_raster
 from generation.canvases.stroke_raster import POINTS, Strokes, rasterise
 from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
-from generation.clip.cutouts import Streams, cut, most_views, plan
+from generation.clip.chance import Streams, most_views
+from generation.clip.cutouts import cut, plan
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
