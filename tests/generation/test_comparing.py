@@ -17,7 +17,7 @@ def test_a_picture_is_compared_at_every_scale(scale: int) -> None:
     assert finer.square().mean() > 0.1 * along.square().mean() / 5
 
 
-@pytest.mark.parametrize("shape", [(4,), (3, 5), (1, 1, 1, 1), (1, 3, 1, 7)])
+@pytest.mark.parametrize("shape", [(4,), (3, 5), (1, 1, 1, 1), (1, 3, 1, 7), (1, 2, 3, 8, 8)])
 def test_anything_is_compared_along_something(shape: tuple[int, ...]) -> None:
     along = direction(torch.empty(shape))
     assert along.shape == shape
