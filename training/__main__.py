@@ -38,7 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--begin", type=float, default=0.0, metavar="PHASE",
-        help="where in the turn of sizes to begin, 0..1: 0.75 is mostly 128 px (diffusion)",
+        help="where to begin, 0..1: in the turn of sizes, 0.75 is mostly 128 px (diffusion);"
+        " 0.5 is robust at once (clip)",
+    )  # fmt: skip
+    train.add_argument(
+        "--compile", action="store_true",
+        help="fuse steps with torch's compiler (clip, diffusion from 96 px on; needs g++)",
     )  # fmt: skip
     train.add_argument(
         "--shipped", action="store_true", help="start from the weights in the repository"
@@ -149,7 +154,10 @@ def _train(options: argparse.Namespace) -> None:
         case "clip":
             from training import clip
 
-            clip.train(options.minutes, options.plan, options.seed, **extra)
+            clip.train(
+                options.minutes, options.plan, options.seed, begin=options.begin,
+                compiled=options.compile, **extra,
+            )  # fmt: skip
         case "judge":
             from training import judge
 
@@ -163,7 +171,7 @@ def _train(options: argparse.Namespace) -> None:
 
             diffusion.train(
                 options.minutes, options.plan, options.seed, rate=options.rate,
-                begin=options.begin, **extra,
+                begin=options.begin, compiled=options.compile, **extra,
             )  # fmt: skip
 
 

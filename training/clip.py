@@ -10,6 +10,7 @@ stay what the diffusion model was trained on.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ _ROBUST_FROM = 0.5
 _PATCH_DROPOUT = 0.4
 _EPSILON = 1.0
 """Radius of the L2 ball around a 64 px picture in 0..1 that the ascent may reach."""
-_ASCENT_STEPS = 2
+_ASCENT_STEPS = 1
 _SOFT = 0.25
 _TEACHER_SCALE = 14.0
 _ADAMW = ("*embedding*", "*conv1*", "*logit_scale*", "*positional*", "*.proj", "text_projection")
@@ -110,9 +111,12 @@ def caption_states(
 class Trainer:
     """The two towers and what a step changes."""
 
-    def __init__(self, clip: CLIP, seed: int, where: torch.device) -> None:
+    def __init__(self, clip: CLIP, seed: int, where: torch.device, compiled: bool = False) -> None:
         torch.manual_seed(seed)
         self.where, self.clip = where, clip.to(where)
+        self._see: Callable[[Tensor], Tensor] = self.clip.visual
+        if compiled:
+            self._see = torch.compile(self.clip.visual, dynamic=False)
         self.rng = np.random.default_rng(seed + 3)
         self.mean = torch.full((1, 3, 1, 1), 0.5, device=where)
         self.optimiser = optimiser_for(self.clip, _LR, adamw=_ADAMW, skip=FROZEN, weight_decay=0.05)
@@ -121,7 +125,7 @@ class Trainer:
     def image_vectors(self, views: Tensor) -> Tensor:
         """Return unit vectors [B, D] of views in 0..1."""
         with autocast(self.where):
-            vectors = self.clip.encode_image((views - self.mean) / 0.5)
+            vectors = self._see((views - self.mean) / 0.5)
         return F.normalize(vectors.float(), dim=-1)
 
     def worst_views(self, views: Tensor, text: Tensor, targets: Tensor) -> Tensor:
@@ -135,17 +139,23 @@ class Trainer:
             )
             (uphill,) = torch.autograd.grad(loss, moved)
             norm = uphill.flatten(1).norm(dim=1).clamp_min(1e-9).view(-1, 1, 1, 1)
-            offset = moved.detach() + 0.7 * _EPSILON * uphill / norm - start
+            offset = moved.detach() + 1.4 / _ASCENT_STEPS * _EPSILON * uphill / norm - start
             length = offset.flatten(1).norm(dim=1).clamp_min(1e-9).view(-1, 1, 1, 1)
             moved = (start + offset * (_EPSILON / length).clamp(max=1)).clamp(0, 1)
         result: Tensor = moved.detach()
         return result
 
     def step(self, images: Tensor, mirror: Tensor, states: Tensor, meaning: Tensor,
-             fraction: float) -> dict[str, float]:  # fmt: skip
-        """Train on one batch; ``states`` [B, width] are the frozen text tower's."""
+             fraction: float, phase: float | None = None) -> dict[str, float]:  # fmt: skip
+        """Train on one batch; ``states`` [B, width] are the frozen text tower's.
+
+        Args:
+            fraction: of the plan that is done; the learning rate follows it.
+            phase: how far plain training has come, 0..1; the same unless the weights were trained
+                before.
+        """
         set_rate(self.optimiser, schedule(fraction, decay_from=0.5))
-        robust = fraction > _ROBUST_FROM
+        robust = (fraction if phase is None else phase) > _ROBUST_FROM
         self.clip.train(not robust)  # patch dropout only while training is plain
         views = augment(images, self.rng, mirror)
         targets = soft_targets(meaning)
@@ -192,11 +202,13 @@ def retrieval(
 
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
-          shipped: bool = False) -> Stretch:  # fmt: skip
+          shipped: bool = False, begin: float = 0.0,
+          compiled: bool = False) -> Stretch:  # fmt: skip
     """Train for a stretch; go on from the last one.
 
     ``shipped`` starts the image tower from the weights in the repository; ``batch`` by default
-    suits the device.
+    suits the device; ``begin`` is where to begin, 0..1, of which the second half is robust;
+    ``compiled`` lets torch's compiler fuse the image tower, which takes it a few minutes.
     """
     where = device()
     batch = batch or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
@@ -212,7 +224,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         distiller.clip.logit_scale.data.fill_(math.log(14))
     _drop_patches(distiller.clip, _PATCH_DROPOUT)
     mirror = torch.tensor([" left " not in c and " right " not in c for c in shards.captions])
-    trainer = Trainer(distiller.clip, seed, where)
+    trainer = Trainer(distiller.clip, seed, where, compiled)
     stretch = Stretch("clip", minutes, planned_minutes)
     saved = stretch.resume()
     if saved:
@@ -232,7 +244,8 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         index = torch.from_numpy(chosen)
         on_device = index.to(where)
         losses = trainer.step(feed.batch(chosen) / 255, mirror[index], states[on_device].float(),
-                              meanings[on_device].float(), stretch.fraction)  # fmt: skip
+                              meanings[on_device].float(), stretch.fraction,
+                              begin + (1 - begin) * stretch.fraction)  # fmt: skip
         stretch.advance(batch)
         if stretch.step % 100 == 0:
             losses |= retrieval(trainer, held_out, held_out_states)

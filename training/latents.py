@@ -72,8 +72,9 @@ class Sight:
             images, (self._size, self._size), mode="bilinear", antialias=True, align_corners=False
         )
         self._seen.clear()
-        self._tower((views - 0.5) / 0.5)
-        tokens = self._seen[0][:, 1:]
+        with autocast(images.device):
+            self._tower((views - 0.5) / 0.5)
+        tokens = self._seen[0][:, 1:].float()
         side = math.isqrt(tokens.shape[1])
         places = tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
         pooled = F.interpolate(places, grid, mode="bilinear", antialias=True, align_corners=False)

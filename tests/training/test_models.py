@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from open_clip.model import CLIP
 from torch import nn
 
 from generation.models.compact import is_compact, pack
@@ -120,6 +122,63 @@ def test_weights_that_know_the_forms_are_warmed_up_but_foresee_no_more() -> None
     early = [group["lr"] for group in trainer.optimiser.param_groups]
     assert "foreseen" not in trainer.step(*_flow_batch(0), _seen(0), 0.0, 0.95)
     assert [group["lr"] for group in trainer.optimiser.param_groups] == early
+
+
+class CompiledEagerly:
+    """`torch.compile` without its compiler, which takes tens of seconds; counts what is asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, module: nn.Module, **_options: object) -> Callable[..., torch.Tensor]:
+        def call(*inputs: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            result: torch.Tensor = module(*inputs)
+            return result
+
+        return call
+
+
+def test_compiled_steps_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = CompiledEagerly()
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(diffusion, "_COMPILED_FROM", 0)
+
+    def after(compiled: bool) -> list[torch.Tensor]:
+        trainer = diffusion.Trainer(tiny.DIFFUSION, 0, _CPU, compiled=compiled)
+        for step in range(2):
+            trainer.step(*_flow_batch(step), _seen(step), 0.3)
+        return list(trainer.model.parameters())
+
+    for eager, compiled in zip(after(False), after(True), strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-4)
+    assert compiler.calls == 2
+
+    monkeypatch.setattr(diffusion, "_COMPILED_FROM", 4 * 6 + 1)
+    after(True)
+    assert compiler.calls == 2, "smaller pictures are not worth it"
+
+
+def test_an_image_tower_that_was_trained_before_may_be_hardened_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiler = CompiledEagerly()
+    monkeypatch.setattr(torch, "compile", compiler)
+    vision = {"image_size": 64, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
+    text = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    clip = CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
+    trainer = clip_training.Trainer(clip, 0, _CPU, compiled=True)
+    generator = torch.Generator().manual_seed(0)
+    batch = (
+        torch.rand(4, 3, 128, 128, generator=generator),
+        torch.zeros(4, dtype=torch.bool),
+        torch.randn(4, 16, generator=generator),
+        nn.functional.normalize(torch.randn(4, 384, generator=generator), dim=-1),
+    )
+    trainer.step(*batch, 0.0)
+    assert compiler.calls == 1
+    trainer.step(*batch, 0.0, 0.6)
+    assert compiler.calls == 3, "moved uphill once, then learnt from"
 
 
 def test_forms_are_learnt_small_and_finished_large() -> None:
