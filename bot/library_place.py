@@ -312,6 +312,11 @@ def new_id() -> str:
     return token_hex(8)
 
 
+def id_path(root: Path) -> Path:
+    """Return the file that notes what a library is known by in a store."""
+    return root / _ID
+
+
 def read_id(root: Path) -> str | None:
     """Return what a library is known by in a store; None where it has been in none.
 

@@ -44,7 +44,7 @@ from bot.data_folder import RESTORING, RESTORING_FROM, lock_folder
 from bot.errors import DiskError
 from bot.files import sync_folder, write_atomic
 from bot.ids import is_id, now_ms
-from bot.library_place import new_id, note_id, note_place, read_id
+from bot.library_place import id_path, new_id, note_id, note_place, read_id
 
 _CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)
 _AT_ONCE = 8
@@ -131,7 +131,7 @@ async def _restore(
                 forgotten = await forget(copied, since)
             named = await asyncio.to_thread(database.named, copied)
             lost = proved.lost_of(named, leave_out=leave_out)
-            await asyncio.to_thread(_begin, staging, copied)
+            await asyncio.to_thread(_begin, staging, copied, own)
             wanted = [one for one in named if one not in lost and one.path not in manifest.missing]
             await asyncio.to_thread(_copy_files, proved, wanted, staging, store, own)
             replaced = await asyncio.to_thread(_swap, staging, data_dir)
@@ -207,7 +207,8 @@ def _identity(data_dir: Path, store: Blobs | None, take_store: bool) -> str:
     A restore that was cut off may have put the folder's own id aside, or claimed the store by it.
     """
     libraries = (data_dir / "library", *sorted(data_dir.glob("replaced-*/library"), reverse=True))
-    known = [read_id(one) for one in (*libraries, data_dir / RESTORING / "library")]
+    staging = data_dir / RESTORING
+    known = [read_id(one) for one in (*libraries, staging / "library", staging)]
     ids = [one for one in known if one is not None]
     try:
         found = None if store is None else store.claim(None)
@@ -225,12 +226,17 @@ def _identity(data_dir: Path, store: Blobs | None, take_store: bool) -> str:
     return found or next(iter(ids), None) or new_id()
 
 
-def _begin(staging: Path, copied: Path) -> None:
+def _begin(staging: Path, copied: Path, own: str) -> None:
     """From here on no Dreamstream starts on the data folder, until what is put back is in place."""
     staging.mkdir(exist_ok=True)
     sync_folder(staging.parent)
+    # Noted before the library goes that a restore which was cut off claimed the store by: else
+    # nothing would know that the store is its own, if this one is cut off as well.
+    note_id(staging, own)
     # Emptied and never removed, or for a moment nothing would tell of a restore that was cut off.
     for left in staging.iterdir():
+        if left == id_path(staging):
+            continue
         if left.is_dir():
             shutil.rmtree(left)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from bot.blobs import Blobs, FolderBlobs, file_key, picture_key
 from bot.config import Config, LibraryPlace, Storage
 from bot.consistency.model import Folder
 from bot.consistency.proving import mend, prove
+from bot.data_folder import RESTORING
 from bot.errors import ConfigError, DiskError, InvalidRequestError
 from bot.files import TEMPORARY_PREFIX
 from bot.library import Library
@@ -425,6 +427,59 @@ def test_a_restore_leaves_the_store_of_another_folder_alone(data: Path, tmp_path
     with pytest.raises(BackupError, match="If its data folder is lost"):
         restore(data)
     assert restore(data, take_store=True) == own
+    assert bucket.at(S3) == there
+
+
+def test_a_store_stays_a_restores_own_wherever_the_next_one_is_cut_off(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, root, fresh = STORES[data], tmp_path / "backups", tmp_path / "fresh"
+    asyncio.run(making.make(data, root, blobs=bucket.open(S3)))
+    there, bucket.store = bucket.at(S3), MemoryStore()
+
+    def restore(into: Path) -> None:
+        asyncio.run(restoring.restore(root, into, replace=True, store=bucket.open(S3)))
+
+    bucket.changes, bucket.cut_at = 0, 0
+    with pytest.raises(Cut):
+        restore(fresh)
+    bucket.cut_at = None
+    own = bucket.open(S3).claim(None)
+    assert own is not None, "it was claimed, and nothing but what was cut off knows by whom"
+
+    def dies(folder: Path, cut_at: int) -> bool:
+        """Restore into a folder, and change nothing more on the disk from a change on."""
+        changes = 0
+
+        def dying(real: Callable[..., None]) -> Callable[..., None]:
+            def change(*given: Any, **more: Any) -> None:
+                nonlocal changes
+                changes += 1
+                if changes > cut_at:
+                    raise Cut
+                real(*given, **more)
+
+            return change
+
+        with monkeypatch.context() as patch:
+            for name in ("mkdir", "rename", "replace", "rmdir", "unlink"):
+                patch.setattr(os, name, dying(getattr(os, name)))
+            try:
+                restore(folder)
+            except Cut:
+                return True
+        return False
+
+    cut_at, cut = 0, True
+    while cut:
+        folder = tmp_path / f"fresh-{cut_at}"
+        shutil.copytree(fresh, folder)
+        cut = dies(folder, cut_at)
+        restore(folder)  # else it would be refused a store that is another's
+        assert read_id(folder / "library") == own == bucket.open(S3).claim(None)
+        assert not (folder / RESTORING).exists()
+        cut_at += 1
+    assert cut_at > 15, "there were not even as many changes as there are files"
     assert bucket.at(S3) == there
 
 
