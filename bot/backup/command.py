@@ -105,7 +105,7 @@ async def run_restore(arguments: argparse.Namespace, config: Config) -> int:
     if done.forgotten:
         some = "dream that was" if done.forgotten == 1 else "dreams that were"
         print(f"{done.forgotten} {some} deleted since then stayed deleted.")
-    for missing in done.manifest.missing:
+    for missing in done.missing:
         print(f"Not in the backup, for the library had not got it: {missing}")
     if done.replaced is not None:
         print(f"What was there is in {done.replaced}; remove it when all is well.")

@@ -56,7 +56,8 @@ class Restored:
     """What was put back, and where what was there before is now.
 
     `forgotten` counts the dreams that were deleted since the backup, and are not back.
-    `left_out` are the paths of those files that it names yet, and of which no whole copy was left.
+    `left_out` are the paths of those files that it names yet, and of which no whole copy was left;
+    `missing` those that it names yet, and that the library had not got when it was backed up.
     `notes` are sentences for whoever did it.
     """
 
@@ -64,6 +65,7 @@ class Restored:
     manifest: Manifest
     forgotten: int
     left_out: tuple[str, ...]
+    missing: tuple[str, ...]
     replaced: Path | None
     notes: tuple[str, ...]
 
@@ -132,14 +134,16 @@ async def _restore(
             named = await asyncio.to_thread(database.named, copied)
             lost = proved.lost_of(named, leave_out=leave_out)
             await asyncio.to_thread(_begin, staging, copied, own)
-            wanted = [one for one in named if one not in lost and one.path not in manifest.missing]
+            missing = [one for one in named if one.path in manifest.missing]
+            wanted = [one for one in named if one not in lost and one not in missing]
             await asyncio.to_thread(_copy_files, proved, wanted, staging, store, own)
             replaced = await asyncio.to_thread(_swap, staging, data_dir)
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, made_from, ignore_errors=True))
     put_back = source if made_from in root.parents else backup
     left_out = tuple(sorted(one.path for one in lost))
-    return Restored(put_back, manifest, forgotten, left_out, replaced, tuple(notes))
+    had_not_got = tuple(one.path for one in missing)
+    return Restored(put_back, manifest, forgotten, left_out, had_not_got, replaced, tuple(notes))
 
 
 def _ours(data_dir: Path) -> list[Path]:

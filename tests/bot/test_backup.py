@@ -540,6 +540,27 @@ async def test_a_picture_that_the_library_lost_is_named_and_the_rest_backed_up(
     assert len(contents(tmp_path / "other")) == 1
 
 
+async def test_what_was_deleted_since_is_not_missed_where_the_library_had_lost_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        gone, lost = await draw(s), await draw(s, "blue")
+        for dream in (gone, lost):
+            s.library.path(sha_of(dream)).unlink()
+        made = await make(data, root)
+        assert {Path(path).stem for path in made.manifest.missing} == {sha_of(gone), sha_of(lost)}
+        await s.dreams.delete(gone.id, Actor(ANN))
+    asked = argparse.Namespace(
+        source=root, into=None, replace=True, take_store=False, leave_out_damaged=False
+    )
+    config = Config.model_validate({"storage": {"data_dir": str(data)}})
+    assert await command.run_restore(asked, config) == 0
+    said = capsys.readouterr().out
+    assert "Not in the backup, for the library had not got it: images/" in said
+    assert sha_of(lost) in said and sha_of(gone) not in said
+
+
 async def test_a_picture_that_cannot_be_read_is_named_and_the_rest_backed_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
