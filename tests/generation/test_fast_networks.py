@@ -130,18 +130,31 @@ def test_a_large_decoder_draws_alike_with_and_without_winograd(
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_the_vision_tower_sees_as_open_clips_does(quick: bool) -> None:
+@pytest.mark.parametrize(("patch_size", "tokens"), [(8, 5), (1, 257)])
+def test_the_vision_tower_sees_as_open_clips_does(
+    quick: bool, patch_size: int, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    model = open_clip.CLIP(embed_dim=16, vision_cfg=VISION, text_cfg=TEXT, quick_gelu=quick)
+    config = {**VISION, "patch_size": patch_size}
+    model = open_clip.CLIP(embed_dim=16, vision_cfg=config, text_cfg=TEXT, quick_gelu=quick)
     model = frozen(model)
     published = deepcopy(model)
     tower = vision_tower(model)
     assert tower is not None
     pictures = torch.randn(3, 3, 16, 16)
+    attended: list[int] = []
+    kernel = F.scaled_dot_product_attention
+
+    def counted(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        attended.append(k.shape[2])
+        return kernel(q, k, v)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(F, "scaled_dot_product_attention", counted)
+        seen = drawn_with_gradient(tower, pictures)
+    assert attended == ([tokens] * 3 if tokens > 100 else []), "few are attended to without it"
     for ours, theirs in zip(
-        drawn_with_gradient(tower, pictures),
-        drawn_with_gradient(published.encode_image, pictures),
-        strict=True,
+        seen, drawn_with_gradient(published.encode_image, pictures), strict=True
     ):
         assert tiny.difference(ours, theirs) < 1e-5
     # The package's own way through the model still is the same, also when it is asked for twice.
