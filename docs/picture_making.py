@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from yarl import URL
 
 from bot.app import make_wall
@@ -25,10 +25,13 @@ from bot.config import Config
 from bot.model import Dream, Person
 from bot.services import Services, services
 
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page, ViewportSize
+
 PEOPLE = [Person(f"local:{name.lower()}", name) for name in ("Ada", "Lin", "Mbali", "José", "Noor")]
-PHONE = ViewportSize(width=390, height=844)
-DESK = ViewportSize(width=1440, height=900)
-SCREEN = ViewportSize(width=1920, height=1080)
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1440, "height": 900}
+SCREEN: ViewportSize = {"width": 1920, "height": 1080}
 GAP_PX = 24
 MAX_BYTES = 400_000
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -78,6 +81,8 @@ async def chromium() -> AsyncIterator[Browser]:
     path = os.environ.get("DREAMSTREAM_CHROMIUM") or shutil.which("chromium")
     if path is None:
         raise SystemExit("There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.")
+    from playwright.async_api import async_playwright  # only who opens a browser needs it
+
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

@@ -1,8 +1,11 @@
-"""What docs/prompts.md and docs/recipes.md show is what happens."""
+"""What docs/prompts.md and docs/recipes.md show is what happens; their pictures can be made."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from bot.palettes import PALETTES
 from bot.prompts import expand
 from bot.recipes import parameters
 from generation.protocol import Recipe
+from tests.program import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = (ROOT / "docs/prompts.md").read_text(encoding="utf-8")
@@ -78,3 +82,29 @@ def test_the_commands_in_the_recipes_page_are_there() -> None:
     cogs = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cogs").glob("*.py"))
     for command in re.findall(r"`/(\w+)", RECIPES):
         assert f'name="{command}"' in cogs
+
+
+WITHOUT_A_BROWSER = """
+import asyncio, sys
+sys.modules["playwright"] = None  # as if it were not installed
+import make_modifier_pictures, picture_making
+async def browse():
+    async with picture_making.chromium():
+        pass
+asyncio.run(browse())
+"""
+
+
+def test_pictures_are_drawn_without_a_browser_and_its_lack_is_told(tmp_path: Path) -> None:
+    own = environment() | {"PATH": str(tmp_path)}
+    own["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'docs'}"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_BROWSER],
+        env=own,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    said = "There is no Chromium here: install it, or set DREAMSTREAM_CHROMIUM.\n"
+    assert (done.returncode, done.stderr) == (1, said)
