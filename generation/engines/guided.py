@@ -37,7 +37,7 @@ from generation.models.guided import PUBLISHED, GuidedUNet
 from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
 
 # The version is raised whenever rounding changes too: see `clip_steered`.
-_FORMAT, _VERSION = "guided-diffusion", 2
+_FORMAT, _VERSION = "guided-diffusion", 3
 SAMPLERS = ("ddim", "ancestral")
 
 

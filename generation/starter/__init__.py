@@ -24,11 +24,10 @@ CLIP_WEIGHTS = STARTER_DIR / "clip" / "open_clip_model.safetensors"
 VQGAN_WEIGHTS = STARTER_DIR / "vqgan" / "model.safetensors"
 DIFFUSION_DIR = STARTER_DIR / "diffusion"
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
-LEVEL_GUIDANCE = 2.0
-"""How far guidance may lead what a whole picture's latents are in the mean.
+LEVEL_GUIDANCE = 7.0
+"""How far guidance may lead what a whole picture's latents are in the mean: as far as forms need it.
 
-Most of what was seen in training stands on white, and what nothing was said of does too. Leading
-away from that as far as forms need it made the day behind every thing a night.
+Less is for daylight behind a thing in a place: see docs/starter.md.
 """
 """What diffusers calls the weights within a network's folder."""
 UPSCALER_WEIGHTS = STARTER_DIR / "upscaler" / "model.safetensors"

@@ -110,3 +110,18 @@ async def test_what_an_old_database_held_can_be_ended_and_deleted(
         )
     assert await store.read("SELECT 1 FROM pending_steer") == []
     await store.close()
+
+
+def test_pictures_that_the_former_starter_clip_saw_are_looked_at_again(
+    old: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "dreamstream.db"
+    shutil.copyfile(old / "33.db", path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO dream_vector (dream_id, perceptor, vector)"
+            " SELECT dream_id, 'starter-clip', vector FROM dream_vector"
+        )
+    migrate.upgrade(path, migrate.shipped())
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT perceptor FROM dream_vector").fetchall() == [("clip",)]
