@@ -5,6 +5,7 @@ twice by the models that ship: alone, and among strangers, of whom one is steere
 another joins within the first ten steps.
 
     python -m benchmarks.company [--engine vqgan-clip] [--side 64] [--steps 20] [--prompts 20]
+        [--precision auto]
 
 Prints one line of JSON: the largest difference of a picture in the first ten steps (of 1), and the
 mean and the largest difference of the final CLIP scores. With --exact no pixel may differ.
@@ -37,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=len(PROMPTS))
     parser.add_argument("--cutouts", type=int, default=4)
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     asked = parser.parse_args(arguments)
-    engine = build_engines(device="cpu", models_dir=None, exact=asked.exact)[asked.engine]
+    engine = build_engines(
+        device="cpu", models_dir=None, exact=asked.exact, precision=asked.precision
+    )[asked.engine]
     assert isinstance(engine, ClipSteeredEngine)
     found = [
         compare(engine, _recipe(engine, prompt, number, asked))

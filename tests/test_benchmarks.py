@@ -53,7 +53,10 @@ def test_a_step_is_measured_against_the_classic_loop() -> None:
 
 
 def test_company_is_compared_with_being_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    company.main(["--engine", "fourier-clip", "--side", "32", "--steps", "8", "--prompts", "1"])
+    company.main(
+        ["--engine", "fourier-clip", "--side", "32", "--steps", "8", "--prompts", "1",
+         "--precision", "fp32"]
+    )  # fmt: skip
     found = json.loads(capsys.readouterr().out)
     assert found["prompts"] == 1
     assert 0 < found["first_steps"] < 1e-4

@@ -37,7 +37,9 @@ def test_text_states_are_the_towers_own_whoever_shares_the_batch() -> None:
     tokens, wanted_mask = tokenize(clip_tokenizer(), [*captions, ""])
     wanted = token_states(clip, tokens)
     assert torch.equal(mask, wanted_mask)
-    assert torch.allclose(states[mask], wanted[mask], atol=2e-2)
+    # Told in bfloat16 where the processor has it.
+    apart = (states[mask] - wanted[mask]).norm(dim=-1) / wanted[mask].norm(dim=-1)
+    assert apart.max() < 0.03
     assert not states[~mask].any()
     alone, _ = texts.batch(rows[3:])
     assert torch.equal(alone[0], states[3, : alone.shape[1]])
