@@ -25,7 +25,7 @@ VQGAN_WEIGHTS = STARTER_DIR / "vqgan" / "model.safetensors"
 DIFFUSION_DIR = STARTER_DIR / "diffusion"
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 LEVEL_GUIDANCE = 7.0
-"""How far guidance may lead what a whole picture's latents are in the mean: as far as forms need it.
+"""How far guidance may lead the mean of a whole picture's latents: as far as forms need it.
 
 Less is for daylight behind a thing in a place: see docs/starter.md.
 """
