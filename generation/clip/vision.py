@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generation.models.attention import attend_plainly
 from generation.starter.clip_network import ImageTower
 
 _QUICK = 1.702
 _FEW_TOKENS = 100
-"""So few are attended to faster by plain products on a processor: its kernel's gradient is slow."""
+"""So few are attended to faster by plain products on a processor."""
 
 
 def vision_tower(model: nn.Module) -> VisionTower | None:
@@ -100,18 +101,12 @@ def _attention(attention: nn.MultiheadAttention, x: Tensor, wanted: int) -> Tens
         k, v = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=2)
     by_head = (len(x), -1, attention.num_heads, attention.head_dim)
     q, k, v = (part.view(by_head).transpose(1, 2) for part in (q, k, v))
-    seen = _attend(q, k, v)
+    if q.device.type != "cpu" or k.shape[2] > _FEW_TOKENS:
+        seen = F.scaled_dot_product_attention(q, k, v)
+    else:
+        seen = attend_plainly(q * attention.head_dim**-0.5, k, v)
     drawn: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2))
     return drawn
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return attention [rows, heads, wanted, d] to k and v [rows, heads, tokens, d]."""
-    if q.device.type != "cpu" or k.shape[2] > _FEW_TOKENS:
-        return F.scaled_dot_product_attention(q, k, v)
-    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
-    seen: Tensor = scores.float().softmax(-1).to(v.dtype) @ v
-    return seen
 
 
 def _is_plain(visual: Any) -> bool:

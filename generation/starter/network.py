@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generation.models.attention import attend_plainly
+
 _ROPE_BASE = 30.0
 
 
@@ -57,11 +59,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Return attention [B, heads, N, d] of queries that are scaled already."""
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
-    # For 36 tokens with their gradient torch's CPU kernel takes 73 ms where this takes 18 ms.
-    scores = (q @ k.transpose(-2, -1)).float()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1).to(v.dtype) @ v
+    return attend_plainly(q, k, v, mask)
 
 
 class Attention(nn.Module):
