@@ -44,7 +44,7 @@ from generation.protocol import (
 from generation.residency import ModelKey
 from generation.settings import parse
 from generation.worker import Worker
-from generation.workers import Engines, Offer, build_worker, builder, offer_of
+from generation.workers import Engines, Offer, build_worker, builder, offer_of, post_to
 
 _log = logging.getLogger(__name__)
 
@@ -235,10 +235,8 @@ class RemoteWorker:
         assert self._worker is not None, "it was opened"
         if isinstance(decoded, Stop):
             self._worker.stop()
-            return
-        self._worker.post(decoded)
-        if isinstance(decoded, Cancel):
-            self._thread.submit(self._worker.drop_cancelled)
+        else:
+            post_to(self._worker, self._thread, decoded)
 
     async def drain(self) -> None:
         """Say that it is to be given nothing more."""

@@ -210,6 +210,13 @@ def offer_of(worker: Worker, engines: Engines, device: Device, settings: Setting
     )
 
 
+def post_to(worker: Worker, thread: ThreadPoolExecutor, message: Cancel | SteerJob) -> None:
+    """Have a run cancelled or steered; what is cancelled is let go of even between turns."""
+    worker.post(message)
+    if isinstance(message, Cancel):
+        thread.submit(worker.drop_cancelled)
+
+
 class LocalWorker:
     """The worker that draws in a thread of this process."""
 
@@ -233,9 +240,7 @@ class LocalWorker:
 
     def post(self, message: Cancel | SteerJob) -> None:
         """Have a run cancelled or steered."""
-        self._worker.post(message)
-        if isinstance(message, Cancel):
-            self._thread.submit(self._worker.drop_cancelled)
+        post_to(self._worker, self._thread, message)
 
     async def advance(self, assignment: Assignment, begun: Callable[[], object]) -> Report:
         """Carry out an assignment."""
