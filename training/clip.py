@@ -1,8 +1,8 @@
 """Train starter-clip's image tower against its distilled, frozen text tower.
 
 Contrastive with soft targets (captions that mean nearly the same are not negatives), on pictures
-that are cropped, turned, flipped, blurred and noised; from the middle on with a few L2 ascent
-steps on the pictures of each batch, because the gradients of robust networks draw likenesses
+that are cropped, turned, flipped, blurred and noised; from the middle on with an L2 ascent step
+on the pictures of each batch, because the gradients of robust networks draw likenesses
 (Santurkar et al. 2019). Only the image tower and the text projection learn, so that token states
 stay what the diffusion model was trained on.
 """
@@ -245,7 +245,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         on_device = index.to(where)
         losses = trainer.step(feed.batch(chosen) / 255, mirror[index], states[on_device].float(),
                               meanings[on_device].float(), stretch.fraction,
-                              begin + (1 - begin) * stretch.fraction)  # fmt: skip
+                              stretch.phase(begin))  # fmt: skip
         stretch.advance(batch)
         if stretch.step % 100 == 0:
             losses |= retrieval(trainer, held_out, held_out_states)

@@ -251,8 +251,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         adopt(trainer.model, trainer.average, weights)
     batches = Batches(config, seed + 5 + stretch.step, where)
     while stretch.running:
-        fraction = stretch.fraction
-        phase = begin + (1 - begin) * fraction
+        fraction, phase = stretch.fraction, stretch.phase(begin)
         losses = trainer.step(*batches.draw(count, phase), fraction, phase)
         stretch.advance(count)
         stretch.log(25, **losses)

@@ -77,6 +77,10 @@ class Stretch:
         """Return the share of the plan that is done, 0..1."""
         return min(1.0, self.seconds / self.planned_s)
 
+    def phase(self, begin: float) -> float:
+        """Return how far the plan has come, 0..1, if it is begun at ``begin`` of the way."""
+        return begin + (1 - begin) * self.fraction
+
     @property
     def running(self) -> bool:
         """Whether this stretch has time left and the plan is not fulfilled.
