@@ -24,12 +24,12 @@ CLIP_WEIGHTS = STARTER_DIR / "clip" / "open_clip_model.safetensors"
 VQGAN_WEIGHTS = STARTER_DIR / "vqgan" / "model.safetensors"
 DIFFUSION_DIR = STARTER_DIR / "diffusion"
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+"""What diffusers calls the weights within a network's folder."""
 LEVEL_GUIDANCE = 7.0
 """How far guidance may lead the mean of a whole picture's latents: as far as forms need it.
 
 Less is for daylight behind a thing in a place: see docs/starter.md.
 """
-"""What diffusers calls the weights within a network's folder."""
 UPSCALER_WEIGHTS = STARTER_DIR / "upscaler" / "model.safetensors"
 
 
