@@ -9,6 +9,7 @@ What differs from taming's own forward pass is rounding only:
 - Attention never holds its table of weights.
 - On processors, 3 × 3 convolutions of frozen weights take a quarter of the products
   (`generation.models.winograd`).
+- In bfloat16 on processors, group norms have a gradient of their own (`generation.models.norm`).
 
 Source: Esser et al., Taming Transformers for High-Resolution Image Synthesis (2021).
 """
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from generation.models import winograd
+from generation.models.norm import GroupNorm
 
 
 class Decoder(nn.Module):
@@ -59,7 +61,7 @@ class Decoder(nn.Module):
             )
             here = widths[level]
         self.up = nn.ModuleList(levels)
-        self.norm_out = nn.GroupNorm(norm_groups, here, eps=1e-6)
+        self.norm_out = GroupNorm(norm_groups, here, eps=1e-6)
         self.conv_out = Conv3x3(here, 3)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -153,9 +155,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, norm_groups: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(norm_groups, inputs, eps=1e-6)
+        self.norm1 = GroupNorm(norm_groups, inputs, eps=1e-6)
         self.conv1 = Conv3x3(inputs, outputs)
-        self.norm2 = nn.GroupNorm(norm_groups, outputs, eps=1e-6)
+        self.norm2 = GroupNorm(norm_groups, outputs, eps=1e-6)
         self.conv2 = Conv3x3(outputs, outputs)
         self.nin_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
@@ -172,7 +174,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, norm_groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
+        self.norm = GroupNorm(norm_groups, channels, eps=1e-6)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
