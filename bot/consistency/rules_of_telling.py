@@ -1,4 +1,4 @@
-"""Events can be understood, and each dream has one card in Discord."""
+"""Events and decisions can be understood, and each dream has one card in Discord."""
 
 # ruff: noqa: S608 - every statement is put together of our own words
 
@@ -10,7 +10,7 @@ from bot.model import EventKind
 _KINDS = ", ".join(f"'{kind}'" for kind in EventKind)
 
 TOLD = (
-    # --- events say what can be understood --------------------------------------------------------
+    # --- what is appended can be understood -------------------------------------------------------
     Rule(
         "event-kind",
         f"SELECT id AS about, id AS key FROM stream_event WHERE kind NOT IN ({_KINDS})",
@@ -31,6 +31,13 @@ TOLD = (
         """,
         "Event {about} is of another stream than its dream.",
         cannot=APPEND_ONLY,
+    ),
+    Rule(
+        "decision-time",
+        f"SELECT id AS about, id AS key FROM moderation_entry WHERE at_ms NOT {POSSIBLE}",
+        "Entry {about} of the log of decisions was made at a time that cannot be, the log says.",
+        cannot="The log is append-only, so it stays: from before 1970 until what is old goes, from "
+        "after 9999 for good.",
     ),
     # --- one card in Discord for each dream -------------------------------------------------------
     Rule(

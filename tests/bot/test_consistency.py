@@ -151,6 +151,10 @@ AGAIN = """
     SELECT theme_id, '{kind}', dream_id, pseudonym, at_ms, payload FROM stream_event
     WHERE kind = '{of}' AND dream_id = {dream}
 """
+DECIDED = """
+    INSERT INTO moderation_entry (guild_id, act, by_pseudonym, at_ms)
+    SELECT 7, 'settings', pseudonym, {at_ms} FROM person WHERE id = 'guest:ann'
+"""
 STRAY = "images/ab/" + "ab" * 32 + ".png"
 
 MENDABLE: dict[str, tuple[str, Callable[[Folder], None]]] = {
@@ -315,6 +319,8 @@ FOR_GOOD: dict[str, tuple[str, Callable[[Folder], None]]] = {
         "event-time",
         run("UPDATE stream_event SET at_ms = 253402300800000 WHERE kind = 'cancelled'"),
     ),
+    "decision-before-1970": ("decision-time", run(DECIDED.format(at_ms=-1))),
+    "decision-after-9999": ("decision-time", run(DECIDED.format(at_ms=253402300800000))),
     "twice-on-a-channel": (
         "delivery-twice",
         run(
@@ -415,6 +421,16 @@ async def test_a_text_that_is_damaged_keeps_nothing_else_from_being_read(library
     assert len(said) == 4
     with closing(sqlite3.connect(library.database)) as connection:
         assert connection.execute("SELECT title FROM theme").fetchone() == ("\ufffd",)
+
+
+def test_the_first_and_the_last_time_that_can_be_are_no_fault(library: Folder) -> None:
+    change(
+        library,
+        *(DECIDED.format(at_ms=at_ms) for at_ms in (0, 253402300799999)),
+        "UPDATE stream_event SET at_ms = 0 WHERE kind = 'cancelled'",
+        "UPDATE stream_event SET at_ms = 253402300799999 WHERE kind = 'failed'",
+    )
+    assert [fault.text for fault in prove(library).faults] == []
 
 
 @pytest.mark.parametrize("stream", ["lost", "impossible"])
