@@ -792,6 +792,45 @@ async def test_who_may_ask_for_nothing_deletes_what_is_theirs_and_what_they_mode
     assert (await answer(world.watcher, "POST", f"/d/{theirs}/delete"))[0] == 303
 
 
+async def test_all_streams_in_one_shows_who_is_signed_in_what_it_shows_everybody(
+    world: World,
+) -> None:
+    """Whatever they may read in Discord: on a big screen nobody else is to see it either."""
+    hidden, (done, forming) = _hidden(world), world.public.dreams
+
+    async def read(visitor: ClientSession, path: str) -> str:
+        async with visitor.get(path, headers={"Accept": "text/html"}) as response:
+            assert response.status == 200, path
+            return await response.text()
+
+    async def drawn(theme: str) -> str:
+        (dream,) = await world.parts.dreams.ask(
+            request("a gull", theme=theme, person=Person(f"discord:{MEMBER_ID}", "member"))
+        )
+        await world.parts.draw(dream.id)
+        await world.parts.dreams.wait(dream.id)
+        return dream.id
+
+    # The member sees the private stream, and asks in it; whoever else is signed in does neither.
+    assert SECRET in await read(world.member, "/s/secret")
+    before = world.halls.asked
+    for visitor in (world.member, world.visitors[SIGNED_IN]):
+        for path in ("/all", "/all/watch", "/all/more"):
+            text = await read(visitor, path)
+            assert done in text and not hidden(text), (path, hidden(text))
+            assert path == "/all/more" or forming in text, path
+        async with watching(visitor, "/all/events?again=1") as reader, asyncio.timeout(10):
+            theirs, public = await drawn("secret"), await drawn("open-sea")
+            sent = ""
+            while f"dream-{public}" not in sent:
+                message = await reader.next()
+                assert message is not None
+                sent += "\n".join(message.data)
+        assert forming in sent and theirs not in sent and not hidden(sent)
+        assert theirs not in await read(visitor, "/all")
+    assert world.halls.asked == before, "nothing hangs on what Discord would say"
+
+
 async def test_a_member_sees_what_their_channels_show_for_as_long_as_they_are_one(
     world: World,
 ) -> None:
