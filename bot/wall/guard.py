@@ -112,6 +112,12 @@ def check_origin(settings: WallSettings) -> Middleware:
     return check
 
 
+def is_called_as_public(request: web.Request, settings: WallSettings) -> bool:
+    """Say whether a request names the host of `public_url`, by whatever port."""
+    public = URL(settings.public_url).host if settings.public_url else None
+    return bool(public) and _without_port(request.headers.get("Host", "")) == str(public).lower()
+
+
 def _names(request: web.Request) -> list[str]:
     """Return what a request calls this wall: in its Host, and in the address if that is whole."""
     names = [request.headers.get("Host", "")]

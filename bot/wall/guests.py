@@ -2,6 +2,11 @@
 
 The token never leaves the cookie. What the rest of the bot knows, and may write down, is its
 hash: nobody who reads an id somewhere can act as that guest.
+
+Who comes by https has cookies that are of this very host alone. One that a browser has from before
+they were is taken over and removed, so that nobody becomes somebody else. Until then whoever has
+another host of the same domain could still plant one, to know who a new visitor is; later it counts
+for nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +21,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bot.model import Person
+from bot.wall.guard import is_called_as_public
+from bot.wall.settings import WallSettings
 from bot.wall.words import clean_name
 
+HOST_PREFIX = "__Host-"
+"""A browser takes a cookie of such a name from this very host, by https, for every path, or not."""
 TOKEN_COOKIE = "dreamer"  # noqa: S105 -- the cookie's name
 NAME_COOKIE = "dreamer-name"
 NAMELESS = "a guest"
@@ -29,6 +38,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{24,64}")
 class Guest:
     """A visitor. `typed` is the name that they typed; `new` means the cookie is yet to be set.
 
+    What a guest is known by is `taken_over` where it came in a cookie without `HOST_PREFIX` and is
+    to be in one with it.
+
     Who is signed in has an `account`, and is never new. Their `token`, and what they `typed`, are
     those of the guest that their browser was before, empty where it was none: the guest is never
     called as the account is.
@@ -38,6 +50,7 @@ class Guest:
     typed: str = ""
     new: bool = False
     account: Person | None = None
+    taken_over: bool = False
 
     @property
     def name(self) -> str:
@@ -65,6 +78,7 @@ class Guest:
 NOBODY = Guest("")
 """For whom a page is that is the same for everybody."""
 _guest_key = web.RequestKey("guest", Guest)
+_prefix_key = web.RequestKey("prefix", str)
 
 
 def guest_of(request: web.Request) -> Guest:
@@ -72,13 +86,22 @@ def guest_of(request: web.Request) -> Guest:
     known: Guest | None = request.get(_guest_key)
     if known is not None:
         return known
-    token = request.cookies.get(TOKEN_COOKIE, "")
-    if _TOKEN.fullmatch(token):
-        guest = Guest(token, clean_name(unquote(request.cookies.get(NAME_COOKIE, ""))))
-    else:
+    prefix = request.get(_prefix_key, "")
+    guest = _kept(request, prefix)
+    if guest is None and prefix and (before := _kept(request, "")) is not None:
+        guest = replace(before, taken_over=True)
+    if guest is None:
         guest = Guest(secrets.token_urlsafe(24), new=True)
     request[_guest_key] = guest
     return guest
+
+
+def _kept(request: web.Request, prefix: str) -> Guest | None:
+    """Return the guest that a browser has kept in cookies whose names begin so."""
+    token = request.cookies.get(prefix + TOKEN_COOKIE, "")
+    if not _TOKEN.fullmatch(token):
+        return None
+    return Guest(token, clean_name(unquote(request.cookies.get(prefix + NAME_COOKIE, ""))))
 
 
 def sign_in(request: web.Request, account: Person) -> None:
@@ -101,20 +124,34 @@ def rename(request: web.Request, typed: str) -> Guest:
     return guest
 
 
-def remember(secure: bool) -> Middleware:
+def remember(settings: WallSettings) -> Middleware:
     """Return the middleware that sets the cookies of a new or renamed guest."""
+
+    def prefix_for(request: web.Request) -> str:
+        # At another address of a wall in local mode it may be http, where a browser takes none.
+        there = settings.secure and is_called_as_public(request, settings)
+        return HOST_PREFIX if there else ""
 
     def set_cookies(request: web.Request, response: web.StreamResponse) -> None:
         guest = request.get(_guest_key)
-        if guest is None or not guest.new or response.prepared:
+        if guest is None or not (guest.new or guest.taken_over) or response.prepared:
             return
         for name, value in ((TOKEN_COOKIE, guest.token), (NAME_COOKIE, quote(guest.typed))):
             response.set_cookie(
-                name, value, max_age=_LIFETIME_S, httponly=True, samesite="Lax", secure=secure
+                request[_prefix_key] + name,
+                value,
+                max_age=_LIFETIME_S,
+                path="/",
+                httponly=True,
+                samesite="Lax",
+                secure=settings.secure,
             )
+            if guest.taken_over:
+                response.del_cookie(name, path="/", secure=settings.secure)
 
     @web.middleware
     async def remember_guest(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[_prefix_key] = prefix_for(request)
         try:
             response = await handler(request)
         except web.HTTPException as redirection:

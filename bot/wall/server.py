@@ -129,7 +129,7 @@ class Wall:
         self.app = web.Application(
             middlewares=[
                 count,
-                remember(settings.secure),
+                remember(settings),
                 tell_errors(renderer),
                 *([bound_rate(settings)] if settings.requests_per_address else []),
                 bound_requests(settings),

@@ -31,7 +31,7 @@ from bot.monitoring.metrics import WALL_SIGN_INS
 from bot.sessions import DAY_MS, Sessions
 from bot.wall.forms import read_form, text_of
 from bot.wall.guard import address_of
-from bot.wall.guests import guest_of, sign_in
+from bot.wall.guests import HOST_PREFIX, guest_of, sign_in
 from bot.wall.passes import Pass, note_unreached, showing
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer
@@ -328,8 +328,7 @@ def _lasts(lasts_ms: float) -> str:
 
 
 def _named(name: str, settings: WallSettings) -> str:
-    # With this prefix a browser takes it from this very host alone, by https, for every path.
-    return f"__Host-{name}" if settings.secure else name
+    return HOST_PREFIX + name if settings.secure else name
 
 
 def _hash(secret: str) -> bytes:
