@@ -20,6 +20,7 @@ _tag_key = web.RequestKey("tag", str)
 HEALTH = frozenset({"/healthz", "/readyz"})
 _MOST_HOPS = 16
 _LONGEST_HOP = 80  # an address with an interface's name and a port; what is read is remembered
+_WIDTHS = {4: (16, 24), 6: (32, 48)}
 _FORWARDED = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
 )
@@ -191,6 +192,27 @@ def block_of(address: str, settings: WallSettings) -> str:
     the least (RFC 6177). In one room those are everybody's, so there each address counts.
     """
     return _block(address, settings.mode == "proxy")
+
+
+def networks_of(address: str, settings: WallSettings) -> tuple[str, ...]:
+    """Return the networks that an address may share with others of the same hand, widest first.
+
+    Of IPv6 a provider's (/32), a site's (/48) and a customer's (/64), of IPv4 a /16, a /24 and the
+    address itself: the last is what `block_of` returns. In one room there is but that.
+    """
+    block = block_of(address, settings)
+    if settings.mode != "proxy":
+        return (block,)
+    found = _read(address)
+    if found is None:
+        return (block,) * (len(_WIDTHS[4]) + 1)
+    return (*(str(_network(found, width)) for width in _WIDTHS[found.version]), block)
+
+
+def _network(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, width: int
+) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network((address, width), strict=False)
 
 
 def is_trusted(address: str, settings: WallSettings) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from bot.errors import LimitError
 
 _SWEPT_AT = 1024
+_MOST_KEYS = 65_536
+"""Of more, what is forgotten is whoever has done nothing for longest."""
 
 
 class Rates:
@@ -50,7 +52,11 @@ class Rates:
             # Not again before there are twice as many: who comes from thousands of addresses is
             # not to cost a look at all of them each time.
             self._sweep_at = max(_SWEPT_AT, 2 * len(self._times))
-        self._times.setdefault(key, deque(maxlen=self._most)).append(self._clock())
+        times = self._times.pop(key, None) or deque(maxlen=self._most)
+        times.append(self._clock())
+        self._times[key] = times
+        if len(self._times) > _MOST_KEYS:
+            del self._times[next(iter(self._times))]
 
     def take(self, key: str) -> None:
         """Refuse, or else count it.

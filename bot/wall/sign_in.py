@@ -14,8 +14,6 @@ import hmac
 import logging
 import re
 import secrets
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,27 +28,29 @@ from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
 from bot.sessions import DAY_MS, Sessions
 from bot.wall.forms import read_form, text_of
-from bot.wall.guard import address_of
+from bot.wall.guard import heard_from, networks_of
 from bot.wall.guests import HOST_PREFIX, guest_of, sign_in
 from bot.wall.passes import Pass, note_unreached, showing
 from bot.wall.rates import Rates
 from bot.wall.rendering import Renderer
 from bot.wall.server_rules import ServerRules
 from bot.wall.settings import WallSettings
+from bot.wall.underway import LASTS_S, SignIn, Underway
 from bot.wall.words import clean_name
 from bot.words import duration
 
 log = logging.getLogger(__name__)
 
 CALLBACK = "/sign-in/discord"
-UNDERWAY_S = 600.0
-MOST_UNDERWAY = 4096
 MOST, WINDOW_S = 300, 600.0
 """So many from one address: all of a party in one hall, who may have to begin twice."""
+MOST_OF_NETWORK = 1200
+"""So many from a site (a /48 of IPv6, a /24 of IPv4): less than a third of those that may wait."""
 MAX_NEXT = 512
 STALE = (
     "This sign-in was begun in another browser, or too long ago, or is over already. Begin again."
 )
+_TOO_MANY = "Too many sign-ins were begun from where you are. Try again later."
 _NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 _CODE = re.compile(r"[A-Za-z0-9._~-]{1,512}")
 
@@ -66,15 +66,6 @@ class SigningIn:
     sessions: Sessions
     memberships: Memberships | None = None
     rules: ServerRules | None = None
-
-
-@dataclass(frozen=True)
-class _Underway:
-    secret_sha256: bytes
-    verifier: str
-    next: str
-    until_s: float
-    address: str
 
 
 class _Member:
@@ -163,20 +154,16 @@ class SignInRoutes:
         settings: WallSettings,
         renderer: Renderer,
         signing_in: SigningIn,
-        *,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._renderer = renderer
         self._oauth = signing_in.oauth
         self._sessions = signing_in.sessions
-        self._clock = clock
-        self._underway: dict[str, _Underway] = {}
+        self._underway = Underway()
         self._session_cookie = session_cookie(settings)
         self._secret_cookie = _named("dreamer-signing-in", settings)
-        self._rates = Rates(
-            MOST, WINDOW_S, "Too many sign-ins were begun from where you are. Try again later."
-        )
+        self._rates = Rates(MOST, WINDOW_S, _TOO_MANY)
+        self._network_rates = Rates(MOST_OF_NETWORK, WINDOW_S, _TOO_MANY)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them; who asks for headers alone signs nobody in."""
@@ -199,17 +186,14 @@ class SignInRoutes:
         if _is_elsewhere(request, self._settings) and "there" not in request.query:
             there = URL(self._settings.public_url).with_path("/sign-in")
             raise web.HTTPFound(there.with_query(next=leads_to, there="1"))
-        here = address_of(request, self._settings)
-        self._rates.take(here)
-        self._forget()
+        networks = networks_of(heard_from(request, self._settings), self._settings)
+        self._count(networks)
         state, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         verifier = new_verifier()
         address = self._oauth.address(state, verifier)
-        self._underway[state] = _Underway(
-            _hash(secret), verifier, leads_to, self._clock() + UNDERWAY_S, here
-        )
+        self._underway.begin(state, _hash(secret), verifier, leads_to, networks)
         response = web.Response(status=302, headers={"Location": str(address)})
-        self._set(response, self._secret_cookie, secret, UNDERWAY_S)
+        self._set(response, self._secret_cookie, secret, LASTS_S)
         return response
 
     async def come_back(self, request: web.Request) -> web.StreamResponse:
@@ -260,29 +244,26 @@ class SignInRoutes:
         lasts = _lasts(self._sessions.lasts_ms)
         return self._renderer.page(request, "me.html", browsers=browsers, lasts=lasts)
 
-    def _taken(self, request: web.Request) -> _Underway | None:
+    def _count(self, networks: tuple[str, ...]) -> None:
+        """Count one more that is begun.
+
+        Raises:
+            LimitError: too many were of late, from the address or from the site that it is of.
+        """
+        counted = [(self._rates, networks[-1])]
+        counted += [(self._network_rates, site) for site in networks[-2:-1]]
+        for rates, key in counted:
+            rates.check(key)
+        for rates, key in counted:
+            rates.count(key)
+
+    def _taken(self, request: web.Request) -> SignIn | None:
         """Return the sign-in that a request comes back from, which is over with that."""
-        underway = self._underway.pop(request.query.get("state", ""), None)
-        if underway is None or underway.until_s <= self._clock():
+        found = self._underway.take(request.query.get("state", ""))
+        if found is None:
             return None
         secret = request.cookies.get(self._secret_cookie, "")
-        return underway if hmac.compare_digest(_hash(secret), underway.secret_sha256) else None
-
-    def _forget(self) -> None:
-        """Make room for one more: those that are over go, and then the oldest of who has most.
-
-        So nobody keeps others from signing in who begins over and over from a few addresses.
-        """
-        now = self._clock()
-        for state, underway in list(self._underway.items()):  # in the order they were begun
-            if underway.until_s > now:
-                break
-            del self._underway[state]
-        if len(self._underway) >= MOST_UNDERWAY:
-            counts = Counter(one.address for one in self._underway.values())
-            ((heaviest, _),) = counts.most_common(1)
-            oldest = next(s for s, one in self._underway.items() if one.address == heaviest)
-            del self._underway[oldest]
+        return found if hmac.compare_digest(_hash(secret), found.secret_sha256) else None
 
     def _set(self, response: web.Response, name: str, value: str, lasts_s: float) -> None:
         response.set_cookie(

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from bot.wall import WallSettings
-from bot.wall.guard import address_of
+from bot.wall.guard import address_of, block_of, networks_of
 from tests.wall.conftest import Scene
 
 
@@ -143,6 +143,25 @@ def test_a_proxys_word_is_believed_of_trusted_proxies_alone(
     assert address_of(request, WallSettings(mode="proxy", trusted_proxies=trusted)) == expected
     here = address_of(request, WallSettings(mode="local", trusted_proxies=trusted))
     assert ip_address(here) == ip_address(remote.removeprefix("::ffff:"))
+
+
+@pytest.mark.parametrize(
+    ("address", "networks"),
+    [
+        ("198.51.100.1", ("198.51.0.0/16", "198.51.100.0/24", "198.51.100.1")),
+        ("::ffff:198.51.100.1", ("198.51.0.0/16", "198.51.100.0/24", "198.51.100.1")),
+        (
+            "2001:db8:aaaa:bbbb:cccc::1",
+            ("2001:db8::/32", "2001:db8:aaaa::/48", "2001:db8:aaaa:bbbb::/64"),
+        ),
+        ("unix", ("unix", "unix", "unix")),
+    ],
+)
+def test_an_address_is_in_networks_but_in_a_room(address: str, networks: tuple[str, ...]) -> None:
+    proxied, local = WallSettings(mode="proxy"), WallSettings()
+    assert networks_of(address, proxied) == networks
+    assert networks[-1] == block_of(address, proxied)
+    assert networks_of(address, local) == (block_of(address, local),)
 
 
 async def test_a_guest_is_known_by_a_cookie_that_nobody_else_can_read(

@@ -48,3 +48,18 @@ def test_another_address_costs_no_look_at_all_the_others(monkeypatch: pytest.Mon
     for number in range(many + 1):  # and none is remembered for longer than it counts
         bound.take(f"later {number}")
     assert len(bound._times) <= 2 * many
+
+
+def test_of_more_addresses_than_are_remembered_those_that_did_nothing_for_longest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rates, "_MOST_KEYS", 3)
+    bound = Rates(2, 10.0, "Too much.", clock=Clock())
+    for key in ("a", "b", "c", "a", "d"):
+        bound.take(key)
+    assert [*bound._times] == ["c", "a", "d"]
+    with pytest.raises(LimitError):
+        bound.take("a")
+    for number in range(100):
+        bound.take(str(number))
+        assert len(bound._times) == 3

@@ -31,7 +31,7 @@ from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
 from bot.sessions import DAY_MS, MOST, SKEW_MS, Sessions
 from bot.store import Store, wall_sessions
-from bot.wall import Wall, WallSettings, forming, pages, sign_in
+from bot.wall import Wall, WallSettings, forming, pages, sign_in, underway
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.sign_in import CALLBACK, SigningIn
 from tests.bot.drawer import services
@@ -385,7 +385,7 @@ async def test_one_that_takes_too_long_is_over(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with stage.browser() as ann:
-        monkeypatch.setattr(sign_in, "UNDERWAY_S", 0.0)
+        monkeypatch.setattr(underway, "LASTS_S", 0.0)
         back = stage.discord.agree(await stage.asked(ann))
         # The browser has forgotten the cookie, too; one that has not changes nothing.
         status, said = await stage.back(ann, back)
@@ -595,7 +595,7 @@ async def test_a_person_is_signed_in_in_so_many_browsers(stage: Stage) -> None:
 async def test_no_more_are_underway_than_there_is_room_for(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_in, "MOST_UNDERWAY", 2)
+    monkeypatch.setattr(underway, "MOST", 2)
     async with stage.browser() as first, stage.browser() as second, stage.browser() as third:
         backs = [
             stage.discord.agree(await stage.asked(browser)) for browser in (first, second, third)
@@ -607,7 +607,7 @@ async def test_no_more_are_underway_than_there_is_room_for(
 async def test_who_begins_over_and_over_keeps_nobody_else_from_signing_in(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sign_in, "MOST_UNDERWAY", 4)
+    monkeypatch.setattr(underway, "MOST", 4)
     elsewhere = TCPConnector(local_addr=("127.0.0.2", 0))
     async with (
         stage.browser() as visitor,
@@ -618,6 +618,71 @@ async def test_who_begins_over_and_over_keeps_nobody_else_from_signing_in(
             async with crowd.get("/sign-in", allow_redirects=False) as response:
                 assert response.status == 302
         assert (await stage.back(visitor, back))[0] == 302
+
+
+@asynccontextmanager
+async def behind_a_proxy(stage: Stage) -> AsyncIterator[URL]:
+    """A wall that is told by a proxy where somebody comes from."""
+    signing_in = SigningIn(stage.oauth, stage.sessions)
+    wall = stage.scene.make(WallSettings(port=0, mode="proxy"), signing_in=signing_in)
+    await wall.start()
+    try:
+        yield URL(f"http://127.0.0.1:{wall.addresses[0][1]}")
+    finally:
+        await wall.stop()
+
+
+def site(nth: int) -> str:
+    """Return one of the customers' networks of a site: all of them are one hand's, if it wants."""
+    return f"2001:db8:aaaa:{nth:x}::1"
+
+
+async def test_whoever_has_a_network_keeps_nobody_else_from_signing_in(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(underway, "MOST", 4)
+    async with (
+        behind_a_proxy(stage) as url,
+        ClientSession(url) as crowd,
+        ClientSession(url, cookie_jar=CookieJar(unsafe=True)) as early,
+        ClientSession(url, cookie_jar=CookieJar(unsafe=True)) as late,
+    ):
+
+        async def begun(browser: ClientSession, address: str) -> str:
+            headers = {"X-Forwarded-For": address}
+            async with browser.get("/sign-in", headers=headers, allow_redirects=False) as response:
+                assert response.status == 302
+                return response.headers["Location"]
+
+        backs = []
+        for visitor, address in ((early, "2a00:1::1"), (late, "2a00:2::1")):
+            backs.append((visitor, stage.discord.agree(await begun(visitor, address))))
+            for nth in range(12):
+                await begun(crowd, site(nth))
+        assert [(await stage.back(*one))[0] for one in backs] == [302, 302]
+
+
+async def test_so_many_sign_ins_are_begun_from_one_site_and_others_go_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "MOST_OF_NETWORK", 3)
+    v4 = [f"203.0.113.{nth}" for nth in range(5)]
+    async with behind_a_proxy(stage) as url, ClientSession(url, headers=HTML) as browser:
+        for addresses, other in (
+            ([site(nth) for nth in range(5)], "2001:db8:bbbb::1"),
+            (v4, "203.0.114.1"),
+        ):
+            got = []
+            for address in (*addresses, other):
+                headers = {"X-Forwarded-For": address}
+                async with browser.get(
+                    "/sign-in", headers=headers, allow_redirects=False
+                ) as response:
+                    got.append(response.status)
+                    if response.status == 429:
+                        assert int(response.headers["Retry-After"]) > 0
+                        assert "Too many sign-ins were begun" in await response.text()
+            assert got == [302, 302, 302, 429, 429, 302]
 
 
 async def test_the_fake_is_asked_and_tells_of_users_as_discord_does() -> None:
