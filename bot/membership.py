@@ -53,6 +53,10 @@ class UnreachedError(RequestError):
         self.places = tuple(places)
 
 
+class AskedTooMuchError(UnreachedError):
+    """So much was asked of Discord for somebody of late that nothing more is at present."""
+
+
 class Looker(Protocol):
     """Whoever is in Discord."""
 
@@ -65,7 +69,11 @@ class Looker(Protocol):
         ...
 
 
-def _tell_nobody() -> None:
+Unreached = Callable[[UnreachedError], None]
+"""Is called with why Discord could not say something."""
+
+
+def _tell_nobody(_: UnreachedError) -> None:
     """Say to nobody that Discord did not answer."""
 
 
@@ -81,7 +89,7 @@ class Memberships:
         self._looker = looker
 
     async def places(
-        self, person_id: str, theme_id: int, *, unreached: Callable[[], None] = _tell_nobody
+        self, person_id: str, theme_id: int, *, unreached: Unreached = _tell_nobody
     ) -> list[Place]:
         """Return the channels with a theme that somebody may read, in the order of their ids.
 
@@ -105,7 +113,7 @@ class Memberships:
         guild_id: int,
         channel_id: int,
         *,
-        unreached: Callable[[], None] = _tell_nobody,
+        unreached: Unreached = _tell_nobody,
     ) -> Place | None:
         """Return a channel if somebody may read it; None where they may not, or nobody can tell."""
         user_id = _user_of(person_id)
@@ -115,7 +123,7 @@ class Memberships:
         return found[0] if found else None
 
     async def private_themes(
-        self, person_id: str, *, unreached: Callable[[], None] = _tell_nobody
+        self, person_id: str, *, unreached: Unreached = _tell_nobody
     ) -> list[int]:
         """Return the private themes on channels that somebody may read.
 
@@ -147,13 +155,16 @@ class Memberships:
         return sorted(nearest[:MOST_GUILDS])
 
     async def _look(
-        self, guild_id: int, user_id: int, channel_ids: list[int], unreached: Callable[[], None]
+        self, guild_id: int, user_id: int, channel_ids: list[int], unreached: Unreached
     ) -> list[Place]:
         try:
             return await self._looker.places(guild_id, user_id, channel_ids)
         except UnreachedError as error:
-            log.info("It cannot be told all that somebody sees in server %s: %s", guild_id, error)
-            unreached()
+            if not isinstance(error, AskedTooMuchError):  # each page of theirs would fill the log
+                log.info(
+                    "It cannot be told all that somebody sees in server %s: %s", guild_id, error
+                )
+            unreached(error)
             return [*error.places]
 
 

@@ -5,6 +5,10 @@ what was said is believed for a minute: by then, whoever has left, or lost a rol
 showed them. What a role or a channel allows is known at once. While Discord cannot be reached, what
 it last said holds for five minutes, and then nobody is a member. Right after a start, while the bot
 comes into Discord, whoever asks waits for that for a moment.
+
+Somebody may open themes in any number of servers, and Discord takes only so much of the whole bot.
+So for one person it is asked `ASKED_AT_ONCE` times, and then `ASKED_A_SECOND`. Beyond that they see
+what is known still, and only while it is fresh: who has lost something gains no time by it.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import Generic, TypeVar
 import discord
 
 from bot.delivery.whole_bot import unhurried
-from bot.membership import Place, UnreachedError
+from bot.membership import AskedTooMuchError, Place, UnreachedError
 from bot.network import UNREACHABLE
 
 FRESH_S = 60.0
@@ -28,10 +32,13 @@ START_S = 10.0
 """For how long after a start it is waited for that Discord is reached, each time `ANSWER_S`."""
 _LOOK_S = 0.1
 MOST = 4096
+ASKED_AT_ONCE, ASKED_A_SECOND = 150, 2.0
+"""Three of the costliest pages with no thread that sleeps; one such page stays open for less."""
 MOST_THREADS = 25
 """How many threads that are archived are looked at of a theme's in a server: the newest."""
 _PRIVATE = discord.ChannelType.private_thread
 _NEVER_S = float("-inf")
+_ROUNDING_S = 1e-6
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -51,10 +58,17 @@ class _Answers(Generic[K, V]):
         self._failed_s: dict[K, float] = {}
         self._asking: dict[K, asyncio.Task[V]] = {}
 
-    async def get(self, key: K, ask: Callable[[], Awaitable[V]], is_good: Callable[[V], bool]) -> V:
-        """Return what was said not long ago, or else what Discord says.
+    async def get(
+        self,
+        key: K,
+        ask: Callable[[], Awaitable[V]],
+        is_good: Callable[[V], bool],
+        allow: Callable[[], None],
+    ) -> V:
+        """Return what was said not long ago, or else what Discord says, where `allow` lets it.
 
         Raises:
+            AskedTooMuchError: by `allow`.
             UnreachedError: it says nothing, and has not for `STALE_S`.
         """
         now_s = self._clock()
@@ -68,6 +82,7 @@ class _Answers(Generic[K, V]):
             raise UnreachedError("Discord did not say a moment ago.")
         asking = self._asking.get(key)
         if asking is None:
+            allow()
             asking = asyncio.create_task(self._ask(key, ask))
             self._asking[key] = asking
             asking.add_done_callback(lambda task: self._answered(key, task))
@@ -105,6 +120,29 @@ def _keep(known: dict[K, V], key: K, value: V) -> None:
         del known[next(iter(known))]
 
 
+class _Allowances:
+    """How often Discord is asked for each person, by their ids (GCRA, a leaky bucket as a meter).
+
+    Kept of each is until when what was asked for them is worked off.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until_s: dict[int, float] = {}
+
+    def take(self, user_id: int) -> None:
+        """Count it once more.
+
+        Raises:
+            AskedTooMuchError: it was asked too often.
+        """
+        now_s = self._clock()
+        until_s = max(now_s, self._until_s.get(user_id, _NEVER_S)) + 1 / ASKED_A_SECOND
+        if until_s - now_s > ASKED_AT_ONCE / ASKED_A_SECOND + _ROUNDING_S:
+            raise AskedTooMuchError("Too much was asked of Discord for them of late.")
+        _keep(self._until_s, user_id, until_s)
+
+
 class DiscordMembers:
     """Asks the client that is in Discord at present."""
 
@@ -121,11 +159,13 @@ class DiscordMembers:
         self._started_s = clock() + start_s
         self._members = _Answers[tuple[int, int], discord.Member | None](clock, fresh_s=FRESH_S)
         self._threads = _Answers[int, discord.Thread | None](clock, fresh_s=STALE_S)
+        self._allowances = _Allowances(clock)
 
     async def places(self, guild_id: int, user_id: int, channel_ids: Sequence[int]) -> list[Place]:
         """Return those of a guild's channels that somebody may read; none for who is no member.
 
         Raises:
+            AskedTooMuchError: it was asked too often for them; it has what is known nevertheless.
             UnreachedError: Discord is not reached, or does not say; of some threads, where it
                 has the other channels.
         """
@@ -141,13 +181,13 @@ class DiscordMembers:
         channels = {one: guild.get_channel_or_thread(one) for one in channel_ids}
         archived = sorted(one for one, channel in channels.items() if channel is None)
         archived = archived[-MOST_THREADS:]
-        threads = await asyncio.gather(*(self._thread(guild, one) for one in archived))
+        threads = await asyncio.gather(*(self._thread(guild, one, user_id) for one in archived))
         channels |= {one.id: one for one in threads if isinstance(one, discord.Thread)}
         found = (_place(channel, member) for channel in channels.values() if channel is not None)
         places = [place for place in found if place is not None]
         unsaid = next((one for one in threads if isinstance(one, UnreachedError)), None)
         if unsaid is not None:
-            raise UnreachedError(str(unsaid), places)
+            raise type(unsaid)(str(unsaid), places)
         return places
 
     async def _ready_client(self) -> discord.Client:
@@ -159,9 +199,9 @@ class DiscordMembers:
         return client
 
     async def _thread(
-        self, guild: discord.Guild, channel_id: int
+        self, guild: discord.Guild, channel_id: int, user_id: int
     ) -> discord.Thread | UnreachedError | None:
-        """Return a thread that the gateway does not tell of, since it is archived.
+        """Return a thread that the gateway does not tell of, since it is archived, for somebody.
 
         None for what is no thread; an error, for the caller to raise once it has the others, where
         nothing is said.
@@ -175,7 +215,12 @@ class DiscordMembers:
             return found if isinstance(found, discord.Thread) else None
 
         try:
-            return await self._threads.get(channel_id, ask, lambda one: _is_of(guild, one))
+            return await self._threads.get(
+                channel_id,
+                ask,
+                lambda one: _is_of(guild, one),
+                lambda: self._allowances.take(user_id),
+            )
         except UnreachedError as error:
             return error
 
@@ -187,7 +232,9 @@ class DiscordMembers:
                 return None
 
         key = guild.id, user_id
-        return await self._members.get(key, ask, lambda one: _is_of(guild, one))
+        return await self._members.get(
+            key, ask, lambda one: _is_of(guild, one), lambda: self._allowances.take(user_id)
+        )
 
 
 def _is_of(guild: discord.Guild, one: discord.Member | discord.Thread | None) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import StrEnum
 from typing import Protocol
 
 from aiohttp import web
 
-from bot.membership import Place
+from bot.membership import AskedTooMuchError, Place, UnreachedError
 from bot.model import Person
 from bot.signed_links import Grant, Shows
 
@@ -92,18 +93,30 @@ class Pass:
         return any((grant.shows, grant.id) == (shows, id) for grant in self._grants())
 
 
-_unreached_key = web.RequestKey("unreached", bool)
+class Missing(StrEnum):
+    """Why something may be missing in what a request is answered."""
+
+    SILENT = "silent"
+    """Discord did not say something."""
+    ASKED_TOO_MUCH = "asked_too_much"
+    """It is not asked any more at present, for whoever sent the request."""
 
 
-def note_unreached(request: web.Request) -> None:
+_missing_key = web.RequestKey("missing", Missing)
+
+
+def note_unreached(request: web.Request, error: UnreachedError) -> None:
     """Note that Discord did not say something of what whoever sent a request may see."""
-    request[_unreached_key] = True
+    if isinstance(error, AskedTooMuchError):
+        request[_missing_key] = Missing.ASKED_TOO_MUCH
+    elif _missing_key not in request:
+        request[_missing_key] = Missing.SILENT
 
 
-def is_unreached(request: web.Request) -> bool:
-    """Say whether something may be missing in what a request is answered, for want of Discord."""
+def missing_in(request: web.Request) -> Missing | None:
+    """Return why something may be missing in what a request is answered, if something may."""
     # Of the request, not of the pass: a refusal is rendered when that is over.
-    return _unreached_key in request
+    return request.get(_missing_key)
 
 
 _NONE = Pass()

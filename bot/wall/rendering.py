@@ -20,7 +20,7 @@ from bot.wall.files import Files
 from bot.wall.guard import nonce_of
 from bot.wall.guests import NOBODY, guest_of
 from bot.wall.marks import Marks
-from bot.wall.passes import is_unreached
+from bot.wall.passes import missing_in
 from bot.wall.settings import WallSettings
 from bot.words import duration
 
@@ -119,7 +119,7 @@ class Renderer:
             "guest": NOBODY if request is None else guest_of(request),
             "themes": themes,
             "coming_back": "/" if request is None else _coming_back(request),
-            "unreached": request is not None and is_unreached(request),
+            "missing": None if request is None else missing_in(request),
         }
 
     def _offers(self) -> dict[str, bool]:

@@ -14,8 +14,9 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -23,7 +24,7 @@ from yarl import URL
 
 from bot.discord_oauth import DiscordOAuth, DiscordTroubleError, NotAcceptedError, new_verifier
 from bot.errors import LimitError, NotFoundError, RequestError
-from bot.membership import Memberships, Place
+from bot.membership import Memberships, Place, Unreached
 from bot.model import Person
 from bot.monitoring.metrics import WALL_SIGN_INS
 from bot.sessions import DAY_MS, Sessions
@@ -75,7 +76,7 @@ class _Member:
     """
 
     def __init__(
-        self, person: Person, token: str, signing_in: SigningIn, unreached: Callable[[], None]
+        self, person: Person, token: str, signing_in: SigningIn, unreached: Unreached
     ) -> None:
         self.person = person
         self._token = token
@@ -135,7 +136,7 @@ def recognise(settings: WallSettings, signing_in: SigningIn) -> Middleware:
         if person is None:
             return await handler(request)
         sign_in(request, person)
-        member = _Member(person, token, signing_in, lambda: note_unreached(request))
+        member = _Member(person, token, signing_in, partial(note_unreached, request))
         with showing(Pass(member=member)):
             try:
                 return await handler(request)

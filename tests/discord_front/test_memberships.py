@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import discord
@@ -19,7 +20,13 @@ from bot.delivery.memberships import (
     STALE_S,
     DiscordMembers,
 )
-from bot.membership import MOST_GUILDS, Memberships, Place, UnreachedError
+from bot.membership import (
+    MOST_GUILDS,
+    AskedTooMuchError,
+    Memberships,
+    Place,
+    UnreachedError,
+)
 from bot.model import Person, Visibility
 from tests.bot.drawer import request, services, until
 from tests.discord_front.world import World, world
@@ -150,14 +157,14 @@ async def test_right_after_a_start_it_is_waited_for_that_the_bot_comes_into_disc
         ann = f"discord:{there.ann.id}"
         missing: list[int] = []
         looks = asyncio.create_task(
-            members.private_themes(ann, unreached=lambda: missing.append(1))
+            members.private_themes(ann, unreached=lambda _: missing.append(1))
         )
         await asyncio.sleep(0.2)
         assert not looks.done()
         come.append(there.client)
         assert await looks == [theme.id] and not missing
         late = Memberships(there.parts.store, DiscordMembers(lambda: None))
-        assert await late.private_themes(ann, unreached=lambda: missing.append(2)) == []
+        assert await late.private_themes(ann, unreached=lambda _: missing.append(2)) == []
         assert missing == [2]
 
 
@@ -224,7 +231,7 @@ async def test_that_nothing_is_said_of_a_thread_is_told_who_may_read_it(tmp_path
 
         async def read() -> list[int]:
             places = await members.places(
-                ann, theme.id, unreached=lambda: missing.append(thread.id)
+                ann, theme.id, unreached=lambda _: missing.append(thread.id)
             )
             return [place.channel_id for place in places]
 
@@ -249,6 +256,115 @@ async def test_the_oldest_answer_makes_room(
 
         assert [await look(who) for who in (there.ann, there.bob, there.bob)] == [1, 1, 0]
         assert await look(there.ann) == 1
+
+
+class Guilds:
+    """A client in any number of servers, each with one channel of its number, that all may read."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.known: dict[int, Any] = {}
+        self.hold: asyncio.Event | None = None
+
+    def is_ready(self) -> bool:
+        return True
+
+    def get_guild(self, guild_id: int) -> Any:
+        if guild_id not in self.known:
+            guild = SimpleNamespace(id=guild_id, unavailable=False)
+            channel = SimpleNamespace(
+                id=guild_id, permissions_for=lambda _: discord.Permissions.all(), nsfw=False
+            )
+
+            async def fetch_member(user_id: int) -> Any:
+                self.asked.append((guild_id, user_id))
+                if self.hold is not None:
+                    await self.hold.wait()
+                return SimpleNamespace(guild=guild, roles=[], pending=False)
+
+            guild.fetch_member = fetch_member
+            guild.get_channel_or_thread = lambda _: channel
+            self.known[guild_id] = guild
+        return self.known[guild_id]
+
+
+async def test_for_one_person_discord_is_asked_so_much_and_for_others_as_before() -> None:
+    there, clock = Guilds(), Clock()
+    looker = DiscordMembers(lambda: there, clock=clock)  # type: ignore[arg-type, return-value]
+    ann, bob, most = 1, 2, memberships.ASKED_AT_ONCE
+
+    async def look(user_id: int, guild_ids: range) -> int:
+        """Return how many of these are told of."""
+        told = 0
+        for guild_id in guild_ids:
+            try:
+                (place,) = await looker.places(guild_id, user_id, [guild_id])
+            except AskedTooMuchError:
+                continue
+            told += place.guild_id == guild_id
+        return told
+
+    assert await look(ann, range(1, 1000)) == most == len(there.asked)
+    # She sees what is known of her; and he is told all that he asks for.
+    assert await look(ann, range(1, most + 1)) == most == len(there.asked)
+    assert await look(bob, range(1, most + 1)) == most
+    clock.now_s += 5.0
+    assert await look(ann, range(most + 1, 1000)) == 5 * memberships.ASKED_A_SECOND
+    # As often as a page that stays open asks of the costliest theme, it is asked for good.
+    for _ in range(10):
+        clock.now_s += FRESH_S
+        assert await look(bob, range(1, 2 * MOST_GUILDS + 1)) == 2 * MOST_GUILDS
+
+
+async def test_who_has_asked_too_much_gains_no_time_in_what_they_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memberships, "ASKED_A_SECOND", 0.001)
+    monkeypatch.setattr(memberships, "ASKED_AT_ONCE", 2)
+    there, clock = Guilds(), Clock()
+    looker = DiscordMembers(lambda: there, clock=clock)  # type: ignore[arg-type, return-value]
+    for guild_id in (1, 2):
+        assert await looker.places(guild_id, 5, [guild_id])
+    clock.now_s += FRESH_S - 1
+    assert await looker.places(1, 5, [1])
+    clock.now_s += 1
+    for _ in range(3):
+        with pytest.raises(AskedTooMuchError):
+            await looker.places(1, 5, [1])
+    assert len(there.asked) == 2
+
+
+async def test_what_many_pages_ask_for_at_once_counts_once() -> None:
+    there = Guilds()
+    looker = DiscordMembers(lambda: there, clock=Clock())  # type: ignore[arg-type, return-value]
+    there.hold = asyncio.Event()
+    looks = [asyncio.create_task(looker.places(1, 5, [1])) for _ in range(500)]
+    await until(lambda: there.asked)
+    there.hold.set()
+    assert all(await asyncio.gather(*looks)) and len(there.asked) == 1
+    for guild_id in range(2, memberships.ASKED_AT_ONCE + 1):
+        assert await looker.places(guild_id, 5, [guild_id])
+    with pytest.raises(AskedTooMuchError):
+        await looker.places(0, 5, [0])
+
+
+async def test_threads_that_sleep_count_for_who_looks_and_the_other_channels_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memberships, "ASKED_AT_ONCE", 5)
+    async with world(tmp_path) as there:
+        guild = there.env.guild
+        looker = DiscordMembers(lambda: there.client, clock=Clock())
+        sleeping = [there.channel.id + 1000 + nth for nth in range(MOST_THREADS)]
+
+        def asked() -> int:
+            paths = [request.path for request in there.env.http_requests]
+            return sum(path.endswith(f"/channels/{one}") for one in sleeping for path in paths)
+
+        with pytest.raises(AskedTooMuchError) as limit:
+            await looker.places(guild.id, there.ann.id, [there.channel.id, *sleeping])
+        assert [place.channel_id for place in limit.value.places] == [there.channel.id]
+        assert asked() == 5 - 1, "one was for her"
 
 
 class Everywhere:

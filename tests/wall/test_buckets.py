@@ -204,7 +204,7 @@ def test_a_page_that_is_the_same_for_everybody_knows_all_that_any_page_does(
     renderer.page(make_mocked_request("GET", "/"), "error.html", sentence=SLOW_DOWN)
     renderer.refusal(SLOW_DOWN)
     page, refusal = known
-    assert "unreached" in page and page <= refusal
+    assert "missing" in page and page <= refusal
 
 
 @pytest.mark.parametrize(

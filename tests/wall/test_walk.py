@@ -25,7 +25,7 @@ from bot.checking.service import PictureChecks
 from bot.discord_oauth import DiscordOAuth
 from bot.gate import Asker
 from bot.ids import IdMaker
-from bot.membership import Memberships, UnreachedError
+from bot.membership import AskedTooMuchError, Memberships, UnreachedError
 from bot.membership import Place as Channel
 from bot.model import Person, PictureCheck, Visibility
 from bot.parties.model import Stage
@@ -660,11 +660,18 @@ async def test_a_page_says_what_may_be_missing_while_discord_does_not_answer(
     assert not await told(world.member, "/") and not await told(world.member, private)
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UnreachedError, "Discord does not answer at present."),
+        (AskedTooMuchError, "You have opened so much of late that Discord is asked no more for"),
+    ],
+)
 async def test_while_discord_does_not_answer_nobody_learns_what_there_is(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, error: type[UnreachedError], sentence: str
 ) -> None:
     async def unreached(*_: object) -> list[Channel]:
-        raise UnreachedError("Discord is not reached at present.")
+        raise error("It is not told.")
 
     async def told(path: str, place: Place) -> tuple[int, str]:
         visitor, page = world.visitors[SIGNED_IN], {"Accept": "text/html"}
@@ -681,7 +688,7 @@ async def test_while_discord_does_not_answer_nobody_learns_what_there_is(
         told_here = await told(nothing.path(pattern), nothing)
         if told_here != await told(private.path(pattern), private):
             told_of.append(pattern)
-        assert told_here[0] == 404 and "Discord does not answer at present" in told_here[1], pattern
+        assert told_here[0] == 404 and sentence in told_here[1], pattern
     assert not told_of
 
 
