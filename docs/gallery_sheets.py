@@ -50,6 +50,13 @@ class Sheet:
 
 _SMALL = (96, 96)
 _VOLCANO, _FLOWERS = "a volcano with glowing lava", "a field of yellow sunflowers"
+_THINGS = (
+    "an orange cat",
+    "a purple butterfly",
+    "a slice of watermelon",
+    "a white sailing boat on the sea",
+    "a snowy mountain at night",
+)
 
 
 def _each(
@@ -80,6 +87,17 @@ SHEETS = (
         note="All begin with the same clouds, which stay where few crops reach: at the edges. By "
         "eye colours and large shapes are those of the words; few things could be named without "
         "them.",
+    ),
+    Sheet(
+        "form",
+        "With form and without",
+        tuple(
+            Ask(prompt, engine, settings=(("form", form),), caption=caption)
+            for engine, name in (("vqgan-clip", "VQGAN"), ("fourier-clip", "Fourier"))
+            for form, caption in ((0.0, f"{name}, CLIP alone"), (1.0, f"{name}, form 1"))
+            for prompt in _THINGS
+        ),
+        note=f"Row by row VQGAN without and with it, then Fourier: {'; '.join(_THINGS)}.",
     ),
     Sheet(
         "strokes",

@@ -24,6 +24,7 @@ from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.latent_kinds import STARTER, build_latent_engines, build_pipelines
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.rudalle import build_rudalle
+from generation.engines.starter_flow import SharedFlow, load_starter_flow
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
@@ -61,8 +62,9 @@ def build(
     engines.extend(build_latent_engines(library, perceptors, where, exact=exact))
     engines.append(build_pipelines(library, where, exact=exact))
     if perceptors.names:
-        engines.append(_vqgan_clip(library, perceptors, where, exact, compiler))
-        engines.append(_fourier_clip(perceptors, where, exact))
+        flows = _flows(library, perceptors, where)
+        engines.append(_vqgan_clip(library, perceptors, where, exact, compiler, flows))
+        engines.append(_fourier_clip(perceptors, where, exact, flows))
         engines.append(build_siren_clip(perceptors, where, exact=exact))
         engines.append(build_biggan_clip(library, perceptors, where, exact=exact))
         engines.append(build_dvae_clip(library, perceptors, where, exact=exact))
@@ -146,10 +148,7 @@ def _diffusion(
     )
 
     def load_model(_name: str) -> FlowModel:
-        from generation.engines.starter_flow import StarterFlow
-
-        name = "starter-clip"
-        return StarterFlow(perceptors.acquire(name), lambda: perceptors.release(name), device)
+        return load_starter_flow(perceptors, device)
 
     return DiffusionEngine(info, load_model, device=device, exact=exact)
 
@@ -160,6 +159,7 @@ def _vqgan_clip(
     device: torch.device,
     exact: bool,
     compiler: Compiler,
+    flows: SharedFlow | None,
 ) -> ClipSteeredEngine:
     models = _preferred(library.models("vqgan"), device)
     large = device.type != "cpu" and any(
@@ -175,6 +175,7 @@ def _vqgan_clip(
             kind="augmented",
             learning_rate=0.1 if large else 0.2,
             start="chance" if large else "clouds",
+            form=_form(perceptors, flows),
         ),
         side=256 if large else 128,
         steps=300 if large else 100,
@@ -186,7 +187,24 @@ def _vqgan_clip(
     def make_canvas(name: str) -> Canvas:
         return VQGANCanvas(_vqgan(library, name), device, compiler)
 
-    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact, flows=flows)
+
+
+def _flows(
+    library: Library, perceptors: SharedPerceptors, device: torch.device
+) -> SharedFlow | None:
+    here = library.info(STARTER).available and "starter-clip" in perceptors.names
+    return SharedFlow(perceptors, device) if here else None
+
+
+def _form(perceptors: SharedPerceptors, flows: SharedFlow | None) -> float | None:
+    """Return how much a flow's idea of the form counts; None where none can be asked.
+
+    The gradients of large CLIPs draw forms by themselves.
+    """
+    if flows is None:
+        return None
+    return 1.0 if perceptors.names[0].startswith("starter-") else 0.0
 
 
 def _vqgan(library: Library, name: str) -> VQGAN:
@@ -202,7 +220,7 @@ def _vqgan(library: Library, name: str) -> VQGAN:
 
 
 def _fourier_clip(
-    perceptors: SharedPerceptors, device: torch.device, exact: bool
+    perceptors: SharedPerceptors, device: torch.device, exact: bool, flows: SharedFlow | None
 ) -> ClipSteeredEngine:
     large = device.type != "cpu"
     info = clip_info(
@@ -215,6 +233,7 @@ def _fourier_clip(
             kind="augmented",
             learning_rate=0.05,
             start="chance" if large else "clouds",
+            form=_form(perceptors, flows),
         ),
         side=256 if large else 128,
         steps=200 if large else 120,
@@ -225,7 +244,7 @@ def _fourier_clip(
     def make_canvas(_name: str) -> Canvas:
         return FourierCanvas(device)
 
-    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact, flows=flows)
 
 
 def _guided(

@@ -35,6 +35,7 @@ class ClipSettings:
     blend: float = 0.0
     tries: int = 1
     averaging: float = 0.0
+    form: float = 0.0
     panorama: bool = False
     symmetry: str = "none"
     symmetry_weight: float = 1.0
@@ -66,6 +67,7 @@ class ClipSettings:
             blend=float(values.get("blend", 0.0)),
             tries=int(values.get("tries", 1)),
             averaging=float(values.get("averaging", 0.0)),
+            form=float(values.get("form", 0.0)),
             panorama=bool(values["panorama"]),
             symmetry=str(values["symmetry"]),
             symmetry_weight=float(values["symmetry_weight"]),
@@ -78,6 +80,11 @@ class ClipSettings:
         )
         settings._check()
         return settings
+
+    @property
+    def asks_flow(self) -> bool:
+        """Whether a flow model is asked for the form: it knows nothing of places and of tiles."""
+        return self.form > 0 and not self.panorama and self.tiling == "none"
 
     def _check(self) -> None:
         if self.symmetry != "semantic":
@@ -116,11 +123,13 @@ def clip_options(
     starts: tuple[str, ...] = STARTS,
     tries: int = 1,
     averaging: float = 0.0,
+    form: float | None = None,
 ) -> tuple[OptionInfo, ...]:
     """Return the settings that every canvas has, with defaults that suit one of them.
 
     `starts` are those that the canvas can make; without any, it has no start picture to hold on to
-    either. With more than one of `tries`, or some `averaging`, there is a setting for it.
+    either. With more than one of `tries`, or some `averaging`, there is a setting for it, and with
+    any `form`: that is for engines that have a flow model to ask.
     """
     return (
         OptionInfo(
@@ -163,6 +172,7 @@ def clip_options(
         *(_start_options(start, starts) if starts else ()),
         *((_tries_option(tries),) if tries > 1 else ()),
         *((_averaging_option(averaging),) if averaging else ()),
+        *((_form_option(form),) if form is not None else ()),
     )
 
 
@@ -257,4 +267,15 @@ def _averaging_option(averaging: float) -> OptionInfo:
         default=averaging,
         minimum=0.0,
         maximum=1.0,
+    )
+
+
+def _form_option(form: float) -> OptionInfo:
+    return OptionInfo(
+        name="form",
+        help="How much the starter diffusion model's idea of the prompt counts beside CLIP's. It "
+        "gives things their form; 0 leaves all to CLIP.",
+        default=form,
+        minimum=0.0,
+        maximum=10.0,
     )

@@ -53,7 +53,7 @@ def embed_prompts(
         EngineError: there is nothing in it, or a picture it speaks of is not there.
     """
     prompts = [prompt for prompt in parse(text, placed=placed) if prompt.weight != 0]
-    spoken_of = {_picture_of(prompt, len(pictures)) for prompt in parse(text, placed=placed)}
+    spoken_of = {picture_of(prompt, len(pictures)) for prompt in parse(text, placed=placed)}
     prompts += [
         Prompt(f"picture {index + 1}") for index in range(len(pictures)) if index not in spoken_of
     ]
@@ -64,7 +64,7 @@ def embed_prompts(
         for prompt in parse(recipe.negative)
         if prompt.weight != 0
     ]
-    shown = [_picture_of(prompt, len(pictures)) for prompt in prompts]
+    shown = [picture_of(prompt, len(pictures)) for prompt in prompts]
     words = [prompt.text for prompt, index in zip(prompts, shown, strict=True) if index is None]
     read = iter(judge.encode_text(words) if words else ())
     vectors = [next(read) if index is None else pictures[index] for index in shown]
@@ -97,7 +97,7 @@ def score(
     wanted = [
         prompt
         for prompt in parse(asked, placed=placed)
-        if prompt.weight > 0 and _picture_of(prompt, count) is None
+        if prompt.weight > 0 and picture_of(prompt, count) is None
     ]
     if not wanted:
         return None
@@ -119,7 +119,7 @@ def _part_of(picture: Tensor, place: Place | None) -> Tensor:
     return picture[:, :, left : max(right, left + 1)]
 
 
-def _picture_of(prompt: Prompt, count: int) -> int | None:
+def picture_of(prompt: Prompt, count: int) -> int | None:
     """Return which of `count` pictures a prompt speaks of (from 0), None if it is of words."""
     found = _PICTURE.fullmatch(prompt.text.strip()) if count else None
     if found is None:

@@ -14,6 +14,7 @@ from generation.clip.targets import Glide, Target, targets_at
 from generation.engine import BadCheckpointError, Run
 from generation.engines.checkpointing import restore
 from generation.engines.clip_options import ClipSettings
+from generation.engines.forms import Form
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ClipRun(Run):
 
     `average` is the moving average of the parameters where the canvas wants one, else empty.
     `size` is the present width and height, which the recipe's may differ from. `aims` are in the
-    order of `settings.perceptors`.
+    order of `settings.perceptors`. `form` is what a flow model is told of it, where one is asked.
     """
 
     size: tuple[int, int]
@@ -49,6 +50,7 @@ class ClipRun(Run):
     streams: Streams
     aims: tuple[Aim, ...]
     settings: ClipSettings
+    form: Form | None = None
     # The last picture that was drawn, and before which step.
     shown: Tensor | None = None
     shown_step: int = -1

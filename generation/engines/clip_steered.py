@@ -42,7 +42,9 @@ from generation.engines.clip_run import (
     state_of,
     zeros,
 )
+from generation.engines.diffusion import FlowModel
 from generation.engines.exactness import deterministic_kernels, step_exact_alone
+from generation.engines.forms import FlowSource, form_loss, form_of, predicted_bytes, steered
 from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe
 from generation.engines.steering import note_steer, steer_taken
@@ -53,7 +55,7 @@ _FORMAT = "clip-steered"
 # Raised with the format, whenever the arithmetic of a step changes its rounding, and whenever
 # starter-clip is trained on: an exact dream that goes on with what is new is no longer what its
 # recipe gives.
-_VERSION = 3
+_VERSION = 4
 # How many of a run's tries are looked at together; fixed, so that their rounding is.
 _TRIES_TOGETHER = 4
 # Unlike a dash or a dot, it is in no model's name.
@@ -80,7 +82,8 @@ class PerceptorSource(Protocol):
 class ClipSteeredEngine:
     """Draws with one canvas family; see `generation.engine.Engine` for what each method promises.
 
-    `make_canvas` loads a canvas by the model's name. `exact` makes every run an exact one.
+    `make_canvas` loads a canvas by the model's name. `exact` makes every run an exact one. `flows`
+    has the flow model that an engine with the option ``form`` asks.
     """
 
     def __init__(
@@ -91,8 +94,11 @@ class ClipSteeredEngine:
         *,
         device: torch.device,
         exact: bool = False,
+        flows: FlowSource | None = None,
     ) -> None:
         self._info = info
+        self._flows = flows
+        self._flow_of: dict[str, FlowModel] = {}
         self._make_canvas = make_canvas
         self._perceptors = perceptors
         self._device = device
@@ -142,22 +148,27 @@ class ClipSteeredEngine:
         per_cutout = len(settings.perceptors) * (60 << 20)
         if panel:
             per_cutout = sum(judge.predict_bytes() for judge in panel)
-        return int(1.1 * runs * (drawing + per_cutout * settings.cutouts))
+        looking = 0
+        if self._flows is not None and settings.asks_flow:
+            looking = predicted_bytes(width, height)
+        return int(1.1 * runs * (drawing + per_cutout * settings.cutouts + looking))
 
     def load(self, model: str) -> None:
         """Have a canvas and its perceptors ready, named by the first item of a batch key.
 
-        A model's plain name means: with the default perceptor.
+        A model's plain name means: with the default perceptor, and by default with a form or none.
         """
         if model in self._canvases:
             return
-        name, judges = self._model_and_judges(model)
+        name, judges, formed = self._parts(model)
         canvas = self._make_canvas(name)
         panel: list[Perceptor] = []
         with ExitStack() as undo:
             for judge in judges:
                 panel.append(self._perceptors.acquire(judge))
                 undo.callback(self._perceptors.release, judge)
+            if formed and self._flows is not None:
+                self._flow_of[model] = self._flows.acquire()
             undo.pop_all()
         self._panels[model] = tuple(panel)
         self._canvases[model] = canvas
@@ -166,8 +177,10 @@ class ClipSteeredEngine:
         """Let go of them."""
         if self._canvases.pop(model, None) is not None:
             del self._panels[model]
-            for judge in self._model_and_judges(model)[1]:
+            for judge in self._parts(model)[1]:
                 self._perceptors.release(judge)
+            if self._flow_of.pop(model, None) is not None and self._flows is not None:
+                self._flows.release()
 
     # --- a run's life ----------------------------------------------------------------------
 
@@ -192,6 +205,10 @@ class ClipSteeredEngine:
         # Pictures that it aims at, or starts from, go through networks.
         with deterministic_kernels(self._exact or recipe.exact):
             aims = tuple(_aim(judge, job, settings) for judge in self._panels[key])
+            flow = self._flow_of.get(key)
+            form = None
+            if flow is not None and settings.asks_flow:
+                form = form_of(flow, recipe)
             start = _start(job, settings, canvas, streams.geometry, size)
         run = ClipRun(
             job=job,
@@ -204,6 +221,7 @@ class ClipSteeredEngine:
             streams=streams,
             aims=aims,
             settings=settings,
+            form=form,
         )
         if settings.tries > 1 and not job.init and saved is None:
             self._choose_start(run)
@@ -258,6 +276,9 @@ class ClipSteeredEngine:
                 )
                 for judge, aim in zip(self._panel(run), run.aims, strict=True)
             )
+            flow = self._flow(run)
+            if flow is not None and run.form is not None:
+                run.form = steered(flow, run.form, run.recipe, taken)
         note_steer(run, taken)
         run.notices = self._notices(run)
 
@@ -311,6 +332,9 @@ class ClipSteeredEngine:
         loss = steering_loss(runs, self._panel(runs[0]), pictures)
         loss = loss + _pull(runs, canvas, parameters, pictures)
         loss = loss + canvas.penalty(parameters, constants)
+        flow = self._flow(runs[0])
+        if flow is not None:
+            loss = loss + form_loss(runs, flow, pictures)
         values = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients = dict(zip(parameters, values, strict=True))
         with torch.no_grad():
@@ -343,16 +367,30 @@ class ClipSteeredEngine:
     def _panel(self, run: ClipRun) -> tuple[Perceptor, ...]:
         return self._panels[self._model_key(run.recipe.model, run.settings)]
 
+    def _flow(self, run: ClipRun) -> FlowModel | None:
+        return self._flow_of.get(self._model_key(run.recipe.model, run.settings))
+
     def _default_judge(self) -> str:
         return next(str(each.default) for each in self._info.options if each.name == "perceptor")
 
     def _model_key(self, model: str, settings: ClipSettings) -> str:
         judges = [name for name, _ in settings.perceptors]
-        return model if judges == [self._default_judge()] else _AND.join([model, *judges])
+        asked = [] if judges == [self._default_judge()] else judges
+        if self._flows is not None and settings.asks_flow and not self._forms_by_default():
+            asked = [*asked, self._flows.name]
+        return _AND.join([model, *asked])
 
-    def _model_and_judges(self, key: str) -> tuple[str, list[str]]:
-        model, *judges = key.split(_AND)
-        return model, judges or [self._default_judge()]
+    def _parts(self, key: str) -> tuple[str, list[str], bool]:
+        """Return the model of a key, its perceptors, and whether a flow is asked for the form."""
+        model, *asked = key.split(_AND)
+        formed = self._forms_by_default()
+        if self._flows is not None and self._flows.name in asked:
+            asked.remove(self._flows.name)
+            formed = True
+        return model, asked or [self._default_judge()], formed
+
+    def _forms_by_default(self) -> bool:
+        return any(each.name == "form" and float(each.default) > 0 for each in self._info.options)
 
     def _is_exact(self, run: ClipRun) -> bool:
         return self._exact or run.recipe.exact

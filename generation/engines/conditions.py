@@ -13,6 +13,7 @@ from torch import Tensor
 
 from generation.clip.sending import send
 from generation.clip.targets import glide_part
+from generation.prompts import Prompt, parse
 from generation.protocol import Recipe
 
 
@@ -61,14 +62,43 @@ def mixed(
     return tuple(found)
 
 
+def shared_out(prompts: Sequence[Prompt]) -> list[tuple[Prompt, float]]:
+    """Return prompts with what each counts among them: together 1."""
+    total = sum(abs(prompt.weight) for prompt in prompts)
+    return [(prompt, abs(prompt.weight) / total) for prompt in prompts]
+
+
+def unwanted(recipe: Recipe) -> list[Prompt]:
+    """Return what to guide away from: negative words and weights, or else the empty prompt.
+
+    Negative weights that are less, together, than the positive ones leave the rest of their place
+    to the empty prompt. So ``fog:-0.1`` keeps away from fog a tenth as much as ``fog:-1`` does.
+
+    Source: Liu et al., Compositional Visual Generation with Composable Diffusion Models (2022).
+    """
+    said = parse(recipe.prompt)
+    against = [prompt for prompt in said if prompt.weight < 0]
+    words = [prompt for prompt in parse(recipe.negative) if prompt.weight != 0]
+    if not against or words:
+        return [*words, *against] or [Prompt("")]
+    towards = sum(prompt.weight for prompt in said if prompt.weight > 0)
+    room = towards + sum(prompt.weight for prompt in against)
+    return [*against, Prompt("", room)] if room > 0 else against
+
+
 class Conditioned(Protocol):
     """What of a run matters here; see `generation.engines.denoising.DenoisingRun`."""
 
-    recipe: Recipe
-    step: int
-    guidance: float
-    prompts: tuple[tuple[Condition, ...], ...]
-    away: tuple[Condition, ...]
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def guidance(self) -> float: ...
+    @property
+    def prompts(self) -> tuple[tuple[Condition, ...], ...]: ...
+    @property
+    def away(self) -> tuple[Condition, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from torch import Tensor
 from generation.engine import BatchKey, Between, EngineError, Run
 from generation.engines.blending import mixed_in, slerp
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
-from generation.engines.conditions import Condition, mixed
+from generation.engines.conditions import Condition, mixed, shared_out, unwanted
 from generation.engines.exactness import deterministic_kernels, step_exact_alone
 from generation.engines.notices import ReadsSoFar, of_lost_words
 from generation.engines.one_model import OneModelEngine
@@ -183,7 +183,7 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         if between.part > 0:
             onward = self._said(model, between.onward)
             run.prompts = (mixed(run.prompts[0], onward, between.part),)
-        run.away = self._conditions(model, _unwanted(recipe))
+        run.away = self._conditions(model, unwanted(recipe))
         for steer in recipe.steers:
             run.prompts += (self._steered(run, steer),)
         if checkpoint is not None:
@@ -311,9 +311,8 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
 
     def _conditions(self, model: M, prompts: Sequence[Prompt]) -> tuple[Condition, ...]:
         """Encode each prompt alone; weights sum to 1."""
-        total = sum(abs(prompt.weight) for prompt in prompts)
         return tuple(
-            self._condition(model, prompt.text, abs(prompt.weight) / total) for prompt in prompts
+            self._condition(model, prompt.text, weight) for prompt, weight in shared_out(prompts)
         )
 
     def _steered(self, run: R, steer: Steer) -> tuple[Condition, ...]:
@@ -367,21 +366,3 @@ def _framed(picture: Tensor, margins: Sequence[int], fill: str) -> Tensor:
 def seeded(recipe: Recipe) -> torch.Generator:
     """Return the CPU's generator at a recipe's seed."""
     return torch.Generator().manual_seed(recipe.seed & (2**63 - 1))
-
-
-def _unwanted(recipe: Recipe) -> list[Prompt]:
-    """Return what to guide away from: negative words and weights, or else the empty prompt.
-
-    Negative weights that are less, together, than the positive ones leave the rest of their place
-    to the empty prompt. So ``fog:-0.1`` keeps away from fog a tenth as much as ``fog:-1`` does.
-
-    Source: Liu et al., Compositional Visual Generation with Composable Diffusion Models (2022).
-    """
-    said = parse(recipe.prompt)
-    against = [prompt for prompt in said if prompt.weight < 0]
-    words = [prompt for prompt in parse(recipe.negative) if prompt.weight != 0]
-    if not against or words:
-        return [*words, *against] or [Prompt("")]
-    towards = sum(prompt.weight for prompt in said if prompt.weight > 0)
-    room = towards + sum(prompt.weight for prompt in against)
-    return [*against, Prompt("", room)] if room > 0 else against

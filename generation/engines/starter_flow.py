@@ -11,6 +11,50 @@ from torch import Tensor
 from generation import starter
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
+from generation.engines.clip_steered import PerceptorSource
+
+_READER = "starter-clip"
+"""Whose text tower tells the flow what to draw."""
+
+
+class SharedFlow:
+    """A `FlowSource`: counts who has the starter flow; the last one to release it frees it."""
+
+    name = "starter-diffusion"
+
+    def __init__(self, perceptors: PerceptorSource, device: torch.device) -> None:
+        self._perceptors = perceptors
+        self._device = device
+        self._flow: StarterFlow | None = None
+        self._holders = 0
+
+    def acquire(self) -> StarterFlow:
+        """Return the flow, loading it if nobody has it; raises as `StarterFlow` does."""
+        if self._flow is None:
+            self._flow = load_starter_flow(self._perceptors, self._device)
+        self._holders += 1
+        return self._flow
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._holders -= 1
+        if self._holders == 0 and self._flow is not None:
+            self._flow.close()
+            self._flow = None
+
+
+def load_starter_flow(perceptors: PerceptorSource, device: torch.device) -> StarterFlow:
+    """Load the flow with the CLIP that it shares.
+
+    Raises:
+        EngineError: one of them is damaged.
+    """
+    perceptor = perceptors.acquire(_READER)
+    try:
+        return StarterFlow(perceptor, lambda: perceptors.release(_READER), device)
+    except BaseException:
+        perceptors.release(_READER)
+        raise
 
 
 class StarterFlow:

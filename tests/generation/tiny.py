@@ -19,6 +19,7 @@ from generation.canvases.vqgan import VQGANCanvas
 from generation.clip.perceptor import Perceptor
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.forms import FlowSource
 from generation.models.biggan import BigGAN, BigGANConfig
 from generation.models.compiling import Compiler
 from generation.models.dvae import DVAE, DVAEConfig
@@ -144,7 +145,12 @@ _OWN = {"siren": siren_options(layers=3, units=16), "biggan": biggan_options()}
 
 
 def engine(
-    model: str = "vqgan", *, exact: bool = False, averaging: float = 0.0
+    model: str = "vqgan",
+    *,
+    exact: bool = False,
+    averaging: float = 0.0,
+    form: float | None = None,
+    flows: FlowSource | None = None,
 ) -> ClipSteeredEngine:
     info = EngineInfo(
         name="tiny-clip",
@@ -171,11 +177,12 @@ def engine(
                 learning_rate=_RATES.get(model, 0.3),
                 start="chance",
                 averaging=averaging,
+                form=form,
             ),
             *_OWN.get(model, ()),
         ),
     )
-    return ClipSteeredEngine(info, make_canvas, Perceptors(), device=CPU, exact=exact)
+    return ClipSteeredEngine(info, make_canvas, Perceptors(), device=CPU, exact=exact, flows=flows)
 
 
 def job(

@@ -1,0 +1,205 @@
+"""What a flow model takes a picture for: a canvas gets the form that CLIP alone does not give it.
+
+A small CLIP tells a cat from a castle by colours and textures, and a canvas that follows its
+gradient ends up with these. A text-to-image flow knows forms: what it takes a picture for, seen
+through noise, is nearer to the prompt than the picture is. The canvas follows that difference
+beside CLIP's loss.
+
+Source: Poole et al., DreamFusion: Text-to-3D using 2D Diffusion (2022), whose score distillation
+this is, with noise that grows less from step to step (Huang et al., DreamTime, 2023) and the
+difference taken between pixels (Zhu & Zhuang, HiFA, 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from generation.clip.chance import Streams
+from generation.clip.sending import send
+from generation.engines.clip_options import ClipSettings
+from generation.engines.clip_prompts import picture_of
+from generation.engines.conditions import Condition, join, shared_out, unwanted
+from generation.engines.diffusion import FlowModel
+from generation.models.precision import has_bfloat16
+from generation.prompts import Prompt, parse
+from generation.protocol import Job, Recipe, Steer
+
+# At a weight of 1, squares of differences in 0..1 count so much beside CLIP's angles.
+_SCALE = 30.0
+_MOST_NOISE, _LEAST_NOISE = 0.95, 0.4
+# Steps until the least noise. Counted in steps and not in parts of all: a dream may be continued.
+_FALL = 80
+_GUIDANCE = 7.0
+# What the flow looks at has about so many pixels, and sides that it takes.
+_SEEN_PIXELS, _MULTIPLE = 128 * 128, 16
+
+
+class FlowSource(Protocol):
+    """Where the flow model comes from. Engines share it, so each `acquire` has its `release`."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    def acquire(self) -> FlowModel:
+        """Return the flow, loading it if nobody has it.
+
+        Raises:
+            EngineError: it is not here, or damaged.
+        """
+        ...
+
+    def release(self) -> None:
+        """Let go of it; the last one to do so frees it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a run's words say to the flow: `prompts` has the first and one for each steer."""
+
+    prompts: tuple[tuple[Condition, ...], ...]
+    away: tuple[Condition, ...]
+
+
+class Formed(Protocol):
+    """What of a run matters here; see `generation.engines.clip_run.ClipRun`."""
+
+    job: Job
+    recipe: Recipe
+    step: int
+    settings: ClipSettings
+    streams: Streams
+    form: Form | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A run's present step, as `join` wants it."""
+
+    recipe: Recipe
+    step: int
+    prompts: tuple[tuple[Condition, ...], ...]
+    away: tuple[Condition, ...]
+    guidance: float = _GUIDANCE
+
+
+def form_of(flow: FlowModel, recipe: Recipe) -> Form | None:
+    """Return what a recipe's words say to a flow; None if it has none."""
+    said = _said(flow, recipe, recipe.prompt)
+    if not said:
+        return None
+    away = _conditions(flow, unwanted(recipe))
+    form = Form((said,), away)
+    for steer in recipe.steers:
+        form = steered(flow, form, recipe, steer)
+    return form
+
+
+def steered(flow: FlowModel, form: Form, recipe: Recipe, steer: Steer) -> Form:
+    """Return a form that glides on; one without words keeps the words that there were."""
+    said = _said(flow, recipe, steer.prompt) or form.prompts[-1]
+    return Form((*form.prompts, said), form.away)
+
+
+def form_loss(runs: Sequence[Formed], flow: FlowModel, pictures: Tensor) -> Tensor:
+    """Say how far pictures are from what the flow expects them to become.
+
+    Args:
+        runs: of one size; those without a form get 0.
+        flow: the model of their forms.
+        pictures: [runs, 3, height, width] in 0..1; gradients pass to them.
+
+    Returns:
+        [runs].
+    """
+    total = pictures.new_zeros(len(runs))
+    asked = [
+        (row, _Asked(run.recipe, run.step, run.form.prompts, run.form.away))
+        for row, run in enumerate(runs)
+        if run.form is not None
+    ]
+    if not asked:
+        return total
+    rows = send([row for row, _ in asked], pictures.device, torch.int64)
+    chosen = [runs[row] for row, _ in asked]
+    size = seen_size(pictures.shape[3], pictures.shape[2])
+    seen = F.interpolate(
+        pictures[rows], size[::-1], mode="bilinear", antialias=True, align_corners=False
+    )
+    expected = _expected(chosen, [each for _, each in asked], flow, seen.detach())
+    weights = send([run.settings.form * _SCALE for run in chosen], pictures.device)
+    apart = (seen - expected).square().flatten(1).mean(dim=1)
+    return total.index_add(0, rows, weights * apart)
+
+
+@torch.no_grad()
+def _expected(
+    runs: Sequence[Formed], asked: Sequence[_Asked], flow: FlowModel, seen: Tensor
+) -> Tensor:
+    """Return the pictures that the flow takes others for, once they are noisy."""
+    # What the canvas is to come near to need not be right to the last digit.
+    half = torch.autocast(seen.device.type, torch.bfloat16, enabled=has_bfloat16(seen.device))
+    with half:
+        latents = flow.encode(seen.clamp(0, 1)).float()
+    times = send([noise_at(run) for run in runs], seen.device)
+    wide = times.view(-1, 1, 1, 1)
+    drawn = [
+        torch.randn(latents.shape[1:], generator=run.streams.noise, device=latents.device)
+        for run in runs
+    ]
+    noisy = torch.lerp(latents, torch.stack(drawn), wide)
+    rows = join(asked, seen.device, levels=[each.guidance for each in asked])
+    answers = flow.velocity(noisy[rows.owners], times[rows.owners], rows.states, rows.mask)
+    with half:
+        expected = flow.decode(noisy - wide * rows.sum(answers, len(runs)))
+    return expected.float().clamp(0, 1)
+
+
+def noise_at(run: Formed) -> float:
+    """Return how much noise (0..1) the flow sees a run's picture through in its present step.
+
+    From a picture it starts with less, so much as the strength says.
+    """
+    strength = run.recipe.strength if run.job.init else 1.0
+    left = max(0.0, 1 - run.step / _FALL)
+    return _LEAST_NOISE + (_MOST_NOISE - _LEAST_NOISE) * min(left, strength)
+
+
+def seen_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size at which the flow looks at pictures: of their shape, as it knows them."""
+    scale = min(1.0, (_SEEN_PIXELS / (width * height)) ** 0.5)
+    across, down = (
+        max(_MULTIPLE, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in (width, height)
+    )
+    return across, down
+
+
+def predicted_bytes(width: int, height: int) -> int:
+    """Estimate what a run's look through the flow takes besides, as for the diffusion engine."""
+    across, down = seen_size(width, height)
+    return (18 << 20) + 1300 * across * down
+
+
+def _said(flow: FlowModel, recipe: Recipe, text: str) -> tuple[Condition, ...]:
+    wanted = [
+        prompt
+        for prompt in parse(text)
+        if prompt.weight > 0 and picture_of(prompt, len(recipe.picture_sha256s)) is None
+    ]
+    return _conditions(flow, wanted)
+
+
+def _conditions(flow: FlowModel, prompts: Sequence[Prompt]) -> tuple[Condition, ...]:
+    found = []
+    for prompt, weight in shared_out(prompts):
+        states, mask = flow.encode_prompt([prompt.text])
+        found.append(Condition(states[0], mask[0], weight))
+    return tuple(found)

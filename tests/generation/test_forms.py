@@ -1,0 +1,279 @@
+"""A flow model gives a CLIP-steered picture its form, and a run stays its own recipe's alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import pytest
+import torch
+from msgspec.structs import replace
+from PIL import Image
+from torch import Tensor
+
+from generation.engine import EngineError
+from generation.engines.clip_run import ClipRun
+from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.diffusion import FlowModel
+from generation.engines.forms import noise_at, predicted_bytes, seen_size
+from generation.protocol import Setting, Steer
+from tests.generation import tiny
+from tests.generation.test_diffusion import TinyFlow
+
+MODELS = ("fourier", "vqgan")
+RED = (0.9, 0.1, 0.1)
+
+
+class Flows:
+    """Hands out one flow, and counts who has it."""
+
+    name = "tiny-flow"
+
+    def __init__(self, flow: FlowModel | None = None) -> None:
+        self.flow = flow or TinyFlow()
+        self.holders = 0
+
+    def acquire(self) -> FlowModel:
+        self.holders += 1
+        return self.flow
+
+    def release(self) -> None:
+        self.holders -= 1
+
+
+class Expecting(TinyFlow):
+    """Takes every picture for one of one colour, and notes what it was asked."""
+
+    def __init__(self, colour: Sequence[float] = RED) -> None:
+        super().__init__()
+        self.colour = torch.tensor(colour).view(1, 3, 1, 1)
+        self.times: list[float] = []
+        self.seen: list[tuple[int, int]] = []
+        self.texts: list[str] = []
+
+    def encode_prompt(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        self.texts += texts
+        return super().encode_prompt(texts)
+
+    def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        self.times += t.tolist()
+        return super().velocity(latents, t, states, mask)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        self.seen.append((pictures.shape[3], pictures.shape[2]))
+        return super().encode(pictures)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        height, width = (8 * side for side in latents.shape[2:])
+        return self.colour.expand(len(latents), 3, height, width)
+
+
+def engine(model: str = "fourier", *, form: float = 1.0, flow: FlowModel | None = None,
+           exact: bool = False) -> ClipSteeredEngine:  # fmt: skip
+    return tiny.engine(model, form=form, flows=Flows(flow), exact=exact)
+
+
+def finish(drawing: ClipSteeredEngine, *runs: ClipRun) -> list[Image.Image]:
+    while not all(run.done for run in runs):
+        drawing.step([run for run in runs if not run.done])
+    assert all(run.error is None for run in runs)
+    return [drawing.image(run) for run in runs]
+
+
+def apart(image: Image.Image, colour: Sequence[float]) -> float:
+    """Return how far a picture is from one of one colour, as a mean square."""
+    pixels = torch.tensor(list(image.tobytes())).view(-1, 3) / 255
+    return float((pixels - torch.tensor(colour)).square().mean())
+
+
+def a_picture(colour: str = "orange") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (50, 40), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("model", "much"), [("fourier", 0.8), ("vqgan", 0.98)])
+def test_a_picture_comes_nearer_to_what_the_flow_takes_it_for(model: str, much: float) -> None:
+    """A codebook of chance has no red; so for VQGAN a little nearer is what there is."""
+    drawing = engine(model, flow=Expecting())
+    runs = [
+        drawing.begin(tiny.job(model, steps=40, settings={"form": form}), None)
+        for form in (0.0, 0.3, 10.0)
+    ]
+    free, some, most = (apart(image, RED) for image in finish(drawing, *runs))
+    assert free > some > most
+    assert most < much * free
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_recipe_gives_the_same_pixels(model: str) -> None:
+    drawn = []
+    for _ in range(2):
+        drawing = engine(model)
+        drawn += finish(drawing, drawing.begin(tiny.job(model, steps=5), None))
+    assert drawn[0].tobytes() == drawn[1].tobytes()
+
+
+def test_company_changes_no_more_than_the_last_digits() -> None:
+    drawing = engine()
+    alone = drawing.begin(tiny.job("fourier", steps=12), None)
+    among = drawing.begin(tiny.job("fourier", steps=12), None)
+    others = [
+        drawing.begin(tiny.job("fourier", seed=7, prompt="two words | a fog:-0.5", steps=30), None),
+        drawing.begin(tiny.job("fourier", seed=8, steps=30, settings={"form": 0.0}), None),
+    ]
+    finish(drawing, alone)
+    while not among.done:
+        drawing.step([others[0], among, others[1]])
+    difference = max(
+        tiny.difference(alone.start.parameters[name], among.start.parameters[name])
+        for name in alone.start.parameters
+    )
+    assert difference < 1e-4
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_dream_goes_on_where_it_was(model: str) -> None:
+    drawing, job = engine(model), tiny.job(model, steps=8)
+    through = finish(drawing, drawing.begin(job, None))[0]
+    run = drawing.begin(job, None)
+    for _ in range(3):
+        drawing.step([run])
+    (resumed,) = finish(drawing, drawing.begin(job, drawing.checkpoint(run)))
+    assert resumed.tobytes() == through.tobytes()
+
+
+def test_an_exact_dream_is_the_same_to_the_pixel_in_company() -> None:
+    drawing = engine(exact=True)
+    (alone,) = finish(drawing, drawing.begin(tiny.job("fourier", steps=6), None))
+    among = drawing.begin(tiny.job("fourier", steps=6), None)
+    other = drawing.begin(tiny.job("fourier", seed=9, steps=6), None)
+    assert finish(drawing, other, among)[1].tobytes() == alone.tobytes()
+
+
+def test_noise_falls_from_step_to_step_and_does_not_depend_on_how_many_there_are() -> None:
+    short, long = (engine().begin(tiny.job("fourier", steps=steps), None) for steps in (10, 100))
+    levels = []
+    for step in (0, 20, 40, 80, 99):
+        short.step = long.step = step
+        assert noise_at(short) == noise_at(long)
+        levels.append(noise_at(long))
+    assert levels[0] == pytest.approx(0.95)
+    assert levels[:4] == sorted(levels[:4], reverse=True) and levels[1] > levels[2] > levels[3]
+    assert levels[3] == levels[4] == pytest.approx(0.4)
+
+
+def test_a_start_picture_is_seen_through_as_much_noise_as_its_strength() -> None:
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    run = drawing.begin(tiny.job("fourier", steps=2, init=a_picture(), strength=0.5), None)
+    drawing.step([run])
+    assert flow.times == pytest.approx([0.4 + 0.55 * 0.5] * 2)
+
+
+def test_the_flow_hears_the_words_and_the_negative_ones() -> None:
+    flow = Expecting()
+    engine(flow=flow).begin(tiny.job("fourier", prompt="a fox:2 | snow", negative="fog"), None)
+    assert flow.texts == ["a fox", "snow", "fog"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"panorama": True}, {"tiling": "across"}, {"tiling": "both"}, {"form": 0.0}]
+)
+def test_places_and_tiles_are_left_to_clip(settings: dict[str, Setting]) -> None:
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    job = tiny.job("fourier", prompt="forest / sea", steps=2, settings=settings)
+    run = drawing.begin(job, None)
+    finish(drawing, run)
+    assert run.form is None and not flow.texts and not flow.times
+    bare = {name: value for name, value in settings.items() if name != "form"} | {"form": 0.0}
+    free = replace(job.recipe, settings=bare)
+    assert drawing.predict_bytes(job.recipe, 1) == drawing.predict_bytes(free, 1)
+
+
+def test_a_steer_glides_and_is_part_of_the_recipe() -> None:
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    run = drawing.begin(tiny.job("fourier", steps=20), None)
+    drawing.step([run])
+    drawing.steer(run, Steer(step=1, prompt="a green tree", glide_steps=4))
+    assert run.form is not None and len(run.form.prompts) == 2
+    assert flow.texts[-1] == "a green tree"
+    flow.times.clear()
+    for _ in range(2):
+        drawing.step([run])
+    assert len(flow.times) == 2 * 3  # both prompts, and what it is led away from
+    again = drawing.begin(replace(run.job, recipe=run.recipe), None)
+    assert again.form is not None and len(again.form.prompts) == 2
+
+
+def test_pictures_alone_have_no_form_to_give() -> None:
+    data = a_picture()
+    sha256 = hashlib.sha256(data).hexdigest()
+    job = tiny.job("fourier", prompt="picture 1", steps=3, picture_sha256s=(sha256,))
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    run = drawing.begin(replace(job, pictures={sha256: data}), None)
+    finish(drawing, run)
+    assert run.form is None and flow.times == []
+
+
+def test_large_and_oblong_pictures_are_looked_at_in_a_size_that_the_flow_knows() -> None:
+    assert seen_size(128, 128) == (128, 128)
+    assert seen_size(512, 512) == (128, 128)
+    assert seen_size(64, 48) == (64, 48)
+    assert seen_size(512, 288) == (176, 96)
+    assert seen_size(2048, 32) == (1024, 16)
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    drawing.step([drawing.begin(tiny.job("fourier", width=64, height=20), None)])
+    assert flow.seen == [(64, 16)]
+
+
+def test_the_flow_is_there_while_anybody_needs_it() -> None:
+    flows = Flows()
+    drawing = tiny.engine("fourier", form=1.0, flows=flows)
+    drawing.load("fourier")
+    drawing.load("fourier")
+    assert flows.holders == 1
+    drawing.unload("fourier")
+    assert flows.holders == 0
+
+
+def test_where_the_default_is_no_form_the_flow_is_loaded_for_those_who_ask() -> None:
+    flows = Flows(Expecting())
+    drawing = tiny.engine("fourier", form=0.0, flows=flows)
+    plain = tiny.job("fourier", steps=2)
+    formed = tiny.job("fourier", steps=2, settings={"form": 1.0})
+    assert drawing.batch_key(plain.recipe)[0] == "fourier"
+    key = str(drawing.batch_key(formed.recipe)[0])
+    assert key != "fourier"
+    finish(drawing, drawing.begin(plain, None))
+    assert flows.holders == 0
+    finish(drawing, drawing.begin(formed, None))
+    assert flows.holders == 1
+    drawing.unload(key)
+    assert flows.holders == 0
+
+
+def test_a_flow_that_cannot_be_loaded_leaves_nothing_behind() -> None:
+    class Broken(Flows):
+        def acquire(self) -> FlowModel:
+            raise EngineError("The starter diffusion model is damaged. Reinstall Dreamstream.")
+
+    drawing = tiny.engine("fourier", form=1.0, flows=Broken())
+    with pytest.raises(EngineError, match="damaged"):
+        drawing.begin(tiny.job("fourier"), None)
+    with pytest.raises(EngineError, match="damaged"):
+        drawing.load("fourier")
+
+
+def test_its_memory_is_predicted() -> None:
+    drawing = engine()
+    with_form, without = (
+        drawing.predict_bytes(tiny.job("fourier", settings={"form": form}).recipe, 2)
+        for form in (1.0, 0.0)
+    )
+    assert with_form - without == pytest.approx(2.2 * predicted_bytes(32, 32), rel=0.01)
