@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("--oblong", type=int, default=4)
     evaluate = steps.add_parser("evaluate", help="draw the fixed prompts and measure")
     evaluate.add_argument("--count", type=int, default=200, help="prompts to draw, from the first")
+    evaluate.add_argument("--times", type=int, default=4, help="drawings of each, for the judge")
     evaluate.add_argument("--into", default=None, help="folder for contact sheets and figures")
     steer = steps.add_parser("steer", help="look at what starter-clip's gradients draw")
     steer.add_argument("--steps", type=int, default=100)
@@ -118,7 +119,7 @@ def main() -> None:
         case "evaluate":
             from training.evaluate import evaluate
 
-            evaluate(options.count, options.into)
+            evaluate(options.count, options.into, options.times)
         case "steer":
             from training.steering import sheet
 

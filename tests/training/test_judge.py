@@ -59,3 +59,20 @@ def test_figures_are_told_by_kind(cache: Path, monkeypatch: pytest.MonkeyPatch) 
     assert figures["judge_by_kind"]["scene"]["top1"] == 0.0
     assert figures["judge_on_drawn"]["top1"] == pytest.approx(2 / 3, abs=1e-3)
     assert figures["judge_on_drawn"]["top5"] == 1.0
+
+
+def test_several_drawings_of_the_prompts_are_told_together_and_each(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard("square", HELD_OUT, 3)
+    chosen = [("object", "red"), ("object", "green"), ("scene", "blue")]
+    drawn = [Image.new("RGB", (32, 32), name) for name in ("red", "green", "red")]
+    again = [Image.new("RGB", (32, 32), name) for name in ("blue", "green", "blue")]
+    monkeypatch.setattr(judge, "load", _ByColour)
+    monkeypatch.setattr(evaluate, "_HELD_OUT_COUNT", 3)
+    figures = evaluate.judged([*drawn, *again], chosen, times=2)
+    each = [turn["top1"] for turn in figures["judge_on_each_drawing"]]
+    assert each == [pytest.approx(2 / 3, abs=1e-3), pytest.approx(2 / 3, abs=1e-3)]
+    assert figures["judge_on_drawn"]["top1"] == pytest.approx(4 / 6, abs=1e-3)
+    assert figures["judge_by_kind"]["object"]["top1"] == 0.75
+    assert figures["judge_by_kind"]["scene"]["top1"] == 0.5
