@@ -4,6 +4,8 @@ What was put there counts as kept once the store says that it has it, in the siz
 back is hashed: an object with other bytes than its name says is not given to anybody. The network
 is given a bounded time, and tried a bounded number of times; after a store has not answered, it is
 let alone for a few seconds, so that people get a sentence at once and no thread waits for nothing.
+Only what it did not do: a store that is full takes nothing, and gives all the same. One that
+answers, and refuses, keeps nobody waiting, and is not let alone.
 Who was to claim a store that did not answer does so before anything is put there or removed. One
 object that is not given, where others are, is that object's own matter: nobody else waits for it.
 That one is archived the store says itself; whatever else it says, another object is asked for.
@@ -17,14 +19,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypedDict
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
 from obstore import exceptions
 
@@ -39,6 +43,10 @@ REST_S = 5.0
 _SILENT = "the picture store does not answer"
 _REFUSED = "the picture store refuses the key; check the credentials and what they allow"
 _NO_BUCKET = "the picture store has no such bucket"
+_FULL = "the picture store takes no more; its quota is used up"
+_CLOCKS = "the clocks of the picture store and of this machine differ too much; set them right"
+_MANGLED = "what was sent did not reach the picture store as it was"
+_UNKNOWN = "the picture store refuses what it is asked ({code})"
 _ANOTHERS = (
     "the picture store has the pictures of another Dreamstream; give this one a prefix of its own"
 )
@@ -55,12 +63,28 @@ _SPOILT = "its bytes in the picture store are not what its name says"
 _PROBE_BYTES = 1024
 _SHOWN = 300
 _CLAIM = "library"
+_STATUS = re.compile(r"status code: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _NO_SUCH_BUCKET = "NoSuchBucket"
 _INVALID_STATE = "InvalidObjectState"
 """The answer to who wants an archived object: known to be there, by who may have it.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_Errors
 """
+_ANSWERS = {
+    _NO_SUCH_BUCKET: (errno.ENOENT, _NO_BUCKET),
+    "QuotaExceeded": (errno.ENOSPC, _FULL),
+    "RequestTimeTooSkewed": (errno.EACCES, _CLOCKS),
+    "BadDigest": (errno.EIO, _MANGLED),
+    "XAmzContentSHA256Mismatch": (errno.EIO, _MANGLED),
+}
+"""What is to be said of an error's code. Some are Ceph's alone: it tells a full quota by a 403.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+Source: https://github.com/ceph/ceph/blob/v16.2.15/src/rgw/rgw_common.cc
+"""
+_LATE = ("RequestTimeout", "TooManyRequests", "SlowDown")
+"""Codes that say no more than that it did not come to an answer."""
 _MISSING = (
     FileNotFoundError,
     exceptions.NotFoundError,
@@ -132,7 +156,8 @@ class ObjectBlobs:
     ) -> None:
         """Keep copies in `cache`; of what is put there as well, where it `copies_new`.
 
-        `where` is for people; for `rest_s` seconds a store is let alone that did not answer.
+        `where` is for people. For `rest_s` seconds a store that did not answer is let alone; one
+        that did not take something still gives what it has, and the other way round.
         `on_claimed` is called once it is known to be whose it was to be, before anything is put
         there; where that raises a `DiskError` it is called again the next time.
         """
@@ -143,8 +168,8 @@ class ObjectBlobs:
         self._copies_new = copies_new
         self._on_close = on_close
         self._on_claimed = on_claimed
-        self._trouble: tuple[int, str] = (0, "")
-        self._rests_until_s = float("-inf")
+        self._rests: dict[_Ask, _Rest] = {}
+        self._said: tuple[str, float] = ("", float("-inf"))  # in the log, and until when
         self._own: str | None = None  # as whose it was to be claimed, and whether it is
         self._is_own = False
         self._lock = threading.Lock()
@@ -159,7 +184,7 @@ class ObjectBlobs:
         """Keep `data` as an object; it counts once the store says that it has it, whole."""
         with self._sentences():
             self._see_to_claim()
-            with self._asked():
+            with self._asked(_Ask.CHANGE):
                 self._put(key, data)
         if self._copies_new:
             with suppress(DiskError):  # it is where it belongs, and can be fetched
@@ -172,7 +197,7 @@ class ObjectBlobs:
 
     def raw(self, key: str) -> bytes:
         """Return an object's bytes, whatever they are."""
-        with self._asked():
+        with self._asked(_Ask.READ):
             try:
                 return self._bytes_of(key)
             except _MISSING:
@@ -194,7 +219,7 @@ class ObjectBlobs:
     def size(self, key: str) -> int | None:
         """Return an object's size."""
         try:
-            with self._asked():
+            with self._asked(_Ask.READ):
                 return int(self._objects.head(key)["size"])
         except FileNotFoundError:
             return None
@@ -203,7 +228,7 @@ class ObjectBlobs:
         """Remove an object, and its copy. One that is being fetched meanwhile is not kept."""
         with self._sentences():
             self._see_to_claim()
-            with suppress(FileNotFoundError), self._asked():
+            with suppress(FileNotFoundError), self._asked(_Ask.CHANGE):
                 self._objects.delete(key)
             with self._lock:
                 if (fetch := self._fetches.get(key)) is not None:
@@ -212,10 +237,10 @@ class ObjectBlobs:
 
     def list(self, place: str) -> Iterator[Blob]:
         """Yield the objects of a place, as the store pages them."""
-        with self._asked():
+        with self._asked(_Ask.READ):
             pages = iter(self._objects.list(place))
         while True:
-            with self._asked():
+            with self._asked(_Ask.READ):
                 page: Sequence[Meta] | None = next(pages, None)
             if page is None:
                 return
@@ -236,7 +261,7 @@ class ObjectBlobs:
         """Remove the object that says whose store this is."""
         with self._sentences():
             self._see_to_claim()
-            with suppress(FileNotFoundError), self._asked():
+            with suppress(FileNotFoundError), self._asked(_Ask.CHANGE):
                 self._objects.delete(_CLAIM)
         self._own = None
 
@@ -262,7 +287,7 @@ class ObjectBlobs:
         return path
 
     def probe(self) -> None:
-        """Put a small object, read it and remove it; and try a file of this machine."""
+        """Put a small object, read it, list it and remove it; and try a file of this machine."""
         # One name, or each trial whose end is not reached would leave an object for ever.
         name = f"{TEMPORARY_PREFIX}probe-{self._own or 'visit'}"
         path = self._cache.root / name
@@ -272,10 +297,15 @@ class ObjectBlobs:
             with suppress(OSError):
                 path.unlink()
         with self._sentences():
+            if self._own is None:
+                self._claim(None, resting=True)  # what others put there may be kept from this key
             self._see_to_claim(resting=True)
-            with self._asked(resting=True):
+            with self._asked(_Ask.CHANGE, resting=True):
                 self._put(name, bytes(_PROBE_BYTES))
+            with self._asked(_Ask.READ, resting=True):
                 self._bytes_of(name)
+                next(iter(self._objects.list(name)), None)
+            with self._asked(_Ask.CHANGE, resting=True):
                 self._objects.delete(name)
 
     def sweep(self) -> None:
@@ -299,7 +329,7 @@ class ObjectBlobs:
             raise PermissionError(errno.EACCES, _ANOTHERS)
 
     def _claim(self, library: str | None, *, resting: bool = False) -> str | None:
-        with self._asked(resting=resting):
+        with self._asked(_Ask.READ if library is None else _Ask.CHANGE, resting=resting):
             try:
                 found = self._claimed()
             except exceptions.PermissionDeniedError as error:
@@ -389,15 +419,16 @@ class ObjectBlobs:
                 del self._fetches[key]
 
     @contextmanager
-    def _asked(self, *, resting: bool = False) -> Iterator[None]:
+    def _asked(self, what: _Ask, *, resting: bool = False) -> Iterator[None]:
         """Turn what a store's client raises into what the operating system would.
 
         Raises:
             FileNotFoundError: there is no such object.
-            UnreachableError: the store does not answer, or of late has not; or it refuses the key.
+            UnreachableError: the store does not answer, or of late has not; or it refuses.
         """
-        if not resting and time.monotonic() < self._rests_until_s:
-            raise UnreachableError(*self._trouble)
+        rest = self._rests.get(what)
+        if rest is not None and not resting and time.monotonic() < rest.until_s:
+            raise UnreachableError(*rest.trouble)
         try:
             yield
         except UnreachableError:
@@ -406,18 +437,22 @@ class ObjectBlobs:
             if _NO_SUCH_BUCKET in str(error):
                 raise UnreachableError(errno.ENOENT, _NO_BUCKET) from error
             raise FileNotFoundError(errno.ENOENT, "there is no such object") from error
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            self._let_alone(errno.EACCES, _REFUSED, error)
         except (exceptions.BaseError, OSError) as error:
-            self._let_alone(errno.ETIMEDOUT, _SILENT, error)
+            trouble = _refusal(error)
+            if trouble is None:
+                trouble = errno.ETIMEDOUT, _SILENT
+                self._rests[what] = _Rest(time.monotonic() + self._rest_s, trouble)
+            self._say(trouble[1], error)
+            raise UnreachableError(*trouble) from error
         else:
-            self._rests_until_s = float("-inf")
+            self._rests.pop(what, None)
 
-    def _let_alone(self, number: int, reason: str, error: Exception) -> NoReturn:
-        self._trouble = number, reason
-        self._rests_until_s = time.monotonic() + self._rest_s
-        log.warning("%s: %s (%s)", self._where, reason, _first_line(error))
-        raise UnreachableError(number, reason) from error
+    def _say(self, reason: str, error: Exception) -> None:
+        """Tell the log, but of the same no more often than who does not answer is asked."""
+        said, until_s = self._said
+        if reason != said or time.monotonic() >= until_s:
+            self._said = reason, time.monotonic() + self._rest_s
+            log.warning("%s: %s (%s)", self._where, reason, _first_line(error))
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
@@ -426,6 +461,20 @@ class ObjectBlobs:
             yield
         except OSError as error:
             raise DiskError(sentence(error), self._where) from error
+
+
+class _Ask(Enum):
+    """What a store is asked for."""
+
+    READ = auto()
+    CHANGE = auto()
+
+
+class _Rest(NamedTuple):
+    """Until when a store is let alone, and why."""
+
+    until_s: float
+    trouble: tuple[int, str]
 
 
 class _Fetch:
@@ -438,6 +487,24 @@ class _Fetch:
 
 def _is_archived(error: Exception) -> bool:
     return isinstance(error, exceptions.PermissionDeniedError) and _INVALID_STATE in str(error)
+
+
+def _refusal(error: Exception) -> tuple[int, str] | None:
+    """Return what a store says against a request, as a number and a sentence; None if nothing.
+
+    It is not to be known by the kind of error alone: the client has one for all that fails while it
+    lists.
+    """
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    if code is not None and code[1] in _ANSWERS:
+        return _ANSWERS[code[1]]
+    denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
+    if denied or (status is not None and status[1] in ("401", "403")):
+        return errno.EACCES, _REFUSED
+    if status is None or code is None or not status[1].startswith("4") or code[1] in _LATE:
+        return None
+    return errno.EIO, _UNKNOWN.format(code=code[1])
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from bot import library_place
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
 from bot.config import LibraryPlace
-from bot.errors import ConfigError, DiskError, NotFoundError, OutOfReachError
+from bot.errors import DiskError, NotFoundError, OutOfReachError
 from bot.library import Library, UnreadableError
 from bot.library_place import FOLDER, open_objects, placed
 from bot.model import DreamState
@@ -102,70 +102,16 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.FakeS3]:
         yield served
 
 
-def over_http(fake: s3.FakeS3, folder: Path, where: str = f"s3://{s3.BUCKET}/a/b") -> ObjectBlobs:
+def over_http(fake: s3.FakeS3, folder: Path, rest_s: float = 0) -> ObjectBlobs:
+    where = f"s3://{s3.BUCKET}/a/b"
     place = LibraryPlace(store=where, endpoint=fake.url, region=s3.REGION)
-    return blobs_of(open_objects(where, place, answer_s=1, retries=1), folder)
-
-
-def test_a_real_client_keeps_reads_lists_and_deletes_by_signed_requests(
-    fake: s3.FakeS3, tmp_path: Path
-) -> None:
-    blobs = over_http(fake, tmp_path)
-    kept = {
-        file_key(hashlib.sha256(data).hexdigest()): data for data in map(str.encode, "abcdefgh")
-    }
-    for key, data in kept.items():
-        assert blobs.size(key) is None
-        blobs.put(key, data)
-        assert blobs.size(key) == 1
-    assert sorted(fake.objects) == sorted(f"a/b/{key}" for key in kept)
-    assert {one.key: one.size_bytes for one in blobs.list("files")} == dict.fromkeys(kept, 1)
-    assert list(blobs.list("images")) == []
-    other = over_http(fake, tmp_path / "other")
-    assert (other.claim(None), blobs.claim("one"), other.claim("two")) == (None, "one", "one")
-    blobs.leave()
-    fake.conditions = False  # not every store has puts that replace nothing
-    assert (blobs.claim("three"), other.claim("two")) == ("three", "three")
-    blobs.leave()
-    first = next(iter(kept))
-    assert other.get(first) == other.raw(first) == kept[first]
-    assert other.local(first).read_bytes() == kept[first]
-    for key in kept:
-        blobs.delete(key)
-        blobs.delete(key)
-    assert fake.objects == {}
-    with pytest.raises(FileNotFoundError):
-        blobs.raw(first)
-    blobs.probe()
-    assert fake.objects == {}
-
-
-def test_what_a_store_refuses_is_a_sentence_without_its_secrets(
-    fake: s3.FakeS3,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another secret")
-    with pytest.raises(DiskError, match="The picture store refuses the key"):
-        over_http(fake, tmp_path).put(KEY, DATA)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
-    nowhere = over_http(fake, tmp_path, "s3://nowhere/a")
-    with pytest.raises(DiskError, match="no such bucket"):
-        nowhere.put(KEY, DATA)
-    with pytest.raises(UnreachableError, match="no such bucket"):
-        nowhere.raw(KEY)
-    with pytest.raises(DiskError, match="no such bucket"):
-        nowhere.delete(KEY)
-    assert "secret" not in caplog.text
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(ConfigError, match="Set AWS_ACCESS_KEY_ID"):
-        over_http(fake, tmp_path)
+    objects = open_objects(where, place, answer_s=1, retries=1)
+    return ObjectBlobs(objects, BlobCache(folder, 10**7), where, rest_s=rest_s)
 
 
 def test_a_store_that_fails_is_tried_again_a_bounded_time(fake: s3.FakeS3, tmp_path: Path) -> None:
     blobs = over_http(fake, tmp_path)
-    fake.fail["PUT"] = 500
+    fake.fail["PUT"] = s3.BROKEN
     with pytest.raises(DiskError, match="does not answer"):
         blobs.put(KEY, DATA)
     assert [method for method, _ in fake.requests] == ["PUT", "PUT"]
@@ -201,10 +147,10 @@ def test_what_is_archived_is_no_outage_whatever_else_is(fake: s3.FakeS3, tmp_pat
         assert len(fake.requests) == 1, "the answer says enough"
         assert reader.raw(other) == b"other"
     fake.archived = {claim}
-    fake.fail["GET"] = 403  # of nothing, not even of its own
+    fake.fail["GET"] = s3.DENIED  # of nothing, not even of its own
     with pytest.raises(UnreachableError, match="refuses the key"):
         reader.raw(KEY)
-    fake.fail["GET"] = 500
+    fake.fail["GET"] = s3.BROKEN
     with pytest.raises(UnreachableError, match="does not answer"):
         reader.raw(KEY)
 
@@ -253,6 +199,102 @@ def test_of_two_who_claim_a_store_at_once_the_first_has_it(
     with pytest.raises(DiskError, match="another Dreamstream"):
         late.put(KEY, DATA)
     early.put(KEY, DATA)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (s3.FULL, "takes no more; its quota is used up"),
+        (s3.SKEWED, "clocks of the picture store and of this machine"),
+        (s3.DENIED, "refuses the key"),
+        ((400, "AuthorizationHeaderMalformed"), r"refuses .* \(AuthorizationHeaderMalformed\)"),
+    ],
+)
+def test_a_store_that_takes_nothing_gives_and_removes_all_the_same(
+    fake: s3.FakeS3, tmp_path: Path, failure: tuple[int, str], reason: str
+) -> None:
+    blobs, reader = over_http(fake, tmp_path, rest_s=60), over_http(fake, tmp_path / "reader")
+    other = file_key(hashlib.sha256(b"other").hexdigest())
+    for key, data in ((KEY, DATA), (other, b"other")):
+        blobs.put(key, data)
+    fake.fail["PUT"] = failure
+    changes: list[Callable[[], None]] = [lambda: blobs.put(KEY, DATA), blobs.probe]
+    for change in changes:
+        with pytest.raises(DiskError, match=reason):
+            change()
+    assert blobs.raw(KEY) == DATA
+    blobs.delete(other)  # as room is made
+    with pytest.raises(FileNotFoundError):
+        reader.raw(other)
+    fake.fail.clear()
+    blobs.put(other, b"other")  # at once
+
+
+def test_what_a_store_does_not_do_is_let_alone_and_nothing_else(
+    fake: s3.FakeS3, tmp_path: Path
+) -> None:
+    blobs = over_http(fake, tmp_path, rest_s=60)
+    blobs.put(KEY, DATA)
+    fake.fail["PUT"] = s3.BROKEN
+    asked = []
+    changes: list[Callable[[], None]] = [lambda: blobs.put(KEY, DATA)] * 2
+    for change in (*changes, blobs.probe):
+        fake.requests.clear()
+        with pytest.raises(DiskError, match="does not answer"):
+            change()
+        asked.append(len(fake.requests))
+    assert asked == [2, 0, 3], "a trial is made all the same, once it is known whose it is"
+    assert blobs.raw(KEY) == DATA, "it does not take, and gives"
+    fake.fail = {"GET": s3.BROKEN, "LIST": s3.BROKEN}
+    with pytest.raises(UnreachableError, match="does not answer"):
+        blobs.raw(KEY)
+    fake.fail.clear()
+    with pytest.raises(UnreachableError, match="does not answer"):
+        list(blobs.list("files"))
+    blobs.probe()
+    assert [one.key for one in blobs.list("files")] == [KEY]
+
+
+def test_a_trial_finds_out_what_a_key_may_not_do(fake: s3.FakeS3, tmp_path: Path) -> None:
+    over_http(fake, tmp_path / "owner").claim("one")
+    visitor, owner = over_http(fake, tmp_path / "a"), over_http(fake, tmp_path / "b")
+    assert owner.claim("one") == "one"
+    for blobs in (visitor, owner):
+        blobs.probe()
+        for method in ("PUT", "DELETE", "LIST"):
+            fake.fail = {method: s3.DENIED}
+            with pytest.raises(DiskError, match="refuses the key"):
+                blobs.probe()
+        fake.fail.clear()
+        fake.listing = False
+        with pytest.raises(DiskError, match="refuses the key"):
+            blobs.probe()
+        fake.listing = True
+        fake.objects.pop("a/b/.part-probe-visit", None)
+    # The trial object is the visitor's own, and may be read where others' are not.
+    fake.withheld = {"a/b/library"}
+    with pytest.raises(DiskError, match="refuses the key"):
+        visitor.probe()
+    fake.withheld.clear()
+    fake.archived = {"a/b/library"}
+    with pytest.raises(DiskError, match="archived the object “library”"):
+        visitor.probe()
+
+
+def test_the_log_says_the_same_once_in_a_while(
+    fake: s3.FakeS3, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs = over_http(fake, tmp_path, rest_s=60)
+    fake.fail = {"GET": s3.DENIED, "PUT": s3.FULL}
+    for _ in range(3):
+        with pytest.raises(UnreachableError, match="refuses the key"):
+            blobs.raw(KEY)
+    with pytest.raises(DiskError, match="quota"):
+        blobs.put(KEY, DATA)
+    assert [("quota" in line, "refuses" in line) for line in caplog.messages] == [
+        (False, True),
+        (True, False),
+    ]
 
 
 # --- faults ------------------------------------------------------------------------------------
