@@ -33,7 +33,7 @@ from generation.protocol import (
     encode,
     read_for_bot,
 )
-from generation.remote_worker import RemoteWorker
+from generation.remote_worker import Advance, Order, RemoteWorker
 from generation.settings import Settings
 from generation.workers import WorkerLostError
 from tests.fakes.engine import expected_colour, job
@@ -53,6 +53,8 @@ class FakeActor:
         self.placed = True
         self.frozen = False
         self.deaf = False
+        self.given: set[str] = set()
+        """The dreams that it was ever told to step."""
         self.unheard = asyncio.Event()
         """Set when an order did not reach it, since it is deaf."""
 
@@ -71,6 +73,9 @@ class FakeActor:
         if self.deaf:
             self.unheard.set()
             await self._call(self.dead.wait)
+        match msgspec.msgpack.decode(order, type=Order):
+            case Advance(assignment=assignment):
+                self.given.update(assignment.job_ids)
         await self._call(lambda: self.worker.order(order))
 
     async def note(self, note: bytes) -> None:
