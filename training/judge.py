@@ -143,7 +143,7 @@ def fit(features: Tensor, vectors: Tensor, seed: int, epochs: int = _EPOCHS) -> 
     return heads.eval()
 
 
-def train(seed: int = 0, shards: int = 6, count: int = 1000) -> None:
+def train(seed: int = 0, shards: int = 24, count: int = 1000) -> None:
     """Train and save the judge.
 
     Args:
