@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 REST_S = 5.0
 _SILENT = "the picture store does not answer"
+_UNTRUSTED = (
+    "the picture store's certificate is not trusted here; if its authority is your own, name the "
+    "file with that one's certificate in SSL_CERT_FILE"
+)
 _REFUSED = "the picture store refuses the key; check the credentials and what they allow"
 _NO_BUCKET = "the picture store has no such bucket"
 _FULL = "the picture store takes no more; its quota is used up"
@@ -61,10 +65,11 @@ _CLAIM_ARCHIVED = (
 )
 _SPOILT = "its bytes in the picture store are not what its name says"
 _PROBE_BYTES = 1024
-_SHOWN = 300
+_SHOWN = 500
 _CLAIM = "library"
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+_CERTIFICATE = "InvalidCertificate("
 _NO_SUCH_BUCKET = "NoSuchBucket"
 _INVALID_STATE = "InvalidObjectState"
 """The answer to who wants an archived object: known to be there, by who may have it.
@@ -213,7 +218,7 @@ class ObjectBlobs:
                 except (exceptions.BaseError, OSError) as error:
                     why = error
         reason = _ARCHIVED if _is_archived(why) else _WITHHELD
-        log.warning("%s: %s: %s (%s)", self._where, key, reason, _first_line(why))
+        log.warning("%s: %s: %s (%s)", self._where, key, reason, _told(why))
         raise OSError(errno.EIO, reason, key) from why
 
     def size(self, key: str) -> int | None:
@@ -440,7 +445,7 @@ class ObjectBlobs:
         except (exceptions.BaseError, OSError) as error:
             trouble = _refusal(error)
             if trouble is None:
-                trouble = errno.ETIMEDOUT, _SILENT
+                trouble = errno.ETIMEDOUT, _UNTRUSTED if _is_untrusted(error) else _SILENT
                 self._rests[what] = _Rest(time.monotonic() + self._rest_s, trouble)
             self._say(trouble[1], error)
             raise UnreachableError(*trouble) from error
@@ -452,7 +457,7 @@ class ObjectBlobs:
         said, until_s = self._said
         if reason != said or time.monotonic() >= until_s:
             self._said = reason, time.monotonic() + self._rest_s
-            log.warning("%s: %s (%s)", self._where, reason, _first_line(error))
+            log.warning("%s: %s (%s)", self._where, reason, _told(error))
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
@@ -507,6 +512,19 @@ def _refusal(error: Exception) -> tuple[int, str] | None:
     return errno.EIO, _UNKNOWN.format(code=code[1])
 
 
-def _first_line(error: BaseException) -> str:
-    """Return what a client says, without the pages that it may add."""
-    return str(error).strip().partition("\n")[0][:_SHOWN]
+def _is_untrusted(error: Exception) -> bool:
+    return _CERTIFICATE in str(error)
+
+
+def _told(error: BaseException) -> str:
+    """Return what a client says, without the pages that it may add: their code, or the last cause.
+
+    What a client has to do with a socket it says in the lines after the first one alone, the cause
+    of all causes last.
+    """
+    first, _, more = str(error).strip().partition("\n")
+    said = first.partition("<")[0].rstrip(": ")[:_SHOWN]
+    if (code := _CODE.search(first)) is not None:
+        return f"{said}: {code[1]}"
+    causes = [line.strip(" ,") for line in more.splitlines() if line.strip(" ,)}]")]
+    return said if _STATUS.search(first) or not causes else f"{said}: {causes[-1][:_SHOWN]}"

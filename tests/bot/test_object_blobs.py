@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -295,6 +299,53 @@ def test_the_log_says_the_same_once_in_a_while(
         (False, True),
         (True, False),
     ]
+
+
+def test_the_log_says_what_a_client_says_last(
+    fake: s3.FakeS3, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        place = LibraryPlace(
+            store="s3://a1b", endpoint=f"http://127.0.0.1:{unused.getsockname()[1]}"
+        )
+        objects = open_objects("s3://a1b", place, retries=0)
+        with pytest.raises(UnreachableError, match="does not answer"):
+            blobs_of(objects, tmp_path).raw(KEY)
+    fake.fail["GET"] = (400, "AuthorizationHeaderMalformed")
+    with pytest.raises(UnreachableError):
+        over_http(fake, tmp_path).raw(KEY)
+    silence, refusal = caplog.messages
+    assert "Connection refused" in silence
+    assert refusal.endswith("AuthorizationHeaderMalformed)") and "<" not in refusal
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_that_is_not_trusted_is_told_as_that_and_may_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def openssl(*given: str) -> None:
+        subprocess.run(["openssl", *given], cwd=tmp_path, check=True, capture_output=True)
+
+    new, days = ("req", "-newkey", "rsa:2048", "-nodes"), ("-days", "2")
+    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n", encoding="ascii")
+    openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ours", *days)
+    openssl(*new, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=a store")
+    openssl("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", *days,
+            "-extfile", "names", "-out", "leaf.pem")  # fmt: skip
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "leaf.pem", tmp_path / "leaf.key")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    with s3.fake_s3(tls) as fake:
+        with pytest.raises(DiskError, match="certificate is not trusted here"):
+            over_http(fake, tmp_path).put(KEY, DATA)
+        assert "UnknownIssuer" in caplog.text
+        assert fake.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        blobs = over_http(fake, tmp_path)
+        blobs.put(KEY, DATA)
+        assert blobs.raw(KEY) == DATA
 
 
 # --- faults ------------------------------------------------------------------------------------

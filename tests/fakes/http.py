@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ _MOST_BYTES = 64 * 1024**2
 
 
 @contextmanager
-def serving(handler: Handler) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
+def serving(
+    handler: Handler, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
     """Serve on a free port; give its address, and the loop that everything happens in."""
     loop, up = asyncio.new_event_loop(), threading.Event()
     url = ""
@@ -28,9 +31,9 @@ def serving(handler: Handler) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]
         app.router.add_route("*", "/{path:.*}", handler)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
         host, port = runner.addresses[0][:2]
-        url = f"http://{host}:{port}"
+        url = f"{'http' if tls is None else 'https'}://{host}:{port}"
         return runner
 
     def live() -> None:

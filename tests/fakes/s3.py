@@ -18,6 +18,7 @@ import base64
 import hashlib
 import hmac
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -142,10 +143,10 @@ class FakeS3:
 
 
 @contextmanager
-def fake_s3() -> Iterator[FakeS3]:
+def fake_s3(tls: ssl.SSLContext | None = None) -> Iterator[FakeS3]:
     """Serve a bucket on a free port of this machine, from a thread of its own."""
     fake = FakeS3()
-    with serving(fake.answer) as (url, loop):
+    with serving(fake.answer, tls) as (url, loop):
         fake.url = url
         try:
             yield fake
