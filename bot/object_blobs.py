@@ -225,7 +225,14 @@ class ObjectBlobs:
         """Return an object's size."""
         try:
             with self._asked(_Ask.READ):
-                return int(self._objects.head(key)["size"])
+                try:
+                    return int(self._objects.head(key)["size"])
+                except _MISSING:
+                    raise
+                except exceptions.BaseError as error:
+                    if _is_refused(error):  # in an answer without a body, which says no more
+                        self._see_to_others()
+                    raise
         except FileNotFoundError:
             return None
 
@@ -507,9 +514,14 @@ def _refusal(error: Exception) -> tuple[int, str] | None:
     denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
     if denied or (status is not None and status[1] in ("401", "403")):
         return errno.EACCES, _REFUSED
-    if status is None or code is None or not status[1].startswith("4") or code[1] in _LATE:
+    if code is None or code[1] in _LATE or not _is_refused(error):
         return None
     return errno.EIO, _UNKNOWN.format(code=code[1])
+
+
+def _is_refused(error: Exception) -> bool:
+    status = _STATUS.search(str(error))
+    return status is not None and status[1].startswith("4")
 
 
 def _is_untrusted(error: Exception) -> bool:

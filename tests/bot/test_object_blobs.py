@@ -232,6 +232,9 @@ def test_a_store_that_takes_nothing_gives_and_removes_all_the_same(
         reader.raw(other)
     fake.fail.clear()
     blobs.put(other, b"other")  # at once
+    fake.fail = dict.fromkeys(("HEAD", "GET"), failure)
+    with pytest.raises(UnreachableError, match=reason):
+        blobs.size(KEY)
 
 
 def test_what_a_store_does_not_do_is_let_alone_and_nothing_else(
