@@ -200,7 +200,7 @@ def _flows(
 def _form(perceptors: SharedPerceptors, flows: SharedFlow | None) -> float | None:
     """Return how much a flow's idea of the form counts; None where none can be asked.
 
-    The gradients of large CLIPs draw forms by themselves.
+    It goes by the default perceptor: the gradients of large CLIPs draw forms by themselves.
     """
     if flows is None:
         return None

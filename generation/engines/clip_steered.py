@@ -53,9 +53,9 @@ from generation.protocol import Attachment, EngineInfo, Job, Recipe, Steer
 
 _FORMAT = "clip-steered"
 # Raised with the format, whenever the arithmetic of a step changes its rounding, and whenever
-# starter-clip is trained on: an exact dream that goes on with what is new is no longer what its
-# recipe gives.
-_VERSION = 4
+# starter-clip or starter-diffusion is trained on: an exact dream that goes on with what is new is
+# no longer what its recipe gives.
+_VERSION = 5
 # How many of a run's tries are looked at together; fixed, so that their rounding is.
 _TRIES_TOGETHER = 4
 # Unlike a dash or a dot, it is in no model's name.
@@ -130,6 +130,7 @@ class ClipSteeredEngine:
             settings.symmetry,
             settings.tiling,
             settings.sides,
+            settings.asks_flow,
             *settings.own.items(),
         )
         if recipe.exact:

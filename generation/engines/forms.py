@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -35,6 +36,8 @@ _SCALE = 30.0
 _MOST_NOISE, _LEAST_NOISE = 0.95, 0.4
 # Steps until the least noise. Counted in steps and not in parts of all: a dream may be continued.
 _FALL = 80
+# What a steer begins with, of the way from the least noise to the most: the picture is still seen.
+_STEERED = 0.7
 _GUIDANCE = 7.0
 # What the flow looks at has about so many pixels, and sides that it takes.
 _SEEN_PIXELS, _MULTIPLE = 128 * 128, 16
@@ -130,10 +133,7 @@ def form_loss(runs: Sequence[Formed], flow: FlowModel, pictures: Tensor) -> Tens
         return total
     rows = send([row for row, _ in asked], pictures.device, torch.int64)
     chosen = [runs[row] for row, _ in asked]
-    size = seen_size(pictures.shape[3], pictures.shape[2])
-    seen = F.interpolate(
-        pictures[rows], size[::-1], mode="bilinear", antialias=True, align_corners=False
-    )
+    seen = _resized(pictures[rows], *seen_size(pictures.shape[3], pictures.shape[2]))
     expected = _expected(chosen, [each for _, each in asked], flow, seen.detach())
     weights = send([run.settings.form * _SCALE for run in chosen], pictures.device)
     apart = (seen - expected).square().flatten(1).mean(dim=1)
@@ -146,7 +146,8 @@ def _expected(
 ) -> Tensor:
     """Return the pictures that the flow takes others for, once they are noisy."""
     # What the canvas is to come near to need not be right to the last digit.
-    half = torch.autocast(seen.device.type, torch.bfloat16, enabled=has_bfloat16(seen.device))
+    fast = has_bfloat16(seen.device) and not torch.are_deterministic_algorithms_enabled()
+    half = torch.autocast(seen.device.type, torch.bfloat16, enabled=fast)
     with half:
         latents = flow.encode(seen.clamp(0, 1)).float()
     times = send([noise_at(run) for run in runs], seen.device)
@@ -156,7 +157,7 @@ def _expected(
         for run in runs
     ]
     noisy = torch.lerp(latents, torch.stack(drawn), wide)
-    rows = join(asked, seen.device, levels=[each.guidance for each in asked])
+    rows = join(asked, seen.device)
     answers = flow.velocity(noisy[rows.owners], times[rows.owners], rows.states, rows.mask)
     with half:
         expected = flow.decode(noisy - wide * rows.sum(answers, len(runs)))
@@ -166,11 +167,36 @@ def _expected(
 def noise_at(run: Formed) -> float:
     """Return how much noise (0..1) the flow sees a run's picture through in its present step.
 
-    From a picture it starts with less, so much as the strength says.
+    From a picture it starts with less, so much as the strength says. Each steer begins anew, since
+    through little noise the flow would see what there was and hold on to it.
     """
-    strength = run.recipe.strength if run.job.init else 1.0
-    left = max(0.0, 1 - run.step / _FALL)
-    return _LEAST_NOISE + (_MOST_NOISE - _LEAST_NOISE) * min(left, strength)
+    begun = [steer.step for steer in run.recipe.steers if steer.step <= run.step]
+    most = run.recipe.strength if run.job.init else 1.0
+    if begun:
+        most = _STEERED
+    left = max(0.0, 1 - (run.step - max(begun, default=0)) / _FALL)
+    return _LEAST_NOISE + (_MOST_NOISE - _LEAST_NOISE) * min(left, most)
+
+
+def _resized(pictures: Tensor, width: int, height: int) -> Tensor:
+    """Return pictures [n, c, height, width] as bilinear filters with antialiasing give them.
+
+    By two products: the filter's own gradient is not deterministic on CUDA.
+    """
+    if pictures.shape[2:] == (height, width):
+        return pictures
+    down = _filter(pictures.shape[2], height).to(pictures.device, pictures.dtype)
+    across = _filter(pictures.shape[3], width).to(pictures.device, pictures.dtype)
+    return down @ pictures @ across.T
+
+
+@lru_cache(maxsize=32)
+def _filter(before: int, after: int) -> Tensor:
+    """Return the weights [after, before] of one side's pixels."""
+    lines = torch.eye(before)[None, None]
+    return F.interpolate(
+        lines, (after, before), mode="bilinear", antialias=True, align_corners=False
+    )[0, 0]
 
 
 def seen_size(width: int, height: int) -> tuple[int, int]:

@@ -106,7 +106,8 @@ class LatentFlow:
         self, latents: Tensor, t: Tensor, text_states: Tensor, text_mask: Tensor
     ) -> Tensor:
         """Return noise minus picture [B, 8, h, w] at per-picture times ``t`` [B] in 0..1."""
-        fast = has_bfloat16(latents.device)
+        # Exact dreams are drawn in float32.
+        fast = has_bfloat16(latents.device) and not torch.are_deterministic_algorithms_enabled()
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=fast):
             out: Tensor = self.transformer(latents, t, text_states, text_mask)
         return out.float()

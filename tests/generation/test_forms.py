@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 from msgspec.structs import replace
 from PIL import Image
 from torch import Tensor
@@ -16,7 +17,7 @@ from generation.engine import EngineError
 from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import FlowModel
-from generation.engines.forms import noise_at, predicted_bytes, seen_size
+from generation.engines.forms import _resized, noise_at, predicted_bytes, seen_size
 from generation.protocol import Setting, Steer
 from tests.generation import tiny
 from tests.generation.test_diffusion import TinyFlow
@@ -97,11 +98,8 @@ def a_picture(colour: str = "orange") -> bytes:
 def test_a_picture_comes_nearer_to_what_the_flow_takes_it_for(model: str, much: float) -> None:
     """A codebook of chance has no red; so for VQGAN a little nearer is what there is."""
     drawing = engine(model, flow=Expecting())
-    runs = [
-        drawing.begin(tiny.job(model, steps=40, settings={"form": form}), None)
-        for form in (0.0, 0.3, 10.0)
-    ]
-    free, some, most = (apart(image, RED) for image in finish(drawing, *runs))
+    jobs = [tiny.job(model, steps=40, settings={"form": form}) for form in (0.0, 0.3, 10.0)]
+    free, some, most = (apart(finish(drawing, drawing.begin(job, None))[0], RED) for job in jobs)
     assert free > some > most
     assert most < much * free
 
@@ -121,7 +119,7 @@ def test_company_changes_no_more_than_the_last_digits() -> None:
     among = drawing.begin(tiny.job("fourier", steps=12), None)
     others = [
         drawing.begin(tiny.job("fourier", seed=7, prompt="two words | a fog:-0.5", steps=30), None),
-        drawing.begin(tiny.job("fourier", seed=8, steps=30, settings={"form": 0.0}), None),
+        drawing.begin(tiny.job("fourier", seed=8, steps=30, settings={"form": 0.4}), None),
     ]
     finish(drawing, alone)
     while not among.done:
@@ -162,6 +160,66 @@ def test_noise_falls_from_step_to_step_and_does_not_depend_on_how_many_there_are
     assert levels[0] == pytest.approx(0.95)
     assert levels[:4] == sorted(levels[:4], reverse=True) and levels[1] > levels[2] > levels[3]
     assert levels[3] == levels[4] == pytest.approx(0.4)
+
+
+def test_a_steer_is_seen_through_noise_again() -> None:
+    run = engine().begin(tiny.job("fourier", steps=100), None)
+    run.step = 90
+    before = noise_at(run)
+    run.recipe = replace(run.recipe, steers=(Steer(step=90, prompt="a tree"),))
+    steered = noise_at(run)
+    run.step = 60
+    not_yet = noise_at(run)
+    assert before == pytest.approx(0.4) and steered == pytest.approx(0.785)
+    run.recipe = replace(run.recipe, steers=())
+    assert not_yet == noise_at(run)
+
+
+def test_pictures_are_made_smaller_as_torch_does_it() -> None:
+    pictures = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    wanted = F.interpolate(pictures, (16, 32), mode="bilinear", antialias=True, align_corners=False)
+    assert torch.allclose(_resized(pictures, 32, 16), wanted, atol=1e-6)
+    assert _resized(pictures, 56, 40) is pictures
+
+
+def test_a_growing_picture_has_a_form_at_every_size() -> None:
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    settings: dict[str, Setting] = {"sides": "32@0, 64@2"}
+    run = drawing.begin(tiny.job("fourier", steps=4, width=64, height=64, settings=settings), None)
+    (image,) = finish(drawing, run)
+    assert flow.seen == [(32, 32)] * 2 + [(64, 64)] * 2 and image.size == (64, 64)
+
+
+def test_a_step_without_memory_is_taken_again_by_the_same_chance() -> None:
+    class Short(Expecting):
+        fails = False
+
+        def decode(self, latents: Tensor) -> Tensor:
+            if self.fails:
+                self.fails = False
+                raise torch.OutOfMemoryError("none left")
+            return super().decode(latents)
+
+    smooth, flow = engine(flow=Expecting()), Short()
+    (through,) = finish(smooth, smooth.begin(tiny.job("fourier", steps=4), None))
+    drawing = engine(flow=flow)
+    run = drawing.begin(tiny.job("fourier", steps=4), None)
+    drawing.step([run])
+    flow.fails = True
+    with pytest.raises(torch.OutOfMemoryError):
+        drawing.step([run])
+    (again,) = finish(drawing, run)
+    assert again.tobytes() == through.tobytes()
+
+
+def test_runs_with_a_form_and_without_are_not_counted_alike() -> None:
+    drawing = engine()
+    formed, free = (
+        drawing.batch_key(tiny.job("fourier", settings={"form": form}).recipe)
+        for form in (1.0, 0.0)
+    )
+    assert formed != free
 
 
 def test_a_start_picture_is_seen_through_as_much_noise_as_its_strength() -> None:
