@@ -22,6 +22,7 @@ from PIL import Image
 
 from bot.backup.model import BackupError, read_manifest, whole_backups
 from bot.backup.schedule import HOUR_MS, newest_ms, on_one_disk
+from bot.blobs import UnreachableError
 from bot.config import Config
 from bot.config_file import load_config
 from bot.config_secrets import TOKEN_VARIABLE, read_token
@@ -180,7 +181,10 @@ def _library(config: Config) -> Finding:
     place, root = config.library, config.storage.data_dir / "library"
     try:
         with opened(place, root, alone=False) as blobs:
+            blobs.claim(None)  # what another key put there may be kept from this one
             blobs.probe()
+    except UnreachableError as error:
+        return Finding(Mark.BAD, "library", f"{place.store}: {error.strerror}.")
     except DreamstreamError as error:
         return Finding(Mark.BAD, "library", f"{place.store}: {error}")
     return Finding(Mark.WELL, "library", f"{place.store} can be written.")

@@ -309,8 +309,6 @@ class ObjectBlobs:
             with suppress(OSError):
                 path.unlink()
         with self._sentences():
-            if self._own is None:
-                self._claim(None, resting=True)  # what others put there may be kept from this key
             self._see_to_claim(resting=True)
             with self._asked(_Ask.CHANGE, resting=True):
                 self._put(name, bytes(_PROBE_BYTES))

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ import pytest
 from obstore import exceptions
 from obstore.store import MemoryStore
 
-from bot import library_place
+from bot import doctor, library_place
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
-from bot.config import LibraryPlace
+from bot.config import Config, LibraryPlace
 from bot.errors import DiskError, NotFoundError, OutOfReachError
 from bot.library import Library, UnreadableError
 from bot.library_place import FOLDER, open_objects, placed
@@ -250,7 +250,7 @@ def test_what_a_store_does_not_do_is_let_alone_and_nothing_else(
         with pytest.raises(DiskError, match="does not answer"):
             change()
         asked.append(len(fake.requests))
-    assert asked == [2, 0, 3], "a trial is made all the same, once it is known whose it is"
+    assert asked == [2, 0, 2], "a trial is made all the same"
     assert blobs.raw(KEY) == DATA, "it does not take, and gives"
     fake.fail = {"GET": s3.BROKEN, "LIST": s3.BROKEN}
     with pytest.raises(UnreachableError, match="does not answer"):
@@ -278,14 +278,16 @@ def test_a_trial_finds_out_what_a_key_may_not_do(fake: s3.FakeS3, tmp_path: Path
             blobs.probe()
         fake.listing = True
         fake.objects.pop("a/b/.part-probe-visit", None)
-    # The trial object is the visitor's own, and may be read where others' are not.
+    # The trial object is the visitor's own, and may be read where others' are not. One object that
+    # is not to be had is no outage, so a trial does not ask for it: the doctor does.
     fake.withheld = {"a/b/library"}
-    with pytest.raises(DiskError, match="refuses the key"):
-        visitor.probe()
+    visitor.probe()
+    with pytest.raises(UnreachableError, match="refuses the key"):
+        visitor.claim(None)
     fake.withheld.clear()
     fake.archived = {"a/b/library"}
-    with pytest.raises(DiskError, match="archived the object “library”"):
-        visitor.probe()
+    with pytest.raises(UnreachableError, match="archived the object “library”"):
+        visitor.claim(None)
 
 
 def test_the_log_says_the_same_once_in_a_while(
@@ -693,3 +695,18 @@ async def test_a_dreams_end_waits_for_the_store_and_its_deletion_too(
             store.memory.head(key)
         assert not library.path(done.image.sha256).exists()
     library.close()
+
+
+def test_the_doctor_names_a_store_whose_objects_are_kept_from_the_key(
+    fake: s3.FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over_http(fake, tmp_path / "owner").claim("one")
+    monkeypatch.setattr(
+        doctor, "opened", lambda *_args, **_named: nullcontext(over_http(fake, tmp_path / "a"))
+    )
+    config = Config.model_validate({"library": {"store": "s3://dreams/a/b"}})
+    assert doctor._library(config).mark is doctor.Mark.WELL
+    fake.withheld = {"a/b/library"}
+    found = doctor._library(config)
+    assert found.mark is doctor.Mark.BAD
+    assert "refuses the key" in found.text
