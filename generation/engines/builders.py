@@ -24,7 +24,7 @@ from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.latent_kinds import STARTER, build_latent_engines, build_pipelines
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.rudalle import build_rudalle
-from generation.engines.starter_flow import SharedFlow, load_starter_flow
+from generation.engines.starter_flow import READER, SharedFlow, load_starter_flow
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
@@ -193,7 +193,7 @@ def _vqgan_clip(
 def _flows(
     library: Library, perceptors: SharedPerceptors, device: torch.device
 ) -> SharedFlow | None:
-    here = library.info(STARTER).available and "starter-clip" in perceptors.names
+    here = library.info(STARTER).available and READER in perceptors.names
     return SharedFlow(perceptors, device) if here else None
 
 

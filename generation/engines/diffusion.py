@@ -79,6 +79,12 @@ def diffusion_options(
     )
 
 
+def condition(model: FlowModel, text: str, weight: float) -> Condition:
+    """Encode a text alone, so that it is always the same."""
+    states, mask = model.encode_prompt([text])
+    return Condition(states[0], mask[0], weight)
+
+
 class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
     """Draws with flow models."""
 
@@ -141,8 +147,7 @@ class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
         return velocity
 
     def _condition(self, model: FlowModel, text: str, weight: float) -> Condition:
-        states, mask = model.encode_prompt([text])
-        return Condition(states[0], mask[0], weight)
+        return condition(model, text, weight)
 
     def _state(self, run: DiffusionRun) -> dict[str, Tensor]:
         """Chance has no part after the first noise."""

@@ -26,7 +26,7 @@ from generation.clip.sending import send
 from generation.engines.clip_options import ClipSettings
 from generation.engines.clip_prompts import picture_of
 from generation.engines.conditions import Condition, join, shared_out, unwanted
-from generation.engines.diffusion import FlowModel
+from generation.engines.diffusion import FlowModel, condition
 from generation.models.precision import has_bfloat16
 from generation.prompts import Prompt, parse
 from generation.protocol import Job, Recipe, Steer
@@ -224,8 +224,4 @@ def _said(flow: FlowModel, recipe: Recipe, text: str) -> tuple[Condition, ...]:
 
 
 def _conditions(flow: FlowModel, prompts: Sequence[Prompt]) -> tuple[Condition, ...]:
-    found = []
-    for prompt, weight in shared_out(prompts):
-        states, mask = flow.encode_prompt([prompt.text])
-        found.append(Condition(states[0], mask[0], weight))
-    return tuple(found)
+    return tuple(condition(flow, prompt.text, weight) for prompt, weight in shared_out(prompts))

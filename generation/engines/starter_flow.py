@@ -12,15 +12,16 @@ from generation import starter
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
 from generation.engines.clip_steered import PerceptorSource
+from generation.engines.latent_kinds import STARTER
 
-_READER = "starter-clip"
+READER = "starter-clip"
 """Whose text tower tells the flow what to draw."""
 
 
 class SharedFlow:
     """A `FlowSource`: counts who has the starter flow; the last one to release it frees it."""
 
-    name = "starter-diffusion"
+    name = STARTER
 
     def __init__(self, perceptors: PerceptorSource, device: torch.device) -> None:
         self._perceptors = perceptors
@@ -49,11 +50,11 @@ def load_starter_flow(perceptors: PerceptorSource, device: torch.device) -> Star
     Raises:
         EngineError: one of them is damaged.
     """
-    perceptor = perceptors.acquire(_READER)
+    perceptor = perceptors.acquire(READER)
     try:
-        return StarterFlow(perceptor, lambda: perceptors.release(_READER), device)
+        return StarterFlow(perceptor, lambda: perceptors.release(READER), device)
     except BaseException:
-        perceptors.release(_READER)
+        perceptors.release(READER)
         raise
 
 
