@@ -435,6 +435,7 @@ async def test_other_dreams_are_drawn_of_as_ever(tmp_path: Path) -> None:
         await portray(s)
         [fox] = await s.dreams.ask(request("a fox", init=png(colour="blue")))
         await s.draw(fox.id, "yellow")
+        await s.dreams.wait(fox.id)
         [child] = await s.dreams.ask(
             request("a vixen", person=BOB, parent_id=fox.id, relation=Relation.REMIX)
         )

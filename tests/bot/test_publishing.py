@@ -216,6 +216,7 @@ async def test_a_day_holds_what_was_asked_for_on_it_and_no_name_of_who_hides(
         asked = [(await s.dreams.ask(request(words)))[0] for words in ("a fox", "a hare", "a cat")]
         for number, dream in enumerate(asked):
             await s.draw(dream.id, colour=f"#{number:02x}4488")
+            await s.dreams.wait(dream.id)
         async with s.store.write() as connection:
             await favourites.put(connection, [asked[1].id], ANN.id, 1)
         await s.dreams.delete(asked[2].id, Actor(ANN))

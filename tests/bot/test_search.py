@@ -41,6 +41,7 @@ async def draw(
         async with parts.store.write() as connection:
             await connection.execute("UPDATE dream SET published = 0 WHERE id = ?", (dream.id,))
     await parts.draw(dream.id, colour)
+    await parts.dreams.wait(dream.id)
     return dream.id
 
 

@@ -51,6 +51,7 @@ async def test_what_came_of_a_study_keeps_its_words_and_is_none(tmp_path: Path) 
     async with services(tmp_path) as s:
         _, cut = await s.dreams.ask(request("a gate", study=("", "woodcut")))
         await s.draw(cut.id)
+        await s.dreams.wait(cut.id)
         again = await s.offspring.reroll(cut.id, Actor(ANN))
         assert (again.prompt, again.studied) == ("a gate, woodcut", None)
         assert again.recipe.prompt == cut.recipe.prompt and again.recipe.seed != cut.recipe.seed
@@ -60,6 +61,7 @@ async def test_nothing_is_left_of_a_deleted_ones_words(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         plain, cut = await s.dreams.ask(request("a gate", study=("", "woodcut")))
         await s.draw(cut.id)
+        await s.dreams.wait(cut.id)
         await s.dreams.delete(cut.id, Actor(ANN))
         rows = await s.store.read("SELECT prompt, studied FROM dream WHERE id = ?", (cut.id,))
         assert [tuple(row) for row in rows] == [("", None)]

@@ -62,6 +62,7 @@ async def test_what_is_no_star_of_ones_own_changes_nothing(
         several, many = await grid(there, 2)
         for one in several:
             await there.parts.draw(one)
+            await there.parts.dreams.wait(one)
         guild_id = there.env.guild.id
         moderator = Actor(
             Person(f"discord:{there.ann.id}", "ann"), guild_id=guild_id, moderates=True
@@ -118,6 +119,7 @@ async def test_the_last_of_several_left_on_a_card_is_meant(tmp_path: Path) -> No
         [first, second], card = await grid(there, 2)
         for one in (first, second):
             await there.parts.draw(one)
+            await there.parts.dreams.wait(one)
         ann = Actor(Person(f"discord:{there.ann.id}", "ann"))
         await there.parts.dreams.delete(first, ann)
         await there.bob.react(card, "⭐")
