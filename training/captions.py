@@ -40,9 +40,20 @@ _UI_WORDS = word_list("interface_words")
 _SUFFIX = re.compile(r"(-(\d+|flat|duo|remix|fill|one|two|three|four|five|alt|left|right|color))+$")
 
 
-_PLAIN = ("a picture of", "an image of", "a drawing of", "an illustration of")
+_PLAIN = ("a picture of", "an image of", "a drawing of", "an illustration of", "a photo of")
 """How people ask who name no style."""
 _PLAIN_SHARE = 0.06
+_MOODS = (
+    "ancient", "beautiful", "brave", "cosy", "cute", "dreaming", "dreamy", "epic", "friendly",
+    "funny", "giant", "grumpy", "happy", "huge", "joyful", "little", "lonely", "lovely", "magic",
+    "melancholy", "mysterious", "peaceful", "sad", "silent", "strange", "surreal", "tiny",
+)  # fmt: skip
+_TAILS = (
+    "beautiful", "concept art", "digital art", "dramatic", "fantasy", "high quality",
+    "highly detailed", "masterpiece", "surreal", "trending on artstation", "very detailed",
+)  # fmt: skip
+"""Words that people add and that no picture here shows: a prompt is to bear them."""
+_WORDY_SHARE = 0.14
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,11 @@ def with_article(noun: str) -> str:
     plural = last.endswith("s") and not last.endswith(("ss", "us", "is"))
     if plural or first in {"a", "an", "the", "person", "men", "women", "people", "two"}:
         return noun
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return f"{_article(noun)} {noun}"
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 _IRREGULAR = {
@@ -167,6 +182,17 @@ def plural(noun: str) -> str:
     if last.endswith("y") and last[-2:-1] not in "aeiou":
         return noun[:-1] + "ies"
     return noun + "s"
+
+
+def in_more_words(text: str, rng: np.random.Generator) -> str:
+    """Return a caption as people write prompts: every seventh with a word that shows nothing."""
+    if rng.random() >= _WORDY_SHARE:
+        return text
+    article, _, rest = text.partition(" ")
+    if article not in {"a", "an"} or rng.random() < 0.5:
+        return f"{text}, {rng.choice(_TAILS)}"
+    mood = str(rng.choice(_MOODS))
+    return f"{_article(mood)} {mood} {rest}"
 
 
 def caption(

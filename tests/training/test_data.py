@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.captions import Words, caption, names, plural, slug, with_article
+from training.captions import Words, caption, in_more_words, names, plural, slug, with_article
 from training.compose import example, recolour
 from training.filters import FILTERS
 from training.packs import pack, unpack
@@ -48,6 +48,19 @@ def test_captions_read_as_english() -> None:
     made = {caption(words, ("3d render of",), np.random.default_rng(seed)) for seed in range(60)}
     assert {"cat", "a cat"} <= made
     assert any("3d render of" in text for text in made)
+
+
+def test_some_captions_have_words_that_show_nothing() -> None:
+    rng = np.random.default_rng(0)
+    for text in ("a red apple", "two cats", "an owl and a house"):
+        made = {in_more_words(text, rng) for _ in range(600)}
+        assert text in made and len(made) > 9
+        article, _, rest = text.partition(" ")
+        for one in made:
+            assert text in one or (article in ("a", "an") and one.endswith(f" {rest}")), one
+    assert {"a lonely owl", "an owl, highly detailed"} <= {
+        in_more_words("an owl", rng) for _ in range(3000)
+    }
 
 
 def test_every_painter_and_filter_works_at_every_shape() -> None:
