@@ -107,13 +107,15 @@ class Blobs(Protocol):
         """
         ...
 
-    def claim(self, library: str | None) -> str | None:
+    def claim(self, library: str | None, *, kept: bool = False) -> str | None:
         """Have it be the place of a library alone, by that library's id; say whose it is.
 
-        That is who claimed it first, and None where nobody has. None claims nothing.
+        That is who claimed it first, and None where nobody has. None claims nothing. Where a
+        library is known to have `kept` its pictures here, an empty place is not claimed anew.
 
         Raises:
-            OSError: it cannot be said; an UnreachableError where the store does not answer.
+            OSError: it cannot be said; an UnreachableError where the store does not answer, or is
+                another than it was.
         """
         ...
 
@@ -211,7 +213,7 @@ class FolderBlobs:
                     key = path.relative_to(self._root).as_posix()
                     yield Blob(key, stat.st_size, stat.st_mtime)
 
-    def claim(self, library: str | None) -> str | None:
+    def claim(self, library: str | None, *, kept: bool = False) -> str | None:
         """Say that it is the library's whose folder it is."""
         return library
 

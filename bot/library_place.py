@@ -80,7 +80,8 @@ def open_library(library: LibraryPlace, root: Path, *, alone: bool = True) -> Bl
     noting = partial(_note_once, root, where)
     blobs = open_blobs(where, library, root, alone=alone, on_claimed=noting)
     try:
-        claim(blobs, library_id(root) if alone and blobs.remote else None, read_id(root))
+        own = library_id(root) if alone and blobs.remote else None
+        claim(blobs, own, read_id(root), kept=placed(root) == where)
     except UnreachableError as error:  # it may well be ours; if not, nothing is changed there
         log.warning("%s: %s", blobs.where, error.strerror)
     except BaseException:
@@ -274,16 +275,17 @@ def _note_once(root: Path, where: str) -> None:
         note_place(root, where)
 
 
-def claim(blobs: Blobs, library: str | None, own: str | None) -> None:
+def claim(blobs: Blobs, library: str | None, own: str | None, *, kept: bool = False) -> None:
     """Have a store be one library's alone, or see that it is, where `library` is None.
 
-    Two of them in one place would each take the other's pictures for what nothing names.
+    Two of them in one place would each take the other's pictures for what nothing names. That the
+    library is known to have `kept` its own there is for `Blobs.claim`.
 
     Raises:
         ConfigError: it is another's than `own`, which is None for who has been in none.
         OSError: it cannot be said.
     """
-    found = blobs.claim(library)
+    found = blobs.claim(library, kept=kept)
     if found is not None and found != own:  # who has no id yet has been in none
         raise ConfigError(
             [

@@ -54,6 +54,11 @@ _UNKNOWN = "the picture store refuses what it is asked ({code})"
 _ANOTHERS = (
     "the picture store has the pictures of another Dreamstream; give this one a prefix of its own"
 )
+_EMPTIED = (
+    "the picture store is empty, though the pictures of this Dreamstream are noted to lie there; "
+    "it may be another one of that name, by library.endpoint; if it was emptied on purpose, remove "
+    "the file “library/store” from the data folder and restart"
+)
 _WITHHELD = "the picture store answers, but does not give this object"
 _ARCHIVED = (
     "the picture store has archived this object; restore it there, and have the bucket's rules "
@@ -177,6 +182,7 @@ class ObjectBlobs:
         self._said: tuple[str, float] = ("", float("-inf"))  # in the log, and until when
         self._own: str | None = None  # as whose it was to be claimed, and whether it is
         self._is_own = False
+        self._has_kept = False  # its pictures are to be here already
         self._lock = threading.Lock()
         self._fetches: dict[str, _Fetch] = {}
 
@@ -259,14 +265,14 @@ class ObjectBlobs:
             for one in page:
                 yield Blob(one["path"], one["size"], one["last_modified"].timestamp())
 
-    def claim(self, library: str | None) -> str | None:
+    def claim(self, library: str | None, *, kept: bool = False) -> str | None:
         """Say whose store this is by a small object in it, which is made where there is none.
 
         Once this was asked for a library, nothing is put or removed before it is known to be that
         library's: it is asked again where the store did not answer.
         """
         if library is not None:
-            self._own, self._is_own = library, False
+            self._own, self._is_own, self._has_kept = library, False, kept
         return self._claim(library)
 
     def leave(self) -> None:
@@ -347,6 +353,8 @@ class ObjectBlobs:
                     raise
                 raise UnreachableError(errno.EACCES, _CLAIM_ARCHIVED) from error
             if found is None and library is not None:
+                if self._has_kept and not any(self._objects.list(None)):
+                    raise UnreachableError(errno.ENOENT, _EMPTIED)
                 try:
                     self._put(_CLAIM, library.encode(), mode="create")
                 except exceptions.AlreadyExistsError:

@@ -482,6 +482,36 @@ def test_a_store_that_was_silent_at_the_start_is_claimed_before_anything_changes
         assert other.claim("second") == library_place.read_id(tmp_path)
 
 
+def test_another_store_of_the_same_name_is_not_taken_for_the_librarys(
+    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = LibraryPlace(store="s3://tests/a")
+    stores = [store, Faulty()]
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: stores[0])
+    own = library_place.open_library(settings, tmp_path).claim(None)
+    other = stores.pop()
+    stores[0] = other
+    blobs = library_place.open_library(settings, tmp_path)
+    changes: list[Callable[[], None]] = [
+        blobs.probe,
+        lambda: blobs.put(KEY, DATA),
+        lambda: blobs.delete(KEY),
+    ]
+    for change in changes:
+        with pytest.raises(DiskError, match=r"is empty, though .* library\.endpoint"):
+            change()
+    assert not any(other.memory.list())
+    stores[0] = store
+    library_place.open_library(settings, tmp_path).put(KEY, DATA)
+    # Who lost the object that says whose it is, but nothing else, goes on.
+    store.memory.delete("library")
+    assert library_place.open_library(settings, tmp_path).claim(None) == own
+    stores[0] = other
+    (tmp_path / "store").unlink()
+    library_place.open_library(settings, tmp_path).put(KEY, DATA)
+    assert placed(tmp_path) == settings.store
+
+
 def test_trials_that_are_cut_off_leave_one_object_and_the_next_removes_it(
     store: Faulty, tmp_path: Path
 ) -> None:
