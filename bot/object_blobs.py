@@ -353,7 +353,7 @@ class ObjectBlobs:
                     raise
                 raise UnreachableError(errno.EACCES, _CLAIM_ARCHIVED) from error
             if found is None and library is not None:
-                if self._has_kept and not any(self._objects.list(None)):
+                if self._has_kept and not any(self._objects.list("")):
                     raise UnreachableError(errno.ENOENT, _EMPTIED)
                 try:
                     self._put(_CLAIM, library.encode(), mode="create")
