@@ -47,7 +47,8 @@ class BadCheckpointError(EngineError):
 class Run:
     """A picture in the making. Engines subclass it with their own state.
 
-    `notices` are what the person should know of how the recipe is read, as in `Started`.
+    `notices` are what the person should know of how the recipe is read, as in `Started`. A frame of
+    a journey had `earlier` steps before it: all those of the frames that it goes on from.
 
     Invariant: `step` steps have been taken, each with the prompt that `recipe` says for it.
     """
@@ -59,6 +60,7 @@ class Run:
     error: EngineError | None = None
     score: float | None = None
     notices: tuple[str, ...] = ()
+    earlier: int = 0
 
     @property
     def done(self) -> bool:

@@ -19,12 +19,13 @@ from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import DiffusionEngine, FlowModel, diffusion_options
 from generation.engines.dreamers import build_deepdream
+from generation.engines.forms import form_default
 from generation.engines.generators import build_biggan_clip, build_dvae_clip, build_siren_clip
 from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.latent_kinds import STARTER, build_latent_engines, build_pipelines
 from generation.engines.perceptors import SharedPerceptors
 from generation.engines.rudalle import build_rudalle
-from generation.engines.starter_flow import READER, SharedFlow, load_starter_flow
+from generation.engines.starter_flow import READER, SharedFlow
 from generation.engines.strokes import build_strokes_clip
 from generation.engines.stylegan import build_stylegan_clip
 from generation.engines.upscalers import build_upscaler
@@ -58,11 +59,12 @@ def build(
         _keep_compiled(Path(compiled_dir))
     compiler = Compiler(where, precision=precision, compiles=compiles)
     perceptors = SharedPerceptors(library, where, compiler)
-    engines: list[Engine[Any]] = [_diffusion(library, perceptors, where, exact)]
+    flow = SharedFlow(perceptors, where, compiler.dtype)
+    engines: list[Engine[Any]] = [_diffusion(library, flow, where, exact)]
     engines.extend(build_latent_engines(library, perceptors, where, exact=exact))
     engines.append(build_pipelines(library, where, exact=exact))
     if perceptors.names:
-        flows = _flows(library, perceptors, where)
+        flows = flow if library.info(STARTER).available and READER in perceptors.names else None
         engines.append(_vqgan_clip(library, perceptors, where, exact, compiler, flows))
         engines.append(_fourier_clip(perceptors, where, exact, flows))
         engines.append(build_siren_clip(perceptors, where, exact=exact))
@@ -116,7 +118,7 @@ def _can_draw(engine: Engine[Any]) -> bool:
 
 
 def _diffusion(
-    library: Library, perceptors: SharedPerceptors, device: torch.device, exact: bool
+    library: Library, flow: SharedFlow, device: torch.device, exact: bool
 ) -> DiffusionEngine:
     from generation import starter
 
@@ -148,7 +150,7 @@ def _diffusion(
     )
 
     def load_model(_name: str) -> FlowModel:
-        return load_starter_flow(perceptors, device)
+        return flow.acquire()
 
     return DiffusionEngine(info, load_model, device=device, exact=exact)
 
@@ -175,7 +177,7 @@ def _vqgan_clip(
             kind="augmented",
             learning_rate=0.1 if large else 0.2,
             start="chance" if large else "clouds",
-            form=_form(perceptors, flows),
+            form=form_default(perceptors.names, flows),
         ),
         side=256 if large else 128,
         steps=300 if large else 100,
@@ -188,23 +190,6 @@ def _vqgan_clip(
         return VQGANCanvas(_vqgan(library, name), device, compiler)
 
     return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact, flows=flows)
-
-
-def _flows(
-    library: Library, perceptors: SharedPerceptors, device: torch.device
-) -> SharedFlow | None:
-    here = library.info(STARTER).available and READER in perceptors.names
-    return SharedFlow(perceptors, device) if here else None
-
-
-def _form(perceptors: SharedPerceptors, flows: SharedFlow | None) -> float | None:
-    """Return how much a flow's idea of the form counts; None where none can be asked.
-
-    It goes by the default perceptor: the gradients of large CLIPs draw forms by themselves.
-    """
-    if flows is None:
-        return None
-    return 1.0 if perceptors.names[0].startswith("starter-") else 0.0
 
 
 def _vqgan(library: Library, name: str) -> VQGAN:
@@ -233,7 +218,7 @@ def _fourier_clip(
             kind="augmented",
             learning_rate=0.05,
             start="chance" if large else "clouds",
-            form=_form(perceptors, flows),
+            form=form_default(perceptors.names, flows),
         ),
         side=256 if large else 128,
         steps=200 if large else 120,

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
-from typing import Protocol
 
 import torch
 from PIL import Image
@@ -44,9 +43,17 @@ from generation.engines.clip_run import (
 )
 from generation.engines.diffusion import FlowModel
 from generation.engines.exactness import deterministic_kernels, step_exact_alone
-from generation.engines.forms import FlowSource, form_loss, form_of, predicted_bytes, steered
+from generation.engines.forms import (
+    FlowSource,
+    Form,
+    form_loss,
+    form_of,
+    predicted_bytes,
+    steered,
+)
 from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe
+from generation.engines.perceptors import PerceptorSource
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
 from generation.protocol import Attachment, EngineInfo, Job, Recipe, Steer
@@ -60,23 +67,6 @@ _VERSION = 5
 _TRIES_TOGETHER = 4
 # Unlike a dash or a dot, it is in no model's name.
 _AND = "+"
-
-
-class PerceptorSource(Protocol):
-    """Where perceptors come from. Engines share them, so each `acquire` has its `release`."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Those whose weights are here, the preferred one first."""
-        ...
-
-    def acquire(self, name: str) -> Perceptor:
-        """Return the perceptor, loading it if nobody has it."""
-        ...
-
-    def release(self, name: str) -> None:
-        """Let go of it; the last one to do so frees it."""
-        ...
 
 
 class ClipSteeredEngine:
@@ -98,7 +88,7 @@ class ClipSteeredEngine:
     ) -> None:
         self._info = info
         self._flows = flows
-        self._flow_of: dict[str, FlowModel] = {}
+        self._flow: FlowModel | None = None  # from the first run that asks it on
         self._make_canvas = make_canvas
         self._perceptors = perceptors
         self._device = device
@@ -157,19 +147,17 @@ class ClipSteeredEngine:
     def load(self, model: str) -> None:
         """Have a canvas and its perceptors ready, named by the first item of a batch key.
 
-        A model's plain name means: with the default perceptor, and by default with a form or none.
+        A model's plain name means: with the default perceptor.
         """
         if model in self._canvases:
             return
-        name, judges, formed = self._parts(model)
+        name, judges = self._parts(model)
         canvas = self._make_canvas(name)
         panel: list[Perceptor] = []
         with ExitStack() as undo:
             for judge in judges:
                 panel.append(self._perceptors.acquire(judge))
                 undo.callback(self._perceptors.release, judge)
-            if formed and self._flows is not None:
-                self._flow_of[model] = self._flows.acquire()
             undo.pop_all()
         self._panels[model] = tuple(panel)
         self._canvases[model] = canvas
@@ -180,8 +168,9 @@ class ClipSteeredEngine:
             del self._panels[model]
             for judge in self._parts(model)[1]:
                 self._perceptors.release(judge)
-            if self._flow_of.pop(model, None) is not None and self._flows is not None:
-                self._flows.release()
+        if self._flow is not None and not self._canvases:
+            self._flow.close()
+            self._flow = None
 
     # --- a run's life ----------------------------------------------------------------------
 
@@ -206,10 +195,7 @@ class ClipSteeredEngine:
         # Pictures that it aims at, or starts from, go through networks.
         with deterministic_kernels(self._exact or recipe.exact):
             aims = tuple(_aim(judge, job, settings) for judge in self._panels[key])
-            flow = self._flow_of.get(key)
-            form = None
-            if flow is not None and settings.asks_flow:
-                form = form_of(flow, recipe)
+            form = self._form_of(recipe) if settings.asks_flow else None
             start = _start(job, settings, canvas, streams.geometry, size)
         run = ClipRun(
             job=job,
@@ -277,9 +263,8 @@ class ClipSteeredEngine:
                 )
                 for judge, aim in zip(self._panel(run), run.aims, strict=True)
             )
-            flow = self._flow(run)
-            if flow is not None and run.form is not None:
-                run.form = steered(flow, run.form, run.recipe, taken)
+            if self._flow is not None and run.form is not None:
+                run.form = steered(self._flow, run.form, run.recipe, taken)
         note_steer(run, taken)
         run.notices = self._notices(run)
 
@@ -333,9 +318,8 @@ class ClipSteeredEngine:
         loss = steering_loss(runs, self._panel(runs[0]), pictures)
         loss = loss + _pull(runs, canvas, parameters, pictures)
         loss = loss + canvas.penalty(parameters, constants)
-        flow = self._flow(runs[0])
-        if flow is not None:
-            loss = loss + form_loss(runs, flow, pictures)
+        if self._flow is not None and runs[0].settings.asks_flow:
+            loss = loss + form_loss(runs, self._flow, pictures)
         values = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients = dict(zip(parameters, values, strict=True))
         with torch.no_grad():
@@ -368,8 +352,13 @@ class ClipSteeredEngine:
     def _panel(self, run: ClipRun) -> tuple[Perceptor, ...]:
         return self._panels[self._model_key(run.recipe.model, run.settings)]
 
-    def _flow(self, run: ClipRun) -> FlowModel | None:
-        return self._flow_of.get(self._model_key(run.recipe.model, run.settings))
+    def _form_of(self, recipe: Recipe) -> Form | None:
+        """Return what a run's words say to the flow, which only those need that ask it."""
+        if self._flows is None:
+            return None
+        if self._flow is None:
+            self._flow = self._flows.acquire()
+        return form_of(self._flow, recipe)
 
     def _default_judge(self) -> str:
         return next(str(each.default) for each in self._info.options if each.name == "perceptor")
@@ -377,21 +366,12 @@ class ClipSteeredEngine:
     def _model_key(self, model: str, settings: ClipSettings) -> str:
         judges = [name for name, _ in settings.perceptors]
         asked = [] if judges == [self._default_judge()] else judges
-        if self._flows is not None and settings.asks_flow and not self._forms_by_default():
-            asked = [*asked, self._flows.name]
         return _AND.join([model, *asked])
 
-    def _parts(self, key: str) -> tuple[str, list[str], bool]:
-        """Return the model of a key, its perceptors, and whether a flow is asked for the form."""
-        model, *asked = key.split(_AND)
-        formed = self._forms_by_default()
-        if self._flows is not None and self._flows.name in asked:
-            asked.remove(self._flows.name)
-            formed = True
-        return model, asked or [self._default_judge()], formed
-
-    def _forms_by_default(self) -> bool:
-        return any(each.name == "form" and float(each.default) > 0 for each in self._info.options)
+    def _parts(self, key: str) -> tuple[str, list[str]]:
+        """Return the model of a key, and its perceptors."""
+        model, *judges = key.split(_AND)
+        return model, judges or [self._default_judge()]
 
     def _is_exact(self, run: ClipRun) -> bool:
         return self._exact or run.recipe.exact

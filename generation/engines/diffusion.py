@@ -33,6 +33,11 @@ _MOST_GUIDANCE = 30.0
 class FlowModel(LatentModel, Protocol):
     """A text-to-image rectified flow on latents."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its network, and of all else that need not be right to the digit."""
+        ...
+
     def encode_prompt(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return token states [n, length, dim] and a mask [n, length], True where they count."""
         ...

@@ -44,6 +44,12 @@ def _deterministic() -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
 
 
+def in_format(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return a context in which networks compute in a number format; exact ones in float32."""
+    half = dtype != torch.float32 and not torch.are_deterministic_algorithms_enabled()
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
 def step_exact_alone(
     runs: Sequence[R], is_exact: Callable[[R], bool], advance: Callable[[Sequence[R]], None]
 ) -> None:

@@ -27,7 +27,7 @@ from generation.engines.clip_options import ClipSettings
 from generation.engines.clip_prompts import picture_of
 from generation.engines.conditions import Condition, join, shared_out, unwanted
 from generation.engines.diffusion import FlowModel, condition
-from generation.models.precision import has_bfloat16
+from generation.engines.exactness import in_format
 from generation.prompts import Prompt, parse
 from generation.protocol import Job, Recipe, Steer
 
@@ -44,12 +44,7 @@ _SEEN_PIXELS, _MULTIPLE = 128 * 128, 16
 
 
 class FlowSource(Protocol):
-    """Where the flow model comes from. Engines share it, so each `acquire` has its `release`."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        ...
+    """Where the flow model comes from. Engines share it, and each closes what it acquired."""
 
     def acquire(self) -> FlowModel:
         """Return the flow, loading it if nobody has it.
@@ -57,10 +52,6 @@ class FlowSource(Protocol):
         Raises:
             EngineError: it is not here, or damaged.
         """
-        ...
-
-    def release(self) -> None:
-        """Let go of it; the last one to do so frees it."""
         ...
 
 
@@ -78,6 +69,7 @@ class Formed(Protocol):
     job: Job
     recipe: Recipe
     step: int
+    earlier: int
     settings: ClipSettings
     streams: Streams
     form: Form | None
@@ -92,6 +84,16 @@ class _Asked:
     prompts: tuple[tuple[Condition, ...], ...]
     away: tuple[Condition, ...]
     guidance: float = _GUIDANCE
+
+
+def form_default(perceptors: Sequence[str], flows: FlowSource | None) -> float | None:
+    """Return how much a flow's idea of the form counts; None where none can be asked.
+
+    It goes by the first perceptor: the gradients of large CLIPs draw forms by themselves.
+    """
+    if flows is None:
+        return None
+    return 1.0 if perceptors[0].startswith("starter-") else 0.0
 
 
 def form_of(flow: FlowModel, recipe: Recipe) -> Form | None:
@@ -146,9 +148,7 @@ def _expected(
 ) -> Tensor:
     """Return the pictures that the flow takes others for, once they are noisy."""
     # What the canvas is to come near to need not be right to the last digit.
-    fast = has_bfloat16(seen.device) and not torch.are_deterministic_algorithms_enabled()
-    half = torch.autocast(seen.device.type, torch.bfloat16, enabled=fast)
-    with half:
+    with in_format(seen.device, flow.dtype):
         latents = flow.encode(seen.clamp(0, 1)).float()
     times = send([noise_at(run) for run in runs], seen.device)
     wide = times.view(-1, 1, 1, 1)
@@ -159,7 +159,7 @@ def _expected(
     noisy = torch.lerp(latents, torch.stack(drawn), wide)
     rows = join(asked, seen.device)
     answers = flow.velocity(noisy[rows.owners], times[rows.owners], rows.states, rows.mask)
-    with half:
+    with in_format(seen.device, flow.dtype):
         expected = flow.decode(noisy - wide * rows.sum(answers, len(runs)))
     return expected.float().clamp(0, 1)
 
@@ -167,14 +167,15 @@ def _expected(
 def noise_at(run: Formed) -> float:
     """Return how much noise (0..1) the flow sees a run's picture through in its present step.
 
-    From a picture it starts with less, so much as the strength says. Each steer begins anew, since
+    From a picture it starts with less, so much as the strength says; a journey's frame goes on from
+    what the one before it had, or each would be another picture. Each steer begins anew, since
     through little noise the flow would see what there was and hold on to it.
     """
     begun = [steer.step for steer in run.recipe.steers if steer.step <= run.step]
     most = run.recipe.strength if run.job.init else 1.0
     if begun:
         most = _STEERED
-    left = max(0.0, 1 - (run.step - max(begun, default=0)) / _FALL)
+    left = max(0.0, 1 - (run.step - max(begun, default=-run.earlier)) / _FALL)
     return _LEAST_NOISE + (_MOST_NOISE - _LEAST_NOISE) * min(left, most)
 
 

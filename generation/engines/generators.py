@@ -10,7 +10,8 @@ from generation.canvases.dvae import DVAECanvas
 from generation.canvases.siren import SirenCanvas, siren_options
 from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
-from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
+from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.perceptors import PerceptorSource
 from generation.models.biggan import BigGAN
 from generation.models.dvae import DVAE
 from generation.models.library import Library

@@ -26,11 +26,11 @@ from generation.clip.targets import Glide, Target, stack_targets, targets_at
 from generation.engine import BadCheckpointError, BatchKey, EngineError, Run
 from generation.engines.checkpointing import identity, pack, restore, saved_step, unpack
 from generation.engines.clip_prompts import embed_glide, embed_prompts, score
-from generation.engines.clip_steered import PerceptorSource
 from generation.engines.ddpm import Schedule, ancestral_step, ddim_step, predicted_picture, respaced
 from generation.engines.exactness import deterministic_kernels, step_exact_alone
 from generation.engines.notices import of_lost_words
 from generation.engines.options import check_recipe, complete_settings
+from generation.engines.perceptors import PerceptorSource
 from generation.engines.steering import note_steer, steer_taken
 from generation.imaging import decode_picture, to_pil
 from generation.models.guided import PUBLISHED, GuidedUNet

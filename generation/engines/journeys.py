@@ -227,6 +227,7 @@ class JourneyEngine:
             run.inner = self._engine.begin_between(_job(job, recipe), between, checkpoint)
         else:
             run.inner = self._engine.begin(_job(job, recipe), checkpoint)
+            run.inner.earlier = frame_begin(run.recipe, journey, run.frame)
         run.step = frame_begin(run.recipe, journey, run.frame) + run.inner.step
 
     def _go_on(self, run: JourneyRun) -> None:

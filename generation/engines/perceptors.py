@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,8 +17,25 @@ from generation.models.compiling import Compiler
 from generation.models.library import Library
 
 
+class PerceptorSource(Protocol):
+    """Where perceptors come from. Engines share them, so each `acquire` has its `release`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those whose weights are here, the preferred one first."""
+        ...
+
+    def acquire(self, name: str) -> Perceptor:
+        """Return the perceptor, loading it if nobody has it."""
+        ...
+
+    def release(self, name: str) -> None:
+        """Let go of it; the last one to do so frees it."""
+        ...
+
+
 class SharedPerceptors:
-    """Counts who has a perceptor; the last one to release it frees it."""
+    """A `PerceptorSource`: counts who has a perceptor; the last one to release it frees it."""
 
     def __init__(
         self, library: Library, device: torch.device, compiler: Compiler | None = None

@@ -11,58 +11,60 @@ from torch import Tensor
 from generation import starter
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
-from generation.engines.clip_steered import PerceptorSource
-from generation.engines.latent_kinds import STARTER
+from generation.engines.exactness import in_format
+from generation.engines.perceptors import PerceptorSource
 
 READER = "starter-clip"
 """Whose text tower tells the flow what to draw."""
 
 
 class SharedFlow:
-    """A `FlowSource`: counts who has the starter flow; the last one to release it frees it."""
+    """A `FlowSource`: counts who has the starter flow; the last one to close it frees it.
 
-    name = STARTER
+    Its network computes in `dtype`.
+    """
 
-    def __init__(self, perceptors: PerceptorSource, device: torch.device) -> None:
+    def __init__(
+        self, perceptors: PerceptorSource, device: torch.device, dtype: torch.dtype
+    ) -> None:
         self._perceptors = perceptors
         self._device = device
+        self._dtype = dtype
         self._flow: StarterFlow | None = None
         self._holders = 0
 
     def acquire(self) -> StarterFlow:
-        """Return the flow, loading it if nobody has it; raises as `StarterFlow` does."""
+        """Return the flow, loading it with the CLIP that it shares if nobody has it.
+
+        Raises:
+            EngineError: one of them is damaged.
+        """
         if self._flow is None:
-            self._flow = load_starter_flow(self._perceptors, self._device)
+            perceptor = self._perceptors.acquire(READER)
+            try:
+                self._flow = StarterFlow(perceptor, self._release, self._device, self._dtype)
+            except BaseException:
+                self._perceptors.release(READER)
+                raise
         self._holders += 1
         return self._flow
 
-    def release(self) -> None:
-        """Let go of it."""
+    def _release(self) -> None:
         self._holders -= 1
-        if self._holders == 0 and self._flow is not None:
-            self._flow.close()
+        if self._holders == 0:
             self._flow = None
-
-
-def load_starter_flow(perceptors: PerceptorSource, device: torch.device) -> StarterFlow:
-    """Load the flow with the CLIP that it shares.
-
-    Raises:
-        EngineError: one of them is damaged.
-    """
-    perceptor = perceptors.acquire(READER)
-    try:
-        return StarterFlow(perceptor, lambda: perceptors.release(READER), device)
-    except BaseException:
-        perceptors.release(READER)
-        raise
+            self._perceptors.release(READER)
 
 
 class StarterFlow:
-    """A `FlowModel`. It shares the perceptor's CLIP; `release` gives that back."""
+    """A `FlowModel` whose words the perceptor's CLIP reads; `release` is what closing it does."""
 
     def __init__(
-        self, perceptor: Perceptor, release: Callable[[], None], device: torch.device
+        self,
+        perceptor: Perceptor,
+        release: Callable[[], None],
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         from generation.starter.model import FACTOR
 
@@ -77,6 +79,7 @@ class StarterFlow:
         self._flow.use(clip=perceptor.model)
         self._perceptor = perceptor
         self._release = release
+        self.dtype = dtype
         self.factor = FACTOR
         self.latent_channels = self._flow.transformer.latent_channels
 
@@ -90,7 +93,10 @@ class StarterFlow:
 
     def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         """Return noise minus picture, [n, c, h, w]."""
-        return self._flow.velocity(latents, t, states, mask)
+        # The loop that ships with the weights chooses the number format by the device alone.
+        with torch.no_grad(), in_format(latents.device, self.dtype):
+            answers: Tensor = self._flow.transformer(latents, t, states, mask)
+        return answers.float()
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the latents of pictures in 0..1."""
@@ -109,5 +115,5 @@ class StarterFlow:
         return float(self._perceptor.score(picture, [text])[0])
 
     def close(self) -> None:
-        """Give the perceptor back."""
+        """Let go of it."""
         self._release()

@@ -8,7 +8,8 @@ from generation.canvases.base import Canvas
 from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
 from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
-from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
+from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.perceptors import PerceptorSource
 from generation.protocol import ModelInfo
 
 

@@ -8,7 +8,8 @@ from generation.canvases.base import Canvas
 from generation.canvases.stylegan import TRUNCATION_OPTION, StyleGANCanvas
 from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
-from generation.engines.clip_steered import ClipSteeredEngine, PerceptorSource
+from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.perceptors import PerceptorSource
 from generation.models.library import Library
 from generation.models.stylegan import StyleGAN2
 

@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from generation import starter
-from generation.engine import EngineError, Run
+from generation.engine import Engine, EngineError, Run
 from generation.engines import build_engines, builders
+from generation.engines.diffusion import DiffusionEngine
 from generation.engines.options import complete_settings
 from generation.engines.perceptors import SharedPerceptors
 from generation.models.library import Library
-from generation.protocol import Job, Recipe, Steer
+from generation.protocol import Job, Recipe, Setting, Steer
 
 complete = pytest.mark.skipif(
     starter.available() != {"clip", "vqgan", "diffusion", "upscaler"},
@@ -122,3 +124,64 @@ def test_the_starter_models_draw_steer_and_resume(name: str, tmp_path: Path) -> 
     assert engine.image(again).tobytes() == engine.image(run).tobytes()
     assert engine.predict_bytes(recipe, 16) > engine.predict_bytes(recipe, 1) > 0
     engine.unload(str(engine.batch_key(recipe)[0]))
+
+
+@complete
+def test_the_flow_is_loaded_once_for_all_that_ask_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = starter.load_flow
+
+    def counting(device: torch.device) -> object:
+        loaded.append(device)
+        return load(device)
+
+    monkeypatch.setattr(starter, "load_flow", counting)
+    engines = build_engines(device="cpu", models_dir=tmp_path, precision="fp32")
+    diffusion = engines["diffusion"]
+    assert isinstance(diffusion, DiffusionEngine)
+    diffusion.load("starter-diffusion")
+    for name in ("vqgan-clip", "fourier-clip"):
+        engines[name].begin(_job(engines[name], {"form": 1.0}), None)
+    assert len(loaded) == 1
+    assert diffusion._models["starter-diffusion"].dtype == torch.float32
+    for name, model in (
+        ("vqgan-clip", "starter-vqgan"),
+        ("diffusion", "starter-diffusion"),
+        ("fourier-clip", "fourier"),
+    ):
+        engines[name].unload(model)
+    diffusion.load("starter-diffusion")
+    assert len(loaded) == 2
+
+
+@complete
+def test_with_a_damaged_flow_clip_draws_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(device: torch.device) -> object:
+        raise OSError("cut short")
+
+    monkeypatch.setattr(starter, "load_flow", damaged)
+    engine = build_engines(device="cpu", models_dir=tmp_path)["vqgan-clip"]
+    with pytest.raises(EngineError, match="starter diffusion model is damaged"):
+        engine.begin(_job(engine, {"form": 1.0}), None)
+    run: Run = engine.begin(_job(engine, {"form": 0.0}), None)
+    engine.step([run])
+    assert run.error is None and run.step == 1
+
+
+def _job(engine: Engine[Any], settings: dict[str, Setting]) -> Job:
+    model = next(model.name for model in engine.info.models if model.available)
+    recipe = Recipe(
+        engine=engine.info.name,
+        model=model,
+        prompt="a red fox",
+        width=64,
+        height=64,
+        steps=4,
+        seed=1,
+        settings=settings,
+    )
+    return Job(id="1", recipe=recipe, stream="s", person="p")

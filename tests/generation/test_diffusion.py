@@ -29,6 +29,7 @@ class TinyFlow:
 
     latent_channels = 4
     factor = 8
+    dtype = torch.float32
 
     def __init__(self) -> None:
         with torch.random.fork_rng():

@@ -18,29 +18,25 @@ from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import FlowModel
 from generation.engines.forms import _resized, noise_at, predicted_bytes, seen_size
-from generation.protocol import Setting, Steer
+from generation.engines.journeys import JourneyEngine
+from generation.protocol import Journey, JourneyInfo, JourneyKind, Key, Setting, Steer, Stop
 from tests.generation import tiny
 from tests.generation.test_diffusion import TinyFlow
 
-MODELS = ("fourier", "vqgan")
-RED = (0.9, 0.1, 0.1)
+MODELS = ("fourier", "vqgan", "siren", "strokes")
+RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.2)
 
 
 class Flows:
-    """Hands out one flow, and counts who has it."""
-
-    name = "tiny-flow"
+    """Hands out one flow, and counts how often."""
 
     def __init__(self, flow: FlowModel | None = None) -> None:
         self.flow = flow or TinyFlow()
-        self.holders = 0
+        self.asked = 0
 
     def acquire(self) -> FlowModel:
-        self.holders += 1
+        self.asked += 1
         return self.flow
-
-    def release(self) -> None:
-        self.holders -= 1
 
 
 class Expecting(TinyFlow):
@@ -94,12 +90,22 @@ def a_picture(colour: str = "orange") -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize(("model", "much"), [("fourier", 0.8), ("vqgan", 0.98)])
-def test_a_picture_comes_nearer_to_what_the_flow_takes_it_for(model: str, much: float) -> None:
+@pytest.mark.parametrize(
+    ("model", "colour", "much"),
+    [
+        ("fourier", RED, 0.8),
+        ("vqgan", RED, 0.98),
+        ("siren", GREEN, 0.8),
+        ("strokes", GREEN, 0.9),
+    ],
+)
+def test_a_picture_comes_nearer_to_what_the_flow_takes_it_for(
+    model: str, colour: Sequence[float], much: float
+) -> None:
     """A codebook of chance has no red; so for VQGAN a little nearer is what there is."""
-    drawing = engine(model, flow=Expecting())
+    drawing = engine(model, flow=Expecting(colour))
     jobs = [tiny.job(model, steps=40, settings={"form": form}) for form in (0.0, 0.3, 10.0)]
-    free, some, most = (apart(finish(drawing, drawing.begin(job, None))[0], RED) for job in jobs)
+    free, some, most = (apart(finish(drawing, drawing.begin(job, None))[0], colour) for job in jobs)
     assert free > some > most
     assert most < much * free
 
@@ -173,6 +179,35 @@ def test_a_steer_is_seen_through_noise_again() -> None:
     assert before == pytest.approx(0.4) and steered == pytest.approx(0.785)
     run.recipe = replace(run.recipe, steers=())
     assert not_yet == noise_at(run)
+
+
+def test_a_journeys_frames_go_on_with_the_noise_of_those_before_them() -> None:
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    journey = Journey(
+        kind=JourneyKind.CAMERA,
+        frames=3,
+        frame_steps=4,
+        stops=(Stop(0, "a tree"),),
+        zoom=(Key(0, 1.1),),
+        strength=1.0,
+    )
+    drawing._info = replace(
+        drawing.info, journeys=(JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=4),)
+    )
+    film = JourneyEngine(drawing)
+    job = tiny.job("fourier", prompt="a tree", steps=20, journey=journey)
+    run, resumed = film.begin(job, None), None
+    while not run.done:
+        film.step([run])
+        if run.step == 22:
+            resumed = film.begin(job, film.checkpoint(run))
+    noises = flow.times[::2]
+    assert noises == pytest.approx([0.95 - 0.55 * step / 80 for step in range(28)])
+    assert resumed is not None
+    flow.times.clear()
+    film.step([resumed])
+    assert flow.times[0] == pytest.approx(noises[22])
 
 
 def test_pictures_are_made_smaller_as_torch_does_it() -> None:
@@ -290,33 +325,27 @@ def test_large_and_oblong_pictures_are_looked_at_in_a_size_that_the_flow_knows()
     assert flow.seen == [(64, 16)]
 
 
-def test_the_flow_is_there_while_anybody_needs_it() -> None:
-    flows = Flows()
+def test_the_flow_is_there_from_the_first_run_that_asks_it_until_no_canvas_is_left() -> None:
+    class Counting(TinyFlow):
+        def close(self) -> None:
+            ended.append(flows.asked)
+
+    ended: list[int] = []
+    flows = Flows(Counting())
     drawing = tiny.engine("fourier", form=1.0, flows=flows)
     drawing.load("fourier")
-    drawing.load("fourier")
-    assert flows.holders == 1
+    finish(drawing, drawing.begin(tiny.job("fourier", steps=2, settings={"form": 0.0}), None))
+    assert flows.asked == 0
+    for _ in range(2):
+        finish(drawing, drawing.begin(tiny.job("fourier", steps=2), None))
+    assert flows.asked == 1 and ended == []
     drawing.unload("fourier")
-    assert flows.holders == 0
+    assert ended == [1]
+    finish(drawing, drawing.begin(tiny.job("fourier", steps=2), None))
+    assert flows.asked == 2
 
 
-def test_where_the_default_is_no_form_the_flow_is_loaded_for_those_who_ask() -> None:
-    flows = Flows(Expecting())
-    drawing = tiny.engine("fourier", form=0.0, flows=flows)
-    plain = tiny.job("fourier", steps=2)
-    formed = tiny.job("fourier", steps=2, settings={"form": 1.0})
-    assert drawing.batch_key(plain.recipe)[0] == "fourier"
-    key = str(drawing.batch_key(formed.recipe)[0])
-    assert key != "fourier"
-    finish(drawing, drawing.begin(plain, None))
-    assert flows.holders == 0
-    finish(drawing, drawing.begin(formed, None))
-    assert flows.holders == 1
-    drawing.unload(key)
-    assert flows.holders == 0
-
-
-def test_a_flow_that_cannot_be_loaded_leaves_nothing_behind() -> None:
+def test_without_a_sound_flow_whoever_does_not_ask_it_still_draws() -> None:
     class Broken(Flows):
         def acquire(self) -> FlowModel:
             raise EngineError("The starter diffusion model is damaged. Reinstall Dreamstream.")
@@ -324,8 +353,44 @@ def test_a_flow_that_cannot_be_loaded_leaves_nothing_behind() -> None:
     drawing = tiny.engine("fourier", form=1.0, flows=Broken())
     with pytest.raises(EngineError, match="damaged"):
         drawing.begin(tiny.job("fourier"), None)
-    with pytest.raises(EngineError, match="damaged"):
-        drawing.load("fourier")
+    kinds: list[dict[str, Setting]] = [{"form": 0.0}, {"panorama": True}, {"tiling": "across"}]
+    for settings in kinds:
+        job = tiny.job("fourier", steps=2, settings=settings)
+        assert drawing.batch_key(job.recipe)[0] == "fourier"
+        finish(drawing, drawing.begin(job, None))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "exact", "seen"),
+    [
+        (torch.float32, False, torch.float32),
+        (torch.bfloat16, False, torch.bfloat16),
+        (torch.bfloat16, True, torch.float32),
+    ],
+)
+def test_the_flow_is_computed_in_its_number_format(
+    dtype: torch.dtype, exact: bool, seen: torch.dtype
+) -> None:
+    class Noting(TinyFlow):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dtype = dtype
+            self.formats: set[torch.dtype] = set()
+
+        def encode(self, pictures: Tensor) -> Tensor:
+            latents = super().encode(pictures)
+            self.formats.add(latents.dtype)
+            return latents
+
+        def preview(self, latents: Tensor) -> Tensor:
+            picture = super().preview(latents)
+            self.formats.add(picture.dtype)
+            return picture
+
+    flow = Noting()
+    drawing = engine(flow=flow, exact=exact)
+    finish(drawing, drawing.begin(tiny.job("fourier", steps=2), None))
+    assert flow.formats == {seen}
 
 
 def test_its_memory_is_predicted() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import open_clip
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from generation.canvases.base import Canvas
@@ -15,6 +16,7 @@ from generation.canvases.biggan import BigGANCanvas, biggan_options
 from generation.canvases.dvae import DVAECanvas
 from generation.canvases.fourier import FourierCanvas
 from generation.canvases.siren import SirenCanvas, siren_options
+from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
 from generation.canvases.vqgan import VQGANCanvas
 from generation.clip.perceptor import Perceptor
 from generation.engines.clip_options import clip_options
@@ -135,13 +137,19 @@ def make_canvas(model: str) -> Canvas:
         return FourierCanvas(CPU)
     if model == "siren":
         return SirenCanvas(CPU)
+    if model == "strokes":
+        return StrokesCanvas(CPU)
     if model == "biggan":
         return BigGANCanvas(biggan(), CPU)
     return DVAECanvas(dvae(), CPU) if model == "dvae" else VQGANCanvas(vqgan(), CPU)
 
 
-_RATES = {"siren": 0.001, "biggan": 0.07, "dvae": 0.1}
-_OWN = {"siren": siren_options(layers=3, units=16), "biggan": biggan_options()}
+_RATES = {"siren": 0.001, "strokes": 1.0, "biggan": 0.07, "dvae": 0.1}
+_OWN = {
+    "siren": siren_options(layers=3, units=16),
+    "strokes": (replace(STROKES_OPTION, default=24),),
+    "biggan": biggan_options(),
+}
 
 
 def engine(
