@@ -5,7 +5,7 @@ twice by the models that ship: alone, and among strangers, of whom one is steere
 another joins within the first ten steps.
 
     python -m benchmarks.company [--engine vqgan-clip] [--side 64] [--steps 20] [--prompts 20]
-        [--precision auto]
+        [--precision auto] [--form 0]
 
 Prints one line of JSON: the largest difference of a picture in the first ten steps (of 1), and the
 mean and the largest difference of the final CLIP scores. With --exact no pixel may differ.
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cutouts", type=int, default=4)
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    parser.add_argument("--form", type=float, default=0.0, help="for engines that have a flow")
     asked = parser.parse_args(arguments)
     engine = build_engines(
         device="cpu", models_dir=None, exact=asked.exact, precision=asked.precision
@@ -106,13 +107,12 @@ def _recipe(engine: ClipSteeredEngine, prompt: str, seed: int, asked: argparse.N
         height=asked.side,
         steps=asked.steps,
         seed=seed,
-        settings={"cutouts": asked.cutouts} | _without_form(engine),
+        settings={"cutouts": asked.cutouts} | _form(engine, asked.form),
     )
 
 
-def _without_form(engine: ClipSteeredEngine) -> dict[str, Setting]:
-    """Leave the form out: the flow is in bfloat16 wherever that is the device's own."""
-    return {option.name: 0.0 for option in engine.info.options if option.name == "form"}
+def _form(engine: ClipSteeredEngine, form: float) -> dict[str, Setting]:
+    return {option.name: form for option in engine.info.options if option.name == "form"}
 
 
 def _job(recipe: Recipe) -> Job:
