@@ -34,6 +34,9 @@ from generation.protocol import Job, Recipe, Steer
 # At a weight of 1, squares of differences in 0..1 count so much beside CLIP's angles.
 _SCALE = 30.0
 _MOST_NOISE, _LEAST_NOISE = 0.95, 0.4
+# What the frames of a journey keep, once the first is there: with less they hold on to what they
+# begin from while the words go on, and burn in; with much more each is another picture.
+_FRAME_NOISE = 0.6
 # Steps until the least noise. Counted in steps and not in parts of all: a dream may be continued.
 _FALL = 80
 # What a steer begins with, of the way from the least noise to the most: the picture is still seen.
@@ -167,15 +170,22 @@ def _expected(
 def noise_at(run: Formed) -> float:
     """Return how much noise (0..1) the flow sees a run's picture through in its present step.
 
-    From a picture it starts with less, so much as the strength says; a journey's frame goes on from
-    what the one before it had, or each would be another picture. Each steer begins anew, since
-    through little noise the flow would see what there was and hold on to it.
+    From a picture it starts with less, so much as the strength says. Each steer begins anew, since
+    through little noise the flow would see what there was and hold on to it. A journey's frames go
+    on from the noise of the first, and are steered all the while.
     """
+    if run.earlier:
+        return max(_FRAME_NOISE, _falling(run.earlier + run.step, 1.0))
     begun = [steer.step for steer in run.recipe.steers if steer.step <= run.step]
     most = run.recipe.strength if run.job.init else 1.0
     if begun:
         most = _STEERED
-    left = max(0.0, 1 - (run.step - max(begun, default=-run.earlier)) / _FALL)
+    return _falling(run.step - max(begun, default=0), most)
+
+
+def _falling(steps: int, most: float) -> float:
+    """Return the noise so many steps after it began, at no more than a part of the most."""
+    left = max(0.0, 1 - steps / _FALL)
     return _LEAST_NOISE + (_MOST_NOISE - _LEAST_NOISE) * min(left, most)
 
 
