@@ -50,6 +50,12 @@ class Sheet:
 
 _SMALL = (96, 96)
 _VOLCANO, _FLOWERS = "a volcano with glowing lava", "a field of yellow sunflowers"
+_FORMED = (
+    ("vqgan-clip", "VQGAN"),
+    ("fourier-clip", "Fourier"),
+    ("siren-clip", "SIREN"),
+    ("strokes-clip", "Strokes"),
+)
 _THINGS = (
     "an orange cat",
     "a purple butterfly",
@@ -83,34 +89,34 @@ SHEETS = (
     Sheet(
         "fourier",
         "Fourier",
-        _each("fourier-clip", 40),
-        note="All begin with the same clouds, which stay where few crops reach: at the edges. By "
-        "eye colours and large shapes are those of the words; few things could be named without "
-        "them.",
+        _each("fourier-clip"),
+        note="All begin with the same clouds. By eye colours and large shapes are those of the "
+        "words, and most things have their outlines.",
     ),
     Sheet(
         "form",
         "With form and without",
         tuple(
             Ask(prompt, engine, settings=(("form", form),), caption=caption)
-            for engine, name in (("vqgan-clip", "VQGAN"), ("fourier-clip", "Fourier"))
+            for engine, name in _FORMED
             for form, caption in ((0.0, f"{name}, CLIP alone"), (1.0, f"{name}, form 1"))
             for prompt in _THINGS
         ),
-        note=f"Row by row VQGAN without and with it, then Fourier: {'; '.join(_THINGS)}.",
+        note="Row by row VQGAN without and with it, then Fourier, SIREN and strokes: "
+        f"{'; '.join(_THINGS)}.",
     ),
     Sheet(
         "strokes",
         "Strokes (CLIPDraw)",
-        _each("strokes-clip", 60),
-        note="By eye near to the words. The moon is a yellow heap, and its score is the lowest.",
+        _each("strokes-clip"),
+        note="By eye things are filled and have their outlines, and where the words name a place "
+        "all of the paper is covered.",
     ),
     Sheet(
         "siren",
         "SIREN (Deep Daze)",
-        _each("siren-clip", 40, (64, 64)),
-        note="By eye horizon, volcano and boat's sea are where they belong. With strokes it comes "
-        "nearest to the words, and its scores are the highest.",
+        _each("siren-clip"),
+        note="By eye things have their outlines, soft and in few colours.",
     ),
     Sheet(
         "deepdream",

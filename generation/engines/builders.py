@@ -67,10 +67,10 @@ def build(
         flows = flow if library.info(STARTER).available and READER in perceptors.names else None
         engines.append(_vqgan_clip(library, perceptors, where, exact, compiler, flows))
         engines.append(_fourier_clip(perceptors, where, exact, flows))
-        engines.append(build_siren_clip(perceptors, where, exact=exact))
+        engines.append(build_siren_clip(perceptors, where, exact=exact, flows=flows))
         engines.append(build_biggan_clip(library, perceptors, where, exact=exact))
         engines.append(build_dvae_clip(library, perceptors, where, exact=exact))
-        engines.append(build_strokes_clip(perceptors, where, exact=exact))
+        engines.append(build_strokes_clip(perceptors, where, exact=exact, flows=flows))
         engines.append(build_stylegan_clip(library, perceptors, where, exact=exact))
     if perceptors.names:
         engines.append(_guided(library, perceptors, where, exact))

@@ -11,6 +11,7 @@ from generation.canvases.siren import SirenCanvas, siren_options
 from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.forms import FlowSource, form_default
 from generation.engines.perceptors import PerceptorSource
 from generation.models.biggan import BigGAN
 from generation.models.dvae import DVAE
@@ -23,7 +24,11 @@ _DVAE_MAX_PIXELS = 256 * 256
 
 
 def build_siren_clip(
-    perceptors: PerceptorSource, device: torch.device, *, exact: bool
+    perceptors: PerceptorSource,
+    device: torch.device,
+    *,
+    exact: bool,
+    flows: FlowSource | None = None,
 ) -> ClipSteeredEngine:
     """Build Deep Daze.
 
@@ -43,6 +48,7 @@ def build_siren_clip(
                 learning_rate=0.00005 if large else 0.0003,
                 start="chance",
                 averaging=0.3,
+                form=form_default(perceptors.names, flows),
             ),
             *siren_options(layers=16 if large else 5, units=256 if large else 128),
         ),
@@ -54,7 +60,7 @@ def build_siren_clip(
     def make_canvas(_name: str) -> Canvas:
         return SirenCanvas(device)
 
-    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact, flows=flows)
 
 
 def build_biggan_clip(

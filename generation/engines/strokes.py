@@ -9,12 +9,17 @@ from generation.canvases.strokes import STROKES_OPTION, StrokesCanvas
 from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_steered import ClipSteeredEngine
+from generation.engines.forms import FlowSource, form_default
 from generation.engines.perceptors import PerceptorSource
 from generation.protocol import ModelInfo
 
 
 def build_strokes_clip(
-    perceptors: PerceptorSource, device: torch.device, *, exact: bool
+    perceptors: PerceptorSource,
+    device: torch.device,
+    *,
+    exact: bool,
+    flows: FlowSource | None = None,
 ) -> ClipSteeredEngine:
     """Build it with CLIPDraw's settings; a processor takes fewer steps of a smaller picture."""
     large = device.type != "cpu"
@@ -29,6 +34,7 @@ def build_strokes_clip(
                 kind="drawing",
                 learning_rate=1.0,
                 start="chance",
+                form=form_default(perceptors.names, flows),
             ),
             STROKES_OPTION,
         ),
@@ -42,4 +48,4 @@ def build_strokes_clip(
     def make_canvas(_name: str) -> Canvas:
         return StrokesCanvas(device)
 
-    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact)
+    return ClipSteeredEngine(info, make_canvas, perceptors, device=device, exact=exact, flows=flows)

@@ -15,10 +15,12 @@ from generation import starter
 from generation.engine import Engine, EngineError, Run
 from generation.engines import build_engines, builders
 from generation.engines.diffusion import DiffusionEngine
+from generation.engines.forms import form_default
 from generation.engines.options import complete_settings
 from generation.engines.perceptors import SharedPerceptors
 from generation.models.library import Library
 from generation.protocol import Job, Recipe, Setting, Steer
+from tests.generation.test_forms import Flows
 
 complete = pytest.mark.skipif(
     starter.available() != {"clip", "vqgan", "diffusion", "upscaler"},
@@ -154,6 +156,26 @@ def test_the_flow_is_loaded_once_for_all_that_ask_it(
         engines[name].unload(model)
     diffusion.load("starter-diffusion")
     assert len(loaded) == 2
+
+
+@complete
+def test_form_is_offered_by_all_that_need_nothing_but_what_ships(tmp_path: Path) -> None:
+    engines = build_engines(device="cpu", models_dir=tmp_path)
+    formed = {
+        name: option.default
+        for name, engine in engines.items()
+        for option in engine.info.options
+        if option.name == "form"
+    }
+    names = ("vqgan-clip", "fourier-clip", "siren-clip", "strokes-clip")
+    assert formed == dict.fromkeys(names, 1.0)
+
+
+def test_by_default_a_form_is_asked_for_where_the_starter_clip_judges() -> None:
+    flows = Flows()
+    assert form_default(("starter-clip", "ViT-B-32"), flows) == 1.0
+    assert form_default(("ViT-B-32", "starter-clip"), flows) == 0.0
+    assert form_default(("starter-clip",), None) is None
 
 
 @complete
