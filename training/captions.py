@@ -54,6 +54,12 @@ _TAILS = (
 )  # fmt: skip
 """Words that people add and that no picture here shows: a prompt is to bear them."""
 _WORDY_SHARE = 0.14
+_KIND_SHARE = 0.2
+_BEFORE = {"", "a", "an", "the", "of", "and", "with", "beside", "above", "under", "below", "red",
+           "yellow", "green", "blue", "purple", "pink", "black", "white", "grey"}  # fmt: skip
+_BEHIND = {"", "and", "at", "beside", "by", "in", "looking", "meets", "next", "on", "to", "under",
+           "with", "above", "below"}  # fmt: skip
+"""What stands around a word that is a thing's whole name: a hot dog is no kind of hound."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,37 @@ def in_more_words(text: str, rng: np.random.Generator) -> str:
         return f"{text}, {rng.choice(_TAILS)}"
     mood = str(rng.choice(_MOODS))
     return f"{_article(mood)} {mood} {rest}"
+
+
+@cache
+def _kinds() -> dict[str, tuple[str, ...]]:
+    pairs = [line.split(":", 1) for line in lines("kinds")]
+    return {thing: tuple(name.strip() for name in names.split(",")) for thing, names in pairs}
+
+
+def in_other_words(text: str, rng: np.random.Generator) -> str:
+    """Return a caption in which now and then a thing is called by another name, or a kind of it.
+
+    Pictures have few words. A model that is told others for them now and then learns to take a
+    word that it was never told for the one beside it, as the text tower does.
+    """
+    words = text.split()
+    plain = [word.removesuffix(",") for word in words]
+    found = [
+        place
+        for place, word in enumerate(plain)
+        if word in _kinds()
+        and (plain[place - 1] if place else "") in _BEFORE
+        and (words[place].endswith(",") or ([*plain, ""])[place + 1] in _BEHIND)
+    ]
+    if not found or rng.random() >= _KIND_SHARE:
+        return text
+    place = int(rng.choice(found))
+    kind = str(rng.choice(_kinds()[plain[place]]))
+    if place and words[place - 1] in {"a", "an"}:
+        words[place - 1] = _article(kind)
+    words[place] = kind + "," * words[place].endswith(",")
+    return " ".join(words)
 
 
 def caption(

@@ -19,6 +19,7 @@ from torch import Tensor
 from generation.starter import load_clip, vqgan_config, vqgan_state_dict
 from generation.starter.autoencoder import StarterVQGAN
 from training import vqgan
+from training.captions import in_other_words
 from training.lists import word_list
 from training.paths import subdir
 from training.shards import SHAPES, Shards, seeds
@@ -139,13 +140,14 @@ class Latents:
 
     @classmethod
     def load(cls, size: str) -> Latents | None:
-        """Read every encoded shard of a size; None where there is none."""
+        """Read every encoded shard of a size, a few in other words; None if there is none."""
         values, seen, captions = [], [], []
+        rng = np.random.default_rng(0)
         for path in sorted(subdir("latents").glob(f"{size}-*.pt")):
             saved = torch.load(path, weights_only=True)
             values.append(saved["latents"])
             seen.append(saved["seen"])
-            captions += saved["captions"]
+            captions += [in_other_words(text, rng) for text in saved["captions"]]
         return cls(torch.cat(values), torch.cat(seen), captions) if values else None
 
 

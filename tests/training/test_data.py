@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from training.captions import Words, caption, in_more_words, names, plural, slug, with_article
+from training.captions import (
+    Words,
+    caption,
+    in_more_words,
+    in_other_words,
+    names,
+    plural,
+    slug,
+    with_article,
+)
 from training.compose import example, recolour
+from training.evaluate import prompts
 from training.filters import FILTERS
+from training.lists import lines
 from training.packs import pack, unpack
 from training.pictures import Pictures
 from training.places import PAINTERS, paint
@@ -48,6 +60,19 @@ def test_captions_read_as_english() -> None:
     made = {caption(words, ("3d render of",), np.random.default_rng(seed)) for seed in range(60)}
     assert {"cat", "a cat"} <= made
     assert any("3d render of" in text for text in made)
+
+
+def test_some_captions_call_things_by_other_names() -> None:
+    rng = np.random.default_rng(0)
+    made = {in_other_words("an owl beside a dog, pencil style", rng) for _ in range(900)}
+    assert "an owl beside a dog, pencil style" in made
+    assert {"a barn owl beside a dog, pencil style", "an owl beside a husky, pencil style"} <= made
+    for whole in ("a hot dog on the table", "dog house", "two dogs"):
+        assert {in_other_words(whole, rng) for _ in range(200)} == {whole}
+    unseen = [text for kind, text in prompts() if kind == "unseen"]
+    told = {word for line in lines("kinds") for word in re.findall("[a-z]+", line)}
+    known = told | {"a", "an", "of", "the", "in", "on", "end", "city", "wizard", "robot", "garden"}
+    assert all(set(text.split()) - known for text in unseen), "or they are unseen no more"
 
 
 def test_some_captions_have_words_that_show_nothing() -> None:
