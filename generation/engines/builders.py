@@ -146,7 +146,9 @@ def _diffusion(
             JourneyInfo(kind=JourneyKind.WALK, frame_steps=25),
             JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=12, strength=0.45),
         ),
-        options=diffusion_options(shift=1.5, level=starter.LEVEL_GUIDANCE),
+        options=diffusion_options(
+            shift=1.5, level=starter.LEVEL_GUIDANCE, guidance_end=starter.GUIDANCE_END
+        ),
     )
 
     def load_model(_name: str) -> FlowModel:

@@ -140,16 +140,17 @@ def join(
     runs: Sequence[Conditioned],
     device: torch.device,
     *,
-    unguided: bool = False,
+    guidance: Sequence[float] | None = None,
     levels: Sequence[float] | None = None,
 ) -> Rows:
     """Join what all runs ask in their present step.
 
     An answer is ``away + guidance · (towards − away)``, each the weighted mean over its
-    conditions: one linear form over the run's rows. With `unguided` it is ``towards``. Where
-    `levels` [runs] are given, a run's mean over the picture is guided no more than that.
+    conditions: one linear form over the run's rows, and at a guidance of 1 those of ``towards``
+    alone. `guidance` [runs] stands in place of the runs' own. Where `levels` [runs] are given, a
+    run's mean over the picture is guided no more than that.
     """
-    guided = [1.0 if unguided else run.guidance for run in runs]
+    guided = [run.guidance for run in runs] if guidance is None else guidance
     most = guided if levels is None else [min(pair) for pair in zip(guided, levels, strict=True)]
     rows = [_rows(*each) for each in zip(runs, guided, most, strict=True)]
     every = [condition for conditions in rows for condition, _ in conditions]

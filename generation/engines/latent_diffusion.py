@@ -229,7 +229,7 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         """Return the pictures' latents that the network expects, [runs, c, h, w]."""
         model = self._models[runs[0].recipe.model]
         told = model.knows_guidance
-        rows = join(runs, self._device, unguided=told)
+        rows = join(runs, self._device, guidance=[1.0] * len(runs) if told else None)
         latents = torch.stack([run.latents for run in runs])
         sigmas = _wide([float(run.levels.sigmas[run.step]) for run in runs], latents)
         scaled = latents / (1 + sigmas**2).sqrt()

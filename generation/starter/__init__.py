@@ -30,6 +30,8 @@ LEVEL_GUIDANCE = 7.0
 
 Less is for daylight behind a thing in a place: see docs/starter.md.
 """
+GUIDANCE_END = 0.3
+"""How much of the noise is left when guidance ends: details need none, and look better without."""
 UPSCALER_WEIGHTS = STARTER_DIR / "upscaler" / "model.safetensors"
 
 

@@ -13,6 +13,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from generation.starter import GUIDANCE_END
 from generation.starter.model import FACTOR, LatentFlow
 from generation.starter.transformer import StarterTransformer
 
@@ -66,6 +67,7 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
         height: int = 128,
         num_inference_steps: int = 25,
         guidance_scale: float = 7.0,
+        guidance_end: float = GUIDANCE_END,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
         image: Image.Image | None = None,
@@ -77,6 +79,7 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             width, height: multiples of 16 px; ``image`` decides where there is one.
+            guidance_end: the part of the noise that is left when guidance ends; 0 for never.
             generator: one for all, or one per picture.
             latents: the starting noise [B, 8, H/8, W/8] instead of drawing it.
             image: start from this picture (``strength`` of noise, 1 forgets it).
@@ -105,8 +108,9 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
         schedule = times(num_inference_steps, strength=start)
         for i, (now, then) in enumerate(pairwise(schedule)):
             t = torch.full((count,), now, device=self.device)
+            guidance = guidance_scale if now >= guidance_end * start else min(1.0, guidance_scale)
             v = self.flow.guided_velocity(
-                x, t, states, mask, negative_states, negative_mask, guidance_scale
+                x, t, states, mask, negative_states, negative_mask, guidance
             )
             x = x + (then - now) * v
             if known is not None and hole is not None:

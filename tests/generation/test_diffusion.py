@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -170,6 +171,34 @@ def test_the_mean_is_guided_no_more_than_it_may_be(level: float) -> None:
     apart = lead - lead.mean(mean, keepdim=True)
     expected = from_there - from_there.mean(mean, keepdim=True) + 4.0 * apart
     assert torch.allclose(guided - guided.mean(mean, keepdim=True), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_guidance_ends_when_so_much_of_the_noise_is_left(strength: float) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), "orange").save(file, "PNG")
+    init = None if strength == 1.0 else file.getvalue()
+    drawing = engine()
+    settings: dict[str, Setting] = {"guidance_end": 0.5}
+    given = job(settings=settings, strength=strength, init=init)
+    recipes = [
+        msgspec.structs.replace(given.recipe, **changes)
+        for changes in ({}, {"guidance": 1.0}, {"steers": (Steer(8, "a whale", 1),)})
+    ]
+    run, plain, steered = (
+        drawing.begin(msgspec.structs.replace(given, recipe=recipe), None) for recipe in recipes
+    )
+    asked = []
+    latents = run.latents[None]
+    while not run.done:
+        t = run.times[run.step][None]
+        led, unled = (drawing._guided([each])(latents, t) for each in (run, plain))
+        ended = float(run.times[run.step]) < 0.5 * strength
+        assert torch.equal(led, unled) is ended
+        # A kept recipe has its steers from the beginning, which then say nothing yet.
+        asked.append(drawing._guidance_now(steered))
+        drawing.step([run, plain, steered])
+    assert set(asked[:5]) == {4.0} and set(asked[6:8]) == {1.0} and set(asked[8:]) == {4.0}
 
 
 # --- samplers --------------------------------------------------------------------------------
