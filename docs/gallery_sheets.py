@@ -109,14 +109,14 @@ SHEETS = (
         "strokes",
         "Strokes (CLIPDraw)",
         _each("strokes-clip"),
-        note="By eye things are filled and have their outlines, and where the words name a place "
-        "all of the paper is covered.",
+        note="By eye things are large, simple and filled, and where the words name a place all "
+        "of the paper is covered.",
     ),
     Sheet(
         "siren",
         "SIREN (Deep Daze)",
         _each("siren-clip"),
-        note="By eye things have their outlines, soft and in few colours.",
+        note="By eye things are large and simple, with soft outlines and few colours.",
     ),
     Sheet(
         "deepdream",
