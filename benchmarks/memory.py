@@ -6,10 +6,12 @@ allocator says so itself; on the CPU the profiler notes each allocation, those w
 included. Networks have the full published shapes and random weights: they take as much memory
 whatever they mean.
 
-    python -m benchmarks.memory [--cases vqgan-256 vqgan-512 guided-256 sd-512] [--runs 1 2]
+    python -m benchmarks.memory [--cases vqgan-256 vqgan-192x320 guided-256 sd-512] [--runs 1 2]
+        [--cutouts 8 32] [--precision auto|fp32|bf16] [--exact]
 
-Prints a table for people and one line of JSON. The ratio is predicted to measured: below 1 a batch
-could be begun that does not fit.
+A case is a kind of engine and a side, or a width and a height. ``--cutouts`` is for those that CLIP
+steers. Prints a table for people and one line of JSON. The ratio is predicted to measured: below 1
+a batch could be begun that does not fit.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import torch
@@ -32,6 +35,7 @@ from generation.engines import stable_diffusion
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.guided import GuidedDiffusionEngine, guided_options
 from generation.engines.latent_diffusion import LatentDiffusionEngine, latent_options
+from generation.models.compiling import Compiler, Precision
 from generation.models.guided import PUBLISHED, GuidedUNet
 from generation.protocol import EngineInfo, Job, ModelInfo, Recipe
 
@@ -63,8 +67,8 @@ def peak_bytes(act: Callable[[], object], device: torch.device) -> int:
     return max(int(one["Total Allocated"]) for one in noted) - before
 
 
-def jobs(info: EngineInfo, count: int, side: int) -> list[Job]:
-    """Return as many people's jobs."""
+def jobs(info: EngineInfo, count: int, side: int, **recipe: Any) -> list[Job]:
+    """Return as many people's jobs; `recipe` has what is not as here."""
     return [
         Job(
             id=str(seed),
@@ -73,10 +77,12 @@ def jobs(info: EngineInfo, count: int, side: int) -> list[Job]:
                 model=info.models[0].name,
                 prompt="a lighthouse in a storm",
                 width=side,
-                height=side,
+                height=recipe.get("height", side),
                 steps=20,
                 seed=seed,
                 guidance=info.guidance,
+                exact=recipe.get("exact", False),
+                settings=recipe.get("settings", {}),
             ),
             stream="",
             person=str(seed),
@@ -85,9 +91,14 @@ def jobs(info: EngineInfo, count: int, side: int) -> list[Job]:
     ]
 
 
-def measure(engine: Engine[Any], count: int, side: int, device: torch.device) -> dict[str, float]:
-    """Return predicted and measured bytes of a step of `count` runs and of one picture."""
-    asked = jobs(engine.info, count, side)
+def measure(
+    engine: Engine[Any], count: int, side: int, device: torch.device, **recipe: Any
+) -> dict[str, float]:
+    """Return predicted and measured bytes of a step of `count` runs and of one picture.
+
+    `recipe` has what is not as `jobs` has it.
+    """
+    asked = jobs(engine.info, count, side, **recipe)
     runs = [engine.begin(job, None) for job in asked]
     engine.step(runs)  # what is made once, and kept, is not a step's
     step = peak_bytes(lambda: engine.step(runs), device)
@@ -104,20 +115,22 @@ def measure(engine: Engine[Any], count: int, side: int, device: torch.device) ->
 # --- what is measured --------------------------------------------------------------------------
 
 
-def vqgan(side: int, device: torch.device) -> Engine[Any]:
+def vqgan(side: int, device: torch.device, precision: Precision = "auto") -> Engine[Any]:
     """VQGAN f16 16384 with CLIP ViT-B/32 and 32 crops."""
-    model, perceptor, _ = networks("full", device)
-    canvas = VQGANCanvas(model, device)
+    compiler = Compiler(device, precision=precision)
+    model, perceptor, _ = networks("full", device, compiler)
+    canvas = VQGANCanvas(model, device, compiler)
     source = OnePerceptor(perceptor)
     return ClipSteeredEngine(describe(32, side), lambda _name: canvas, source, device=device)
 
 
-def guided(side: int, device: torch.device) -> Engine[Any]:
+def guided(side: int, device: torch.device, precision: Precision = "auto") -> Engine[Any]:
     """OpenAI's unconditional network of 256 pixels with CLIP ViT-B/32 and 16 crops."""
     import open_clip
 
     clip = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
-    perceptor = Perceptor.of_open_clip(clip, open_clip.get_tokenizer("ViT-B-32"), device)
+    compiler = Compiler(device, precision=precision)
+    perceptor = Perceptor.of_open_clip(clip, open_clip.get_tokenizer("ViT-B-32"), device, compiler)
     network = filled(lambda: GuidedUNet(PUBLISHED[256]), device)
     described = info("guided-diffusion", side, options=guided_options(("one",), cutouts=16))
     return GuidedDiffusionEngine(
@@ -125,8 +138,11 @@ def guided(side: int, device: torch.device) -> Engine[Any]:
     )
 
 
-def sd(side: int, device: torch.device) -> Engine[Any]:
-    """Stable Diffusion 1.5: a prompt and what it is guided away from, in a row each."""
+def sd(side: int, device: torch.device, _precision: Precision = "auto") -> Engine[Any]:
+    """Stable Diffusion 1.5: a prompt and what it is guided away from, in a row each.
+
+    It has number formats of its own.
+    """
     import diffusers
     import transformers
 
@@ -158,14 +174,35 @@ def sd(side: int, device: torch.device) -> Engine[Any]:
     return LatentDiffusionEngine(described, load, device=device)
 
 
-def starter(_side: int, device: torch.device) -> Engine[Any]:
+def starter(_side: int, device: torch.device, precision: Precision = "auto") -> Engine[Any]:
     """The diffusion model that ships."""
+    return _shipped("diffusion", device, precision)
+
+
+def clip(_side: int, device: torch.device, precision: Precision = "auto") -> Engine[Any]:
+    """The VQGAN and the CLIP that ship."""
+    return _shipped("vqgan-clip", device, precision)
+
+
+def _shipped(name: str, device: torch.device, precision: Precision) -> Engine[Any]:
     from generation.engines import build_engines
 
-    return build_engines(device=str(device), models_dir=None, exact=False)["diffusion"]
+    where = str(device)
+    return build_engines(device=where, models_dir=None, exact=False, precision=precision)[name]
 
 
-MAKERS: dict[str, Callable[[int, torch.device], Engine[Any]]] = {
+class Maker(Protocol):
+    """Makes an engine for pictures of up to so many pixels a side."""
+
+    def __call__(
+        self, side: int, device: torch.device, precision: Precision = ..., /
+    ) -> Engine[Any]:
+        """Return it, with its networks loaded or ready to be."""
+        ...
+
+
+MAKERS: dict[str, Maker] = {
+    "clip": clip,
     "vqgan": vqgan,
     "guided": guided,
     "sd": sd,
@@ -226,9 +263,11 @@ def info(name: str, side: int, **more: Any) -> EngineInfo:
 
 
 def _case(text: str) -> str:
-    kind, _, side = text.partition("-")
-    if kind not in MAKERS or not side.isdigit():
-        raise argparse.ArgumentTypeError(f"one of {', '.join(MAKERS)}, a dash and a side")
+    kind, _, size = text.partition("-")
+    if kind not in MAKERS or not all(side.isdigit() for side in size.split("x", 1)):
+        raise argparse.ArgumentTypeError(
+            f"one of {', '.join(MAKERS)}, a dash and a side, or two with an x between them"
+        )
     return text
 
 
@@ -236,25 +275,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--cases", nargs="+", type=_case, default=list(CASES), metavar="KIND-SIDE")
+    parser.add_argument("--cases", nargs="+", type=_case, default=list(CASES), metavar="KIND-SIZE")
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--cutouts", type=int, nargs="+", default=[])
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    parser.add_argument("--exact", action="store_true")
     arguments = parser.parse_args(argv)
     device = torch.device(arguments.device)
     found: dict[str, dict[str, float]] = {}
-    print(f"{'':24}{'predicted':>12}{'a step':>12}{'a picture':>12}{'ratio':>8}", flush=True)
-    for case in arguments.cases:
-        kind, _, side = case.partition("-")
-        for count in arguments.runs:
-            # A new one each time: the first picture makes, and keeps, what others only use.
-            engine = MAKERS[kind](int(side), device)
-            name = f"{case}, {count} together"
-            one = found[name] = measure(engine, count, int(side), device)
-            sizes = "".join(
-                f"{one[key] / 2**20:>8,.0f} MiB" for key in ("predicted", "step", "picture")
-            )
-            print(f"{name:24}{sizes}{one['ratio']:>8.2f}", flush=True)
-            del engine
-    said = {"benchmark": "memory", "device": device.type, "torch": torch.__version__}
+    print(f"{'':40}{'predicted':>12}{'a step':>12}{'a picture':>12}{'ratio':>8}", flush=True)
+    wanted = product(arguments.cases, arguments.cutouts or [0], arguments.runs)
+    for case, cutouts, count in wanted:
+        kind, _, size = case.partition("-")
+        width, _, height = size.partition("x")
+        side, high = int(width), int(height or width)
+        recipe = {"height": high, "exact": arguments.exact}
+        if cutouts:
+            recipe["settings"] = {"cutouts": cutouts}
+        # A new one each time: the first picture makes, and keeps, what others only use.
+        engine = MAKERS[kind](max(side, high), device, arguments.precision)
+        name = f"{case}, {f'{cutouts} cutouts, ' if cutouts else ''}{count} together"
+        one = found[name] = measure(engine, count, side, device, **recipe)
+        sizes = "".join(
+            f"{one[key] / 2**20:>8,.0f} MiB" for key in ("predicted", "step", "picture")
+        )
+        print(f"{name:40}{sizes}{one['ratio']:>8.2f}", flush=True)
+        del engine
+    said = {
+        "benchmark": "memory",
+        "device": device.type,
+        "precision": arguments.precision,
+        "exact": arguments.exact,
+        "torch": torch.__version__,
+    }
     print(json.dumps({**said, "bytes": found}))
 
 

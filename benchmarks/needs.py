@@ -35,6 +35,7 @@ from generation.engines.latent_diffusion import LatentDiffusionEngine
 from generation.models.biggan import BigGAN, BigGANConfig
 from generation.models.dvae import DVAE, DVAEConfig
 from generation.models.guided import PUBLISHED, GuidedUNet
+from generation.models.kept import Kept
 from generation.models.vqgan import VQGAN, VQGANConfig
 from generation.protocol import Recipe
 
@@ -60,11 +61,13 @@ _LATENT = {
 
 
 class _Judge:
-    """Stands for ViT-B/32."""
+    """Stands for ViT-B/32, in float32."""
 
-    def predict_bytes(self) -> int:
-        """Return what `Perceptor.predict_bytes` says of it."""
-        return 17 << 20
+    size = 224
+
+    def kept(self, *, exact: bool = False) -> Kept:
+        """Return what `Perceptor.kept` says of it."""
+        return Kept(16.4 * 2**20)
 
 
 _JUDGES = OnePerceptor(cast("Perceptor", _Judge()))

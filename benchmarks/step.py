@@ -30,6 +30,7 @@ from generation.engines.clip_family import clip_info
 from generation.engines.clip_options import clip_options
 from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
+from generation.models.compiling import Compiler
 from generation.models.vqgan import VQGAN, VQGANConfig
 from generation.protocol import EngineInfo, Job, ModelInfo, Recipe
 
@@ -60,8 +61,11 @@ class Networks(NamedTuple):
     see: Callable[[Tensor], Tensor]
 
 
-def networks(kind: str, device: torch.device) -> Networks:
-    """Return both networks: the full published shapes, or the starter models."""
+def networks(kind: str, device: torch.device, compiler: Compiler | None = None) -> Networks:
+    """Return both networks: the full published shapes, or the starter models.
+
+    `compiler` says how CLIP is computed.
+    """
     torch.manual_seed(0)
     if kind == "starter":
         from generation import starter
@@ -77,6 +81,7 @@ def networks(kind: str, device: torch.device) -> Networks:
             mean=wants.mean,
             std=wants.std,
             device=device,
+            compiler=compiler,
         )
         vqgan = VQGAN.from_weights(starter.vqgan_state_dict(), config).to(device)
         return Networks(vqgan, perceptor, see)
@@ -94,7 +99,8 @@ def networks(kind: str, device: torch.device) -> Networks:
     vqgan = VQGAN(config).to(device).eval().requires_grad_(False)
     clip = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).eval()
     see = deepcopy(clip.visual).requires_grad_(False).to(device)
-    perceptor = Perceptor.of_open_clip(clip, open_clip.get_tokenizer("ViT-B-32"), device)
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    perceptor = Perceptor.of_open_clip(clip, tokenizer, device, compiler)
     return Networks(vqgan, perceptor, see)
 
 

@@ -168,9 +168,18 @@ class Canvas(Protocol):
         ...
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate what one run's drawing keeps in memory for its gradient, in bytes."""
+        ...
+
+    def predict_shared_bytes(self, *, exact: bool = False) -> int:
+        """Estimate what a step's drawing keeps besides, however many runs there are, in bytes."""
         ...
 
 
@@ -203,6 +212,10 @@ class CanvasDefaults:
         """Find all parameters equally plausible."""
         some = next(iter(parameters.values()))
         return some.new_zeros(len(some))
+
+    def predict_shared_bytes(self, *, exact: bool = False) -> int:
+        """Keep nothing but for each run."""
+        return 0
 
     def svg(
         self,

@@ -131,7 +131,12 @@ class BigGANCanvas(CanvasDefaults):
         """Leave them: the penalty holds them."""
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate each block's activations: three of its width, and two for each one within."""
         config = self._model.config

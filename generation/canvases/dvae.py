@@ -82,7 +82,12 @@ class DVAECanvas(CanvasDefaults):
         return clamp_with_grad(pictures, 0, 1)
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate six tensors of the logits' size, and the decoder's activations.
 

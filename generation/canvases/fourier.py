@@ -89,7 +89,12 @@ class FourierCanvas(CanvasDefaults):
         return torch.einsum("ij,rjhw->rihw", self._colours, plain).sigmoid()
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate about a dozen copies of the picture."""
         return 12 * 3 * 4 * width * height

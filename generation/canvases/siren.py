@@ -105,7 +105,12 @@ class SirenCanvas(CanvasDefaults):
         return clamp_with_grad((pictures + 1) / 2, 0, 1)
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate one tensor of all units at all pixels for each layer, and four in passing."""
         layers, units = int(settings["layers"]), int(settings["units"])

@@ -128,7 +128,12 @@ class StrokesCanvas(CanvasDefaults):
         parameters["colours"].clamp_(0.0, 1.0)
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate what the strokes that reach each pixel keep."""
         return predict_bytes(_count(settings), width, height)

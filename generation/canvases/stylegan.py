@@ -95,7 +95,12 @@ class StyleGANCanvas(CanvasDefaults):
         """Leave them: latents have no bounds but their decay towards the mean one."""
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         """Estimate the network's activations, whatever the size that is shown of them."""
         return self._model.predict_bytes()

@@ -18,7 +18,9 @@ from torch import Tensor
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start
 from generation.canvases.circular import circular_convolutions
 from generation.clip.losses import clamp_with_grad
+from generation.models import winograd
 from generation.models.compiling import Compiler, with_same_weights
+from generation.models.kept import Kept, WeighedNetwork
 from generation.models.vqgan import VQGAN
 from generation.protocol import Setting
 
@@ -38,7 +40,8 @@ class VQGANCanvas(CanvasDefaults):
         compiler = compiler or Compiler(device)
         # A tiled picture hooks the decoder's layers, and the compiler must not trace such hooks.
         traced = partial(_decoded, with_same_weights(self._model)) if compiler.compiles else None
-        self._decode = compiler.network("VQGAN's decoder", self._plainly, traced)
+        self._decode = WeighedNetwork("VQGAN's decoder", self._plainly, compiler, traced)
+        self._kept_exactly, self._kept = self._weighed()
         codes = self._model.codebook
         self._low = codes.amin(dim=0)[:, None, None]
         self._high = codes.amax(dim=0)[:, None, None]
@@ -106,18 +109,55 @@ class VQGANCanvas(CanvasDefaults):
         parameters["z"].clamp_(self._low, self._high)
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
-        """Estimate the decoder's activations: 15 full-size maps a level, in float32.
+        """Estimate the decoder's activations by those of small pictures."""
+        tables = self._tables_bytes(width * height) if exact else 0.0
+        return int(self._kept_by_pixel(exact).a_row * width * height + tables)
 
-        Measured on f16 by what autograd keeps, as the difference of 64 and 128 pixels.
-        """
+    def predict_shared_bytes(self, *, exact: bool = False) -> int:
+        """Estimate the weights in another format."""
+        return int(self._kept_by_pixel(exact).once)
+
+    def _kept_by_pixel(self, exact: bool) -> Kept:
+        if exact:
+            return self._kept_exactly
+        # A tiled picture is in float32 always.
+        return self._kept[self._decode.format if self._tiling == "none" else torch.float32]
+
+    def _tables_bytes(self, pixels: int) -> float:
+        """Reckon attention's tables of weights, which exact kernels keep: one for each layer."""
         config = self._model.config
-        per_pixel = sum(
-            config.channels * multiplier / 4**level
-            for level, multiplier in enumerate(config.multipliers)
+        lowest = len(config.multipliers) - 1
+        layers = [lowest] + [level for level in config.attention_levels if level <= lowest] * (
+            config.blocks + 1
         )
-        return int(15 * 4 * per_pixel * width * height)
+        return sum(4 * (pixels / 4.0**level) ** 2 for level in layers)
+
+    def _weighed(self) -> tuple[Kept, dict[torch.dtype, Kept]]:
+        """Measure what decoding keeps by the pixel: exactly, and in each format.
+
+        So small a picture is convolved directly, as exact ones are at any size.
+        """
+        small = {number: self._kept_in(number, 16) for number in self._decode.formats}
+        exact = small[torch.float32]
+        # On processors Winograd's algorithm keeps less, but only of maps that are large enough.
+        fast = self._kept_in(torch.float32, 128) if self._device.type in winograd.DEVICES else exact
+        return exact, small | {torch.float32: fast}
+
+    def _kept_in(self, number: torch.dtype, side: int) -> Kept:
+        width = self._model.config.embed_dim
+        places = max(1, side // self.multiple)
+        few, many = (
+            torch.zeros(rows, width, places, places, device=self._device) for rows in (1, 2)
+        )
+        kept = self._decode.kept_in(number, few, many)
+        return Kept(kept.a_row / (places * self.multiple) ** 2, kept.once)
 
 
 def _decoded(model: VQGAN, codes: Tensor) -> Tensor:

@@ -197,6 +197,17 @@ def cut(
     return crops
 
 
+def crop_bytes(size: int, runs: int, *, exact: bool) -> int:
+    """Estimate what a crop takes besides its embedding, in bytes, of so many runs' together.
+
+    Drawing it keeps the places [size, size, 2] that it is read at and up to half as much of other
+    kinds, or where exact an index and a weight for each of four neighbours. The crop itself is
+    there before and after normalisation; and of several runs once more, side by side.
+    """
+    kept = 12.5 if exact else 2.5
+    return int(4 * size**2 * (kept + 3 * (3 if runs > 1 else 2)))
+
+
 # Torch's own adaptive pooling has no deterministic gradient on CUDA; products and `gather` have.
 
 

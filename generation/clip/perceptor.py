@@ -12,6 +12,7 @@ from torch import Tensor
 
 from generation.clip.vision import vision_tower
 from generation.models.compiling import Compiler
+from generation.models.kept import Kept, WeighedNetwork
 from generation.prompts import words_beyond
 
 _CACHED_TEXTS = 4096
@@ -42,15 +43,17 @@ class Perceptor:
     ) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
         see = vision_tower(model) or _whole_tower(model)
-        self._see = (compiler or Compiler(device)).network("CLIP's vision tower", see)
+        self._see = WeighedNetwork("CLIP's vision tower", see, compiler or Compiler(device))
         self.size = size
         self.device = device
         self._tokenizer = tokenizer
         self.mean = torch.tensor(tuple(mean), device=device).view(3, 1, 1)
         self.std = torch.tensor(tuple(std), device=device).view(3, 1, 1)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
-        empty = torch.zeros(1, 3, size, size, device=device)
-        self._crop_bytes = _bytes_kept(self._see.plainly, self.model, empty)
+        # Of one crop alone attention keeps views in place of copies.
+        few, many = (torch.zeros(rows, 3, size, size, device=device) for rows in (2, 3))
+        formats = self._see.formats
+        self._kept = {number: self._see.kept_in(number, few, many) for number in formats}
 
     @classmethod
     def from_open_clip(
@@ -121,9 +124,9 @@ class Perceptor:
     def _normed(self, pictures: Tensor) -> Tensor:
         return (pictures - self.mean) / self.std
 
-    def predict_bytes(self) -> int:
-        """Estimate what embedding one crop keeps in memory for its gradient, in bytes."""
-        return self._crop_bytes
+    def kept(self, *, exact: bool = False) -> Kept:
+        """Return what embedding crops keeps in memory for their gradient, a row a crop."""
+        return self._kept[torch.float32 if exact else self._see.format]
 
     @torch.no_grad()
     def look(self, picture: Tensor) -> Tensor:
@@ -149,20 +152,3 @@ class Perceptor:
 def _whole_tower(model: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     encode: Callable[[Tensor], Tensor] = model.encode_image  # type: ignore[assignment]
     return encode
-
-
-def _bytes_kept(see: Callable[[Tensor], Tensor], model: torch.nn.Module, picture: Tensor) -> int:
-    """Add up what is kept of a picture [1, 3, size, size] for its gradient, but for the weights."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with torch.enable_grad(), hooks:
-        embedding = see(picture.requires_grad_())  # while it lives, no storage is used again
-    own = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
-    del embedding
-    return sum(size for place, size in kept.items() if place not in own)

@@ -23,6 +23,7 @@ from generation.canvases.adam import adam_step
 from generation.canvases.base import Canvas, Start, Tensors
 from generation.canvases.clouds import clouds
 from generation.clip.chance import Streams, chance_taken_back
+from generation.clip.cutouts import crop_bytes
 from generation.clip.perceptor import Perceptor
 from generation.clip.sending import send
 from generation.engine import BatchKey, EngineError, Eyes
@@ -65,6 +66,8 @@ _FORMAT = "clip-steered"
 _VERSION = 6
 # How many of a run's tries are looked at together; fixed, so that their rounding is.
 _TRIES_TOGETHER = 4
+# A picture is there so many times: as drawn, what was clamped of it, its halvings, and so on.
+_PICTURES = 5
 # Unlike a dash or a dot, it is in no model's name.
 _AND = "+"
 
@@ -128,21 +131,30 @@ class ClipSteeredEngine:
         return key
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
-        """Estimate the canvas's and the perceptors' activations, with a tenth to spare."""
+        """Estimate the canvas's and the perceptors' activations, with a twentieth to spare."""
         settings = ClipSettings.of(recipe, self._info)
         key = self._model_key(recipe.model, settings)
         canvas, panel = self._canvases.get(key), self._panels.get(key)
+        exact = self._exact or recipe.exact
+        together = 1 if exact else runs  # exact runs are stepped one by one
         width, height = recipe.width, recipe.height
-        drawing = 30_000 * width * height
+        drawing, shared = 30_000 * width * height, 0.0
         if canvas:
-            drawing = canvas.predict_bytes(width, height, settings.own)
-        per_cutout = len(settings.perceptors) * (60 << 20)
+            canvas = canvas.tiled(settings.tiling) if settings.tiling != "none" else canvas
+            drawing = canvas.predict_bytes(width, height, settings.own, exact=exact)
+            drawing += _PICTURES * 3 * 4 * width * height
+            shared = canvas.predict_shared_bytes(exact=exact)
+        per_cutout = len(settings.perceptors) * float(60 << 20)
         if panel:
-            per_cutout = sum(judge.predict_bytes() for judge in panel)
+            kept = [judge.kept(exact=exact) for judge in panel]
+            crops = (crop_bytes(judge.size, together, exact=exact) for judge in panel)
+            per_cutout = sum(each.a_row for each in kept) + sum(crops)
+            shared += sum(each.once for each in kept)
         looking = 0
         if self._flows is not None and settings.asks_flow:
             looking = predicted_bytes(width, height)
-        return int(1.1 * runs * (drawing + per_cutout * settings.cutouts + looking))
+        a_run = drawing + per_cutout * settings.cutouts + looking
+        return int(1.05 * (shared + together * a_run))
 
     def load(self, model: str) -> None:
         """Have a canvas and its perceptors ready, named by the first item of a batch key.

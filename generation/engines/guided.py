@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from generation.clip.chance import Streams, chance_taken_back
-from generation.clip.cutouts import cut, plan
+from generation.clip.cutouts import crop_bytes, cut, plan
 from generation.clip.losses import prompt_loss
 from generation.clip.perceptor import Perceptor
 from generation.clip.sending import send
@@ -159,20 +159,28 @@ class GuidedDiffusionEngine:
         return key
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
-        """Estimate what the network and CLIP keep for the gradient, with a tenth to spare.
+        """Estimate what the network and CLIP keep for the gradient, with a twentieth to spare.
 
         The network keeps as much as 53 maps of each level's width: measured on the CPU with
         ``benchmarks.memory``, as the difference of 64 and 128 pixels.
         """
         settings = complete_settings(recipe.settings, self._info.options)
         loaded = self._networks.get(_model_key(recipe, settings))
-        a_cutout = loaded[1].predict_bytes() if loaded else 60 << 20
+        exact = self._exact or recipe.exact
+        together = 1 if exact else runs  # exact runs are stepped one by one
+        a_cutout, shared = float(60 << 20), 0.0
+        if loaded:
+            judge = loaded[1]
+            kept = judge.kept(exact=exact)
+            a_cutout = kept.a_row + crop_bytes(judge.size, together, exact=exact)
+            shared = kept.once
         config = loaded[0].config if loaded else PUBLISHED[256]
         widths = sum(config.width(level) / 4**level for level in range(len(config.multipliers)))
         # Under autocast convolutions keep halves, but what is normalised stays float32.
         number = 4 if self._device.type == "cpu" else 3
         drawing = 53 * widths * number * recipe.width * recipe.height
-        return int(1.1 * runs * (drawing + a_cutout * int(settings["cutouts"])))
+        a_run = drawing + a_cutout * int(settings["cutouts"])
+        return int(1.05 * (shared + together * a_run))
 
     def load(self, model: str) -> None:
         """Have a network and a perceptor ready, named by the first item of a batch key."""

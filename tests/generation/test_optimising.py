@@ -59,7 +59,12 @@ class Blot(CanvasDefaults):
         pass
 
     def predict_bytes(
-        self, width: int, height: int, settings: Mapping[str, Setting] = NO_SETTINGS
+        self,
+        width: int,
+        height: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
+        *,
+        exact: bool = False,
     ) -> int:
         return 1
 

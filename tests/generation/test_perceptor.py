@@ -82,7 +82,7 @@ def test_what_crops_keep_for_their_gradient_is_predicted() -> None:
         for crops in (torch.rand(count, 3, 16, 16).requires_grad_() for count in (4, 24))
     )
     # Besides there is what comes and goes, which is the more the smaller the network is.
-    assert 0.6 * (many - few) / 20 < perceptor.predict_bytes() <= (many - few) / 20
+    assert 0.6 * (many - few) / 20 < perceptor.kept().a_row <= (many - few) / 20
 
 
 def test_a_score_is_a_cosine() -> None:
