@@ -152,9 +152,10 @@ class ClipSteeredEngine:
             shared += sum(each.once for each in kept)
         looking = 0
         if self._flows is not None and settings.asks_flow:
-            looking = predicted_bytes(width, height)
-        a_run = drawing + per_cutout * settings.cutouts + looking
-        return int(1.05 * (shared + together * a_run))
+            number = self._flow.dtype if self._flow is not None and not exact else torch.float32
+            looking = predicted_bytes(width, height, together, number)
+        a_run = drawing + per_cutout * settings.cutouts
+        return int(1.05 * (shared + together * a_run + looking))
 
     def load(self, model: str) -> None:
         """Have a canvas and its perceptors ready, named by the first item of a batch key.

@@ -407,4 +407,6 @@ def test_its_memory_is_predicted() -> None:
         drawing.predict_bytes(tiny.job("fourier", settings={"form": form}).recipe, 2)
         for form in (1.0, 0.0)
     )
-    assert with_form - without == pytest.approx(2.1 * predicted_bytes(32, 32), rel=0.01)
+    looking = predicted_bytes(32, 32, 2, torch.float32)  # as long as no flow is loaded
+    assert with_form - without == pytest.approx(1.05 * looking, rel=0.01)
+    assert predicted_bytes(32, 32, 2, torch.bfloat16) < looking
