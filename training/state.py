@@ -27,6 +27,10 @@ def autocast(where: torch.device) -> torch.autocast:
     return torch.autocast(where.type, torch.bfloat16, enabled=has_bfloat16(where))
 
 
+_LONGEST_S = 20.0
+"""How long who watches waits for a line."""
+
+
 class Stretch:
     """One stretch of a resumable training: says when to stop, saves, logs.
 
@@ -105,19 +109,23 @@ class Stretch:
         return time.monotonic() - self._saved > self.save_every_s
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write the state; a killed save leaves the one before."""
+        """Write the state, and what was not logged yet; a killed save leaves the one before."""
         whole = {**state, "seconds": self.seconds, "step": self.step, "samples": self.samples}
         partial = self.path.with_suffix(".partial")
         torch.save(whole, partial)
         partial.replace(self.path)
         self._saved = time.monotonic()
+        if self._logged:
+            self._tell()
 
     def log(self, every: int, **values: float) -> None:
-        """Collect values and write their means every so many steps."""
+        """Collect values and write their means every so many steps, sooner where steps are slow."""
         for key, value in values.items():
             self._logged.setdefault(key, []).append(value)
-        if self.step % every:
-            return
+        if self.step % every == 0 or time.monotonic() - self._log_time > _LONGEST_S:
+            self._tell()
+
+    def _tell(self) -> None:
         now = time.monotonic()
         line: dict[str, float] = {
             "step": self.step,

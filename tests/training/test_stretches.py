@@ -16,13 +16,13 @@ from generation.starter import CLIP_WEIGHTS, WEIGHTS_NAME, clip_tokenizer
 from generation.starter.text import token_states, tokenize
 from generation.starter.transformer import StarterTransformer
 from tests.training import tiny
-from training import carried, diffusion, export, gpu, vqgan
+from training import carried, diffusion, export, gpu, state, vqgan
 from training import clip as clip_training
 from training.conditioning import TextStates
 from training.packs import pack
 from training.shards import Feed, Shards, make_shard, shard_path
 from training.shipped import shipped_distiller
-from training.state import latest
+from training.state import Stretch, latest
 
 _CPU = torch.device("cpu")
 
@@ -169,3 +169,28 @@ def test_one_command_trains_everything_in_calls(
     assert all(torch.allclose(found[k], v.float(), atol=0.05) for k, v in wanted.items())
     with pytest.raises(FileNotFoundError, match="export others"):
         export.export(["clip"], packs)
+
+
+def test_who_trains_for_a_minute_sees_how_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAMSTREAM_TRAINING", str(tmp_path))
+    stretch = Stretch("short", 1, 1)
+    assert stretch.running
+
+    def told() -> list[float]:
+        if not stretch.log_path.exists():
+            return []
+        return [json.loads(line)["loss"] for line in stretch.log_path.read_text().splitlines()]
+
+    for loss in (1.0, 2.0):
+        stretch.advance(3)
+        stretch.log(25, loss=loss)
+    assert told() == [], "two quick steps say nothing yet"
+    stretch.save({})
+    assert told() == [1.5]
+    monkeypatch.setattr(state, "_LONGEST_S", -1.0)
+    stretch.advance(3)
+    stretch.log(25, loss=4.0)
+    stretch.save({})
+    assert told() == [1.5, 4.0], "a slow step is told at once, and once"
