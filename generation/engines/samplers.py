@@ -19,6 +19,10 @@ Sampler = Callable[[Velocity, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Velocity, latents, times and next times to the next latents and the denoised estimate."""
 
 
+ROUNDING = 1e-6
+"""What times that were meant to be equal may differ by."""
+
+
 def flow_times(steps: int, *, start: float = 1.0, shift: float = 1.0) -> Tensor:
     """Return the times [steps + 1] from `start` to 0.
 

@@ -17,6 +17,8 @@ from generation.starter import GUIDANCE_END
 from generation.starter.model import FACTOR, LatentFlow
 from generation.starter.transformer import StarterTransformer
 
+_ROUNDING = 1e-6
+
 
 @dataclass
 class StarterPipelineOutput(BaseOutput):  # type: ignore[misc]
@@ -108,7 +110,8 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
         schedule = times(num_inference_steps, strength=start)
         for i, (now, then) in enumerate(pairwise(schedule)):
             t = torch.full((count,), now, device=self.device)
-            guidance = guidance_scale if now >= guidance_end * start else min(1.0, guidance_scale)
+            ended = now < guidance_end * start - _ROUNDING
+            guidance = min(1.0, guidance_scale) if ended else guidance_scale
             v = self.flow.guided_velocity(
                 x, t, states, mask, negative_states, negative_mask, guidance
             )

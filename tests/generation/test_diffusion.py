@@ -183,9 +183,14 @@ def test_guidance_ends_when_so_much_of_the_noise_is_left(strength: float) -> Non
     given = job(settings=settings, strength=strength, init=init)
     recipes = [
         msgspec.structs.replace(given.recipe, **changes)
-        for changes in ({}, {"guidance": 1.0}, {"steers": (Steer(8, "a whale", 1),)})
+        for changes in (
+            {},
+            {"guidance": 1.0},
+            {"steers": (Steer(8, "a whale", 1),)},
+            {"steers": (Steer(0, "a whale", 1),)},  # a film's stop
+        )
     ]
-    run, plain, steered = (
+    run, plain, steered, filmed = (
         drawing.begin(msgspec.structs.replace(given, recipe=recipe), None) for recipe in recipes
     )
     asked = []
@@ -197,7 +202,8 @@ def test_guidance_ends_when_so_much_of_the_noise_is_left(strength: float) -> Non
         assert torch.equal(led, unled) is ended
         # A kept recipe has its steers from the beginning, which then say nothing yet.
         asked.append(drawing._guidance_now(steered))
-        drawing.step([run, plain, steered])
+        assert drawing._guidance_now(filmed) == (1.0 if ended else 4.0)
+        drawing.step([run, plain, steered, filmed])
     assert set(asked[:5]) == {4.0} and set(asked[6:8]) == {1.0} and set(asked[8:]) == {4.0}
 
 
