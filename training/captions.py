@@ -44,9 +44,9 @@ _PLAIN = ("a picture of", "an image of", "a drawing of", "an illustration of", "
 """How people ask who name no style."""
 _PLAIN_SHARE = 0.06
 _MOODS = (
-    "ancient", "beautiful", "brave", "cosy", "cute", "dreaming", "dreamy", "epic", "friendly",
-    "funny", "giant", "grumpy", "happy", "huge", "joyful", "little", "lonely", "lovely", "magic",
-    "melancholy", "mysterious", "peaceful", "sad", "silent", "strange", "surreal", "tiny",
+    "ancient", "beautiful", "brave", "cosy", "cute", "dreamy", "epic", "friendly", "funny", "giant",
+    "happy", "huge", "little", "lovely", "magic", "mysterious", "sad", "silent", "strange",
+    "surreal", "tiny",
 )  # fmt: skip
 _TAILS = (
     "beautiful", "concept art", "digital art", "dramatic", "fantasy", "high quality",

@@ -187,7 +187,7 @@ def example(pictures: Pictures, rng: Rng, width: int = 128, height: int = 128) -
     else:
         scenery = paint(rng, width, height)
         canvas, text, filtered = scenery.picture, scenery.phrase, 0.3
-    text = in_more_words(text, rng)
     if rng.random() < filtered:
         canvas, text = apply_filter(canvas, text, rng)
+    text = in_more_words(text, rng)
     return Example((np.clip(canvas, 0, 1) * 255).astype(np.uint8), text)

@@ -71,6 +71,8 @@ def test_some_captions_call_things_by_other_names() -> None:
         assert {in_other_words(whole, rng) for _ in range(200)} == {whole}
     unseen = [text for kind, text in prompts() if kind == "unseen"]
     told = {word for line in lines("kinds") for word in re.findall("[a-z]+", line)}
+    moods = {in_more_words("an owl", rng) for _ in range(3000)}
+    told |= {word for text in moods for word in re.findall("[a-z]+", text)}
     known = told | {"a", "an", "of", "the", "in", "on", "end", "city", "wizard", "robot", "garden"}
     assert all(set(text.split()) - known for text in unseen), "or they are unseen no more"
 
@@ -83,7 +85,7 @@ def test_some_captions_have_words_that_show_nothing() -> None:
         article, _, rest = text.partition(" ")
         for one in made:
             assert text in one or (article in ("a", "an") and one.endswith(f" {rest}")), one
-    assert {"a lonely owl", "an owl, highly detailed"} <= {
+    assert {"a lovely owl", "an owl, highly detailed"} <= {
         in_more_words("an owl", rng) for _ in range(3000)
     }
 
