@@ -111,7 +111,9 @@ class Blobs(Protocol):
         """Have it be the place of a library alone, by that library's id; say whose it is.
 
         That is who claimed it first, and None where nobody has. None claims nothing. Where a
-        library is known to have `kept` its pictures here, an empty place is not claimed anew.
+        library is known to have `kept` its pictures here, a place that is nobody's and has none is
+        not claimed anew, and is another than it was. Until that is ruled out, also for who claims
+        nothing, `get`, `raw`, `size` and `local` call what is missing out of reach.
 
         Raises:
             OSError: it cannot be said; an UnreachableError where the store does not answer, or is

@@ -181,7 +181,8 @@ def _library(config: Config) -> Finding:
     place, root = config.library, config.storage.data_dir / "library"
     try:
         with opened(place, root, alone=False) as blobs:
-            blobs.claim(None)  # what another key put there may be kept from this one
+            # What another key put there may be kept from this one; and it may be another store.
+            blobs.claim(None)
             blobs.probe()
     except UnreachableError as error:
         return Finding(Mark.BAD, "library", f"{place.store}: {error.strerror}.")

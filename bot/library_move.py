@@ -255,7 +255,7 @@ def _claim_source(here: Blobs, own: str, root: Path, *, undoing: bool) -> None:
         ConfigError: it is another's.
         OSError: that cannot be said.
     """
-    if here.claim(own) != own and not undoing:
+    if here.claim(own, kept=placed(root) == here.where) != own and not undoing:
         raise ConfigError(
             [
                 f"library.store: {here.where} has the pictures of another Dreamstream, and nothing "

@@ -33,7 +33,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 from obstore import exceptions
 
 from bot.blob_cache import BlobCache
-from bot.blobs import Blob, UnreachableError, sentence, sha256_of
+from bot.blobs import PLACES, Blob, UnreachableError, sentence, sha256_of
 from bot.errors import DiskError
 from bot.files import TEMPORARY_PREFIX, write_atomic
 
@@ -55,7 +55,7 @@ _ANOTHERS = (
     "the picture store has the pictures of another Dreamstream; give this one a prefix of its own"
 )
 _EMPTIED = (
-    "the picture store is empty, though the pictures of this Dreamstream are noted to lie there; "
+    "the picture store has no pictures, though those of this Dreamstream are noted to lie there; "
     "it may be another one of that name, by library.endpoint; if it was emptied on purpose, remove "
     "the file “library/store” from the data folder and restart"
 )
@@ -182,7 +182,7 @@ class ObjectBlobs:
         self._said: tuple[str, float] = ("", float("-inf"))  # in the log, and until when
         self._own: str | None = None  # as whose it was to be claimed, and whether it is
         self._is_own = False
-        self._has_kept = False  # its pictures are to be here already
+        self._is_doubted = False  # pictures are to be here already, and it may be another store
         self._lock = threading.Lock()
         self._fetches: dict[str, _Fetch] = {}
 
@@ -212,6 +212,7 @@ class ObjectBlobs:
             try:
                 return self._bytes_of(key)
             except _MISSING:
+                self._see_to_doubt()
                 raise
             except (exceptions.BaseError, OSError) as error:
                 why: Exception = error
@@ -220,6 +221,7 @@ class ObjectBlobs:
                 try:
                     return self._bytes_of(key)  # for an outage may just have ended
                 except _MISSING:
+                    self._see_to_doubt()
                     raise
                 except (exceptions.BaseError, OSError) as error:
                     why = error
@@ -234,6 +236,7 @@ class ObjectBlobs:
                 try:
                     return int(self._objects.head(key)["size"])
                 except _MISSING:
+                    self._see_to_doubt()
                     raise
                 except exceptions.BaseError as error:
                     if _is_refused(error):  # in an answer without a body, which says no more
@@ -269,10 +272,12 @@ class ObjectBlobs:
         """Say whose store this is by a small object in it, which is made where there is none.
 
         Once this was asked for a library, nothing is put or removed before it is known to be that
-        library's: it is asked again where the store did not answer.
+        library's: it is asked again where the store did not answer. Once pictures were said to be
+        `kept` here, none counts as missing before it is known that this is not another store.
         """
+        self._is_doubted = self._is_doubted or kept
         if library is not None:
-            self._own, self._is_own, self._has_kept = library, False, kept
+            self._own, self._is_own = library, False
         return self._claim(library)
 
     def leave(self) -> None:
@@ -346,15 +351,8 @@ class ObjectBlobs:
 
     def _claim(self, library: str | None, *, resting: bool = False) -> str | None:
         with self._asked(_Ask.READ if library is None else _Ask.CHANGE, resting=resting):
-            try:
-                found = self._claimed()
-            except exceptions.PermissionDeniedError as error:
-                if not _is_archived(error):
-                    raise
-                raise UnreachableError(errno.EACCES, _CLAIM_ARCHIVED) from error
+            found = self._owner()
             if found is None and library is not None:
-                if self._has_kept and not any(self._objects.list("")):
-                    raise UnreachableError(errno.ENOENT, _EMPTIED)
                 try:
                     self._put(_CLAIM, library.encode(), mode="create")
                 except exceptions.AlreadyExistsError:
@@ -392,6 +390,44 @@ class ObjectBlobs:
             if _NO_SUCH_BUCKET in str(error):
                 raise
             return None
+
+    def _owner(self) -> str | None:
+        """Say whose store this is, None if nobody's; where it is in doubt, see that it is the one.
+
+        Raises:
+            UnreachableError: it is not, for it has no pictures either.
+        """
+        try:
+            found = self._claimed()
+        except exceptions.PermissionDeniedError as error:
+            if not _is_archived(error):
+                raise
+            raise UnreachableError(errno.EACCES, _CLAIM_ARCHIVED) from error
+        if self._is_doubted and found is None and not self._has_any():
+            raise UnreachableError(errno.ENOENT, _EMPTIED)
+        if self._own is None or found in (None, self._own):  # a visitor's caller knows whose it is
+            self._is_doubted = False
+        return found
+
+    def _has_any(self) -> bool:
+        """Say whether anything lies here by a name that a Dreamstream gives.
+
+        Anything else may lie in a bucket: a trial that was cut off, or what is no Dreamstream's. A
+        library's own names fill its first pages, so no other bucket is listed to its end.
+        """
+        pages = (next(iter(self._objects.list(place)), ()) for place in PLACES)
+        return any(sha256_of(one["path"]) is not None for page in pages for one in page)
+
+    def _see_to_doubt(self) -> None:
+        """See that what is missing here is not in another store, of the same name.
+
+        Raises:
+            UnreachableError: it may be.
+        """
+        if self._is_doubted:
+            self._owner()
+        if self._is_doubted:
+            raise UnreachableError(errno.EACCES, _ANOTHERS)
 
     def _see_to_others(self) -> None:
         """Ask for another object: where the store does not give that either, it is an outage.

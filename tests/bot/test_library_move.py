@@ -18,7 +18,7 @@ from bot import library_move, library_place
 from bot.backup import making, restoring
 from bot.backup.model import BackupError
 from bot.blob_cache import BlobCache
-from bot.blobs import Blobs, FolderBlobs, file_key, picture_key
+from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
 from bot.config import Config, LibraryPlace, Storage
 from bot.consistency.model import Folder
 from bot.consistency.proving import mend, prove
@@ -398,6 +398,25 @@ def test_a_backup_has_what_lies_in_the_store_and_a_restore_puts_it_there(
     assert placed(data / "library") == S3
     assert read_id(data / "library") == bucket.open(S3).claim(None), "a new one, and it is claimed"
     assert bucket.at(FOLDER) == {}
+
+
+def test_nobody_takes_pictures_for_lost_that_lie_in_another_store_of_that_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, place = STORES[data], LibraryPlace(store=S3)
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: bucket.store)
+    own, bucket.store = bucket.store, MemoryStore()
+    with opened(place, data / "library", alone=False) as blobs:
+        with pytest.raises(DiskError, match="has no pictures, though"):
+            asyncio.run(making.make(data, tmp_path / "backups", blobs=blobs))
+        with pytest.raises(UnreachableError, match="has no pictures, though"):
+            prove(Folder(data, True, None, blobs))
+    with pytest.raises(DiskError, match="has no pictures, though"):
+        move(bucket.root, FOLDER, bucket.open)
+    assert (read_journal(bucket.root), placed(bucket.root)) == (None, S3), "nothing was begun"
+    bucket.store = own
+    with opened(place, data / "library", alone=False) as blobs:
+        assert prove(Folder(data, True, None, blobs)).faults == []
 
 
 def test_a_restore_leaves_the_store_of_another_folder_alone(data: Path, tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ def files_under(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+def paths_in(store: Faulty) -> list[str]:
+    return sorted(one["path"] for page in store.memory.list() for one in page)
+
+
 class Faulty:
     """A store in memory that fails as it is told to; what it withholds it gives to nobody."""
 
@@ -482,15 +486,24 @@ def test_a_store_that_was_silent_at_the_start_is_claimed_before_anything_changes
         assert other.claim("second") == library_place.read_id(tmp_path)
 
 
+EMPTIED = r"has no pictures, though .* library\.endpoint"
+
+
+@pytest.mark.parametrize(
+    "foreign", [None, ".part-probe-visit", "a dump", "images/logo.png", "files/ab/notes"]
+)
 def test_another_store_of_the_same_name_is_not_taken_for_the_librarys(
-    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: str | None
 ) -> None:
     settings = LibraryPlace(store="s3://tests/a")
-    stores = [store, Faulty()]
+    other = Faulty()
+    stores = [store]
     monkeypatch.setattr(library_place, "open_objects", lambda *_: stores[0])
     own = library_place.open_library(settings, tmp_path).claim(None)
-    other = stores.pop()
     stores[0] = other
+    if foreign is not None:
+        other.memory.put(foreign, b"anything")
+    before = paths_in(other)
     blobs = library_place.open_library(settings, tmp_path)
     changes: list[Callable[[], None]] = [
         blobs.probe,
@@ -498,9 +511,15 @@ def test_another_store_of_the_same_name_is_not_taken_for_the_librarys(
         lambda: blobs.delete(KEY),
     ]
     for change in changes:
-        with pytest.raises(DiskError, match=r"is empty, though .* library\.endpoint"):
+        with pytest.raises(DiskError, match=EMPTIED):
             change()
-    assert not any(other.memory.list())
+    visitor = library_place.open_library(settings, tmp_path, alone=False)
+    for one in (blobs, visitor):
+        for read in (one.get, one.raw, one.local, one.size):
+            with pytest.raises(UnreachableError, match=EMPTIED):
+                read(KEY)
+    visitor.close()
+    assert paths_in(other) == before
     stores[0] = store
     library_place.open_library(settings, tmp_path).put(KEY, DATA)
     # Who lost the object that says whose it is, but nothing else, goes on.
@@ -510,6 +529,48 @@ def test_another_store_of_the_same_name_is_not_taken_for_the_librarys(
     (tmp_path / "store").unlink()
     library_place.open_library(settings, tmp_path).put(KEY, DATA)
     assert placed(tmp_path) == settings.store
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("claimed", [True, False])
+def test_what_is_missing_from_the_librarys_own_store_is_missing_and_nothing_more_is_asked(
+    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool, claimed: bool
+) -> None:
+    settings = LibraryPlace(store="s3://tests/a")
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: store)
+    library_place.open_library(settings, tmp_path).put(KEY, DATA)
+    if not claimed:
+        store.memory.delete("library")
+    blobs = library_place.open_library(settings, tmp_path, alone=alone)
+    other = file_key(hashlib.sha256(b"other").hexdigest())
+    store.asked.clear()
+    for read in (blobs.get, blobs.raw, blobs.local):
+        with pytest.raises(FileNotFoundError):
+            read(other)
+    assert blobs.size(other) is None
+    assert store.asked == ["get"] * 3 + ["head"]
+    blobs.close()
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+def test_nothing_is_missing_before_it_is_known_whose_a_store_is_that_was_silent(
+    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: bool
+) -> None:
+    settings = LibraryPlace(store="s3://tests/a")
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: store)
+    library_place.open_library(settings, tmp_path).probe()
+    if theirs:
+        store.memory = MemoryStore()
+        blobs_of(store, tmp_path / "theirs").claim("theirs")
+    store.fault = silent()
+    blobs = library_place.open_library(settings, tmp_path)
+    store.fault = lambda what: None
+    for read in (blobs.get, blobs.raw, blobs.local):
+        error = UnreachableError if theirs else FileNotFoundError
+        with pytest.raises(error, match="of another Dreamstream" if theirs else "no such object"):
+            read(KEY)
+    with pytest.raises(UnreachableError) if theirs else nullcontext():
+        assert blobs.size(KEY) is None
 
 
 def test_trials_that_are_cut_off_leave_one_object_and_the_next_removes_it(
@@ -740,3 +801,20 @@ def test_the_doctor_names_a_store_whose_objects_are_kept_from_the_key(
     found = doctor._library(config)
     assert found.mark is doctor.Mark.BAD
     assert "refuses the key" in found.text
+
+
+def test_the_doctor_names_a_store_that_is_another_one_of_that_name(
+    store: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = [store]
+    monkeypatch.setattr(library_place, "open_objects", lambda *_: stores[0])
+    config = Config.model_validate(
+        {"library": {"store": "s3://tests/a"}, "storage": {"data_dir": str(tmp_path)}}
+    )
+    library_place.open_library(config.library, tmp_path / "library").close()
+    assert doctor._library(config).mark is doctor.Mark.WELL
+    stores[0] = Faulty()
+    found = doctor._library(config)
+    assert found.mark is doctor.Mark.BAD
+    assert "has no pictures, though" in found.text
+    assert paths_in(stores[0]) == [], "no trial is left there"
