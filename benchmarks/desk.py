@@ -151,7 +151,7 @@ def job(
             width=side,
             height=side,
             steps=steps,
-            **{"seed": 1, "guidance": info.guidance} | recipe,
+            **{"seed": 1, "guidance": info.guidance, "settings": info.defaults} | recipe,
         ),
         stream="",
         person=person,

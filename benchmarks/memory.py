@@ -82,7 +82,7 @@ def jobs(info: EngineInfo, count: int, side: int, **recipe: Any) -> list[Job]:
                 seed=seed,
                 guidance=info.guidance,
                 exact=recipe.get("exact", False),
-                settings=recipe.get("settings", {}),
+                settings=info.defaults | recipe.get("settings", {}),
             ),
             stream="",
             person=str(seed),

@@ -259,7 +259,8 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     is left to the engine, they end early and can be continued. With a `study`, there is one for
     each of these words, put after the prompt, and all have one seed.
 
-    A `preset` fills in what is left open. A `shape` stands in place of `width` and `height`.
+    A `preset` fills in what is left open. `kept_settings` says that the settings are those of a
+    recipe, and nothing of them is open. A `shape` stands in place of `width` and `height`.
     `guild_id` and `channel_id` are where in Discord it is asked for, `moderates` whether the person
     does so there, and `checked_as` how that place wants pictures checked, None where it says
     nothing.
@@ -284,6 +285,7 @@ class DreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     sketch: bytes | None = None
     pictures: tuple[bytes, ...] = ()
     settings: dict[str, Setting] = {}
+    kept_settings: bool = False
     until_step: int | None = None
     first_look: bool = False
     film: bool = False

@@ -47,8 +47,13 @@ def parse_settings(text: str) -> dict[str, Setting]:
     return found
 
 
-def complete(settings: Mapping[str, Setting], engine: EngineInfo) -> dict[str, Setting]:
+def complete(
+    settings: Mapping[str, Setting], engine: EngineInfo, *, kept: bool = False
+) -> dict[str, Setting]:
     """Return every setting of the engine: as given, or its default.
+
+    Settings `kept` in a recipe were complete: an option that they do not have has come since, and
+    is as if it were not there (`OptionInfo.unsaid`).
 
     Text is read as the option's own type, so that a front may hand in what was typed.
 
@@ -59,9 +64,9 @@ def complete(settings: Mapping[str, Setting], engine: EngineInfo) -> dict[str, S
     for name in settings:
         if name not in options:
             raise InvalidRequestError(name, _unknown(name, engine))
-    return {
-        name: _value(option, settings[name]) if name in settings else option.default
-        for name, option in options.items()
+    unsaid = {name: option.if_unsaid for name, option in options.items()}
+    return (unsaid if kept else engine.defaults) | {
+        name: _value(options[name], given) for name, given in settings.items()
     }
 
 

@@ -167,7 +167,7 @@ def check(
         negative=_negative(request.negative, theme, engine, limits),
         guidance=_guidance(request.guidance, engine),
         strength=number("strength", request.strength, 0.0, 1.0, default=0.7),
-        settings=complete(request.settings, engine),
+        settings=complete(request.settings, engine, kept=request.kept_settings),
         until_step=_until(_first_look(request, steps), steps),
         film=request.film and journey is None,
         exact=bool(request.exact),
@@ -284,7 +284,7 @@ def check_recipe(
 ) -> Recipe:
     """Return a recipe that came from elsewhere, or from long ago, if it can be drawn as it is.
 
-    Options that its engine has got since take their defaults.
+    Options that its engine has got since are as if they were not there.
 
     Raises:
         InvalidRequestError: something in it cannot be drawn here.
@@ -328,7 +328,7 @@ def check_recipe(
         negative=_negative(recipe.negative, Theme(id=0, slug="", title=""), engine, roomy),
         guidance=_guidance(recipe.guidance, engine),
         strength=number("strength", recipe.strength, 0.0, 1.0, default=0.7),
-        settings=complete(recipe.settings, engine),
+        settings=complete(recipe.settings, engine, kept=True),
         until_step=_until(recipe.until_step, recipe.steps),
     )
 

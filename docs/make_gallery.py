@@ -139,7 +139,7 @@ def _asked(engines: Engines, ask: Ask, given: Mapping[str, bytes]) -> tuple[Ask,
         guidance=info.guidance,
         init_sha256=start,
         picture_sha256s=(guide,) if guide else (),
-        settings=request.settings,
+        settings=info.defaults | request.settings,
     )
     pictures = {_name(data): data for data in given.values()}
     return ask, Job(

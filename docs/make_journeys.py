@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
 from PIL import Image
 
 from generation.engines import build_engines
@@ -24,6 +25,7 @@ def main() -> None:
     engines = with_journeys(build_engines(device="cpu"))
     for name, recipe in RECIPES.items():
         engine = engines[recipe.engine]
+        recipe = replace(recipe, settings=engine.info.defaults)
         run = engine.begin(Job(id=name, recipe=recipe, stream="docs", person="docs"), None)
         film, frames = Film.of(recipe), []
         while not run.done:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
 """So many fit into one `Embed`: what draws waits for it."""
@@ -191,7 +191,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class OptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One of an engine's own settings, as a front shows and checks it.
 
-    A `weighted` one takes several of its choices together, as in “one:1 + another:0.5”.
+    A request that does not name it means its `default`. A recipe that does not is older than the
+    option, and means `unsaid`: what leaves its picture as it was; None where the default does. A
+    `weighted` one takes several of its choices together, as in “one:1 + another:0.5”.
     """
 
     name: str
@@ -201,6 +203,12 @@ class OptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     weighted: bool = False
+    unsaid: Setting | None = None
+
+    @property
+    def if_unsaid(self) -> Setting:
+        """What a recipe means that does not name it."""
+        return self.default if self.unsaid is None else self.unsaid
 
     def takes_text(self, text: str) -> bool:
         """Say whether a text is among its choices, or where it has none any text."""
@@ -300,6 +308,11 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     steerable: bool = False
     journeys: tuple[JourneyInfo, ...] = ()
     options: tuple[OptionInfo, ...] = ()
+
+    @property
+    def defaults(self) -> dict[str, Setting]:
+        """Each option's default, by its name: complete settings for something new."""
+        return {option.name: option.default for option in self.options}
 
 
 # --- from the bot to the scheduler ---------------------------------------------------------

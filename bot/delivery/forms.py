@@ -127,6 +127,7 @@ async def draw_like(
         sketch=None if recipe.sketch_sha256 is None else await library.read(recipe.sketch_sha256),
         pictures=tuple([await library.read(name) for name in recipe.picture_sha256s]),
         settings=recipe.settings,
+        kept_settings=True,
         until_step=recipe.until_step,
         film=recipe.film,
         film_format=recipe.film_format,

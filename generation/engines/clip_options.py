@@ -48,7 +48,7 @@ class ClipSettings:
 
     @classmethod
     def of(cls, recipe: Recipe, info: EngineInfo) -> ClipSettings:
-        """Read a recipe's settings, with the engine's defaults for those it does not have.
+        """Read a recipe's settings, with what those mean that it does not have.
 
         Raises:
             EngineError: one is unknown or out of bounds, or two do not go together.
@@ -276,6 +276,7 @@ def _form_option(form: float) -> OptionInfo:
         help="How much the starter diffusion model's idea of the prompt counts beside CLIP's. It "
         "gives things their form; 0 leaves all to CLIP.",
         default=form,
+        unsaid=0.0,
         minimum=0.0,
         maximum=10.0,
     )

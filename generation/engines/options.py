@@ -37,7 +37,9 @@ def check_recipe(recipe: Recipe, info: EngineInfo) -> None:
 def complete_settings(
     settings: Mapping[str, Setting], options: tuple[OptionInfo, ...]
 ) -> dict[str, Setting]:
-    """Return a value for each option: the one given, checked, or the default.
+    """Return a value for each option of a recipe: the one given, checked, or what it means unsaid.
+
+    That is not always the default: recipes are written with all options that there then are.
 
     Raises:
         EngineError: an unknown setting, or a value that the option does not take.
@@ -47,7 +49,7 @@ def complete_settings(
         if name not in known:
             raise EngineError(f"There is no setting called {name}; there are {_list(known)}.")
     return {
-        option.name: _checked(option, settings.get(option.name, option.default))
+        option.name: _checked(option, settings.get(option.name, option.if_unsaid))
         for option in options
     }
 

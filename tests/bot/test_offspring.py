@@ -22,6 +22,7 @@ from generation.protocol import (
     Failed,
     JourneyInfo,
     JourneyKind,
+    OptionInfo,
     Steer,
     Welcome,
 )
@@ -326,6 +327,35 @@ async def test_a_film_is_the_same_dream_again(tmp_path: Path) -> None:
         assert Relation.ANIMATE not in s.offspring.can(filmed)
         with pytest.raises(InvalidRequestError, match="already"):
             await s.offspring.animate(filmed.id, BOTH)
+
+
+async def test_children_of_an_old_dream_are_drawn_without_options_that_came_since(
+    tmp_path: Path,
+) -> None:
+    form = OptionInfo(name="form", help="How much.", default=1.0, unsaid=0.0, minimum=0, maximum=9)
+    newer = replace(FOURIER, options=(*FOURIER.options, form))
+    async with services(tmp_path) as s:
+        old = await done(s, until_step=40, settings={"rate": 0.5})
+        assert old.recipe.settings.keys() == {option.name for option in FOURIER.options}
+        await s.up(welcome(newer, DIFFUSION))
+        made = [
+            await s.dreams.redo(old.id, BOB, same_seed=True),
+            await s.dreams.draw_recipe("open", BOB, old.recipe),
+            await s.offspring.reroll(old.id, BOTH, same_seed=True),
+            await s.offspring.reroll(old.id, BOTH),
+            await s.offspring.animate(old.id, BOTH),
+            *await s.offspring.carry_on([old.id], BOTH),
+            *await s.offspring.variations(old.id, BOTH, count=1),
+        ]
+        for child in made:
+            assert child.recipe.settings == old.recipe.settings | {"form": 0.0}
+        (asked,) = await s.dreams.ask(request(settings={"rate": 0.5}))
+        assert asked.recipe.settings == old.recipe.settings | {"form": 1.0}
+        (again,) = await s.dreams.ask(request(settings=old.recipe.settings, kept_settings=True))
+        assert again.recipe.settings == old.recipe.settings | {"form": 0.0}
+        said = replace(old.recipe, settings=old.recipe.settings | {"form": 2.0})
+        kept = await s.dreams.draw_recipe("open", BOB, said)
+        assert kept.recipe.settings["form"] == 2.0
 
 
 async def test_what_has_no_picture_has_no_children_of_it(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import discord
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from bot.rights import Actor
 from bot.store import deliveries
-from generation.protocol import Failed, Steer, Steered
-from tests.bot.drawer import png, until
+from generation.protocol import Failed, OptionInfo, Steer, Steered
+from tests.bot.drawer import FOURIER, WELCOME, png, until
 from tests.discord_front.oracle import check_requests, faults, needs_description
 from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
 
@@ -182,6 +183,25 @@ async def test_buttons_do_what_they_say(tmp_path: Path) -> None:
         assert "Only bob" in result.response.content
         relations = [dream.relation for dream in await there.parts.dreams.unfinished(None)]
         assert relations == ["reroll", "remix"]
+
+
+async def test_a_remix_has_the_settings_of_its_parent(tmp_path: Path) -> None:
+    """Also where its engine has got an option since."""
+    since = OptionInfo(name="form", help="How much.", default=1.0, unsaid=0.0)
+    newer = replace(FOURIER, options=(*FOURIER.options, since))
+    async with world(tmp_path) as there:
+        dream_id, _ = await there.ask(options="cutouts=8")
+        card = await finish(there, dream_id)
+        before = await there.parts.dreams.existing(dream_id)
+        await there.parts.up(replace(WELCOME, engines=(newer,)))
+        form = await there.bob.click(card, label="Remix")
+        await there.bob.submit_modal(form, {"prompt": "a green fox"})
+        await until(lambda: len(there.cards()) == 2)
+        (remix,) = await there.parts.dreams.unfinished(None)
+        assert remix.recipe.settings == before.recipe.settings | {"form": 0.0}
+        assert before.recipe.settings["cutouts"] == 8
+        newest, _ = await there.ask(prompt="a blue fox")
+        assert (await there.parts.dreams.existing(newest)).recipe.settings["form"] == 1.0
 
 
 async def test_a_button_of_a_card_that_is_out_of_date_is_answered(tmp_path: Path) -> None:

@@ -49,9 +49,24 @@ def test_engines_come_in_order_of_preference_with_sound_infos(tmp_path: Path) ->
         assert info.default_width * info.default_height <= info.max_pixels
         assert info.default_width % info.size_multiple == 0
         assert info.default_steps <= info.max_steps
-        assert complete_settings({}, info.options) == {
-            option.name: option.default for option in info.options
-        }
+        assert complete_settings(info.defaults, info.options) == info.defaults
+        for option in info.options:  # each is one of its own values
+            unsaid = info.defaults | {option.name: option.if_unsaid}
+            assert complete_settings(unsaid, info.options) == unsaid
+
+
+@complete
+def test_recipes_from_before_an_option_mean_what_they_did(tmp_path: Path) -> None:
+    engines = build_engines(device="cpu", models_dir=tmp_path)
+    later: dict[str, Setting] = {"guidance_end": 0.0, "level_guidance": 30.0, "form": 0.0}
+    changed = 0
+    for name in ("diffusion", "vqgan-clip", "fourier-clip", "siren-clip", "strokes-clip"):
+        info = engines[name].info
+        old = {option: value for option, value in info.defaults.items() if option not in later}
+        meant = {option: later.get(option, value) for option, value in info.defaults.items()}
+        assert complete_settings(old, info.options) == meant
+        changed += sum(info.defaults[option] != meant[option] for option in meant)
+    assert changed == 2 + 4  # or nothing of this would be seen
 
 
 def test_an_unknown_device_is_said_in_a_sentence() -> None:
@@ -105,11 +120,8 @@ def test_a_perceptor_is_loaded_once_and_freed_by_the_last(tmp_path: Path) -> Non
 )
 def test_the_starter_models_draw_steer_and_resume(name: str, tmp_path: Path) -> None:
     engine = build_engines(device="cpu", models_dir=tmp_path)[name]
-    model = next(model.name for model in engine.info.models if model.available)
-    recipe = Recipe(
-        engine=name, model=model, prompt="a red fox", width=64, height=64, steps=4, seed=1
-    )
-    job = Job(id="1", recipe=recipe, stream="s", person="p")
+    job = _job(engine, engine.info.defaults)
+    recipe = job.recipe
     engine.load(str(engine.batch_key(recipe)[0]))
     run: Run = engine.begin(job, None)
     other: Run = engine.begin(job, None)

@@ -173,6 +173,28 @@ def test_the_mean_is_guided_no_more_than_it_may_be(level: float) -> None:
     assert torch.allclose(guided - guided.mean(mean, keepdim=True), expected, atol=1e-5)
 
 
+def test_an_old_recipe_is_drawn_without_what_has_come_since() -> None:
+    options = diffusion_options(level=2.0, guidance_end=0.5)
+    drawing = DiffusionEngine(
+        msgspec.structs.replace(engine().info, options=options),
+        lambda _: TinyFlow(),
+        device=tiny.CPU,
+    )
+    kinds: list[dict[str, Setting]] = [
+        {},
+        {"level_guidance": 30.0, "guidance_end": 0.0},
+        {"level_guidance": 2.0},
+        {"guidance_end": 0.5},
+        drawing.info.defaults,
+    ]
+    old, told, *others = (
+        finish(drawing, drawing.begin(job(settings=settings), None)) for settings in kinds
+    )
+    before = engine()
+    assert old == told == finish(before, before.begin(job(), None))
+    assert len({old, *others}) == 4
+
+
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 def test_guidance_ends_when_so_much_of_the_noise_is_left(strength: float) -> None:
     file = io.BytesIO()

@@ -160,6 +160,15 @@ def engine(
     form: float | None = None,
     flows: FlowSource | None = None,
 ) -> ClipSteeredEngine:
+    options = clip_options(
+        Perceptors.names,
+        cutouts=4,
+        kind="classic",
+        learning_rate=_RATES.get(model, 0.3),
+        start="chance",
+        averaging=averaging,
+        form=form,
+    )
     info = EngineInfo(
         name="tiny-clip",
         title="Tiny",
@@ -177,18 +186,8 @@ def engine(
         takes_negative=True,
         steerable=True,
         continues=True,
-        options=(
-            *clip_options(
-                Perceptors.names,
-                cutouts=4,
-                kind="classic",
-                learning_rate=_RATES.get(model, 0.3),
-                start="chance",
-                averaging=averaging,
-                form=form,
-            ),
-            *_OWN.get(model, ()),
-        ),
+        # Jobs are no old recipes here: what they leave out is the default.
+        options=(*(replace(option, unsaid=None) for option in options), *_OWN.get(model, ())),
     )
     return ClipSteeredEngine(info, make_canvas, Perceptors(), device=CPU, exact=exact, flows=flows)
 
