@@ -48,7 +48,8 @@ class Run:
     """A picture in the making. Engines subclass it with their own state.
 
     `notices` are what the person should know of how the recipe is read, as in `Started`. A frame of
-    a journey had `earlier` steps before it: all those of the frames that it goes on from.
+    a journey had `earlier` steps before it: all those of the frames that it goes on from. Of these
+    the first was drawn with `first_strength`: its start picture's, or 1 where it had none.
 
     Invariant: `step` steps have been taken, each with the prompt that `recipe` says for it.
     """
@@ -61,6 +62,7 @@ class Run:
     score: float | None = None
     notices: tuple[str, ...] = ()
     earlier: int = 0
+    first_strength: float = 1.0
 
     @property
     def done(self) -> bool:

@@ -34,7 +34,7 @@ from generation.protocol import Job, Recipe, Steer
 # At a weight of 1, squares of differences in 0..1 count so much beside CLIP's angles.
 _SCALE = 30.0
 _MOST_NOISE, _LEAST_NOISE = 0.95, 0.4
-# What the frames of a journey keep, once the first is there: with less they hold on to what they
+# The least in the frames of a journey, once the first is there: with less they hold on to what they
 # begin from while the words go on, and burn in; with much more each is another picture.
 _FRAME_NOISE = 0.6
 # Steps until the least noise. Counted in steps and not in parts of all: a dream may be continued.
@@ -73,6 +73,7 @@ class Formed(Protocol):
     recipe: Recipe
     step: int
     earlier: int
+    first_strength: float
     settings: ClipSettings
     streams: Streams
     form: Form | None
@@ -171,11 +172,12 @@ def noise_at(run: Formed) -> float:
     """Return how much noise (0..1) the flow sees a run's picture through in its present step.
 
     From a picture it starts with less, so much as the strength says. Each steer begins anew, since
-    through little noise the flow would see what there was and hold on to it. A journey's frames go
-    on from the noise of the first, and are steered all the while.
+    through little noise the flow would see what there was and hold on to it. A journey's frames are
+    steered all the while: theirs goes on falling where the first frame's ended, but keeps a least
+    amount of its own. Where the first ended with less, all others have that least amount.
     """
     if run.earlier:
-        return max(_FRAME_NOISE, _falling(run.earlier + run.step, 1.0))
+        return max(_FRAME_NOISE, _falling(run.earlier + run.step, run.first_strength))
     begun = [steer.step for steer in run.recipe.steers if steer.step <= run.step]
     most = run.recipe.strength if run.job.init else 1.0
     if begun:

@@ -228,6 +228,8 @@ class JourneyEngine:
         else:
             run.inner = self._engine.begin(_job(job, recipe), checkpoint)
             run.inner.earlier = frame_begin(run.recipe, journey, run.frame)
+            if run.recipe.init_sha256 is not None:
+                run.inner.first_strength = run.recipe.strength
         run.step = frame_begin(run.recipe, journey, run.frame) + run.inner.step
 
     def _go_on(self, run: JourneyRun) -> None:

@@ -19,12 +19,20 @@ from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.diffusion import FlowModel
 from generation.engines.forms import _resized, noise_at, predicted_bytes, seen_size
 from generation.engines.journeys import JourneyEngine
-from generation.protocol import Journey, JourneyInfo, JourneyKind, Key, Setting, Steer, Stop
+from generation.protocol import Job, Journey, JourneyInfo, JourneyKind, Key, Setting, Steer, Stop
 from tests.generation import tiny
 from tests.generation.test_diffusion import TinyFlow
 
 MODELS = ("fourier", "vqgan", "siren", "strokes")
 RED, GREEN = (0.9, 0.1, 0.1), (0.1, 0.8, 0.2)
+CAMERA = Journey(
+    kind=JourneyKind.CAMERA,
+    frames=3,
+    frame_steps=4,
+    stops=(Stop(0, "a tree"), Stop(2, "a house")),
+    zoom=(Key(0, 1.1),),
+    strength=1.0,
+)
 
 
 class Flows:
@@ -76,6 +84,33 @@ def finish(drawing: ClipSteeredEngine, *runs: ClipRun) -> list[Image.Image]:
         drawing.step([run for run in runs if not run.done])
     assert all(run.error is None for run in runs)
     return [drawing.image(run) for run in runs]
+
+
+def noises_of_a_film(job: Job) -> list[float]:
+    """Return the noise of each step; a film that is taken up again must go on with the same."""
+
+    class Noting(Expecting):
+        def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+            levels.append(float(t[0]))
+            return super().velocity(latents, t, states, mask)
+
+    levels: list[float] = []
+    flow = Noting()
+    drawing = engine(flow=flow)
+    drawing._info = replace(
+        drawing.info, journeys=(JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=4),)
+    )
+    film = JourneyEngine(drawing)
+    run, resumed = film.begin(job, None), None
+    while not run.done:
+        film.step([run])
+        if run.step == job.recipe.steps + 2:
+            resumed = film.begin(job, film.checkpoint(run))
+    noises = list(levels)
+    assert resumed is not None and len(flow.texts) > 2
+    film.step([resumed])
+    assert levels[-1] == pytest.approx(noises[job.recipe.steps + 2])
+    return noises
 
 
 def apart(image: Image.Image, colour: Sequence[float]) -> float:
@@ -182,40 +217,30 @@ def test_a_steer_is_seen_through_noise_again() -> None:
 
 
 def test_a_journeys_frames_go_on_with_the_noise_of_the_first_and_keep_some() -> None:
-    class Noting(Expecting):
-        def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-            levels.append(float(t[0]))
-            return super().velocity(latents, t, states, mask)
-
-    levels: list[float] = []
-    flow = Noting()
-    drawing = engine(flow=flow)
-    journey = Journey(
-        kind=JourneyKind.CAMERA,
-        frames=3,
-        frame_steps=4,
-        stops=(Stop(0, "a tree"), Stop(2, "a house")),
-        zoom=(Key(0, 1.1),),
-        strength=1.0,
-    )
-    drawing._info = replace(
-        drawing.info, journeys=(JourneyInfo(kind=JourneyKind.CAMERA, frame_steps=4),)
-    )
-    film = JourneyEngine(drawing)
-    job = tiny.job("fourier", prompt="a tree", steps=48, journey=journey)
-    run, resumed = film.begin(job, None), None
-    while not run.done:
-        film.step([run])
-        if run.step == 50:
-            resumed = film.begin(job, film.checkpoint(run))
-    noises = list(levels)
-    assert len(flow.texts) > 2 and noises[:48] == pytest.approx(
-        [0.95 - 0.55 * step / 80 for step in range(48)]
-    )
+    noises = noises_of_a_film(tiny.job("fourier", prompt="a tree", steps=48, journey=CAMERA))
+    assert noises[:48] == pytest.approx([0.95 - 0.55 * step / 80 for step in range(48)])
     assert noises[48:] == pytest.approx([0.62, 0.613125, 0.60625, 0.6, 0.6, 0.6, 0.6, 0.6])
-    assert resumed is not None
-    film.step([resumed])
-    assert levels[-1] == pytest.approx(noises[50])
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "first", "others"),
+    [(4, 0.3, 0.565, 0.6), (4, 0.5, 0.675, 0.675), (80, 1.0, 0.4 + 0.55 / 80, 0.6)],
+)
+def test_frames_after_one_with_little_noise_have_little(
+    steps: int, strength: float, first: float, others: float
+) -> None:
+    """Else they would draw anew what the first was to keep of its start picture."""
+    job = tiny.job(
+        "fourier",
+        prompt="a tree",
+        steps=steps,
+        init=a_picture(),
+        strength=strength,
+        journey=CAMERA,
+    )
+    noises = noises_of_a_film(job)
+    assert noises[steps - 1] == pytest.approx(first)
+    assert noises[steps:] == pytest.approx([others] * 8)
 
 
 def test_pictures_are_made_smaller_as_torch_does_it() -> None:
