@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--from", dest="source", type=Path, help="folder that `gpu` wrote, instead of the cache"
     )
+    export.add_argument(
+        "--part", type=float, default=1.0,
+        help="how far diffusion goes from the shipped weights to the trained ones, 0..1",
+    )  # fmt: skip
     gpu = steps.add_parser("gpu", help="unpack, compose and train everything, in timed calls")
     gpu.add_argument("--minutes", type=float, required=True, help="wall time of this call")
     gpu.add_argument("--plan", type=float, default=26, help="training of all calls, minutes")
@@ -127,7 +131,7 @@ def main() -> None:
         case "export":
             from training.export import export
 
-            export(options.models, options.source)
+            export(options.models, options.source, options.part)
         case "gpu":
             from training import gpu
 

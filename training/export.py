@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from generation.starter import (
 from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.transformer import StarterTransformer
 from training import carried, vqgan
+from training.shipped import shipped_diffusion
 from training.state import latest
 from training.text_tower import RANK
 
@@ -76,14 +78,28 @@ def export_vqgan(source: Path | None) -> str:
     return f"vqgan: {pack(state, VQGAN_WEIGHTS, keep_fp16=_VQGAN_FP16) / 2**20:.1f} MiB"
 
 
-def export_diffusion(source: Path | None) -> str:
-    """Write starter-diffusion as a diffusers folder with compact weights."""
+def export_diffusion(source: Path | None, part: float = 1.0) -> str:
+    """Write starter-diffusion as a diffusers folder with compact weights.
+
+    The weights go from those that are shipped a `part` of the way to the trained ones. What was
+    trained on from the shipped ones on other examples keeps more of both so.
+
+    Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022).
+
+    Raises:
+        RuntimeError: those that are shipped are of another shape, and `part` is less than 1.
+    """
     from generation.starter.pipeline import StarterPipeline
 
     saved = _saved("diffusion", source)
     if saved:
         model = StarterTransformer(**saved["config"])
         model.load_state_dict(saved["average"])
+        if part < 1:
+            trained = {name: value.clone() for name, value in model.state_dict().items()}
+            model.load_state_dict(shipped_diffusion()[1])
+            for name, value in model.state_dict().items():
+                value.lerp_(trained[name], part)
     else:
         model = StarterTransformer()
     pipeline = StarterPipeline(model)
@@ -95,18 +111,23 @@ def export_diffusion(source: Path | None) -> str:
     return f"diffusion: {size / 2**20:.1f} MiB"
 
 
-def export(names: list[str], source: Path | None = None) -> None:
+def export(names: list[str], source: Path | None = None, part: float = 1.0) -> None:
     """Write the named models (``clip``, ``vqgan``, ``diffusion``).
 
     Args:
         names: which.
         source: a folder that ``python -m training gpu`` wrote; without it, the cache.
+        part: how far the diffusion model goes from the shipped weights to the trained ones.
 
     Raises:
         FileNotFoundError: the folder has no such model.
         CarriedFormatError: it has a part of one.
     """
-    steps = {"clip": export_clip, "vqgan": export_vqgan, "diffusion": export_diffusion}
+    steps = {
+        "clip": export_clip,
+        "vqgan": export_vqgan,
+        "diffusion": partial(export_diffusion, part=part),
+    }
     for name in names:
         if source is not None and carried.read(name, source) is None:
             raise FileNotFoundError(f"{source} has no {name}-0.safetensors; export others")

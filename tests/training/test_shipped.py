@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,8 @@ from generation.starter import (
     load_vqgan,
 )
 from generation.starter.pipeline import StarterPipeline
+from training import export
+from training.shipped import shipped_diffusion
 
 _MB = 1_000_000
 
@@ -33,6 +37,21 @@ def test_weights_stay_light_to_clone() -> None:
     assert sizes["vqgan"] <= 5 * _MB
     assert sizes["diffusion"] <= 18 * _MB
     assert available() == {"clip", "vqgan", "diffusion", "upscaler"}
+
+
+def test_diffusion_is_shipped_a_part_of_the_way_to_what_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, before = shipped_diffusion()
+    trained = {name: value + 0.5 for name, value in before.items()}
+    monkeypatch.setattr(export, "_saved", lambda *_: {"config": config, "average": trained})
+    monkeypatch.setattr(export, "DIFFUSION_DIR", tmp_path)
+    export.export(["diffusion"], part=0.25)
+    drawn = StarterPipeline.from_pretrained(tmp_path).transformer.state_dict()
+    for name, value in before.items():
+        # At rest they are rounded to a 254th of a row's largest.
+        rounding = float(trained[name].abs().max()) / 200
+        assert torch.allclose(drawn[name], value + 0.125, atol=rounding), name
 
 
 def test_words_lie_near_their_neighbours() -> None:
