@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def export(names: list[str], source: Path | None = None, part: float = 1.0) -> N
         FileNotFoundError: the folder has no such model.
         CarriedFormatError: it has a part of one.
     """
-    steps = {
+    steps: dict[str, Callable[[Path | None], str]] = {
         "clip": export_clip,
         "vqgan": export_vqgan,
         "diffusion": partial(export_diffusion, part=part),
