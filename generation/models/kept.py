@@ -70,7 +70,8 @@ def _storages(forward: Forward, x: Tensor) -> tuple[dict[int, int], Tensor]:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage.nbytes()  # where tensors are `meta`, none has an address
-        return tensor
+        # An operation that keeps what it drew would keep itself alive by it, for ever.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         return kept, forward(x.requires_grad_())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -161,3 +164,13 @@ def test_crops_keep_what_is_predicted(kind: str, exact: bool) -> None:
     the_crop_itself = 2 * 3 * 4 * 32**2
     predicted = crop_bytes(32, 1, exact=exact) - the_crop_itself
     assert 0.79 < found.a_row / predicted <= 1.01
+
+
+def test_measuring_leaves_nothing_behind() -> None:
+    examples = [torch.zeros(rows, 4) for rows in (1, 2)]
+    left = [weakref.ref(example) for example in examples]
+    # exp keeps its result, which knows that it came of exp.
+    assert kept_by(torch.exp, *examples).a_row == 16
+    examples.clear()
+    gc.collect()
+    assert [each() for each in left] == [None, None]
