@@ -175,7 +175,7 @@ def test_the_predicted_memory_holds_what_drawing_keeps_for_its_gradient(model: s
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # else it may keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         canvas.draw(parameters, constants, 64, 64)

@@ -67,7 +67,7 @@ def drawing_bytes(drawn: VQGANCanvas, runs: int, side: int) -> int:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # else it may keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         picture = drawn.draw({"z": z}, {}, side, side)
