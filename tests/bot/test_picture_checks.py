@@ -546,17 +546,18 @@ async def test_what_kills_who_looks_keeps_nobody_else_waiting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "why"),
+    ("program", "patience_s", "why"),
     [
-        ("import time; time.sleep(60)", "does not start|took too long"),
-        ("pass", "does not start"),
-        ("import sys; sys.stdout.write('x' * 100)", "does not start"),
+        ("import time; time.sleep(60)", 0.5, "does not start|took too long"),
+        ("pass", 30.0, "does not start"),
+        ("import sys; sys.stdout.write('x' * 100)", 30.0, "does not start"),
     ],
 )
 async def test_one_that_does_not_answer_is_ended_and_not_asked_at_once(
-    program: str, why: str
+    program: str, patience_s: float, why: str
 ) -> None:
-    classifier = Classifier((sys.executable, "-S", "-c", program), patience_s=0.5, pauses_s=(60.0,))
+    command = (sys.executable, "-S", "-c", program)
+    classifier = Classifier(command, patience_s=patience_s, pauses_s=(60.0,))
     with pytest.raises(NotCheckedError, match=why):
         await classifier.score(png())
     pid = pid_of(classifier)
