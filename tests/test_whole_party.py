@@ -281,6 +281,11 @@ async def publish(evening: Evening) -> bytes:
         return next((one for one in now if one["filename"].endswith(".zip")), None)
 
     file = await discord.until(attached, "the bundle on the card")
+    # Discord has the message before the program has Discord's answer, and writes it down.
+    await evening.until(
+        lambda: not evening.rows("SELECT 1 FROM party_card WHERE message_id IS NULL"),
+        "every card's message to be noted",
+    )
     await evening.photographed("published")
     return discord.rest.files[file["url"].partition("/attachments/")[2]]
 
