@@ -339,7 +339,7 @@ def _smallest(engine: EngineInfo, model: str) -> Job:
         seed=1,
         guidance=engine.guidance,
         init_sha256=next(iter(pictures), None),
-        settings={option.name: option.default for option in engine.options},
+        settings=engine.defaults,
     )
     person = "local:doctor"
     return Job(id=engine.name, recipe=recipe, stream="doctor", person=person, pictures=pictures)
