@@ -114,8 +114,9 @@ def emoji_words() -> dict[str, Words]:
 
 
 @cache
-def _synonyms() -> dict[str, tuple[str, ...]]:
-    pairs = [line.split(":", 1) for line in lines("synonyms")]
+def _other_names(of: str) -> dict[str, tuple[str, ...]]:
+    """Return a list of lines like ``label: name, another`` by label."""
+    pairs = [line.split(":", 1) for line in lines(of)]
     return {
         label.strip(): tuple(name.strip() for name in names.split(",")) for label, names in pairs
     }
@@ -123,7 +124,7 @@ def _synonyms() -> dict[str, tuple[str, ...]]:
 
 def names(label: str) -> tuple[str, ...]:
     """Return a label and what people call it otherwise."""
-    return (label, *_synonyms().get(label, ()))
+    return (label, *_other_names("synonyms").get(label, ()))
 
 
 @cache
@@ -201,31 +202,26 @@ def in_more_words(text: str, rng: np.random.Generator) -> str:
     return f"{_article(mood)} {mood} {rest}"
 
 
-@cache
-def _kinds() -> dict[str, tuple[str, ...]]:
-    pairs = [line.split(":", 1) for line in lines("kinds")]
-    return {thing: tuple(name.strip() for name in names.split(",")) for thing, names in pairs}
-
-
 def in_other_words(text: str, rng: np.random.Generator) -> str:
     """Return a caption in which now and then a thing is called by another name, or a kind of it.
 
     Pictures have few words. A model that is told others for them now and then learns to take a
     word that it was never told for the one beside it, as the text tower does.
     """
+    kinds = _other_names("kinds")
     words = text.split()
     plain = [word.removesuffix(",") for word in words]
     found = [
         place
         for place, word in enumerate(plain)
-        if word in _kinds()
+        if word in kinds
         and (plain[place - 1] if place else "") in _BEFORE
         and (words[place].endswith(",") or ([*plain, ""])[place + 1] in _BEHIND)
     ]
     if not found or rng.random() >= _KIND_SHARE:
         return text
     place = int(rng.choice(found))
-    kind = str(rng.choice(_kinds()[plain[place]]))
+    kind = str(rng.choice(kinds[plain[place]]))
     if place and words[place - 1] in {"a", "an"}:
         words[place - 1] = _article(kind)
     words[place] = kind + "," * words[place].endswith(",")
