@@ -20,7 +20,7 @@ from generation.canvases.circular import circular_convolutions
 from generation.clip.losses import clamp_with_grad
 from generation.models import winograd
 from generation.models.compiling import Compiler, with_same_weights
-from generation.models.kept import Kept, WeighedNetwork
+from generation.models.kept import Kept
 from generation.models.vqgan import VQGAN
 from generation.protocol import Setting
 
@@ -40,7 +40,7 @@ class VQGANCanvas(CanvasDefaults):
         compiler = compiler or Compiler(device)
         # A tiled picture hooks the decoder's layers, and the compiler must not trace such hooks.
         traced = partial(_decoded, with_same_weights(self._model)) if compiler.compiles else None
-        self._decode = WeighedNetwork("VQGAN's decoder", self._plainly, compiler, traced)
+        self._decode = compiler.network("VQGAN's decoder", self._plainly, traced)
         self._kept_exactly, self._kept = self._weighed()
         codes = self._model.codebook
         self._low = codes.amin(dim=0)[:, None, None]

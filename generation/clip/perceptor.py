@@ -12,7 +12,7 @@ from torch import Tensor
 
 from generation.clip.vision import vision_tower
 from generation.models.compiling import Compiler
-from generation.models.kept import Kept, WeighedNetwork
+from generation.models.kept import Kept
 from generation.prompts import words_beyond
 
 _CACHED_TEXTS = 4096
@@ -43,7 +43,7 @@ class Perceptor:
     ) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
         see = vision_tower(model) or _whole_tower(model)
-        self._see = WeighedNetwork("CLIP's vision tower", see, compiler or Compiler(device))
+        self._see = (compiler or Compiler(device)).network("CLIP's vision tower", see)
         self.size = size
         self.device = device
         self._tokenizer = tokenizer

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from generation.models.comparing import apart_by, needs_gradient, ran
 from generation.models.exclusion import Exclusion, determinism
+from generation.models.kept import Kept, kept_by
 from generation.models.precision import has_bfloat16
 
 _log = logging.getLogger(__name__)
@@ -213,12 +214,30 @@ class Network:
         return self._exact(x)
 
     @property
+    def format(self) -> torch.dtype:
+        """The number format of the largest part of its next call.
+
+        It is float32 until another one is judged: that is done in both.
+        """
+        return self._dtype or torch.float32
+
+    @property
+    def formats(self) -> tuple[torch.dtype, ...]:
+        """All that `format` may come to be."""
+        half = self._compiler.dtype
+        return (torch.float32,) if half == torch.float32 else (torch.float32, half)
+
+    def kept_in(self, number: torch.dtype, few: Tensor, many: Tensor) -> Kept:
+        """Return what it keeps, computed eagerly, by two examples of different numbers of rows."""
+        return kept_by(partial(_computed, self._exact, number), few, many)
+
+    @property
     def traced(self) -> Forward:
         """What is to be compiled. It holds the weights, and not this object."""
-        return partial(_computed, self._traced, self._dtype or torch.float32)
+        return partial(_computed, self._traced, self.format)
 
     def _eager(self, x: Tensor) -> Tensor:
-        return _computed(self._exact, self._dtype or torch.float32, x)
+        return _computed(self._exact, self.format, x)
 
     def _shape(self, example: Example) -> Shape:
         self._calls += 1
@@ -272,7 +291,7 @@ class Network:
         except Exception as error:
             _log.warning("%s, compiled, cannot be run: %s", self.name, _first_line(error))
             return False
-        if not apart <= _ROUNDING[self._dtype or torch.float32]:
+        if not apart <= _ROUNDING[self.format]:
             _log.warning("%s, compiled, is %.3g apart from the eager one", self.name, apart)
             return False
         _log.info("%s of shape %s is now compiled", self.name, list(x.shape))

@@ -7,12 +7,11 @@ as a network is loaded, and grows with its rows from there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from generation.models.compiling import Forward, Network
 
 
 @dataclass(frozen=True)
@@ -23,30 +22,7 @@ class Kept:
     once: float = 0.0
 
 
-class WeighedNetwork(Network):
-    """A network that can say what it keeps."""
-
-    @property
-    def format(self) -> torch.dtype:
-        """The number format of the largest part of its next call.
-
-        It is float32 until another one is judged: that is done in both.
-        """
-        return self._dtype or torch.float32
-
-    @property
-    def formats(self) -> tuple[torch.dtype, ...]:
-        """All that `format` may come to be."""
-        half = self._compiler.dtype
-        return (torch.float32,) if half == torch.float32 else (torch.float32, half)
-
-    def kept_in(self, number: torch.dtype, few: Tensor, many: Tensor) -> Kept:
-        """Return what it keeps, computed eagerly, by two examples of different numbers of rows."""
-        with torch.autocast(few.device.type, number, number != torch.float32, cache_enabled=False):
-            return kept_by(self.plainly, few, many)
-
-
-def kept_by(forward: Forward, few: Tensor, many: Tensor) -> Kept:
+def kept_by(forward: Callable[[Tensor], Tensor], few: Tensor, many: Tensor) -> Kept:
     """Return what frozen weights keep of examples [rows, …] of different numbers of rows.
 
     Neither the weights count nor what was made of them for good. What is made of them anew in each
@@ -63,7 +39,7 @@ def kept_by(forward: Forward, few: Tensor, many: Tensor) -> Kept:
     return Kept(a_row, max(0.0, small - a_row * len(few)))
 
 
-def _storages(forward: Forward, x: Tensor) -> tuple[dict[int, int], Tensor]:
+def _storages(forward: Callable[[Tensor], Tensor], x: Tensor) -> tuple[dict[int, int], Tensor]:
     """Return the sizes of the storages that are kept, by identity, and what keeps them alive."""
     kept: dict[int, int] = {}
 

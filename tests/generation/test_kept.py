@@ -18,19 +18,19 @@ from generation.clip.perceptor import Perceptor
 from generation.engines.clip_steered import ClipSteeredEngine
 from generation.engines.exactness import deterministic_kernels
 from generation.models import compiling
-from generation.models.compiling import Compiler, Precision
-from generation.models.kept import WeighedNetwork, kept_by
+from generation.models.compiling import Compiler, Network, Precision
+from generation.models.kept import kept_by
 from generation.models.vqgan import VQGAN
 from tests.generation import tiny
 
 WEIGHT = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
 
 
-def network(precision: Precision) -> WeighedNetwork:
+def network(precision: Precision) -> Network:
     def forward(x: Tensor) -> Tensor:
         return F.linear(x, WEIGHT).sigmoid()
 
-    return WeighedNetwork("thing", forward, Compiler(tiny.CPU, precision=precision))
+    return Compiler(tiny.CPU, precision=precision).network("thing", forward)
 
 
 def canvas(precision: Precision) -> VQGANCanvas:
