@@ -24,7 +24,7 @@ from generation.engines.denoising import (
     Start,
     surround_option,
 )
-from generation.engines.samplers import ROUNDING, SAMPLERS, Velocity, flow_times
+from generation.engines.samplers import SAMPLERS, Velocity, flow_times, guidance_at
 from generation.protocol import Job, OptionInfo, Recipe
 
 _MOST_GUIDANCE = 30.0
@@ -170,14 +170,12 @@ class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
 
         Who steers in mid-drawing is guided to the end: little noise may be left to follow it. What
         was said before the first step is not meant: that is how a film's stops are written.
-
-        Source: Kynkäänniemi et al., Applying Guidance in a Limited Interval Improves Sample and
-        Distribution Quality in Diffusion Models (2024).
         """
-        end = float(self._settings(run.recipe)["guidance_end"]) * float(run.times[0])
-        steered = any(0 < steer.step <= run.step for steer in run.recipe.steers)
-        ended = float(run.times[run.step]) < end - ROUNDING and not steered
-        return min(1.0, run.guidance) if ended else run.guidance
+        if any(0 < steer.step <= run.step for steer in run.recipe.steers):
+            return run.guidance
+        end = float(self._settings(run.recipe)["guidance_end"])
+        start, now = float(run.times[0]), float(run.times[run.step])
+        return guidance_at(now, run.guidance, end=end, start=start)
 
     def _condition(self, model: FlowModel, text: str, weight: float) -> Condition:
         return condition(model, text, weight)

@@ -19,8 +19,17 @@ Sampler = Callable[[Velocity, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Velocity, latents, times and next times to the next latents and the denoised estimate."""
 
 
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 """What times that were meant to be equal may differ by."""
+
+
+def guidance_at(time: float, guidance: float, *, end: float, start: float = 1.0) -> float:
+    """Return the guidance at a time: none, once less than `end` of the noise of the start is left.
+
+    Source: Kynkäänniemi et al., Applying Guidance in a Limited Interval Improves Sample and
+    Distribution Quality in Diffusion Models (2024).
+    """
+    return min(1.0, guidance) if time < end * start - _ROUNDING else guidance
 
 
 def flow_times(steps: int, *, start: float = 1.0, shift: float = 1.0) -> Tensor:

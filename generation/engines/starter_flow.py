@@ -11,7 +11,6 @@ from torch import Tensor
 from generation import starter
 from generation.clip.perceptor import Perceptor
 from generation.engine import EngineError
-from generation.engines.exactness import in_format
 from generation.engines.perceptors import PerceptorSource
 
 READER = "starter-clip"
@@ -76,7 +75,7 @@ class StarterFlow:
             raise EngineError(
                 "The starter diffusion model is damaged. Reinstall Dreamstream."
             ) from error
-        self._flow.use(clip=perceptor.model)
+        self._flow.use(clip=perceptor.model, dtype=dtype)
         self._perceptor = perceptor
         self._release = release
         self.dtype = dtype
@@ -93,10 +92,7 @@ class StarterFlow:
 
     def velocity(self, latents: Tensor, t: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         """Return noise minus picture, [n, c, h, w]."""
-        # The loop that ships with the weights chooses the number format by the device alone.
-        with torch.no_grad(), in_format(latents.device, self.dtype):
-            answers: Tensor = self._flow.transformer(latents, t, states, mask)
-        return answers.float()
+        return self._flow.velocity(latents, t, states, mask)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the latents of pictures in 0..1."""

@@ -40,6 +40,7 @@ class LatentFlow:
         self._clip: Any = None
         self._vqgan: StarterVQGAN | None = None
         self._tokenizer = clip_tokenizer()
+        self._dtype: torch.dtype | None = None
 
     @property
     def device(self) -> torch.device:
@@ -63,11 +64,19 @@ class LatentFlow:
         return self._vqgan.to(self.device)
 
     def use(
-        self, *, clip: torch.nn.Module | None = None, vqgan: StarterVQGAN | None = None
+        self,
+        *,
+        clip: torch.nn.Module | None = None,
+        vqgan: StarterVQGAN | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        """Share models that are loaded already instead of loading them again."""
+        """Share models that are loaded already instead of loading them again.
+
+        The network computes in `dtype`; without one in bfloat16 where that is the device's own.
+        """
         self._clip = clip or self._clip
         self._vqgan = vqgan or self._vqgan
+        self._dtype = dtype or self._dtype
 
     def _per_channel(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self.device).view(1, -1, 1, 1)
@@ -106,9 +115,11 @@ class LatentFlow:
         self, latents: Tensor, t: Tensor, text_states: Tensor, text_mask: Tensor
     ) -> Tensor:
         """Return noise minus picture [B, 8, h, w] at per-picture times ``t`` [B] in 0..1."""
+        default = torch.bfloat16 if has_bfloat16(latents.device) else torch.float32
+        half = (self._dtype or default) != torch.float32
         # Exact dreams are drawn in float32.
-        fast = has_bfloat16(latents.device) and not torch.are_deterministic_algorithms_enabled()
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=fast):
+        half = half and not torch.are_deterministic_algorithms_enabled()
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=half):
             out: Tensor = self.transformer(latents, t, text_states, text_mask)
         return out.float()
 

@@ -13,11 +13,10 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from generation.engines.samplers import guidance_at
 from generation.starter import GUIDANCE_END
 from generation.starter.model import FACTOR, LatentFlow
 from generation.starter.transformer import StarterTransformer
-
-_ROUNDING = 1e-6
 
 
 @dataclass
@@ -110,8 +109,7 @@ class StarterPipeline(DiffusionPipeline):  # type: ignore[misc]
         schedule = times(num_inference_steps, strength=start)
         for i, (now, then) in enumerate(pairwise(schedule)):
             t = torch.full((count,), now, device=self.device)
-            ended = now < guidance_end * start - _ROUNDING
-            guidance = min(1.0, guidance_scale) if ended else guidance_scale
+            guidance = guidance_at(now, guidance_scale, end=guidance_end, start=start)
             v = self.flow.guided_velocity(
                 x, t, states, mask, negative_states, negative_mask, guidance
             )
