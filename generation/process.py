@@ -176,7 +176,7 @@ class SchedulerProcess:
                 handle.check()  # nothing is chosen for who is gone
                 assignment = self._scheduler.choose(handle.name, time.monotonic())
                 if assignment is None:
-                    if not self._looks:
+                    if self._nth_look(handle) is None:
                         self._work.clear()
                         await wait_within(self._work, _LOOK_S)
                     continue
@@ -217,16 +217,22 @@ class SchedulerProcess:
 
     async def _look(self, handle: WorkerHandle) -> None:
         """Have it look at what somebody waits for, if it can; but once between assignments."""
-        ask = self._next_look(handle)
-        if ask is None:
+        nth = self._nth_look(handle)
+        if nth is None:
             return
+        ask = self._looks[nth]
+        del self._looks[nth]
         try:
             await handle.look(ask)
         except WorkerLostError:
             self._send(Embedded(id=ask.id, reason=_NOT_LOOKED))
             raise
 
-    def _next_look(self, handle: WorkerHandle) -> Embed | None:
+    def _nth_look(self, handle: WorkerHandle) -> int | None:
+        """Return the place of the first ask that is this worker's to answer.
+
+        It is where it has the perceptor, or nobody has: then it says so.
+        """
         for nth, ask in enumerate(self._looks):
             able = [
                 name
@@ -234,8 +240,7 @@ class SchedulerProcess:
                 if ask.perceptor in other.offer.perceptors
             ]
             if not able or handle.name in able:
-                del self._looks[nth]
-                return ask
+                return nth
         return None
 
     async def _close(self) -> None:

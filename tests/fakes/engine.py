@@ -79,9 +79,8 @@ def _options() -> tuple[OptionInfo, ...]:
 class FakeEyes:
     """Sees the mean colour of a picture, and reads ``#rrggbb`` as that colour, else as any."""
 
-    names = ("colours", "stuck")
-
     def __init__(self) -> None:
+        self.names: tuple[str, ...] = ("colours", "stuck")
         self.asked: list[tuple[str, int, int]] = []
         self.rests = 0
 
@@ -312,6 +311,15 @@ def without_other(
 ) -> dict[str, Engine[Any]]:
     """Return the fake engine where one of its models is not installed."""
     return {"fake": FakeEngine(lacks=("other",))}
+
+
+def without_colours(
+    *, device: str, models_dir: str, exact: bool, **_others: object
+) -> dict[str, Engine[Any]]:
+    """Return the fake engine where one of the perceptors is not installed."""
+    engine = FakeEngine()
+    engine.eyes.names = ("stuck",)
+    return {"fake": engine}
 
 
 def no_device(

@@ -7,6 +7,7 @@ over Ray.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 
 from generation import fleet, rebalancing
+from generation.assignment import Assignment
 from generation.fleet import Fleet, Node
 from generation.process import SchedulerProcess
 from generation.protocol import (
+    Beat,
     Cancel,
     Cancelled,
     CannotStart,
@@ -39,6 +42,7 @@ from generation.protocol import (
     Workers,
 )
 from generation.remote_worker import Outbox, _Lines
+from generation.scheduler import Scheduler
 from generation.settings import Settings
 from generation.workers import wait_within
 from tests.fakes.cluster import PATIENCE_S, Bot, FakeActor, FakeCluster, dream
@@ -314,6 +318,34 @@ async def test_a_look_that_takes_its_worker_is_answered() -> None:
         bot.send(Embed(id="e3", perceptor="colours", texts=("#ff0000",)))
         await bot.until(lambda: len(bot.all(Embedded)) == 3)
         assert not bot.all(Embedded)[2].reason, "by the one that took its place"
+
+
+async def test_who_is_idle_waits_for_the_busy_one_that_alone_can_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    choose, chosen = Scheduler.choose, itertools.count(1)
+
+    def counted(*args: Any) -> Assignment | None:
+        # Whoever asked without end would never let this loop come to any timeout of a test's.
+        assert next(chosen) < 10_000
+        return choose(*args)
+
+    monkeypatch.setattr(Scheduler, "choose", counted)
+    async with cluster(1, step_limit_s=60.0) as (bot, nodes):
+        await both_up(bot, 1)
+        bot.send(dream("d1", steps=100, settings={"hold_at": 50}))
+        await all_held(bot, nodes)
+        nodes.engines_of["late"] = "tests.fakes.engine:without_colours"
+        nodes.there.append(Node("b" * 12, "late", 1, 1))
+        await both_up(bot)
+        bot.send(Embed(id="e1", perceptor="colours", texts=("#ff0000",)))
+        beats = len(bot.all(Beat))
+        await bot.until(lambda: len(bot.all(Beat)) > beats + 3)
+        assert not bot.all(Embedded)
+        let_go.set()
+        await bot.until(lambda: bot.all(Embedded))
+        assert not bot.all(Embedded)[0].reason
+        await bot.all_drawn("d1")
 
 
 @pytest.mark.parametrize(
