@@ -129,8 +129,16 @@ class Reading(Acting):
     async def standings(self, party: Party) -> tuple[Standing, ...]:
         """Return how the finished dreams stand, the best first."""
         drawn = await party_dreams.drawn(self._store, party.id)
-        votes = await party_votes.of_party(self._store, party.id)
-        return await in_another_thread(count_votes, drawn, votes)
+        return await in_another_thread(count_votes, drawn, await self.votes(party))
+
+    async def counted_among(
+        self, party: Party, shown: Collection[str]
+    ) -> tuple[tuple[Vote, ...], tuple[Standing, ...]]:
+        """Return the votes that are about `shown` dreams alone, and how these stand by them."""
+        votes = await self.votes(party)
+        about = tuple(vote for vote in votes if {vote.dream_id, vote.other_id} <= {*shown, None})
+        drawn = [one for one in await party_dreams.drawn(self._store, party.id) if one in shown]
+        return about, await in_another_thread(count_votes, drawn, about)
 
     async def finale_of(self, party: Party) -> list[FinalePicture]:
         """Return the chosen dreams and what they became."""
@@ -146,8 +154,8 @@ class Reading(Acting):
         members = await self.members(party)
         nodes = await self.nodes(party)
         said = await self.associations(party)
-        votes = await self.votes(party)
         finale = await self.finale_of(party)
+        named: set[str] | None = None  # those that may be; None is everybody
         if not inside:
             silent = await self._silent({*_ids(members), *(one.person.id for one in said)})
             named = {one.person.id for one in members if one.credited} - silent
@@ -162,14 +170,14 @@ class Reading(Acting):
             ]
             said = [_named(one, named) for one in said if one.person.id not in silent]
             members = [_named(one, named) for one in members]
-            votes = [_named(one, named) for one in votes]
             party = msgspec.structs.replace(
                 party, host=party.host if party.host.id in named else SOMEBODY, code=""
             )
         shown = {node.dream.id for node in nodes}
         nodes = _without_strangers(nodes, shown, {one.id for one in said})
-        votes = [vote for vote in votes if {vote.dream_id, vote.other_id} <= {*shown, None}]
-        drawn = [one for one in await party_dreams.drawn(self._store, party.id) if one in shown]
+        votes, standings = await self.counted_among(party, shown)
+        if named is not None:  # only now: what is counted of pairs is counted for each person
+            votes = tuple(_named(one, named) for one in votes)
         return Record(
             party=party,
             theme=await self.theme_of(party),
@@ -177,8 +185,8 @@ class Reading(Acting):
             members=tuple(members),
             associations=tuple(said),
             nodes=tuple(nodes),
-            votes=tuple(votes),
-            standings=await in_another_thread(count_votes, drawn, votes),
+            votes=votes,
+            standings=standings,
             finale=tuple(_shown(one, shown) for one in finale if one.dream_id in shown),
         )
 

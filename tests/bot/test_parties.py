@@ -651,6 +651,23 @@ async def test_what_people_keep_to_themselves_does_not_leave_the_party(tmp_path:
         assert len(within.nodes) == 4 and mine.id in {one.id for one in within.associations}
 
 
+async def test_who_is_not_named_votes_like_everybody_in_what_leaves(tmp_path: Path) -> None:
+    async with room(tmp_path) as r:
+        party = await r.joined(GUEST, THIRD, FOURTH, stage=Stage.SKETCH)
+        a, b = [(await r.drawn(party)).id for _ in range(2)]
+        party = await r.parties.move(party, HOST, Stage.CHOOSE)
+        for who in (GUEST, THIRD, FOURTH):
+            await r.parties.prefer(party, who, a, b)
+            await r.parties.credit(party, who.person, False)
+        await r.parties.favour(party, HOST, b)
+        standings = await r.parties.standings(party)
+        record = await r.parties.record(party)
+        within = await r.parties.record(party, inside=True)
+    assert [one.dream_id for one in standings] == [a, b]
+    assert record.standings == within.standings == standings
+    assert {one.person for one in record.votes} == {ANN, SOMEBODY}
+
+
 async def test_a_deleted_dream_leaves_every_reading(tmp_path: Path) -> None:
     async with room(tmp_path) as r:
         party = await r.joined(stage=Stage.ELABORATE)

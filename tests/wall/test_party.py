@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from bot.parties.model import Party, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.rights import Actor
 from bot.sessions import Sessions
+from bot.store import dream_states
 from bot.wall import Wall, WallSettings
 from bot.wall.guests import TOKEN_COOKIE
 from bot.wall.marks import Marks
@@ -626,6 +628,25 @@ async def test_dreams_that_are_not_published_are_on_no_page(evening: Evening) ->
     assert (await evening.get(host, f"/picture/{hidden}"))[0] == 404
     other = await evening.parts.dreams.ask(request("elsewhere"))
     assert (await evening.get(host, f"/picture/{other[0].id}"))[0] == 404
+
+
+async def test_places_and_points_are_among_what_the_wall_shows(evening: Evening) -> None:
+    host = await evening.host()
+    await evening.post(host, "stage", stage="sketch")
+    hidden, best, other = [await evening.drawn(host, f"fox {n}") for n in range(3)]
+    await evening.post(host, "stage", stage="choose")
+    for dream_id, points in ((hidden, 3), (best, 1), (other, 1)):
+        for _ in range(points):
+            assert await evening.post(host, f"picture/{dream_id}/points", change="1") == 200
+    async with evening.parts.store.write() as connection:
+        await dream_states.keep_to_place(connection, [hidden])
+    assert await evening.post(host, f"picture/{best}/favour") == 200
+    ranks = re.findall(r'class="rank">(\d+)', (await evening.get(host, "/part/votes"))[1])
+    record = await evening.parts.parties.record(await evening.party())
+    assert ranks == [str(one.place) for one in record.standings] == ["1", "2"]
+    assert "3 of 5 points left" in (await evening.get(host, "/part/pictures"))[1]
+    assert await evening.post(host, f"picture/{best}/points", change="1") == 200
+    assert "2 of 5 points left" in (await evening.get(host, "/part/pictures"))[1]
 
 
 async def test_the_code_is_taken_off_the_screen(evening: Evening) -> None:

@@ -197,6 +197,8 @@ class Evenings:
         shown = [one for one in await parties.nodes(party) if one.dream.published]
         nodes = tuple(by_author(shown, finale))
         dreams = {one.dream.id: one.dream for one in nodes}
+        # What was given to a picture that is shown no more is to be had back.
+        votes, standings = await parties.counted_among(party, dreams)
         return Evening(
             version=version,
             party=party,
@@ -204,8 +206,8 @@ class Evenings:
             members=tuple(await parties.members(party)),
             associations=tuple(await parties.associations(party)),
             nodes=nodes,
-            votes=tuple(await parties.votes(party)),
-            standings=await parties.standings(party),
+            votes=votes,
+            standings=standings,
             finale=tuple(finale),
             dreams=dreams,
         )
