@@ -50,6 +50,7 @@ class Report:
     runs: they go on from their checkpoints. `load_s` is None where nothing was loaded;
     `peak_bytes` is 0 where it cannot be measured. `peaks` has, for each run that was begun, what
     its steps take by the engine's estimate now that the model is loaded: `Plan.peaks` anew.
+    `strays` are steers of runs that the worker does not hold, or no longer: nobody answered them.
     """
 
     seconds: float
@@ -61,3 +62,4 @@ class Report:
     model_bytes: int = 0
     peak_bytes: int = 0
     peaks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    strays: tuple[SteerJob, ...] = ()

@@ -193,7 +193,7 @@ class SchedulerProcess:
                 predicted_bytes = self._scheduler.predicted_bytes(handle.name)
                 self._counting.add(assignment.model[0], report, predicted_bytes)
                 ended, failed = self._scheduler.report(handle.name, report, time.monotonic())
-                self._service.account(ended, failed)
+                self._service.account(ended, failed, report.strays)
                 if ended or failed:
                     self._stirred.set()
                 if assignment.suspend:

@@ -338,11 +338,15 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class SteerJob(msgspec.Struct, frozen=True, tag=True):
-    """Change a running or waiting job's prompt. Answered by `Steered` or `Refused`."""
+    """Change a running or waiting job's prompt. Answered by `Steered` or `Refused`.
+
+    `number` is the scheduler process's own: it counts steers as they come.
+    """
 
     job_id: str
     prompt: str
     glide_steps: int = 0
+    number: int = 0
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True, kw_only=True):

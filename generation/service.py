@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import msgspec
 
@@ -75,6 +77,7 @@ class Service:
         self._post = post
         self._look = look
         self._clock = clock
+        self._numbers = count(1)
         self._ends_at: dict[str, float] = {}
         # A finished picture and what was charged for it come by different ways, either first.
         self._pictures: dict[str, Finished] = {}
@@ -90,7 +93,7 @@ class Service:
             case Cancel():
                 self._cancel(message)
             case SteerJob():
-                self._steer(message)
+                self._steer(msgspec.structs.replace(message, number=next(self._numbers)))
             case Embed():
                 if self._look is None:
                     self._send(Embedded(id=message.id, reason=NO_EYES))
@@ -127,7 +130,7 @@ class Service:
         elif ticket.worker is not None:
             self._post(ticket.worker, message)
         elif ticket.shown or ticket.job.checkpoint is not None:
-            ticket.steers.append(message)
+            insort(ticket.steers, message, key=lambda steer: steer.number)
         else:
             # Not begun: it simply starts with the new prompt.
             steer = Steer(0, message.prompt, message.glide_steps)
@@ -166,8 +169,13 @@ class Service:
             case _:
                 self._send(message)
 
-    def account(self, ended: list[Ticket], failed: list[Failed]) -> None:
-        """Take in what a report brought: what was charged, and what was given up."""
+    def account(
+        self, ended: list[Ticket], failed: list[Failed], strays: Iterable[SteerJob]
+    ) -> None:
+        """Take in what a report brought: what was charged, and what was given up.
+
+        `strays` are steers that came to the worker as it let go of their runs.
+        """
         for ticket in ended:
             self._over[ticket.job.id] = _Over(ticket.gpu_s, ticket.worker)
             self._finish(ticket.job.id)
@@ -175,6 +183,8 @@ class Service:
             self._send(failure)
         for job_id in [j for j in self._pictures if not self._known(j)]:
             del self._pictures[job_id]  # cancelled while it was being encoded
+        for steer in strays:
+            self._steer(steer)
 
     def lose(
         self, worker: str, reason: str, suspects: tuple[str, ...] = (), *, outside: bool = False

@@ -11,6 +11,7 @@ One thread calls `advance`; `post`, `stop` and `doing` may be used from any.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -79,6 +80,7 @@ class _Turn:
     load_s: float | None = None
     model_bytes: int = 0
     peaks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    strays: list[SteerJob] = field(default_factory=list)
 
 
 class Worker:
@@ -140,8 +142,7 @@ class Worker:
         run that a cancel means.
         """
         rest: list[Cancel | SteerJob] = []
-        while self._mail:
-            message = self._mail.popleft()
+        for message in self._take_mail():
             if isinstance(message, Cancel) and message.job_id in self._runs:
                 self._drop(message.job_id)
                 rest = [before for before in rest if before.job_id != message.job_id]
@@ -174,6 +175,7 @@ class Worker:
             if fault.out_of_memory and self._eyes is not None:
                 self._eyes.rest()
             self._device.free()
+        self._sort_out(turn)
         report = Report(
             seconds=max(0.0, self._clock() - began - (turn.load_s or 0.0)),
             steps=turn.steps,
@@ -184,6 +186,7 @@ class Worker:
             model_bytes=turn.model_bytes,
             peak_bytes=self._device.peak_bytes() if turn.step_times else 0,
             peaks=turn.peaks,
+            strays=tuple(turn.strays),
         )
         self._at(Activity.IDLE, 0.0)
         return report
@@ -219,6 +222,8 @@ class Worker:
     def _prepare(self, turn: _Turn) -> None:
         """Make room, load the model and begin the runs that are not begun."""
         assignment = turn.assignment
+        for steer in assignment.steers:
+            self.post(steer)  # first: whatever becomes of this turn, they are not lost
         for job_id in assignment.suspend:
             run = self._runs.get(job_id)
             if run is not None:
@@ -242,8 +247,6 @@ class Worker:
         for job in assignment.jobs:
             self._at(Activity.LOAD, self._settings.load_limit_s, (job.id,))
             self._begin(turn, job)
-        for steer in assignment.steers:
-            self.post(steer)
 
     def _load(self, model: ModelKey) -> tuple[float, int]:
         before_bytes, began = self._device.used_bytes(), self._clock()
@@ -407,8 +410,10 @@ class Worker:
             return ()
 
     def _read_mail(self, turn: _Turn) -> None:
-        while self._mail:
-            message = self._mail.popleft()
+        mail = self._take_mail()
+        # Steers that waited with the scheduler may be older than what was posted meanwhile.
+        mail.sort(key=lambda one: one.number if isinstance(one, SteerJob) else math.inf)
+        for message in mail:
             run = self._runs.get(message.job_id)
             if isinstance(message, Cancel):
                 if run is not None:
@@ -416,9 +421,25 @@ class Worker:
                     if message.job_id in turn.assignment.job_ids:
                         turn.ended.append(message.job_id)
             elif run is None:
-                self._emit(Refused(message.job_id, "This dream can no longer be steered."))
+                turn.strays.append(message)
             else:
                 self._steer(run, message)
+
+    def _sort_out(self, turn: _Turn) -> None:
+        """Take from the mail, at the end of a turn, the steers of runs that are not here."""
+        rest: list[Cancel | SteerJob] = []
+        for message in self._take_mail():
+            if isinstance(message, SteerJob) and message.job_id not in self._runs:
+                turn.strays.append(message)
+            else:
+                rest.append(message)
+        self._mail.extendleft(reversed(rest))
+
+    def _take_mail(self) -> list[Cancel | SteerJob]:
+        mail = []
+        while self._mail:
+            mail.append(self._mail.popleft())
+        return mail
 
     def _steer(self, run: Run, message: SteerJob) -> None:
         steer = Steer(run.step, message.prompt, message.glide_steps)

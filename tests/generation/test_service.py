@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from generation.assignment import Assignment, Report
 from generation.planning import plan
 from generation.protocol import (
@@ -11,6 +13,7 @@ from generation.protocol import (
     Progress,
     Refused,
     Setting,
+    Steered,
     SteerJob,
     ToBot,
 )
@@ -18,7 +21,7 @@ from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
 from generation.worker import Worker
-from tests.fakes.engine import FakeEngine, job
+from tests.fakes.engine import FakeEngine, FakeRun, OutOfMemoryError, job
 
 MODEL_BYTES = 300_000
 CAPACITY_BYTES = 600_000
@@ -59,7 +62,7 @@ def test_what_is_loaded_is_what_the_batch_key_names() -> None:
         wanted = job(job_id, settings=settings, steps=3)
         service.submit(wanted, plan({"fake": engine}, wanted, 8, exact=False))
         while assignment := scheduler.choose("w", 0.0):
-            service.account(*scheduler.report("w", worker.advance(assignment), 0.0))
+            service.account(*scheduler.report("w", worker.advance(assignment), 0.0), ())
         assert not scheduler.tickets()
 
     draw("d1", judge="sharp")
@@ -68,6 +71,128 @@ def test_what_is_loaded_is_what_the_batch_key_names() -> None:
     draw("d2")
     assert engine.loaded == ["plain"]
     assert not [message for message in said if not isinstance(message, Finished)]
+
+
+class Whole:
+    """A service with a scheduler and a worker that has room for one model."""
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine()
+        self.said: list[ToBot] = []
+        self.scheduler = Scheduler()
+        self.scheduler.add_worker("w", CAPACITY_BYTES)
+        self.worker = Worker(
+            {"fake": self.engine},
+            FullDevice(self.engine),
+            lambda message: self.service.tell("w", message),
+            Settings(),
+        )
+        self.service = Service(
+            self.scheduler,
+            {"fake": self.engine.info},
+            self.said.append,
+            lambda _, what: self.worker.post(what),
+        )
+        self.now = 0.0
+
+    def submit(self, job_id: str, **settings: Setting) -> None:
+        wanted = job(job_id, job_id, steps=100_000, settings=settings)
+        self.service.submit(wanted, plan({"fake": self.engine}, wanted, 8, exact=False))
+
+    def turn(self) -> Assignment:
+        """Carry out an assignment; each model has stayed its time."""
+        self.now += 100.0
+        assignment = self.scheduler.choose("w", self.now)
+        assert assignment is not None
+        report = self.worker.advance(assignment)
+        self.service.account(*self.scheduler.report("w", report, self.now), report.strays)
+        return assignment
+
+    def turn_of(self, job_id: str) -> None:
+        for _ in range(20):
+            if job_id in self.turn().job_ids:
+                return
+        raise AssertionError(f"{job_id} is not drawn")
+
+    def steer_in_load(self, model: str, *steers: SteerJob) -> None:
+        """Have these come in while a model is loaded."""
+        load = self.engine.load
+
+        def loading(name: str) -> None:
+            if name == model:
+                for steer in steers:
+                    self.service.take(steer)
+                self.engine.load = load  # type: ignore[method-assign]
+            load(name)
+
+        self.engine.load = loading  # type: ignore[method-assign]
+
+    def steered(self) -> list[str]:
+        """What was said of steers: their prompts, and of what was refused its reason."""
+        return [
+            message.steer.prompt if isinstance(message, Steered) else message.reason
+            for message in self.said
+            if isinstance(message, Steered | Refused)
+        ]
+
+
+def test_a_steer_that_comes_while_its_run_is_suspended_waits_for_it() -> None:
+    whole = Whole()
+    whole.submit("d1")
+    whole.turn()
+    whole.submit("d2", judge="sharp")
+    whole.steer_in_load("plain+sharp", SteerJob("d1", "a blue fox"))
+    assert whole.turn().suspend == ("d1",)
+    assert whole.steered() == []
+    whole.turn_of("d1")
+    assert whole.steered() == ["a blue fox"]
+
+
+def test_steers_are_taken_in_their_order_whatever_way_they_come() -> None:
+    whole = Whole()
+    whole.submit("d1")
+    whole.turn()
+    whole.submit("d2", judge="sharp")
+    whole.steer_in_load("plain+sharp", SteerJob("d1", "first"))
+    whole.turn()
+    whole.service.take(SteerJob("d1", "second"))
+    whole.steer_in_load("plain", SteerJob("d1", "third"))
+    whole.turn_of("d1")
+    assert whole.steered() == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("method", ["load", "step"])
+def test_steers_outlast_a_turn_that_memory_runs_out_in(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Whole()
+    whole.submit("d1")
+    whole.turn()
+    whole.submit("d2", judge="sharp")
+    whole.turn()
+    whole.service.take(SteerJob("d1", "first"))
+    works = getattr(whole.engine, method)
+
+    def fails_once(what: str | list[FakeRun]) -> None:
+        if what == "plain" or (isinstance(what, list) and what[0].job.id == "d1"):
+            monkeypatch.setattr(whole.engine, method, works)
+            whole.service.take(SteerJob("d1", "second"))
+            raise OutOfMemoryError
+        works(what)
+
+    monkeypatch.setattr(whole.engine, method, fails_once)
+    whole.turn_of("d1")
+    whole.turn_of("d1")
+    assert whole.steered() == ["first", "second"]
+
+
+def test_a_steer_that_a_worker_gives_back_of_what_is_over_is_refused() -> None:
+    whole = Whole()
+    whole.submit("d1")
+    whole.turn()
+    whole.service.take(Cancel("d1"))
+    whole.service.account([], [], [SteerJob("d1", "too late")])
+    assert whole.steered() == ["This dream is over and can no longer be steered."]
 
 
 class Bench:
@@ -90,7 +215,7 @@ class Bench:
         assignment = self.scheduler.choose("w", 0.0)
         assert assignment is not None
         report = Report(seconds, dict.fromkeys(assignment.job_ids, 5), ended=ended)
-        self.service.account(*self.scheduler.report("w", report, 0.0))
+        self.service.account(*self.scheduler.report("w", report, 0.0), report.strays)
         return assignment
 
     def picture(self, job_id: str) -> Finished:

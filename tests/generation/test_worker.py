@@ -262,7 +262,7 @@ def test_what_is_cancelled_is_held_for_no_mail_that_came_before() -> None:
     assert (report.ended, report.steps) == (("not begun",), {"d2": 4})
     steered = [(m.job_id, m.steer.prompt) for m in bench.heard(Steered)]
     assert steered == [("d2", "a blue whale"), ("d2", "a green whale")]
-    assert [m.job_id for m in bench.heard(Refused)] == ["d1"]
+    assert [stray.prompt for stray in report.strays] == ["too late"]
 
 
 def test_cancels_and_steers_are_met_between_steps() -> None:
@@ -280,7 +280,8 @@ def test_cancels_and_steers_are_met_between_steps() -> None:
     assert report.ended == ("d2",)
     [steered] = bench.heard(Steered)
     assert (steered.steer.step, steered.steer.glide_steps) == (1, 2)
-    assert [m.job_id for m in bench.heard(Refused)] == ["d2", "d1"]
+    assert [m.job_id for m in bench.heard(Refused)] == ["d1"]
+    assert report.strays == (SteerJob("d2", "too late"),)
 
 
 def test_steers_that_waited_are_taken_at_the_beginning() -> None:
