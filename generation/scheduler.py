@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 
 import msgspec
 
@@ -279,7 +280,7 @@ class Scheduler:
             lane.tree.serve(flow)
             due = find_due(lead, ready, ranks, lane.tree, most, self.limits.quantum_s)
             riders = find_riders(due, ready, ranks, lane.tree, self.costs, most)
-            return self._assign(worker, due, riders, unload, now)
+            return self._assign(worker, due, riders, unload)
         return None
 
     def _ready(self, worker: str, lane: _Lane) -> dict[Flow, list[Ticket]]:
@@ -358,7 +359,6 @@ class Scheduler:
         due: list[Ticket],
         riders: list[Ticket],
         unload: tuple[ModelKey, ...],
-        now: float,
     ) -> Assignment:
         limits = self.limits
         lead, batch = due[0], due + riders
@@ -377,7 +377,7 @@ class Scheduler:
             unload=unload,
         )
         for ticket in batch:
-            ticket.worker, ticket.busy, ticket.shown, ticket.used = worker, True, True, now
+            ticket.worker, ticket.busy, ticket.shown = worker, True, True
             ticket.leaving = None
             ticket.steers.clear()
             self._lane(ticket).tree.hold(ticket.flow, limits.quantum_s / len(batch))
@@ -394,15 +394,23 @@ class Scheduler:
     def _suspend(
         self, worker: str, batch: list[Ticket], unload: tuple[ModelKey, ...]
     ) -> tuple[str, ...]:
-        """Return the runs that must leave the device: for want of their model, or of room."""
-        idle = sorted(
-            (t for t in self._tickets.values() if t.worker == worker and t not in batch),
-            key=lambda ticket: (not ticket.job.background, ticket.used),
-        )
+        """Return the runs that must leave the device: for want of their model, or of room.
+
+        For want of room, those that would be served last. Those that were used least recently are
+        what a fair queue serves next, and would be begun again at once.
+        """
+        idle = [
+            ((background, lane.tree.rank(flow), place), ticket)
+            for background, lane in self._lanes.items()
+            for flow, mates in lane.flows.items()
+            for place, ticket in enumerate(mates.values())
+            if ticket.worker == worker and ticket not in batch
+        ]
+        idle.sort(key=itemgetter(0), reverse=True)
         surplus = len(idle) + len(batch) - self.limits.max_open
         return tuple(
             ticket.job.id
-            for nth, ticket in enumerate(idle)
+            for nth, (_, ticket) in enumerate(idle)
             if nth < surplus or ticket.leaving or ticket.model in unload or batch[0].cleared
         )
 

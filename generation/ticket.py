@@ -32,7 +32,6 @@ class Ticket:
     worker: str | None = None
     busy: bool = False
     shown: bool = False
-    used: float = 0.0
     alone_until: int = -1
     cleared: bool = False
     leaving: str | None = None

@@ -330,6 +330,35 @@ def test_too_many_open_runs_are_suspended() -> None:
     assert len([1 for _, what, _ in world.events if what == "done"]) == 6
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize(("people", "most"), [(9, 0.3), (12, 1.1)])
+def test_with_too_many_people_few_runs_are_suspended_at_once(
+    people: int, most: float, streams: int
+) -> None:
+    world = World(cost=line(0.1, 0.01), limits=Limits(max_open=8, max_batch=2), load_s=0.0)
+    for nth in range(people):
+        world.submit(f"d{nth}", f"p{nth}", f"s{nth % streams}", steps=500)
+    for _ in range(10 * people):
+        world.turn()
+    settled = world.assignments[people:]
+    assert sum(len(one.suspend) for one in settled) <= most * len(settled)
+    steps = [ticket.step for ticket in world.scheduler.tickets()]
+    assert max(steps) - min(steps) <= 0.4 * max(steps), "it costs nobody their share"
+
+
+def test_a_persons_later_dreams_are_suspended_before_the_first() -> None:
+    world = World(cost=line(0.1, 0.01), limits=Limits(max_open=2, max_batch=2))
+    for job_id in ("d1", "d2"):
+        world.submit(job_id)
+    while world.turn().job_ids != ("d1", "d2"):  # type: ignore[union-attr]
+        pass
+    world.submit("other", "bob", kind=("plain", 32))
+    while "other" not in (assignment := world.turn()).job_ids:  # type: ignore[union-attr]
+        pass
+    assert assignment is not None
+    assert assignment.suspend == ("d2",)
+
+
 def test_a_lost_workers_runs_go_on_elsewhere() -> None:
     world = World(workers=("w", "v"))
     world.submit("d1", steps=100)
