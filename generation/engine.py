@@ -158,7 +158,7 @@ class Walks(Protocol[R_co]):
     """An engine that can draw pictures between two prompts and two noises, each by itself."""
 
     def begin_between(self, job: Job, between: Between, checkpoint: bytes | None) -> R_co:
-        """Make a run of what lies there; at part 0 it is that of the job with that prompt.
+        """Make a run of what lies there; at part 0 it is that of the job, whose prompt it has.
 
         Raises:
             As `Engine.begin` does.

@@ -68,17 +68,19 @@ def shared_out(prompts: Sequence[Prompt]) -> list[tuple[Prompt, float]]:
     return [(prompt, abs(prompt.weight) / total) for prompt in prompts]
 
 
-def unwanted(recipe: Recipe) -> list[Prompt]:
-    """Return what to guide away from: negative words and weights, or else the empty prompt.
+def unwanted(text: str, negative: str) -> list[Prompt]:
+    """Return what to guide away from beside a prompt: `negative` words, and negative weights in it.
+
+    Where there are none, that is the empty prompt.
 
     Negative weights that are less, together, than the positive ones leave the rest of their place
     to the empty prompt. So ``fog:-0.1`` keeps away from fog a tenth as much as ``fog:-1`` does.
 
     Source: Liu et al., Compositional Visual Generation with Composable Diffusion Models (2022).
     """
-    said = parse(recipe.prompt)
+    said = parse(text)
     against = [prompt for prompt in said if prompt.weight < 0]
-    words = [prompt for prompt in parse(recipe.negative) if prompt.weight != 0]
+    words = [prompt for prompt in parse(negative) if prompt.weight != 0]
     if not against or words:
         return [*words, *against] or [Prompt("")]
     towards = sum(prompt.weight for prompt in said if prompt.weight > 0)

@@ -180,10 +180,12 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         noise = self._noise_between(model, recipe, between)
         run = self._begun(job, model, noise, self._start(model, job))
         run.prompts = (self._said(model, between.prompt),)
+        run.away = self._led_from(model, recipe, between.prompt)
         if between.part > 0:
             onward = self._said(model, between.onward)
             run.prompts = (mixed(run.prompts[0], onward, between.part),)
-        run.away = self._conditions(model, unwanted(recipe))
+            away = self._led_from(model, recipe, between.onward)
+            run.away = mixed(run.away, away, between.part)
         for steer in recipe.steers:
             run.prompts += (self._steered(run, steer),)
         if checkpoint is not None:
@@ -278,6 +280,9 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         if not wanted:
             raise EngineError("The prompt says nothing to draw. Write a few words.")
         return self._conditions(model, wanted)
+
+    def _led_from(self, model: M, recipe: Recipe, text: str) -> tuple[Condition, ...]:
+        return self._conditions(model, unwanted(text, recipe.negative))
 
     def _start(self, model: M, job: Job) -> Start | None:
         recipe, settings = job.recipe, self._settings(job.recipe)

@@ -105,7 +105,7 @@ def form_of(flow: FlowModel, recipe: Recipe) -> Form | None:
     said = _said(flow, recipe, recipe.prompt)
     if not said:
         return None
-    away = _conditions(flow, unwanted(recipe))
+    away = _conditions(flow, unwanted(recipe.prompt, recipe.negative))
     form = Form((said,), away)
     for steer in recipe.steers:
         form = steered(flow, form, recipe, steer)

@@ -222,8 +222,10 @@ class JourneyEngine:
         else:
             recipe = frame_recipe(run.recipe, journey, run.frame)
         if journey.kind is JourneyKind.WALK and isinstance(self._engine, Walks):
-            recipe = msgspec.structs.replace(recipe, steers=_own_steers(run, recipe))
             between = _between(journey, run.frame)
+            recipe = msgspec.structs.replace(
+                recipe, prompt=between.prompt, steers=_own_steers(run, recipe)
+            )
             run.inner = self._engine.begin_between(_job(job, recipe), between, checkpoint)
         else:
             run.inner = self._engine.begin(_job(job, recipe), checkpoint)

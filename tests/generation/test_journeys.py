@@ -70,7 +70,7 @@ def steered(model: str = "fourier") -> Engine[Any]:
     return JourneyEngine(engine)
 
 
-def diffusing() -> Engine[Any]:
+def diffusing(flow: TinyFlow | None = None) -> Engine[Any]:
     info = EngineInfo(
         name="tiny",
         title="Tiny",
@@ -89,7 +89,7 @@ def diffusing() -> Engine[Any]:
         journeys=BOTH,
         options=diffusion_options(),
     )
-    return JourneyEngine(DiffusionEngine(info, lambda _: TinyFlow(), device=tiny.CPU))
+    return JourneyEngine(DiffusionEngine(info, lambda _: flow or TinyFlow(), device=tiny.CPU))
 
 
 def clip_job(trip: Journey, **changes: Any) -> Job:
@@ -290,6 +290,38 @@ def test_a_walks_last_frame_is_the_picture_of_its_last_prompt_and_noise() -> Non
     assert frames[-1] != unmoved[-1], "it is of another noise"
     noise = journey(JourneyKind.WALK, frame_steps=4, stops=(Stop(0, "x", 2), Stop(5, "snow", 2)))
     assert go(engine, engine.begin(flow_job(noise), None))[-1] == frames[-1]
+
+
+def test_a_walk_keeps_away_from_what_its_stops_do_and_is_scored_by_the_last() -> None:
+    """It passes from one stop's negative weights to the next one's, as from prompt to prompt."""
+    scored: list[str] = []
+
+    class Scoring(TinyFlow):
+        def score(self, picture: torch.Tensor, text: str) -> float | None:
+            scored.append(text)
+            return super().score(picture, text)
+
+    def drawn(stops: tuple[Stop, ...]) -> list[bytes]:
+        engine = diffusing(Scoring())
+        trip = journey(JourneyKind.WALK, frames=3, frame_steps=4, stops=stops)
+        return go(engine, engine.begin(flow_job(trip), None))
+
+    def alone(prompt: str) -> bytes:
+        engine = diffusing()
+        plain = flow_job(None)
+        run = engine.begin(replace(plain, recipe=replace(plain.recipe, prompt=prompt)), None)
+        go(engine, run)
+        return engine.image(run).tobytes()
+
+    first, second = "a forest | fog:-1", "the sea | ships:-1"
+    walk = drawn((Stop(0, first), Stop(2, second)))
+    assert scored == ["a forest", "a forest", "the sea"]
+    assert (walk[0], walk[2]) == (alone(first), alone(second))
+    bare = drawn((Stop(0, "a forest"), Stop(2, "the sea")))
+    leaving = drawn((Stop(0, first), Stop(2, "the sea")))
+    coming = drawn((Stop(0, "a forest"), Stop(2, second)))
+    assert len({each[1] for each in (walk, bare, leaving, coming)}) == 4
+    assert leaving[2] == bare[2] and coming[0] == bare[0]
 
 
 @pytest.mark.parametrize("case", CASES)
