@@ -66,6 +66,10 @@ class EventStreams:
         """From how many addresses they are open."""
         return len(self._open)
 
+    def forget(self, dream_id: str) -> None:
+        """Render what is sent of a dream anew from now on: it shows another picture."""
+        self._messages.forget(dream_id)
+
     def close(self) -> None:
         """End every connection; the browsers come back by themselves."""
         self._closing.set()

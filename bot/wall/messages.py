@@ -37,7 +37,7 @@ class Messages:
         self._rendering = asyncio.Lock()
 
     def forget(self, dream_id: str | None) -> None:
-        """Keep nothing that was rendered of a dream that has been deleted."""
+        """Keep nothing that was rendered of a dream: it is deleted, or shows another picture."""
         for key in [key for key in self._made if key[0] == dream_id]:
             self._made.forget(key)
 

@@ -125,6 +125,8 @@ class Wall:
         rules = None if signing_in is None else signing_in.rules
         self._pages = pages = Pages(settings, services, renderer, rules)
         self._turns = Turns()
+        self._reviews = reviews
+        self._party_wall: PartyWall | None = None
         health = health or Health({"drawing": drawing(drawer)})
         self.app = web.Application(
             middlewares=[
@@ -181,7 +183,7 @@ class Wall:
         self.app.add_routes(Attachments(services).routes())
         self.app.add_routes(Bundles(services).routes())
         if parties is not None:
-            party_wall = PartyWall(
+            self._party_wall = PartyWall(
                 settings,
                 services,
                 renderer,
@@ -192,7 +194,7 @@ class Wall:
                 marks=self.marks,
                 games=games,
             )
-            self.app.add_routes(party_wall.routes())
+            self.app.add_routes(self._party_wall.routes())
         self.app.router.add_get("/s/{slug}/events", self._events.handle, allow_head=False)
         self.app.router.add_get("/static/{name:.+}", files.handle)
         self.app.on_response_prepare.append(add_headers)
@@ -241,6 +243,8 @@ class Wall:
             await runner.cleanup()
             raise ConfigError([_refusal(settings, error)]) from error
         self._runner = runner
+        if self._reviews is not None:
+            self._reviews.on_change(self._changed)
         url = URL.build(scheme="http", host=_spoken(settings.host), port=self.addresses[0][1])
         if settings.public_url:
             url = URL(settings.public_url)
@@ -251,8 +255,16 @@ class Wall:
     async def stop(self) -> None:
         """Let the watchers go and close; does nothing if it has not been started."""
         runner, self._runner = self._runner, None
+        if self._reviews is not None:
+            self._reviews.no_more(self._changed)
         if runner is not None:
             await runner.cleanup()
+
+    def _changed(self, dream_id: str) -> None:
+        """Keep nothing of a dream that shows another picture now: no entry of the log tells."""
+        self._events.forget(dream_id)
+        if self._party_wall is not None:
+            self._party_wall.forget()
 
     async def _end_streams(self, app: web.Application) -> None:
         self._events.close()

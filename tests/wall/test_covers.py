@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,19 +11,23 @@ import pytest
 from PIL import Image
 
 from bot.channels import Channels
+from bot.checking.model import Decision
 from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
 from bot.discord_oauth import DiscordOAuth
 from bot.membership import Memberships
 from bot.model import Act, PictureCheck
+from bot.parties.model import Stage
 from bot.privacy.exporting import Exports
+from bot.rights import Actor
 from bot.sessions import Sessions
 from bot.wall import WallSettings
 from bot.wall.server_rules import ServerRules
 from bot.wall.sign_in import SigningIn, session_cookie
 from tests.bot.drawer import ANN, request, services
+from tests.wall.test_events import watching
 from tests.wall.test_games import IDA, Writers
-from tests.wall.test_real_services import wall_on
+from tests.wall.test_real_services import until, wall_on
 
 
 class Found:
@@ -152,3 +157,33 @@ async def test_a_copy_is_had_by_its_name_alone(tmp_path: Path) -> None:
             await exports.purge(ANN.id)
             async with visitor.get(f"/exports/{made.token}.zip") as answer:
                 assert answer.status == 404
+
+
+async def test_what_is_released_is_shown_wherever_its_cover_was(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        checks = PictureChecks(parts.library, parts.settings, Found(), PictureCheck.BLUR)
+        parts.dreams.check_pictures(checks)
+        reviews = Reviews(parts.store, parts.library, parts.dreams, checks)
+        host = Actor(ANN, at_machine=True)
+        theme = await parts.themes.get("open")
+        party = await parts.parties.start("foxes", host, theme=theme)
+        party = await parts.parties.move(party, host, Stage.SKETCH)
+        slug = (await parts.parties.theme_of(party)).slug
+        (dream,) = await parts.parties.draw(party, host, "a fox", count=1)
+        before = (await parts.feed.replay(theme_id=party.theme_id, after=0))[-1].id
+        await parts.draw(dream.id)
+        covered = await parts.dreams.wait(dream.id)
+        assert covered.image is not None and covered.behind is not None
+        async with wall_on(parts, parties=parts.parties, reviews=reviews) as visitor:
+
+            async def shown() -> list[set[str]]:
+                """Return the pictures on the party's screen, and what a page is sent again."""
+                async with visitor.get(f"/p/{party.code}/screen/pictures") as answer:
+                    screen = await answer.text()
+                async with watching(visitor, f"/s/{slug}/events?after={before}") as reader:
+                    sent = await until(reader, "done", dream.id)
+                return [set(re.findall(r"/[it]/([0-9a-f]{64})", one)) for one in (screen, sent)]
+
+            assert await shown() == [{covered.image.sha256}] * 2
+            await reviews.decide(covered, host, Decision.RELEASED)
+            assert await shown() == [{covered.behind.sha256}] * 2

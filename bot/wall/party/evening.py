@@ -162,8 +162,14 @@ class Evenings:
     def __init__(self, parties: Parties, feed: Feed) -> None:
         self._parties = parties
         self._feed = feed
-        self._known: OrderedDict[str, Evening] = OrderedDict()
+        # Each with what it is as of: a stream's newest entry, and how often all was forgotten.
+        self._known: OrderedDict[str, tuple[tuple[int, int], Evening]] = OrderedDict()
+        self._forgotten = 0
         self._reading: dict[str, asyncio.Lock] = {}
+
+    def forget(self) -> None:
+        """Read every party anew: a dream shows another picture, of which no stream tells."""
+        self._forgotten += 1
 
     async def now(self, party_id: str) -> Evening:
         """Return a party as it is now.
@@ -173,14 +179,14 @@ class Evenings:
         """
         lock = self._reading.setdefault(party_id, asyncio.Lock())
         async with lock:
-            known = self._known.get(party_id)
+            before, known = self._known.get(party_id, (None, None))
             theme_id = known.theme.id if known else (await self._parties.get(party_id)).theme_id
             # Read before the party: what changes meanwhile has a later id, and is read again.
             # Whatever changes a party is in its own stream; others' make nobody read it again.
-            version = await self._feed.last_id(theme_id)
-            if known is None or known.version != version:
-                known = await self._read(party_id, version)
-                self._known[party_id] = known
+            as_of = await self._feed.last_id(theme_id), self._forgotten
+            if known is None or as_of != before:
+                known = await self._read(party_id, as_of[0])
+                self._known[party_id] = as_of, known
             self._known.move_to_end(party_id)
             while len(self._known) > _REMEMBERED:
                 forgotten, _ = self._known.popitem(last=False)

@@ -39,7 +39,7 @@ class PartyWall:
         marks: Marks,
         games: Games | None = None,
     ) -> None:
-        evenings = Evenings(parties, services.feed)
+        self._evenings = evenings = Evenings(parties, services.feed)
         door = Door(settings, parties, evenings)
         rounds = None if games is None else Rounds(games, renderer)
         self._pages = PartyPages(settings, services, renderer, parties, door, pages, rounds)
@@ -47,6 +47,10 @@ class PartyWall:
         self._leading = Leading(parties, services.publishing, self._acts, marks)
         self._show = PartyShow(renderer, door)
         self._streams = PartyStreams(services, renderer, door, events, rounds)
+
+    def forget(self) -> None:
+        """Show every party as it is from now on: a dream shows another picture."""
+        self._evenings.forget()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes and what answers them."""
