@@ -174,6 +174,7 @@ async def services(
         stack.push_async_callback(publishing.stop)
         games = Games(store, library, feed, themes, dreams, seeing, gate, parties)
         games.check_pictures(checks)
+        reviews.on_change(games.changed)
         await games.start_keeping()
         stack.push_async_callback(games.stop)
         exports = Exports(store, library, data_dir / "exports")

@@ -163,6 +163,17 @@ class Games(Opening):
                 async with asyncio.timeout(min(_LONGEST_S, max(0.05, wait_s))):
                     await self._woken.wait()
 
+    def changed(self, dream_id: str) -> None:
+        """Tell of the games that a dream has a part in: it shows another picture now."""
+        self._tasks.spawn(self._tell(dream_id))
+
+    async def _tell(self, dream_id: str) -> None:
+        try:
+            for game_id in await games.of_dream(self._store, dream_id):
+                self._changed(game_id)
+        except DreamstreamError as error:
+            log.warning("The games of dream %s still show a cover: %s", dream_id, error)
+
     async def _listen(self) -> None:
         """Learn which dreams have ended, and which were deleted."""
         while True:

@@ -51,13 +51,15 @@ LAST_ID = """
                coalesce((SELECT max(id) FROM game_entry), '')) AS id
 """
 # What a guess may be made of: the newest, once each. The channel's own counts in it. What somebody
-# said about themselves is nothing to guess.
+# said about themselves is nothing to guess, and what is covered nobody has seen.
 PROMPTS = """
     SELECT id, prompt, person_id FROM dream
     WHERE theme_id = ? AND state = 'done' AND deleted_ms IS NULL AND image_sha256 IS NOT NULL
     AND (published OR channel_id = ?)
     AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
     AND NOT EXISTS (SELECT 1 FROM portrait_line WHERE portrait_line.dream_id = dream.id)
+    AND NOT EXISTS (SELECT 1 FROM picture_check
+                    WHERE picture_check.dream_id = dream.id AND original_sha256 IS NOT NULL)
     ORDER BY id DESC LIMIT ?
 """
 _COLUMNS: Final = (

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
+from bot.checking.model import Decision
+from bot.checking.reviews import Reviews
 from bot.checking.service import PictureChecks
 from bot.errors import (
     ForbiddenError,
@@ -363,6 +365,48 @@ async def test_a_game_by_chance_takes_what_may_be_shown(tmp_path: Path) -> None:
         assert game.dream_id == kept and "a red secret" not in game.choices
         with pytest.raises(NotFoundError):
             await there.games.start_say(there.theme, Actor(ANN), hidden)
+
+
+async def test_a_game_by_chance_takes_no_covered_picture(tmp_path: Path) -> None:
+    async with playing(tmp_path) as there:
+        clear = await there.picture("a red fox", BOB)
+        there.parts.dreams.check_pictures(
+            PictureChecks(there.parts.library, there.parts.settings, Flags(), PictureCheck.BLUR)
+        )
+        covered = [await there.picture(f"a red owl {n}", BOB) for n in range(8)]
+        with pytest.raises(InvalidRequestError, match="covered"):
+            await there.games.start_say(there.theme, Actor(ANN), covered[0], machine=False)
+        for _ in range(8):  # of nine by chance
+            game = await there.games.start_say(there.theme, Actor(ANN), machine=False)
+            assert game.dream_id == clear
+            await there.games.call_off(game.id, Actor(ANN))
+        guess = await there.games.start_guess(there.theme, Actor(ANN), machine=False)
+        assert guess.dream_id == clear and not any("owl" in one for one in guess.choices)
+
+
+async def test_a_game_is_told_of_whose_picture_has_come_out_from_behind_its_cover(
+    tmp_path: Path,
+) -> None:
+    async with playing(tmp_path) as there:
+        await there.games.start_keeping()
+        parts, changes = there.parts, list[str]()
+        checks = PictureChecks(parts.library, parts.settings, Flags(), PictureCheck.BLUR)
+        parts.dreams.check_pictures(checks)
+        game = await there.draw("red", machine=True, seconds=3600)
+        await until(lambda: parts.drawer.jobs)
+        (dream_id,) = parts.drawer.jobs
+        await parts.draw(dream_id)
+        dream = await parts.dreams.wait(dream_id)
+        assert dream.veil is not None and dream.behind is not None
+        await there.games.end(game.id, Actor(ANN))
+        reviews = Reviews(parts.store, parts.library, parts.dreams, checks)
+        reviews.on_change(there.games.changed)
+        there.games.on_change(changes.append)
+        await reviews.decide(dream, Actor(ANN, at_machine=True), Decision.RELEASED)
+        await until(lambda: changes == [game.id])
+        (place,) = await there.games.standings(game.id)
+        assert place.entry.image is not None
+        assert place.entry.image.sha256 == dream.behind.sha256
 
 
 # --- the machine -------------------------------------------------------------------------------
