@@ -27,9 +27,15 @@ from bot.store import Store
 from bot.themes import Themes
 from bot.unfinished import Unfinished
 from bot.values import check_person, check_prompt
+from generation.protocol import Recipe
 
 SteeringGuard = Callable[[Dream, Actor], Awaitable[None]]
 """Judges who wants to steer a dream; it may raise what refuses them."""
+
+
+def usual_glide(recipe: Recipe) -> int:
+    """Return over how many steps a dream glides where nobody says it."""
+    return min(10, recipe.last_step)
 
 
 class DreamChanges(DreamReader):
@@ -115,12 +121,13 @@ class DreamChanges(DreamReader):
         dream_id: str,
         actor: Actor,
         prompt: str,
-        glide_steps: int = 10,
+        glide_steps: int | None = None,
         *,
         check: Callable[[str, Theme], None] | None = None,
     ) -> None:
         """Let an unfinished dream glide to another prompt. It is done when the feed says so.
 
+        Without `glide_steps` it takes those of `usual_glide`.
         Once this returns, it is asked of whatever draws until it is answered, whatever dies.
         `check` may refuse the prompt as it is drawn in the dream's theme, by raising.
 
@@ -138,6 +145,7 @@ class DreamChanges(DreamReader):
             await guard(dream, actor)
         prompt = check_prompt(prompt, self._limits)
         recipe = dream.recipe
+        glide_steps = usual_glide(recipe) if glide_steps is None else glide_steps
         if not 0 <= glide_steps <= recipe.last_step:
             raise InvalidRequestError(
                 "glide", f"The glide takes 0 to {recipe.last_step} steps, not {glide_steps}."

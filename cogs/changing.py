@@ -11,6 +11,7 @@ from bot.delivery.asking import check_words, permit
 from bot.delivery.finding import find_dream
 from bot.delivery.forms import draw_like, tell_coming
 from bot.delivery.interactions import Interaction, acknowledged, actor_of, front_of, tell
+from bot.dream_changes import usual_glide
 from bot.errors import NotFoundError
 from bot.model import Dream, Relation
 from bot.sentences import say
@@ -54,7 +55,7 @@ class ChangingCog(commands.Cog):
         async with acknowledged(interaction):
             check = await check_words(interaction, text)
             found = await _named_or_last(interaction, dream)
-            steps = min(10, found.recipe.last_step) if glide is None else glide
+            steps = usual_glide(found.recipe) if glide is None else glide
             actor = actor_of(interaction)
             await front_of(interaction).dreams.steer(found.id, actor, text, steps, check=check)
             text = say("From its next step on it glides there, over {count} steps.", count=steps)

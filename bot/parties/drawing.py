@@ -168,7 +168,7 @@ class Drawing(Saying):
         actor: Actor,
         dream_id: str,
         prompt: str,
-        glide_steps: int = 10,
+        glide_steps: int | None = None,
         *,
         check: Callable[[str, Theme], None] | None = None,
     ) -> None:

@@ -121,7 +121,7 @@ class Dreams(Protocol):
         dream_id: str,
         actor: Actor,
         prompt: str,
-        glide_steps: int = 10,
+        glide_steps: int | None = None,
         *,
         check: Callable[[str, Theme], None] | None = None,
     ) -> None: ...

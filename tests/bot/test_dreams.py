@@ -378,6 +378,19 @@ async def test_a_steer_becomes_part_of_the_recipe(tmp_path: Path) -> None:
         assert (await s.job(dream.id)).recipe.steers == (steer,)
 
 
+@pytest.mark.parametrize("short", [{"steps": 8}, {"steps": 30, "first_look": True}])
+async def test_a_steer_that_names_no_glide_is_taken_however_short_the_dream_is(
+    tmp_path: Path, short: dict[str, Any]
+) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request(**short))
+        await s.begin(dream.id, step=1)
+        await s.dreams.steer(dream.id, Actor(ANN), "an owl")
+        steps = dream.recipe.last_step
+        assert steps < 10
+        assert s.drawer.steers == [(dream.id, "an owl", steps)]
+
+
 async def test_a_steer_is_asked_again_of_every_process_until_it_is_answered(
     tmp_path: Path,
 ) -> None:

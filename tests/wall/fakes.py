@@ -15,6 +15,7 @@ import msgspec
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFilter
 
+from bot.dream_changes import usual_glide
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.model import (
@@ -437,11 +438,12 @@ class FakeDreams:
         dream_id: str,
         actor: Actor,
         prompt: str,
-        glide_steps: int = 10,
+        glide_steps: int | None = None,
         *,
         check: Callable[[str, Theme], None] | None = None,
     ) -> None:
         dream = await self.get(dream_id)
+        glide_steps = usual_glide(dream.recipe) if glide_steps is None else glide_steps
         steer = Steer(step=dream.step, prompt=prompt, glide_steps=glide_steps)
         recipe = msgspec.structs.replace(dream.recipe, steers=(*dream.recipe.steers, steer))
         self._tell(EventKind.STEERED, self._put(dream, recipe=recipe))
