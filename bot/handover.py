@@ -120,6 +120,7 @@ class Handover:
         active.unsaved = checkpoint
         active.dream = msgspec.structs.replace(active.dream, gpu_s=checkpoint.gpu_s)
         active.resumable = True
+        active.anew = False  # it has begun anew, and goes on from here
         if active.saving is None or active.saving.done():
             active.saving = self._tasks.spawn(self._save(active))
 

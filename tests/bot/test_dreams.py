@@ -698,6 +698,26 @@ async def test_a_failure_that_may_pass_is_tried_again_a_few_times(tmp_path: Path
         assert (failed.state, failed.reason) == (DreamState.FAILED, "Out of memory.")
 
 
+async def test_what_is_begun_anew_goes_on_from_its_new_checkpoints(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        failure = Failed(job_id=dream.id, reason="Out of memory.", retry=True)
+        for attempt in range(3):
+            await until(lambda: len(s.drawer.submitted) == attempt + 1)  # noqa: B023
+            await s.begin(dream.id)
+            await s.dreams.on_message(Checkpoint(dream.id, 5, b"five"))
+            await s.dreams.on_message(failure)
+        await until(lambda: len(s.drawer.submitted) == 4)
+        for step in (0, 6):
+            if step:
+                await s.begin(dream.id, step=step)
+                await s.dreams.on_message(Checkpoint(dream.id, step, b"six"))
+            await s.down()
+            await s.up()
+        checkpoints = [job.checkpoint for job in s.drawer.submitted[3:]]
+        assert checkpoints == [None, None, b"six"], "it begins anew until it has got anywhere"
+
+
 async def test_a_failure_that_will_not_pass_ends_it(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         (dream,) = await s.dreams.ask(request())
