@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Protocol
 
@@ -21,17 +21,19 @@ from generation.protocol import Recipe
 class Condition:
     """One prompt as the network sees it: token states [length, dim], mask [length], weight.
 
-    `pooled` [dim] is the whole prompt in one vector, for networks that want that besides.
+    `pooled` [dim] is the whole prompt in one vector, for networks that want that besides. `text` is
+    what was encoded: those of one run that have the same are the same but for their weights.
     """
 
     states: Tensor
     mask: Tensor
     weight: float
     pooled: Tensor | None = None
+    text: str | None = None
 
     def weighing(self, weight: float) -> Condition:
         """Return it with another weight."""
-        return Condition(self.states, self.mask, weight, self.pooled)
+        return replace(self, weight=weight)
 
 
 def mixed(
@@ -53,7 +55,8 @@ def mixed(
                 pooled = torch.lerp(one.pooled, other.pooled, part)
             states = torch.lerp(one.states, other.states, part)
             weight = one.weight + (other.weight - one.weight) * part
-            found.append(Condition(states, one.mask, weight, pooled))
+            text = one.text if one.text == other.text else None
+            found.append(Condition(states, one.mask, weight, pooled, text))
             continue
         if one:
             found.append(one.weighing(one.weight * (1 - part)))
@@ -100,7 +103,7 @@ class Conditioned(Protocol):
     @property
     def prompts(self) -> tuple[tuple[Condition, ...], ...]: ...
     @property
-    def away(self) -> tuple[Condition, ...]: ...
+    def away(self) -> tuple[tuple[Condition, ...], ...]: ...
 
 
 @dataclass(frozen=True)
@@ -179,18 +182,36 @@ def _rows(run: Conditioned, guidance: float, level: float) -> list[tuple[Conditi
 
     A condition has that by `guidance`, beside it stands that by `level`.
     """
-    towards = list(run.prompts[0])
-    for steer, conditions in zip(run.recipe.steers, run.prompts[1:], strict=False):
-        part = glide_part(steer, run.step)
-        if part > 0:
-            towards = [each.weighing(each.weight * (1 - part)) for each in towards]
-            towards += [each.weighing(each.weight * part) for each in conditions]
+    towards, away = _present(run, run.prompts), _once_each(_present(run, run.away))
     rows = [(each.weighing(each.weight * guidance), each.weight * level) for each in towards]
     rows += [
-        (each.weighing(each.weight * (1 - guidance)), each.weight * (1 - level))
-        for each in run.away
+        (each.weighing(each.weight * (1 - guidance)), each.weight * (1 - level)) for each in away
     ]
     return [(each, weight) for each, weight in rows if each.weight != 0 or weight != 0]
+
+
+def _present(run: Conditioned, lists: Sequence[Sequence[Condition]]) -> list[Condition]:
+    """Return what is said in the run's present step: `lists` has the first and one a steer."""
+    present = list(lists[0])
+    for steer, conditions in zip(run.recipe.steers, lists[1:], strict=False):
+        part = glide_part(steer, run.step)
+        if part > 0:
+            present = [each.weighing(each.weight * (1 - part)) for each in present]
+            present += [each.weighing(each.weight * part) for each in conditions]
+    return present
+
+
+def _once_each(conditions: Sequence[Condition]) -> list[Condition]:
+    """Add up the weights of the same text, which then costs the network one row.
+
+    Mostly steers change nothing of what a run is guided away from.
+    """
+    found: dict[object, Condition] = {}
+    for each in conditions:
+        key = id(each) if each.text is None else each.text
+        before = found.get(key)
+        found[key] = each if before is None else before.weighing(before.weight + each.weight)
+    return list(found.values())
 
 
 def _pad(rows: Tensor, length: int) -> Tensor:

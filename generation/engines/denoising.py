@@ -95,8 +95,8 @@ class Start:
 class DenoisingRun(Run):
     """A picture that is being denoised.
 
-    `prompts` holds the first prompt's conditions and then one list for each steer; `away` is what
-    guidance leads away from. `denoised` is what the last step expected the picture to become,
+    `prompts` holds the first prompt's conditions and then one list for each steer; `away`, alike,
+    what guidance leads away from. `denoised` is what the last step expected the picture to become,
     `noise` what it was mixed from.
     """
 
@@ -106,7 +106,7 @@ class DenoisingRun(Run):
     start: Start | None
     guidance: float
     prompts: tuple[tuple[Condition, ...], ...] = ()
-    away: tuple[Condition, ...] = ()
+    away: tuple[tuple[Condition, ...], ...] = ()
 
 
 M = TypeVar("M", bound=LatentModel)
@@ -179,15 +179,14 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         model = self._models[recipe.model]
         noise = self._noise_between(model, recipe, between)
         run = self._begun(job, model, noise, self._start(model, job))
-        run.prompts = (self._said(model, between.prompt),)
-        run.away = self._led_from(model, recipe, between.prompt)
+        said = self._said(model, between.prompt)
+        away = self._led_from(model, recipe, between.prompt)
         if between.part > 0:
-            onward = self._said(model, between.onward)
-            run.prompts = (mixed(run.prompts[0], onward, between.part),)
-            away = self._led_from(model, recipe, between.onward)
-            run.away = mixed(run.away, away, between.part)
+            said = mixed(said, self._said(model, between.onward), between.part)
+            away = mixed(away, self._led_from(model, recipe, between.onward), between.part)
+        run.prompts, run.away = (said,), (away,)
         for steer in recipe.steers:
-            run.prompts += (self._steered(run, steer),)
+            self._turn(run, steer)
         if checkpoint is not None:
             saved, fields = unpack(checkpoint, **identity(_FORMAT, _VERSION, recipe))
             self._take_state(run, restore(saved, self._state(run)))
@@ -217,7 +216,7 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
     def steer(self, run: R, steer: Steer) -> None:
         """Let the prompts glide from the present step on, and note it in the run's recipe."""
         taken = steer_taken(run, steer)
-        run.prompts += (self._steered(run, taken),)
+        self._turn(run, taken)
         note_steer(run, taken)
         run.notices = self._notices(run)
 
@@ -320,11 +319,15 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
             self._condition(model, prompt.text, weight) for prompt, weight in shared_out(prompts)
         )
 
-    def _steered(self, run: R, steer: Steer) -> tuple[Condition, ...]:
+    def _turn(self, run: R, steer: Steer) -> None:
+        """Give a run what a steer says, to draw and to keep away from."""
+        model = self._models[run.recipe.model]
         wanted = [prompt for prompt in parse(steer.prompt) if prompt.weight > 0]
         if not wanted:
             raise EngineError("The new prompt says nothing to draw. Write a few words.")
-        return self._conditions(self._models[run.recipe.model], wanted)
+        said = self._conditions(model, wanted)
+        away = self._led_from(model, run.recipe, steer.prompt)
+        run.prompts, run.away = (*run.prompts, said), (*run.away, away)
 
     def _drawn(self, run: R) -> Tensor:
         with deterministic_kernels(self._is_exact(run)):

@@ -100,7 +100,7 @@ def diffusion_options(
 def condition(model: FlowModel, text: str, weight: float) -> Condition:
     """Encode a text alone, so that it is always the same."""
     states, mask = model.encode_prompt([text])
-    return Condition(states[0], mask[0], weight)
+    return Condition(states[0], mask[0], weight, text=text)
 
 
 class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):

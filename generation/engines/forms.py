@@ -60,10 +60,13 @@ class FlowSource(Protocol):
 
 @dataclass(frozen=True)
 class Form:
-    """What a run's words say to the flow: `prompts` has the first and one for each steer."""
+    """What a run's words say to the flow: `prompts` has the first and one for each steer.
+
+    `away`, alike, is what it is to keep away from.
+    """
 
     prompts: tuple[tuple[Condition, ...], ...]
-    away: tuple[Condition, ...]
+    away: tuple[tuple[Condition, ...], ...]
 
 
 class Formed(Protocol):
@@ -86,7 +89,7 @@ class _Asked:
     recipe: Recipe
     step: int
     prompts: tuple[tuple[Condition, ...], ...]
-    away: tuple[Condition, ...]
+    away: tuple[tuple[Condition, ...], ...]
     guidance: float = _GUIDANCE
 
 
@@ -105,8 +108,7 @@ def form_of(flow: FlowModel, recipe: Recipe) -> Form | None:
     said = _said(flow, recipe, recipe.prompt)
     if not said:
         return None
-    away = _conditions(flow, unwanted(recipe.prompt, recipe.negative))
-    form = Form((said,), away)
+    form = Form((said,), (_led_from(flow, recipe, recipe.prompt),))
     for steer in recipe.steers:
         form = steered(flow, form, recipe, steer)
     return form
@@ -115,7 +117,8 @@ def form_of(flow: FlowModel, recipe: Recipe) -> Form | None:
 def steered(flow: FlowModel, form: Form, recipe: Recipe, steer: Steer) -> Form:
     """Return a form that glides on; one without words keeps the words that there were."""
     said = _said(flow, recipe, steer.prompt) or form.prompts[-1]
-    return Form((*form.prompts, said), form.away)
+    away = _led_from(flow, recipe, steer.prompt)
+    return Form((*form.prompts, said), (*form.away, away))
 
 
 def form_loss(runs: Sequence[Formed], flow: FlowModel, pictures: Tensor) -> Tensor:
@@ -238,6 +241,10 @@ def _said(flow: FlowModel, recipe: Recipe, text: str) -> tuple[Condition, ...]:
         if prompt.weight > 0 and picture_of(prompt, len(recipe.picture_sha256s)) is None
     ]
     return _conditions(flow, wanted)
+
+
+def _led_from(flow: FlowModel, recipe: Recipe, text: str) -> tuple[Condition, ...]:
+    return _conditions(flow, unwanted(text, recipe.negative))
 
 
 def _conditions(flow: FlowModel, prompts: Sequence[Prompt]) -> tuple[Condition, ...]:

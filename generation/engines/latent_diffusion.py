@@ -290,12 +290,12 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
     def _condition(self, model: NoiseModel, text: str, weight: float) -> Condition:
         states, pooled = model.encode_prompt(text)
         mask = torch.ones(len(states), dtype=torch.bool, device=states.device)
-        return Condition(states, mask, weight, pooled)
+        return Condition(states, mask, weight, pooled, text)
 
-    def _steered(self, run: LatentRun, steer: Steer) -> tuple[Condition, ...]:
+    def _turn(self, run: LatentRun, steer: Steer) -> None:
         # A LoRA may change what words mean, too.
         self._models[run.recipe.model].use_lora(*self._lora(run.recipe))
-        return super()._steered(run, steer)
+        super()._turn(run, steer)
 
     def _state(self, run: LatentRun) -> dict[str, Tensor]:
         return {

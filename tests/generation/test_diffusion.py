@@ -336,7 +336,7 @@ def test_a_negative_weight_counts_as_much_as_it_says() -> None:
                 network.velocity(before[None], t, *network.encode_prompt([word]))[0]
                 for word in ("fog", "")
             )
-            shares = {each.weight: each for each in run.away}
+            shares = {each.weight: each for each in run.away[0]}
         away = torch.stack(
             [
                 weight * network.velocity(before[None], t, each.states[None], each.mask[None])[0]
@@ -344,6 +344,45 @@ def test_a_negative_weight_counts_as_much_as_it_says() -> None:
             ]
         ).sum(dim=0)
         assert torch.allclose(away, share * fog + (1 - share) * nothing, atol=1e-6)
+
+
+@pytest.mark.parametrize("steered", [False, True])
+def test_a_steer_says_what_to_keep_away_from(steered: bool) -> None:
+    """Whether the recipe says it from the beginning or it comes in mid-drawing."""
+    drawing, network = engine(), TinyFlow()
+    steer = Steer(2, "owl | snow:-0.5", 4)
+    run = drawing.begin(job(prompt="fox | fog:-1", steers=() if steered else (steer,)), None)
+    for _ in range(2):
+        drawing.step([run])
+    if steered:
+        drawing.steer(run, steer)
+    run = drawing.begin(job(prompt="fox | fog:-1", steers=(steer,)), drawing.checkpoint(run))
+    for part in (0.25, 0.5, 0.75, 1.0, 1.0):
+        before, t, then = run.latents.clone(), *run.times[run.step : run.step + 2, None]
+        drawing.step([run])
+        with torch.no_grad():
+            fox, owl, fog, snow, nothing = (
+                network.velocity(before[None], t, *network.encode_prompt([word]))[0]
+                for word in ("fox", "owl", "fog", "snow", "")
+            )
+        towards = torch.lerp(fox, owl, part)
+        # Half of what it is led away from is nothing: the snow counts half as much as the owl.
+        away = torch.lerp(fog, (snow + nothing) / 2, part)
+        expected = before + (then - t) * (away + 4.0 * (towards - away))
+        assert torch.allclose(run.latents, expected, atol=1e-5), part
+
+
+def test_a_steer_that_keeps_away_from_the_same_asks_for_it_once() -> None:
+    drawing = engine()
+    for prompt, onward in (("fox", "owl"), ("fox | fog:-1", "owl | fog:-1")):
+        plain = drawing.begin(job(prompt=prompt), None)
+        run = drawing.begin(job(prompt=prompt, steers=(Steer(0, onward, 3),)), None)
+        model = drawing._models["tiny"]
+        assert isinstance(model, TinyFlow)
+        model.calls.clear()
+        drawing.step([plain])
+        drawing.step([run])
+        assert model.calls == [2, 3]
 
 
 def test_runs_at_different_steps_share_one_call() -> None:

@@ -326,13 +326,27 @@ def test_a_steer_glides_and_is_part_of_the_recipe() -> None:
     drawing.step([run])
     drawing.steer(run, Steer(step=1, prompt="a green tree", glide_steps=4))
     assert run.form is not None and len(run.form.prompts) == 2
-    assert flow.texts[-1] == "a green tree"
+    assert flow.texts[-2:] == ["a green tree", ""]
     flow.times.clear()
     for _ in range(2):
         drawing.step([run])
     assert len(flow.times) == 2 * 3  # both prompts, and what it is led away from
     again = drawing.begin(replace(run.job, recipe=run.recipe), None)
     assert again.form is not None and len(again.form.prompts) == 2
+
+
+def test_a_steers_negative_weights_are_kept_away_from() -> None:
+    flow = Expecting()
+    drawing = engine(flow=flow)
+    run = drawing.begin(tiny.job("fourier", prompt="a fox | fog:-1", steps=20), None)
+    drawing.step([run])
+    drawing.steer(run, Steer(step=1, prompt="a tree | snow:-1", glide_steps=4))
+    assert flow.texts == ["a fox", "fog", "a tree", "snow"]
+    flow.times.clear()
+    for _ in range(5):
+        drawing.step([run])
+    # Of both prompts both, as long as it glides.
+    assert len(flow.times) == 3 * 4 + 2 * 2
 
 
 def test_pictures_alone_have_no_form_to_give() -> None:
