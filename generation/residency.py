@@ -3,6 +3,8 @@
 Swapping models costs seconds in which nobody's picture advances. A loaded model therefore stays
 at least ten times as long as loading it took, while somebody waits for it; so at most about one
 part in eleven of the time goes into swapping, and nobody waits for the room for ever.
+A run that must have the device for itself waits as long for its turn, and then has it for as long
+as those stayed whose room it took (`generation.scheduler`).
 
 This module decides; the worker loads and unloads. It knows no clock: the time is an argument.
 """
@@ -109,8 +111,22 @@ class Residency:
         for key in order:
             if need_bytes <= self.room_bytes(model, evicted):
                 break
-            resident = self._residents[key]
-            if key in wanted and now < resident.since + STAY_FACTOR * resident.load_s:
+            if key in wanted and self._stays(key, now):
                 return None
             evicted.append(key)
         return tuple(evicted)
+
+    def clear(
+        self, model: ModelKey, wanted: Collection[ModelKey], now: float
+    ) -> tuple[ModelKey, ...] | None:
+        """Say what to unload so that the model has the device for itself: all the others.
+
+        None means: not now, as in `make_room`.
+        """
+        others = self.others(model)
+        return None if any(key in wanted and self._stays(key, now) for key in others) else others
+
+    def _stays(self, model: ModelKey, now: float) -> bool:
+        """Whether a model has not stayed its time."""
+        resident = self._residents[model]
+        return now < resident.since + STAY_FACTOR * resident.load_s

@@ -41,7 +41,7 @@ from generation.eta import Forecast, Piece, forecast
 from generation.fair import FairTree, Flow
 from generation.protocol import Failed, Job
 from generation.rebalancing import LAG_S, Movable
-from generation.residency import ModelKey, Residency
+from generation.residency import STAY_FACTOR, ModelKey, Residency
 from generation.ticket import Ticket
 
 ALONE_STEPS = 100
@@ -89,10 +89,29 @@ class _Worker:
     residency: Residency
     offers: frozenset[Offer] | None = None
     flight: _Flight | None = None
+    # A run that was given the whole device, and until when it keeps it.
+    holder: Ticket | None = None
+    held_until: float = 0.0
 
     def can(self, ticket: Ticket) -> bool:
         recipe = ticket.job.recipe
         return self.offers is None or (recipe.engine, recipe.model) in self.offers
+
+    def is_held_by(self, ticket: Ticket, now: float) -> bool:
+        """Whether the run keeps the whole device for now."""
+        alone = not self.residency.others(ticket.model)
+        return ticket is self.holder and now < self.held_until and alone
+
+    def hand_to(
+        self, ticket: Ticket, unload: tuple[ModelKey, ...], wanted: Set[ModelKey], now: float
+    ) -> None:
+        """Let a run have the whole device, for as long as what must make room for it would stay.
+
+        Else the models that others wait for were loaded again for each of their turns.
+        """
+        displaced_s = sum(self.residency.took_s(model) for model in unload if model in wanted)
+        if displaced_s > 0:
+            self.holder, self.held_until = ticket, now + STAY_FACTOR * displaced_s
 
 
 @dataclass
@@ -262,18 +281,25 @@ class Scheduler:
         kept: Set[ModelKey],
     ) -> Assignment | None:
         """Choose in one lane. Nothing `kept` makes room, and `wanted` models stay their time."""
-        ranks = {flow: (not self._early(lane, flow), *lane.tree.rank(flow)) for flow in ready}
-        residency = self._workers[worker].residency
+        state = self._workers[worker]
+        residency = state.residency
+        held = {flow for flow, tickets in ready.items() if state.is_held_by(tickets[0], now)}
+        ranks = {
+            flow: (not self._early(lane, flow), *lane.tree.rank(flow)) for flow in held or ready
+        }
         while ranks:
             flow = min(ranks, key=ranks.__getitem__)
             lead = ready[flow][0]
-            unload: tuple[ModelKey, ...] | None = residency.others(lead.model)
-            if not lead.cleared:
+            if lead.cleared:
+                unload = residency.clear(lead.model, wanted, now)
+            else:
                 need_bytes = self.costs.peak_bytes(lead.memory_key, lead.predict_bytes(1))
                 unload = residency.make_room(lead.model, need_bytes, wanted, now)
             if unload is None or not kept.isdisjoint(unload):
                 del ranks[flow]  # not now: a loaded model has not stayed its time
                 continue
+            if lead.cleared:
+                state.hand_to(lead, unload, wanted, now)
             if len(self._workers) > 1 and lane.tree.ahead_s(lead.flow) > LAG_S:
                 self._beckon(worker, lane, lead)
             most = self._most(lead, residency.room_bytes(lead.model, unload), now)

@@ -260,6 +260,26 @@ def test_the_last_attempt_has_the_device_for_itself() -> None:
     assert last.unload == (("fake", "plain"),)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_who_needs_the_whole_device_takes_turns_with_the_others(known: bool) -> None:
+    """Both models fit, but one's run does not beside the other: they swap seldom, too."""
+    world = World(load_s=2.0, capacity_bytes=100_000 if known else None)
+    world.submit("big", "ann", steps=100_000, kind=("big", 1024))
+    world.submit("small", "bob", steps=100_000)
+    world.turn()
+    big = world.scheduler.ticket("big")
+    assert big is not None
+    big.cleared = True
+    for _ in range(2000):
+        world.turn()
+    swapping_s = world.now - world.busy_s
+    assert swapping_s / world.now <= 1 / 11 + 0.01
+    unloads = sum(len(assignment.unload) for assignment in world.assignments)
+    assert unloads > 5, "the others wait for their turn, not for its end"
+    shares = [ticket.gpu_s for ticket in world.scheduler.tickets()]
+    assert min(shares) / max(shares) > 0.9, "and in the long run both get their share"
+
+
 def test_an_unknown_error_fails_its_culprit_only() -> None:
     world = World(cost=line(0.1, 0.01))
     learn(world, (0.1, 0.01))
