@@ -28,6 +28,7 @@ from generation.engines.denoising import (
     surround_option,
 )
 from generation.engines.noise_schedules import SCHEDULES, Levels, TrainedNoise, levels
+from generation.engines.notices import of_idle_negatives
 from generation.engines.sigma_samplers import SAMPLERS, Place, boundary
 from generation.prompts import parse
 from generation.protocol import Job, OptionInfo, Recipe, Steer
@@ -291,6 +292,13 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         states, pooled = model.encode_prompt(text)
         mask = torch.ones(len(states), dtype=torch.bool, device=states.device)
         return Condition(states, mask, weight, pooled, text)
+
+    def _notices(self, run: LatentRun) -> tuple[str, ...]:
+        told = super()._notices(run)
+        # What is told the guidance is asked for what is wanted alone.
+        if self._models[run.recipe.model].knows_guidance:
+            told += of_idle_negatives(run.recipe)
+        return told
 
     def _turn(self, run: LatentRun, steer: Steer) -> None:
         # A LoRA may change what words mean, too.

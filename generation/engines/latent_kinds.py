@@ -138,7 +138,7 @@ def _build(
         takes_sketch=bool(here),
         sketch_missing="" if here or not controls else controls[0].missing,
         max_pictures=1,
-        takes_negative=True,
+        takes_negative=kind.sampler != "lcm",
         needs_positive=True,
         steerable=True,
         journeys=(

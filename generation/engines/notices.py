@@ -1,4 +1,4 @@
-"""What a person is told of how a recipe is read: words beyond what a model reads do not count."""
+"""What a person is told of how a recipe is read: which of its words do not count."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ def of_lost_words(
     prompts = [*parse(asked, placed=placed), *parse(recipe.negative)]
     lost = [words for prompt in prompts if (words := unread(prompt.text))]
     return (lost_words(" … ".join(lost)),) if lost else ()
+
+
+def of_idle_negatives(recipe: Recipe) -> tuple[str, ...]:
+    """Return a sentence if a model that keeps away from nothing is asked to."""
+    asked = recipe.steers[-1].prompt if recipe.steers else recipe.prompt
+    unwanted = [each.text for each in parse(recipe.negative) if each.weight != 0]
+    unwanted += [each.text for each in parse(asked) if each.weight < 0]
+    if not unwanted:
+        return ()
+    words = shorten(", ".join(unwanted), _SHOWN, placeholder=" …")
+    return (
+        f"This model cannot be told what to keep away from. These words do not count: “{words}”.",
+    )
 
 
 def lost_words(words: str, *, apart: bool = True) -> str:

@@ -13,11 +13,20 @@ import torch
 from generation.engine import Engine
 from generation.engines import build_engines
 from generation.engines.latent_diffusion import LatentDiffusionEngine, latent_options
+from generation.engines.latent_kinds import build_latent_engines
 from generation.engines.notices import lost_words
+from generation.engines.perceptors import SharedPerceptors
 from generation.engines.stable_diffusion import StableDiffusion
+from generation.models.library import Library
 from generation.prompts import words_beyond
-from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Steer
-from tests.generation import test_guided, test_rudalle_engine, tiny, tiny_pipelines
+from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Setting, Steer
+from tests.generation import (
+    test_guided,
+    test_latent_diffusion,
+    test_rudalle_engine,
+    tiny,
+    tiny_pipelines,
+)
 
 # Of the first 75 tokens of CLIP's tokenizer each of these words is one.
 LONG = " ".join(["sea"] * 75 + ["tiger", "boat"])
@@ -111,6 +120,43 @@ def test_what_is_read_in_pieces_is_read_whole(tmp_path: Path) -> None:
 
     # Its tokens are single letters here: both words at the end are in the last piece.
     assert not torch.equal(begun(f"{LONG}"), begun(LONG.replace("boat", "goat")))
+
+
+@pytest.mark.parametrize(("kind", "keeps_away"), [("sd", True), ("lcm", False)])
+def test_negative_words_count_or_the_person_is_told(
+    kind: str, keeps_away: bool, tmp_path: Path
+) -> None:
+    tiny_pipelines.make(tmp_path / kind, kind)
+    drawing = test_latent_diffusion.engine(tmp_path / kind)
+
+    def drawn(prompt: str, negative: str = "") -> tuple[bytes, tuple[str, ...]]:
+        settings: dict[str, Setting] = {"sampler": "lcm"}
+        asked = test_latent_diffusion.job(prompt=prompt, negative=negative, settings=settings)
+        run = drawing.begin(asked, None)
+        return test_latent_diffusion.finish(drawing, run).tobytes(), run.notices
+
+    plain, notices = drawn("a fox")
+    assert notices == ()
+    for prompt, negative in (("a fox", "fog"), ("a fox | fog:-1", "")):
+        other, notices = drawn(prompt, negative)
+        assert (other != plain) is keeps_away
+        assert bool(notices) is not keeps_away
+        assert keeps_away or "do not count: “fog”" in notices[0]
+    run = drawing.begin(test_latent_diffusion.job(prompt="a fox | fog:-1"), None)
+    drawing.steer(run, Steer(0, "a fox"))
+    assert run.notices == ()
+
+
+def test_what_takes_no_negative_words_does_not_offer_to(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    shared = SharedPerceptors(library, tiny.CPU)
+    made = build_latent_engines(library, shared, tiny.CPU, exact=False)
+    assert {each.info.name: each.info.takes_negative for each in made} == {
+        "stable-diffusion": True,
+        "stable-diffusion-xl": True,
+        "turbo-diffusion": True,
+        "consistency": False,
+    }
 
 
 def test_a_model_that_was_taught_russian_says_so() -> None:
