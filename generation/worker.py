@@ -157,6 +157,8 @@ class Worker:
         fault: Fault | None = None
         try:
             self._prepare(turn)
+            # What went before is not these steps': loading, looking, and steps that failed.
+            self._device.peak_bytes()
             self._draw(turn)
         except Exception as error:
             fault = Fault(is_out_of_memory(error), "".join(traceback.format_exception(error)))
@@ -184,7 +186,7 @@ class Worker:
             fault=fault,
             load_s=turn.load_s,
             model_bytes=turn.model_bytes,
-            peak_bytes=self._device.peak_bytes() if turn.step_times else 0,
+            peak_bytes=self._device.peak_bytes() if turn.step_times and fault is None else 0,
             peaks=turn.peaks,
             strays=tuple(turn.strays),
         )

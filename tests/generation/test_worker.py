@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -59,14 +59,47 @@ class FakeDevice:
         self.freed += 1
 
 
+class CountingDevice(FakeDevice):
+    """Counts memory as torch does: the most in use since it was last asked."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+
+    def peak_bytes(self) -> int:
+        peak, self.peak = self.peak, 0
+        return peak
+
+
+class Heavy(FakeEngine):
+    """Takes 1,000 bytes for a run in a step, and 9,000 for loading or looking."""
+
+    device: CountingDevice
+
+    def load(self, model: str) -> None:
+        super().load(model)
+        self.take(9_000)
+
+    def step(self, runs: Sequence[FakeRun]) -> None:
+        self.take(1_000 * len(runs))
+        super().step(runs)
+
+    def take(self, count: int) -> None:
+        self.device.peak = max(self.device.peak, count)
+
+
 class Bench:
     """A worker, what it said, and the clock."""
 
-    def __init__(self, engine: FakeEngine | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        engine: FakeEngine | None = None,
+        device: FakeDevice | None = None,
+        **settings: Any,
+    ) -> None:
         self.now = 0.0
         self.engine = engine or FakeEngine()
         self.engine.sleep = self.sleep
-        self.device = FakeDevice()
+        self.device = device or FakeDevice()
         self.said: list[ToBot] = []
         self.worker = Worker(
             {"fake": self.engine},
@@ -112,6 +145,23 @@ def test_it_loads_begins_steps_and_reports() -> None:
     assert report.ended == ()
     assert [m.job_id for m in bench.heard(Started)] == ["d1", "d2"]
     assert bench.advance(held=("d1",)).load_s is None, "it is loaded once"
+
+
+def test_only_steps_that_went_well_tell_what_a_step_takes() -> None:
+    engine = Heavy()
+    engine.device = CountingDevice()
+    bench = Bench(engine, engine.device)
+    assert bench.advance(job("d1")).peak_bytes == 1_000, "without loading"
+    engine.take(9_000)  # by a look
+    assert bench.advance(held=("d1",)).peak_bytes == 1_000
+    narrow = [job(f"d{nth}", settings={"oom_over": 2}) for nth in range(2, 6)]
+    report = bench.advance(*narrow)
+    assert report.fault is not None and report.fault.out_of_memory
+    assert report.peak_bytes == 0
+    assert bench.advance(*narrow[:2]).peak_bytes == 2_000
+    late = job("late", settings={"raise_at": 1})
+    report = bench.advance(late, steps=2)
+    assert report.step_times and report.peak_bytes == 0, "it failed in the end"
 
 
 class Weighed(FakeEngine):
