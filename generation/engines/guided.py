@@ -350,12 +350,14 @@ class GuidedDiffusionEngine:
         embeddings = judge.encode_image(crops.flatten(0, 1)).view(len(runs), count, -1)
         present = [targets_at(run.step, run.first, run.glides) for run in runs]
         towards, weights, stops = stack_targets(present)
-        # Guidance means the same however many prompts there are, as in the original.
-        weights = weights / weights.sum(dim=1, keepdim=True).abs().clamp(min=1e-3)
-        scale = send([run.recipe.guidance or 0.0 for run in runs], pictures.device)
-        return scale * prompt_loss(embeddings, towards, weights, stops)
+        scale = send([self._scale(run.recipe) for run in runs], pictures.device)
+        return scale * prompt_loss(embeddings, towards, _shares(weights), stops)
 
     # --- smaller parts ---------------------------------------------------------------------
+
+    def _scale(self, recipe: Recipe) -> float:
+        wanted = self._info.guidance if recipe.guidance is None else recipe.guidance
+        return wanted or 0.0
 
     def _loaded(self, run: GuidedRun) -> tuple[GuidedUNet, Perceptor]:
         return self._networks[_model_key(run.recipe, run.settings)]
@@ -396,6 +398,17 @@ def _bounded(gradient: Tensor, most: Tensor) -> Tensor:
     shrunk = torch.minimum(size, most) / size.clamp(min=1e-12)
     factor = torch.where(most > 0, shrunk, torch.ones_like(size))
     return gradient * factor[:, None, None, None]
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """Return weights [runs, prompts] so that guidance means the same however many there are.
+
+    Those of what is wanted, or of what is not, count together 1, and the others no more. The
+    notebooks divide by the sum, which all but vanishes where a negative weight is as large as the
+    positive one, and the picture is torn.
+    """
+    wanted, unwanted = (each.clamp(min=0).sum(dim=1) for each in (weights, -weights))
+    return weights / torch.maximum(wanted, unwanted).clamp(min=1e-3)[:, None]
 
 
 def _weights(runs: Sequence[GuidedRun], name: str, like: Tensor) -> Tensor:

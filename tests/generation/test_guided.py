@@ -375,6 +375,30 @@ def test_guidance_leads_to_the_prompt() -> None:
     assert better == 5
 
 
+def test_guidance_is_as_strong_however_prompts_are_weighed() -> None:
+    """No run of them is torn where what it keeps away from counts as much as what it is to be."""
+    drawing = engine(exact=True)
+
+    def pulls(run: GuidedRun) -> float:
+        x = run.x[None].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(drawing._guidance([run], x).sum(), x)
+        return float(gradient.norm())
+
+    def pulled(prompt: str, negative: str = "", **changes: Any) -> float:
+        return pulls(drawing.begin(job(prompt=prompt, negative=negative, **changes), None))
+
+    (fox, fog, other) = (pulled(each) for each in ("a fox", "fog", "smoke"))
+    assert pulled("a fox:9") == pytest.approx(fox, rel=1e-3)
+    assert pulled("fog:-1") == pulled("fog:-9") == pytest.approx(fog, rel=1e-3)
+    for weight in (0.5, 0.9, 1.0, 1.1, 50):
+        assert pulled(f"a fox | fog:-{weight}") <= fox + fog
+    assert pulled("a fox", "fog | smoke") <= fox + 0.3 * (fog + other)
+    assert pulled("a fox", guidance=None) == fox > 0
+    run = drawing.begin(job(prompt="fog:-1", steers=(Steer(0, "a fox", 20),)), None)
+    for run.step in range(7):
+        assert pulls(run) <= fox + fog
+
+
 def test_a_steer_changes_what_it_is_drawn_towards() -> None:
     drawing = engine()
     plain = finish(drawing, drawing.begin(job(4), None))
