@@ -202,8 +202,10 @@ class DeepDreamEngine(OneModelEngine[Classifier]):
             run.picture = picture.roll((-down, -right), dims=(1, 2))
             run.loss = -answer
             run.step += 1
-            if not run.done:
-                _enteroctave_at(run)
+            # A first look ends between steps as any other run does: whoever goes on from it expects
+            # the size of its next one.
+            if run.step < run.recipe.steps:
+                _enter_octave(run)
 
     # --- smaller parts ---------------------------------------------------------------------
 
@@ -267,7 +269,7 @@ def _shift(run: DreamRun) -> tuple[int, int]:
     return down, right
 
 
-def _enteroctave_at(run: DreamRun) -> None:
+def _enter_octave(run: DreamRun) -> None:
     """Where a new octave begins, carry what was dreamed to its size, onto the start's own."""
     now = octave_at(run.recipe, run.settings, run.step)
     if now == octave_at(run.recipe, run.settings, run.step - 1):

@@ -236,6 +236,17 @@ def test_a_checkpoint_goes_on_to_the_same_picture(after: int) -> None:
         other.begin(wanted, saved[: len(saved) // 2])
 
 
+@pytest.mark.parametrize("until", [2, 3, 6, 7, 9])
+def test_a_first_look_goes_on_to_the_same_picture(until: int) -> None:
+    """Wherever it ends: between two octaves, too."""
+    dreaming, wanted = engine(), job(steps=9, width=64, height=64)
+    whole = finish(dreaming, dreaming.begin(wanted, None))
+    look = dreaming.begin(job(steps=9, width=64, height=64, until_step=until), None)
+    finish(dreaming, look)
+    assert look.step == until
+    assert finish(dreaming, dreaming.begin(wanted, dreaming.checkpoint(look))) == whole
+
+
 def test_a_run_that_falls_apart_takes_nobody_with_it() -> None:
     dreaming = engine()
     runs = [dreaming.begin(job(seed, steps=6), None) for seed in (1, 2)]
