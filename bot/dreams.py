@@ -203,6 +203,10 @@ class Dreams(DreamChanges):
         return await self._intake.take_uploads(order, request, relation)
 
     @counts_refusals
+    async def theme_of(self, dream: Dream) -> Theme:
+        """Return the theme that a dream is of."""
+        return await self._themes.by_id(dream.theme_id)
+
     async def redo(
         self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
     ) -> Dream:

@@ -17,7 +17,15 @@ from bot.errors import InvalidRequestError
 from bot.journeys import reseeded
 from bot.model import Dream, DreamState, Image, Relation, Theme
 from bot.options import complete
-from bot.parents import able, engine_of, model_for, picture_of, rearranged, words_of
+from bot.parents import (
+    able,
+    engine_of,
+    model_for,
+    picture_of,
+    rearranged,
+    words_alone,
+    words_of,
+)
 from bot.prompts import expand
 from bot.repainting import Pictures, Repainting, can_be_repainted
 from bot.rights import Actor
@@ -257,11 +265,10 @@ def _variation(
     seed: int,
 ) -> Recipe:
     recipe = dream.recipe
-    prompt = words_of(recipe)
     if engine is own:
         return msgspec.structs.replace(
             recipe,
-            prompt=prompt,
+            prompt=words_of(recipe),
             seed=seed,
             strength=VARIATION_STRENGTH,
             init_sha256=image.sha256,
@@ -276,7 +283,7 @@ def _variation(
     return Recipe(
         engine=engine.name,
         model=model_for(engine, theme),
-        prompt=prompt or expand(dream.prompt, theme, seed),
+        prompt=words_alone(recipe) or expand(dream.prompt, theme, seed),
         width=width,
         height=height,
         steps=engine.default_steps,
@@ -339,7 +346,7 @@ def _upscaled(dream: Dream, image: Image, engine: EngineInfo, theme: Theme) -> R
     return Recipe(
         engine=engine.name,
         model=model_for(engine, theme),
-        prompt=dream.recipe.prompt if engine.takes_prompt else "",
+        prompt=words_alone(dream.recipe) if engine.takes_prompt else "",
         width=width,
         height=height,
         steps=tiles(engine, image.width, image.height),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bot.errors import InvalidRequestError
 from bot.model import Dream, DreamState, Image, Theme
+from bot.options import side_by_side
+from bot.palettes import palettes_of
+from bot.prompts import choose, expand, without_pictures
 from bot.sentences import say
+from bot.text import clean
 from generation.protocol import EngineInfo, Recipe, Setting
 
 _NO_PICTURE = "This dream has no picture yet. Try again when it is done."
@@ -59,6 +63,43 @@ def words_of(recipe: Recipe) -> str:
     if recipe.steers:
         return recipe.steers[-1].prompt
     return recipe.prompt if recipe.journey is None else recipe.journey.stops[-1].prompt
+
+
+def words_alone(recipe: Recipe) -> str:
+    """Return the same for a child that does not keep the further pictures of its parent."""
+    words = words_of(recipe)
+    return without_pictures(words) if recipe.picture_sha256s else words
+
+
+def words_of_both(
+    first: Dream, second: Dream, theme: Theme, join: Callable[[str, str], str]
+) -> tuple[str, bool]:
+    """Return the words that two pictures came to, and whether the theme's are around them already.
+
+    They are what was typed, with its choices made as in the pictures; but where either picture came
+    to other words, since it was steered or comes of another, both are whole prompts.
+    """
+    said = [_said(dream, theme) for dream in (first, second)]
+    if said[0] is not None and said[1] is not None:
+        return join(said[0], said[1]), False
+    return join(_whole(first, theme), _whole(second, theme)), True
+
+
+def _said(dream: Dream, theme: Theme) -> str | None:
+    """Return what was typed, its choices made; None where the picture did not come of that."""
+    recipe = dream.recipe
+    said = clean(choose(dream.prompt, recipe.seed, palettes_of(theme.palette)))
+    whole = words_alone(recipe)
+    return said if whole in ("", _expanded(said, recipe, theme)) else None
+
+
+def _whole(dream: Dream, theme: Theme) -> str:
+    whole = words_alone(dream.recipe)
+    return whole or (_expanded(dream.prompt, dream.recipe, theme) if dream.prompt else "")
+
+
+def _expanded(text: str, recipe: Recipe, theme: Theme) -> str:
+    return expand(text, theme, recipe.seed, placed=side_by_side(recipe.settings))
 
 
 def rearranged(recipe: Recipe) -> dict[str, Setting]:

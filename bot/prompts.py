@@ -24,11 +24,13 @@ MAX_DEPTH = 16  # braces nested deeper are plain text
 
 _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
 
-# The same rule as the engines' own (`generation.prompts`), which a test compares. Everything in
-# it is bounded or followed by something else: no prompt makes it try again and again.
+# The same rules as the engines' own (`generation.prompts`, and `clip_prompts` among the engines),
+# which tests compare. Everything in them is bounded or followed by something else: no prompt makes
+# them try again and again.
 _DIGITS = "[0-9]{1,30}"
 _NUMBER = rf"\s*([+-]?(?:{_DIGITS}(?:\.[0-9]{{0,30}})?|\.{_DIGITS})(?:[eE][+-]?[0-9]{{1,3}})?)\s*"
 _PROTECTED = re.compile(r"\\([\\|:])")
+_PICTURE = re.compile(r"picture\s*\d{1,3}", re.IGNORECASE | re.ASCII)
 _WEIGHT = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$")
 
 
@@ -88,6 +90,15 @@ def wanted(text: str) -> list[tuple[str, float]]:
         if words and weight > 0 and math.isfinite(weight):
             found.append((words, weight))
     return found
+
+
+def without_pictures(text: str) -> str:
+    """Return an expanded prompt without the parts that speak of a recipe's further pictures."""
+    kept = [
+        part for part in _parts(text)
+        if not _PICTURE.fullmatch(part[: _weight_begins(part)].strip())
+    ]  # fmt: skip
+    return "|".join(kept).strip()
 
 
 def says_anything(text: str, *, wanted: bool = False) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -18,8 +19,16 @@ from bot.errors import InvalidRequestError
 from bot.model import Dream, DreamState, Relation, Theme
 from bot.options import complete, side_by_side
 from bot.outpainting import Extension, Side, extended, plan
-from bot.parents import able, engine_of, model_for, picture_of, rearranged, words_of
-from bot.prompts import expand
+from bot.parents import (
+    able,
+    engine_of,
+    model_for,
+    picture_of,
+    rearranged,
+    words_alone,
+    words_of_both,
+)
+from bot.prompts import expand, without_pictures
 from bot.rights import Actor
 from bot.sentences import say
 from bot.sizes import nearest
@@ -146,6 +155,7 @@ class Repainting:
         *,
         weight: float = 0.5,
         prompt: str | None = None,
+        join: Callable[[str, str], str] | None = None,
         strength: float | None = None,
         channel_id: int | None = None,
         also: Also | None = None,
@@ -153,8 +163,9 @@ class Repainting:
         """Draw one picture from those of two dreams, `weight` in 0..1 of it from the second.
 
         Diffusion starts from latents between both; a CLIP-steered engine from the mean of their
-        pixels, and is steered by both as well. Without a `prompt`, both dreams' words are taken.
-        The child is of the first one's stream, and shown nowhere where either is not.
+        pixels, and is steered by both as well. Without a `prompt`, the words that both pictures
+        came to are taken: put together by `join`, else weighed as the pictures are. The child is
+        of the first one's stream, and shown nowhere where either is not.
 
         Raises:
             As `Dreams.derive` does; InvalidRequestError: nothing here starts from two pictures,
@@ -166,14 +177,17 @@ class Repainting:
         if first.id == second.id:
             raise InvalidRequestError("dream", "Choose two different pictures to blend.")
         other = picture_of(second)
-        own_words = prompt
+        own_words, whole = prompt, False
         if prompt is None and second.prompt:
-            prompt = _both(first.prompt, second.prompt, part)
+            theme = await self._dreams.theme_of(first)
+            join = join or partial(_weighed, part)
+            prompt, whole = words_of_both(first, second, theme, join)
 
         def recipes(dream: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
             image = picture_of(dream)
             engine = _blender([dream, second], engines)
-            recipe = _drawn_by(engine, dream, *(image.width, image.height), theme, prompt)
+            size = image.width, image.height
+            recipe = _drawn_by(engine, dream, *size, theme, prompt, whole=whole)
             pictures = [other.sha256]
             if engine.max_pictures > 1:
                 pictures.insert(0, image.sha256)
@@ -259,15 +273,27 @@ def _repainted(
 
 
 def _drawn_by(
-    engine: EngineInfo, dream: Dream, width: int, height: int, theme: Theme, prompt: str | None
+    engine: EngineInfo,
+    dream: Dream,
+    width: int,
+    height: int,
+    theme: Theme,
+    prompt: str | None,
+    *,
+    whole: bool = False,
 ) -> Recipe:
-    """Return a recipe of a dream's words and ways, without pictures, with a new seed."""
+    """Return a recipe of a dream's words and ways, without pictures, with a new seed.
+
+    With a `prompt`, of that: `whole` says that the theme's words are around it already.
+    """
     recipe, seed = dream.recipe, check_seed(None)
     is_own = engine.name == recipe.engine and engine_of(dream, [engine]) is not None
     settings = rearranged(recipe) if is_own else complete({}, engine)
-    words = words_of(recipe) if prompt is None else ""
+    words = words_alone(recipe) if prompt is None else prompt if whole else ""
     if not words and dream.prompt:
         words = expand(dream.prompt, theme, seed, placed=side_by_side(settings))
+        if recipe.picture_sha256s and prompt is None:
+            words = without_pictures(words)
     width, height = nearest(engine, width, height)
     return Recipe(
         engine=engine.name,
@@ -284,7 +310,7 @@ def _drawn_by(
     )
 
 
-def _both(first: str, second: str, part: float) -> str:
+def _weighed(part: float, first: str, second: str) -> str:
     """Return the words of both, weighed as their pictures are where they weigh nothing."""
     if first == second or not first:
         return second

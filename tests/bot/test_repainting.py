@@ -16,7 +16,7 @@ from bot.outpainting import Side
 from bot.rights import Actor
 from bot.store import dream_states as rows
 from bot.uploads import to_png
-from generation.protocol import PROTOCOL_VERSION, EngineInfo, OptionInfo, Welcome
+from generation.protocol import PROTOCOL_VERSION, EngineInfo, OptionInfo, Steer, Welcome
 from tests.bot.drawer import ANN, BOB, DIFFUSION, FOURIER, Services, request, services
 
 ACTOR = Actor(BOB, guild_id=7)
@@ -230,6 +230,74 @@ async def test_a_blend_by_clip_starts_from_both_and_is_steered_by_both(tmp_path:
         assert child.prompt == "a fox:2 | fog | an owl"
         assert recipe.prompt == f"{child.prompt} | picture 1:0.60 | picture 2:0.40"
         assert recipe.settings["blend"] == 0.4
+
+
+async def steered_to(s: Services, words: str, prompt: str) -> Dream:
+    (dream,) = await s.dreams.ask(request(prompt=prompt))
+    job = await s.job(dream.id)
+    s.drawer.jobs[dream.id] = replace(job, recipe=replace(job.recipe, steers=(Steer(5, words),)))
+    await s.draw(dream.id)
+    return await s.dreams.wait(dream.id)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])  # each chooses another colour
+async def test_a_blend_is_of_the_words_that_both_pictures_were_drawn_from(
+    tmp_path: Path, seed: int
+) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        await s.themes.change("open", template="{prompt}, oil")
+        fox = await done(s, prompt="a {red|blue|green} fox", seed=seed)
+        owl = await done(s, "blue", prompt="an owl")
+        said = fox.recipe.prompt.removesuffix(", oil")
+        assert said.split()[1] in ("red", "blue", "green")
+        child = await s.offspring.blend(fox.id, owl.id, ACTOR)
+        assert child.prompt == f"{said}:0.50 | an owl:0.50"
+        assert child.recipe.prompt == f"{said}, oil:0.50 | an owl:0.50"
+        # What varies it has another seed and the same words.
+        (varied,) = await s.offspring.variations(fox.id, ACTOR, count=1)
+        await s.draw(varied.id)
+        await s.dreams.wait(varied.id)
+        child = await s.offspring.blend(varied.id, owl.id, ACTOR)
+        assert child.recipe.prompt.startswith(f"{said}, oil:0.50 | an owl")
+
+
+async def test_a_blend_with_what_was_steered_is_of_what_it_became(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        await s.themes.change("open", template="{prompt}, oil")
+        boat = await steered_to(s, "a green boat, oil", "a red fox")
+        owl = await done(s, "blue", prompt="an owl")
+        child = await s.offspring.blend(boat.id, owl.id, ACTOR)
+        # The theme's words are around both already, and come around them no more.
+        assert child.recipe.prompt == "a green boat, oil:0.50 | an owl, oil:0.50" == child.prompt
+        child = await s.offspring.blend(owl.id, boat.id, ACTOR, prompt="one thing")
+        assert (child.prompt, child.recipe.prompt) == ("one thing", "one thing, oil")
+
+
+async def test_what_does_not_keep_a_blends_pictures_does_not_speak_of_them(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, STEERED, PAINTER)
+        fox = await done(s, prompt="a fox", engine="clip")
+        owl = await done(s, "blue", prompt="an owl", engine="clip")
+        words = "a fox:0.60 | an owl:0.40"
+        child = await s.offspring.blend(fox.id, owl.id, ACTOR, weight=0.4)
+        assert child.recipe.prompt == f"{words} | picture 1:0.60 | picture 2:0.40"
+        await s.draw(child.id, "purple")
+        child = await s.dreams.wait(child.id)
+        whole = half(child.recipe.width, child.recipe.height)
+        redrawn = await s.offspring.redraw(child.id, ACTOR, whole)
+        extended = await s.offspring.extend(child.id, ACTOR, Side.RIGHT, 0.5)
+        for one in (redrawn, extended):
+            assert (one.recipe.engine, one.recipe.picture_sha256s) == ("diffusion", ())
+            assert one.recipe.prompt == words
+        (varied,) = await s.offspring.variations(child.id, ACTOR, count=1)
+        assert varied.recipe.prompt == child.recipe.prompt  # it keeps them
+        again = await s.offspring.blend(child.id, owl.id, ACTOR)
+        assert again.recipe.prompt == f"{words} | an owl | picture 1:0.50 | picture 2:0.50"
+        await up(s, PAINTER)
+        (varied,) = await s.offspring.variations(child.id, ACTOR, count=1)
+        assert (varied.recipe.engine, varied.recipe.prompt) == ("diffusion", words)
 
 
 async def test_a_further_picture_alone_is_refused_before_it_is_kept(tmp_path: Path) -> None:

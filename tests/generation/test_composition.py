@@ -12,6 +12,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from bot.prompts import without_pictures
 from generation.canvases.clouds import clouds
 from generation.clip.chance import Streams
 from generation.clip.cutouts import cut, plan
@@ -20,6 +21,7 @@ from generation.clip.perceptor import Perceptor
 from generation.clip.places import place_shares, size_weights
 from generation.clip.symmetry import edge_asymmetry, semantic_asymmetry, tone_asymmetry
 from generation.engine import EngineError
+from generation.engines import clip_prompts
 from generation.engines.clip_prompts import embed_prompts, score
 from generation.engines.clip_run import ClipRun
 from generation.engines.clip_steered import ClipSteeredEngine
@@ -630,3 +632,19 @@ def test_compositions_batch_and_steer_like_all_else() -> None:
         engine.step([alone])
         engine.step([stranger, among])
     assert tiny.difference(pixels(engine, alone), pixels(engine, among)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a fox | picture 1:0.60 | picture 2:0.40", "a fox"),
+        ("Picture1 | a castle:2 | picture 12:-0.3:5", "a castle:2"),
+        ("picture 1", ""),
+        ("a picture 1:2 | picture 1 of a fox", "a picture 1:2 | picture 1 of a fox"),
+    ],
+)
+def test_what_speaks_of_pictures_is_what_the_engines_read_as_that(text: str, left: str) -> None:
+    assert without_pictures(text) == left
+    count = len(parse(text)) - len(parse(left))
+    spoken_of = [one for one in parse(text) if clip_prompts._PICTURE.fullmatch(one.text.strip())]
+    assert len(spoken_of) == count
