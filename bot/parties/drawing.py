@@ -15,7 +15,7 @@ from bot import logs
 from bot.acceptance import Also
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Dream, DreamRequest, Relation, Theme
-from bot.parents import able
+from bot.parents import able, words_of_both
 from bot.parties.acting import LEADERS, NOT_THERE, OVER
 from bot.parties.model import Party, Role, Stage
 from bot.parties.recipes import composed, grown, grown_words, joined, quickly, words_before
@@ -131,9 +131,11 @@ class Drawing(Saying):
         if first_id == second_id:
             raise InvalidRequestError("dream", "Choose two different dreams.")
         first, second = await self._own(party, first_id), await self._own(party, second_id)
-        prompt = words or joined(words_before(first), words_before(second))
-        self._gate.check(self.asker(party, actor), prompt=prompt)
         theme = await self.theme_of(party)
+        prompt, whole = words or "", False
+        if not prompt:
+            prompt, whole = words_of_both(first, second, theme, joined)
+        self._gate.check(self.asker(party, actor), prompt=prompt)
         kept = self._keeping(party, actor, theme, Stage.ELABORATE, other_id=second_id, also=also)
         both = Relation.BLEND
         if both in self._offspring.can(first) and both in self._offspring.can(second):
@@ -141,13 +143,14 @@ class Drawing(Saying):
                 first_id,
                 second_id,
                 _at(party, actor),
-                prompt=prompt,
+                prompt=words or None,
+                join=joined,
                 channel_id=party.channel_id,
                 also=kept,
             )
 
         def recipes(parent: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
-            return [grown(parent, first.recipe, able(engines), theme)]
+            return [grown(parent, first.recipe, able(engines), theme, whole=whole)]
 
         with logs.about(party=party.id):
             (child,) = await self._dreams.derive(

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from bot.errors import InvalidRequestError
+from bot.journeys import reseeded
 from bot.model import Dream, Theme
 from bot.model_choice import choose_model
-from bot.options import side_by_side
-from bot.palettes import palettes_of
 from bot.parents import engine_of, rearranged, words_of
 from bot.parties.model import Association, AssociationKind
-from bot.prompts import choose, expand
+from bot.prompts import PLACE
 from bot.sentences import say
 from bot.sizes import nearest
 from bot.styles import with_style
@@ -81,8 +80,18 @@ def grown_words(before: str, words: str, replacing: str | None) -> str:
     return clean(before.replace(old, words, 1))
 
 
-def grown(parent: Dream, before: Recipe, engines: Sequence[EngineInfo], theme: Theme) -> Recipe:
+def grown(
+    parent: Dream,
+    before: Recipe,
+    engines: Sequence[EngineInfo],
+    theme: Theme,
+    *,
+    whole: bool | None = None,
+) -> Recipe:
     """Return the recipe of a parent whose `prompt` has grown: all else, the seed too, stays.
+
+    `whole` says whether the theme's words are around it already, as those are that a picture was
+    steered to. A journey goes through the new words.
 
     Raises:
         InvalidRequestError: what drew it is not here any more, or takes no words.
@@ -94,12 +103,11 @@ def grown(parent: Dream, before: Recipe, engines: Sequence[EngineInfo], theme: T
         raise InvalidRequestError(
             "dream", say("{engine} draws without words.", engine=engine.title)
         )
-    if before.steers:  # it came to words that have the theme's around them already
-        prompt = clean(choose(parent.prompt, before.seed, palettes_of(theme.palette)))
-    else:
-        placed = side_by_side(before.settings)
-        prompt = expand(parent.prompt, theme, before.seed, placed=placed)
-    return msgspec.structs.replace(before, prompt=prompt, steers=(), until_step=None, film=False)
+    if bool(before.steers) if whole is None else whole:
+        # Nothing is put around them once more.
+        theme = msgspec.structs.replace(theme, template=PLACE, modifiers="")
+    again = reseeded(before, parent.prompt, theme, before.seed)
+    return msgspec.structs.replace(again, until_step=None, film=False)
 
 
 def words_before(dream: Dream) -> str:
@@ -133,6 +141,7 @@ def enlarged(dream: Dream, engines: Sequence[EngineInfo], theme: Theme) -> Recip
             recipe,
             prompt=words_of(recipe),
             steers=(),
+            journey=None,
             width=size[0],
             height=size[1],
             steps=usual,
@@ -143,6 +152,8 @@ def enlarged(dream: Dream, engines: Sequence[EngineInfo], theme: Theme) -> Recip
             strength=FINALE_STRENGTH,
             settings=rearranged(recipe),
         )
+    if recipe.journey is not None:  # its last frame alone cannot be had anew
+        return None
     if recipe.until_step is not None:
         return msgspec.structs.replace(recipe, until_step=None, film=True)
     if recipe.steps < usual:

@@ -21,13 +21,13 @@ from bot.errors import (
 )
 from bot.gate import Asker
 from bot.ids import now_ms
-from bot.model import Dream, EventKind, Person, Relation, Visibility
+from bot.model import Dream, EventKind, JourneyRequest, Person, Relation, Visibility
 from bot.parties import keeper
 from bot.parties.model import AssociationKind, Party, PartyLimits, Role, Stage
 from bot.parties.reading import SOMEBODY, WRONG_CODE
 from bot.rights import Actor
 from bot.store import Store, people
-from generation.protocol import PROTOCOL_VERSION, Welcome
+from generation.protocol import PROTOCOL_VERSION, Steer, Welcome
 from tests.bot.drawer import ANN, BOB, DIFFUSION, FOURIER, Services, request, services, until
 from tests.bot.test_offspring import UPSCALER
 
@@ -368,6 +368,58 @@ async def test_two_are_put_together_by_words_or_by_pictures(tmp_path: Path) -> N
         assert first.image is not None and blend.recipe.init_sha256 == first.image.sha256
         with pytest.raises(InvalidRequestError, match="two different"):
             await r.parties.combine(party, HOST, first.id, first.id)
+
+
+async def test_what_was_steered_is_put_together_as_what_it_became(tmp_path: Path) -> None:
+    blending = replace(
+        FOURIER,
+        max_pictures=1,
+        options=(*FOURIER.options, replace(FOURIER.options[0], name="blend")),
+    )
+    async with room(tmp_path, engines=(DIFFUSION,)) as r:
+        await r.s.themes.change("open", template="{prompt}, oil")
+        party = await r.joined(stage=Stage.ELABORATE)
+        first = await r.drawn(party, words="a fox")
+        (second,) = await r.parties.draw(party, HOST, "a boat", count=1)
+        job = await r.s.job(second.id)
+        steers = (Steer(5, "a green car, oil"),)
+        r.s.drawer.jobs[second.id] = replace(job, recipe=replace(job.recipe, steers=steers))
+        await r.s.draw(second.id, "blue")
+        await r.s.dreams.wait(second.id)
+        words = "a fox, oil and a green car, oil"
+        both = await r.parties.combine(party, HOST, first.id, second.id)
+        assert (both.relation, both.recipe.prompt) == (Relation.COMBINE, words)
+        own = await r.parties.combine(party, HOST, second.id, first.id, words="a van")
+        assert (own.prompt, own.recipe.prompt) == ("a van", "a van, oil")
+        await r.s.up(Welcome(version=PROTOCOL_VERSION, pid=1, device="a test", engines=(blending,)))
+        blend = await r.parties.combine(party, HOST, first.id, second.id)
+        assert (blend.relation, blend.prompt, blend.recipe.prompt) == (
+            Relation.BLEND, words, words,
+        )  # fmt: skip
+
+
+async def test_a_journey_grows_along_its_words_and_its_last_picture_is_enlarged(
+    tmp_path: Path,
+) -> None:
+    async with room(tmp_path) as r:
+        party = await r.joined(stage=Stage.ELABORATE)
+        slug = (await r.parties.theme_of(party)).slug
+        way = JourneyRequest(frames=3, frame_steps=2)
+        asked = request("a wood -> a city", theme=slug, engine="clip", journey=way, person=ANN)
+        (trip,) = await r.s.dreams.ask(asked)
+        await r.s.draw(trip.id)
+        trip = await r.s.dreams.wait(trip.id)
+        grown = await r.parties.grow(party, HOST, trip.id, "in fog")
+        assert grown.recipe.journey is not None and grown.recipe.seed == trip.recipe.seed
+        assert [stop.prompt for stop in grown.recipe.journey.stops] == ["a wood", "a city, in fog"]
+        assert grown.recipe.prompt == "a wood -> a city, in fog" == grown.prompt
+        party = await r.parties.move(party, HOST, Stage.CHOOSE)
+        party = await r.parties.move(party, HOST, Stage.FINALE)
+        (picture,) = await r.parties.finale(party, HOST, [trip.id])
+        assert picture.redrawn_id is not None and trip.image is not None
+        larger = (await r.s.dreams.get(picture.redrawn_id)).recipe
+        assert larger.journey is None and larger.init_sha256 == trip.image.sha256
+        assert (larger.prompt, larger.width > trip.image.width) == ("a city", True)
 
 
 async def test_members_steer_each_others_dreams_if_the_host_lets_them(tmp_path: Path) -> None:
