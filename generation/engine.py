@@ -16,7 +16,8 @@ To add an engine, write a module in ``generation/engines`` with a class that has
 3. `step` raises only for what concerns the whole batch (out of memory). What concerns one run
    (a loss that is not a number) is put into `Run.error`, and the others go on.
 
-What an engine may have besides, where it has any use for it: `MakesFiles`, `HasEyes`, `Walks`.
+What an engine may have besides, where it has any use for it: `Checks`, `MakesFiles`, `HasEyes`,
+`Walks`.
 
 An engine does not know: who asked, who waits, what time it is, Discord, or the disk (but for its
 models' weights).
@@ -137,6 +138,19 @@ class Engine(Protocol[R]):
 
     def checkpoint(self, run: R) -> bytes:
         """Return all that `begin` needs to go on: safetensors with its format version."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """An engine that can say what it cannot draw before the pictures for it are there."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse what `Engine.begin` would refuse of the recipe itself. It may load the model.
+
+        Raises:
+            EngineError: as there.
+        """
         ...
 
 

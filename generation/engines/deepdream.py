@@ -87,9 +87,8 @@ class DeepDreamEngine(OneModelEngine[Classifier]):
 
     # --- a run's life ----------------------------------------------------------------------
 
-    def begin(self, job: Job, checkpoint: bytes | None) -> DreamRun:
-        """Make a run of a picture, or of what chance gives."""
-        recipe = job.recipe
+    def check(self, recipe: Recipe) -> None:
+        """Refuse fewer steps than octaves, and what no engine draws."""
         check_recipe(recipe, self._info)
         own = DreamSettings.of(recipe, self._info)
         if recipe.steps < own.octaves:
@@ -97,6 +96,12 @@ class DeepDreamEngine(OneModelEngine[Classifier]):
                 f"{own.octaves} octaves need at least as many steps. Take more steps, or fewer "
                 "octaves."
             )
+
+    def begin(self, job: Job, checkpoint: bytes | None) -> DreamRun:
+        """Make a run of a picture, or of what chance gives."""
+        recipe = job.recipe
+        self.check(recipe)
+        own = DreamSettings.of(recipe, self._info)
         self.load(recipe.model)
         model = self._models[recipe.model]
         layers = chosen_layers(own, model.layers)

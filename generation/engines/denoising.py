@@ -159,6 +159,12 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
 
     # --- a run's life ----------------------------------------------------------------------
 
+    def check(self, recipe: Recipe) -> None:
+        """Refuse prompts without words to draw, and what no engine draws."""
+        check_recipe(recipe, self._info)
+        self._settings(recipe)
+        _wanted(recipe.prompt)
+
     def begin(self, job: Job, checkpoint: bytes | None) -> R:
         """Make a run of seeded noise, mixed into a picture's latents if it starts from one."""
         prompt = job.recipe.prompt
@@ -173,8 +179,7 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         diffusers community's ``interpolate_stable_diffusion`` (2022).
         """
         recipe = job.recipe
-        check_recipe(recipe, self._info)
-        self._settings(recipe)
+        self.check(recipe)
         self.load(recipe.model)
         model = self._models[recipe.model]
         noise = self._noise_between(model, recipe, between)
@@ -275,10 +280,7 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         return one if between.noises[0] == between.noises[1] else slerp(one, other, between.part)
 
     def _said(self, model: M, text: str) -> tuple[Condition, ...]:
-        wanted = [prompt for prompt in parse(text) if prompt.weight > 0]
-        if not wanted:
-            raise EngineError("The prompt says nothing to draw. Write a few words.")
-        return self._conditions(model, wanted)
+        return self._conditions(model, _wanted(text))
 
     def _led_from(self, model: M, recipe: Recipe, text: str) -> tuple[Condition, ...]:
         return self._conditions(model, unwanted(text, recipe.negative))
@@ -341,6 +343,13 @@ class DenoisingEngine(OneModelEngine[M], ABC, Generic[M, R]):
         """Return the finished picture's cosine with what was asked for last."""
         asked = run.recipe.steers[-1].prompt if run.recipe.steers else run.recipe.prompt
         return self._models[run.recipe.model].score(self._drawn(run), plain_text(asked))
+
+
+def _wanted(text: str) -> list[Prompt]:
+    wanted = [prompt for prompt in parse(text) if prompt.weight > 0]
+    if not wanted:
+        raise EngineError("The prompt says nothing to draw. Write a few words.")
+    return wanted
 
 
 def surround_option() -> OptionInfo:

@@ -26,6 +26,7 @@ from generation.engine import (
     BadCheckpointError,
     BatchKey,
     Between,
+    Checks,
     Engine,
     EngineError,
     Eyes,
@@ -138,6 +139,7 @@ class JourneyEngine:
             start=start,
         )
         self._begin_frame(run, inner)
+        self._check_further(run)
         run.notices = run.inner.notices
         return run
 
@@ -233,6 +235,24 @@ class JourneyEngine:
             if run.recipe.init_sha256 is not None:
                 run.inner.first_strength = run.recipe.strength
         run.step = frame_begin(run.recipe, journey, run.frame) + run.inner.step
+
+    def _check_further(self, run: JourneyRun) -> None:
+        """Refuse what could not be drawn of later frames before the first one is.
+
+        Those of one long run are part of it.
+        """
+        journey, engine = run.journey, self._engine
+        if self._is_one_run(journey) or not isinstance(engine, Checks):
+            return
+        start = "0" * 64 if journey.kind is JourneyKind.CAMERA else None
+        later = frame_recipe(run.recipe, journey, 1, start)
+        for stop in journey.stops:
+            try:
+                engine.check(msgspec.structs.replace(later, prompt=stop.prompt))
+            except EngineError as error:
+                raise EngineError(
+                    f"The frames after the first cannot be drawn like this. {error}"
+                ) from error
 
     def _go_on(self, run: JourneyRun) -> None:
         """Begin the next frame; where that cannot be, the journey ends with the reason."""

@@ -169,18 +169,28 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         name = str(settings["lora"])
         return name, 0.0 if name == "none" else float(settings["lora_scale"])
 
+    def check(self, recipe: Recipe) -> None:
+        """Refuse more steps than the model has for the sampler, too."""
+        super().check(recipe)
+        self.load(recipe.model)
+        self._levels(recipe, 1.0 if recipe.init_sha256 is None else recipe.strength)
+
+    def _levels(self, recipe: Recipe, strength: float) -> Levels:
+        settings = self._settings(recipe)
+        return levels(
+            self._models[recipe.model].trained,
+            recipe.steps,
+            sampler=str(settings["sampler"]),
+            schedule=str(settings["schedule"]),
+            strength=max(0.0, min(1.0, strength)),
+        )
+
     def _begun(self, job: Job, model: NoiseModel, noise: Tensor, start: Start | None) -> LatentRun:
         recipe = job.recipe
         settings = self._settings(recipe)
         sampler = str(settings["sampler"])
         strength = max(0.0, min(1.0, recipe.strength)) if start is not None else 1.0
-        way = levels(
-            model.trained,
-            recipe.steps,
-            sampler=sampler,
-            schedule=str(settings["schedule"]),
-            strength=strength,
-        )
+        way = self._levels(recipe, strength)
         skipped = 0
         if sampler != "lcm":
             skipped = min(recipe.steps - 1, recipe.steps - int(recipe.steps * strength))

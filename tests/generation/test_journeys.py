@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ from generation.protocol import (
     Steer,
     Stop,
 )
-from tests.generation import tiny
+from tests.generation import test_deepdream, test_latent_diffusion, tiny, tiny_pipelines
 from tests.generation.test_diffusion import TinyFlow
 from tests.generation.test_worker import Bench
 
@@ -178,6 +179,55 @@ def test_what_contradicts_itself_is_refused_with_a_sentence(changes: dict[str, A
         journey_of(flow_job(journey(**changes)).recipe)
     with pytest.raises(EngineError):
         diffusing().begin(flow_job(journey(**changes)), None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "sentence"),
+    [
+        (JourneyKind.CAMERA, {"frame_steps": 51}, "1 to 50 steps"),
+        (JourneyKind.WALK, {"frame_steps": 51}, "1 to 50 steps"),
+        (JourneyKind.CAMERA, {"stops": (*STOPS[:2], Stop(4, "fog:-1"))}, "nothing to draw"),
+        (JourneyKind.WALK, {"stops": (*STOPS[:2], Stop(4, "fog:-1"))}, "nothing to draw"),
+    ],
+)
+def test_what_cannot_be_drawn_later_is_refused_at_the_beginning(
+    kind: JourneyKind, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(EngineError, match=f"frames after the first .*{sentence}"):
+        diffusing().begin(flow_job(journey(kind, **changes)), None)
+
+
+def test_a_dreams_frames_need_a_step_for_each_octave() -> None:
+    dreaming = test_deepdream.engine()
+    dreaming._info = replace(dreaming.info, journeys=BOTH[:1])
+    plain = test_deepdream.job(steps=6)
+
+    def begun(frame_steps: int) -> Run:
+        trip = journey(frame_steps=frame_steps, stops=(Stop(0, ""),))
+        job = replace(plain, recipe=replace(plain.recipe, journey=trip))
+        return JourneyEngine(dreaming).begin(job, None)
+
+    with pytest.raises(EngineError, match=r"frames after the first .*3 octaves need"):
+        begun(2)
+    assert begun(3).step == 0
+
+
+def test_a_consistency_models_frames_have_as_many_steps_as_their_strength_leaves(
+    tmp_path: Path,
+) -> None:
+    tiny_pipelines.make(tmp_path / "lcm", "lcm")
+    drawing = test_latent_diffusion.engine(tmp_path / "lcm")
+    drawing._info = replace(drawing.info, journeys=BOTH[:1])
+    plain = test_latent_diffusion.job(settings={"sampler": "lcm"})
+
+    def begun(strength: float) -> Run:
+        trip = journey(frame_steps=4, strength=strength)
+        job = replace(plain, recipe=replace(plain.recipe, journey=trip))
+        return JourneyEngine(drawing).begin(job, None)
+
+    with pytest.raises(EngineError, match=r"frames after the first .*at most 3 steps, not 4"):
+        begun(0.06)
+    assert begun(0.08).step == 0
 
 
 def test_a_kind_that_an_engine_does_not_know_is_refused() -> None:
