@@ -104,6 +104,8 @@ class Retention:
         if rules.keep_bytes <= 0:
             return
         excess = total - freed - rules.keep_bytes
+        if excess <= 0:  # a page may take a while, and most often nothing is due
+            return
         for favourites in (True,) if rules.keep_favourites else (True, False):
             bounds = Bounds(now - YOUNGEST_MS, bundles, favourites)
             async for one in rows.candidates(self._store, bounds, sized=True):

@@ -19,7 +19,8 @@ _PAGE = 500
 # Nothing that is not over; nothing that a card or a digest is still to show; no party that goes on
 # or has published, with all that its theme holds; nothing of a game that is open; nothing that
 # stands for a theme, or that an unfinished dream comes of or is drawn from; no portrait, which its
-# person was told is kept until they take it back.
+# person was told is kept until they take it back. Each is looked up by the dream, to which `+` and
+# CROSS JOIN see: thousands may wait or be played with, and other readers wait for a page.
 _MAY_GO = """
     dream.deleted_ms IS NULL AND dream.state IN ('done', 'failed', 'cancelled')
     AND dream.ended_ms < :before
@@ -38,23 +39,31 @@ _MAY_GO = """
         )
     )
     AND NOT EXISTS (
-        SELECT 1 FROM game LEFT JOIN game_entry ON game_entry.game_id = game.id
-        LEFT JOIN game_choice ON game_choice.game_id = game.id
-        WHERE game.state = 'open' AND dream.id IN (
-            game.dream_id, game_entry.dream_id, game_choice.dream_id
-        )
+        SELECT 1 FROM game WHERE game.dream_id = dream.id AND +game.state = 'open'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM game_entry CROSS JOIN game ON game.id = game_entry.game_id
+        WHERE game_entry.dream_id = dream.id AND +game.state = 'open'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM game_choice CROSS JOIN game ON game.id = game_choice.game_id
+        WHERE game_choice.dream_id = dream.id AND +game.state = 'open'
     )
     AND NOT EXISTS (
         SELECT 1 FROM theme WHERE theme.picture_sha256 = dream.image_sha256
         AND theme.picture_sha256 IS NOT NULL
     )
     AND NOT EXISTS (
-        SELECT 1 FROM dream AS child WHERE child.state IN ('waiting', 'drawing') AND (
-            child.parent_id = dream.id OR child.init_sha256 = dream.image_sha256 OR EXISTS (
-                SELECT 1 FROM dream_picture
-                WHERE dream_id = child.id AND sha256 = dream.image_sha256
-            )
-        )
+        SELECT 1 FROM dream AS child
+        WHERE child.parent_id = dream.id AND +child.state IN ('waiting', 'drawing')
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM dream AS child
+        WHERE child.init_sha256 = dream.image_sha256 AND +child.state IN ('waiting', 'drawing')
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM dream_picture CROSS JOIN dream AS child ON child.id = dream_picture.dream_id
+        WHERE dream_picture.sha256 = dream.image_sha256 AND +child.state IN ('waiting', 'drawing')
     )
     AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
     AND (:favourites = 0 OR NOT EXISTS (SELECT 1 FROM favourite WHERE dream_id = dream.id))

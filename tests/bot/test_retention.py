@@ -26,7 +26,7 @@ from bot.retention_command import run
 from bot.rights import Actor
 from bot.store import Store, deliveries, dream_states, events, favourites, images, people
 from bot.store import dreams as rows
-from bot.store.retention import Bounds, candidates
+from bot.store.retention import CANDIDATES, Bounds, candidates
 from bot.themes import Themes
 from bot.trusted_time import DAY_MS
 from generation.protocol import Recipe
@@ -392,6 +392,28 @@ async def test_few_are_looked_at_in_one_query(world: World) -> None:
         bounds = Bounds(now_ms() - 20 * DAY_MS)
         found = [one.dream_id async for one in candidates(world.store, bounds, page=page)]
         assert found == [dream.id for dream in dreams[8:]]
+
+
+async def test_a_page_takes_no_longer_where_many_wait_or_play(world: World) -> None:
+    """Each dream is asked for what needs it; what waits is not gone through for each of them."""
+    values = {**Bounds(1).values(), "after": "", "upto": "z", "sized": False}
+    plan = await world.store.read(f"EXPLAIN QUERY PLAN {CANDIDATES}", values)
+    steps = [row["detail"] for row in plan]
+    assert len(steps) > 20
+    for through_all in ("dream_unfinished", "game_open", "SCAN child", "SCAN game", "SCAN dream"):
+        assert [step for step in steps if through_all in step] == []
+
+
+async def test_nothing_is_looked_at_where_all_has_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.dream(40)
+
+    def looked(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("bot.store.retention.candidates", looked)
+    assert await to_the_end(world.retention(keep_bytes=await world.bytes())) == 0
 
 
 async def test_the_bot_does_it_by_itself_and_only_if_it_is_told_to(world: World) -> None:
