@@ -23,6 +23,7 @@ from playwright.async_api import (
     async_playwright,
     expect,
 )
+from yarl import URL
 
 from bot.errors import SchedulerError
 from bot.model import Dream, DreamRequest
@@ -113,7 +114,7 @@ class Visitor:
             "document.addEventListener('securitypolicyviolation',"
             " (event) => console.error('CSP ' + event.violatedDirective + event.blockedURI));"
         )
-        await page.goto(str(self.scene.url.join(self.scene.url.with_path(path))))
+        await page.goto(str(self.scene.url.join(URL(path))))
         return page
 
     def _hear(self, said: ConsoleMessage) -> None:
@@ -522,6 +523,23 @@ async def test_older_pictures_come_as_one_scrolls(scene: Scene, people: list[Vis
     await expect(page.locator(f"#finished #dream-{newest.id}.tile")).to_have_count(1)
     tiles = await page.locator("#finished .tile").evaluate_all("found => found.map(one => one.id)")
     assert tiles == [f"dream-{one.id}" for one in [newest, *reversed(drawn)]]
+
+
+async def test_a_card_on_an_older_page_leaves_when_its_picture_is_done(
+    scene: Scene, people: list[Visitor]
+) -> None:
+    drawn = [await scene.draw(f"picture {number}") for number in range(4)]
+    page = await people[0].open(f"/s/planets?before={drawn[2].id}")
+    await eventually(lambda: len(scene.feed.listeners) == 1)
+    new = await scene.ask("a new one")
+    card = page.locator(f"#forming #dream-{new.id}")
+    await expect(card).to_have_count(1)
+    scene.dreams.finish(new.id)
+    await expect(card).to_have_count(0)
+    await expect(page.locator("#says")).to_have_text("Finished: a new one")
+    # It is no older picture: this page is of those alone.
+    tiles = await page.locator("#finished .tile").evaluate_all("found => found.map(one => one.id)")
+    assert tiles == [f"dream-{one.id}" for one in reversed(drawn[:2])]
 
 
 async def test_pictures_are_found_as_one_types(scene: Scene, people: list[Visitor]) -> None:

@@ -106,6 +106,9 @@ async def test_older_pictures_come_page_by_page(scene: Scene, visitor: ClientSes
     page = await read(visitor, f"/s/planets?before={dreams[12].id}")
     assert f'id="dream-{dreams[11].id}"' in page
     assert 'sse-swap="done"' not in page
+    # What is done goes from what forms there, and comes nowhere: it is no older picture.
+    sink = 'id="sink" hidden sse-swap="live,steered,failed,cancelled,deleted{}" hx-swap="none"'
+    assert sink.format(",done") in page and sink.format("") in first
 
 
 async def test_the_big_screen_shows_the_newest_large(scene: Scene, visitor: ClientSession) -> None:
