@@ -31,9 +31,18 @@ def size_at(
     return across, down
 
 
-def moments_since(run: ClipRun, canvas: Canvas) -> int:
-    """Return the step from which a run's moments have been gathered."""
-    return 0 if canvas.any_size else run.settings.sides.since(run.step)
+def moments_since(run: ClipRun, info: EngineInfo, canvas: Canvas) -> int:
+    """Return the step from which a run's moments have been gathered: at which it got its size.
+
+    Not every entry of the schedule changes that: sizes are rounded, and no larger than the whole.
+    """
+    if canvas.any_size:
+        return 0
+    sides = run.settings.sides
+    since = sides.since(run.step)
+    while since and size_at(run.recipe, run.settings, info, canvas, since - 1) == run.size:
+        since = sides.since(since - 1)
+    return since
 
 
 def carry_over(run: ClipRun, canvas: Canvas, picture: Tensor, size: tuple[int, int]) -> None:

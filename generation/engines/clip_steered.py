@@ -339,7 +339,7 @@ class ClipSteeredEngine:
             sound = loss.isfinite()
             for gradient in gradients.values():
                 sound &= gradient.flatten(1).isfinite().all(dim=1)
-            states = _adam(runs, canvas, parameters, gradients)
+            states = _adam(runs, self._info, canvas, parameters, gradients)
         # The only time that a step waits for the device.
         losses, sounds = torch.stack([loss.detach(), sound.to(loss.dtype)]).tolist()
         rows = zip(runs, states, pictures.detach(), losses, sounds, strict=True)
@@ -441,12 +441,16 @@ def _size_of(run: ClipRun) -> tuple[int, int]:
 
 
 def _adam(
-    runs: Sequence[ClipRun], canvas: Canvas, parameters: Tensors, gradients: Tensors
+    runs: Sequence[ClipRun],
+    info: EngineInfo,
+    canvas: Canvas,
+    parameters: Tensors,
+    gradients: Tensors,
 ) -> list[tuple[Start, Tensors, Tensors, Tensors]]:
     """Take Adam's step for all runs; return each one's new start, moments and average."""
     device = next(iter(parameters.values())).device
     optimiser = canvas.optimiser
-    counts = [run.step + 1 - moments_since(run, canvas) for run in runs]
+    counts = [run.step + 1 - moments_since(run, info, canvas) for run in runs]
     steps = send(counts, device, torch.int64)
     values = {name: value.detach().clone() for name, value in parameters.items()}
     exp_avg = stack([run.exp_avg for run in runs])

@@ -578,6 +578,25 @@ def test_a_run_that_grows_goes_on_from_its_checkpoint(model: str, at: int) -> No
     assert finish(engine, engine.begin(job, saved)) == expected
 
 
+@pytest.mark.parametrize("model", ["fourier", "vqgan"])
+@pytest.mark.parametrize(
+    ("sides", "alike"),
+    [("32@0, 32@4", "32@0"), ("31@0, 32@3, 31@6", "32@0"), ("16@0, 32@3, 31@6", "16@0, 32@3")],
+)
+def test_what_changes_no_size_changes_nothing(model: str, sides: str, alike: str) -> None:
+    """Adam goes on with its moments, and so with its count of them. Sizes are whole eights here."""
+
+    def drawn(text: str) -> bytes:
+        engine = tiny.engine(model, exact=True)
+        engine._info = replace(engine.info, size_multiple=8)
+        return finish(
+            engine, engine.begin(tiny.job(model, steps=9, settings={"sides": text}), None)
+        )
+
+    assert drawn(sides) == drawn(alike)
+    assert alike == "32@0" or drawn(alike) != drawn("32@0")
+
+
 def test_runs_of_several_sizes_share_a_key_and_not_their_pixels() -> None:
     engine = tiny.engine("fourier")
     job = tiny.job("fourier", steps=8, settings={"sides": "16@0, 32@4"})
