@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--shipped", action="store_true", help="start from the weights in the repository"
     )
+    train.add_argument(
+        "--depth", type=int, help="blocks that the weights in the repository grow to (diffusion)"
+    )
     encode = steps.add_parser(
         "encode", help="encode the examples as latents for the diffusion model"
     )
@@ -176,7 +179,7 @@ def _train(options: argparse.Namespace) -> None:
 
             diffusion.train(
                 options.minutes, options.plan, options.seed, rate=options.rate,
-                begin=options.begin, compiled=options.compile, **extra,
+                begin=options.begin, compiled=options.compile, depth=options.depth, **extra,
             )  # fmt: skip
 
 

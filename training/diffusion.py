@@ -21,7 +21,7 @@ from generation.starter.transformer import StarterTransformer
 from training.conditioning import TextStates
 from training.latents import SEEN_WIDTH, Latents, constants
 from training.optim import optimiser_for, set_rate
-from training.shipped import adopt, distilled, shipped_diffusion
+from training.shipped import adopt, deeper, distilled, shipped_diffusion
 from training.state import Average, Stretch, autocast, device, schedule
 
 _LR = 1.5e-3
@@ -219,7 +219,8 @@ class Batches:
 
 def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | None = None,
           model: dict[str, Any] | None = None, shipped: bool = False,
-          rate: float = 1.0, begin: float = 0.0, compiled: bool = False) -> Stretch:  # fmt: skip
+          rate: float = 1.0, begin: float = 0.0, compiled: bool = False,
+          depth: int | None = None) -> Stretch:  # fmt: skip
     """Train for a stretch; go on from the last one, with the model that it had.
 
     Args:
@@ -232,6 +233,7 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         rate: a factor on the learning rate; less than 1 to go on from finished weights.
         begin: where in the turn of sizes to begin, 0..1; late for weights that know the forms.
         compiled: let torch's compiler fuse the steps from 96 px on; it takes a minute a size.
+        depth: how many blocks weights from the repository grow to; by default as many as they have.
     """
     where = device()
     stretch = Stretch("diffusion", minutes, planned_minutes)
@@ -242,6 +244,8 @@ def train(minutes: float, planned_minutes: float, seed: int = 0, batch: int | No
         config = saved["config"]
     elif shipped:
         config, weights = shipped_diffusion()
+        if depth is not None:
+            config, weights = deeper(config, weights, depth)
     else:
         config = (model or (CPU_MODEL if on_cpu else GPU_MODEL)) | constants(where)
     trainer = Trainer(config, seed, where, rate, compiled)

@@ -24,7 +24,7 @@ from generation.starter import (
 from generation.starter.autoencoder import StarterVQGAN
 from generation.starter.transformer import StarterTransformer
 from training import carried, vqgan
-from training.shipped import shipped_diffusion
+from training.shipped import deeper, shipped_diffusion
 from training.state import latest
 from training.text_tower import RANK
 
@@ -83,12 +83,14 @@ def export_diffusion(source: Path | None, part: float = 1.0) -> str:
     """Write starter-diffusion as a diffusers folder with compact weights.
 
     The weights go from those that are shipped a `part` of the way to the trained ones. What was
-    trained on from the shipped ones on other examples keeps more of both so.
+    trained on from the shipped ones on other examples keeps more of both so. Where the trained
+    network has grown deeper, the shipped one does.
 
     Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022).
 
     Raises:
-        RuntimeError: those that are shipped are of another shape, and `part` is less than 1.
+        RuntimeError: those that are shipped are of another width, and `part` is less than 1.
+        ValueError: those that are shipped are deeper, and `part` is less than 1.
     """
     from generation.starter.pipeline import StarterPipeline
 
@@ -98,7 +100,8 @@ def export_diffusion(source: Path | None, part: float = 1.0) -> str:
         model.load_state_dict(saved["average"])
         if part < 1:
             trained = {name: value.clone() for name, value in model.state_dict().items()}
-            model.load_state_dict(shipped_diffusion()[1])
+            before = deeper(*shipped_diffusion(), saved["config"]["depth"])[1]
+            model.load_state_dict(before)
             for name, value in model.state_dict().items():
                 value.lerp_(trained[name], part)
     else:

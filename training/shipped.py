@@ -16,6 +16,9 @@ from generation.starter.transformer import StarterTransformer
 from training.state import Average, latest
 from training.text_tower import RANK, Distiller, new_clip
 
+_ADDING = {"attention.to_out.weight", "cross.to_out.weight", "down.weight", "skip.weight"}
+"""By these a block adds to its states."""
+
 
 def adopt(model: nn.Module, average: Average, state: dict[str, torch.Tensor]) -> None:
     """Give a model and its average new weights."""
@@ -63,6 +66,39 @@ def distilled(where: torch.device) -> Distiller:
 def shipped_vqgan() -> dict[str, torch.Tensor]:
     """Return starter-vqgan's shipped weights."""
     return vqgan_state_dict()
+
+
+def deeper(
+    config: dict[str, Any], weights: dict[str, torch.Tensor], depth: int
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return starter-diffusion's network with more blocks that add nothing yet.
+
+    A new block is a copy of the one that it is beside, but what it would add is zero, so that the
+    network answers as before and learns from there. Old blocks of the first half stay partners of
+    those of the second that look back at them.
+
+    Source: Chen et al., Net2Net: accelerating learning via knowledge transfer (2016).
+
+    Raises:
+        ValueError: the depth is odd or less than the network's own.
+    """
+    old = int(config["depth"])
+    if depth % 2 or depth < old:
+        raise ValueError(f"a network of {old} blocks grows to an even number of at least {old}")
+    moved = {2 * i * (depth // 2) // old: i for i in range(old // 2)}
+    moved |= {depth - 1 - there: old - 1 - i for there, i in moved.items()}
+    grown = {name: value for name, value in weights.items() if not name.startswith("blocks.")}
+    for there in range(depth):
+        # The first half has its new blocks behind the old ones, the second before them.
+        step = -1 if there < depth // 2 else 1
+        beside = next(at for at in range(there, -1 if step < 0 else depth, step) if at in moved)
+        prefix = f"blocks.{moved[beside]}."
+        for name, value in weights.items():
+            if name.startswith(prefix):
+                part = name.removeprefix(prefix)
+                quiet = beside != there and part in _ADDING
+                grown[f"blocks.{there}.{part}"] = torch.zeros_like(value) if quiet else value
+    return config | {"depth": depth}, grown
 
 
 def shipped_diffusion() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -21,8 +21,9 @@ from generation.starter import (
     load_vqgan,
 )
 from generation.starter.pipeline import StarterPipeline
+from generation.starter.transformer import StarterTransformer
 from training import export
-from training.shipped import shipped_diffusion
+from training.shipped import deeper, shipped_diffusion
 
 _MB = 1_000_000
 
@@ -39,10 +40,13 @@ def test_weights_stay_light_to_clone() -> None:
     assert available() == {"clip", "vqgan", "diffusion", "upscaler"}
 
 
+@pytest.mark.parametrize("grown", [False, True])
 def test_diffusion_is_shipped_a_part_of_the_way_to_what_was_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, before = shipped_diffusion()
+    if grown:
+        config, before = deeper(config, before, config["depth"] + 2)
     trained = {name: value + 0.5 for name, value in before.items()}
     monkeypatch.setattr(export, "_saved", lambda *_: {"config": config, "average": trained})
     monkeypatch.setattr(export, "DIFFUSION_DIR", tmp_path)
@@ -52,6 +56,34 @@ def test_diffusion_is_shipped_a_part_of_the_way_to_what_was_trained(
         # At rest they are rounded to a 254th of a row's largest.
         rounding = float(trained[name].abs().max()) / 200
         assert torch.allclose(drawn[name], value + 0.125, atol=rounding), name
+
+
+@pytest.mark.parametrize("more", [0, 2, 4, 6])
+def test_a_deeper_diffusion_answers_as_before_and_learns_from_there(more: int) -> None:
+    config, weights = shipped_diffusion()
+    depth = config["depth"] + more
+    grown_config, grown_weights = deeper(config, weights, depth)
+    before, grown = StarterTransformer(**config), StarterTransformer(**grown_config)
+    before.load_state_dict(weights)
+    grown.load_state_dict(grown_weights)
+    assert len(grown.blocks) == depth
+    chance = torch.Generator().manual_seed(1)
+    latents = torch.randn(2, 8, 6, 8, generator=chance)
+    states = torch.randn(2, 5, config["text_width"], generator=chance)
+    asked = latents, torch.tensor([0.2, 0.9]), states, torch.ones(2, 5, dtype=torch.bool)
+    answer = grown(*asked)
+    assert torch.equal(answer, before(*asked))
+    answer.square().sum().backward()
+    for name, parameter in grown.named_parameters():
+        if name.endswith("to_out.weight"):  # the new ones, too, can begin to add something
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_a_network_grows_by_pairs_only() -> None:
+    config, weights = shipped_diffusion()
+    for depth in (config["depth"] - 2, config["depth"] + 1):
+        with pytest.raises(ValueError, match="grows to an even number of at least"):
+            deeper(config, weights, depth)
 
 
 def test_words_lie_near_their_neighbours() -> None:
