@@ -365,8 +365,13 @@ def surround_option() -> OptionInfo:
 
 
 def _margin(side: int, surround: float, factor: int) -> int:
-    """Return how many pixels stand on either side: whole latents, and less than is mirrored."""
-    return min(round(side * surround / 2 / factor), (side - 1) // 3 // factor) * factor
+    """Return how many pixels stand on either side: whole latents, and less than is mirrored.
+
+    What is to be drawn around is one latent at least, or nothing at all would be drawn.
+    """
+    if not surround:
+        return 0
+    return min(max(1, round(side * surround / 2 / factor)), (side - 1) // 3 // factor) * factor
 
 
 def _framed(picture: Tensor, margins: Sequence[int], fill: str) -> Tensor:

@@ -547,6 +547,18 @@ def test_more_is_drawn_around_a_picture() -> None:
     assert alone.start is not None and alone.start.hole is None
 
 
+def test_the_least_that_is_drawn_around_a_picture_is_a_latent() -> None:
+    file = io.BytesIO()
+    Image.radial_gradient("L").resize((128, 64)).convert("RGB").save(file, "PNG")
+    for surround in (0.01, 0.06, 0.13):
+        settings: dict[str, Setting] = {"surround": surround}
+        asked = job(init=file.getvalue(), strength=1.0, settings=settings, width=128, height=64)
+        run = engine().begin(asked, None)
+        assert run.start is not None and run.start.hole is not None
+        assert float(run.start.hole[:, 1:-1, 1:-1].max()) == 0
+        assert float(run.start.hole.sum()) == 16 * 8 - 14 * 6
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
