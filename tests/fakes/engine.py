@@ -79,8 +79,9 @@ def _options() -> tuple[OptionInfo, ...]:
 class FakeEyes:
     """Sees the mean colour of a picture, and reads ``#rrggbb`` as that colour, else as any."""
 
+    names: tuple[str, ...] = ("colours", "stuck")
+
     def __init__(self) -> None:
-        self.names: tuple[str, ...] = ("colours", "stuck")
         self.asked: list[tuple[str, int, int]] = []
         self.rests = 0
 

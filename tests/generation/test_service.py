@@ -114,16 +114,16 @@ class Whole:
                 return
         raise AssertionError(f"{job_id} is not drawn")
 
-    def steer_in_load(self, model: str, *steers: SteerJob) -> None:
+    def steer_in_load(self, awaited: str, *steers: SteerJob) -> None:
         """Have these come in while a model is loaded."""
         load = self.engine.load
 
-        def loading(name: str) -> None:
-            if name == model:
+        def loading(model: str) -> None:
+            if model == awaited:
                 for steer in steers:
                     self.service.take(steer)
                 self.engine.load = load  # type: ignore[method-assign]
-            load(name)
+            load(model)
 
         self.engine.load = loading  # type: ignore[method-assign]
 
