@@ -124,7 +124,7 @@ class Desk:
                 self.failed[message.job_id] = message.reason
             case Checkpoint():
                 with self._lock:
-                    self.scheduler.checkpointed(message.job_id, message.data)
+                    self.scheduler.checkpointed(message.job_id, message.step, message.data)
             case _:
                 pass
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +34,13 @@ CHECKPOINTS = "checkpoints"
 """The folder's name in the library."""
 KEPT_S = 5 * 24 * 3600.0
 KEPT_BYTES = 2 * 1024**3
+
+
+class Kept(NamedTuple):
+    """A checkpoint, and the step at which it was made."""
+
+    step: int
+    data: bytes
 
 
 class Checkpoints:
@@ -59,18 +67,18 @@ class Checkpoints:
         header = _HEADER.pack(_MAGIC, step, _digest(step, data))
         write_atomic(self._path(dream_id), header + data, durable=False)
 
-    def read(self, dream_id: str) -> bytes | None:
+    def read(self, dream_id: str) -> Kept | None:
         """Return the newest checkpoint; None if there is none, or only a damaged one."""
         return _read(self._path(dream_id))
 
-    def read_put_by(self, dream_id: str) -> bytes | None:
+    def read_put_by(self, dream_id: str) -> Kept | None:
         """Return what a finished dream can go on from; None as for `read`."""
         path = self._put_by(dream_id)
-        data = _read(path)
-        if data is not None:
+        kept = _read(path)
+        if kept is not None:
             with suppress(OSError):
                 os.utime(path)
-            return data
+            return kept
         return self.read(dream_id)  # it has just ended
 
     def put_by(self, dream_id: str) -> None:
@@ -147,7 +155,7 @@ def goes_on(parent: Recipe, child: Recipe, engine: EngineInfo | None) -> bool:
     )
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path) -> Kept | None:
     try:
         content = path.read_bytes()
         magic, step, digest = _HEADER.unpack_from(content)
@@ -160,7 +168,7 @@ def _read(path: Path) -> bytes | None:
     if magic != _MAGIC or digest != _digest(step, data):
         log.warning("The checkpoint %s is damaged, and not used", path.name)
         return None
-    return data
+    return Kept(step, data)
 
 
 def _digest(step: int, data: bytes) -> bytes:

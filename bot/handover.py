@@ -13,7 +13,7 @@ from collections.abc import Collection
 import msgspec
 
 from bot.active import Active
-from bot.checkpoints import Checkpoints, goes_on
+from bot.checkpoints import Checkpoints, Kept, goes_on
 from bot.disk import TROUBLE, DiskWatch
 from bot.drawing import Drawer
 from bot.library import Library
@@ -96,7 +96,8 @@ class Handover:
                     stream=active.stream,
                     person=active.dream.person.id,
                     pictures=pictures,
-                    checkpoint=checkpoint,
+                    checkpoint=None if checkpoint is None else checkpoint.data,
+                    step=0 if checkpoint is None else checkpoint.step,
                     background=active.dream.background,
                     attempt=max(standing.attempt, int(standing.suspect)),
                     fell_at=standing.step if standing.suspect else 0,
@@ -146,7 +147,7 @@ class Handover:
         """Remove all checkpoints of a dream."""
         await self._library.run(self._checkpoints.delete, dream_id)
 
-    async def _of_parent(self, dream: Dream) -> bytes | None:
+    async def _of_parent(self, dream: Dream) -> Kept | None:
         """Return the checkpoint to go on from where the dream goes on with its parent."""
         if dream.relation is not Relation.CONTINUE or dream.parent_id is None:
             return None

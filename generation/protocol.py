@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
 """So many fit into one `Embed`: what draws waits for it."""
@@ -149,10 +149,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A recipe to be drawn, for whom, and where it left off.
 
     `pictures` holds the encoded pictures that the recipe names, by their names. `checkpoint` is
-    what an earlier `Checkpoint` carried, of this job or of one whose recipe begins alike. A
-    `background` job is drawn when nobody waits for anything else. `attempt` is above 0 where the
-    process died while it drew this job and no later checkpoint has come; `fell_at` is the furthest
-    step at which it then stood. `gpu_s` is what was charged for it before, in other processes.
+    what an earlier `Checkpoint` carried, of this job or of one whose recipe begins alike, and
+    `step` where that was made. A `background` job is drawn when nobody waits for anything else.
+    `attempt` is above 0 where the process died while it drew this job and no later checkpoint has
+    come; `fell_at` is the furthest step at which it then stood. `gpu_s` is what was charged for it
+    before, in other processes.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     person: str
     pictures: dict[str, bytes] = {}
     checkpoint: bytes | None = None
+    step: int = 0
     background: bool = False
     attempt: int = 0
     fell_at: int = 0

@@ -74,8 +74,7 @@ class Movable:
         return self._left_s(ticket) > MOVE_S + 2 * self._load_s(ticket)
 
     def _left_s(self, ticket: Ticket) -> float:
-        steps = ticket.job.recipe.last_step - ticket.step
-        return steps * self.costs.guess_s(ticket.cost_key, 1)
+        return ticket.steps_left * self.costs.guess_s(ticket.cost_key, 1)
 
     def _load_s(self, ticket: Ticket) -> float:
         """Return how long the ticket's model would take to load here."""

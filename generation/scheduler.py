@@ -199,11 +199,11 @@ class Scheduler:
                 lane.tree.leave(ticket.flow)
         return ticket
 
-    def checkpointed(self, job_id: str, data: bytes) -> None:
+    def checkpointed(self, job_id: str, step: int, data: bytes) -> None:
         """Keep a job's newest checkpoint, to go on from should its run be lost."""
         ticket = self._tickets.get(job_id)
         if ticket is not None:
-            ticket.job = msgspec.structs.replace(ticket.job, checkpoint=data)
+            ticket.job = msgspec.structs.replace(ticket.job, step=step, checkpoint=data)
 
     def set_weights(self, streams: dict[str, float]) -> None:
         """Set the streams' shares, within `MIN_WEIGHT` and `MAX_WEIGHT`; 1 if not named."""
@@ -556,7 +556,7 @@ class Scheduler:
                 ticket.job.id,
                 ticket.flow,
                 ticket.cost_key,
-                ticket.job.recipe.last_step - ticket.step,
+                ticket.steps_left,
                 ticket.shown,
                 residency.load_s(ticket.model),
             )

@@ -153,7 +153,7 @@ class Service:
                 if known:
                     self._send(message)
             case Checkpoint():
-                self._scheduler.checkpointed(message.job_id, message.data)
+                self._scheduler.checkpointed(message.job_id, message.step, message.data)
                 if self._known(message.job_id):
                     charged_s = self._charged(message.job_id)
                     self._send(msgspec.structs.replace(message, gpu_s=charged_s))

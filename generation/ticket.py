@@ -16,10 +16,11 @@ from generation.residency import ModelKey
 class Ticket:
     """A job in the scheduler. `job` carries its newest checkpoint.
 
-    `model` is what must be loaded for it. `worker` is who holds its run, `busy` whether that worker
-    is at it now, `shown` whether it has been drawn at all. Until past `alone_until` steps it shares
-    no batch, since it was in one that failed, or in a crash; `cleared` says that it needs the whole
-    device. `leaving` is another worker, for which its own is to let go of it.
+    `step` is 0 until it has been drawn here, wherever it goes on. `model` is what must be loaded
+    for it. `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether
+    it has been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one
+    that failed, or in a crash; `cleared` says that it needs the whole device. `leaving` is another
+    worker, for which its own is to let go of it.
     """
 
     job: Job
@@ -54,6 +55,11 @@ class Ticket:
         nothing of an estimate made later.
         """
         return (*self.cost_key, self.predict_bytes(1))
+
+    @property
+    def steps_left(self) -> int:
+        """How many steps are before it; until it has been drawn here, from its checkpoint on."""
+        return self.job.recipe.last_step - (self.step or self.job.step)
 
     @property
     def alone(self) -> bool:

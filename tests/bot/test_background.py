@@ -118,7 +118,7 @@ async def test_the_settings_bound_the_background_and_what_is_kept_to_go_on(tmp_p
         kept.put_by(name)
         put_by = library.root / "checkpoints" / "kept" / f"{name}.checkpoint"
         os.utime(put_by, (time.time() - 60, time.time() - 60))
-    assert kept.read_put_by("newer") == bytes(600) and kept.read_put_by("older") is None
+    assert kept.read_put_by("newer") == (1, bytes(600)) and kept.read_put_by("older") is None
     os.utime(put_by, (time.time() - 13 * 3600,) * 2)
     assert kept.retain() == 1
     library.close()

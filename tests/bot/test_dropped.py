@@ -24,7 +24,7 @@ async def test_what_a_lost_worker_had_is_handed_over_with_its_checkpoint(tmp_pat
         await s.dreams.on_message(Checkpoint(lost.id, 12, b"step 12", 3.5))
         await drop(s, lost.id, other.id, suspects=(lost.id, other.id))
         again = await s.job(lost.id)
-        assert (again.checkpoint, again.gpu_s) == (b"step 12", 3.5)
+        assert (again.checkpoint, again.step, again.gpu_s) == (b"step 12", 12, 3.5)
         assert (again.attempt, again.fell_at) == (1, 10), "from here on it is drawn alone"
         assert (await s.job(other.id)).checkpoint is None
         live = s.dreams.live(elsewhere.id)

@@ -285,7 +285,7 @@ def test_checkpoints_come_back_unless_they_are_damaged(tmp_path: Path) -> None:
     assert checkpoints.read("a") is None
     checkpoints.write("a", 5, b"five")
     checkpoints.write("a", 9, b"nine")
-    assert checkpoints.read("a") == b"nine"
+    assert checkpoints.read("a") == (9, b"nine")
     (path,) = files_under(tmp_path)
     whole = path.read_bytes()
     for bad in (b"", whole[:10], whole[:-1], whole[:-1] + b"?", b"x" + whole[1:]):
@@ -295,7 +295,7 @@ def test_checkpoints_come_back_unless_they_are_damaged(tmp_path: Path) -> None:
     checkpoints.write("b", 1, b"")
     (tmp_path / "c" / ".part-123").write_bytes(b"half")
     assert checkpoints.sweep(["a"]) == 2
-    assert checkpoints.read("a") == b"nine"
+    assert checkpoints.read("a") == (9, b"nine")
     checkpoints.delete("a")
     checkpoints.delete("a")
     assert files_under(tmp_path) == []

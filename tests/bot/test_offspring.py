@@ -144,7 +144,7 @@ async def test_a_first_look_goes_on_from_where_it_was(tmp_path: Path) -> None:
         await until(lambda: kept(tmp_path))
         (rest,) = await s.offspring.carry_on([look.id], BOTH)
         job = await s.job(rest.id)
-        assert job.checkpoint == f"{look.id} at 30".encode()
+        assert (job.checkpoint, job.step) == (f"{look.id} at 30".encode(), 30)
         assert rest.recipe == replace(look.recipe, until_step=None)
         assert (rest.parent_id, rest.relation) == (look.id, Relation.CONTINUE)
         (further,) = await s.offspring.carry_on([look.id], BOTH, more_steps=20)
@@ -262,11 +262,11 @@ def test_what_is_put_by_stays_for_some_days_within_a_bound(tmp_path: Path) -> No
     names = [path.stem for path in sorted((tmp_path / "kept").iterdir())]
     assert names == ["d2", "d3", "d4"], "the newest that fit"
     os.utime(tmp_path / "kept" / "d3.checkpoint", (now - 2000, now - 2000))
-    assert checkpoints.read_put_by("d2") == bytes(300)
+    assert checkpoints.read_put_by("d2") == (2, bytes(300))
     checkpoints.write("young", 1, b"x")
     checkpoints.write("over", 1, b"x")
     assert checkpoints.sweep({"young"}) == 2, "one too old, and one of nobody"
-    assert checkpoints.read("young") == b"x" and checkpoints.read("over") is None
+    assert checkpoints.read("young") == (1, b"x") and checkpoints.read("over") is None
     assert checkpoints.read_put_by("d3") is None and checkpoints.read_put_by("d2") is not None
     checkpoints.delete("d2")
     assert checkpoints.read_put_by("d2") is None

@@ -170,8 +170,12 @@ class Bot:
                 match message:
                     case Checkpoint() if message.job_id in self.jobs:
                         known = self.jobs[message.job_id]
-                        data = {"checkpoint": message.data, "gpu_s": message.gpu_s}
-                        self.jobs[message.job_id] = msgspec.structs.replace(known, **data)
+                        self.jobs[message.job_id] = msgspec.structs.replace(
+                            known,
+                            checkpoint=message.data,
+                            step=message.step,
+                            gpu_s=message.gpu_s,
+                        )
                     case Dropped():
                         for job_id in message.job_ids:
                             fell = int(job_id in message.suspects)

@@ -76,8 +76,9 @@ class World:
         attempt: int = 0,
         fell_at: int = 0,
         background: bool = False,
+        step: int = 0,
     ) -> None:
-        """Ask for a picture."""
+        """Ask for a picture, or for the rest of one that was drawn up to a step."""
         recipe = Recipe(
             engine="fake",
             model=kind[0],
@@ -95,7 +96,10 @@ class World:
             attempt=attempt,
             fell_at=fell_at,
             background=background,
+            checkpoint=b"" if step else None,
+            step=step,
         )
+        self.checkpoints[job_id] = step
         self.kind[job_id] = kind
         self.scheduler.submit(
             job,

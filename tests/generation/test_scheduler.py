@@ -388,7 +388,7 @@ def test_a_lost_workers_runs_go_on_elsewhere() -> None:
     under_way = world.scheduler.choose("w", world.now)
     assert under_way is not None
     world.scheduler.lose_worker("w")
-    world.scheduler.checkpointed("d1", b"step 7")
+    world.scheduler.checkpointed("d1", 7, b"step 7")
     again = world.scheduler.choose("v", world.now)
     assert again is not None
     assert again.job_ids == ("d1",)

@@ -182,6 +182,21 @@ def test_estimates_come_true_where_nothing_else_is_asked(slope_s: float, random:
         assert when.ends_in_s == pytest.approx(took, rel=0.25, abs=2.0)
 
 
+def test_what_was_drawn_before_is_no_part_of_an_estimate() -> None:
+    world = World(load_s=0.0)
+    world.submit("warm", steps=30)
+    world.run()
+    world.submit("d1", steps=1000, step=900)
+    assert world.scheduler.forecast()["d1"].ends_in_s == pytest.approx(100 * 0.1)
+    world.turn()
+    assert world.scheduler.forecast()["d1"].ends_in_s == pytest.approx(95 * 0.1)
+    world.cancel("d1")
+    world.submit("d2", steps=1000, step=900)
+    world.checkpoints["d2"] = 0  # it could not be read
+    world.turn()
+    assert world.scheduler.forecast()["d2"].ends_in_s == pytest.approx(995 * 0.1)
+
+
 def test_a_long_queue_is_estimated_in_few_rounds() -> None:
     calls = 0
 

@@ -71,7 +71,7 @@ class Anything(RuleBasedStateMachine):
         for device in self.world.devices.values():
             if job_id in device.steps:
                 self.world.checkpoints[job_id] = device.steps[job_id]
-                self.world.scheduler.checkpointed(job_id, b"")
+                self.world.scheduler.checkpointed(job_id, device.steps[job_id], b"")
 
     @rule(weight=st.floats(0.0, 1000.0), stream=st.sampled_from("st"))
     def weigh(self, weight: float, stream: str) -> None:
