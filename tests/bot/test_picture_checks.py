@@ -25,7 +25,7 @@ from bot.checking.classifier import Classifier, NotCheckedError
 from bot.checking.covers import cover
 from bot.checking.frames import frames
 from bot.checking.model import Decision, Verdict
-from bot.checking.nsfw import views
+from bot.checking.nsfw import OpenNsfw, views
 from bot.checking.reviews import MAX_TRIES, Reviews
 from bot.checking.service import PictureChecks
 from bot.consistency.rows import look
@@ -616,3 +616,35 @@ def test_a_long_picture_is_looked_at_in_parts_too() -> None:
     assert len(views(Pillow.new("RGB", (128, 128)))) == 1
     parts = views(Pillow.new("RGB", (384, 128)))
     assert [one.size for one in parts] == [(384, 128)] + [(128, 128)] * 3
+    for width, height in ((1024, 100), (64, 1024), (1024, 64), (1024, 3), (7, 1024), (40, 1)):
+        picture = Pillow.new("RGB", (width, height))
+        whole, *parts = views(picture)
+        assert whole is picture and len(parts) <= 16
+        assert all(min(one.size) == min(width, height) for one in parts)
+        # Each is numbered in the picture: it is all of it that they show.
+        numbered = Pillow.new("I", (width, height))
+        numbered.putdata(range(width * height))
+        inside = [memoryview(one.tobytes()).cast("i") for one in views(numbered)[1:]]
+        shown = {pixel for pixels in inside for pixel in pixels}
+        assert len(parts) == 0 or len(shown) == width * height
+
+
+def test_what_is_at_the_end_of_a_long_picture_counts() -> None:
+    np = pytest.importorskip("numpy")
+    taken: list[int] = []
+
+    class Session:
+        """Finds of each picture how red it is."""
+
+        def run(self, _: object, given: dict[str, Any]) -> tuple[Any]:
+            (batch,) = given.values()
+            taken.append(len(batch))
+            red = (batch[..., 2] + 117 - batch[..., 1] > 100).mean(axis=(1, 2))
+            return (np.stack([1 - red, red], axis=1),)
+
+    network = OpenNsfw.__new__(OpenNsfw)
+    network._session, network._input = Session(), "input"
+    picture = Pillow.new("RGB", (1024, 64), "black")
+    picture.paste("red", (980, 0, 1024, 64))
+    assert network.score(picture) > 0.5
+    assert sum(taken) == 17 and max(taken) <= 8, "a few at a time: they take memory"
