@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +15,7 @@ from bot.errors import DiskError
 from bot.files import disk_sentences
 from bot.free_space import GIB
 from bot.sentences import say
+from bot.zips import begin_zip, packed_member
 
 RESERVE_BYTES = GIB
 """What a copy leaves of the disk."""
@@ -52,8 +51,7 @@ class Copy:
         with disk_sentences(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.parent.chmod(0o700)
-            # What is in it is compressed already.
-            self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+            self._zip = begin_zip(path)  # what is in it is compressed already
         self._folder = path.parent
         self._turn = threading.Lock()
         self._left_bytes = max_bytes
@@ -70,9 +68,7 @@ class Copy:
             DiskError: the disk is full, or may not be written. So do all that follow.
         """
         with self._turn, disk_sentences(self._folder):
-            info = zipfile.ZipInfo(f"data/{table}.json", time.localtime()[:6])
-            info.compress_type = zipfile.ZIP_DEFLATED
-            self._table = self._zip.open(info, "w")
+            self._table = self._zip.open(packed_member(f"data/{table}.json"), "w")
             self._table.write(b"[")
             self._between = b"\n"
 
@@ -118,7 +114,7 @@ class Copy:
         if self._left_out:
             text += _LEFT_OUT + "".join(f"  {name}\n" for name in self._left_out)
         with self._turn, disk_sentences(self._folder):
-            self._zip.writestr("README.txt", text, zipfile.ZIP_DEFLATED)
+            self._zip.writestr(packed_member("README.txt"), text)
             self._zip.close()
 
     def close(self) -> None:

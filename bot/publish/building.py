@@ -34,6 +34,7 @@ from bot.publish.model import (
 )
 from bot.publish.pictures import Picture, taken
 from bot.publish.story import told_by
+from bot.zips import begin_zip, packed_member
 
 ON_SHEET = 64
 _EMPTY = "There is nothing to publish: none of the pictures is here any more."
@@ -158,19 +159,19 @@ def _sheets(pictures: Sequence[Picture], folder: Path) -> list[str]:
 
 def _originals(pictures: Sequence[Picture], folder: Path, check: Callable[[], None]) -> None:
     """Write the ZIP of the pictures as they were drawn, each with its recipe beside it."""
-    with disk_sentences(folder), zipfile.ZipFile(folder / ORIGINALS, "w") as archive:
+    with disk_sentences(folder), begin_zip(folder / ORIGINALS) as archive:
         for picture in pictures:
             check()
             archive.write(folder / picture.original_file, f"{picture.name}.png")
             text = f"{picture.recipe}\n\nLicence of the model: {picture.licence or texts.UNKNOWN}\n"
-            archive.writestr(f"{picture.name}.txt", text, zipfile.ZIP_DEFLATED)
+            archive.writestr(packed_member(f"{picture.name}.txt"), text)
         for name in (CREDITS, LICENCES):
             archive.write(folder / name, name, zipfile.ZIP_DEFLATED)
 
 
 def _whole(folder: Path, check: Callable[[], None]) -> None:
     """Write the ZIP of everything, under one folder. Pictures are packed already."""
-    with disk_sentences(folder), zipfile.ZipFile(folder / WHOLE, "w") as archive:
+    with disk_sentences(folder), begin_zip(folder / WHOLE) as archive:
         for parent, _, names in sorted(os.walk(folder)):
             for name in sorted(names):
                 check()

@@ -31,6 +31,7 @@ from bot.store import dream_states as dream_rows
 from bot.store.forgetting import _ERASED
 from bot.store.migrate import BUSY_TIMEOUT_MS, backup_path, shipped, statements
 from bot.upgrade_copies import UpgradeCopies
+from bot.zips import packed_member
 from generation.protocol import Attachment
 from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
 
@@ -111,6 +112,20 @@ async def test_a_copy_has_all_that_is_ones_own_and_nothing_of_anybody_else(tmp_p
         whole = b"".join(found.values())
         assert b"goat" not in whole and BOB.id.encode() not in whole
         assert there.exports.find(made.token) == made
+
+
+async def test_what_is_older_than_any_date_of_a_zip_is_in_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a battery for its clock starts in 1970, and may be there yet."""
+    async with private(tmp_path) as there:
+        image = (await there.parts.dreams.get(own := await dream(there.parts))).image
+        assert image is not None
+        os.utime(there.parts.library.path(image.sha256), (60, 60))
+        assert f"pictures/{own}.png" in contents((await there.exports.make(ANN)).path)
+        long_ago = time.gmtime(60)
+        monkeypatch.setattr("bot.zips.time.localtime", lambda *_: long_ago)
+        assert packed_member("README.txt").date_time[0] == 1980
 
 
 def test_no_table_that_names_people_is_forgotten() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import os
 import re
 import threading
 import zipfile
@@ -152,6 +153,14 @@ async def test_a_bundle_tells_an_evening_to_anyone_and_leads_nowhere_else(tmp_pa
         with Pillow.open(made.sheet) as sheet:
             assert sheet.width > 256
         assert second.person.name not in made.post.read_text(encoding="utf-8")
+
+
+def test_a_bundle_of_a_machine_without_a_clock_can_be_packed(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("an evening", encoding="utf-8")
+    os.utime(tmp_path / "page.html", (60, 60))
+    building._whole(tmp_path, lambda: None)
+    with zipfile.ZipFile(tmp_path / building.WHOLE) as archive:
+        assert archive.getinfo("bundle/page.html").date_time[0] == 1980
 
 
 async def test_what_was_typed_is_nothing_but_words_in_the_post(tmp_path: Path) -> None:
