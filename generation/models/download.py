@@ -42,7 +42,8 @@ class DownloadError(EngineError):
 def check_room(models: list[Model], folder: Path) -> None:
     """Refuse what would not fit on the disk, before anything is fetched.
 
-    A pickle needs room twice: it is converted when it is first used.
+    A pickle needs room twice: it is converted when it is first used. What an earlier attempt left
+    of a file has its room already, whether it is gone on with or written anew.
 
     Raises:
         DownloadError: there is too little room.
@@ -50,9 +51,11 @@ def check_room(models: list[Model], folder: Path) -> None:
     needed = 0
     for model in models:
         for file in model.files:
-            if not (folder / model.name / file.name).is_file():
+            target = folder / model.name / file.name
+            if not target.is_file():
                 copies = 1 if file.name.endswith((".safetensors", ".json", ".txt")) else 2
-                needed += copies * (file.size_bytes or 0)
+                size, have = file.size_bytes or 0, _size(_beside(target, ".part"))
+                needed += copies * size - min(have, size)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
@@ -103,7 +106,7 @@ class _WrongError(Exception):
 
 def _fetch(file: ModelFile, url: str, target: Path, progress: Progress) -> None:
     part, tag = _beside(target, ".part"), _beside(target, ".etag")
-    have = part.stat().st_size if part.is_file() else 0
+    have = _size(part)
     known_tag = tag.read_text(encoding="utf-8") if tag.is_file() else ""
     if have and not (file.sha256 or known_tag):
         part.unlink()
@@ -165,6 +168,10 @@ def _check_address(url: str) -> None:
 
 def _beside(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _short(error: Exception) -> str:

@@ -253,6 +253,35 @@ def test_too_little_room_is_said_before_anything_is_fetched(
     assert "models_dir" in capsys.readouterr().err and not server.asked
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "free", "fits"),
+    [
+        ("a.safetensors", 0, 1000, True),
+        ("a.safetensors", 0, 999, False),
+        ("a.safetensors", 900, 100, True),
+        ("a.safetensors", 900, 99, False),
+        ("a.safetensors", 1500, 0, True),  # what is too long is begun anew in its own place
+        ("a.pth", 900, 1100, True),
+        ("a.pth", 900, 1099, False),
+    ],
+)
+def test_what_an_attempt_has_left_of_a_file_needs_no_room_again(
+    name: str, part: int, free: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(name="big", family="vqgan", title="Big", licence="MIT",
+                  files=(ModelFile(name=name, size_bytes=1000),))  # fmt: skip
+    if part:
+        (tmp_path / "big").mkdir()
+        (tmp_path / "big" / f"{name}.part").write_bytes(bytes(part))
+    there = SimpleNamespace(free=download.SPARE_BYTES + free)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: there)
+    if fits:
+        download.check_room([model], tmp_path)
+        return
+    with pytest.raises(DownloadError, match="Make room"):
+        download.check_room([model], tmp_path)
+
+
 def test_remove_deletes_and_shipped_models_stay(
     known: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
