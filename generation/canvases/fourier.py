@@ -7,6 +7,7 @@ which the colour matrix comes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from generation.protocol import Setting
 
 _CONTRAST = 1.1
 _DECAY = 1.5
+# How many sizes' scales are kept: each takes two bytes a pixel.
+_SIZES = 16
 # How the colours of ImageNet go together: the square root of their covariance.
 _COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
@@ -27,6 +30,10 @@ def spectrum_scale(height: int, width: int) -> Tensor:
     frequency = torch.hypot(x, y).clamp(min=4 / max(height, width))
     scale: Tensor = (height * width) ** 0.5 / frequency**_DECAY
     return scale
+
+
+def _scale_on(device: torch.device, height: int, width: int) -> Tensor:
+    return spectrum_scale(height, width).to(device)
 
 
 class FourierCanvas(CanvasDefaults):
@@ -43,7 +50,7 @@ class FourierCanvas(CanvasDefaults):
         self._device = device
         colours = torch.tensor(_COLOURS)
         self._colours = (colours / colours.norm(dim=0).max()).to(device)
-        self._scales: dict[tuple[int, int], Tensor] = {}
+        self._scale = lru_cache(_SIZES)(partial(_scale_on, device))
 
     def start(
         self,
@@ -98,9 +105,3 @@ class FourierCanvas(CanvasDefaults):
     ) -> int:
         """Estimate about a dozen copies of the picture."""
         return 12 * 3 * 4 * width * height
-
-    def _scale(self, height: int, width: int) -> Tensor:
-        key = (height, width)
-        if key not in self._scales:
-            self._scales[key] = spectrum_scale(height, width).to(self._device)
-        return self._scales[key]

@@ -9,6 +9,7 @@ Source: nshepperd's StyleGAN+CLIP notebook (2021).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ TRUNCATION_OPTION = OptionInfo(
 # The mean and deviation of latents are those of so many random ones.
 _SAMPLES = 10_000
 _SAMPLES_TOGETHER = 1000
+# How many sizes' resamplers are kept.
+_SIZES = 16
 
 
 class StyleGANCanvas(CanvasDefaults):
@@ -46,7 +49,7 @@ class StyleGANCanvas(CanvasDefaults):
         self._model = model.to(device)
         self._device = device
         self._mean, self._deviation = self._measure()
-        self._resamplers: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._resampler = lru_cache(_SIZES)(partial(_resampler, device, model.config.resolution))
 
     @torch.no_grad()
     def start(
@@ -126,15 +129,14 @@ class StyleGANCanvas(CanvasDefaults):
             classes = torch.randint(config.classes, (count,), generator=random).to(self._device)
         return self._model.latents_of(z, classes)
 
-    def _resampler(self, width: int, height: int) -> tuple[Tensor, Tensor]:
-        """Return the products [height, side] and [width, side] that resample a picture."""
-        if (width, height) not in self._resamplers:
-            side, longer = self._model.config.resolution, max(width, height)
-            self._resamplers[width, height] = (
-                _resampling(side, height, side * height / longer).to(self._device),
-                _resampling(side, width, side * width / longer).to(self._device),
-            )
-        return self._resamplers[width, height]
+
+def _resampler(device: torch.device, side: int, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """Return the products [height, side] and [width, side] that resample a picture."""
+    longer = max(width, height)
+    return (
+        _resampling(side, height, side * height / longer).to(device),
+        _resampling(side, width, side * width / longer).to(device),
+    )
 
 
 def _resampling(side: int, size: int, part: float) -> Tensor:

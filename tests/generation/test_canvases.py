@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generation.canvases import fourier
 from generation.canvases.adam import adam_step
 from generation.canvases.fourier import FourierCanvas, spectrum_scale
 from generation.clip.targets import Glide, Target, blend, glide_part, slerp, targets_at
@@ -44,6 +46,28 @@ def test_a_picture_comes_back_from_its_spectrum(width: int, height: int) -> None
         height,
     )
     assert tiny.difference(drawn[0], picture) < 1e-3
+
+
+def test_whatever_sizes_are_drawn_few_of_their_scales_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def noted(height: int, width: int) -> Tensor:
+        scale = spectrum_scale(height, width)
+        made.append(weakref.ref(scale))
+        return scale
+
+    monkeypatch.setattr(fourier, "spectrum_scale", noted)
+    canvas = FourierCanvas(tiny.CPU)
+    for width in (*range(8, 108), 107, 107):
+        start = canvas.start(width, 8, seeded(), None)
+        canvas.draw({"spectrum": start.parameters["spectrum"][None]},
+                    {"contrast": start.constants["contrast"][None]}, width, 8)  # fmt: skip
+    assert len(made) == 100
+    assert sum(each() is not None for each in made) <= 16
+    del canvas
+    assert not any(each() is not None for each in made)
 
 
 def test_a_start_by_chance_has_the_usual_contrast() -> None:

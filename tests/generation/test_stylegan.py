@@ -7,6 +7,7 @@ import math
 import pickle
 import sys
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generation import starter
-from generation.canvases.stylegan import TRUNCATION_OPTION, StyleGANCanvas
+from generation.canvases import stylegan as stylegan_canvas
+from generation.canvases.stylegan import TRUNCATION_OPTION, StyleGANCanvas, _resampling
 from generation.engine import EngineError
 from generation.engines.builders import shipped_models
 from generation.engines.clip_options import clip_options
@@ -455,6 +457,25 @@ def test_other_sizes_show_the_same_picture_and_other_proportions_its_middle() ->
     rows, columns = drawn_on._resampler(16, 8)
     assert torch.equal(columns, torch.eye(16))
     assert torch.equal(rows, torch.eye(16)[4:12])
+
+
+def test_whatever_sizes_are_drawn_few_of_their_resamplers_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def noted(side: int, size: int, part: float) -> Tensor:
+        product = _resampling(side, size, part)
+        made.append(weakref.ref(product))
+        return product
+
+    monkeypatch.setattr(stylegan_canvas, "_resampling", noted)
+    drawn_on = canvas()
+    q = {"q": drawn_on.start(16, 16, torch.Generator(), None).parameters["q"][None]}
+    for width in (*range(20, 60), 59, 59):
+        drawn_on.draw(q, {}, width, 8)
+    assert len(made) == 80
+    assert sum(each() is not None for each in made) <= 2 * 16
 
 
 def engine(*, exact: bool = False) -> ClipSteeredEngine:
