@@ -21,7 +21,7 @@ from bot.library_place import secrets
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0 well, 1 not, 2 wrongly called, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parsed(argv)
     try:
         return int(arguments.run(arguments))
     except ConfigError as error:
@@ -33,6 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return what was asked for; what is another program's to understand is its `arguments`.
+
+    No `REMAINDER`: that does not begin with an option, such as --help.
+    """
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.run in (_models, _workers):
+        arguments.arguments = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,18 +74,18 @@ def _parser() -> argparse.ArgumentParser:
         "models",
         parents=[shared],
         add_help=False,
+        allow_abbrev=False,
         help="list, pull, verify, convert, remove, add what draws",
     )
-    models.add_argument("arguments", nargs=argparse.REMAINDER)
     models.set_defaults(run=_models)
 
     workers = commands.add_parser(
         "workers",
         parents=[shared],
         add_help=False,
+        allow_abbrev=False,
         help="on a cluster: list who draws, have them leave, join as a node",
     )
-    workers.add_argument("arguments", nargs=argparse.REMAINDER)
     workers.set_defaults(run=_workers)
 
     themes = commands.add_parser(
