@@ -140,6 +140,12 @@ class Acting:
             )
         return Act(connection, party, member, at_ms)
 
+    async def _enter(self, act: Act, stage: Stage) -> None:
+        """Have the party of an act be at another stage from now on."""
+        due_ms = None if stage is Stage.PUBLISHED else due(act.at_ms, act.party.stage_minutes)
+        await parties.set_stage(act.connection, act.party.id, stage, due_ms, act.at_ms)
+        await act.note("stage", stage=stage.value, before=act.party.stage.value)
+
     async def check_role(self, party: Party, actor: Actor, roles: frozenset[Role]) -> None:
         """Refuse, before anything is asked of them, whom an act would refuse.
 
@@ -206,6 +212,11 @@ class Acting:
             await dream_states.check_as(connection, [dream.id for dream in dreams], checked_as)
         if self._gate.keeps(asker):
             await dream_states.keep_to_place(connection, [dream.id for dream in dreams])
+
+
+def due(now_ms: int, minutes: int) -> int | None:
+    """Return when a stage that begins now is over, None without a timer."""
+    return now_ms + minutes * 60_000 if minutes > 0 else None
 
 
 def leads(party: Party, actor: Actor) -> bool:

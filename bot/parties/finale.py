@@ -68,6 +68,18 @@ class Finale(Voting):
             As `Dreams.derive` does; ForbiddenError: the actor does not lead the party;
                 InvalidRequestError: not at this stage, too many, or one has no picture.
         """
+        return await self._finale(party, actor, dream_ids, also=also)
+
+    async def _finale(
+        self,
+        party: Party,
+        actor: Actor,
+        dream_ids: Sequence[str],
+        *,
+        moves: bool = False,
+        also: Also | None = None,
+    ) -> list[FinalePicture]:
+        """As `finale`; what `moves` brings the party to its finale with them, or not at all."""
         chosen = list(dict.fromkeys(dream_ids))
         if not 1 <= len(chosen) <= MOST:
             raise InvalidRequestError(
@@ -82,7 +94,10 @@ class Finale(Voting):
         anew = [dream_id for dream_id in chosen if recipes[dream_id] is not None]
 
         async def choose(connection: aiosqlite.Connection, children: Sequence[Dream]) -> None:
-            act = await self._admit(connection, party, actor, Stage.FINALE, roles=LEADERS)
+            stages = () if moves else (Stage.FINALE,)
+            act = await self._admit(connection, party, actor, *stages, roles=LEADERS)
+            if act.party.stage is not Stage.FINALE:
+                await self._enter(act, Stage.FINALE)
             redrawn = {child.parent_id: child.id for child in children}
             await party_dreams.insert(connection, party.id, redrawn.values(), Stage.FINALE)
             for dream_id in chosen:

@@ -8,7 +8,7 @@ a restart in whatever stage it was. This module does not know Discord or the wal
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiosqlite
@@ -18,11 +18,11 @@ from bot.errors import InvalidRequestError, LimitError
 from bot.gate import Asker
 from bot.ids import ALPHABET, IdMaker
 from bot.model import Theme, Visibility
-from bot.parties.acting import HOST, LEADERS, OVER, Act, note
+from bot.parties.acting import HOST, LEADERS, OVER, Act, due, note
 from bot.parties.drawing import SLUG_BEGINS
 from bot.parties.finale import Finale
 from bot.parties.keeper import Keeper
-from bot.parties.model import Member, Party, PartySettings, Role, Stage
+from bot.parties.model import FinalePicture, Member, Party, PartySettings, Role, Stage
 from bot.parties.reading import CODE_LENGTH
 from bot.rights import Actor
 from bot.sentences import say
@@ -112,7 +112,7 @@ class Parties(Finale):
             created_ms=now,
             stage_started_ms=now,
             stage_minutes=_minutes(stage_minutes),
-            due_ms=_due(now, stage_minutes),
+            due_ms=due(now, stage_minutes),
             active_ms=now,
             ended_ms=None,
             settings=settings,
@@ -165,14 +165,24 @@ class Parties(Finale):
         async with self._acting(party, actor, roles=LEADERS) as act:
             if act.party.stage is stage:
                 raise InvalidRequestError("stage", "The party is at this stage already.")
-            due_ms = None
-            if stage is not Stage.PUBLISHED:
-                due_ms = _due(act.at_ms, act.party.stage_minutes)
-            await parties.set_stage(act.connection, party.id, stage, due_ms, act.at_ms)
-            await act.note("stage", stage=stage.value, before=act.party.stage.value)
+            await self._enter(act, stage)
             moved = await self._open_now(act.connection, party)
         self.keeper.wake()
         return moved
+
+    async def open_finale(
+        self, party: Party, actor: Actor, dream_ids: Sequence[str]
+    ) -> list[FinalePicture]:
+        """Draw the chosen dreams anew as `finale` does, at whatever stage the party is.
+
+        The party moves on to its finale where they are accepted, and else stays where it is.
+
+        Raises:
+            As `finale` does.
+        """
+        pictures = await self._finale(party, actor, dream_ids, moves=True)
+        self.keeper.wake()
+        return pictures
 
     async def set_timer(self, party: Party, actor: Actor, minutes: int) -> Party:
         """Let stages last so many minutes, this one from now on; 0 for no timer.
@@ -182,7 +192,7 @@ class Parties(Finale):
         """
         minutes = _minutes(minutes)
         async with self._acting(party, actor, roles=LEADERS) as act:
-            await parties.set_timer(act.connection, party.id, minutes, _due(act.at_ms, minutes))
+            await parties.set_timer(act.connection, party.id, minutes, due(act.at_ms, minutes))
             await act.note("timer", minutes=minutes)
             changed = await self._open_now(act.connection, party)
         self.keeper.wake()
@@ -248,7 +258,7 @@ class Parties(Finale):
             if now.channel_id is None:
                 await _check_free(connection, channel_id)
             at_ms = self._clock()
-            due_ms = None if now.stage is Stage.PUBLISHED else _due(at_ms, now.stage_minutes)
+            due_ms = None if now.stage is Stage.PUBLISHED else due(at_ms, now.stage_minutes)
             await parties.hold(connection, party.id, channel_id, due_ms)
             await parties.touch(connection, party.id, at_ms)
             await also(connection)
@@ -342,10 +352,6 @@ def _minutes(given: int) -> int:
             say("A stage lasts 1 to {most} minutes; 0 is for no timer.", most=MAX_MINUTES),
         )
     return given
-
-
-def _due(now_ms: int, minutes: int) -> int | None:
-    return now_ms + minutes * 60_000 if minutes > 0 else None
 
 
 def _random(length: int) -> str:

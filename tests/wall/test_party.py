@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bot.discord_oauth import DiscordOAuth
 from bot.errors import LimitError
 from bot.gate import Asker
 from bot.model import DreamState, EventKind, Live, Person, StreamEvent, Visibility
+from bot.parties.finale import MOST
 from bot.parties.model import Party, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.rights import Actor
@@ -612,6 +614,30 @@ async def test_each_stage_from_words_to_the_finale(evening: Evening) -> None:
     assert await evening.post(host, "stage", stage="published") == 200
     assert await evening.post(guest, "credit", credited="0") == 200
     assert "Lin" not in (await evening.get(host, "/screen/desk"))[1]
+
+
+async def test_a_finale_that_is_refused_leaves_the_voting_as_it_is(evening: Evening) -> None:
+    host, parties = await evening.host(), evening.parts.parties
+    await evening.post(host, "stage", stage="sketch")
+    ids = [await evening.drawn(host, f"fox {n}") for n in range(MOST + 1)]
+    await evening.post(host, "stage", stage="choose")
+    assert f'data-most="{MOST}"' in (await evening.get(host, "/part/desk"))[1]
+
+    async def choose(*chosen: str) -> tuple[int, Stage, int]:
+        form = [("dream", one) for one in chosen]
+        async with host.post(f"/p/{evening.code}/finale", data=form, headers=HTMX) as answer:
+            party = await evening.party()
+            return answer.status, party.stage, len(await parties.finale_of(party))
+
+    assert await choose(*ids) == (422, Stage.CHOOSE, 0)
+    acceptance = evening.parts.dreams._acceptance
+    limits = acceptance._limits
+    acceptance._limits = replace(limits, everybody=1)
+    assert await choose(*ids[:2]) == (429, Stage.CHOOSE, 0)
+    acceptance._limits = limits
+    assert await evening.post(host, f"picture/{ids[0]}/favour") == 200
+    assert await choose(*ids[:2]) == (200, Stage.FINALE, 2)
+    assert (await evening.party()).due_ms is not None
 
 
 async def test_dreams_that_are_not_published_are_on_no_page(evening: Evening) -> None:

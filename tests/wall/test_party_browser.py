@@ -29,6 +29,10 @@ DESK = ViewportSize(width=1440, height=900)
 SCREEN = ViewportSize(width=1920, height=1080)
 # What htmx says when the bot goes away while it answers.
 CUT = re.compile(r"^htmx:(afterRequest|sendError)\b")
+FULL = """(finalists) => {
+  finalists.dataset.most = finalists.querySelectorAll(":checked").length;
+  finalists.querySelector("input").dispatchEvent(new Event("change", { bubbles: true }));
+}"""
 COLOURS = ("navy", "teal", "olive", "maroon", "purple", "green", "gray", "orange", "pink", "gold")
 
 
@@ -198,6 +202,12 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     await expect(screen.locator(".place").first).to_contain_text("looking away")
     # The best stand chosen at the desk without anybody's doing.
     await expect(host.locator(f"#finalists [value='{grown}']")).to_be_checked()
+
+    # Where so many are chosen as a finale takes, no more can be.
+    finalists = host.locator("#finalists")
+    await finalists.evaluate(FULL)
+    await expect(finalists.locator("input:disabled")).not_to_have_count(0)
+    await expect(finalists.locator("input:enabled:not(:checked)")).to_have_count(0)
 
     await host.get_by_role("button", name="Draw these large").click()
     await expect(screen.locator("body.screen-finale")).to_be_visible()

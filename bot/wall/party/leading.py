@@ -7,7 +7,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from bot.errors import InvalidRequestError, NotFoundError
-from bot.parties.model import Party, Role, Stage
+from bot.parties.model import Role, Stage
 from bot.parties.service import Parties
 from bot.publish.service import Publishing
 from bot.wall.forms import text_of, whole_number_of
@@ -87,10 +87,7 @@ class Leading:
             raise InvalidRequestError("dream", "Choose the pictures for the finale first.")
         if any(one not in evening.dreams for one in chosen):
             raise NotFoundError("There is no such picture at this party.")
-        party: Party = evening.party
-        if party.stage is not Stage.FINALE:
-            party = await self._parties.move(party, actor, Stage.FINALE)
-        await self._parties.finale(party, actor, chosen)
+        await self._parties.open_finale(evening.party, actor, chosen)
         return done(request, evening)
 
     async def publish(self, request: web.Request) -> web.StreamResponse:

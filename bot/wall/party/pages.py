@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from bot.errors import NotFoundError
 from bot.model import Dream
+from bot.parties.finale import MOST
 from bot.parties.model import AssociationKind, Member, Role, Stage
 from bot.parties.reading import WRONG_CODE
 from bot.parties.service import STAGE_MINUTES, Parties
@@ -237,6 +238,7 @@ class PartyPages:
             "points": evening.points(person_id),
             "points_left": evening.points_left(person_id),
             "preselected": [one.dream_id for one, _ in evening.results[:PRESELECTED]],
+            "most_in_finale": MOST,
             "standing": self._standing,
         }
 

@@ -16,6 +16,7 @@
     for (const fold of details) if (folds.has(fold.id)) fold.open = folds.get(fold.id);
     tick();
     listen(added);
+    bound();
     begin();
   });
   // An arrival is shown once. What is kept from the page before may be put in again.
@@ -42,10 +43,16 @@
       event.detail.swapOverride = "innerHTML";
     }
   });
-  // Votes choose for the finale, until whoever leads does.
+  // Votes choose for the finale, until whoever leads does. It takes so many at once.
+  const bound = () => {
+    const finalists = byId("finalists");
+    if (!finalists) return;
+    const full = finalists.querySelectorAll(":checked").length >= Number(finalists.dataset.most);
+    finalists.querySelectorAll("input:not(:checked)").forEach((box) => { box.disabled = full; });
+  };
   body.addEventListener("change", (event) => {
     const finalists = event.target.closest("#finalists");
-    if (finalists) finalists.dataset.touched = "1";
+    if (finalists) { finalists.dataset.touched = "1"; bound(); }
   });
   body.addEventListener("htmx:beforeRequest", (event) => {
     if (event.detail.elt.dataset.touched) event.preventDefault();
