@@ -107,8 +107,8 @@ class Retention:
         if excess <= 0:  # a page may take a while, and most often nothing is due
             return
         for favourites in (True,) if rules.keep_favourites else (True, False):
-            bounds = Bounds(now - YOUNGEST_MS, bundles, favourites)
-            async for one in rows.candidates(self._store, bounds, sized=True):
+            bounds = Bounds(now - YOUNGEST_MS, bundles, favourites, sized=True)
+            async for one in rows.candidates(self._store, bounds):
                 if excess <= 0:
                     return
                 if one.dream_id not in old:
@@ -127,6 +127,9 @@ class Retention:
     async def turns(self) -> AsyncIterator[int]:
         """Let what is due go, up to `A_TURN` dreams at a time; yield how many each time.
 
+        How much room there is then is looked at anew each time: what goes with a dream is only
+        known once it has gone.
+
         Raises:
             DiskError, StoreError: nothing can be written at present.
         """
@@ -135,6 +138,8 @@ class Retention:
             chosen.append(one)
             if len(chosen) == A_TURN:
                 yield await self._turn(chosen)
+                if one[1].sized and await rows.total_bytes(self._store) <= self._rules.keep_bytes:
+                    return
                 chosen = []
         if chosen:
             yield await self._turn(chosen)

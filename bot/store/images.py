@@ -7,16 +7,21 @@ import aiosqlite
 from bot.model import Image
 from bot.store import Row, Store
 
-_NAMED = """
-    EXISTS (SELECT 1 FROM dream WHERE image_sha256 = :sha256)
-    OR EXISTS (SELECT 1 FROM dream WHERE init_sha256 = :sha256)
-    OR EXISTS (SELECT 1 FROM dream_picture WHERE sha256 = :sha256)
-    OR EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = :sha256)
-    OR EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = :sha256)
-    OR EXISTS (SELECT 1 FROM picture_check WHERE original_sha256 = :sha256)
-"""
-NAMED = f"SELECT {_NAMED} AS named"
-FORGET_UNNAMED = f"DELETE FROM image WHERE sha256 = :sha256 AND NOT ({_NAMED})"  # noqa: S608
+
+def naming(sha256: str) -> str:
+    """Return, as SQL, whether a dream, a theme or a game names the picture of an expression."""
+    return f"""
+    (EXISTS (SELECT 1 FROM dream WHERE image_sha256 = {sha256})
+    OR EXISTS (SELECT 1 FROM dream WHERE init_sha256 = {sha256})
+    OR EXISTS (SELECT 1 FROM dream_picture WHERE sha256 = {sha256})
+    OR EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = {sha256})
+    OR EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = {sha256})
+    OR EXISTS (SELECT 1 FROM picture_check WHERE original_sha256 = {sha256}))
+    """  # noqa: S608 (own text)
+
+
+NAMED = f"SELECT {naming(':sha256')} AS named"
+FORGET_UNNAMED = f"DELETE FROM image WHERE sha256 = :sha256 AND NOT {naming(':sha256')}"  # noqa: S608
 
 
 async def insert(connection: aiosqlite.Connection, image: Image, now_ms: int) -> None:

@@ -13,6 +13,7 @@ import aiosqlite
 import msgspec
 
 from bot.store import Store
+from bot.store.images import naming
 
 _PAGE = 500
 
@@ -68,37 +69,76 @@ _MAY_GO = """
     AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
     AND (:favourites = 0 OR NOT EXISTS (SELECT 1 FROM favourite WHERE dream_id = dream.id))
 """
+# What goes with a dream: its picture, what is behind its cover, what it is drawn from and towards,
+# and its files; as far as nothing keeps it that stays. What several dreams share counts as the
+# newest one's, for the oldest go first.
 _BYTES = """
-    coalesce((SELECT size_bytes FROM image WHERE sha256 = dream.image_sha256), 0)
-    + coalesce((
-        SELECT size_bytes FROM picture_check JOIN image ON image.sha256 = original_sha256
-        WHERE picture_check.dream_id = dream.id
+    coalesce((
+        SELECT sum(size_bytes) FROM image WHERE image.sha256 IN (
+            SELECT dream.image_sha256 UNION SELECT dream.init_sha256
+            UNION SELECT sha256 FROM dream_picture WHERE dream_id = dream.id
+            UNION SELECT original_sha256 FROM picture_check WHERE dream_id = dream.id
+        )
+        AND NOT EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = image.sha256)
+        AND NOT EXISTS (
+            SELECT 1 FROM picture_check AS other
+            WHERE other.original_sha256 = image.sha256 AND other.dream_id > dream.id
+        )
+        AND CASE WHEN image.sha256 IS dream.image_sha256 THEN NOT EXISTS (
+            SELECT 1 FROM dream AS other
+            WHERE other.image_sha256 = image.sha256 AND other.id > dream.id
+        ) ELSE
+            NOT EXISTS (SELECT 1 FROM dream AS other WHERE other.image_sha256 = image.sha256)
+            AND NOT EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = image.sha256)
+            AND NOT EXISTS (
+                SELECT 1 FROM dream AS other
+                WHERE other.init_sha256 = image.sha256 AND other.id > dream.id
+            )
+            AND NOT EXISTS (
+                SELECT 1 FROM dream_picture AS other
+                WHERE other.sha256 = image.sha256 AND other.dream_id > dream.id
+            )
+        END
+    ), 0) + coalesce((
+        SELECT sum(size_bytes) FROM dream_file AS file WHERE file.dream_id = dream.id
+        AND NOT EXISTS (
+            SELECT 1 FROM dream_file AS other
+            WHERE other.sha256 = file.sha256 AND other.dream_id > dream.id
+        )
     ), 0)
-    + coalesce((SELECT sum(size_bytes) FROM dream_file WHERE dream_id = dream.id), 0)
 """
 CANDIDATES = f"""
     SELECT dream.id, dream.theme_id, dream.created_ms, {_BYTES} AS bytes FROM dream
-    WHERE dream.id > :after AND dream.id <= :upto AND {_MAY_GO} AND (:sized = 0 OR {_BYTES} > 0)
+    WHERE dream.id > :after AND dream.id <= :upto AND {_MAY_GO}
     ORDER BY dream.id
 """  # noqa: S608 (own text)
 PAGE = """
     SELECT max(id) AS id FROM (SELECT id FROM dream WHERE id > :after ORDER BY id LIMIT :page)
 """
 STILL = f"SELECT 1 FROM dream WHERE dream.id = :dream_id AND {_MAY_GO}"  # noqa: S608 (own text)
-TOTAL = """
-    SELECT coalesce((SELECT sum(size_bytes) FROM image), 0) + coalesce(
+# Less what is only still to be removed, for as long as the library's store does not answer, say:
+# else every look would take further dreams for it.
+TOTAL = f"""
+    SELECT coalesce((SELECT sum(size_bytes) FROM image), 0) - coalesce((
+        SELECT sum(size_bytes) FROM doomed_file JOIN image ON image.sha256 = doomed_file.sha256
+        WHERE doomed_file.kind = 'picture' AND NOT {naming("doomed_file.sha256")}
+    ), 0) + coalesce(
         (SELECT sum(size_bytes) FROM (SELECT DISTINCT sha256, size_bytes FROM dream_file)), 0
     ) AS bytes
-"""
+"""  # noqa: S608 (own text)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is asked: of dreams that ended before a time, keeping these parties' and favourites."""
+    """What is asked: of dreams that ended before a time, keeping these parties' and favourites.
+
+    With `sized` of those alone that take room.
+    """
 
     before_ms: int
     bundles: Collection[str] = ()
     favourites: bool = True
+    sized: bool = False
 
     def values(self) -> dict[str, object]:
         """Return them as the queries take them."""
@@ -111,7 +151,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A dream that may go, and how many bytes its picture and files take."""
+    """A dream that may go, and how many bytes go with it once the older ones have gone."""
 
     dream_id: str
     theme_id: int
@@ -120,9 +160,9 @@ class Candidate:
 
 
 async def candidates(
-    store: Store, bounds: Bounds, *, sized: bool = False, page: int = _PAGE
+    store: Store, bounds: Bounds, *, page: int = _PAGE
 ) -> AsyncIterator[Candidate]:
-    """Yield the dreams that may go, the oldest first; with `sized` those alone that take room.
+    """Yield the dreams that may go, the oldest first.
 
     A page of dreams is looked at in one query, however few of them may go: others read between.
     """
@@ -131,9 +171,10 @@ async def candidates(
         row = await store.read_one(PAGE, {"after": after, "page": page})
         if row is None or row["id"] is None:
             return
-        values = {**bounds.values(), "after": after, "upto": row["id"], "sized": sized}
+        values = {**bounds.values(), "after": after, "upto": row["id"]}
         for found in await store.read(CANDIDATES, values):
-            yield Candidate(found["id"], found["theme_id"], found["created_ms"], found["bytes"])
+            if found["bytes"] or not bounds.sized:
+                yield Candidate(found["id"], found["theme_id"], found["created_ms"], found["bytes"])
         after = row["id"]
 
 
@@ -144,6 +185,6 @@ async def may_go_now(connection: aiosqlite.Connection, dream_id: str, bounds: Bo
 
 
 async def total_bytes(store: Store) -> int:
-    """Return how many bytes the pictures and the files take."""
+    """Return how many bytes the pictures and the files take that are not just being removed."""
     row = await store.read_one(TOTAL)
     return 0 if row is None else int(row["bytes"])

@@ -11,22 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiosqlite import Connection
 
 from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import Config
 from bot.consistency.model import Folder
 from bot.consistency.proving import prove
 from bot.data_folder import lock_folder
-from bot.errors import ConfigError
+from bot.errors import ConfigError, DiskError
 from bot.ids import IdMaker, now_ms
 from bot.library import Library, described
-from bot.model import Dream, DreamState, EventKind, File, Person
+from bot.model import Dream, DreamState, EventKind, File, Image, Person
 from bot.retention import A_TURN, Retention, RetentionRules
 from bot.retention_command import run
 from bot.rights import Actor
 from bot.store import Store, deliveries, dream_states, events, favourites, images, people
 from bot.store import dreams as rows
-from bot.store.retention import CANDIDATES, Bounds, candidates
+from bot.store.retention import CANDIDATES, Bounds, candidates, total_bytes
 from bot.themes import Themes
 from bot.trusted_time import DAY_MS
 from generation.protocol import Recipe
@@ -113,6 +114,28 @@ class World:
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+    async def upload(self, number: int) -> Image:
+        """Keep a picture that is none of any dream's, and larger than those are."""
+        data = png(200 + number, 40, "white")
+        image = described(hashlib.sha256(data).hexdigest(), data)
+        self._write(self.library.path(image.sha256), data)
+        async with self.store.write() as connection:
+            await images.insert(connection, image, 1)
+        return image
+
+    async def game(self, connection: Connection, entered: Image) -> None:
+        """Have a game that is over, with a picture that was entered in it."""
+        game_id = "g" * 16
+        await connection.execute(
+            "INSERT INTO game VALUES (?, ?, 'draw', ?, 'over', 'p', NULL, 1, 0, NULL, NULL, NULL, "
+            "0, 1, 1, '', 1, 1, 1, 0)",
+            (game_id, self.theme_id, ANN.id),
+        )
+        await connection.execute(
+            "INSERT INTO game_entry VALUES (?, ?, ?, '', NULL, ?, NULL, 5, 0, 1, 1, NULL, NULL)",
+            ("e" * 16, game_id, ANN.id, entered.sha256),
+        )
 
     async def party(self, stage: str, ended: bool) -> str:
         """Let the party's theme be that of a party that stands so."""
@@ -208,19 +231,68 @@ async def test_what_takes_too_much_room_goes_the_oldest_first(world: World) -> N
     assert await to_the_end(world.retention(keep_bytes=1)) == 3, "all that takes room"
 
 
-async def test_what_lies_behind_a_cover_counts_as_what_its_dream_takes(world: World) -> None:
+async def test_all_that_goes_with_a_dream_counts_as_what_it_takes(world: World) -> None:
     dream, other = await world.dream(9, film=True), await world.dream(8)
+    failed = await world.dream(7, state=DreamState.FAILED)
     assert dream.image is not None and other.image is not None
+    original, upload, mask, shared, entered = [await world.upload(count) for count in range(5)]
     async with world.store.write() as connection:
         await connection.execute(
             "INSERT INTO picture_check (dream_id, setting, verdict, original_sha256, checked_ms) "
             "VALUES (?, 'blur', 'flagged', ?, 1)",
-            (dream.id, other.image.sha256),
+            (dream.id, original.sha256),
         )
-    found = {one.dream_id: one.bytes async for one in candidates(world.store, Bounds(now_ms()))}
-    picture, original = dream.image.size_bytes, other.image.size_bytes
-    assert found[dream.id] == picture + FILM_BYTES + original
-    assert found[other.id] == original
+        for one, start in ((dream, shared), (other, dream.image), (failed, upload)):
+            await connection.execute(
+                "UPDATE dream SET init_sha256 = ? WHERE id = ?", (start.sha256, one.id)
+            )
+        for one, picture in ((dream, mask), (dream, entered), (other, shared)):
+            await connection.execute(
+                "INSERT INTO dream_picture (dream_id, sha256) VALUES (?, ?)",
+                (one.id, picture.sha256),
+            )
+        await world.game(connection, entered)
+    bounds = Bounds(now_ms(), sized=True)
+    found = {one.dream_id: one.bytes async for one in candidates(world.store, bounds)}
+    sizes = [one.size_bytes for one in (dream.image, original, mask)]
+    assert found[dream.id] == sum(sizes) + FILM_BYTES, "not what another dream or a game has"
+    assert found[other.id] == other.image.size_bytes + shared.size_bytes
+    assert found[failed.id] == upload.size_bytes
+    before = await total_bytes(world.store)
+    assert await to_the_end(world.retention(keep_days=1)) == 3
+    assert before - await total_bytes(world.store) == sum(found.values())
+
+
+@pytest.mark.parametrize("a_turn", [1, A_TURN])
+async def test_no_more_goes_than_has_to_where_people_draw_from_uploads(
+    world: World, monkeypatch: pytest.MonkeyPatch, a_turn: int
+) -> None:
+    monkeypatch.setattr("bot.retention.A_TURN", a_turn)
+    for count in range(10):
+        dream, upload = await world.dream(20 - count), await world.upload(count)
+        async with world.store.write() as connection:
+            await connection.execute(
+                "UPDATE dream SET init_sha256 = ? WHERE id = ?", (upload.sha256, dream.id)
+            )
+    over = 2 * upload.size_bytes
+    assert await to_the_end(world.retention(keep_bytes=await world.bytes() - over)) == 2
+    assert len(await world.there()) == 8
+
+
+async def test_what_cannot_be_removed_yet_takes_no_further_dreams_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for count in range(6):
+        await world.dream(9 - count)
+    keep = await world.bytes() * 3 // 4
+
+    async def fails(*_: object, **__: object) -> None:
+        raise DiskError("The store does not answer.")
+
+    monkeypatch.setattr(Library, "discard", fails)
+    assert await to_the_end(world.retention(keep_bytes=keep)) == 2
+    assert await to_the_end(world.retention(keep_bytes=keep)) == 0
+    assert len(await world.there()) == 4
 
 
 async def test_what_goes_by_age_is_not_counted_twice(
@@ -396,7 +468,7 @@ async def test_few_are_looked_at_in_one_query(world: World) -> None:
 
 async def test_a_page_takes_no_longer_where_many_wait_or_play(world: World) -> None:
     """Each dream is asked for what needs it; what waits is not gone through for each of them."""
-    values = {**Bounds(1).values(), "after": "", "upto": "z", "sized": False}
+    values = {**Bounds(1).values(), "after": "", "upto": "z"}
     plan = await world.store.read(f"EXPLAIN QUERY PLAN {CANDIDATES}", values)
     steps = [row["detail"] for row in plan]
     assert len(steps) > 20
