@@ -30,7 +30,7 @@ from bot.model import Dream, Visibility
 from bot.parties.model import FinalePicture, Party, Record, Stage, Standing
 from bot.parties.reading import SOMEBODY
 from bot.publish import building, film, pages
-from bot.publish.model import FILM, Entry, Story
+from bot.publish.model import FILM, WHOLE, Entry, Story
 from bot.publish.service import Publishing
 from bot.publish.story import of_days, of_party
 from bot.publish.texts import markdown
@@ -159,7 +159,7 @@ def test_a_bundle_of_a_machine_without_a_clock_can_be_packed(tmp_path: Path) -> 
     (tmp_path / "page.html").write_text("an evening", encoding="utf-8")
     os.utime(tmp_path / "page.html", (60, 60))
     building._whole(tmp_path, lambda: None)
-    with zipfile.ZipFile(tmp_path / building.WHOLE) as archive:
+    with zipfile.ZipFile(tmp_path / WHOLE) as archive:
         assert archive.getinfo("bundle/page.html").date_time[0] == 1980
 
 
