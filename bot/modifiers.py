@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 PICTURES = Path(__file__).parent / "wall" / "static" / "modifiers"
-SUBJECT = "mountains and a lake"
+SUBJECT = "snowy mountains over a lake"
 """What the pictures show."""
 PLAIN = "plain"
 """The name of the picture of the subject alone."""
