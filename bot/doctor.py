@@ -6,8 +6,10 @@ import asyncio
 import base64
 import binascii
 import errno
+import getpass
 import hashlib
 import io
+import os
 import shutil
 import socket
 import sys
@@ -43,6 +45,9 @@ from generation.protocol import (
     Welcome,
     WorkerInfo,
 )
+
+if sys.platform != "win32":
+    import pwd
 
 _START_S = 120.0
 _DRAW_S = 180.0
@@ -143,9 +148,47 @@ def _looks_like_a_token(token: str) -> bool:
     return number.isdigit()
 
 
+def _kept_away(what: str, folder: Path, error: OSError) -> Finding:
+    """Say that this user may not look into a folder: most likely it is not the bot's user."""
+    return Finding(
+        Mark.BAD,
+        what,
+        f"The user {_user()} cannot look into {folder} ({error.strerror}). Run this as the user "
+        "that the bot runs as, or make the folder that user's.",
+    )
+
+
+def _user() -> str:
+    if sys.platform == "win32":
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a number without a name, as containers have
+        return str(os.geteuid())
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether something is there.
+
+    Raises:
+        OSError: that is not for this user to know.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _data(config: Config) -> Iterator[Finding]:
     folder = config.storage.data_dir
-    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    database = folder / "dreamstream.db"
+    try:
+        there = next(parent for parent in (folder, *folder.resolve().parents) if _is_there(parent))
+        has_database = _is_there(database)
+    except OSError as error:
+        yield _kept_away("data", folder, error)
+        return
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"dreamstream")
@@ -157,7 +200,7 @@ def _data(config: Config) -> Iterator[Finding]:
             "storage.data_dir to another folder.",
         )
     else:
-        new = "" if folder.exists() else " (not there yet; the first run makes it)"
+        new = "" if there == folder else " (not there yet; the first run makes it)"
         yield Finding(Mark.WELL, "data", f"{folder}{new}")
     free = shutil.disk_usage(there).free
     text = f"{free / 1024**3:.1f} GiB free"
@@ -167,8 +210,7 @@ def _data(config: Config) -> Iterator[Finding]:
         yield Finding(Mark.NOTE, "disk", f"{text}: that will not last long. Free some space.")
     else:
         yield Finding(Mark.WELL, "disk", text)
-    database = folder / "dreamstream.db"
-    if database.exists():
+    if has_database:
         try:
             version = check_file(database)
         except DreamstreamError as error:
@@ -188,6 +230,8 @@ def _library(config: Config) -> Finding:
         return Finding(Mark.BAD, "library", f"{place.store}: {error.strerror}.")
     except DreamstreamError as error:
         return Finding(Mark.BAD, "library", f"{place.store}: {error}")
+    except OSError as error:
+        return _kept_away("library", root, error)
     return Finding(Mark.WELL, "library", f"{place.store} can be written.")
 
 
@@ -197,8 +241,11 @@ def _backup(config: Config) -> Finding:
         for newest in whole_backups(folder)[-1:]:
             read_manifest(newest)
         made_ms = newest_ms(folder)
+        near = on_one_disk(config.storage.data_dir, folder)
     except BackupError as error:
         return Finding(Mark.BAD, "backup", str(error))
+    except OSError as error:
+        return _kept_away("backup", folder, error)
     if made_ms is None:
         text = f"There is none in {folder}. Make one (dreamstream backup), or set "
         return Finding(Mark.NOTE, "backup", f"{text}backup.every_hours.")
@@ -206,7 +253,7 @@ def _backup(config: Config) -> Finding:
     text = f"The newest in {folder} is {hours:.1f} hours old."
     if not every_hours:
         text += " The bot makes none by itself (backup.every_hours)."
-    if on_one_disk(config.storage.data_dir, folder):
+    if near:
         text += " It is on the disk of the data folder: if that is lost, both are."
     if every_hours and hours > _BACKUPS_MISSED * every_hours:
         return Finding(Mark.BAD, "backup", f"{text} Is the bot running? Its log says what failed.")
@@ -243,7 +290,10 @@ def _port(config: Config) -> Finding:
 
 
 class _Trial:
-    """Listens to a scheduler process that is started only to be looked at."""
+    """Listens to a scheduler process that is started only to be looked at.
+
+    `up` is done while it is up, and has an error once it could not be started.
+    """
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -257,6 +307,8 @@ class _Trial:
     async def on_down(self, suspects: tuple[str, ...], reason: str, outside: bool = False) -> None:
         if not self.up.done():
             self.up.set_exception(SchedulerError(reason))
+        elif self.up.exception() is None:  # it begins anew; till then whatever is submitted is lost
+            self.up = asyncio.get_running_loop().create_future()
         for name, end in self.ends.items():
             if not end.done():
                 end.set_result(Failed(job_id=name, reason=reason))
@@ -277,6 +329,8 @@ async def _drawing(config: Config) -> AsyncIterator[Finding]:
         welcome = await asyncio.wait_for(trial.up, _START_S)
         yield Finding(Mark.WELL, "device", welcome.device)
         for engine in welcome.engines:
+            # The engine before it may have ended the process, which is no fault of this one's.
+            await asyncio.wait_for(asyncio.shield(trial.up), _START_S)
             yield await _engine(supervisor, trial, engine)
         if any(worker.node for worker in supervisor.workers):
             yield _cluster(supervisor.workers)

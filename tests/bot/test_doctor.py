@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -119,6 +122,48 @@ async def test_a_drawing_process_that_cannot_start_is_named(
     status, found = await lines(config_file(tmp_path), capsys)
     assert status == 1
     assert "cannot be started" in found["drawing"]
+
+
+async def test_an_engine_is_not_blamed_for_the_end_of_the_process_by_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        doctor,
+        "scheduler_command",
+        lambda config: SchedulerCommand(engines="tests.fakes.ending:build_engines"),
+    )
+    monkeypatch.setattr(doctor, "_DRAW_S", 20.0)
+    status, found = await lines(config_file(tmp_path), capsys)
+    assert status == 1
+    ending, well = found["engine"].splitlines()
+    assert ending.startswith("BAD ending") and "ended with an error (status 3)" in ending
+    assert well.startswith("ok well draws")
+
+
+@pytest.mark.parametrize("name", ["data", "backups"])
+async def test_who_may_not_look_is_told_so(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Folders are the bot's user's alone: it is easily run as another one."""
+    upgrade(tmp_path / "data" / "dreamstream.db")
+    await make(tmp_path / "data", tmp_path / "backups")
+    folder, real = tmp_path / name, Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        if folder in path.absolute().parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    path = config_file(tmp_path, f"[backup]\nfolder = '{tmp_path / 'backups'}'\n")
+    monkeypatch.setattr(Path, "stat", stat)
+    status, found = await lines(path, capsys)
+    assert status == 1
+    line = found["data" if name == "data" else "backup"]
+    assert line.startswith("BAD The user ") and "cannot look into" in line and name in line
+    assert "ok fake draws" in found["engine"], "all the rest is looked at"
 
 
 def test_models_lie_in_the_data_folder_of_the_settings(
