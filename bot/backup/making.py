@@ -2,8 +2,8 @@
 
 First the database is copied as it stands, then the files that the copy names and the folder has not
 got; what comes later belongs to the next backup. A file that is gone by then was deleted meanwhile:
-that is done again to the copy, for deletions win. The manifest is written last, and the backup gets
-its name only then.
+that is done again to the copy, for deletions win. Or something has another in its place: then the
+database is copied once more. The manifest is written last, and the backup gets its name only then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -52,6 +52,7 @@ from bot.ids import now_ms
 
 log = logging.getLogger(__name__)
 
+_TRIES = 3
 LEFT_OUT = "this backup was not finished, and those before it are whole."
 
 
@@ -106,22 +107,30 @@ async def make_locked(
         with told(root, LEFT_OUT):
             await asyncio.to_thread(_begin, root, part)
             await asyncio.to_thread(_see_to_room, root, _size(live), leave_bytes)
-            await asyncio.to_thread(database.copy, live, copied, stopped)
-            schema = await asyncio.to_thread(database.check, copied)
-            await asyncio.to_thread(database.sign_out, copied)
-            entries = await asyncio.to_thread(database.named, copied)
-            library = data_dir / "library"
-            fresh, absent = await asyncio.to_thread(
-                _fill, blobs, root, entries, leave_bytes, stopped
-            )
-            taken = await asyncio.to_thread(_gone_since, live, copied)
-            lost = {Path(one).stem for one in absent if one.startswith("images/")}
-            # What a theme had until it got another picture was deleted by nobody.
-            replaced = lost - await asyncio.to_thread(database.named_now, live) if lost else lost
-            if taken or replaced:
-                await forget(copied, taken, replaced)
+            library, fresh = data_dir / "library", []
+            for left in reversed(range(_TRIES)):
+                await asyncio.to_thread(_remove, copied)
+                await asyncio.to_thread(database.copy, live, copied, stopped)
                 schema = await asyncio.to_thread(database.check, copied)
+                await asyncio.to_thread(database.sign_out, copied)
                 entries = await asyncio.to_thread(database.named, copied)
+                new, absent = await asyncio.to_thread(
+                    _fill, blobs, root, entries, leave_bytes, stopped
+                )
+                fresh += new
+                taken = await asyncio.to_thread(_gone_since, live, copied)
+                lost = {Path(one).stem for one in absent if one.startswith("images/")}
+                # What a theme, an entry in a game or a dream that was covered had until it got
+                # another picture was deleted by nobody: a later copy names what it has now.
+                replaced = (
+                    lost - await asyncio.to_thread(database.named_now, live) if lost else lost
+                )
+                if taken or replaced:
+                    await forget(copied, taken, () if left else replaced)
+                    schema = await asyncio.to_thread(database.check, copied)
+                    entries = await asyncio.to_thread(database.named, copied)
+                if not any(one.sha256 in replaced for one in entries):
+                    break
             made = await asyncio.to_thread(
                 _finish, part, root, schema, entries, absent, _published(library)
             )
@@ -175,6 +184,12 @@ def _begin(root: Path, part: Path) -> None:
     for left in (root / POOL).rglob(f"{TEMPORARY_PREFIX}*"):
         left.unlink(missing_ok=True)
     part.mkdir(parents=True)
+
+
+def _remove(database: Path) -> None:
+    """Remove a copy of a database that nobody has open, with what lies beside it."""
+    for path in database.parent.glob(f"{database.name}*"):
+        path.unlink()
 
 
 def _size(path: Path) -> int:
@@ -238,7 +253,11 @@ def copy_entry(blobs: Blobs, entry: Entry, pool: Path) -> bool:
     """
     target = pool / entry.path
     if (here := blobs.here(entry.path)) is not None:
-        return copy_verified(here, target, entry.sha256)
+        if not blobs.remote:
+            return copy_verified(here, target, entry.sha256)
+        with suppress(SourceError):  # a copy that is gone or damaged is not all that there is
+            if copy_verified(here, target, entry.sha256):
+                return True
     try:
         data = blobs.raw(entry.path)
     except UnreachableError as error:  # it is not lost: the whole backup waits

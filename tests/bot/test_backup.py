@@ -38,14 +38,16 @@ from bot.checkpoints import CHECKPOINTS, Checkpoints
 from bot.config import Config
 from bot.data_folder import RESTORING, RESTORING_FROM, lock_folder
 from bot.errors import ConfigError, DiskError
-from bot.library import Library
-from bot.model import Dream, DreamState, EventKind, File
+from bot.games.model import Entry as GameEntry
+from bot.library import Library, described
+from bot.model import Dream, DreamState, EventKind, File, PictureCheck
 from bot.retention import Retention, RetentionRules
 from bot.rights import Actor
-from bot.store import Store, game_entries, games
+from bot.store import Store, game_entries, games, images
 from bot.store.migrate import shipped, upgrade
 from generation.protocol import Attachment
 from tests.bot.drawer import ANN, Services, finished, png, request, services, until
+from tests.bot.test_picture_checks import Checked
 from tests.bot.test_portraits import portray
 from tests.bot.test_theme_pictures import pictures_of
 from tests.program import environment
@@ -203,10 +205,12 @@ async def test_what_is_deleted_during_a_backup_is_in_none(
     assert b"a secret fox" not in (made.path / "dreamstream.db").read_bytes()
 
 
+@pytest.mark.parametrize("tries", [1, 3])
 async def test_a_themes_picture_that_is_replaced_during_a_backup_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: int
 ) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
+    monkeypatch.setattr(making, "_TRIES", tries)
     async with services(data) as s:
         pictures, lost = pictures_of(s), await draw(s)
         s.library.path(sha_of(lost)).unlink()
@@ -215,11 +219,84 @@ async def test_a_themes_picture_that_is_replaced_during_a_backup_is_not_lost(
             await pictures.take_in("open", png(40, 30, "green"))
         made = await task
     assert [Path(one).stem for one in made.manifest.missing] == [sha_of(lost)], "this one is"
-    assert made.manifest.files == ()
     assert faults(root) == []
     await restore(root, tmp_path / "other")
     async with services(tmp_path / "other") as s:
-        assert (await s.themes.get("open")).picture_sha256 is None
+        there = (await s.themes.get("open")).picture_sha256
+    assert [one.sha256 for one in made.manifest.files] == ([] if there is None else [there])
+    assert (there is None) == (tries == 1), "the new one, or none where they never stop"
+
+
+async def test_what_is_uncovered_during_a_backup_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        checked = Checked(s, PictureCheck.BLUR)
+        checked.eyes.broken = True
+        dream = await checked.dream()
+        assert dream.behind is not None
+        gone = await checked.dream()
+        checked.eyes.broken = False
+        async with between_copies(data, root, monkeypatch) as task:
+            assert await checked.reviews.look_again() == 2
+            await s.dreams.delete(gone.id, Actor(ANN))
+        made = await task
+    assert made.manifest.missing == () and made.new_files == len(made.manifest.files) == 1
+    assert faults(root) == []
+    await restore(root, tmp_path / "other")
+    async with services(tmp_path / "other") as s:
+        back = await s.dreams.get(dream.id)
+        assert back.image == dream.behind and back.behind is None
+        assert await s.library.read(sha_of(back))
+        assert (await s.dreams.get(gone.id)).deleted_ms is not None
+
+
+async def test_a_better_entry_of_a_game_during_a_backup_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, root = tmp_path / "data", tmp_path / "backups"
+    game, entry = "g" * 16, "e" * 16
+
+    async def enter(colour: str, score: float) -> str:
+        sha256, content = await s.library.keep_upload(png(40, 30, colour))
+        image = described(sha256, content)
+        async with s.store.write() as connection:
+            await images.insert(connection, image, 1)
+            made = GameEntry(
+                id=entry,
+                game_id=game,
+                person=ANN,
+                text="",
+                choice=None,
+                image=image,
+                dream_id=None,
+                score=score,
+                writing=False,
+                published=True,
+                hearts=0,
+                at_ms=1,
+            )
+            await game_entries.put(connection, made)
+        await s.library.let_go(sha256, named=True)
+        await s.dreams.remove_files()
+        return sha256
+
+    async with services(data) as s:
+        dream = await draw(s)
+        async with s.store.write() as connection:
+            await connection.execute(
+                "INSERT INTO game VALUES (?, 1, 'draw', ?, 'open', 'a secret', NULL, 1, 0, NULL, "
+                "NULL, NULL, 0, 1, 1, '', 9999999999999, 1, NULL, 0)",
+                (game, ANN.id),
+            )
+        await enter("blue", 0.3)
+        async with between_copies(data, root, monkeypatch) as task:
+            better = await enter("green", 0.5)
+        made = await task
+    assert made.manifest.missing == ()
+    assert {one.sha256 for one in made.manifest.files} == {sha_of(dream), better}
+    assert faults(root) == []
 
 
 async def test_deletions_win_over_a_backup(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from obstore import exceptions
 from obstore.store import MemoryStore
 
 from bot import doctor, library_place
+from bot.backup.making import copy_entry
+from bot.backup.model import Entry
 from bot.blob_cache import BlobCache
 from bot.blobs import Blobs, FolderBlobs, UnreachableError, file_key, picture_key
 from bot.config import Config, LibraryPlace
@@ -600,6 +602,14 @@ def test_what_is_deleted_while_it_is_fetched_leaves_no_copy(store: Faulty, tmp_p
     with pytest.raises(FileNotFoundError):
         blobs.get(KEY)
     assert not blobs.path(KEY).exists()
+
+
+def test_a_copy_that_went_bad_keeps_nothing_from_a_backup(store: Faulty, tmp_path: Path) -> None:
+    blobs = blobs_of(store, tmp_path / "cache")
+    blobs.put(KEY, DATA)
+    (tmp_path / "cache" / KEY).write_bytes(b"SOME BYTES")
+    assert copy_entry(blobs, Entry(KEY, len(DATA)), tmp_path / "pool")
+    assert (tmp_path / "pool" / KEY).read_bytes() == blobs.get(KEY) == DATA
 
 
 def test_many_who_want_the_same_fetch_it_once(store: Faulty, tmp_path: Path) -> None:
