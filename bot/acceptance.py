@@ -53,8 +53,8 @@ class Order:
     """Recipes to be drawn together, and whose and whence they are. `note` is for the person.
 
     `images` are the kept pictures that they name. With `parents` each recipe has its own parent
-    and that one's prompt, and is shown nowhere where that one is not. `moderates` says that the
-    person does, where they ask.
+    and that one's prompt, and is shown nowhere where that one is not; without, `published` says
+    whether the one parent there may be is. `moderates` says that the person does, where they ask.
 
     `also` writes what a front must not lose either, in the same transaction. It may raise what
     refuses them, and keep them from being published. In a `study` each has its own of `prompts`,
@@ -70,6 +70,7 @@ class Order:
     guild_id: int | None = None
     channel_id: int | None = None
     parent_id: str | None = None
+    published: bool = True
     parents: Sequence[Dream] = ()
     relation: Relation | None = None
     note: str = ""
@@ -163,7 +164,7 @@ class Acceptance:
         origins: list[tuple[str, str | None, bool]]
         origins = [(parent.prompt, parent.id, parent.published) for parent in order.parents]
         prompts = order.prompts or [order.prompt] * len(ids)
-        origins = origins or [(prompt, order.parent_id, True) for prompt in prompts]
+        origins = origins or [(prompt, order.parent_id, order.published) for prompt in prompts]
         studied: Sequence[str | None] = order.study or [None] * len(ids)
         return [
             Dream(

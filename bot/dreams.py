@@ -140,6 +140,7 @@ class Dreams(DreamChanges):
     async def ask(self, request: DreamRequest, also: Also | None = None) -> list[Dream]:
         """Accept what a person asks for. Once this returns, it survives every crash.
 
+        What has a parent is published only where that one is, too.
         `also` is called within the transaction that accepts it, to write what belongs to it.
 
         Raises:
@@ -153,8 +154,10 @@ class Dreams(DreamChanges):
         engines = await self._engines()
         theme = await self._themes.get(request.theme)
         plan = requests.check(request, theme, engines, self._limits)
+        published = True
         if request.parent_id is not None:
             parent = await self.existing(request.parent_id)
+            published = parent.published
             parents_theme = await self._themes.by_id(parent.theme_id)
             check_may_see(parent, parents_theme, theme, request.channel_id)
         if self._hold is not None:
@@ -184,6 +187,7 @@ class Dreams(DreamChanges):
                 guild_id=request.guild_id,
                 channel_id=request.channel_id,
                 parent_id=request.parent_id,
+                published=published,
                 relation=request.relation,
                 note=plan.note,
                 prompts=[plan.prompt_of(index) for index in range(plan.count)],
@@ -227,6 +231,7 @@ class Dreams(DreamChanges):
             check_person(person),
             [recipe],
             parent_id=dream.id,
+            published=dream.published,
             relation=Relation.REROLL,
             also=also,
         )

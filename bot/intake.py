@@ -107,7 +107,8 @@ class Intake:
             await self._check_uploads(request, drawn_from, made.person)
             if made.parent_id is None and (origin := await self._origin(request, drawn_from, made)):
                 came = made.relation or relation
-                made = replace(made, parent_id=origin.id, relation=came)
+                published = made.published and origin.published
+                made = replace(made, parent_id=origin.id, published=published, relation=came)
             return await self._write(made)
 
     async def _check_uploads(

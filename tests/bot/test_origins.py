@@ -155,3 +155,16 @@ async def test_an_upload_is_taken_also_where_nothing_can_be_found_out(tmp_path: 
         parts.drawer.embed = eyes.embed  # type: ignore[method-assign]
         assert (await child_of(parts, saved(textured(1)))).parent_id is None
         assert eyes.asked
+
+
+async def test_what_comes_of_a_picture_that_is_kept_to_a_channel_stays_there(
+    tmp_path: Path,
+) -> None:
+    async with tracing(tmp_path) as parts:
+        there = {"guild_id": 1, "channel_id": 5}
+        kept, file = await drawn(parts, 2, **there)
+        assert (await child_of(parts, file, **there)).published
+        async with parts.store.write() as connection:
+            await connection.execute("UPDATE dream SET published = 0 WHERE id = ?", (kept.id,))
+        child = await child_of(parts, file, **there)
+        assert (child.parent_id, child.published) == (kept.id, False)

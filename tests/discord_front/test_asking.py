@@ -162,3 +162,28 @@ async def test_what_is_not_published_is_in_no_other_channels_queue(tmp_path: Pat
             (there.bob, elsewhere, False),
         ):
             assert ("a quiet wish" in said(await who.slash(channel, "queue"))) is listed
+
+
+async def test_what_others_make_of_a_dream_is_published_only_where_that_is(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        parts, bob = there.parts, there.bob
+        for published in (False, True):
+            ann = Person(f"discord:{there.ann.id}", "ann")
+            await parts.moderation.set_publishes(ann, published)
+            first_id, card = await there.ask(prompt="ann's own words", count=2)
+            for dream in await parts.dreams.together(first_id):
+                await parts.draw(dream.id)
+            await until(lambda: not there.client.delivery.unsettled)
+            await bob.slash(there.channel, "redo", dream=first_id)
+            await bob.slash(there.channel, "redo", dream=first_id, steps=3)
+            await bob.click(card, label="Other seeds")
+            theirs = await parts.dreams.unfinished(None)
+            assert len(theirs) == 4, [dream.prompt for dream in theirs]
+            me = Person("local:me", "me")
+            theirs.append(await parts.dreams.redo(first_id, me, same_seed=True))
+            assert [dream.published for dream in theirs] == [published] * 5
+            for dream in theirs:
+                await parts.draw(dream.id)
+            await until(lambda: not there.client.delivery.unsettled)
