@@ -359,8 +359,8 @@ def _negative(negative: str | None, theme: Theme, engine: EngineInfo, limits: Li
         if own:
             raise InvalidRequestError(
                 "negative",
-                f"{engine.title} takes no negative prompt. Write it into the prompt with a "
-                "negative weight instead, as in “a castle | fog:-1”.",
+                f"{engine.title} keeps away from nothing, so it takes no negative prompt. Leave it "
+                "out, or choose another engine.",
             )
         return ""
     if own:
