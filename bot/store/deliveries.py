@@ -173,12 +173,15 @@ async def close(
 ) -> bool:
     """End a delivery: its message shows its dreams' ends, or never will.
 
+    Where a message that was to replace one is not known to be there, that one stays its message.
     Says whether it did. It does not where dreams came onto the card that `row` does not have, nor
     where fewer than `there` of them are still there: the message shows one that was deleted.
     """
     cursor = await connection.execute(
         """
-        UPDATE delivery SET state = ?, shown = ?, reason = ?, changed_ms = ?
+        UPDATE delivery SET state = ?, shown = ?, reason = ?, changed_ms = ?,
+            replaced_id = iif(message_id IS NULL, NULL, replaced_id),
+            message_id = coalesce(message_id, replaced_id)
         WHERE id = ? AND state = 'open'
         AND (SELECT count(*) FROM delivery_dream WHERE delivery_id = delivery.id) = ?
         AND (

@@ -77,6 +77,24 @@ async def test_a_delivery_that_is_closed_changes_no_more(tmp_path: Path) -> None
         assert (row.state, row.shown, row.message_id) == (DeliveryState.SETTLED, "done", 78)
 
 
+async def test_a_message_that_could_not_be_replaced_is_still_its_rows(tmp_path: Path) -> None:
+    async with services(tmp_path) as parts:
+        await parts.dreams.ask(request(), order)
+        [row] = await deliveries.open_rows(parts.store)
+        async with parts.store.write() as connection:
+            await deliveries.begin_send(connection, row.id, 4)
+            await deliveries.sent(connection, row.id, 77, 5)
+            await deliveries.begin_send(connection, row.id, 6)
+            assert await deliveries.close(connection, row, DeliveryState.GIVEN_UP, 7)
+        [row] = await deliveries.of_dream(parts.store, row.dream_id)
+        assert (row.message_id, row.replaced_id) == (77, None)
+        assert await deliveries.dreams_of_messages(parts.store, [77]) == {77: row.dream_ids}
+        # Else it would show the dream for good.
+        async with parts.store.write() as connection:
+            await deliveries.reopen(connection, row.id, 8)
+        assert len(await deliveries.open_rows(parts.store)) == 1
+
+
 async def test_a_channel_without_a_theme_has_the_default_one(tmp_path: Path) -> None:
     async with services(tmp_path) as parts:
         channels = Channels(parts.store, parts.themes)
