@@ -35,7 +35,7 @@ async def bury(
 
     Its picture is doomed also where other dreams start from it, which then say that it is no
     longer kept, and where it stands for a theme; not where another dream has come to the very same
-    picture.
+    picture. Nor is it removed while an entry in a game is that picture.
     """
     rows = await connection.execute_fetchall(
         """
@@ -79,7 +79,7 @@ async def bury(
 
 
 async def doom(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> None:
-    """Have a file removed, unless a dream or a theme names it when that is done."""
+    """Have a file removed, unless a dream, a theme or a game names it when that is done."""
     await connection.execute(
         "INSERT INTO doomed_file (kind, sha256) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (kind, sha256),
@@ -92,7 +92,7 @@ async def doomed(store: Store) -> list[tuple[Kind, str]]:
 
 
 async def is_named(connection: aiosqlite.Connection, kind: Kind, sha256: str) -> bool:
-    """Say whether a dream, or a theme, names a file."""
+    """Say whether a dream, a theme or a game names a file."""
     if kind is Kind.FILE:
         return bool(await connection.execute_fetchall(FILE_NAMED, (sha256,)))
     return await images.named_now(connection, sha256)
