@@ -21,9 +21,10 @@ MAX_ALT = 1000
 IN_BACKGROUND = "drawn when nobody else waits"
 _BAR = 12
 # What Discord takes for markup, or for a mention, a time or an emoji of its own. Links stay as they
-# are, but brackets end them: whatever is between those would be shown in place of an address.
+# are, but brackets end them: whatever is between those would be shown in place of an address. The
+# closing one would end the brackets of a link of ours, into which it is put.
 _MARKUP = re.compile(
-    r"(?P<link>https?://[^\s<>\[\]()|*`\\]+)|(?P<sign>[\\*_~`|\[<])"
+    r"(?P<link>https?://[^\s<>\[\]()|*`\\]+)|(?P<sign>[\\*_~`|\[\]<])"
     r"|(?P<before>^[ \t]*)(?P<first>[>#-])",
     re.MULTILINE,
 )

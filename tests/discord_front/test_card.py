@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import msgspec
@@ -130,6 +131,13 @@ def test_buttons_are_those_that_the_engines_can_do() -> None:
 def test_what_is_typed_is_cut_to_what_is_shown(length: int) -> None:
     assert len(plain(NASTY, length)) <= length
     assert plain("a fox", 100) == "a fox"
+
+
+def test_what_is_typed_cannot_end_the_brackets_of_a_link_of_ours() -> None:
+    title = plain("Cats](https://evil.example/nitro) x", 80)
+    link = f"[{title}](https://wall.example/s/cats)"
+    (address,) = re.findall(r"(?<!\\)\]\((.*?)\)", link)
+    assert address == "https://wall.example/s/cats"
 
 
 def test_pictures_share_a_request_and_small_ones_leave_room() -> None:
