@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -34,6 +35,7 @@ POOL, BACKUPS = "pool", "backups"
 DATABASE, MANIFEST = "dreamstream.db", "manifest.json"
 CHUNK_BYTES = 1024 * 1024
 
+_Part = TypeVar("_Part")
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -117,6 +119,29 @@ def read_manifest(backup: Path) -> Manifest:
     Raises:
         BackupError: it cannot be read, or was made by a newer version.
     """
+    manifest = _read(backup, Manifest)
+    if not all(one.is_named_by_content for one in manifest.files):
+        # Else it could name any file of this machine: a device, of which there is no end.
+        raise BackupError(
+            f"{backup / MANIFEST} names files that no library has. Use another backup."
+        )
+    return manifest
+
+
+def read_made_ms(backup: Path) -> int:
+    """Return when a backup was made; what else is in its manifest is only skipped.
+
+    Raises:
+        BackupError: it cannot be read, or was made by a newer version.
+    """
+    return _read(backup, _When).made_ms
+
+
+class _When(msgspec.Struct):
+    made_ms: int
+
+
+def _read(backup: Path, part: type[_Part]) -> _Part:
     path = backup / MANIFEST
     try:
         data = path.read_bytes()
@@ -127,15 +152,11 @@ def read_manifest(backup: Path) -> Manifest:
                 f"{backup} was made by a newer version of Dreamstream (its form is {written}, this "
                 f"version knows {FORMAT}). Nothing was changed. Install the newer version."
             )
-        manifest = msgspec.json.decode(data, type=Manifest)
+        return msgspec.json.decode(data, type=part)
     except OSError as error:
         raise BackupError(f"{path} cannot be read ({error.strerror}).") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BackupError(f"{path} is damaged ({error}). Use another backup.") from error
-    if not all(one.is_named_by_content for one in manifest.files):
-        # Else it could name any file of this machine: a device, of which there is no end.
-        raise BackupError(f"{path} names files that no library has. Use another backup.")
-    return manifest
 
 
 def digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bot.backup.making import make
-from bot.backup.model import BackupError, Stopped, read_manifest, whole_backups
+from bot.backup.model import BackupError, Stopped, read_made_ms, whole_backups
 from bot.blobs import Blobs
 from bot.ids import now_ms
 from bot.side_tasks import SideTasks
@@ -110,6 +110,6 @@ def newest_ms(folder: Path) -> int | None:
     """
     for backup in reversed(whole_backups(folder)):
         with suppress(BackupError):
-            if (made_ms := read_manifest(backup).made_ms) <= now_ms():
+            if (made_ms := read_made_ms(backup)) <= now_ms():
                 return made_ms
     return None

@@ -1060,6 +1060,25 @@ async def test_a_backup_that_cannot_be_read_keeps_no_others_from_being_made(tmp_
     assert faults(root) == []
 
 
+async def test_when_the_newest_was_made_is_asked_without_looking_at_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked every minute, and there may be a hundred thousand files."""
+    data, root = tmp_path / "data", tmp_path / "backups"
+    async with services(data) as s:
+        await draw(s)
+        made = await make(data, root)
+
+    def looked(_: Entry) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(Entry, "is_named_by_content", property(looked))
+    assert schedule.newest_ms(root) == made.manifest.made_ms
+    path = made.path / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert schedule.newest_ms(root) is None, "one that was cut off counts for nothing"
+
+
 async def test_a_backup_of_the_future_neither_counts_nor_goes(tmp_path: Path) -> None:
     data, root = tmp_path / "data", tmp_path / "backups"
     async with services(data) as s:
