@@ -10,7 +10,7 @@ import discord
 import msgspec
 from discord import ui
 
-from bot.delivery.asking import check_words, permit
+from bot.delivery.asking import check_words, checked_here, permit
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -139,6 +139,7 @@ async def draw_like(
         guild_id=interaction.guild_id,
         channel_id=interaction.channel_id,
         moderates=actor_of(interaction).moderates,
+        checked_as=checked_here(interaction),
     )
     await front.dreams.ask(msgspec.structs.replace(request, **changes), also)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from discord import Locale
+from discord import Locale, TextChannel
 
 from bot.audit import Audit, Why
 from bot.checking.model import Verdict
@@ -20,7 +20,7 @@ from bot.model import Act, ModerationEntry, Person, PictureCheck
 from bot.settings import ChannelSettings
 from bot.store import moderation, people
 from bot.translations import LANGUAGES, in_language_of
-from tests.bot.drawer import until
+from tests.bot.drawer import png, until
 from tests.discord_front.test_commands import member, said
 from tests.discord_front.world import World, buttons_of, gallery_of, world
 
@@ -41,6 +41,10 @@ def checks(there: World) -> Reviews:
     return reviews
 
 
+def said_in(result: Any) -> str:
+    return str(getattr(result.response, "content", "") or result.response.message.content)
+
+
 async def shown(there: World) -> tuple[str, Any]:
     dream_id, _ = await there.ask()
     await there.parts.draw(dream_id)
@@ -54,6 +58,27 @@ async def test_a_spoiler_is_hidden_by_discord(tmp_path: Path) -> None:
         item = gallery_of(card)
         assert item is not None and item.spoiler
         assert "Show it to me" not in buttons_of(card)
+
+
+async def test_what_is_not_looked_at_in_a_channel_is_drawn_again_with_its_start(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as there:
+        checks(there)
+        channel = there.client.get_channel(there.channel.id)
+        assert isinstance(channel, TextChannel)
+        channel.nsfw = True
+        asked = {"prompt": "a body", "init": ("a.png", png(32, 32, "blue")), "strength": 0.5}
+        assert "It appears" in said_in(await there.ann.slash(there.channel, "dream", **asked))
+        (dream,) = await there.parts.dreams.unfinished(None)
+        await there.parts.draw(dream.id)
+        await until(lambda: not there.client.delivery.unsettled)
+        form = await there.ann.click(there.cards()[-1], label="Remix")
+        remixed = await there.ann.submit_modal(form, {"prompt": "a body in oil"})
+        assert "It appears" in said_in(remixed)
+        again = await there.ann.slash(there.channel, "redo", dream=dream.id, steps=3)
+        assert "It appears" in said_in(again)
+        assert len(await there.parts.dreams.unfinished(None)) == 2
 
 
 @pytest.mark.parametrize("setting", ["blur", "refuse"])
