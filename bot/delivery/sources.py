@@ -76,10 +76,10 @@ class _HasHeld(Protocol):
     def held(self) -> Held: ...
 
 
-class SourceMenu(ui.DynamicItem[ui.Select[Any]], template=rf"which:(?P<use>{_USES})"):
-    """Asks which of a card's pictures is meant."""
+class SourceMenu(ui.DynamicItem[ui.Select[Any]], template=rf"which:(?P<use>{_USES})(?::\d+)?"):
+    """Asks which of a card's pictures is meant, each by its number on the card."""
 
-    def __init__(self, use: Use, dreams: Sequence[Dream] = ()) -> None:
+    def __init__(self, use: Use, numbered: Sequence[tuple[int, Dream]] = ()) -> None:
         self.use = use
         options = [
             discord.SelectOption(
@@ -87,11 +87,13 @@ class SourceMenu(ui.DynamicItem[ui.Select[Any]], template=rf"which:(?P<use>{_USE
                 value=dream.id,
                 description=shorten(f"seed {dream.recipe.seed} · {dream.prompt}", 100),
             )
-            for number, dream in enumerate(dreams[:MAX_MENU], 1)
+            for number, dream in numbered
         ]
-        super().__init__(
-            ui.Select(custom_id=f"which:{use}", placeholder="Which picture?", options=options)
-        )
+        name, which = f"which:{use}", "Which picture?"
+        if numbered:  # a message may have several such menus, whose ids are not to be the same
+            first, last = numbered[0][0], numbered[-1][0]
+            name, which = f"{name}:{first}", f"Which picture? {first} to {last}"
+        super().__init__(ui.Select(custom_id=name, placeholder=which, options=options))
 
     @classmethod
     async def from_custom_id(
@@ -159,24 +161,30 @@ async def _use_dream(interaction: Interaction, use: Use, dream_id: str) -> None:
             await _do(interaction, use, await visible_dream(interaction, dream_id))
 
 
-async def _source(interaction: Interaction, message: discord.Message) -> Source | list[Dream]:
-    """Return the picture that is meant, or those of which one is.
+async def _source(
+    interaction: Interaction, message: discord.Message
+) -> Source | list[tuple[int, Dream]]:
+    """Return the picture that is meant, or those of which one is, with their numbers on the card.
 
     Raises:
         NotFoundError: there is none.
     """
-    dreams = [one for one in await dreams_of_message(interaction, message) if one.image is not None]
-    if len(dreams) > 1:
-        return dreams
-    source = dreams[0] if dreams else picture_on(message)
+    dreams = await dreams_of_message(interaction, message)
+    numbered = [(number, one) for number, one in enumerate(dreams, 1) if one.image is not None]
+    if len(numbered) > 1:
+        return numbered
+    source = numbered[0][1] if numbered else picture_on(message)
     if source is None:
         raise NotFoundError(_NO_PICTURE)
     return source
 
 
-async def _ask_which(interaction: Interaction, use: Use, dreams: Sequence[Dream]) -> None:
+async def _ask_which(
+    interaction: Interaction, use: Use, numbered: Sequence[tuple[int, Dream]]
+) -> None:
     view = ui.View(timeout=None)
-    view.add_item(SourceMenu(use, dreams))
+    for begin in range(0, len(numbered), MAX_MENU):  # four of them, for as many as a card shows
+        view.add_item(SourceMenu(use, numbered[begin : begin + MAX_MENU]))
     view.stop()  # what it is for stands in its menu's id
     text = told(interaction, say("There are several pictures on this message."))
     if interaction.response.is_done():

@@ -68,6 +68,13 @@ def with_eyes(there: World) -> Eyes:
     return eyes
 
 
+def menus_of(answer: Any) -> list[Any]:
+    """Return the menus of an answer that only its reader sees."""
+    rows = getattr(answer, "message", answer).components
+    every = [one for row in rows for one in getattr(row, "children", [row])]
+    return [one for one in every if getattr(one, "options", None)]
+
+
 async def uploaded(there: World, name: str = "fox.png", data: bytes | None = None) -> Any:
     """Have Bob send a picture."""
     data = png(48, 32, "blue") if data is None else data
@@ -164,6 +171,42 @@ async def test_of_several_pictures_one_is_chosen(tmp_path: Path) -> None:
         form = await there.ann.select(asked.response, [dreams[2].id])
         answer = await there.ann.submit_modal(form, {"words": "blue"})
         assert "**0.040**" in answer.response.content
+
+
+async def test_pictures_are_asked_for_by_their_numbers_on_the_card(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        eyes = with_eyes(there)
+        first, _ = await there.ask(prompt="a fox", count=3)
+        dreams = await there.parts.dreams.together(first)
+        await there.ann.slash(there.channel, "cancel", dream=dreams[0].id)
+        for dream, colour in zip(dreams[1:], ("green", "blue"), strict=True):
+            await there.parts.draw(dream.id, colour)
+        await until(lambda: not there.client.delivery.unsettled)
+        (card,) = there.cards()
+        asked = await there.ann.context_menu(there.channel, DESCRIBE, card)
+        ((second, third),) = [menu.options for menu in menus_of(asked.response)]
+        assert (second.label, second.value) == ("Picture 2", dreams[1].id)
+        assert (third.label, third.value) == ("Picture 3", dreams[2].id)
+        await there.ann.select(asked.response, [dreams[2].id])
+        image = (await there.parts.dreams.get(dreams[2].id)).image
+        assert image is not None
+        assert eyes.pictures == [await there.parts.library.read(image.sha256)]
+
+
+async def test_every_picture_of_a_large_card_can_be_chosen(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        with_eyes(there)
+        result = await there.ann.slash(there.channel, "batch", prompt="a fox", count=30)
+        assert result.ephemeral
+        dreams = await there.parts.dreams.unfinished(None)
+        for dream in dreams:
+            await there.parts.draw(dream.id)
+        await until(lambda: not there.client.delivery.unsettled)
+        asked = await there.ann.context_menu(there.channel, DESCRIBE, there.cards()[-1])
+        menus = menus_of(asked.response)
+        assert [len(menu.options) for menu in menus] == [25, 5]
+        assert [one.value for menu in menus for one in menu.options] == [one.id for one in dreams]
+        assert len({menu.custom_id for menu in menus}) == 2
 
 
 async def test_what_cannot_be_is_answered(tmp_path: Path) -> None:
