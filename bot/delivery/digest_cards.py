@@ -130,7 +130,13 @@ class DigestCards:
         await self.look()
 
     async def _parent_of(self, place: DigestPlace) -> int | None:
-        """Return a thread's channel. Threads that sleep are known to Discord alone."""
+        """Return a thread's channel. Threads that sleep are known to Discord alone.
+
+        A server that is out of reach is known all the same, and one that has sent us away is not:
+        it would refuse every question.
+        """
+        if self._client.get_guild(place.guild_id) is None:
+            raise LookupError("We are not in that server any more.")
         channel = self._client.get_channel(place.channel_id)
         if channel is None:
             try:

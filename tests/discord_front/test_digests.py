@@ -15,6 +15,7 @@ from bot.delivery.digest_cards import DigestCards
 from bot.digest import LATEST_MS, Digests
 from bot.model import Person
 from bot.rights import Actor
+from bot.settings import DigestPlace
 from bot.store import digests as rows
 from tests.bot.drawer import until
 from tests.discord_front.test_behaviour_cards import items_of
@@ -217,3 +218,14 @@ async def test_zones_are_offered_and_the_digest_is_turned_off(tmp_path: Path) ->
         result = await host.slash(there.channel, "settings channel", digest_hour=-1)
         assert "The best of the day is posted: **never**" in result.response.content
         assert there.parts.settings.digests() == []
+
+
+async def test_a_server_that_has_sent_the_bot_away_is_not_asked_about(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        clock = Clock()
+        await set_hour(there, clock)
+        cards = await begin(there, clock)
+        gone = DigestPlace(there.env.guild.id + 1, there.channel.id + 1, clock.hour, "UTC")
+        there.env.inject_error("GET", "/channels/*", status=403, code=50001, times=10**6)
+        with pytest.raises(LookupError):
+            await cards._parent_of(gone)
