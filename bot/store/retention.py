@@ -70,27 +70,35 @@ _MAY_GO = """
     AND (:favourites = 0 OR NOT EXISTS (SELECT 1 FROM favourite WHERE dream_id = dream.id))
 """
 # What goes with a dream: its picture, what is behind its cover, what it is drawn from and towards,
-# and its files; as far as nothing keeps it that stays. What several dreams share counts as the
-# newest one's, for the oldest go first.
-_BYTES = """
+# as far as nothing has it that stays when the dream goes.
+_PICTURES = """
+    FROM image WHERE image.sha256 IN (
+        SELECT dream.image_sha256 UNION SELECT dream.init_sha256
+        UNION SELECT sha256 FROM dream_picture WHERE dream_id = dream.id
+        UNION SELECT original_sha256 FROM picture_check WHERE dream_id = dream.id
+    )
+    AND NOT EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = image.sha256)
+    AND (
+        image.sha256 IS dream.image_sha256
+        OR NOT EXISTS (SELECT 1 FROM dream AS other WHERE other.image_sha256 = image.sha256)
+        AND NOT EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = image.sha256)
+    )
+"""
+# What several dreams share counts as the newest one's, for the oldest go first.
+_BYTES = f"""
     coalesce((
-        SELECT sum(size_bytes) FROM image WHERE image.sha256 IN (
-            SELECT dream.image_sha256 UNION SELECT dream.init_sha256
-            UNION SELECT sha256 FROM dream_picture WHERE dream_id = dream.id
-            UNION SELECT original_sha256 FROM picture_check WHERE dream_id = dream.id
+        SELECT sum(size_bytes) {_PICTURES}
+        AND NOT EXISTS (
+            SELECT 1 FROM dream AS other
+            WHERE other.image_sha256 = image.sha256 AND other.id > dream.id
         )
-        AND NOT EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = image.sha256)
         AND NOT EXISTS (
             SELECT 1 FROM picture_check AS other
             WHERE other.original_sha256 = image.sha256 AND other.dream_id > dream.id
         )
-        AND CASE WHEN image.sha256 IS dream.image_sha256 THEN NOT EXISTS (
-            SELECT 1 FROM dream AS other
-            WHERE other.image_sha256 = image.sha256 AND other.id > dream.id
-        ) ELSE
-            NOT EXISTS (SELECT 1 FROM dream AS other WHERE other.image_sha256 = image.sha256)
-            AND NOT EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = image.sha256)
-            AND NOT EXISTS (
+        AND (
+            image.sha256 IS dream.image_sha256  -- others say then that it is no longer kept
+            OR NOT EXISTS (
                 SELECT 1 FROM dream AS other
                 WHERE other.init_sha256 = image.sha256 AND other.id > dream.id
             )
@@ -98,7 +106,7 @@ _BYTES = """
                 SELECT 1 FROM dream_picture AS other
                 WHERE other.sha256 = image.sha256 AND other.dream_id > dream.id
             )
-        END
+        )
     ), 0) + coalesce((
         SELECT sum(size_bytes) FROM dream_file AS file WHERE file.dream_id = dream.id
         AND NOT EXISTS (
@@ -106,10 +114,13 @@ _BYTES = """
             WHERE other.sha256 = file.sha256 AND other.dream_id > dream.id
         )
     ), 0)
-"""
+"""  # noqa: S608 (own text)
 CANDIDATES = f"""
     SELECT dream.id, dream.theme_id, dream.created_ms, {_BYTES} AS bytes FROM dream
-    WHERE dream.id > :after AND dream.id <= :upto AND {_MAY_GO}
+    WHERE dream.id > :after AND dream.id <= :upto AND {_MAY_GO} AND (
+        :sized = 0 OR EXISTS (SELECT 1 {_PICTURES})
+        OR EXISTS (SELECT 1 FROM dream_file WHERE dream_file.dream_id = dream.id)
+    )
     ORDER BY dream.id
 """  # noqa: S608 (own text)
 PAGE = """
@@ -132,7 +143,7 @@ TOTAL = f"""
 class Bounds:
     """What is asked: of dreams that ended before a time, keeping these parties' and favourites.
 
-    With `sized` of those alone that take room.
+    With `sized` of those alone that take room, be it with others.
     """
 
     before_ms: int
@@ -171,10 +182,9 @@ async def candidates(
         row = await store.read_one(PAGE, {"after": after, "page": page})
         if row is None or row["id"] is None:
             return
-        values = {**bounds.values(), "after": after, "upto": row["id"]}
+        values = {**bounds.values(), "after": after, "upto": row["id"], "sized": bounds.sized}
         for found in await store.read(CANDIDATES, values):
-            if found["bytes"] or not bounds.sized:
-                yield Candidate(found["id"], found["theme_id"], found["created_ms"], found["bytes"])
+            yield Candidate(found["id"], found["theme_id"], found["created_ms"], found["bytes"])
         after = row["id"]
 
 

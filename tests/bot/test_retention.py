@@ -279,6 +279,33 @@ async def test_no_more_goes_than_has_to_where_people_draw_from_uploads(
     assert len(await world.there()) == 8
 
 
+async def test_of_those_that_share_a_picture_the_oldest_go_first_too(world: World) -> None:
+    made = [await world.dream(9 - count) for count in range(3)]
+    failed = [await world.dream(5 - count, state=DreamState.FAILED) for count in range(3)]
+    last, upload = await world.dream(2), await world.upload(0)
+    assert made[2].image is not None
+    async with world.store.write() as connection:
+        for one in made[:2]:
+            await connection.execute(
+                "UPDATE dream SET image_sha256 = ? WHERE id = ?", (made[2].image.sha256, one.id)
+            )
+        for one in failed:
+            await connection.execute(
+                "UPDATE dream SET init_sha256 = ? WHERE id = ?", (upload.sha256, one.id)
+            )
+        await connection.execute(
+            "DELETE FROM image WHERE sha256 IN (?, ?)",
+            [one.image.sha256 for one in made[:2] if one.image is not None],
+        )
+    bounds = Bounds(now_ms() - DAY_MS, sized=True)
+    found = [one async for one in candidates(world.store, bounds)]
+    assert [one.dream_id for one in found] == [one.id for one in (*made, *failed, last)]
+    assert [bool(one.bytes) for one in found] == [False, False, True] * 2 + [True]
+    total = await total_bytes(world.store)
+    assert await to_the_end(world.retention(keep_bytes=total - 1)) == 3
+    assert await world.there() == {one.id for one in (*failed, last)}
+
+
 async def test_what_cannot_be_removed_yet_takes_no_further_dreams_along(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,7 +495,7 @@ async def test_few_are_looked_at_in_one_query(world: World) -> None:
 
 async def test_a_page_takes_no_longer_where_many_wait_or_play(world: World) -> None:
     """Each dream is asked for what needs it; what waits is not gone through for each of them."""
-    values = {**Bounds(1).values(), "after": "", "upto": "z"}
+    values = {**Bounds(1).values(), "after": "", "upto": "z", "sized": True}
     plan = await world.store.read(f"EXPLAIN QUERY PLAN {CANDIDATES}", values)
     steps = [row["detail"] for row in plan]
     assert len(steps) > 20
