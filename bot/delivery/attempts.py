@@ -34,6 +34,8 @@ from bot.network import UNREACHABLE
 
 _LATER_ERRNO = (54, 10054)  # a reset connection on macOS and Windows: the library tries that again
 _DEFAULT_RETRY_S = 1.0
+EDITED_TOO_OFTEN = 30046
+"""The code of a 429 that is of one old message: no more edits of that one, for a while."""
 LIMIT_S = 60.0
 """How long an answer may take, with all that is sent before it: 10 MB at 1.4 Mbit/s."""
 
@@ -47,6 +49,7 @@ def once() -> Iterator[None]:
     The requests raise, besides what they always do:
         discord.DiscordServerError: Discord had a mistake; the request may have been carried out.
         discord.RateLimited: one route's limit; `retry_after` is in seconds.
+        discord.HTTPException: with the code `EDITED_TOO_OFTEN`, the limit of one old message.
         TimeoutError: there was no answer for `LIMIT_S`; the request may have been carried out.
     """
     token = _once.set(True)
@@ -107,6 +110,9 @@ async def _answered(
         raise discord.DiscordServerError(answer, f"Discord answered {answer.status}.")
     if answer.status == 429 and "Via" in answer.headers:  # else a proxy's: raised by the library
         told = await _told(answer)
+        if told.code == EDITED_TOO_OFTEN:
+            answer.close()
+            raise discord.HTTPException(answer, {"code": told.code, "message": told.message})
         if not told.is_global:
             answer.close()
             raise discord.RateLimited(told.retry_after)
@@ -126,6 +132,8 @@ class _Told(msgspec.Struct):
     """What the body of a 429 says; `retry_after` is in seconds."""
 
     retry_after: float = _DEFAULT_RETRY_S
+    code: int = 0
+    message: str = ""
     is_global: bool = msgspec.field(default=False, name="global")
 
 

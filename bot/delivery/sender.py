@@ -14,7 +14,7 @@ from typing import Protocol
 
 import discord
 
-from bot.delivery.attempts import once
+from bot.delivery.attempts import EDITED_TOO_OFTEN, once
 from bot.delivery.card import Face
 from bot.delivery.controls import dream_of
 from bot.delivery.discord_time import DiscordTime
@@ -32,7 +32,6 @@ LOOK_BACK_MS = 60_000
 _UNKNOWN_CHANNEL = 10003
 _UNKNOWN_MESSAGE = 10008
 _TOO_LARGE = 40005
-_EDITED_TOO_OFTEN = 30046
 _THREAD_ARCHIVED = 50083
 _LOOK_AT = 200
 
@@ -141,7 +140,7 @@ class DiscordSender:
             try:
                 await self._edit(row, row.message_id, face)
             except discord.HTTPException as error:
-                if error.code != _EDITED_TOO_OFTEN:
+                if error.code != EDITED_TOO_OFTEN:
                     raise
                 return await self._send(row, face)
             return await self._without_older(row)

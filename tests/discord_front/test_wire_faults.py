@@ -208,3 +208,13 @@ async def test_edits_that_are_refused_hold_up_no_new_message(bot: Bot, discord: 
     assert discord.sent("POST", MESSAGES)[-1] - refused[0] < 10.0
     assert not [at_s for at_s in discord.sent("PATCH", MESSAGE) if at_s > refused[0]]
     assert await bot.stop() == 0
+
+
+async def test_a_message_that_was_edited_too_often_is_replaced(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    often = {"message": "Maximum number of edits.", "code": 30046, "retry_after": 900.0}
+    discord.fail("PATCH", MESSAGE, 429, body=often | {"global": False})
+    await discord.slash("dream", prompt="a red fox", steps=5)
+    await discord.until(lambda: discord.sent("PATCH", MESSAGE, status=429), "a refusal")
+    await discord.until(lambda: len(discord.sent("POST", MESSAGES)) == 2, "another message")
+    assert await bot.stop() == 0
