@@ -136,7 +136,7 @@ class DigestCards:
         it would refuse every question.
         """
         if self._client.get_guild(place.guild_id) is None:
-            raise LookupError("We are not in that server any more.")
+            raise LookupError(place.guild_id)
         channel = self._client.get_channel(place.channel_id)
         if channel is None:
             try:
