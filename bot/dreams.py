@@ -206,11 +206,11 @@ class Dreams(DreamChanges):
             relation = Relation.INPAINT
         return await self._intake.take_uploads(order, request, relation)
 
-    @counts_refusals
     async def theme_of(self, dream: Dream) -> Theme:
         """Return the theme that a dream is of."""
         return await self._themes.by_id(dream.theme_id)
 
+    @counts_refusals
     async def redo(
         self, dream_id: str, person: Person, *, same_seed: bool, also: Also | None = None
     ) -> Dream:

@@ -19,7 +19,7 @@ from bot import systemd
 from bot.config import Config
 from bot.config_file import load_config
 from bot.delivery.answers import kind_of
-from bot.errors import ConfigError, InvalidRequestError, LimitError
+from bot.errors import ConfigError, InvalidRequestError, LimitError, NotFoundError
 from bot.limits import Limits
 from bot.model import DreamState
 from bot.monitoring import command, health
@@ -219,16 +219,20 @@ async def test_a_dreams_way_is_counted(tmp_path: Path) -> None:
 
 async def test_refusals_are_counted_once_by_why(tmp_path: Path) -> None:
     def counted() -> list[float]:
-        return [value("dreamstream_refusals_total", reason=why) for why in ("invalid", "limit")]
+        reasons = ("invalid", "limit", "not_found")
+        return [value("dreamstream_refusals_total", reason=why) for why in reasons]
 
-    invalid, limit = counted()
+    invalid, limit, unknown = counted()
     async with services(tmp_path, limits=Limits(per_person=1)) as s:
         with pytest.raises(InvalidRequestError):
             await s.dreams.ask(request(""))
         await s.dreams.ask(request())
         with pytest.raises(LimitError):
             await s.dreams.ask(request())
-    assert counted() == [invalid + 1, limit + 1]
+        for ask in (s.dreams.redo("0", ANN, same_seed=True), s.dreams.existing("0")):
+            with pytest.raises(NotFoundError):
+                await ask
+    assert counted() == [invalid + 1, limit + 1, unknown + 1], "to look is not to ask"
 
 
 async def test_what_can_be_known_beforehand_stands_at_nought_before_it_happens(
