@@ -90,8 +90,8 @@ SHEETS = (
         "fourier",
         "Fourier",
         _each("fourier-clip"),
-        note="All begin with the same clouds. By eye colours and large shapes are those of the "
-        "words, and most things have their outlines.",
+        note="By eye scenes are those of the words, in soft colours; of the things moon, boat and "
+        "volcano can be told, cat and butterfly become stripes.",
     ),
     Sheet(
         "form",
@@ -116,7 +116,7 @@ SHEETS = (
         "siren",
         "SIREN (Deep Daze)",
         _each("siren-clip"),
-        note="By eye things are large and simple, with soft outlines and few colours.",
+        note="By eye things are large and simple, with soft outlines and plain colours.",
     ),
     Sheet(
         "deepdream",
