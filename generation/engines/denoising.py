@@ -36,9 +36,10 @@ from generation.prompts import Prompt, parse, plain_text
 from generation.protocol import Job, OptionInfo, Recipe, Setting, Steer
 
 _FORMAT = "diffusion"
-# Raised with the format, and whenever starter-diffusion is trained on: what one model began another
-# cannot go on with, and the recipe would not give that picture again.
-_VERSION = 7
+# Raised with the format, whenever a step is computed otherwise, and whenever starter-diffusion is
+# trained on: what one model began another cannot go on with, and the recipe would not give that
+# picture again.
+_VERSION = 8
 # Up to this many pixels a preview is decoded; above, each latent becomes a pixel of it.
 _DECODED_PREVIEW_PIXELS = 256 * 256
 

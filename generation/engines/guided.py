@@ -37,7 +37,7 @@ from generation.models.guided import PUBLISHED, GuidedUNet
 from generation.protocol import EngineInfo, Job, OptionInfo, Recipe, Setting, Steer
 
 # The version is raised whenever rounding changes too: see `clip_steered`.
-_FORMAT, _VERSION = "guided-diffusion", 3
+_FORMAT, _VERSION = "guided-diffusion", 4
 SAMPLERS = ("ddim", "ancestral")
 
 
