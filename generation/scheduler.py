@@ -100,7 +100,8 @@ class _Worker:
     def is_held_by(self, ticket: Ticket, now: float) -> bool:
         """Whether the run keeps the whole device for now."""
         alone = not self.residency.others(ticket.model)
-        return ticket is self.holder and now < self.held_until and alone
+        held = self.holder is not None and ticket.model == self.holder.model
+        return held and now < self.held_until and alone
 
     def hand_to(
         self, ticket: Ticket, unload: tuple[ModelKey, ...], wanted: Set[ModelKey], now: float
@@ -197,6 +198,9 @@ class Scheduler:
             if not mates:
                 del lane.flows[ticket.flow]
                 lane.tree.leave(ticket.flow)
+        for device in self._workers.values():
+            if device.holder is ticket:
+                device.holder = None
         return ticket
 
     def checkpointed(self, job_id: str, step: int, data: bytes) -> None:
@@ -262,9 +266,11 @@ class Scheduler:
         ready = self._ready(worker, foreground)
         if ready:
             # Only first runs: what stands behind another of the same person's is not wanted yet.
-            # So whenever a model must stay, some run of it can lead, and the device is not idle.
+            # So where a model must stay, some run of it can lead, unless that one needs the others
+            # gone: where all keep each other from their turn, none is kept.
             wanted = {tickets[0].model for tickets in ready.values()}
-            return self._choose(worker, now, foreground, ready, wanted, frozenset())
+            found = self._choose(worker, now, foreground, ready, wanted, frozenset())
+            return found or self._choose(worker, now, foreground, ready, set(), frozenset())
         ready = self._ready(worker, background)
         wanted = {tickets[0].model for tickets in ready.values()}
         # Somebody's run on another device may come here next.

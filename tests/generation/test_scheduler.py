@@ -280,6 +280,38 @@ def test_who_needs_the_whole_device_takes_turns_with_the_others(known: bool) -> 
     assert min(shares) / max(shares) > 0.9, "and in the long run both get their share"
 
 
+def test_the_device_is_not_idle_where_two_runs_need_all_of_it() -> None:
+    """Each keeps the other from its turn until it has stayed its time: somebody draws all along."""
+    world = World(load_s=20.0)
+    world.submit("a", "ann", steps=2000, kind=("big", 1024))
+    world.submit("b", "bob", steps=2000)
+    for _ in range(6):
+        world.turn()
+    world.fits = lambda _kind: 10 if len(world.devices["w"].loaded) == 1 else 0
+    while world.scheduler.tickets():
+        assert world.turn() is not None, "it waits, and so do they"
+
+
+def test_others_draw_with_the_model_of_who_keeps_the_device() -> None:
+    world = World(load_s=20.0)
+    world.submit("big", "ann", steps=100_000, kind=("big", 1024))
+    world.submit("small", "carl", steps=100_000)
+    for _ in range(4):
+        world.turn()
+    big = world.scheduler.ticket("big")
+    assert big is not None
+    big.cleared = True
+    while (assignment := world.turn()) is None or not assignment.unload:
+        pass
+    for _ in range(5):
+        world.turn()
+    world.submit("new", "bob", steps=20, kind=("big", 64))
+    asked = world.now
+    while world.scheduler.ticket("new"):
+        world.turn()
+    assert world.when("shown", "new") - asked < 2.0
+
+
 def test_an_unknown_error_fails_its_culprit_only() -> None:
     world = World(cost=line(0.1, 0.01))
     learn(world, (0.1, 0.01))
