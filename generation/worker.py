@@ -415,17 +415,22 @@ class Worker:
         mail = self._take_mail()
         # Steers that waited with the scheduler may be older than what was posted meanwhile.
         mail.sort(key=lambda one: one.number if isinstance(one, SteerJob) else math.inf)
-        for message in mail:
-            run = self._runs.get(message.job_id)
-            if isinstance(message, Cancel):
-                if run is not None:
-                    self._drop(message.job_id)
-                    if message.job_id in turn.assignment.job_ids:
-                        turn.ended.append(message.job_id)
-            elif run is None:
-                turn.strays.append(message)
-            else:
-                self._steer(run, message)
+        try:
+            while mail:
+                message = mail[0]
+                run = self._runs.get(message.job_id)
+                if isinstance(message, Cancel):
+                    if run is not None:
+                        self._drop(message.job_id)
+                        if message.job_id in turn.assignment.job_ids:
+                            turn.ended.append(message.job_id)
+                elif run is None:
+                    turn.strays.append(message)
+                else:
+                    self._steer(run, message)
+                del mail[0]
+        finally:
+            self._mail.extendleft(reversed(mail))
 
     def _sort_out(self, turn: _Turn) -> None:
         """Take from the mail, at the end of a turn, the steers of runs that are not here."""

@@ -35,7 +35,7 @@ from generation.protocol import (
 )
 from generation.settings import Settings, parse
 from generation.worker import Worker
-from tests.fakes.engine import FakeEngine, FakeRun, job, recipe
+from tests.fakes.engine import FakeEngine, FakeRun, OutOfMemoryError, job, recipe
 
 MODEL = ("fake", "plain")
 
@@ -332,6 +332,24 @@ def test_cancels_and_steers_are_met_between_steps() -> None:
     assert (steered.steer.step, steered.steer.glide_steps) == (1, 2)
     assert [m.job_id for m in bench.heard(Refused)] == ["d1"]
     assert report.strays == (SteerJob("d2", "too late"),)
+
+
+def test_what_is_in_the_mail_outlasts_a_steer_that_memory_runs_out_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    bench.advance(job("d1", settings=timed()), job("d2", settings=timed()), steps=1)
+
+    def full(_run: FakeRun, _steer: Steer) -> None:
+        raise OutOfMemoryError
+
+    monkeypatch.setattr(bench.engine, "steer", full)
+    bench.worker.post(SteerJob("d1", "a blue whale"))
+    bench.worker.post(Cancel("d2"))
+    report = bench.advance(held=("d1",), steps=1)
+    bench.worker.drop_cancelled()
+    assert bench.worker._runs == {}, "the one is given back, the other is cancelled"
+    assert [stray.prompt for stray in report.strays] == ["a blue whale"]
 
 
 def test_steers_that_waited_are_taken_at_the_beginning() -> None:
