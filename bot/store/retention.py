@@ -69,21 +69,42 @@ _MAY_GO = """
     AND NOT EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = dream.id)
     AND (:favourites = 0 OR NOT EXISTS (SELECT 1 FROM favourite WHERE dream_id = dream.id))
 """
+_STAYS = """
+    other.id <> dream.id AND (
+        other.ended_ms IS NULL OR other.ended_ms >= :before
+        OR EXISTS (SELECT 1 FROM portrait WHERE portrait.dream_id = other.id)
+        OR :favourites AND EXISTS (SELECT 1 FROM favourite WHERE favourite.dream_id = other.id)
+    )
+"""
 # What goes with a dream: its picture, what is behind its cover, what it is drawn from and towards,
 # as far as nothing has it that stays when the dream goes.
-_PICTURES = """
+_PICTURES = f"""
     FROM image WHERE image.sha256 IN (
         SELECT dream.image_sha256 UNION SELECT dream.init_sha256
         UNION SELECT sha256 FROM dream_picture WHERE dream_id = dream.id
         UNION SELECT original_sha256 FROM picture_check WHERE dream_id = dream.id
     )
     AND NOT EXISTS (SELECT 1 FROM game_entry WHERE image_sha256 = image.sha256)
+    AND NOT EXISTS (
+        SELECT 1 FROM dream AS other WHERE other.image_sha256 = image.sha256 AND {_STAYS}
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM picture_check AS seen JOIN dream AS other ON other.id = seen.dream_id
+        WHERE seen.original_sha256 = image.sha256 AND {_STAYS}
+    )
     AND (
         image.sha256 IS dream.image_sha256
         OR NOT EXISTS (SELECT 1 FROM dream AS other WHERE other.image_sha256 = image.sha256)
         AND NOT EXISTS (SELECT 1 FROM theme WHERE picture_sha256 = image.sha256)
+        AND NOT EXISTS (
+            SELECT 1 FROM dream AS other WHERE other.init_sha256 = image.sha256 AND {_STAYS}
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM dream_picture AS given JOIN dream AS other ON other.id = given.dream_id
+            WHERE given.sha256 = image.sha256 AND {_STAYS}
+        )
     )
-"""
+"""  # noqa: S608 (own text)
 # What several dreams share counts as the newest one's, for the oldest go first.
 _BYTES = f"""
     coalesce((

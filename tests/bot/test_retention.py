@@ -566,3 +566,33 @@ async def test_a_dream_that_went_is_not_held_against_a_moderator(tmp_path: Path)
         assert await s.moderation.log(7) == []
         with pytest.raises(Exception, match="was deleted"):
             await s.dreams.delete(dream.id, Actor(ANN))
+
+
+async def test_nothing_goes_for_its_size_that_shares_its_picture_with_what_stays(
+    world: World,
+) -> None:
+    """Three copies of a favourite's picture make no room, nor do three of a young one's upload."""
+    made = [await world.dream(9 - count) for count in range(4)]
+    upload = await world.upload(0)
+    failed = [await world.dream(9 - count, state=DreamState.FAILED) for count in range(3)]
+    young = await world.dream(0.0, state=DreamState.FAILED)
+    other = await world.dream(3)
+    *copies, favourite = made
+    shared = made[3].image
+    assert shared is not None
+    async with world.store.write() as connection:
+        for one in copies:
+            assert one.image is not None
+            await connection.execute(
+                "UPDATE dream SET image_sha256 = ? WHERE id = ?", (shared.sha256, one.id)
+            )
+            await connection.execute("DELETE FROM image WHERE sha256 = ?", (one.image.sha256,))
+        for one in (*failed, young):
+            await connection.execute(
+                "UPDATE dream SET init_sha256 = ? WHERE id = ?", (upload.sha256, one.id)
+            )
+        await connection.execute("INSERT INTO favourite VALUES (?, ?, 1)", (favourite.id, BOB.id))
+    total = await total_bytes(world.store)
+    assert await to_the_end(world.retention(keep_bytes=total - 1)) == 1
+    assert await world.there() == {one.id for one in (*made, *failed, young)}
+    assert other.id not in await world.there()
