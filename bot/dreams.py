@@ -222,7 +222,7 @@ class Dreams(DreamChanges):
         engines = await self._engines()
         dream = await self.existing(dream_id)
         theme = await self._themes.by_id(dream.theme_id)
-        recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits)
+        recipe = requests.check_recipe(dream.recipe, theme, engines, self._limits, kept=True)
         if not same_seed:
             recipe = reseeded(recipe, dream.prompt, theme, check_seed(None))
         order = Order(
@@ -280,7 +280,7 @@ class Dreams(DreamChanges):
         if not published:
             parents = [msgspec.structs.replace(parent, published=False) for parent in parents]
         children = [
-            (parent, requests.check_recipe(recipe, theme, engines, self._limits))
+            (parent, requests.check_recipe(recipe, theme, engines, self._limits, kept=True))
             for parent in parents
             for recipe in recipes(parent, theme, engines)
         ]

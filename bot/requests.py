@@ -164,7 +164,7 @@ def check(
         steps=steps,
         seed=seed,
         count=count,
-        negative=_negative(request.negative, theme, engine, limits),
+        negative=_negative(request.negative, theme, engine, limits, kept=request.kept_settings),
         guidance=_guidance(request.guidance, engine),
         strength=number("strength", request.strength, 0.0, 1.0, default=0.7),
         settings=complete(request.settings, engine, kept=request.kept_settings),
@@ -280,11 +280,17 @@ def _no_sketch(engine: EngineInfo, engines: Sequence[EngineInfo]) -> str:
 
 
 def check_recipe(
-    recipe: Recipe, theme: Theme, engines: Sequence[EngineInfo], limits: Limits
+    recipe: Recipe,
+    theme: Theme,
+    engines: Sequence[EngineInfo],
+    limits: Limits,
+    *,
+    kept: bool = False,
 ) -> Recipe:
     """Return a recipe that came from elsewhere, or from long ago, if it can be drawn as it is.
 
-    Options that its engine has got since are as if they were not there.
+    Options that its engine has got since are as if they were not there. One that was `kept` here
+    may have negative words for an engine that is known by now not to heed them.
 
     Raises:
         InvalidRequestError: something in it cannot be drawn here.
@@ -325,7 +331,9 @@ def check_recipe(
         steps=steps,
         journey=journey,
         seed=check_seed(recipe.seed),
-        negative=_negative(recipe.negative, Theme(id=0, slug="", title=""), engine, roomy),
+        negative=_negative(
+            recipe.negative, Theme(id=0, slug="", title=""), engine, roomy, kept=kept
+        ),
         guidance=_guidance(recipe.guidance, engine),
         strength=number("strength", recipe.strength, 0.0, 1.0, default=0.7),
         settings=complete(recipe.settings, engine, kept=True),
@@ -353,10 +361,13 @@ def _until(until_step: int | None, steps: int) -> int | None:
     return whole("until", until_step, 1, steps)
 
 
-def _negative(negative: str | None, theme: Theme, engine: EngineInfo, limits: Limits) -> str:
+def _negative(
+    negative: str | None, theme: Theme, engine: EngineInfo, limits: Limits, *, kept: bool
+) -> str:
+    """Return all that is kept away from; `kept` is of a recipe, which may know older engines."""
     own = "" if negative is None else clean(negative)
     if not engine.takes_negative:
-        if own:
+        if own and not kept:
             raise InvalidRequestError(
                 "negative",
                 f"{engine.title} keeps away from nothing, so it takes no negative prompt. Leave it "

@@ -140,6 +140,19 @@ async def test_no_button_is_a_way_round_them(tmp_path: Path) -> None:
             await s.offspring.carry_on([one.id for one in others], actor)
 
 
+def test_a_recipe_outlasts_that_its_engine_heeds_no_negative_words_any_more() -> None:
+    engines = [msgspec.structs.replace(DIFFUSION, takes_negative=True)]
+    wish = DreamRequest(theme="t", person=ANN, prompt="a fox", negative="fog")
+    recipe = check(wish, BOUNDED, engines, LIMITS).recipe(0, DrawnFrom())
+    assert recipe.negative == "fog"
+    heedless = [msgspec.structs.replace(DIFFUSION, takes_negative=False)]
+    assert check_recipe(recipe, BOUNDED, heedless, LIMITS, kept=True).negative == ""
+    kept = msgspec.structs.replace(wish, kept_settings=True)
+    assert check(kept, BOUNDED, heedless, LIMITS).recipe(0, DrawnFrom()).negative == ""
+    with pytest.raises(InvalidRequestError, match="takes no negative prompt"):
+        check(wish, BOUNDED, heedless, LIMITS)
+
+
 def test_a_recipe_from_elsewhere_keeps_to_them() -> None:
     theme = msgspec.structs.replace(BOUNDED, max_side=None, max_steps=None)
     plan = asked(theme, width=128, height=128, journey=JourneyRequest(frames=4, frame_steps=60))
