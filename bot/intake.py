@@ -7,6 +7,7 @@ the care of `bot.unfinished`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from bot.checking.service import Brought, PictureChecks
 from bot.disk import TROUBLE, DiskWatch
 from bot.inits import DrawnFrom, Inits
 from bot.library import Library
-from bot.model import Dream, DreamRequest, Person, PictureCheck, Relation
+from bot.model import Dream, DreamRequest, Image, Person, PictureCheck, Relation
 from bot.origins import Origins
 from bot.side_tasks import SideTasks
 from bot.store import Store
@@ -105,10 +106,11 @@ class Intake:
         async with self._inits.uploaded(request) as drawn_from:
             made = order(drawn_from)
             await self._check_uploads(request, drawn_from, made.person)
-            if made.parent_id is None and (origin := await self._origin(request, drawn_from, made)):
-                came = made.relation or relation
-                published = made.published and origin.published
-                made = replace(made, parent_id=origin.id, published=published, relation=came)
+            begun, *others = await self._origins_of(request, drawn_from, made)
+            if not all(one.published for one in (begun, *others) if one is not None):
+                made = replace(made, published=False)
+            if made.parent_id is None and begun is not None:
+                made = replace(made, parent_id=begun.id, relation=made.relation or relation)
             return await self._write(made)
 
     async def _check_uploads(
@@ -123,13 +125,21 @@ class Intake:
         brought = Brought(person, request.guild_id, request.channel_id)
         await self.check_brought(request.checked_as, brought, pngs)
 
-    async def _origin(
+    async def _origins_of(
         self, request: DreamRequest, drawn_from: DrawnFrom, order: Order
-    ) -> Dream | None:
-        """Return the dream whose picture was uploaded to start from, if it is one's here."""
-        if self.origins is None or request.init is None or drawn_from.init is None:
+    ) -> Sequence[Dream | None]:
+        """Return the dreams whose pictures were uploaded: to start from, and the further ones."""
+        uploads = zip(
+            (request.init, *request.pictures),
+            (drawn_from.init, *drawn_from.pictures),
+            strict=True,
+        )
+        return await asyncio.gather(*(self._origin(*one, order) for one in uploads))
+
+    async def _origin(self, upload: bytes | None, kept: Image | None, order: Order) -> Dream | None:
+        if self.origins is None or upload is None or kept is None:
             return None
-        return await self.origins.of(request.init, drawn_from.init, order.theme, order.channel_id)
+        return await self.origins.of(upload, kept, order.theme, order.channel_id)
 
     async def _write_named(
         self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]

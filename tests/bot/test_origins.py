@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
@@ -168,3 +169,10 @@ async def test_what_comes_of_a_picture_that_is_kept_to_a_channel_stays_there(
             await connection.execute("UPDATE dream SET published = 0 WHERE id = ?", (kept.id,))
         child = await child_of(parts, file, **there)
         assert (child.parent_id, child.published) == (kept.id, False)
+        said, other = await drawn(parts, 3, **there)
+        told = await child_of(parts, file, parent_id=said.id, **there)
+        assert (told.parent_id, told.published) == (said.id, False)
+        able = [replace(one, max_pictures=1) for one in parts.drawer.engines]
+        parts.drawer.engines = tuple(able)
+        towards = await child_of(parts, other, pictures=(file,), **there)
+        assert (towards.parent_id, towards.published) == (said.id, False)
