@@ -90,8 +90,8 @@ SHEETS = (
         "fourier",
         "Fourier",
         _each("fourier-clip"),
-        note="By eye scenes are those of the words, in soft colours; of the things moon, boat and "
-        "volcano can be told, cat and butterfly become stripes.",
+        note="All begin with the same clouds, whose brightest parts stay at the edges. By eye about "
+        "half could be told without the words.",
     ),
     Sheet(
         "form",

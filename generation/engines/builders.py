@@ -219,9 +219,7 @@ def _fourier_clip(
             cutouts=32 if large else 8,
             kind="augmented",
             learning_rate=0.05,
-            # CLIP by itself leaves a spectrum that begins by chance grey; form does not, and clouds
-            # would tint what it makes.
-            start="clouds" if not large and flows is None else "chance",
+            start="chance" if large else "clouds",
             form=form_default(perceptors.names, flows),
         ),
         side=256 if large else 128,
