@@ -98,7 +98,7 @@ class _Worker:
         return self.offers is None or (recipe.engine, recipe.model) in self.offers
 
     def is_held_by(self, ticket: Ticket, now: float) -> bool:
-        """Whether the run keeps the whole device for now."""
+        """Whether a run of its model keeps the whole device for now."""
         alone = not self.residency.others(ticket.model)
         held = self.holder is not None and ticket.model == self.holder.model
         return held and now < self.held_until and alone
