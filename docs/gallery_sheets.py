@@ -90,8 +90,8 @@ SHEETS = (
         "fourier",
         "Fourier",
         _each("fourier-clip"),
-        note="All begin with the same clouds, whose brightest parts stay at the edges. By eye about "
-        "half could be told without the words.",
+        note="All begin with the same clouds, whose brightest parts stay at the edges. By eye "
+        "about half could be told without the words.",
     ),
     Sheet(
         "form",
