@@ -35,9 +35,9 @@ from generation.protocol import Cancel, ProtocolError, encode, read_for_schedule
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("[a](b) [good](http://evil.org)", r"\[a](b) \[good](http://evil.org)"),
-        ("[[good](http://evil.org)](x)", r"\[\[good](http://evil.org)](x)"),
-        ("http://a.b/[good](http://evil.org)", r"http://a.b/\[good](http://evil.org)"),
+        ("[a](b) [good](http://evil.org)", r"\[a\](b) \[good\](http://evil.org)"),
+        ("[[good](http://evil.org)](x)", r"\[\[good\](http://evil.org)\](x)"),
+        ("http://a.b/[good](http://evil.org)", r"http://a.b/\[good\](http://evil.org)"),
         ("see https://a.b/c_d_e", "see https://a.b/c_d_e"),
         ("<#1> <t:1:R> </x:1> <:e:1>", r"\<#1> \<t:1:R> \</x:1> \<:e:1>"),
         ("# a\n> b\n- c #d", "\\# a\n\\> b\n\\- c #d"),
