@@ -107,7 +107,7 @@ class Evening:
         return dream_id
 
 
-COLOURS = [f"#{value:06x}" for value in range(0x100000, 0x102000, 0x101)]
+COLOURS = [f"#{value:06x}" for value in range(0x100000, 0x140000, 0x101)]
 
 
 @asynccontextmanager
