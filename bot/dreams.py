@@ -126,6 +126,11 @@ class Dreams(DreamChanges):
         """What can be drawn with; empty before it is first known."""
         return self._drawer.engines
 
+    @property
+    def prompt_length(self) -> int:
+        """How many characters a prompt has at most."""
+        return self._limits.prompt_length
+
     def guard(self, guard: Guard) -> None:
         """Have every ask from now on pass a guard, in the transaction that accepts it."""
         self._acceptance.guard(guard)

@@ -72,17 +72,31 @@ def words_alone(recipe: Recipe) -> str:
 
 
 def words_of_both(
-    first: Dream, second: Dream, theme: Theme, join: Callable[[str, str], str]
+    first: Dream,
+    second: Dream,
+    theme: Theme,
+    join: Callable[[str, str], str],
+    *,
+    limit: int,
+    part: float = 0.5,
 ) -> tuple[str, bool]:
     """Return the words that two pictures came to, and whether the theme's are around them already.
 
     They are what was typed, with its choices made as in the pictures; but where either picture came
-    to other words, since it was steered or comes of another, both are whole prompts.
+    to other words, since it was steered or comes of another, both are whole prompts. Where both
+    together have more than `limit` characters they are those of the heavier picture, the second
+    from a `part` of 0.5 on; and where even these have, what was typed is taken as it was.
     """
-    said = [_said(dream, theme) for dream in (first, second)]
-    if said[0] is not None and said[1] is not None:
-        return join(said[0], said[1]), False
-    return join(_whole(first, theme), _whole(second, theme)), True
+    said = _said(first, theme), _said(second, theme)
+    whole = said[0] is None or said[1] is None
+    came_to = (_whole(first, theme), _whole(second, theme)) if whole else said
+    for words, are_whole in ((came_to, whole), ((first.prompt, second.prompt), False)):
+        one, other = (text or "" for text in words)
+        for text in (join(one, other), one if part < 0.5 else other):
+            # Nobody has typed them, so nobody can be told to shorten them.
+            if text and len(clean(text)) <= limit:
+                return text, are_whole
+    return join(first.prompt, second.prompt), False
 
 
 def _said(dream: Dream, theme: Theme) -> str | None:

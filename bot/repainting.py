@@ -181,7 +181,9 @@ class Repainting:
         if prompt is None and second.prompt:
             theme = await self._dreams.theme_of(first)
             join = join or partial(_weighed, part)
-            prompt, whole = words_of_both(first, second, theme, join)
+            prompt, whole = words_of_both(
+                first, second, theme, join, limit=self._dreams.prompt_length, part=part
+            )
 
         def recipes(dream: Dream, theme: Theme, engines: Sequence[EngineInfo]) -> list[Recipe]:
             image = picture_of(dream)

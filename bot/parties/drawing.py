@@ -134,7 +134,9 @@ class Drawing(Saying):
         theme = await self.theme_of(party)
         prompt, whole = words or "", False
         if not prompt:
-            prompt, whole = words_of_both(first, second, theme, joined)
+            prompt, whole = words_of_both(
+                first, second, theme, joined, limit=self._dreams.prompt_length
+            )
         self._gate.check(self.asker(party, actor), prompt=prompt)
         kept = self._keeping(party, actor, theme, Stage.ELABORATE, other_id=second_id, also=also)
         both = Relation.BLEND

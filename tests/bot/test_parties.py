@@ -398,6 +398,18 @@ async def test_what_was_steered_is_put_together_as_what_it_became(tmp_path: Path
         )  # fmt: skip
 
 
+async def test_two_long_ones_are_put_together_by_the_words_of_one(tmp_path: Path) -> None:
+    async with room(tmp_path, engines=(DIFFUSION,)) as r:
+        party = await r.joined(stage=Stage.ELABORATE)
+        long = ("a fox " * r.s.dreams.prompt_length)[: r.s.dreams.prompt_length // 2].strip()
+        first, second = (
+            await r.drawn(party, words=long),
+            await r.drawn(party, words=f"{long} hunts"),
+        )
+        both = await r.parties.combine(party, HOST, first.id, second.id)
+        assert both.prompt == second.prompt
+
+
 async def test_a_journey_grows_along_its_words_and_its_last_picture_is_enlarged(
     tmp_path: Path,
 ) -> None:

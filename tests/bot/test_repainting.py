@@ -275,6 +275,30 @@ async def test_a_blend_with_what_was_steered_is_of_what_it_became(tmp_path: Path
         assert (child.prompt, child.recipe.prompt) == ("one thing", "one thing, oil")
 
 
+async def test_a_blend_without_words_is_not_refused_for_its_length(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        await up(s, PAINTER)
+        await s.themes.change("open", template="{prompt}, an oil painting on canvas")
+        limit = s.dreams.prompt_length
+        long = ("a fox " * limit)[: limit - 4].strip()
+        fox = await done(s, prompt=long)
+        boat = await steered_to(s, "a green boat, oil", "a red boat")
+        whole = f"{long}, an oil painting on canvas"
+        grown = await steered_to(s, whole, "a red boat")
+        for first, second, weight, words in (
+            # The heavier one's words, as they are.
+            (fox, boat, 0.6, "a green boat, oil"),
+            (boat, fox, 0.4, "a green boat, oil"),
+            # They are too long with the theme's around them, so what was typed is taken.
+            (boat, fox, 0.6, whole),
+            (fox, grown, 0.4, whole),
+            (fox, grown, 0.6, "a red boat, an oil painting on canvas"),
+        ):
+            child = await s.offspring.blend(first.id, second.id, ACTOR, weight=weight)
+            assert child.recipe.prompt == words
+            assert len(child.prompt) <= limit
+
+
 async def test_what_does_not_keep_a_blends_pictures_does_not_speak_of_them(tmp_path: Path) -> None:
     async with services(tmp_path) as s:
         await up(s, STEERED, PAINTER)
