@@ -7,6 +7,9 @@ unless something else names it; and with the dream that it is the picture of.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import aiosqlite
 
@@ -19,6 +22,16 @@ from bot.model import Dream, Person, PictureCheck, Theme, Visibility
 from bot.parents import COVERED
 from bot.store import Store, dreams, images
 from bot.themes import AlsoWithTheme, Themes
+
+
+class Ready(NamedTuple):
+    """A picture that may stand for a theme, as long as it is given.
+
+    Whoever makes or changes the theme hands on `sha256` as its `picture_sha256`, and `also`.
+    """
+
+    sha256: str
+    also: AlsoWithTheme | None = None
 
 
 class ThemePictures:
@@ -34,15 +47,45 @@ class ThemePictures:
         """Have a dream's picture stand for a theme.
 
         Raises:
+            NotFoundError: there is no such theme, or as `dreamt` does.
+            InvalidRequestError, DiskError, StoreError: as `dreamt` does.
+        """
+        async with self.dreamt(dream, await self._themes.get(slug)) as ready:
+            return await self._change(slug, person, ready.sha256, ready.also)
+
+    async def take_in(
+        self,
+        slug: str,
+        data: bytes,
+        *,
+        person: Person | None = None,
+        brought: Brought | None = None,
+        setting: PictureCheck | None = None,
+    ) -> Theme:
+        """Have an uploaded picture, PNG, JPEG or WebP, stand for a theme.
+
+        Raises:
+            NotFoundError: there is no such theme.
+            InvalidRequestError, LimitError, DiskError, StoreError: as `uploaded` does.
+        """
+        await self._themes.get(slug)
+        async with self.uploaded(data, brought=brought, setting=setting) as ready:
+            return await self._change(slug, person, ready.sha256, ready.also)
+
+    @asynccontextmanager
+    async def dreamt(self, dream: Dream, theme: Theme | None = None) -> AsyncIterator[Ready]:
+        """Give a dream's picture, which is to stand for a theme, or for one that is yet to be made.
+
+        Raises:
             InvalidRequestError: it has none, or is not for everybody who sees the theme.
-            NotFoundError: there is no such theme, or the dream has just been deleted.
+            NotFoundError: the dream has just been deleted.
             DiskError, StoreError: nothing can be kept at present.
         """
-        theme, home = await self._themes.get(slug), await self._themes.by_id(dream.theme_id)
+        home = await self._themes.by_id(dream.theme_id)
         if dream.image is None or dream.deleted_ms is not None:
             raise InvalidRequestError("picture", "This dream has no picture yet. Choose another.")
-        elsewhere = home.visibility is not Visibility.PRIVATE or home.id == theme.id
-        if not dream.published or not elsewhere:
+        own = theme is not None and home.id == theme.id
+        if not dream.published or (home.visibility is Visibility.PRIVATE and not own):
             raise InvalidRequestError(
                 "picture",
                 "This dream stays where it was asked for, so it cannot stand for a theme. Choose "
@@ -57,20 +100,19 @@ class ThemePictures:
                 raise NotFoundError("There is no such dream.")
 
         try:
-            return await self._change(slug, sha256, person, still_there)
+            yield Ready(sha256, still_there)
         except sqlite3.IntegrityError as error:  # its picture's row has gone with it
             raise NotFoundError("There is no such dream.") from error
 
-    async def take_in(
+    @asynccontextmanager
+    async def uploaded(
         self,
-        slug: str,
         data: bytes,
         *,
-        person: Person | None = None,
         brought: Brought | None = None,
         setting: PictureCheck | None = None,
-    ) -> Theme:
-        """Have an uploaded picture, PNG, JPEG or WebP, stand for a theme.
+    ) -> AsyncIterator[Ready]:
+        """Give an uploaded picture, PNG, JPEG or WebP, kept and checked; it goes where unnamed.
 
         `setting` is how the place where it was `brought` wants pictures checked. A theme is shown
         elsewhere too, so where that is off, or not known, what the machine wants holds.
@@ -78,10 +120,8 @@ class ThemePictures:
         Raises:
             InvalidRequestError: it is no picture that is taken, or the check finds something.
             LimitError: nobody can look at it now.
-            NotFoundError: there is no such theme.
             DiskError, StoreError: nothing can be kept at present.
         """
-        await self._themes.get(slug)
         sha256, png = await self._library.keep_upload(data)
         named = False
         try:
@@ -93,7 +133,7 @@ class ThemePictures:
             async with self._store.write() as connection:
                 await images.insert(connection, described(sha256, png), now_ms())
             try:
-                return await self._change(slug, sha256, person)
+                yield Ready(sha256)
             finally:
                 named = await images.named(self._store, sha256)
                 if not named:
@@ -108,13 +148,13 @@ class ThemePictures:
         Raises:
             NotFoundError: there is no such theme.
         """
-        return await self._change(slug, None, person)
+        return await self._change(slug, person, None)
 
     async def _change(
         self,
         slug: str,
-        sha256: str | None,
         person: Person | None,
+        sha256: str | None,
         also: AlsoWithTheme | None = None,
     ) -> Theme:
         theme = await self._themes.change(slug, person=person, also=also, picture_sha256=sha256)

@@ -122,6 +122,7 @@ class Themes:
 
         Raises:
             InvalidRequestError: a field is wrong, or the slug is taken.
+            sqlite3.IntegrityError: its picture is not in the library.
         """
         theme = checked(
             Theme(id=0, slug=slug.strip().lower(), title=title, created_ms=now_ms()), details
@@ -134,7 +135,8 @@ class Themes:
                     await also(connection, theme)
         except sqlite3.IntegrityError as error:
             there = await rows.by_slug(self._store, theme.slug)
-            over = there is not None and there.retired
+            if there is None:  # then it is its picture that is not in the library
+                raise
             raise InvalidRequestError(
                 "slug",
                 say(
@@ -142,7 +144,7 @@ class Themes:
                     "another name.",
                     slug=theme.slug,
                 )
-                if over
+                if there.retired
                 else say(
                     "There is a theme called “{slug}” already. Choose another name.",
                     slug=theme.slug,

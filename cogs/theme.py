@@ -26,10 +26,10 @@ from bot.delivery.theme_acts import (
     check_manages,
     check_owns_bot,
     look_at_guides,
+    picture_for,
     put_up_guide,
     to_hang,
     usable,
-    with_picture,
 )
 from bot.delivery.theme_thread_acts import Parent
 from bot.delivery.theme_words import ASKED_BY, HOLDS, SEEN, all_of, named
@@ -216,11 +216,12 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             )  # fmt: skip
             check_owns_bot(interaction, details)
             _check_engine(interaction, engine, model)
-            theme = await front.themes.create(
-                name, title, person=person_of(interaction), guild_id=guild_id, **details
-            )
+            person = person_of(interaction)
+            async with picture_for(interaction, None, picture, upload) as pictured:
+                theme = await front.themes.create(
+                    name, title, person=person, guild_id=guild_id, **details, **pictured
+                )
             await front.channels.bind(channel_id, guild_id, theme.slug)
-            theme = await with_picture(interaction, theme, picture, upload)
             guide = await put_up_guide(interaction)
             await _tell_carried(interaction, named(theme), guide)
 
@@ -282,11 +283,11 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
             slug = await front.channels.own_theme(channel_id, guild_id, person)
             theme = await front.themes.get(slug)
             _check_engine(interaction, engine, model)
-            if details:
+            async with picture_for(interaction, theme, picture, upload) as pictured:
+                details |= pictured
                 theme = await front.themes.change(theme.slug, person=person, **details)
             if "picture_sha256" in details:
                 await front.dreams.remove_files()
-            theme = await with_picture(interaction, theme, picture, upload)
             changed = say("Changed. {theme}", theme=all_of(interaction, theme))
             await tell(interaction, changed)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, Self, cast
 
 import discord
@@ -114,31 +115,38 @@ async def to_hang(interaction: Interaction, slug: str, own: Theme) -> Theme:
     return await usable(interaction, slug, own)
 
 
-async def with_picture(
-    interaction: Interaction, theme: Theme, dream: str | None, upload: discord.Attachment | None
-) -> Theme:
-    """Have a dream's picture, or an uploaded one, stand for a theme, where either is given.
+@asynccontextmanager
+async def picture_for(
+    interaction: Interaction,
+    theme: Theme | None,
+    dream: str | None,
+    upload: discord.Attachment | None,
+) -> AsyncIterator[dict[str, Any]]:
+    """Give what makes a picture stand for a theme: a dream's, or an uploaded one, if any is given.
+
+    It is for `Themes.create`, where `theme` is None, or `change`: so what is not taken leaves
+    nothing made and nothing changed.
 
     Raises:
         InvalidRequestError: both are given, or it is no picture for that.
         LimitError: nobody can look at the uploaded one now.
         NotFoundError: there is no such dream that may be seen here.
     """
-    front, person = front_of(interaction), person_of(interaction)
+    front = front_of(interaction)
     pictures = ThemePictures(front.store, front.library, front.themes, front.dreams)
     if dream and upload is not None:
         raise InvalidRequestError("picture", "Give either a dream or an uploaded picture.")
     if dream:
-        return await pictures.choose(
-            theme.slug, await find_dream(interaction, dream), person=person
-        )
-    if upload is not None:
+        picture = pictures.dreamt(await find_dream(interaction, dream), theme)
+    elif upload is not None:
         data = await fetch(upload, front.library.uploads, "upload")
-        brought = Brought(person, *channel_of(interaction))
-        return await pictures.take_in(
-            theme.slug, data, person=person, brought=brought, setting=checked_here(interaction)
-        )
-    return theme
+        brought = Brought(person_of(interaction), *channel_of(interaction))
+        picture = pictures.uploaded(data, brought=brought, setting=checked_here(interaction))
+    else:
+        yield {}
+        return
+    async with picture as ready:
+        yield {"picture_sha256": ready.sha256, "also": ready.also}
 
 
 async def put_up_guide(interaction: Interaction) -> str:

@@ -42,6 +42,19 @@ async def test_a_dream_stands_for_a_theme_until_it_is_deleted(tmp_path: Path) ->
             await pictures_of(s).choose("open", dream)
 
 
+async def test_a_theme_is_not_made_with_a_picture_that_has_just_gone(tmp_path: Path) -> None:
+    async with services(tmp_path) as s:
+        dream = await drawn(s)
+        with pytest.raises(NotFoundError, match="no such dream"):
+            async with pictures_of(s).dreamt(dream) as ready:
+                await s.dreams.delete(dream.id, Actor(ANN))
+                await s.themes.create(
+                    "gates", "Gates", picture_sha256=ready.sha256, also=ready.also
+                )
+        with pytest.raises(NotFoundError):
+            await s.themes.get("gates")
+
+
 class Flags:
     """Finds something in everything."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import discord
+import msgspec
 import pytest
+from PIL import Image as Pillow
 
+from bot.checking.service import PictureChecks
 from bot.delivery.theme_words import all_of
-from bot.model import Person
+from bot.model import Person, PictureCheck
 from tests.bot.drawer import png
 from tests.discord_front import payloads
 from tests.discord_front.world import World, world
@@ -316,3 +320,63 @@ async def test_a_theme_has_bounds_words_and_a_picture(tmp_path: Path) -> None:
         assert "At most: 96 pixels a side, 1 at once" in told.response.content
         theme = await themes.get("castles")
         assert theme.picture_sha256 == dream.image.sha256
+
+
+class Eyes:
+    """Finds something in every red picture, and in no other."""
+
+    async def score(self, data: bytes, media_type: str = "image/png") -> float:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            return 0.9 if picture.getpixel((0, 0)) == (255, 0, 0) else 0.0
+
+
+async def test_a_picture_that_is_not_taken_leaves_nothing_made_or_changed(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, parts, themes = host_of(there), there.parts, there.parts.themes
+        looks = PictureChecks(parts.library, parts.settings, Eyes(), PictureCheck.SPOILER)
+        parts.dreams.check_pictures(looks)
+        dream_id, _ = await there.ask()
+
+        async def told(command: str, **options: Any) -> str:
+            result = await host.slash(there.channel, command, **options)
+            return str(result.response.content)
+
+        async def refused(command: str, **options: Any) -> None:
+            """See that none of the pictures is taken, and nothing else done."""
+            before = await themes.list()
+            bad = ("bad.png", b"no picture")
+            large = ("large.png", bytes(parts.library.uploads.max_bytes + 1))
+            adult = ("adult.png", png(40, 30, "red"))
+            assert "not a picture" in await told(command, upload=bad, **options)
+            assert "Make it smaller" in await told(command, upload=large, **options)
+            assert "no picture yet" in await told(command, picture=dream_id, **options)
+            assert "Which dream?" in await told(command, picture="absent", **options)
+            assert "Give either" in await told(command, picture=dream_id, upload=adult, **options)
+            assert "for adults" in await told(command, upload=adult, **options)
+            assert await themes.list() == before
+            assert not await parts.store.read("SELECT * FROM image")
+            assert not [*parts.library.root.glob("images/**/*.png")]
+
+        made = {"name": "towers", "title": "Towers"}
+        await refused("theme create", **made)
+        assert "now carries" in await told(
+            "theme create", upload=("tower.png", png(8, 8, "blue")), **made
+        )
+        theme = await themes.get("towers")
+        assert theme.picture_sha256 is not None
+        await told("theme edit", clear="picture")
+        await refused("theme edit", title="Spires", topic="Of stone.")
+        await told("theme edit", title="Spires", upload=("tower.png", png(8, 8, "blue")))
+        assert await themes.get("towers") == msgspec.structs.replace(theme, title="Spires")
+
+
+async def test_a_theme_that_is_not_made_keeps_no_picture(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        tower = ("tower.png", png(40, 30))
+        result = await host.slash(
+            there.channel, "theme create", name="Bad name", title="Towers", upload=tower
+        )
+        assert "short name" in result.response.content
+        assert not await there.parts.store.read("SELECT * FROM image")
+        assert not [*there.parts.library.root.glob("images/**/*.png")]
