@@ -49,7 +49,7 @@ def once() -> Iterator[None]:
     The requests raise, besides what they always do:
         discord.DiscordServerError: Discord had a mistake; the request may have been carried out.
         discord.RateLimited: one route's limit; `retry_after` is in seconds.
-        discord.HTTPException: with the code `EDITED_TOO_OFTEN`, the limit of one old message.
+        EditedTooOftenError: the limit of one old message.
         TimeoutError: there was no answer for `LIMIT_S`; the request may have been carried out.
     """
     token = _once.set(True)
@@ -112,10 +112,11 @@ async def _answered(
         told = await _told(answer)
         if told.code == EDITED_TOO_OFTEN:
             answer.close()
-            raise discord.HTTPException(answer, {"code": told.code, "message": told.message})
+            raise EditedTooOftenError(answer, told)
         if not told.is_global:
             answer.close()
-            raise discord.RateLimited(told.retry_after)
+            after_s = told.retry_after
+            raise discord.RateLimited(_DEFAULT_RETRY_S if after_s is None else after_s)
 
 
 async def _broken(
@@ -131,10 +132,18 @@ async def _broken(
 class _Told(msgspec.Struct):
     """What the body of a 429 says; `retry_after` is in seconds."""
 
-    retry_after: float = _DEFAULT_RETRY_S
+    retry_after: float | None = None
     code: int = 0
     message: str = ""
     is_global: bool = msgspec.field(default=False, name="global")
+
+
+class EditedTooOftenError(discord.HTTPException):
+    """An old message takes no more edits, for `retry_after` seconds where Discord says so."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, told: _Told) -> None:
+        super().__init__(answer, {"code": told.code, "message": told.message})
+        self.retry_after = told.retry_after
 
 
 async def _told(answer: aiohttp.ClientResponse) -> _Told:

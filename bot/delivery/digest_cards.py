@@ -113,12 +113,12 @@ class DigestCards:
             await self._close(lane, key, row, 0)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("The digest of channel %s cannot be shown yet: %s", row.channel_id, error)
-            after_s = getattr(error, "after_s", None)
-            lane.tried(key, posted=row.message_id is not None, closed_s=after_s or 0.0)
+            closed_s = getattr(error, "closed_s", 0.0)
+            lane.tried(key, posted=row.message_id is not None, closed_s=closed_s)
             if self._too_late(row):
                 await self._close(lane, key, row, 0)
             else:
-                self._later(lane, key, row, after_s)
+                self._later(lane, key, row, getattr(error, "after_s", None))
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "The digest of channel %s cannot be shown", row.channel_id)
             self._later(lane, key, row, None)

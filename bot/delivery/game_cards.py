@@ -111,9 +111,9 @@ class GameCards:
             await self._close(lane, key, card)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("The card of game %s cannot be shown yet: %s", card.game_id, error)
-            closed_s = getattr(error, "after_s", None)
-            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s or 0.0)
-            self._later(lane, key, card, closed_s)
+            closed_s = getattr(error, "closed_s", 0.0)
+            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s)
+            self._later(lane, key, card, getattr(error, "after_s", None))
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "The card of game %s cannot be shown", card.game_id)
             self._later(lane, key, card, None)

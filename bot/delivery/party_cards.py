@@ -166,9 +166,9 @@ class PartyCards:
             await self._close(lane, key, card)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("A card of party %s cannot be shown yet: %s", card.party_id, error)
-            closed_s = getattr(error, "after_s", None)
-            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s or 0.0)
-            self._later(lane, key, card, closed_s)
+            closed_s = getattr(error, "closed_s", 0.0)
+            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s)
+            self._later(lane, key, card, getattr(error, "after_s", None))
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "A card of party %s cannot be shown", card.party_id)
             self._later(lane, key, card, None)

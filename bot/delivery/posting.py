@@ -133,12 +133,18 @@ class Retries:
         return len(self._failures)
 
     def later(self, lane: Lane, key: int, urgency: Urgency, after_s: float | None) -> None:
-        """Have something tried again: after so long, or else after longer each time."""
+        """Have something tried again: after so long, or else after longer each time.
+
+        What Discord has named a time for is not hurried: no permission that comes back ends that.
+        """
+        if after_s:
+            self._lanes.pop(key, None)
+            lane.later(key, urgency, after_s)
+            return
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._lanes[key] = lane
-        delay_s = after_s or min(self._max_delay_s, FIRST_DELAY_S * 2 ** min(failures, 10))
-        lane.later(key, urgency, delay_s)
+        lane.later(key, urgency, min(self._max_delay_s, FIRST_DELAY_S * 2 ** min(failures, 10)))
 
     def over(self, key: int) -> None:
         """Note that something was shown."""

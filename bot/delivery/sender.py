@@ -14,7 +14,7 @@ from typing import Protocol
 
 import discord
 
-from bot.delivery.attempts import EDITED_TOO_OFTEN, once
+from bot.delivery.attempts import EDITED_TOO_OFTEN, EditedTooOftenError, once
 from bot.delivery.card import Face
 from bot.delivery.controls import dream_of
 from bot.delivery.discord_time import DiscordTime
@@ -40,12 +40,16 @@ class TryLaterError(Exception):
     """It cannot be shown at present; it may be later.
 
     `outage` says that it is Discord as a whole, which comes back sooner than a permission does.
-    `after_s` is when Discord takes such a request again, where it has said so.
+    `after_s` is when Discord takes this again, where it has said so, and `closed_s` for how long it
+    takes no such request of any message there.
     """
 
-    def __init__(self, reason: str, *, outage: bool, after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, outage: bool, after_s: float | None = None, closed_s: float = 0.0
+    ) -> None:
         self.outage = outage
         self.after_s = after_s
+        self.closed_s = closed_s
         super().__init__(reason)
 
 
@@ -253,7 +257,8 @@ def meanings() -> Iterator[None]:
         with once():
             yield
     except discord.RateLimited as error:
-        raise TryLaterError(str(error), outage=False, after_s=error.retry_after) from error
+        after_s = error.retry_after
+        raise TryLaterError(str(error), outage=False, after_s=after_s, closed_s=after_s) from error
     except discord.HTTPException as error:
         raise _meaning(error) from error
     except UNREACHABLE as error:
@@ -289,6 +294,8 @@ def _meaning(error: discord.HTTPException) -> Exception:
             return ChannelGoneError("The channel is gone.")
     if error.code == _THREAD_ARCHIVED:
         return AsleepError()
+    if isinstance(error, EditedTooOftenError):  # of this message alone
+        return TryLaterError(str(error), outage=False, after_s=error.retry_after)
     if error.status in (401, 403, 408, 429) or error.status >= 500:
         return TryLaterError(str(error), outage=error.status >= 500)
     return NeverError(f"Discord refuses the message: {error}")

@@ -288,7 +288,7 @@ class Delivery:
             await self._give_up(card, str(error))
             return
         except TryLaterError as error:
-            lane.tried(card.row.id, posted=card.posted, closed_s=error.after_s or 0.0)
+            lane.tried(card.row.id, posted=card.posted, closed_s=error.closed_s)
             if card.failing_s is None:
                 card.failing_s = time.monotonic()
             if time.monotonic() - card.failing_s <= PATIENCE_S:

@@ -157,12 +157,12 @@ class ThemeGuides:
                 log.warning(f"{what}: %s", channel_id, error)
             else:
                 self._errors.tell(error, what, channel_id)
-            closed_s = getattr(error, "after_s", None) or 0.0
+            closed_s = getattr(error, "closed_s", 0.0)
             lane.tried(key, posted=row.message_id is not None, closed_s=closed_s)
             failures = self._failures.get(channel_id, 0)
             self._failures[channel_id] = failures + 1
             delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures, 10))
-            lane.later(key, Urgency.END, max(delay_s, closed_s))
+            lane.later(key, Urgency.END, max(delay_s, getattr(error, "after_s", None) or 0.0))
             return
         self._failures.pop(channel_id, None)
         if asked is not None:

@@ -220,9 +220,9 @@ class ThemeThreads:
             await self._refused(row, error)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
             log.warning("Thread %d has to wait: %s", row.id, error)
-            after_s = getattr(error, "after_s", None)
-            lane.tried(key, posted=posted, closed_s=after_s or 0.0)
+            lane.tried(key, posted=posted, closed_s=getattr(error, "closed_s", 0.0))
             if not self._is_given_up(row):
+                after_s = getattr(error, "after_s", None)
                 self._retries.later(lane, key, _urgency(row), after_s)
                 return
             await self._refused(row, error)

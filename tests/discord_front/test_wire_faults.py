@@ -9,6 +9,7 @@ import pytest
 
 from tests.discord_front.looks import labels_of, picture_url, text_of
 from tests.discord_front.loopback import Discord
+from tests.discord_front.partying import at, cards_of
 from tests.discord_front.payloads import ANN, CHANNEL, Json
 from tests.discord_front.people import File
 from tests.discord_front.rest import ATTACH, SEND, VIEW
@@ -217,4 +218,19 @@ async def test_a_message_that_was_edited_too_often_is_replaced(bot: Bot, discord
     await discord.slash("dream", prompt="a red fox", steps=5)
     await discord.until(lambda: discord.sent("PATCH", MESSAGE, status=429), "a refusal")
     await discord.until(lambda: len(discord.sent("POST", MESSAGES)) == 2, "another message")
+    assert await bot.stop() == 0
+
+
+async def test_a_card_that_was_edited_too_often_waits_as_long_as_it_has_to(bot: Bot, discord: Discord) -> None:
+    await bot.joined()
+    await discord.answer(await discord.slash("party start", topic="the sea"))
+    party = await at(discord, "Gather")
+    path = f"/channels/.*/messages/{party['id']}"
+    often = {"message": "Maximum number of edits.", "code": 30046, "retry_after": 8.0}
+    discord.fail("PATCH", path, 429, body=often | {"global": False})
+    await discord.answer(await discord.press(party, "Join", by=ANN + 1))
+    [refused_s] = await discord.until(lambda: discord.sent("PATCH", path, status=429), "a refusal")
+    done = await discord.until(lambda: discord.sent("PATCH", path, status=200), "the card")
+    assert min(done) >= refused_s + 8.0
+    assert len(cards_of(discord)) == 1
     assert await bot.stop() == 0

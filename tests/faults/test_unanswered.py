@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,16 +14,23 @@ from yarl import URL
 
 from bot.delivery import attempts
 from bot.delivery.attempts import once, trace
+from bot.delivery.sender import TryLaterError, meanings
 from bot.delivery.whole_bot import WholeBot
 from bot.network import UNREACHABLE
 
 
 @asynccontextmanager
 async def silent() -> AsyncIterator[tuple[aiohttp.ClientSession, URL]]:
-    """Give a session as the client's is, and a server that answers at ``/answered`` alone."""
+    """Give a session as the client's is, and a server that answers at two addresses alone.
+
+    At ``/limited`` it refuses, with the query as its reasons.
+    """
     for_ever = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
+        if request.path == "/limited":
+            body = {name: json.loads(value) for name, value in request.query.items()}
+            return web.json_response(body, status=429, headers={"Via": "1.1 google"})
         if request.path != "/answered":
             await for_ever.wait()
         return web.Response()
@@ -77,3 +85,21 @@ async def test_who_is_cancelled_meanwhile_is_cancelled(monkeypatch: pytest.Monke
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@pytest.mark.parametrize(
+    ("body", "after_s", "closed_s"),
+    [
+        ({"retry_after": "8.5"}, 8.5, 8.5),
+        ({}, 1.0, 1.0),
+        ({"code": "30046", "retry_after": "8.5"}, 8.5, 0.0),
+        ({"code": "30046"}, None, 0.0),
+    ],
+)
+async def test_a_limit_of_one_message_is_no_limit_of_the_others(
+    body: dict[str, str], after_s: float | None, closed_s: float
+) -> None:
+    async with silent() as (session, url):
+        with pytest.raises(TryLaterError) as caught, meanings():
+            await status(session, (url / "limited").with_query(body))
+    assert (caught.value.after_s, caught.value.closed_s) == (after_s, closed_s)
