@@ -100,7 +100,7 @@ class DigestCards:
             await self._want(digest_id)
 
     async def show(self, lane: Lane, key: int) -> None:
-        """Bring a digest to Discord. Whatever goes wrong is tried again."""
+        """Bring a digest to Discord. Whatever goes wrong is tried again, but not for ever."""
         row = await rows.by_id(self._front.store, _KEY_OF_0 - key)
         if row is None or not row.open:
             lane.drop(key)
@@ -112,16 +112,14 @@ class DigestCards:
             lane.tried(key, posted=row.message_id is not None)
             await self._close(lane, key, row, 0)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
-            log.warning("The digest of channel %s cannot be shown yet: %s", row.channel_id, error)
-            closed_s = getattr(error, "closed_s", 0.0)
-            lane.tried(key, posted=row.message_id is not None, closed_s=closed_s)
-            if self._too_late(row):
+            again = self._failed(lane, key, row, error) and not self._too_late(row)
+            how = "cannot be shown yet" if again else "will not be shown"
+            log.warning("The digest of channel %s %s: %s", row.channel_id, how, error)
+            if not again:
                 await self._close(lane, key, row, 0)
-            else:
-                self._later(lane, key, row, getattr(error, "after_s", None))
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "The digest of channel %s cannot be shown", row.channel_id)
-            self._later(lane, key, row, None)
+            self._failed(lane, key, row, error)
 
     # --- what is due -------------------------------------------------------------------------
 
@@ -176,7 +174,6 @@ class DigestCards:
                 posted = row.message_id is not None
                 await self._bring(row, face)
                 lane.sent(key, posted=posted)
-        self._retries.over(key)
         await self._close(lane, key, row, len(there))
 
     async def _there(self, row: DigestRow) -> list[Dream]:
@@ -210,6 +207,7 @@ class DigestCards:
         """Close a row, unless one of its pictures was deleted since it was read."""
         async with self._front.store.write() as connection:
             closed = await rows.close(connection, row.id, there)
+        self._retries.over(key)
         lane.drop(key)
         if not closed:
             await self._want(row.id)
@@ -217,9 +215,10 @@ class DigestCards:
     def _channel(self, row: DigestRow) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(row.channel_id, guild_id=row.guild_id)
 
-    def _later(self, lane: Lane, key: int, row: DigestRow, after_s: float | None) -> None:
-        urgency = Urgency.NEW if row.message_id is None else Urgency.END
-        self._retries.later(lane, key, urgency, after_s)
+    def _failed(self, lane: Lane, key: int, row: DigestRow, error: Exception) -> bool:
+        posted = row.message_id is not None
+        urgency = Urgency.END if posted else Urgency.NEW
+        return self._retries.failed(lane, key, urgency, error, posted=posted)
 
 
 def _is_of(row: DigestRow) -> Callable[[discord.Message], bool]:

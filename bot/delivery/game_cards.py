@@ -98,7 +98,10 @@ class GameCards:
         )
 
     async def show(self, lane: Lane, key: int) -> None:
-        """Bring a card to Discord as its game is now. Whatever goes wrong is tried again."""
+        """Bring a card to Discord as its game is now. Whatever goes wrong is tried again.
+
+        What Discord has refused for too long waits until it looks otherwise, or the next start.
+        """
         card = await rows.by_id(self._front.store, _KEY_OF_0 - key)
         if card is None or not card.open:
             lane.drop(key)
@@ -110,13 +113,12 @@ class GameCards:
             lane.tried(key, posted=card.message_id is not None)
             await self._close(lane, key, card)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
-            log.warning("The card of game %s cannot be shown yet: %s", card.game_id, error)
-            closed_s = getattr(error, "closed_s", 0.0)
-            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s)
-            self._later(lane, key, card, getattr(error, "after_s", None))
+            again = self._failed(lane, key, card, error)
+            how = "cannot be shown yet" if again else "will not be shown"
+            log.warning("The card of game %s %s: %s", card.game_id, how, error)
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "The card of game %s cannot be shown", card.game_id)
-            self._later(lane, key, card, None)
+            self._failed(lane, key, card, error)
 
     # --- what happens ------------------------------------------------------------------------
 
@@ -181,6 +183,8 @@ class GameCards:
             return
         face = await self.face_of(game)
         if face.looks != card.shown:
+            if not self._retries.begins(key, face.looks):
+                return
             edited = card.message_id is not None
             await self._bring(game, card, face)
             lane.sent(key, posted=edited)
@@ -230,10 +234,13 @@ class GameCards:
     async def _close(self, lane: Lane, key: int, card: GameCard) -> None:
         async with self._front.store.write() as connection:
             closed = await rows.close(connection, card.id, card.revision)
+        self._retries.over(key)
         lane.drop(key)
         if not closed:  # something has changed since the card was read
             lane.want(key, Urgency.END, posted=card.message_id is not None)
 
-    def _later(self, lane: Lane, key: int, card: GameCard, after_s: float | None) -> None:
-        urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
-        self._retries.later(lane, key, urgency, after_s)
+    def _failed(self, lane: Lane, key: int, card: GameCard, error: Exception) -> bool:
+        """Have a card tried again, unless it is given up; say whether it is."""
+        posted = card.message_id is not None
+        urgency = Urgency.FORMING if posted else Urgency.NEW
+        return self._retries.failed(lane, key, urgency, error, posted=posted)

@@ -153,7 +153,10 @@ class PartyCards:
         )
 
     async def show(self, lane: Lane, key: int) -> None:
-        """Bring a card to Discord as its party is now. Whatever goes wrong is tried again."""
+        """Bring a card to Discord as its party is now. Whatever goes wrong is tried again.
+
+        What Discord has refused for too long waits until it looks otherwise, or the next start.
+        """
         card = await rows.by_id(self._front.store, -key)
         if card is None or not card.open:
             lane.drop(key)
@@ -165,13 +168,12 @@ class PartyCards:
             lane.tried(key, posted=card.message_id is not None)
             await self._close(lane, key, card)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
-            log.warning("A card of party %s cannot be shown yet: %s", card.party_id, error)
-            closed_s = getattr(error, "closed_s", 0.0)
-            lane.tried(key, posted=card.message_id is not None, closed_s=closed_s)
-            self._later(lane, key, card, getattr(error, "after_s", None))
+            again = self._failed(lane, key, card, error)
+            how = "cannot be shown yet" if again else "will not be shown"
+            log.warning("A card of party %s %s: %s", card.party_id, how, error)
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "A card of party %s cannot be shown", card.party_id)
-            self._later(lane, key, card, None)
+            self._failed(lane, key, card, error)
 
     # --- what happens ------------------------------------------------------------------------
 
@@ -252,6 +254,8 @@ class PartyCards:
             return
         face = await self.face_of(party, card)
         if face.looks != card.shown:
+            if not self._retries.begins(key, face.looks):
+                return
             edited = card.message_id is not None
             await self._bring(party, card, face)
             lane.sent(key, posted=edited)
@@ -274,13 +278,16 @@ class PartyCards:
     async def _close(self, lane: Lane, key: int, card: PartyCard) -> None:
         async with self._front.store.write() as connection:
             closed = await rows.close(connection, card.id, card.revision)
+        self._retries.over(key)
         lane.drop(key)
         if not closed:  # a picture of it was deleted meanwhile
             lane.want(key, Urgency.END, posted=card.message_id is not None)
 
-    def _later(self, lane: Lane, key: int, card: PartyCard, after_s: float | None) -> None:
-        urgency = Urgency.NEW if card.message_id is None else Urgency.FORMING
-        self._retries.later(lane, key, urgency, after_s)
+    def _failed(self, lane: Lane, key: int, card: PartyCard, error: Exception) -> bool:
+        """Have a card tried again, unless it is given up; say whether it is."""
+        posted = card.message_id is not None
+        urgency = Urgency.FORMING if posted else Urgency.NEW
+        return self._retries.failed(lane, key, urgency, error, posted=posted)
 
 
 def _fitting(bundle: Bundle, limit_bytes: int) -> Path | None:

@@ -7,6 +7,7 @@ cards of dreams, which may be replaced.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,11 +15,14 @@ import discord
 
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
-from bot.delivery.sender import awake, earlier_message
+from bot.delivery.sender import TooLargeError, TryLaterError, awake, earlier_message
 from bot.front import Front
 from bot.store.sent_messages import SentMessages
 
 FIRST_DELAY_S = 3.0
+PATIENCE_S = 24 * 3600.0
+"""For how long what Discord refuses is tried: by the monotonic clock, so that none that jumps ends
+it."""
 
 
 class Row(Protocol):
@@ -122,34 +126,66 @@ class Posting:
 
 
 class Retries:
-    """What could not be shown, by its key in its lane, and how often in a row."""
+    """What could not be shown, by its key in its lane, and how often in a row.
 
-    def __init__(self, max_delay_s: float) -> None:
+    What Discord has refused for `PATIENCE_S` is given up as it looked then: it is tried again once
+    it looks otherwise, and by the next process.
+    """
+
+    def __init__(self, max_delay_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_delay_s = max_delay_s
+        self._clock = clock
         self._failures: dict[int, int] = {}
+        self._refused_s: dict[int, float] = {}  # since when
         self._lanes: dict[int, Lane] = {}
+        self._looks: dict[int, str] = {}  # of what was last tried
+        self._given_up: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._failures)
 
-    def later(self, lane: Lane, key: int, urgency: Urgency, after_s: float | None) -> None:
-        """Have something tried again: after so long, or else after longer each time.
+    def begins(self, key: int, looks: str) -> bool:
+        """Note how something is about to look; say whether that is to be tried."""
+        self._looks[key] = looks
+        return not self.gave_up(key, looks)
 
-        What Discord has named a time for is not hurried: no permission that comes back ends that.
+    def gave_up(self, key: int, looks: str) -> bool:
+        """Say whether something was given up that looked like this."""
+        return self._given_up.get(key) == looks
+
+    def failed(
+        self, lane: Lane, key: int, urgency: Urgency, error: Exception, *, posted: bool
+    ) -> bool:
+        """Note why something could not be shown; have it tried again, and say whether it is.
+
+        It is tried when Discord takes it again, where that has said so, or else after longer each
+        time. It is not where Discord has refused it for so long that it is given up; what is wanted
+        of it since it was read still has its turn.
         """
-        if after_s:
+        told = error if isinstance(error, TryLaterError) else None
+        lane.tried(key, posted=posted, closed_s=0.0 if told is None else told.closed_s)
+        if isinstance(error, (TryLaterError, TooLargeError)):
+            now_s = self._clock()
+            if now_s - self._refused_s.setdefault(key, now_s) > PATIENCE_S:
+                looks = self._looks.get(key, "")
+                self.over(key)
+                self._given_up[key] = looks
+                return False
+        if told is not None and told.after_s:
+            # Not to be hurried: no permission that comes back ends that.
             self._lanes.pop(key, None)
-            lane.later(key, urgency, after_s)
-            return
+            lane.later(key, urgency, told.after_s)
+            return True
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._lanes[key] = lane
         lane.later(key, urgency, min(self._max_delay_s, FIRST_DELAY_S * 2 ** min(failures, 10)))
+        return True
 
     def over(self, key: int) -> None:
-        """Note that something was shown."""
-        self._failures.pop(key, None)
-        self._lanes.pop(key, None)
+        """Note that something was shown, is not to be shown, or is to be tried as if anew."""
+        for noted in (self._failures, self._refused_s, self._lanes, self._looks, self._given_up):
+            noted.pop(key, None)
 
     def hurry(self) -> None:
         """Have all that could not be shown tried at once."""

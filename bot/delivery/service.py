@@ -25,6 +25,7 @@ from bot.delivery.followups import FollowUps
 from bot.delivery.lane import Lane
 from bot.delivery.open_cards import Card, OpenCards
 from bot.delivery.pace import Urgency
+from bot.delivery.posting import PATIENCE_S
 from bot.delivery.repaints import Repaints
 from bot.delivery.sender import NeverError, Sender, TooLargeError, TryLaterError
 from bot.delivery.showing import Showing
@@ -47,7 +48,6 @@ STOP_S = 5.0
 FIRST_DELAY_S = 3.0
 MAX_DELAY_S = 600.0
 MAX_OUTAGE_DELAY_S = 15.0
-PATIENCE_S = 24 * 3600.0
 DELETED = "Its dreams were deleted."
 
 

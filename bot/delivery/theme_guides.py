@@ -19,6 +19,7 @@ import discord
 from bot.delivery.interactions import Interaction, channel_of
 from bot.delivery.lane import GUIDE_KEYS, Lane
 from bot.delivery.pace import Urgency
+from bot.delivery.posting import Retries
 from bot.delivery.sender import (
     AsleepError,
     NeverError,
@@ -45,6 +46,7 @@ FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 600.0
 PATIENCE_S = 10.0
 _SIDE = 768
+_GONE = "gone"  # how it looks where no theme hangs any more
 
 
 class ThemeGuides:
@@ -60,7 +62,7 @@ class ThemeGuides:
         self._lane_of = lane_of
         self._changed = asyncio.Event()
         self._asked: dict[int, asyncio.Future[bool]] = {}
-        self._failures: dict[int, int] = {}
+        self._retries = Retries(MAX_DELAY_S)
         self._asleep = False
         self._forget: Callable[[], None] | None = None
         self._tasks = SideTasks()
@@ -80,9 +82,7 @@ class ThemeGuides:
 
     def hurry(self) -> None:
         """Try again at once what could not be shown."""
-        for channel_id in self._failures:
-            self._lane_of(channel_id).hurry(_key(channel_id))
-        self._failures.clear()
+        self._retries.hurry()
         if self._asleep:
             self._asleep = False
             self._changed.set()
@@ -118,6 +118,7 @@ class ThemeGuides:
         """
         async with self._front.store.write() as connection:
             await rows.want(connection, channel_id, guild_id, now_ms())
+        self._retries.over(_key(channel_id))
         asked = self._asked.setdefault(channel_id, asyncio.get_running_loop().create_future())
         self._changed.set()
         try:
@@ -131,40 +132,46 @@ class ThemeGuides:
         self._changed.set()
 
     async def show(self, lane: Lane, key: int) -> None:
-        """Bring a guide to Discord as its theme is now. Whatever goes wrong is tried again."""
+        """Bring a guide to Discord as its theme is now. Whatever goes wrong is tried again.
+
+        What Discord has refused for too long waits until the theme changes, somebody asks for the
+        guide, or the next start.
+        """
         channel_id = key - GUIDE_KEYS[0]
         row = await rows.of(self._front.store, channel_id)
         asked = self._asked.get(channel_id)
         if row is None:
+            self._retries.over(key)
             lane.drop(key)
             return
+        posted = row.message_id is not None
         try:
             pinned = await self._bring(lane, key, row, anew=asked is not None)
         except NeverError as error:
             log.info("The guide of channel %s is gone: %s", channel_id, error)
-            lane.tried(key, posted=row.message_id is not None)
+            lane.tried(key, posted=posted)
             async with self._front.store.write() as connection:
                 await rows.forget(connection, channel_id)
+            self._retries.over(key)
             pinned = False
         except Exception as error:
             if isinstance(error, AsleepError) and asked is None:
+                self._retries.over(key)
                 lane.tried(key, posted=True)
                 lane.drop(key)
                 self._asleep = True  # it is done when the thread wakes
                 return
-            what = "The guide of channel %s cannot be shown yet"
-            if isinstance(error, (TryLaterError, TooLargeError)):
-                log.warning(f"{what}: %s", channel_id, error)
-            else:
-                self._errors.tell(error, what, channel_id)
-            closed_s = getattr(error, "closed_s", 0.0)
-            lane.tried(key, posted=row.message_id is not None, closed_s=closed_s)
-            failures = self._failures.get(channel_id, 0)
-            self._failures[channel_id] = failures + 1
-            delay_s = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures, 10))
-            lane.later(key, Urgency.END, max(delay_s, getattr(error, "after_s", None) or 0.0))
-            return
-        self._failures.pop(channel_id, None)
+            if self._retries.failed(lane, key, Urgency.END, error, posted=posted):
+                what = "The guide of channel %s cannot be shown yet"
+                if isinstance(error, (TryLaterError, TooLargeError)):
+                    log.warning(f"{what}: %s", channel_id, error)
+                else:
+                    self._errors.tell(error, what, channel_id)
+                return
+            log.warning("The guide of channel %s will not be shown: %s", channel_id, error)
+            pinned = False
+        else:
+            self._retries.over(key)
         if asked is not None:
             del self._asked[channel_id]
             asked.set_result(pinned)
@@ -201,8 +208,9 @@ class ThemeGuides:
         if row is None:
             return
         theme = await channel_rows.theme_of(store, channel_id)
-        same = theme is not None and (await self.face_of(theme)).looks == row.shown
-        if same and channel_id not in self._asked:
+        looks = _GONE if theme is None else (await self.face_of(theme)).looks
+        vain = looks == row.shown or self._retries.gave_up(_key(channel_id), looks)
+        if vain and channel_id not in self._asked:
             return
         posted = row.message_id is not None
         urgency = Urgency.FORMING if posted else Urgency.NEW
@@ -216,9 +224,11 @@ class ThemeGuides:
         store = self._front.store
         theme = await channel_rows.theme_of(store, row.channel_id)
         if theme is None:
+            self._retries.begins(key, _GONE)
             await self._delete(row)
             return False
         face = await self.face_of(theme)
+        self._retries.begins(key, face.looks)
         if not anew:
             return await self._show_face(lane, key, row, face, anew=False)
         async with awake(self._client, row.channel_id):

@@ -219,17 +219,14 @@ class ThemeThreads:
             lane.tried(key, posted=posted)
             await self._refused(row, error)
         except (TryLaterError, TooLargeError, DreamstreamError) as error:
-            log.warning("Thread %d has to wait: %s", row.id, error)
-            lane.tried(key, posted=posted, closed_s=getattr(error, "closed_s", 0.0))
-            if not self._is_given_up(row):
-                after_s = getattr(error, "after_s", None)
-                self._retries.later(lane, key, _urgency(row), after_s)
+            again = self._retries.failed(lane, key, _urgency(row), error, posted=posted)
+            if again and not self._is_given_up(row):
+                log.warning("Thread %d has to wait: %s", row.id, error)
                 return
             await self._refused(row, error)
         except Exception as error:  # a mistake of ours
             self._errors.tell(error, "The thread “%s” cannot be made", row.name)
-            lane.tried(key, posted=posted)
-            self._retries.later(lane, key, _urgency(row), None)
+            self._retries.failed(lane, key, _urgency(row), error, posted=posted)
             return
         self._over(row_id)
 
@@ -347,7 +344,8 @@ class ThemeThreads:
         if now is None:
             return
         use = await self._use(now)
-        if now.made and not now.gone:  # the card was deleted; what it stood for is there
+        if now.made and not now.gone:  # it is the card alone; what that stood for is there
+            log.warning("The card of thread %d stays as it is: %s", now.id, error)
             async with self._front.store.write() as connection:
                 await rows.MESSAGES.showed(connection, now.id, use.card(gone=False).looks)
             return

@@ -22,6 +22,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what Discord refuses be given up at once, and tried again at once where it is not."""
+    monkeypatch.setattr("bot.delivery.posting.PATIENCE_S", -1.0)
+    monkeypatch.setattr("bot.delivery.posting.FIRST_DELAY_S", 0.02)
+
+
+@pytest.fixture
 async def discord() -> AsyncIterator[Discord]:
     """Give a Discord on loopback; in the end nothing may have been wrong."""
     async with loopback() as made:

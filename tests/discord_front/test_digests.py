@@ -204,6 +204,32 @@ async def test_where_it_may_not_post_it_tries_for_half_a_day(tmp_path: Path) -> 
         assert len(digests_in(there)) == 1
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_one_that_may_not_be_changed_for_too_long_waits_for_the_next_deletion(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world(tmp_path) as there:
+        clock = Clock()
+        words = ("a red fox", "a lighthouse", "a cliff")
+        made = [await liked(there, there.ann, prompt=prompt) for prompt in words]
+        await set_hour(there, clock)
+        await begin(there, clock)
+        await until(lambda: digests_in(there))
+        await settled(there)
+        ann = Actor(Person(f"discord:{there.ann.id}", "ann"))
+        digest = digests_in(there)[0]
+        path = f"/channels/*/messages/{digest.id}"
+        there.env.inject_error("PATCH", path, status=403, code=50013)
+        await there.parts.dreams.delete(made[0], ann)
+        await until(lambda: "will not be shown: 403" in caplog.text)
+        await settled(there)
+        assert all(one in text_of(digests_in(there)[0]) for one in words)
+        await there.parts.dreams.delete(made[1], ann)
+        await until(lambda: "a lighthouse" not in text_of(digests_in(there)[0]))
+        await settled(there)
+        assert "a red fox" not in text_of(digests_in(there)[0])
+
+
 async def test_zones_are_offered_and_the_digest_is_turned_off(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         host = await set_hour(there, Clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,6 +167,34 @@ async def test_a_card_goes_on_after_a_restart_and_is_posted_once(tmp_path: Path)
         card = await there.shows(-1, "It is over.")
         assert "**Eve**" in text_of(card) and there.posts() == 1
         await again.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_card_that_is_refused_for_too_long_waits_for_a_change_or_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, restarted: bool
+) -> None:
+    async with playing(tmp_path) as there:
+        game, _ = await begun(there, "draw", prompt="a red thing")
+        there.env.inject_error("PATCH", "/channels/*/messages/*", status=403, code=50013)
+        await there.parts.games.enter_picture(game.id, Actor(EVE), drawn("red"))
+        await until(lambda: f"game {game.id} will not be shown: 403" in caplog.text)
+        there.client.games.hurry()
+        there.client.games._changed(game.id)  # which looks as it did
+        await asyncio.sleep(0.3)
+        assert "1 has entered" not in text_of(there.cards()[-1])
+        if restarted:
+            await there.client.games.stop()
+            again = GameCards(there.client.front, there.client, there.client.delivery.lane)
+            there.client.delivery.companions = (again,)
+            await again.start()
+            await there.shows(-1, "1 has entered")
+            await again.stop()
+        else:
+            picture = ("blue.png", drawn("blue"))
+            await there.bob.slash(there.channel, "game enter", picture=picture)
+            await there.shows(-1, "2 have entered")
+        assert caplog.text.count("cannot be shown") == 0 and there.posts() == 1
 
 
 async def test_what_a_change_came_to_is_shown_although_looking_at_it_failed_at_first(

@@ -264,6 +264,31 @@ async def test_a_restart_at_any_moment_posts_nothing_twice(
         assert all(buttons_of(one) == [] for one in there.cards())
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_card_that_is_refused_for_too_long_waits_for_a_change_or_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, anew: bool
+) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        party = await opened(there, host)
+        card = there.cards()[-1]
+        there.env.inject_error("PATCH", "/channels/*/messages/*", status=403, code=50013)
+        await there.ann.click(card, label="Join")
+        await until(lambda: f"party {party.id} will not be shown: 403" in caplog.text)
+        there.client.party_cards.hurry()
+        await there.client.party_cards._look(party)  # as it looked before
+        await asyncio.sleep(0.3)
+        assert "ann" not in text_of(there.cards()[-1])
+        if anew:
+            await restarted(there)
+            await there.shows(-1, "ann")
+        else:
+            await there.bob.click(card, label="Join")
+            assert "ann" in text_of(await there.shows(-1, "bob"))
+        assert there.posts() == 1
+
+
 async def known(there: World, party: Party) -> None:
     """Wait until the message of a party's newest card is known."""
     async with asyncio.timeout(20):

@@ -179,3 +179,28 @@ async def test_a_picture_that_goes_while_it_is_read_is_left_out(
         await there.parts.themes.change("castles", title="Walls")
         await until(lambda: "Walls" in text_of(guides(there)[0]))
         assert gallery_of(guides(there)[0]) is None
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("asked", [False, True])
+async def test_one_that_is_refused_for_too_long_waits_for_a_change_or_who_asks_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        await host.slash(there.channel, "theme create", name="castles", title="Castles")
+        there.env.inject_error("PATCH", "/channels/*/messages/*", status=403, code=50013)
+        await there.parts.themes.change("castles", title="Towers")
+        await until(lambda: f"channel {there.channel.id} will not be shown: 403" in caplog.text)
+        there.client.theme_guides.hurry()
+        await there.parts.themes.create("other", "Another")  # all guides are looked at
+        await asyncio.sleep(0.3)
+        assert "Castles" in text_of(guides(there)[0])
+        if asked:
+            result = await host.slash(there.channel, "theme guide")
+            assert "guide is pinned" in result.response.content
+            assert "Towers" in text_of(guides(there)[0])
+        else:
+            await there.parts.themes.change("castles", title="Spires")
+            await until(lambda: "Spires" in text_of(guides(there)[0]))
+        assert len(guides(there)) == 1

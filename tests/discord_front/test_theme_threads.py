@@ -126,6 +126,24 @@ async def test_a_thread_begins_at_a_card_and_has_its_guide(tmp_path: Path) -> No
         assert there.ann.id in there.env.backend.channels[thread_id].thread_members
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_a_card_that_is_refused_for_too_long_waits_for_a_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world(tmp_path) as there:
+        _, thread_id = await with_thread(there)
+        path = f"/channels/*/messages/{thread_id}"
+        there.env.inject_error("PATCH", path, status=403, code=50013)
+        await there.parts.themes.change("castles", title="Towers")
+        await until(lambda: "stays as it is: 403" in caplog.text)
+        await there.parts.themes.create("other", "Another")  # all threads are looked at
+        await asyncio.sleep(0.3)
+        assert "Castles" in text_of(cards(there)[0])
+        await there.parts.themes.change("castles", title="Spires")
+        await until(lambda: "Spires" in text_of(cards(there)[0]))
+        assert len(threads(there)) == len(cards(there)) == 1
+
+
 async def test_a_forum_gets_one_post_that_begins_with_the_guide(tmp_path: Path) -> None:
     async with world(tmp_path) as there:
         forum = there.env.guild.create_forum_channel("works")

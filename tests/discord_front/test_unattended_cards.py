@@ -11,7 +11,10 @@ import pytest
 import bot.delivery.lane
 from bot.delivery.lane import Lane
 from bot.delivery.pace import Urgency
+from bot.delivery.posting import PATIENCE_S, Retries
+from bot.delivery.sender import TooLargeError, TryLaterError
 from bot.discord_front import DiscordFront
+from bot.errors import StoreError
 from bot.front import Front
 from tests.bot.drawer import until
 from tests.bot.test_unattended import kept, outlives, strays
@@ -78,3 +81,29 @@ async def test_a_card_that_cannot_be_shown_holds_up_no_other_and_comes_later(
     await lane.stop(1.0)
     assert shown == [2, 3, 1]
     assert caplog.text.count("Traceback") == 1 and caplog.text.count("as before") == 1
+
+
+async def test_what_is_refused_is_given_up_after_a_day_and_what_fails_here_is_not() -> None:
+    async def show(lane: Lane, key: int) -> None: ...
+
+    now_s, lane = [0.0], Lane(show)
+    retries = Retries(600.0, lambda: now_s[0])
+
+    def failed(error: Exception, after_s: float) -> bool:
+        now_s[0] += after_s
+        return retries.failed(lane, 1, Urgency.NEW, error, posted=False)
+
+    refused = TryLaterError("403 Forbidden", outage=False)
+    assert retries.begins(1, "red")
+    assert failed(StoreError("Locked."), 0.0) and failed(StoreError("Locked."), 2 * PATIENCE_S)
+    assert failed(refused, 0.0) and failed(TooLargeError("413"), PATIENCE_S)
+    assert retries.begins(1, "blue")  # which is no reason to count anew
+    assert failed(StoreError("Locked."), 1.0) and not failed(refused, 0.0)
+    retries.hurry()
+    assert not len(retries)
+    assert not retries.begins(1, "blue") and retries.begins(1, "red")
+    # It is begun anew, by what it shows now, or by whoever asks for it.
+    assert failed(refused, 0.0) and failed(refused, PATIENCE_S) and not failed(refused, 1.0)
+    assert not retries.begins(1, "red")
+    retries.over(1)
+    assert retries.begins(1, "red") and failed(refused, 0.0)

@@ -221,7 +221,9 @@ async def test_a_message_that_was_edited_too_often_is_replaced(bot: Bot, discord
     assert await bot.stop() == 0
 
 
-async def test_a_card_that_was_edited_too_often_waits_as_long_as_it_has_to(bot: Bot, discord: Discord) -> None:
+async def test_a_card_that_was_edited_too_often_waits_as_long_as_it_has_to(
+    bot: Bot, discord: Discord
+) -> None:
     await bot.joined()
     await discord.answer(await discord.slash("party start", topic="the sea"))
     party = await at(discord, "Gather")
