@@ -167,7 +167,8 @@ class Dreams(DreamChanges):
             check_may_see(parent, parents_theme, theme, request.channel_id)
         if self._hold is not None:
             plan = await self._hold(plan, request)
-        if request.guild_id is None and request.channel_id is None:
+        at_wall = request.guild_id is None and request.channel_id is None
+        if at_wall:
             standing = await self.standing_of(
                 theme, plan.person, plan.prompt, plan.count, background=request.background
             )
@@ -209,7 +210,7 @@ class Dreams(DreamChanges):
             relation = Relation.UPSCALE
         elif request.mask is not None:
             relation = Relation.INPAINT
-        return await self._intake.take_uploads(order, request, relation)
+        return await self._intake.take_uploads(order, request, relation, at_wall=at_wall)
 
     async def theme_of(self, dream: Dream) -> Theme:
         """Return the theme that a dream is of."""

@@ -15,13 +15,18 @@ from typing import Any
 from bot.acceptance import Acceptance, Order
 from bot.checking.service import Brought, PictureChecks
 from bot.disk import TROUBLE, DiskWatch
+from bot.errors import InvalidRequestError
 from bot.inits import DrawnFrom, Inits
 from bot.library import Library
 from bot.model import Dream, DreamRequest, Image, Person, PictureCheck, Relation
-from bot.origins import Origins
+from bot.origins import Origin, Origins
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.unfinished import Unfinished
+
+_STAYS = (
+    "This picture stays where it was asked for, so nothing is drawn from it here. Choose another."
+)
 
 
 class Intake:
@@ -67,16 +72,23 @@ class Intake:
         return await self._accept(self._write_named(order, sha256s, given))
 
     async def take_uploads(
-        self, order: Callable[[DrawnFrom], Order], request: DreamRequest, relation: Relation
+        self,
+        order: Callable[[DrawnFrom], Order],
+        request: DreamRequest,
+        relation: Relation,
+        *,
+        at_wall: bool,
     ) -> list[Dream]:
         """Accept what is drawn from what was uploaded with a request; `order` is told what that is.
 
-        `relation` is to the dream whose picture was uploaded, if it is one's here.
+        `relation` is to the dream whose picture was uploaded, if it is one's here. Where it is of
+        one that may not be seen there, what is drawn is kept to the channel; `at_wall`, where
+        nothing is kept to a channel, it is refused.
 
         Raises:
-            As `take` does; InvalidRequestError: a picture is not taken.
+            As `take` does; InvalidRequestError: a picture is not taken, or not there.
         """
-        return await self._accept(self._write_uploads(order, request, relation))
+        return await self._accept(self._write_uploads(order, request, relation, at_wall))
 
     async def check_brought(
         self,
@@ -101,14 +113,21 @@ class Intake:
         return await self._tasks.finish(work)
 
     async def _write_uploads(
-        self, order: Callable[[DrawnFrom], Order], request: DreamRequest, relation: Relation
+        self,
+        order: Callable[[DrawnFrom], Order],
+        request: DreamRequest,
+        relation: Relation,
+        at_wall: bool,
     ) -> list[Dream]:
         async with self._inits.uploaded(request) as drawn_from:
             made = order(drawn_from)
             await self._check_uploads(request, drawn_from, made.person)
-            begun, *others = await self._origins_of(request, drawn_from, made)
-            if not all(one.published for one in (begun, *others) if one is not None):
+            origins = await self._origins_of(request, drawn_from, made)
+            if at_wall and any(one.hidden for one in origins):
+                raise InvalidRequestError("init", _STAYS)
+            if any(one.hidden or (one.dream and not one.dream.published) for one in origins):
                 made = replace(made, published=False)
+            begun = origins[0].dream
             if made.parent_id is None and begun is not None:
                 made = replace(made, parent_id=begun.id, relation=made.relation or relation)
             return await self._write(made)
@@ -127,8 +146,8 @@ class Intake:
 
     async def _origins_of(
         self, request: DreamRequest, drawn_from: DrawnFrom, order: Order
-    ) -> Sequence[Dream | None]:
-        """Return the dreams whose pictures were uploaded: to start from, and the further ones."""
+    ) -> Sequence[Origin]:
+        """Return of which dreams the uploads are: the one to start from, and the further ones."""
         uploads = zip(
             (request.init, *request.pictures),
             (drawn_from.init, *drawn_from.pictures),
@@ -136,9 +155,9 @@ class Intake:
         )
         return await asyncio.gather(*(self._origin(*one, order) for one in uploads))
 
-    async def _origin(self, upload: bytes | None, kept: Image | None, order: Order) -> Dream | None:
+    async def _origin(self, upload: bytes | None, kept: Image | None, order: Order) -> Origin:
         if self.origins is None or upload is None or kept is None:
-            return None
+            return Origin()
         return await self.origins.of(upload, kept, order.theme, order.channel_id)
 
     async def _write_named(

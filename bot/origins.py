@@ -2,7 +2,8 @@
 
 It is told by three signs, the surest first: the file is one of the library's; its recipe is still
 in it; its pixels are for the better part those of a picture that CLIP finds nearest. Who uploads it
-must be allowed to see that dream where they are, or it counts for nothing.
+must be allowed to see that dream where they are, or nobody is told of it; the first two signs then
+say that there is one. Nobody has them by guessing: they come with the picture.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from typing import NamedTuple
 
 from bot import recipes
 from bot.errors import DreamstreamError
@@ -38,6 +40,13 @@ _NEAREST = 8
 _LIMIT_S = 3.0
 
 
+class Origin(NamedTuple):
+    """Of which dream an upload is; `hidden` where it is of one that may not be seen there."""
+
+    dream: Dream | None = None
+    hidden: bool = False
+
+
 class Origins:
     """Finds them. All that it cannot do in time, or at all, is no origin."""
 
@@ -50,9 +59,7 @@ class Origins:
         self._seeing = seeing
         self._looker = looker
 
-    async def of(
-        self, upload: bytes, kept: Image, theme: Theme, channel_id: int | None
-    ) -> Dream | None:
+    async def of(self, upload: bytes, kept: Image, theme: Theme, channel_id: int | None) -> Origin:
         """Return the dream that an uploaded picture is of, if it may be seen there.
 
         `upload` is the file as it came, and `kept` what the library made of it.
@@ -62,24 +69,24 @@ class Origins:
                 return await self._of(upload, kept, theme, channel_id)
         except (DreamstreamError, TimeoutError, OSError) as error:
             log.info("It was not found out what an uploaded picture came of: %s", error)
-            return None
+            return Origin()
 
-    async def _of(
-        self, upload: bytes, kept: Image, theme: Theme, channel_id: int | None
-    ) -> Dream | None:
+    async def _of(self, upload: bytes, kept: Image, theme: Theme, channel_id: int | None) -> Origin:
         sha256, recipe = await self._library.run(_signs, upload)
         same = await rows.of_image(self._store, sha256)
         if not same and recipe is not None:
             seeded = await rows.of_seed(self._store, recipe.seed)
             same = [dream for dream in seeded if dream.recipe == recipe]
-        for dream in same:
+        there = [dream for dream in same if _is_there(dream)]
+        for dream in there:
             if await self._may_see(dream, theme, channel_id):
-                return dream
-        return await self._likest(await self._library.read(kept.sha256), theme, channel_id)
+                return Origin(dream)
+        if there:
+            return Origin(hidden=True)
+        picture = await self._library.read(kept.sha256)
+        return Origin(await self._likest(picture, theme, channel_id))
 
     async def _may_see(self, dream: Dream, here: Theme, channel_id: int | None) -> bool:
-        if dream.deleted_ms is not None or dream.state is not DreamState.DONE:
-            return False
         theme = await self._themes.by_id(dream.theme_id)
         return may_see(dream, theme, here, channel_id)
 
@@ -94,13 +101,19 @@ class Origins:
         near = await self._library.run(shelf.nearest, vector, _NEAREST, channel_id=channel_id)
         best, likest = KEPT, None
         for dream in await rows.by_ids(self._store, [one.id for one in near]):
-            if dream.image is None or not await self._may_see(dream, theme, channel_id):
+            if dream.image is None or not _is_there(dream):
+                continue
+            if not await self._may_see(dream, theme, channel_id):
                 continue
             other = await self._library.read(dream.image.sha256)
             kept = await self._library.run(kept_part, picture, other)
             if kept >= best:
                 best, likest = kept, dream
         return likest
+
+
+def _is_there(dream: Dream) -> bool:
+    return dream.deleted_ms is None and dream.state is DreamState.DONE
 
 
 def _signs(upload: bytes) -> tuple[str, Recipe | None]:

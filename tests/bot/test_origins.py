@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from PIL import ImageFilter
 
 from bot import recipes
+from bot.errors import InvalidRequestError
 from bot.likeness import kept_part
 from bot.model import Dream, Relation, Visibility
 from bot.origins import KEPT, Origins
@@ -136,9 +137,19 @@ async def test_nobody_learns_of_a_dream_that_they_may_not_see(tmp_path: Path) ->
             await connection.execute("UPDATE dream SET published = 0 WHERE id = ?", (kept.id,))
         await parts.looker.start()
         await seen(parts, 1)
-        for file in (private, in_channel, EDITS["as JPEG"](textured(2))):
-            assert (await child_of(parts, file)).parent_id is None
-            assert (await child_of(parts, file, guild_id=1, channel_id=6)).parent_id is None
+        edited = EDITS["as JPEG"](textured(2))
+        assert (await child_of(parts, edited)).parent_id is None
+        for file in (private, in_channel, edited):
+            child = await child_of(parts, file, guild_id=1, channel_id=6)
+            assert child.parent_id is None
+            # The file, or its recipe, keeps what comes of it off the wall.
+            assert child.published == (file is edited)
+        painted = recipes.embed(saved(textured(9)), kept.recipe)
+        before = len(await parts.dreams.unfinished(None))
+        for file in (private, in_channel, painted):
+            with pytest.raises(InvalidRequestError, match="stays where it was asked for"):
+                await child_of(parts, file)
+        assert len(await parts.dreams.unfinished(None)) == before
         assert (await child_of(parts, in_channel, guild_id=1, channel_id=5)).parent_id == kept.id
         gone, file = await drawn(parts, 4)
         await parts.dreams.delete(gone.id, Actor(ANN))
