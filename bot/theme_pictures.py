@@ -23,6 +23,8 @@ from bot.parents import COVERED
 from bot.store import Store, dreams, images
 from bot.themes import AlsoWithTheme, Themes
 
+_STAYS = "This dream stays where it was asked for, so it cannot stand for a theme. Choose another."
+
 
 class Ready(NamedTuple):
     """A picture that may stand for a theme, as long as it is given.
@@ -68,8 +70,8 @@ class ThemePictures:
             NotFoundError: there is no such theme.
             InvalidRequestError, LimitError, DiskError, StoreError: as `uploaded` does.
         """
-        await self._themes.get(slug)
-        async with self.uploaded(data, brought=brought, setting=setting) as ready:
+        theme = await self._themes.get(slug)
+        async with self.uploaded(data, theme, brought=brought, setting=setting) as ready:
             return await self._change(slug, person, ready.sha256, ready.also)
 
     @asynccontextmanager
@@ -81,16 +83,10 @@ class ThemePictures:
             NotFoundError: the dream has just been deleted.
             DiskError, StoreError: nothing can be kept at present.
         """
-        home = await self._themes.by_id(dream.theme_id)
         if dream.image is None or dream.deleted_ms is not None:
             raise InvalidRequestError("picture", "This dream has no picture yet. Choose another.")
-        own = theme is not None and home.id == theme.id
-        if not dream.published or (home.visibility is Visibility.PRIVATE and not own):
-            raise InvalidRequestError(
-                "picture",
-                "This dream stays where it was asked for, so it cannot stand for a theme. Choose "
-                "another.",
-            )
+        if not await self._may_stand(dream, theme):
+            raise InvalidRequestError("picture", _STAYS)
         if dream.veil is not None:
             raise InvalidRequestError("picture", COVERED)
         sha256 = dream.image.sha256
@@ -108,23 +104,33 @@ class ThemePictures:
     async def uploaded(
         self,
         data: bytes,
+        theme: Theme | None = None,
         *,
         brought: Brought | None = None,
         setting: PictureCheck | None = None,
     ) -> AsyncIterator[Ready]:
         """Give an uploaded picture, PNG, JPEG or WebP, kept and checked; it goes where unnamed.
 
+        It is to stand for a theme, or for one that is yet to be made; as `dreamt`, where it is the
+        file of a dream's picture.
+
         `setting` is how the place where it was `brought` wants pictures checked. A theme is shown
         elsewhere too, so where that is off, or not known, what the machine wants holds.
 
         Raises:
-            InvalidRequestError: it is no picture that is taken, or the check finds something.
+            InvalidRequestError: it is no picture that is taken, or the check finds something, or it
+                is not for everybody who sees the theme.
             LimitError: nobody can look at it now.
             DiskError, StoreError: nothing can be kept at present.
         """
         sha256, png = await self._library.keep_upload(data)
         named = False
         try:
+            found = [
+                one for one in await dreams.of_image(self._store, sha256) if not one.deleted_ms
+            ]
+            if found and not any([await self._may_stand(one, theme) for one in found]):
+                raise InvalidRequestError("picture", _STAYS)
             if (checks := self._dreams.checks) is not None:
                 if setting is None or setting is PictureCheck.OFF:
                     setting = checks.default
@@ -141,6 +147,15 @@ class ThemePictures:
                         await images.forget_unnamed(connection, sha256)
         finally:
             await self._library.let_go(sha256, named=named)
+
+    async def _may_stand(self, dream: Dream, theme: Theme | None) -> bool:
+        """Say whether everybody who sees a theme may see a dream."""
+        if not dream.published:
+            return False
+        home = await self._themes.by_id(dream.theme_id)
+        return home.visibility is not Visibility.PRIVATE or (
+            theme is not None and home.id == theme.id
+        )
 
     async def take_off(self, slug: str, *, person: Person | None = None) -> Theme:
         """Leave a theme without a picture.

@@ -141,7 +141,8 @@ async def picture_for(
     elif upload is not None:
         data = await fetch(upload, front.library.uploads, "upload")
         brought = Brought(person_of(interaction), *channel_of(interaction))
-        picture = pictures.uploaded(data, brought=brought, setting=checked_here(interaction))
+        setting = checked_here(interaction)
+        picture = pictures.uploaded(data, theme, brought=brought, setting=setting)
     else:
         yield {}
         return

@@ -109,6 +109,12 @@ async def test_what_is_not_for_everybody_stands_for_nothing_else(tmp_path: Path)
         dream = await drawn(s, "ours")
         with pytest.raises(InvalidRequestError, match="stays where"):
             await pictures_of(s).choose("open", dream)
+        assert dream.image is not None
+        file = await s.library.read(dream.image.sha256)
+        with pytest.raises(InvalidRequestError, match="stays where"):
+            await pictures_of(s).take_in("open", file)  # saved, and uploaded
+        assert await s.library.read(dream.image.sha256) == file
+        assert (await pictures_of(s).take_in("ours", file)).picture_sha256 == dream.image.sha256
         assert (await pictures_of(s).choose("ours", dream)).picture_sha256 is not None
         [waiting] = await s.dreams.ask(request("an owl"))
         with pytest.raises(InvalidRequestError, match="no picture yet"):
