@@ -54,6 +54,17 @@ def wrap(text: str, theme: Theme, *, placed: bool = False) -> str:
     return _wrapped(text, theme.template, theme.modifiers, _pairs(text), placed=placed)
 
 
+def unwrap(text: str, after: str, *, placed: bool = False) -> str:
+    """Undo `wrap` in a template that puts `after` behind the words, as far as it is there.
+
+    ``a fox, oil:2 | fog`` without ``, oil`` is ``a fox:2 | fog``. `placed` is as for `wrap`.
+    """
+    first, rest = _split_first(text, _pairs(text))
+    pieces = _places(first, _pairs(text)) if placed else [first]
+    parts = [" / ".join(_cut(piece, after) for piece in pieces)]
+    return " | ".join([*parts, *([rest.strip()] if rest.strip() else [])])
+
+
 def expand(
     text: str,
     theme: Theme,
@@ -140,6 +151,12 @@ def _around(part: str, template: str) -> str:
     if tail and _protects(words):
         words += " "
     return words + tail
+
+
+def _cut(part: str, after: str) -> str:
+    """Take what stands at the end of a part's words away, before their weight."""
+    begins = _weight_begins(part)
+    return part[:begins].strip().removesuffix(after) + part[begins:].strip()
 
 
 def _weight_begins(part: str) -> int:

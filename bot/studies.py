@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from bot.errors import InvalidRequestError
 from bot.model import Dream
 from bot.modifiers import find_kind, kinds
+from bot.options import side_by_side
 from bot.sentences import say
+from bot.styles import without_style
 from bot.text import clean, shorten, visible
 
 MAX_STUDY = 16
@@ -97,7 +99,8 @@ def is_study(dreams: Sequence[Dream]) -> bool:
 
 def subject_of(dream: Dream) -> str:
     """Return what a study is of: a dream's prompt without the words that it tried."""
-    return dream.prompt.replace(f", {dream.studied}", "", 1) if dream.studied else dream.prompt
+    placed = side_by_side(dream.recipe.settings)
+    return without_style(dream.prompt, dream.studied or "", placed=placed)
 
 
 def label_of(dream: Dream, length: int = MAX_WORDS) -> str:

@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 
 from bot.model import Theme
 from bot.modifiers import Kind, Modifier, kinds
-from bot.prompts import PLACE, wrap
+from bot.prompts import PLACE, unwrap, wrap
 
 
 def with_style(prompt: str, style: str, *, placed: bool = False) -> str:
@@ -19,6 +19,11 @@ def with_style(prompt: str, style: str, *, placed: bool = False) -> str:
         return prompt
     around = Theme(id=0, slug="", title="", template=f"{PLACE}, {style.strip()}")
     return wrap(prompt, around, placed=placed)
+
+
+def without_style(prompt: str, style: str, *, placed: bool = False) -> str:
+    """Return the prompt to which `with_style` added this style."""
+    return unwrap(prompt, f", {style.strip()}", placed=placed) if style.strip() else prompt
 
 
 def complete_last(typed: str, count: int) -> list[tuple[str, str]]:

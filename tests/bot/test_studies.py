@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.errors import InvalidRequestError, LimitError
@@ -20,6 +21,7 @@ from bot.studies import (
     subject_of,
     words_of_kind,
 )
+from bot.styles import with_style
 from tests.bot.drawer import ANN, request, services
 
 
@@ -45,6 +47,33 @@ async def test_only_the_words_differ(tmp_path: Path) -> None:
         assert is_study(kept) and not is_study(kept[:1])
         assert {subject_of(dream) for dream in kept} == {"a gate:2 | moat"}
         assert [label_of(dream) for dream in kept] == ["without", "by moonlight", "woodcut"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "word", "placed"),
+    [
+        ("a house, bluebells", "blue", False),
+        ("a cat, ink, at dusk", "ink", False),
+        ("a tree, oil lamps:2 | rain, oil:-1", "oil", False),
+        ("a cup, ink:0.5 | b, ink", "ink", False),
+        ("a fox, oil / an owl", "oil", False),
+        ("a fox, oil / an owl:2 | rain, oil:-1", "oil", True),
+        ("a fox /  / an owl, oil", "oil", True),
+        ("{a fox | an owl, oil} / __season__, oil", "oil", True),
+        ("a cat", "ink, ink", False),
+        ("a path \\\\:2 | fog", "ink", False),
+    ],
+)
+async def test_a_subject_is_all_but_the_words_that_were_tried(
+    tmp_path: Path, subject: str, word: str, placed: bool
+) -> None:
+    async with services(tmp_path) as s:
+        [dream] = await s.dreams.ask(request("a gate"))
+        recipe = msgspec.structs.replace(dream.recipe, settings={"panorama": placed})
+        prompt = with_style(subject, word, placed=placed)
+        assert prompt != subject
+        study = msgspec.structs.replace(dream, recipe=recipe, prompt=prompt, studied=word)
+        assert subject_of(study) == subject
 
 
 async def test_what_came_of_a_study_keeps_its_words_and_is_none(tmp_path: Path) -> None:
