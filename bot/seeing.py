@@ -103,6 +103,7 @@ class Seeing:
         self._asking = False
         self._listing = asyncio.Lock()
         self._words: dict[str, Vector] = {}
+        self._looked_up: dict[str, list[bytes]] = {}  # of some words, in their order
 
     async def close(self) -> None:
         """End what is under way."""
@@ -271,10 +272,11 @@ class Seeing:
     async def word_vectors(self, perceptor: str) -> Vector:
         """Return the unit vectors [words, dim] of `list_words`, from memory, disk, or the model.
 
-        The first time with a model takes longer. Who goes away meanwhile does not end that.
+        The first time with a model takes longer. Who goes away meanwhile does not end that. Where
+        it does not come to its end, the next time goes on from there.
 
         Raises:
-            SchedulerError: nothing can look at present.
+            SchedulerError: nothing can look at present, or not in time.
             LimitError: too many wait for it.
         """
         return await self._tasks.finish(self._words_of(perceptor))
@@ -297,18 +299,21 @@ class Seeing:
                 path = self._words_path(perceptor)
                 kept = await self._library.run(_read_vectors, path)
                 if kept is None:
-                    async with asyncio.timeout(WORDS_LIMIT_S):
-                        kept = await self._look_words_up(perceptor, path)
+                    kept = await self._look_words_up(perceptor, path)
                 self._words[perceptor] = kept
             return self._words[perceptor]
 
     async def _look_words_up(self, perceptor: str, path: Path) -> Vector:
-        rows: list[bytes] = []
+        rows = self._looked_up.setdefault(perceptor, [])
         words = list_words()
-        for first in range(0, len(words), MAX_EMBEDDED_TEXTS):
-            some = words[first : first + MAX_EMBEDDED_TEXTS]
-            seen = await self.embed(texts=some, perceptor=perceptor)
-            rows += [_bytes(vector) for vector in seen.texts]
+        try:
+            async with asyncio.timeout(WORDS_LIMIT_S):
+                while some := words[len(rows) :][:MAX_EMBEDDED_TEXTS]:
+                    seen = await self.embed(texts=some, perceptor=perceptor)
+                    rows += [_bytes(vector) for vector in seen.texts]
+        except TimeoutError:
+            raise SchedulerError(_TOO_SLOW) from None
+        del self._looked_up[perceptor]
         data = b"".join(rows)
         try:
             await self._library.run(write_atomic, path, data, durable=False)

@@ -151,7 +151,7 @@ class WordsPage:
             while await self._services.dreams.unfinished(None):  # noqa: ASYNC110 -- for a while
                 await asyncio.sleep(QUIET_S)
             await self._eyes.word_vectors(self._eyes.perceptor())
-        except (DreamstreamError, TimeoutError) as error:
+        except DreamstreamError as error:
             log.info("The words could not be looked up: %s", error)
         finally:
             self._preparing = False

@@ -104,6 +104,32 @@ async def test_a_description_is_the_nearest_words(tmp_path: Path) -> None:
         assert len(eyes.asked) > 1, "a torn file is made again"
 
 
+async def test_words_that_take_too_long_go_on_from_there_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORDS_LIMIT_S", 0.2)
+    async with looking(tmp_path) as (seeing, eyes):
+        answer = eyes.embed
+
+        async def slow(
+            perceptor: str, pictures: Sequence[bytes] = (), texts: Sequence[str] = ()
+        ) -> Embedded:
+            if len(eyes.asked) == 5:
+                eyes.gate.clear()
+            return await answer(perceptor, pictures, texts)
+
+        monkeypatch.setattr(eyes, "embed", slow)
+        with pytest.raises(SchedulerError, match="takes too long"):
+            await seeing.describe(png(40, 30, "lime"))
+        given_up = eyes.asked.pop()
+        eyes.gate.set()
+        monkeypatch.setattr(eyes, "embed", answer)
+        monkeypatch.setattr(module, "WORDS_LIMIT_S", 60.0)
+        assert (await seeing.describe(png(40, 30, "lime")))[0][0] == "green"
+        assert given_up in eyes.asked
+        assert [text for _, asked in eyes.asked for text in asked] == list(list_words())
+
+
 def test_there_are_words_enough() -> None:
     words = list_words()
     assert len(words) >= 2000 and len(set(words)) == len(words)
