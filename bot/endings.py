@@ -10,7 +10,9 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import aiosqlite
 
 from bot.active import Active
 from bot.checking.model import Judged
@@ -43,6 +45,13 @@ Judge = Callable[[Dream, Finished], Awaitable[Judged | None]]
 """Says what is to become of a finished picture, before anybody sees it; None where nothing is."""
 
 
+class Ended(NamedTuple):
+    """How a dream has ended, and whether that was written down now: it may have ended before."""
+
+    state: DreamState
+    first: bool
+
+
 class Endings:
     """The one place that ends dreams. Who `judge`s pictures is asked once for each."""
 
@@ -56,8 +65,8 @@ class Endings:
 
     async def done(
         self, dream: Dream, finished: Finished, licence: str, judged: Judged | None = None
-    ) -> bool:
-        """Keep the picture, then end the dream with it; say whether it had not ended before.
+    ) -> Ended:
+        """Keep the picture, then end the dream with it, if it has not ended before.
 
         Where it was `judged` to be covered, the dream ends with the cover, and the picture is
         kept behind it.
@@ -69,7 +78,7 @@ class Endings:
         image = await self._library.keep(
             finished.png, finished.recipe, prompt=dream.prompt, licence=licence
         )
-        first = False
+        named = False
         held = [image.sha256]
         shown = image
         try:
@@ -82,12 +91,13 @@ class Endings:
             for attachment in _sound(dream.id, finished.attachments):
                 files.append(await self._library.keep_file(attachment))
                 held.append(files[-1].sha256)
-            first = await self._write_done(dream, finished, image, shown, files, judged)
+            ended = await self._write_done(dream, finished, image, shown, files, judged)
+            named = ended.first
         finally:
             for sha256 in held:
-                await self._library.let_go(sha256, named=first)
+                await self._library.let_go(sha256, named=named)
         self._disk.succeeded()
-        return first
+        return ended
 
     async def _write_done(
         self,
@@ -97,7 +107,7 @@ class Endings:
         image: Image,
         files: Sequence[File],
         judged: Judged | None,
-    ) -> bool:
+    ) -> Ended:
         """End a dream with `image`, which is its `original` picture or the cover of that."""
         at_ms = now_ms()
         async with self._store.write() as connection:
@@ -130,14 +140,15 @@ class Endings:
             else:
                 for one in (original, image):
                     await images.forget_unnamed(connection, one.sha256)
-        return first
+            return await _ended(connection, dream, DreamState.DONE, first)
 
     async def done_surely(
         self, active: Active, finished: Finished, licence: str, tell: Callable[[str], None]
-    ) -> bool:
-        """Do as `done` does, and wait for the disk as long as it takes; say whether it has ended.
+    ) -> DreamState | None:
+        """Do as `done` does, and wait for the disk as long as it takes; return how it has ended.
 
-        It has not where too many pictures wait in memory already: then it must be drawn again.
+        None where too many pictures wait in memory already: then it must be drawn again, unless
+        somebody has ended it meanwhile.
 
         Raises:
             BadPictureError: what was drawn is not a whole PNG.
@@ -148,22 +159,21 @@ class Endings:
             judged = None if self.judge is None else await self.judge(active.dream, finished)
             while not active.ended.is_set():
                 try:
-                    await self.done(active.dream, finished, licence, judged)
-                    break
+                    return (await self.done(active.dream, finished, licence, judged)).state
                 except TROUBLE as error:
                     self._disk.report(error)
                     tell(f"Drawn, but not kept yet. {error}")
                 if self._held_bytes > MAX_HELD_BYTES:
-                    return False
+                    break
                 await self._disk.well()
-            return True
+            return None
         finally:
             self._held_bytes -= held_bytes
 
     async def without_picture(
         self, dream: Dream, state: DreamState, reason: str = "", person: Person | None = None
-    ) -> bool:
-        """End a dream that failed or was cancelled; say whether it had not ended before.
+    ) -> Ended:
+        """End a dream that failed or was cancelled, if it has not ended before.
 
         Raises:
             DiskError: the disk is full, or may not be written. The dream has not ended.
@@ -195,11 +205,11 @@ class Endings:
                         dream_id=dream.id,
                         channel_id=dream.channel_id,
                     )
-        return first
+            return await _ended(connection, dream, state, first)
 
     async def without_picture_surely(
         self, dream: Dream, state: DreamState, reason: str = ""
-    ) -> bool:
+    ) -> Ended:
         """Do as `without_picture` does, however often it fails, and whatever for.
 
         What fails for a cause that nobody foresaw may fail for the words it is to be written with,
@@ -217,6 +227,12 @@ class Endings:
                 reason = UNFORESEEN
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _ended(
+    connection: aiosqlite.Connection, dream: Dream, state: DreamState, first: bool
+) -> Ended:
+    return Ended(state if first else await rows.state_of(connection, dream.id), first)
 
 
 def _sound(dream_id: str, attachments: Sequence[Attachment]) -> list[Attachment]:

@@ -5,7 +5,8 @@ the moment, hands it to the drawer whenever there is one, and writes down its en
 
 - a dream is here from the commit that accepted it to the commit that ended it, so whatever dies,
   it is submitted again from its newest checkpoint;
-- its end is written by `bot.endings` alone: the first one counts.
+- its end is written by `bot.endings` alone: the first one counts, and whoever comes later goes by
+  that.
 
 This module does not know what may be asked, or by whom: that is `bot.dreams`.
 """
@@ -219,6 +220,8 @@ class Unfinished:
 
     def try_again(self, active: Active, reason: str) -> None:
         """Submit a dream again after a while, the last time from its beginning; or give up."""
+        if active.ended.is_set():
+            return
         if active.retries >= len(self._retry_delays_s):
             self.end(active, DreamState.FAILED, reason)
             return
@@ -248,7 +251,7 @@ class Unfinished:
         try:
             # Whoever lets it go on, once it has ended, finds its last checkpoint.
             await self.handover.saved(active)
-            kept = await self._endings.done_surely(
+            state = await self._endings.done_surely(
                 active,
                 message,
                 self._licence(message.recipe),
@@ -261,10 +264,10 @@ class Unfinished:
             self._errors.tell(error, "Dream %s cannot be ended", active.dream.id)
             self.try_again(active, "The picture could not be kept.")
         else:
-            if kept:
-                self._forget(active, DreamState.DONE)
-            else:
+            if state is None:
                 self._resume(active)
+            else:
+                self._forget(active, state)
 
     async def cancel(self, active: Active, person: Person) -> bool:
         """End a dream unfinished; say whether it had not ended before.
@@ -272,15 +275,12 @@ class Unfinished:
         Raises:
             DiskError, StoreError: nothing can be kept at present.
         """
-        active.ending = True  # nothing is told of it from here on
-        try:
-            first = await self._endings.without_picture(
-                active.dream, DreamState.CANCELLED, person=person
-            )
-        except BaseException:
-            self._resume(active)
-            raise
-        self._forget(active, DreamState.CANCELLED)
+        # Until that is written down all goes on, for it may fail: no picture, no steer's answer
+        # that comes meanwhile is to be lost.
+        state, first = await self._endings.without_picture(
+            active.dream, DreamState.CANCELLED, person=person
+        )
+        self._forget(active, state)
         if first and self._drawer.up:
             self._drawer.cancel(active.dream.id)
         return first
@@ -290,7 +290,7 @@ class Unfinished:
         await self.handover.forget(dream_id)
 
     def _resume(self, active: Active) -> None:
-        """Let a dream go on whose end could not be written down; what was reported is lost."""
+        """Have a dream drawn again whose picture could not be kept."""
         if not active.ended.is_set():
             active.ending, active.epoch = False, None
             self._tasks.spawn(self._submit_later(active, 0.0))
@@ -301,18 +301,20 @@ class Unfinished:
         self._tasks.spawn(self._end_surely(active, state, reason))
 
     async def _end_surely(self, active: Active, state: DreamState, reason: str) -> None:
-        await self._endings.without_picture_surely(active.dream, state, reason)
-        self._forget(active, state)
+        ended = await self._endings.without_picture_surely(active.dream, state, reason)
+        self._forget(active, ended.state)
 
     def _forget(self, active: Active, state: DreamState) -> None:
-        """Let go of a dream whose end has been committed."""
+        """Let go of a dream of which `state` has been committed as its end, the first time."""
+        if active.ended.is_set():
+            return
         active.ending = True
         dream, done = active.dream, state is DreamState.DONE
-        if self._active.pop(dream.id, None) is not None:
-            metrics.ended(dream, state)
-            with logs.about(dream=dream.id, ask=dream.ask_id):
-                log.info("Dream %s is %s", dream.id, state.value)
-        self.quarantine.forget(active.dream.id)
+        self._active.pop(dream.id, None)
+        metrics.ended(dream, state)
+        with logs.about(dream=dream.id, ask=dream.ask_id):
+            log.info("Dream %s is %s", dream.id, state.value)
+        self.quarantine.forget(dream.id)
         active.ended.set()
         self._tasks.spawn(self.handover.clean(active, done=done))
 

@@ -201,3 +201,9 @@ async def to_ended(
 
 def _json(recipe: Recipe) -> str:
     return msgspec.json.encode(recipe).decode()
+
+
+async def state_of(connection: aiosqlite.Connection, dream_id: str) -> DreamState:
+    """Return the state of a dream that there is."""
+    (row,) = await connection.execute_fetchall("SELECT state FROM dream WHERE id = ?", (dream_id,))
+    return DreamState(row["state"])

@@ -18,6 +18,7 @@ from bot.errors import (
 )
 from bot.limits import Limits
 from bot.model import DreamState, EventKind, Live, Person, Relation, StreamEvent
+from bot.monitoring import metrics
 from bot.recipes import read_document
 from bot.rights import Actor
 from bot.steering import MAX_STEERS_WAITING
@@ -358,6 +359,66 @@ async def test_cancelling_while_it_finishes_gives_one_end(tmp_path: Path) -> Non
             log = await kinds(s, dream.id)
             assert log == ["asked", ended.state.value]
             assert (ended.image is not None) == (ended.state is DreamState.DONE)
+
+
+async def test_a_cancel_that_comes_too_late_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request(first_look=20))
+        job = await s.begin(dream.id)
+        await s.dreams.on_message(Checkpoint(dream.id, 20, b"twenty"))
+        real, last, go_on = s.library.let_go, asyncio.Event(), asyncio.Event()
+
+        async def let_go(*names: Any, **how: Any) -> None:
+            last.set()
+            await go_on.wait()
+            await real(*names, **how)
+
+        monkeypatch.setattr(s.library, "let_go", let_go)
+        before = ended_as("done"), ended_as("cancelled")
+        await s.dreams.on_message(finished(job))
+        await last.wait()
+        with pytest.raises(InvalidRequestError, match="over already"):
+            await s.dreams.cancel(dream.id, Actor(ANN))
+        go_on.set()
+        kept = tmp_path / "library" / "checkpoints" / "kept" / f"{dream.id}.checkpoint"
+        await until(kept.exists)
+        assert (await s.dreams.wait(dream.id)).state is DreamState.DONE
+        assert (ended_as("done"), ended_as("cancelled")) == (before[0] + 1, before[1])
+        assert s.drawer.cancelled == []
+
+
+async def test_what_was_cancelled_is_not_drawn_again_for_its_damaged_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path) as s:
+        (dream,) = await s.dreams.ask(request())
+        job = await s.begin(dream.id)
+        real, reading, go_on = s.library.keep, asyncio.Event(), asyncio.Event()
+
+        async def keep(*given: Any, **how: Any) -> Any:
+            reading.set()
+            await go_on.wait()
+            return await real(*given, **how)
+
+        monkeypatch.setattr(s.library, "keep", keep)
+        await s.dreams.on_message(msgspec.structs.replace(finished(job), png=b"no picture"))
+        await reading.wait()
+        await s.dreams.cancel(dream.id, Actor(ANN))
+        go_on.set()
+        await asyncio.sleep(0.2)
+        assert [job.id for job in s.drawer.submitted] == [dream.id]
+
+
+def ended_as(state: str) -> float:
+    """Return how many dreams have ended so, of whatever engine."""
+    return sum(
+        sample.value
+        for metric in metrics.REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "dreamstream_dreams_ended_total" and state in sample.labels.values()
+    )
 
 
 async def test_a_steer_becomes_part_of_the_recipe(tmp_path: Path) -> None:

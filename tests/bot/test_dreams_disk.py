@@ -17,7 +17,7 @@ from bot.library import Library
 from bot.model import Dream, DreamState
 from bot.recipes import read_recipe
 from bot.rights import Actor
-from generation.protocol import Checkpoint
+from generation.protocol import Checkpoint, Steer, Steered
 from tests.bot.drawer import ANN, Services, finished, png, request, services, until
 
 
@@ -201,6 +201,33 @@ async def test_a_full_database_delays_every_kind_of_end(
         await s.dreams.cancel(made[1].id, Actor(ANN))
         await s.draw(made[3].id)
         assert (await s.dreams.wait(made[3].id)).state is DreamState.DONE
+
+
+async def test_a_cancel_that_cannot_be_written_down_leaves_all_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services(tmp_path) as s:
+        steered, drawn = await s.dreams.ask(request(count=2))
+        await s.begin(steered.id)
+        await s.dreams.steer(steered.id, Actor(ANN), "a wolf", 10)
+        job = await s.begin(drawn.id)
+        database = FullDatabase(s, monkeypatch)
+        database.full = True
+        cancelling = asyncio.create_task(s.dreams.cancel(drawn.id, Actor(ANN)))
+        await asyncio.sleep(0)
+        await s.dreams.on_message(finished(job))  # as the cancel is being written down
+        for trying in (cancelling, s.dreams.cancel(steered.id, Actor(ANN))):
+            with pytest.raises(DiskError):
+                await trying
+        database.full = False
+        assert (await s.dreams.wait(drawn.id)).state is DreamState.DONE
+        await asyncio.sleep(0.2)
+        assert s.drawer.steers == [(steered.id, "a wolf", 10)], "it is told of it once"
+        assert len(s.drawer.submitted) == 2
+        await s.dreams.on_message(Steered(steered.id, Steer(5, "a wolf", 10)))
+        assert [steer.prompt for steer in (await s.dreams.get(steered.id)).recipe.steers] == [
+            "a wolf"
+        ]
 
 
 async def test_a_library_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
