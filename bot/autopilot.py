@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from bot.dreams import Dreams
 from bot.errors import RequestError
-from bot.ids import now_ms, time_of
+from bot.ids import now_ms
 from bot.model import Dream, DreamRequest, Person, Relation, Theme, Visibility
 from bot.palettes import PALETTES, listed
 from bot.side_tasks import SideTasks
@@ -78,10 +78,13 @@ class Autopilot:
         if not themes or self._dreams.refusing or await self._dreams.unfinished(None):
             return None
         quiet: list[tuple[int, Theme]] = []
+        at_ms = self._clock()
         for theme in themes:
-            newest = await rows.newest(self._store, theme.id)
-            since_ms = time_of(newest) if newest else theme.created_ms
-            if self._clock() - since_ms >= theme.autopilot_quiet * _MINUTE_MS:
+            newest_ms = await rows.newest_ms(self._store, theme.id, at_ms)
+            since_ms = theme.created_ms if newest_ms is None else newest_ms
+            if since_ms > at_ms:
+                since_ms = 0  # of a clock that was ahead
+            if at_ms - since_ms >= theme.autopilot_quiet * _MINUTE_MS:
                 quiet.append((since_ms, theme))
         # The one that has been quiet for longest first.
         for _, theme in sorted(quiet, key=lambda one: one[0]):
@@ -118,8 +121,9 @@ class Autopilot:
         )
 
     async def _can_spend(self, theme: Theme) -> bool:
-        midnight_ms = self._clock() // DAY_MS * DAY_MS
-        dreams, seconds = await rows.spent(self._store, PILOT.id, theme.id, midnight_ms)
+        at_ms = self._clock()
+        midnight_ms = at_ms // DAY_MS * DAY_MS
+        dreams, seconds = await rows.spent(self._store, PILOT.id, theme.id, midnight_ms, at_ms)
         return dreams < theme.autopilot and seconds < theme.autopilot_seconds
 
     async def _words(self, theme: Theme) -> tuple[str, str | None] | None:

@@ -58,7 +58,9 @@ class Saying(Membership):
             sayers = (await party_words.sayers(connection, [found.id]))[found.id] if found else ()
             if found is not None and person_id in sayers:
                 return found
-            said = await party_words.count_since(connection, party.id, person_id, since_ms)
+            said = await party_words.count_between(
+                connection, party.id, person_id, since_ms, act.at_ms
+            )
             if said >= most:
                 raise LimitError(
                     say(

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bot.ids import first_at
+from bot.ids import MOST_AHEAD_MS, first_at
 from bot.store import Store
 
-# The plus keeps to the autopilot's own dreams of that time, which are a part of its index.
+# The plus keeps to the autopilot's own dreams of that time, which are a part of its index. What is
+# dated later than now was asked for while the clock was ahead, in no time that is to come.
 SPENT = """
     SELECT count(*) AS dreams, coalesce(sum(gpu_s), 0.0) AS seconds FROM dream
-    WHERE person_id = ? AND id >= ? AND +theme_id = ?
+    WHERE person_id = :person_id AND id >= :since AND created_ms BETWEEN :since_ms AND :now_ms
+    AND +theme_id = :theme_id
 """
-NEWEST = "SELECT id FROM dream WHERE theme_id = ? ORDER BY id DESC LIMIT 1"
+NEWEST = """
+    SELECT created_ms FROM dream WHERE theme_id = :theme_id AND id < :end AND created_ms <= :now_ms
+    ORDER BY id DESC LIMIT 1
+"""
 _SHOWN = "dream.state = 'done' AND dream.deleted_ms IS NULL AND dream.published"
 RECENT = f"""
     SELECT id, prompt, 1 AS weight FROM dream
@@ -39,17 +44,28 @@ class Seed(NamedTuple):
     weight: int
 
 
-async def spent(store: Store, person_id: str, theme_id: int, since_ms: int) -> tuple[int, float]:
+async def spent(
+    store: Store, person_id: str, theme_id: int, since_ms: int, now_ms: int
+) -> tuple[int, float]:
     """Return how many dreams a person asked for in a theme since a time, and their seconds."""
-    row = await store.read_one(SPENT, (person_id, first_at(since_ms), theme_id))
+    values = {
+        "person_id": person_id,
+        "theme_id": theme_id,
+        "since": first_at(since_ms),
+        "since_ms": since_ms,
+        "now_ms": now_ms,
+    }
+    row = await store.read_one(SPENT, values)
     assert row is not None
     return int(row["dreams"]), float(row["seconds"])
 
 
-async def newest(store: Store, theme_id: int) -> str:
-    """Return the id of what was asked for last in a theme, empty where nothing was."""
-    row = await store.read_one(NEWEST, (theme_id,))
-    return "" if row is None else row["id"]
+async def newest_ms(store: Store, theme_id: int, now_ms: int) -> int | None:
+    """Return when something was asked for last in a theme; None where nothing was."""
+    # No id is further ahead of the time at which it was made.
+    end = first_at(now_ms + MOST_AHEAD_MS + 1)
+    row = await store.read_one(NEWEST, {"theme_id": theme_id, "end": end, "now_ms": now_ms})
+    return None if row is None else int(row["created_ms"])
 
 
 async def recent(store: Store, theme_id: int, but: str, limit: int) -> list[Seed]:

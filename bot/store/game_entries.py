@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import aiosqlite
 
 from bot.games.model import Entry
-from bot.ids import first_at
+from bot.ids import first_at, now_ms
 from bot.model import Image, Person
 from bot.store import Row, game_cards, tombstones
 from bot.store.parties import Source, fetch
@@ -40,7 +40,8 @@ EVER = "SELECT 1 FROM game_entry WHERE game_id = ? AND person_id = ? LIMIT 1"
 # A round lasts a day at most; by `:day` the games are found.
 DRAWN_FOR = """
     SELECT count(*) FILTER (WHERE dream.state IN ('waiting', 'drawing')) AS own,
-           count(*) FILTER (WHERE dream.id >= :since AND dream.state <> 'failed'
+           count(*) FILTER (WHERE dream.created_ms BETWEEN :since_ms AND :now_ms
+                            AND dream.state <> 'failed'
                             AND NOT (dream.state = 'cancelled' AND dream.started_ms IS NULL)
                            ) AS hour
     FROM game
@@ -103,7 +104,8 @@ async def drawn_for(
         {
             "host_id": host_id,
             "guild_id": guild_id,
-            "since": first_at(since_ms),
+            "since_ms": since_ms,
+            "now_ms": now_ms(),
             "day": first_at(since_ms - _DAY_MS),
         },
     )

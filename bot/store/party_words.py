@@ -21,10 +21,11 @@ OF_PARTY = f"{_SELECT} WHERE party_id = ? AND NOT hidden ORDER BY association.id
 BY_ID = f"{_SELECT} WHERE association.id = ?"
 BY_WORDS = f"{_SELECT} WHERE party_id = ? AND kind = ? AND folded = ? AND hidden = 0"
 # The plus keeps to what the person said lately.
-SAID_SINCE = """
+SAID_BETWEEN = """
     SELECT count(*) AS count FROM party_saying
     JOIN party_association AS association ON association.id = party_saying.association_id
-    WHERE party_saying.person_id = ? AND party_saying.at_ms >= ? AND +association.party_id = ?
+    WHERE party_saying.person_id = ? AND party_saying.at_ms BETWEEN ? AND ?
+    AND +association.party_id = ?
 """
 SAYERS = """
     SELECT association_id, person_id FROM party_saying
@@ -49,9 +50,12 @@ async def of_party(source: Source, party_id: str) -> list[Association]:
     return [from_row(row) for row in await fetch(source, OF_PARTY, (party_id,))]
 
 
-async def count_since(source: Source, party_id: str, person_id: str, since_ms: int) -> int:
-    """Return how much somebody has said at a party since a time."""
-    return int((await fetch(source, SAID_SINCE, (person_id, since_ms, party_id)))[0]["count"])
+async def count_between(
+    source: Source, party_id: str, person_id: str, since_ms: int, until_ms: int
+) -> int:
+    """Return how much somebody has said at a party from a time to another, both counted."""
+    values = (person_id, since_ms, until_ms, party_id)
+    return int((await fetch(source, SAID_BETWEEN, values))[0]["count"])
 
 
 async def sayers(source: Source, association_ids: Collection[int]) -> dict[int, set[str]]:

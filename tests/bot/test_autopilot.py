@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -116,6 +117,28 @@ async def test_it_spends_no_more_than_its_budget_also_after_a_restart(tmp_path: 
         scene.minutes = 0
         assert await scene.look() is None
         scene.minutes = midnight  # the next day
+        assert await scene.look() is not None
+
+
+@pytest.mark.parametrize("ahead_hours", [5, 365 * 24])
+async def test_a_clock_that_was_ahead_neither_silences_it_nor_spends_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_hours: int
+) -> None:
+    real = time.time_ns
+    async with quiet(tmp_path, autopilot=3, autopilot_quiet=10) as scene:
+        with monkeypatch.context() as wrong:
+            wrong.setattr(time, "time_ns", lambda: real() + ahead_hours * 3600 * 10**9)
+            for _ in range(3):
+                await scene.flown()
+            await draw(scene.parts, "a red fox")
+            await scene.parts.themes.create("sea", "The sea", person=PILOT, autopilot=1)
+        scene.minutes = 0
+        sea = await scene.flown()
+        assert sea.theme_id == (await scene.parts.themes.get("sea")).id
+        await draw(scene.parts, "a blue fox")
+        scene.minutes = 9.5
+        assert await scene.look() is None
+        scene.minutes = 10.5
         assert await scene.look() is not None
 
 

@@ -267,6 +267,11 @@ async def test_who_floods_is_told_to_let_others_speak(tmp_path: Path) -> None:
         await r.parties.associate(party, HOST, "another's")
         clock.ms += MINUTE_MS
         await r.parties.associate(party, GUEST, "one more")
+        clock.ms += 24 * 60 * MINUTE_MS  # it is wrong for a while
+        for number in range(5):
+            await r.parties.associate(party, GUEST, f"later {number}")
+        clock.ms -= 23 * 60 * MINUTE_MS
+        await r.parties.associate(party, GUEST, "now")
 
 
 async def test_blocked_words_are_refused_by_whichever_door_they_come(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import bot.acceptance
 import bot.endings
 import bot.ids
 import bot.store.dreams
+import bot.store.game_entries
 from bot import retention, trusted_time
 from bot.channels import Channels
 from bot.checkpoints import Checkpoints
@@ -27,7 +28,7 @@ from bot.ids import EARLIEST_MS, IdMaker, time_of
 from bot.model import DreamState
 from bot.retention import Retention, RetentionRules
 from bot.settings import DigestPlace
-from bot.store import digests, dreams
+from bot.store import digests, dreams, game_entries
 from bot.trusted_time import DAY_MS
 from tests.bot.drawer import ANN, Services, request, services, until
 from tests.discord_front.world import world
@@ -51,7 +52,15 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (bot.ids, bot.acceptance, bot.endings, bot.store.dreams, retention, trusted_time):
+    for module in (
+        bot.ids,
+        bot.acceptance,
+        bot.endings,
+        bot.store.dreams,
+        bot.store.game_entries,
+        retention,
+        trusted_time,
+    ):
         monkeypatch.setattr(module, "now_ms", made)
     return made
 
@@ -105,6 +114,46 @@ async def test_an_hours_limit_is_an_hours_after_the_clock_was_ahead(
         assert await taken(s, clock) == 1
         clock.ms += 2 * HOUR_MS
         assert await taken(s, clock) == 0
+
+
+async def test_what_the_machine_drew_in_games_counts_for_an_hour_after_the_clock_was_ahead(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with services(tmp_path) as s:
+        theme = await s.themes.get("open")
+
+        async def play(game_id: str) -> None:
+            """Have the machine draw in a game that Ann opened."""
+            dream_id, at_ms = await ask(s), clock()
+            async with s.store.write() as connection:
+                await connection.execute(
+                    "INSERT INTO game (id, theme_id, kind, host_id, state, prompt, seed, machine, "
+                    "guild_id, channel_id, age_restricted, published, host_knows, perceptor, "
+                    "ends_ms, created_ms, ended_ms) VALUES "
+                    "(?, ?, 'draw', ?, 'over', '', 1, 1, ?, ?, 0, 1, 1, '', ?, ?, ?)",
+                    (game_id, theme.id, ANN.id, GUILD, CHANNEL, at_ms, at_ms, at_ms),
+                )
+                await connection.execute(
+                    "INSERT INTO game_entry (id, game_id, person_id, text, dream_id, writing, "
+                    "published, at_ms) VALUES (?, ?, ?, '', ?, 0, 1, ?)",
+                    (game_id, game_id, ANN.id, dream_id, at_ms),
+                )
+
+        async def drawn() -> int:
+            async with s.store.write() as connection:
+                _, hour = await game_entries.drawn_for(connection, ANN.id, GUILD, clock() - HOUR_MS)
+            return hour
+
+        ids = IdMaker()
+        clock.ms += 300 * DAY_MS
+        await play(ids.next())
+        assert await drawn() == 1
+        clock.ms -= 300 * DAY_MS
+        assert await drawn() == 0
+        await play(ids.next())
+        assert await drawn() == 1
+        clock.ms += 2 * HOUR_MS
+        assert await drawn() == 0
 
 
 async def test_a_day_that_is_not_yet_keeps_no_later_digest_away(
