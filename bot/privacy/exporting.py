@@ -23,7 +23,7 @@ from bot.errors import LimitError, NotFoundError
 from bot.library import Library
 from bot.model import Dream, File, Person, PictureCheck
 from bot.privacy.copying import RESERVE_BYTES, Copy
-from bot.privacy.gathering import OWNED, known_as, pages_about, told
+from bot.privacy.gathering import OF_DREAMS, OWNED, known_as, pages_about, told
 from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import Row, Store
@@ -220,7 +220,7 @@ class Exports:
         )
         try:
             own = await known_as(self._store, making.person_id)
-            for table in OWNED:
+            for table in (*OWNED, *OF_DREAMS):
                 await asyncio.to_thread(copy.begin, table)
                 async for page in pages_about(self._store, table, making.person_id):
                     making.check()

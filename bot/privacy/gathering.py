@@ -32,12 +32,15 @@ OWNED = {
     "wall_session": ("person_id",),
 }
 """Tables, and their columns by which a row is about a person."""
+OF_DREAMS = ("picture_check",)
+"""Tables whose rows are about a person's dreams: about who asked for the one in `dream_id`."""
 BESIDE = {"picture_check": ("decided_by",)}
 """Tables that name people, whose rows are about something else."""
 _INTERNAL = {
     "party_association": ("folded",),
     "game": ("perceptor",),
     "wall_session": ("token_sha256",),
+    "picture_check": ("original_sha256",),
 }
 _JSON = {"recipe", "detail", "payload"}
 _PERSON = re.compile(r"(discord|guest|local|gone):.+")
@@ -62,7 +65,10 @@ async def pages_about(
     )
     key = [row["name"] for row in of_key]
     names, last = ", ".join(key), ", ".join(f":key{place}" for place in range(len(key)))
-    mine = " OR ".join(f"{column} = {_mine(column)}" for column in OWNED[table])
+    if table in OF_DREAMS:
+        mine = "dream_id IN (SELECT id FROM dream WHERE person_id = :person_id)"
+    else:
+        mine = " OR ".join(f"{column} = {_mine(column)}" for column in OWNED[table])
     first = f"SELECT * FROM {table} WHERE ({mine})"  # noqa: S608 (own text)
     end = f" ORDER BY {names} LIMIT {page}"
     found = await store.read(first + end, {"person_id": person_id})
@@ -123,5 +129,6 @@ def _is_another(column: str, value: object, own: frozenset[str]) -> bool:
         "withdrawn_by",
         "blocked_by",
         "host_id",
+        "decided_by",
     )
     return named and isinstance(value, str) and value not in own and bool(_PERSON.match(value))

@@ -151,7 +151,11 @@ async def test_a_copy_is_there_for_a_while_and_not_made_over_and_over(tmp_path: 
         made = await there.exports.make(ANN)
         with pytest.raises(LimitError, match="just now"):
             await there.exports.make(ANN)
-        assert not [one for one in contents((await there.exports.make(BOB)).path) if "pict" in one]
+        assert not [
+            one
+            for one in contents((await there.exports.make(BOB)).path)
+            if one.startswith("pictures/")
+        ]
         for name in ("", "x" * 32, f"../exports/{made.token}"):
             with pytest.raises(NotFoundError):
                 there.exports.find(name)
@@ -254,6 +258,26 @@ async def test_films_behind_a_cover_are_their_authors(tmp_path: Path) -> None:
             check for check, dream_id in made.items() if f"files/{dream_id}-film.webp" in found
         }
         assert films == {None, PictureCheck.SPOILER, PictureCheck.BLUR}
+
+
+async def test_what_the_check_found_of_ones_pictures_is_in_the_copy(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        made = {person: await dream(there.parts, "a cat", person) for person in (ANN, BOB)}
+        async with there.parts.store.write() as connection:
+            for dream_id in made.values():
+                await connection.execute(
+                    "INSERT INTO picture_check (dream_id, setting, verdict, nsfw, decision, "
+                    "decided_by, checked_ms) VALUES (?, 'blur', 'flagged', 0.75, 'released', ?, 1)",
+                    (dream_id, BOB.id),
+                )
+        found = contents((await there.exports.make(ANN)).path)
+        [check] = json.loads(found["data/picture_check.json"])
+        assert (check["dream_id"], check["nsfw"]) == (made[ANN], 0.75)
+        assert check["decided_by"] == "somebody else"
+        async with there.parts.store.write() as connection:
+            await connection.execute("UPDATE dream SET person_id = ?", (ANN.id,))
+        pages = pages_about(there.parts.store, "picture_check", ANN.id, page=1)
+        assert [row["dream_id"] async for page in pages for row in page] == sorted(made.values())
 
 
 # --- the end ------------------------------------------------------------------------------------
