@@ -106,8 +106,9 @@ async def ask_whether_to_forget(interaction: Interaction) -> None:
                 "For good and everywhere: your pictures, words and recipes, what you "
                 "liked, said and voted for, portraits, entries in games, your name. You "
                 "leave every party, and are off the wall.\n"
-                "What stays: that there were dreams, and when; the themes you made; who "
-                "may not ask in a server; what moderators decided, until it is old."
+                "What stays: that there were dreams, and when; the themes you made; what you "
+                "steered others' pictures to; who may not ask in a server; what moderators "
+                "decided, until it is old."
             ),
         )
 

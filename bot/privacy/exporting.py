@@ -23,7 +23,15 @@ from bot.errors import LimitError, NotFoundError
 from bot.library import Library
 from bot.model import Dream, File, Person, PictureCheck
 from bot.privacy.copying import RESERVE_BYTES, Copy
-from bot.privacy.gathering import OF_DREAMS, OWNED, known_as, pages_about, told
+from bot.privacy.gathering import (
+    OF_DREAMS,
+    OWNED,
+    known_as,
+    pages_about,
+    pages_of_steers,
+    told,
+    told_steers,
+)
 from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import Row, Store
@@ -226,6 +234,11 @@ class Exports:
                     making.check()
                     await asyncio.to_thread(_add, copy, table, page, own)
                 await asyncio.to_thread(copy.end)
+            await asyncio.to_thread(copy.begin, "steer")
+            async for page in pages_of_steers(self._store, making.person_id):
+                making.check()
+                await asyncio.to_thread(_add_steers, copy, page)
+            await asyncio.to_thread(copy.end)
             if max_bytes is not None:
                 await self._pictures(copy, making)
             await asyncio.to_thread(copy.finish)
@@ -257,6 +270,10 @@ class Exports:
 
 def _add(copy: Copy, table: str, page: list[Row], own: frozenset[str]) -> None:
     copy.add(told(table, page, own))
+
+
+def _add_steers(copy: Copy, page: list[Row]) -> None:
+    copy.add(told_steers(page))
 
 
 async def _files(library: Library, dream: Dream) -> list[tuple[str, Path]]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bot.store import Row, Store
+from generation.protocol import Recipe
 
 OWNED = {
     "person": ("id",),
@@ -36,6 +37,22 @@ OF_DREAMS = ("picture_check",)
 """Tables whose rows are about a person's dreams: about who asked for the one in `dream_id`."""
 BESIDE = {"picture_check": ("decided_by",)}
 """Tables that name people, whose rows are about something else."""
+# Of one step a dream may have several: events and recipe have them in the same order.
+STEERED = """
+    SELECT event.id, event.dream_id, event.at_ms, event.step, dream.recipe, (
+        SELECT json_group_array(other.id) FROM stream_event AS other
+        WHERE other.dream_id = event.dream_id
+        AND other.kind = 'steered' AND json_extract(other.payload, '$.step') = event.step
+    ) AS of_step
+    FROM (
+        SELECT id, dream_id, at_ms, json_extract(payload, '$.step') AS step FROM stream_event
+        WHERE pseudonym = (SELECT pseudonym FROM person WHERE id = :person_id)
+        AND kind = 'steered' AND id > :after
+    ) AS event
+    JOIN dream ON dream.id = event.dream_id
+    WHERE dream.person_id <> :person_id AND dream.deleted_ms IS NULL
+    ORDER BY event.id LIMIT :page
+"""
 _INTERNAL = {
     "party_association": ("folded",),
     "game": ("perceptor",),
@@ -78,6 +95,50 @@ async def pages_about(
         found = await store.read(
             f"{first} AND ({names}) > ({last}){end}", {"person_id": person_id, **after}
         )
+
+
+async def pages_of_steers(
+    store: Store, person_id: str, page: int = _PAGE
+) -> AsyncIterator[list[Row]]:
+    """Yield the steers of others' dreams that a person asked for, for `told_steers`, in order.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    after = 0
+    while found := await store.read(
+        STEERED, {"person_id": person_id, "after": after, "page": page}
+    ):
+        yield found
+        after = found[-1]["id"]
+
+
+def told_steers(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return a person's steers as they are told them: their own words, and nothing of the dream's.
+
+    Decodes recipes: not on the event loop.
+    """
+    found = []
+    for row in rows:
+        recipe = msgspec.json.decode(row["recipe"], type=Recipe)
+        events = sorted(msgspec.json.decode(row["of_step"], type=list[int]))
+        steers = [steer for steer in recipe.steers if steer.step == row["step"]]
+        if len(set(steers)) == 1:
+            [steer] = set(steers)
+        elif len(steers) == len(events):
+            steer = steers[events.index(row["id"])]
+        else:  # one was asked for twice, and which nobody knows: it may be another's words
+            continue
+        found.append(
+            {
+                "dream_id": row["dream_id"],
+                "step": steer.step,
+                "prompt": steer.prompt,
+                "glide_steps": steer.glide_steps,
+                "at_ms": row["at_ms"],
+            }
+        )
+    return found
 
 
 def _mine(column: str) -> str:

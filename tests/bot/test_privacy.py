@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.backup.database import foreign_keys
@@ -24,7 +25,7 @@ from bot.games.model import Game, GameKind, GameState
 from bot.model import Person, PictureCheck
 from bot.privacy.exporting import KEPT_S, Exports
 from bot.privacy.forgetting import Forgetting
-from bot.privacy.gathering import BESIDE, OWNED, pages_about
+from bot.privacy.gathering import BESIDE, OWNED, pages_about, pages_of_steers, told_steers
 from bot.rights import Actor
 from bot.store import Store, forgetting, game_entries, games, people
 from bot.store import dream_states as dream_rows
@@ -32,8 +33,8 @@ from bot.store.forgetting import _ERASED
 from bot.store.migrate import BUSY_TIMEOUT_MS, backup_path, shipped, statements
 from bot.upgrade_copies import UpgradeCopies
 from bot.zips import packed_member
-from generation.protocol import Attachment
-from tests.bot.drawer import ANN, BOB, Services, png, request, services, until
+from generation.protocol import Attachment, Steer, Steered
+from tests.bot.drawer import ANN, BOB, Services, finished, png, request, services, until
 
 SECRET = "a lighthouse in Ann's own words"
 
@@ -278,6 +279,44 @@ async def test_what_the_check_found_of_ones_pictures_is_in_the_copy(tmp_path: Pa
             await connection.execute("UPDATE dream SET person_id = ?", (ANN.id,))
         pages = pages_about(there.parts.store, "picture_check", ANN.id, page=1)
         assert [row["dream_id"] async for page in pages for row in page] == sorted(made.values())
+
+
+async def test_what_one_steered_others_dreams_to_is_in_the_copy(tmp_path: Path) -> None:
+    async with private(tmp_path) as there:
+        s = there.parts
+        (own,) = await s.dreams.ask(request("a cat"))
+        (others,) = await s.dreams.ask(request("Bob's goat", person=BOB))
+        steers = []
+        for dream_id, person, words, step in (
+            (own.id, ANN, "a lynx", 5),
+            (others.id, BOB, "Bob's kid", 5),
+            (others.id, ANN, SECRET, 5),
+            (others.id, BOB, "Bob's ram", 9),
+            (others.id, ANN, "a lamp", 11),
+        ):
+            await s.begin(dream_id, step)
+            await s.dreams.steer(dream_id, Actor(person, at_machine=True), words, 10)
+            steers.append(Steer(step, words, 10))
+            await s.dreams.on_message(Steered(dream_id, steers[-1]))
+        job = await s.job(others.id)
+        recipe = msgspec.structs.replace(job.recipe, steers=tuple(steers[1:]))
+        await s.dreams.on_message(finished(msgspec.structs.replace(job, recipe=recipe)))
+        await s.dreams.wait(others.id)
+        found = contents((await there.exports.make(ANN)).path)
+        told = json.loads(found["data/steer.json"])
+        assert [(row["dream_id"], row["step"], row["prompt"]) for row in told] == [
+            (others.id, 5, SECRET),
+            (others.id, 11, "a lamp"),
+        ]
+        assert b"Bob's" not in b"".join(found.values())
+        async for page in pages_of_steers(s.store, ANN.id, page=1):
+            assert len(page) == 1 and told_steers(page) == told[:1]
+            told = told[1:]
+        assert not told
+        # The picture, and what made it, is Bob's: it stays as it is.
+        await there.forgetting.forget(ANN)
+        await there.forgetting.settled()
+        assert (await s.dreams.get(others.id)).recipe.steers == recipe.steers
 
 
 # --- the end ------------------------------------------------------------------------------------
