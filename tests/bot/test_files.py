@@ -96,7 +96,7 @@ async def test_what_lost_the_race_to_end_a_dream_leaves_no_file(tmp_path: Path) 
         endings = s.dreams._unfinished._endings
         late: Finished = replace(finished(job), attachments=(FILM,))
         await s.dreams.cancel(dream.id, Actor(ANN))
-        assert not await endings.done(dream, late, "")
+        assert not (await endings.done(dream, late, "")).first
         assert kept(tmp_path) == set()
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import aiosqlite
 import msgspec
@@ -378,7 +378,7 @@ async def test_a_death_between_looking_and_the_end_has_it_looked_at_again(tmp_pa
         first.eyes.found = 0.9
         (dream,) = await parts.dreams.ask(request(guild_id=GUILD, channel_id=CHANNEL))
 
-        async def die(*_: object, **__: object) -> bool:
+        async def die(*_: object, **__: object) -> Never:
             raise asyncio.CancelledError
 
         parts.dreams._unfinished._endings._write_done = die  # type: ignore[method-assign]
