@@ -189,6 +189,8 @@ async def _forget(store: Store, person_id: str, asked_ms: int) -> int:
     """Forget somebody who is known there, as `bot.privacy` does; return how many dreams went."""
     if await store.read_one("SELECT 1 FROM person WHERE id = ?", (person_id,)) is None:
         return 0
+    async with store.write() as connection:
+        await forgetting.ask_there(connection, person_id, asked_ms)
     dreams = await forgetting.dreams(store, person_id, asked_ms, _ALL)
     entries = await forgetting.entries(store, person_id, asked_ms, _ALL)
     by = Tombstone(asked_ms, Person(person_id, forgetting.NOBODY))
@@ -197,7 +199,6 @@ async def _forget(store: Store, person_id: str, asked_ms: int) -> int:
             await game_entries.withdraw(connection, entry_id, person_id, asked_ms)
         count = sum([await _bury(connection, dream_id, by) for dream_id in dreams])
         await forgetting.erase(connection, person_id, asked_ms)
-        await forgetting.ask(connection, person_id, asked_ms)
         await forgetting.done(connection, person_id, asked_ms, now_ms())
     return count
 

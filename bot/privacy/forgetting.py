@@ -19,7 +19,7 @@ from bot.disk import TROUBLE
 from bot.dreams import Dreams
 from bot.errors import DreamstreamError
 from bot.games.service import Games
-from bot.ids import now_ms
+from bot.ids import EARLIEST_MS, now_ms
 from bot.model import Person
 from bot.parties.service import Parties
 from bot.rights import Actor
@@ -104,6 +104,7 @@ class Forgetting:
         Raises:
             DiskError, StoreError: nothing can be written at present; the rest are not parted.
         """
+        await self._bound()
         before_ms = now_ms() - round(1000 * self._part_after_s)
         count = 0
         try:
@@ -133,6 +134,12 @@ class Forgetting:
             self._ids_left = True
         return True
 
+    async def _bound(self) -> None:
+        now = now_ms()
+        if now >= EARLIEST_MS and await forgetting.any_ahead(self._store, now):
+            async with self._store.write() as connection:
+                await forgetting.bound(connection, now)
+
     async def settled(self) -> None:
         """Wait until nobody is being forgotten any more."""
         while self._under_way:
@@ -157,6 +164,7 @@ class Forgetting:
         pause_s = self._again_s
         while True:
             try:
+                await self._bound()
                 found = await forgetting.undone(self._store)
                 asked = [at_ms for person, at_ms in found if person.id == person_id]
                 if not asked:

@@ -45,6 +45,23 @@ SINCE = (
 """What is there of who came back after they wanted to be forgotten; by their name alone, nobody who
 calls themselves `NOBODY` would have. A name says nothing of who was blocked since: earlier versions
 called them by it again."""
+_DATED_BY = {
+    "dream": "created_ms",
+    "pending_steer": "asked_ms",
+    "party_member": "joined_ms",
+    "game": "created_ms",
+    "wall_session": "created_ms",
+}
+"""Where the column that says when is not `at_ms`."""
+_BRING_DOWN = [
+    f"UPDATE {table} SET {date} = :asked_ms "  # noqa: S608 (own text)
+    f"WHERE {column} = :person_id AND {date} > :asked_ms AND {date} <= :upto_ms"
+    for table, column, _ in SINCE
+    for date in (_DATED_BY.get(table, "at_ms"),)
+]
+AHEAD = "SELECT person_id, asked_ms FROM forgotten_person WHERE asked_ms > ?"
+ASKED = "SELECT asked_ms FROM forgotten_person WHERE person_id = ?"
+_LATEST_MS = 2**62
 TO_PART = f"""
     SELECT forgotten.person_id FROM forgotten_person AS forgotten
     JOIN person ON person.id = forgotten.person_id
@@ -62,6 +79,10 @@ TO_PART = f"""
 """  # noqa: S608 (own text)
 PARTIES = "SELECT party_id FROM party_member WHERE person_id = ? AND joined_ms <= ?"
 
+_ASK = """
+    INSERT INTO forgotten_person (person_id, asked_ms) VALUES (?, ?)
+    ON CONFLICT (person_id) DO UPDATE SET asked_ms = excluded.asked_ms, done_ms = NULL
+"""
 # `:person_id` wants to be forgotten, as of `:before_ms`.
 _ERASED = (
     "DELETE FROM favourite WHERE person_id = :person_id AND at_ms <= :before_ms",
@@ -84,14 +105,48 @@ _ERASED = (
 
 
 async def ask(connection: aiosqlite.Connection, person_id: str, now_ms: int) -> None:
-    """Record that a person who is known wants to be forgotten, as of now."""
-    await connection.execute(
-        """
-        INSERT INTO forgotten_person (person_id, asked_ms) VALUES (?, ?)
-        ON CONFLICT (person_id) DO UPDATE SET asked_ms = excluded.asked_ms, done_ms = NULL
-        """,
-        (person_id, now_ms),
-    )
+    """Record that a person who is known wants to be forgotten, as of now.
+
+    What there is of them is of before that, also where the clock was ahead then, or is behind now:
+    it is dated so from here on, and what is dated later they did since.
+    """
+    await _bring_down(connection, person_id, now_ms, _LATEST_MS)
+    await connection.execute(_ASK, (person_id, now_ms))
+
+
+async def ask_there(connection: aiosqlite.Connection, person_id: str, asked_ms: int) -> None:
+    """Record in an older copy of the database what somebody asked for since."""
+    found = await connection.execute_fetchall(ASKED, (person_id,))
+    if all(row["asked_ms"] < asked_ms for row in found):  # else it may have what they did since
+        await _bring_down(connection, person_id, asked_ms, _LATEST_MS)
+    await connection.execute(_ASK, (person_id, asked_ms))
+
+
+async def any_ahead(store: Store, now_ms: int) -> bool:
+    """Say whether anybody wants to be forgotten as of a time that is not yet."""
+    return await store.read_one(AHEAD, (now_ms,)) is not None
+
+
+async def bound(connection: aiosqlite.Connection, now_ms: int) -> None:
+    """Have nobody want to be forgotten as of a time that is not yet: the clock was ahead then.
+
+    Else what they do when they have come back would be of before it.
+    """
+    for row in list(await connection.execute_fetchall(AHEAD, (now_ms,))):
+        await _bring_down(connection, row["person_id"], now_ms, row["asked_ms"])
+        await connection.execute(
+            "UPDATE forgotten_person SET asked_ms = ? WHERE person_id = ?",
+            (now_ms, row["person_id"]),
+        )
+
+
+async def _bring_down(
+    connection: aiosqlite.Connection, person_id: str, asked_ms: int, upto_ms: int
+) -> None:
+    """Date as `asked_ms` what a person did after that, up to another time."""
+    values = {"person_id": person_id, "asked_ms": asked_ms, "upto_ms": upto_ms}
+    for sql in _BRING_DOWN:
+        await connection.execute(sql, values)
 
 
 async def undone(store: Store) -> list[tuple[Person, int]]:

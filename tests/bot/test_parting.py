@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -228,6 +229,31 @@ async def test_who_comes_back_within_the_hour_keeps_their_id(tmp_path: Path) -> 
             again = await dream(parts)
             assert await hasty.part() == 0
             assert (await parts.dreams.get(again)).person == EVE
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_who_was_forgotten_while_the_clock_was_ahead_is_parted_as_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    real, ahead_ns = time.time_ns, 365 * 24 * 3600 * 10**9
+    async with services(tmp_path) as parts, privacy(parts) as forgetting:
+        others = await dream(parts, BOB)
+        with monkeypatch.context() as wrong:
+            wrong.setattr(time, "time_ns", lambda: real() + ahead_ns)
+            await dream(parts)
+            await forgetting.forget(EVE)
+            await forgetting.settled()
+        async with privacy(parts, part_after_s=3600.0) as patient:
+            assert await patient.part() == 0  # from here on the hour counts
+        if comes_back:
+            await asyncio.sleep(0.01)
+            await parts.moderation.favourite(others, EVE)
+        assert await forgetting.part() == (0 if comes_back else 1)
+        assert (EVE.id in await ids_of_people(parts)) is comes_back
+
+
+async def ids_of_people(parts: Services) -> set[str]:
+    return {row["id"] for row in await parts.store.read("SELECT id FROM person")}
 
 
 def test_all_that_says_since_when_somebody_is_back_is_looked_at() -> None:

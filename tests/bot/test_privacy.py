@@ -543,6 +543,39 @@ async def test_a_death_in_the_middle_is_finished_at_the_next_start(
     assert SECRET.encode() not in everything(tmp_path)
 
 
+@pytest.mark.parametrize("ahead_s", [600, 365 * 24 * 3600])
+async def test_what_was_done_while_the_clock_was_ahead_is_forgotten_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    real = time.time_ns
+    backup = tmp_path / "backup.db"
+    async with private(tmp_path / "data") as there:
+        with monkeypatch.context() as wrong:
+            wrong.setattr(time, "time_ns", lambda: real() + ahead_s * 10**9)
+            own, others = await live_a_little(there.parts)
+        with (
+            closing(sqlite3.connect(there.parts.store.path)) as source,
+            closing(sqlite3.connect(backup)) as copy,
+        ):
+            source.backup(copy)
+        await there.forgetting.forget(ANN)
+        await there.forgetting.settled()
+        await assert_forgotten(there.parts, own, others)
+        assert SECRET.encode() not in b"".join(
+            contents((await there.exports.make(ANN)).path).values()
+        )
+        newer = await asyncio.to_thread(gone, there.parts.store.path)
+        since = newer.without(await asyncio.to_thread(gone, backup, in_use=False))
+    assert SECRET.encode() not in everything(tmp_path / "data")
+    await forget(backup, since)
+    assert SECRET.encode() not in backup.read_bytes()
+    store = await Store.open(backup)
+    assert not await store.read("SELECT 1 FROM favourite WHERE person_id = ?", (ANN.id,))
+    await store.close()
+    after = await asyncio.to_thread(gone, backup, in_use=False)
+    assert after.people == newer.people
+
+
 async def test_a_backup_that_is_put_back_forgets_again(tmp_path: Path) -> None:
     async with private(tmp_path / "data") as there:
         own, others = await live_a_little(there.parts)
