@@ -25,7 +25,7 @@ from bot.recipes import read_recipe
 from bot.services import Services, services
 from bot.sizes import parse_size
 from bot.themes import DEFAULT_SLUG
-from generation.protocol import Recipe, Setting
+from generation.protocol import Recipe
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 
@@ -157,17 +157,11 @@ def _request(arguments: argparse.Namespace, person: Person, redrawing: bool) -> 
     )
 
 
-def _setting(text: str) -> tuple[str, Setting]:
+def _setting(text: str) -> tuple[str, str]:
+    """Return a name and its value, as text: only its engine knows what kind of value it takes."""
     name, equals, value = text.partition("=")
     if not equals:
         raise InvalidRequestError("set", f"--set should be like cutouts=16, not {text}.")
-    if value.lower() in ("true", "false"):
-        return name.strip(), value.lower() == "true"
-    for kind in (int, float):
-        try:
-            return name.strip(), kind(value)
-        except ValueError:
-            continue
     return name.strip(), value
 
 

@@ -25,11 +25,31 @@ _STOP_S = 20.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="dreamstream workers", description=__doc__)
-    parser.add_argument(
+    arguments = parser().parse_args(argv)
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        print(NOT_INSTALLED, file=sys.stderr)
+        return 1
+    try:
+        return int(arguments.run(arguments))
+    except (ConnectionError, RuntimeError) as error:
+        print(f"There is no Ray cluster at {arguments.address}: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command's arguments."""
+    whole = argparse.ArgumentParser(
+        prog="dreamstream workers",
+        description="The workers of a Ray cluster: who draws, and how somebody joins or leaves. "
+        "A worker is named address/node/worker; the beginning of a name means all whose names "
+        "begin so. “dreamstream workers COMMAND --help” explains a command.",
+    )
+    whole.add_argument(
         "--address", default="auto", metavar="ADDRESS", help="auto, head:6379, ray://head:10001"
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="who draws, and what they are at")
     listing.set_defaults(run=_list)
     draining = commands.add_parser(
@@ -47,17 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     joining.add_argument("--wait", type=float, default=60.0, metavar="S", help="so long at most")
     joining.add_argument("ray", nargs="*", metavar="-- RAY", help="more for “ray start”")
     joining.set_defaults(run=_join)
-    arguments = parser.parse_args(argv)
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        print(NOT_INSTALLED, file=sys.stderr)
-        return 1
-    try:
-        return int(arguments.run(arguments))
-    except (ConnectionError, RuntimeError) as error:
-        print(f"There is no Ray cluster at {arguments.address}: {error}", file=sys.stderr)
-        return 1
+    return whole
 
 
 def _list(arguments: argparse.Namespace) -> int:

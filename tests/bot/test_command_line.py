@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
-from bot.__main__ import main
+from bot.__main__ import _parser, main
+from bot.headless import _request
+from bot.model import Person
+from bot.options import complete
+from generation.models.__main__ import _parser as models_parser
+from generation.protocol import OptionInfo
+from generation.ray_command import parser as workers_parser
+from tests.bot.drawer import FOURIER
 
 
 @pytest.mark.parametrize(
@@ -63,3 +73,40 @@ def test_what_no_program_understands_is_refused(
         main(given)
     assert ended.value.code == 2
     assert given[-1] in capsys.readouterr().err
+
+
+def test_settings_are_read_as_their_engine_takes_them() -> None:
+    given = ["sides=32", "note=true", "amount=5", "tiled=YES", "cut=a=b"]
+    arguments = _parser().parse_args(["dream", "x", *(f"--set={one}" for one in given)])
+    options = [OptionInfo(name=name, help="", default="") for name in ("sides", "note", "cut")]
+    options += [
+        OptionInfo(name="amount", help="", default=1),
+        OptionInfo(name="tiled", help="", default=False),
+    ]
+    request = _request(arguments, Person("local:1", "you"), False)
+    assert complete(request.settings, replace(FOURIER, options=tuple(options))) == {
+        "sides": "32",
+        "note": "true",
+        "cut": "a=b",
+        "amount": 5,
+        "tiled": True,
+    }
+
+
+def test_no_commands_help_is_written_for_programmers() -> None:
+    told = [
+        page
+        for parser in (_parser(), models_parser(), workers_parser())
+        for page in _help_pages(parser)
+    ]
+    assert len(told) > 20  # commands of commands, too
+    for page in told:
+        assert "`" not in page and "python -m" not in page and "generation." not in page, page
+
+
+def _help_pages(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _help_pages(command)
