@@ -14,6 +14,9 @@ from generation.protocol import EngineInfo, OptionInfo, Setting
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 MAX_TEXT = 500
+# Up to here every whole number is a float, too, and so what was typed is what is kept. Far more
+# fits into no message.
+_MOST_WHOLE = 2**53
 # A comma ends a value only where another name follows: values may hold commas.
 # It tries a row of spaces once, not from each of them.
 _BETWEEN = re.compile(r"(?:(?<!\s)\s+)?,(?:(?=[^,=]*=)\s*|\s*$)")
@@ -114,7 +117,9 @@ def _bool(given: Setting) -> bool | None:
 
 def _int(given: Setting) -> int | None:
     number = _float(given)
-    return int(number) if number is not None and number.is_integer() else None
+    if number is None or not number.is_integer() or abs(number) > _MOST_WHOLE:
+        return None
+    return int(number)
 
 
 def _float(given: Setting) -> float | None:
@@ -146,8 +151,12 @@ def _expected(option: OptionInfo) -> str:
         return f"a text of at most {MAX_TEXT} characters"
     kind = "a whole number" if isinstance(default, int) else "a number"
     match option.minimum, option.maximum:
+        case None, None if isinstance(default, int):
+            return f"{kind} of at most {_MOST_WHOLE:,}"
         case None, None:
             return kind
+        case low, None if isinstance(default, int):
+            return f"{kind} from {low:g} to {_MOST_WHOLE:,}"
         case low, None:
             return f"{kind} of at least {low:g}"
         case None, high:

@@ -71,6 +71,8 @@ def _checked(option: OptionInfo, value: Setting) -> Setting:
     high = math.inf if option.maximum is None else option.maximum
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise EngineError(f"{option.name} is a number from {low:g} to {high:g}.")
+    if not math.isfinite(value):
+        raise EngineError(f"{option.name} is a finite number.")
     if isinstance(option.default, int):
         if value != int(value):
             raise EngineError(f"{option.name} is a whole number.")

@@ -14,10 +14,11 @@ from bot.errors import InvalidRequestError, LimitError
 from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import Person, Theme
+from bot.options import complete
 from bot.requests import Plan, check
 from bot.sizes import nearest
 from bot.values import SEEDS
-from generation.protocol import EngineInfo, ModelInfo
+from generation.protocol import EngineInfo, ModelInfo, OptionInfo
 from tests.bot.drawer import ANN, DIFFUSION, FOURIER, request
 
 ENGINES = (FOURIER, DIFFUSION)
@@ -290,6 +291,24 @@ def test_wrong_settings_are_refused(name: str, value: Any, words: str) -> None:
     assert field == name
     assert words in sentence
     assert refusal(engine="diffusion", settings={"rate": 1})[1].startswith("Diffusion has no")
+
+
+@pytest.mark.parametrize("default", [1, 1.0])
+def test_numbers_without_bounds_still_fit_into_a_message(default: float) -> None:
+    """A whole number of more than 64 bits could be told to no scheduler process."""
+    free = OptionInfo(name="count", help="", default=default)
+    least = OptionInfo(name="least", help="", default=default, minimum=0)
+    engine = msgspec.structs.replace(FOURIER, options=(free, least))
+    for name in ("count", "least"):
+        kept = complete({name: 2**53}, engine)
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(kept)) == kept
+    for value in ("1e30", 1e30, 2**64, "-1e30"):
+        if isinstance(default, float):
+            msgspec.msgpack.encode(complete({"count": value}, engine))
+            continue
+        for name in ("count", "least"):
+            with pytest.raises(InvalidRequestError, match="9,007,199,254,740,992, not"):
+                complete({name: value}, engine)
 
 
 def test_pictures_only_where_they_are_taken() -> None:

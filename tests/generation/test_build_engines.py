@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from generation.engines.forms import form_default
 from generation.engines.options import complete_settings
 from generation.engines.perceptors import SharedPerceptors
 from generation.models.library import Library
-from generation.protocol import Job, Recipe, Setting, Steer
+from generation.protocol import Job, OptionInfo, Recipe, Setting, Steer
 from tests.generation.test_forms import Flows
 
 complete = pytest.mark.skipif(
@@ -53,6 +54,14 @@ def test_engines_come_in_order_of_preference_with_sound_infos(tmp_path: Path) ->
         for option in info.options:  # each is one of its own values
             unsaid = info.defaults | {option.name: option.if_unsaid}
             assert complete_settings(unsaid, info.options) == unsaid
+
+
+@pytest.mark.parametrize("default", [1, 1.0])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_no_setting_is_without_end(default: float, value: float) -> None:
+    option = OptionInfo(name="count", help="", default=default)
+    with pytest.raises(EngineError, match="count is a"):
+        complete_settings({"count": value}, (option,))
 
 
 @complete
