@@ -596,3 +596,58 @@ async def test_nothing_goes_for_its_size_that_shares_its_picture_with_what_stays
     assert await to_the_end(world.retention(keep_bytes=total - 1)) == 1
     assert await world.there() == {one.id for one in (*made, *failed, young)}
     assert other.id not in await world.there()
+
+
+@pytest.mark.parametrize("why", ["liked", "card", "digest", "party", "game", "parent"])
+async def test_nothing_goes_for_its_size_that_shares_all_with_what_is_needed(
+    world: World, why: str
+) -> None:
+    """Whatever the picture and the film stay for: copies of them make no room."""
+    await world.party("choose", ended=False)
+    copies = [await world.dream(9 - count, film=True) for count in range(2)]
+    theme_id = world.party_theme_id if why == "party" else None
+    needed = await world.dream(6, film=True, theme_id=theme_id)
+    film_only = await world.dream(5, film=True)
+    free = await world.dream(4)
+    if why == "parent":
+        await world.dream(4, state=DreamState.WAITING, parent=needed)
+    assert needed.image is not None and film_only.image is not None
+    [film] = needed.files
+    async with world.store.write() as connection:
+        for one in copies:
+            assert one.image is not None
+            await connection.execute(
+                "UPDATE dream SET image_sha256 = ? WHERE id = ?", (needed.image.sha256, one.id)
+            )
+            await connection.execute("DELETE FROM image WHERE sha256 = ?", (one.image.sha256,))
+        for one in (*copies, film_only):
+            await connection.execute(
+                "UPDATE dream_file SET sha256 = ? WHERE dream_id = ?", (film.sha256, one.id)
+            )
+        if why == "liked":
+            await favourites.toggle(connection, needed.id, BOB.id, 1)
+        elif why == "card":
+            await deliveries.order(connection, [needed], 1, 1, 1)
+        elif why == "digest":
+            await connection.execute(
+                "INSERT INTO digest (id, guild_id, channel_id, theme_id, day, since_ms, until_ms, "
+                "created_ms) VALUES (1, 1, 1, ?, 'a', 1, 1, 1)",
+                (world.theme_id,),
+            )
+            await connection.execute("INSERT INTO digest_dream VALUES (1, ?, 0)", (needed.id,))
+        elif why == "game":
+            await connection.execute(
+                "INSERT INTO game VALUES (?, ?, 'guess', ?, 'open', 'p', ?, 1, 0, NULL, NULL, "
+                "NULL, 0, 1, 1, '', 1, 1, NULL, 0)",
+                (needed.id, world.theme_id, ANN.id, needed.id),
+            )
+    bounds = Bounds(now_ms() - DAY_MS, sized=True)
+    found = {one.dream_id: one.bytes async for one in candidates(world.store, bounds)}
+    assert found == {
+        film_only.id: film_only.image.size_bytes,
+        free.id: free.image.size_bytes if free.image is not None else 0,
+    }
+    by_age = {
+        one.dream_id: one.bytes async for one in candidates(world.store, Bounds(now_ms() - DAY_MS))
+    }
+    assert by_age == {one.id: 0 for one in copies} | found
