@@ -45,8 +45,8 @@ _PLAIN = ("a picture of", "an image of", "a drawing of", "an illustration of", "
 _PLAIN_SHARE = 0.06
 _MOODS = (
     "ancient", "beautiful", "brave", "cosy", "cute", "dreamy", "epic", "friendly", "funny", "giant",
-    "happy", "huge", "little", "lovely", "magic", "mysterious", "sad", "silent", "strange",
-    "surreal", "tiny",
+    "happy", "huge", "little", "lovely", "magic", "mysterious", "new", "old", "old", "sad",
+    "silent", "strange", "surreal", "tiny", "wild", "young",
 )  # fmt: skip
 _TAILS = (
     "beautiful", "concept art", "digital art", "dramatic", "fantasy", "high quality",

@@ -6,6 +6,7 @@ Everything is a function of a numpy generator, so a scene is known by its seed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from PIL import Image
 from training.captions import Words, caption, in_more_words, plural, with_article
 from training.filters import apply_filter
 from training.pictures import Pictures
-from training.places import paint, pattern
+from training.places import hour, paint, pattern
 from training.render import Rgba
 from training.scenery import COLOURS, Picture, Rng, rgb
 
@@ -33,6 +34,9 @@ _NAMED_SHARE = 0.6
 """Of the single things, how many are picked by noun and called by it."""
 _HUES = {"red": 0, "orange": 22, "yellow": 38, "green": 90, "turquoise": 125, "blue": 155,
          "purple": 195, "pink": 230}  # fmt: skip
+
+
+_DAYLIGHT = np.ones(3, np.float32)
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,10 @@ _NAMES = (*_HUES, "black", "white", "grey")
 
 
 def paste(
-    picture: Picture, image: Rgba, x: float, y: float, side_px: int, angle: float = 0
-) -> None:
-    """Lay an RGBA picture over a background, centred at (x, y) in 0..1, in place."""
+    picture: Picture, image: Rgba, x: float, y: float, side_px: int, angle: float = 0,
+    light: Picture = _DAYLIGHT,
+) -> None:  # fmt: skip
+    """Lay an RGBA picture in a light over a background, centred at (x, y) in 0..1, in place."""
     small = Image.fromarray(image).resize(
         (side_px, side_px), Image.Resampling.BOX, reducing_gap=None
     )
@@ -87,23 +92,40 @@ def paste(
         return
     piece = piece[y0 - top : y1 - top, x0 - left : x1 - left]
     area = picture[y0:y1, x0:x1]
-    area += piece[..., 3:] * (piece[..., :3] - area)
+    area += piece[..., 3:] * (piece[..., :3] * light - area)
 
 
-def _backdrop(rng: Rng, width: int, height: int) -> tuple[Picture, str, float]:
-    """Return a background for one thing, the words it adds and where the ground is (0: none)."""
+class Backdrop(NamedTuple):
+    """What things are laid on; of a named hour they have the light, too."""
+
+    picture: Picture
+    words: str
+    """What the caption adds: " on the beach", or nothing."""
+    ground: float = 0.0
+    """Height (0 top .. 1 bottom) of the line to stand on, or 0 for none."""
+    light: Picture = _DAYLIGHT
+    """[3], what things' colours are multiplied by."""
+
+
+def _backdrop(rng: Rng, width: int, height: int) -> Backdrop:
     draw = rng.random()
-    if draw < 0.4:
-        return np.ones((height, width, 3), np.float32), "", 0.0
-    if draw < 0.55:
+    if draw < 0.36:
+        return Backdrop(np.ones((height, width, 3), np.float32), "")
+    if draw < 0.48:
         name = str(rng.choice(list(COLOURS)))
         words = f" on a {name} background" if rng.random() < 0.6 else ""
-        return np.broadcast_to(rgb(COLOURS[name], rng), (height, width, 3)).copy(), words, 0.0
-    if draw < 0.6:
-        return pattern(rng, width, height).picture, "", 0.0
+        plain = np.broadcast_to(rgb(COLOURS[name], rng), (height, width, 3)).copy()
+        return Backdrop(plain, words)
+    if draw < 0.52:
+        return Backdrop(pattern(rng, width, height).picture, "")
+    if draw < 0.66:
+        scenery, bright = hour(rng, width, height)
+        # Darker and bluer than by day, and still to be told by its colours.
+        light = 1 - (1 - bright) * np.array([0.55, 0.5, 0.25], np.float32)
+        return Backdrop(scenery.picture, f" {scenery.place}", scenery.ground, light)
     scenery = paint(rng, width, height)
     words = f" {scenery.place}" if rng.random() < 0.85 else ""
-    return scenery.picture.copy(), words, scenery.ground
+    return Backdrop(scenery.picture.copy(), words, scenery.ground)
 
 
 def one_thing(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Picture, str]:
@@ -120,23 +142,24 @@ def one_thing(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pi
         colour = str(rng.choice(_NAMES))
         image = recolour(image, colour)
         words, styles = Words(f"{colour} {words.label}", (), 1.0), ()
-    canvas, place, ground = _backdrop(rng, width, height)
+    canvas, place, ground, light = _backdrop(rng, width, height)
     short = min(width, height)
     if ground:
-        side = int(short * rng.uniform(0.42, 0.8))
+        side = int(short * rng.uniform(0.5, 0.85))
         y = ground - side / height / 2 + rng.uniform(-0.08, 0.02)
         x = rng.uniform(0.3, 0.7)
     else:
         side = int(short * rng.uniform(0.82, 1.0))
         slack = (short - side) / short / 2
         x, y = 0.5 + rng.uniform(-slack, slack), 0.5 + rng.uniform(-slack, slack)
-    paste(canvas, image, x, y, side, float(rng.normal(0, 6)) if rng.random() < 0.12 else 0)
+    paste(canvas, image, x, y, side, float(rng.normal(0, 6)) if rng.random() < 0.12 else 0,
+          light)  # fmt: skip
     return canvas, caption(words, styles, rng, pictures.style_share(index)) + place
 
 
 def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Picture, str]:
     """Compose a counted group, or two things related in space."""
-    canvas, place, ground = _backdrop(rng, width, height)
+    canvas, place, ground, light = _backdrop(rng, width, height)
     short = min(width, height)
     index, noun = pictures.pick_thing(rng)
     image = pictures.rgba(index)
@@ -153,7 +176,7 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
         row = all(y == 0.5 for _, y in spots)
         for x, y in spots:
             paste(canvas, image, x + rng.normal(0, 0.015),
-                  (line if row else y) + rng.normal(0, 0.015), side)  # fmt: skip
+                  (line if row else y) + rng.normal(0, 0.015), side, light=light)  # fmt: skip
         return canvas, f"{rng.choice(_COUNTS[count])} {plural(noun)}{place}"
     other, name = pictures.pick_thing(rng)
     second = pictures.rgba(other)
@@ -161,16 +184,16 @@ def several(pictures: Pictures, rng: Rng, width: int, height: int) -> tuple[Pict
     a, b = with_article(noun), with_article(name)
     if rng.random() < 0.72:
         at = line - 0.05 if ground else 0.5 + rng.uniform(-0.1, 0.1)
-        paste(canvas, image, 0.26, at, side)
-        paste(canvas, second, 0.74, at, side)
+        paste(canvas, image, 0.26, at, side, light=light)
+        paste(canvas, second, 0.74, at, side, light=light)
         texts: tuple[str, ...] = (
             f"{a} and {b}", f"{a} and {b}", f"{noun} and {name}", f"{a} with {b}",
             f"{a} next to {b}", f"{a} beside {b}", f"{a} looking at {b}", f"{a} meets {b}",
             f"{a} to the left of {b}", f"{b} to the right of {a}",
         )  # fmt: skip
     else:
-        paste(canvas, second, 0.5, 0.74, side)
-        paste(canvas, image, 0.5, 0.28, side)
+        paste(canvas, second, 0.5, 0.74, side, light=light)
+        paste(canvas, image, 0.5, 0.28, side, light=light)
         texts = (f"{a} above {b}", f"{a} on top of {b}", f"{b} under {a}", f"{b} below {a}")
     return canvas, str(rng.choice(texts)) + place
 

@@ -116,12 +116,6 @@ def neon(picture: Picture, rng: Rng) -> Picture:
     return np.asarray(rgb("#07060f") + 1.1 * glow + 1.5 * _blur(np.clip(glow, 0, 1), 3.0))
 
 
-def night(picture: Picture, rng: Rng) -> Picture:
-    """Turn the light down to moonlight."""
-    grey = picture.mean(-1, keepdims=True)
-    return np.asarray((0.5 * picture + 0.5 * grey) * rgb("#5a78c8", rng, 0.02))
-
-
 def mosaic(picture: Picture, rng: Rng) -> Picture:
     """Set the picture in stones with dark joints (stained glass when large)."""
     height, width = picture.shape[:2]
@@ -191,7 +185,6 @@ FILTERS: dict[str, tuple[Callable[[Picture, Rng], Picture], tuple[str, ...], flo
     "pixel art": (pixel_art, ("pixel art of", "pixel art", "8-bit", "16-bit pixel art of"), 2.0),
     "woodcut": (woodcut, ("a woodcut of", "linocut of", "an engraving of"), 1.0),
     "neon": (neon, ("neon", "a neon sign of", "glowing neon"), 2.0),
-    "night": (night, ("at night", "in the dark", "by moonlight"), 0.7),
     "mosaic": (mosaic, ("a mosaic of", "stained glass of", "a stained glass window of"), 1.2),
     "sepia": (sepia, ("an old photograph of", "sepia", "vintage"), 0.8),
     "vaporwave": (vaporwave, ("vaporwave", "synthwave"), 0.8),
@@ -210,8 +203,6 @@ def apply_filter(picture: Picture, caption: str, rng: Rng) -> tuple[Picture, str
     phrase = str(rng.choice(phrases))
     if phrase.endswith(" of"):
         text = f"{phrase} {caption}"
-    elif name == "night":
-        text = f"{caption} {phrase}"
     else:
         text = f"{phrase} {caption}" if rng.random() < 0.5 else f"{caption}, {phrase} style"
     return np.clip(function(picture, rng), 0, 1).astype(np.float32), text

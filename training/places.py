@@ -9,6 +9,7 @@ import numpy as np
 from training.landscapes import desert, forest, hills, island, mountains, sea
 from training.scenery import (
     COLOURS,
+    Picture,
     Rng,
     Scenery,
     dim_of,
@@ -189,15 +190,45 @@ def paint(rng: Rng, width: int, height: int) -> Scenery:
     picture, phrase = np.clip(scenery.picture, 0, 1).astype(np.float32), scenery.phrase
     outdoors = any(word in phrase for word in ("day", "cloud", "storm", "sky", "dusk", "morning"))
     if outdoors and rng.random() < 0.25:
-        kind = str(rng.choice(["snow", "rain", "fog"]))
-        if kind == "fog":
-            picture += 0.55 * (rgb("#dfe5ea") - picture)
-            phrase += str(rng.choice([" in fog", " in the mist"]))
-        else:
-            count = width * height // 130
-            ys, xs = rng.integers(0, height - 4, count), rng.integers(0, width, count)
-            for step in range(1 if kind == "snow" else 4):
-                picture[ys + step, np.maximum(xs - step // 2, 0)] = 0.97 if kind == "snow" else 0.8
-            words = [" in the snow", " with snow falling"] if kind == "snow" else [" in the rain"]
-            phrase += str(rng.choice(words))
+        phrase += weather(picture, rng)
     return Scenery(picture, phrase, scenery.ground, scenery.place)
+
+
+def weather(picture: Picture, rng: Rng) -> str:
+    """Let it snow or rain, or lay fog over a picture, in place; return the words for it."""
+    height, width = picture.shape[:2]
+    kind = str(rng.choice(["snow", "rain", "fog"]))
+    if kind == "fog":
+        picture += 0.55 * (rgb("#dfe5ea") - picture)
+        return str(rng.choice([" in fog", " in the mist"]))
+    count = width * height // 130
+    ys, xs = rng.integers(0, height - 4, count), rng.integers(0, width, count)
+    for step in range(1 if kind == "snow" else 4):
+        picture[ys + step, np.maximum(xs - step // 2, 0)] = 0.97 if kind == "snow" else 0.8
+    words = [" in the snow", " with snow falling"] if kind == "snow" else [" in the rain"]
+    return str(rng.choice(words))
+
+
+_HOURS = {"night": 4.0, "sunset": 2.0, "sunrise": 1.0, "dusk": 1.0, "storm": 1.0, "day": 1.0}
+"""The skies that people name beside a thing, and how often."""
+_LANDS = {"snow": "#f2f6fa", "grass": "#4f9e3f", "earth": "#8a6a48", "stone": "#7b818a",
+          "sand": "#dcc389"}  # fmt: skip
+
+
+def hour(rng: Rng, width: int, height: int) -> tuple[Scenery, float]:
+    """Paint open land under the sky of an hour, or in its weather, and how bright it lies there.
+
+    Its place is that hour or weather ("at night", "in the rain"), for what stands there.
+    """
+    keys = list(_HOURS)
+    weights = np.array([_HOURS[key] for key in keys])
+    key = str(rng.choice(keys, p=weights / weights.sum()))
+    horizon = float(rng.uniform(0.66, 0.86))
+    picture, key, words = sky(rng, width, height, horizon, key)
+    land = str(rng.choice(list(_LANDS)))
+    bright = dim_of(key)
+    line = horizon + 0.02 * noise_line(rng, width, (0.7, 1.8))
+    fill_below(picture, line, rgb(_LANDS[land], rng) * (0.15 + 0.85 * bright))
+    if key in ("day", "storm"):
+        words = weather(picture, rng).strip()
+    return Scenery(np.clip(picture, 0, 1), f"open land {words}", 0.92, words), bright

@@ -48,7 +48,7 @@ _WORDS = {
     "sunset": ("at sunset", "in the evening sun", "at golden hour"),
     "sunrise": ("at sunrise", "at dawn", "in the morning"),
     "dusk": ("at dusk", "at twilight"),
-    "night": ("at night", "under the stars", "under a starry sky"),
+    "night": ("at night", "under the stars", "under a starry sky", "by moonlight", "in the dark"),
     "storm": ("in a storm", "under dark clouds", "in stormy weather"),
     "overcast": ("on a cloudy day", "under grey clouds"),
     "pink sky": ("under a pink sky",),
@@ -143,19 +143,24 @@ def clouds(picture: Picture, rng: Rng, colour: Picture, count: int, below: float
         picture += field[..., None] * 0.9 * (colour - picture)
 
 
-def sky(rng: Rng, width: int, height: int, horizon: float) -> tuple[Picture, str, str]:
-    """Return a sky picture, its key in SKIES and the words for it."""
-    key = str(rng.choice(list(SKIES)))
+def sky(
+    rng: Rng, width: int, height: int, horizon: float, key: str | None = None
+) -> tuple[Picture, str, str]:
+    """Return a sky picture, its key in SKIES (any, where none is given) and the words for it."""
+    key = str(rng.choice(list(SKIES))) if key is None else key
     top, bottom = (rgb(colour, rng) for colour in SKIES[key])
     picture = gradient(top, bottom, width, height)
     words = str(rng.choice(_WORDS[key]))
+    if key == "night" and rng.random() < 0.35:
+        words = "at night"
     radius = rng.uniform(0.06, 0.12) * min(width, height)
     x = float(rng.uniform(0.15, 0.85))
     if key == "night":
         stars(picture, rng, width * height // 220, horizon)
-        if rng.random() < 0.6:
+        if words == "by moonlight" or rng.random() < 0.6:
             disc(picture, x, float(rng.uniform(0.12, 0.3)), radius, rgb("#f4f1d8"), 0.35)
-            words += str(rng.choice([" with a full moon", " with the moon", ""]))
+            if words.startswith("at"):
+                words += str(rng.choice([" with a full moon", " with the moon", ""]))
     elif key in ("sunset", "sunrise", "dusk"):
         disc(picture, x, horizon - rng.uniform(-0.03, 0.12), radius * 1.3, rgb("#ffe08a", rng), 0.7)
     elif key in ("day", "clear blue sky") and rng.random() < 0.6:

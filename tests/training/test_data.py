@@ -18,7 +18,7 @@ from training.captions import (
     slug,
     with_article,
 )
-from training.compose import example, recolour
+from training.compose import example, one_thing, recolour
 from training.evaluate import prompts
 from training.filters import FILTERS
 from training.lists import lines
@@ -100,6 +100,22 @@ def test_every_painter_and_filter_works_at_every_shape() -> None:
         picture = np.clip(paint(rng, width, height).picture, 0, 1).astype(np.float32)
         for name, (function, _, _) in FILTERS.items():
             assert function(picture, rng).shape == picture.shape, name
+
+
+def test_things_stand_under_the_sky_of_the_hour_that_is_named(cache: Path) -> None:
+    """A filter once drew night as a silhouette before a pale blue wall."""
+    pictures, rng = Pictures(), np.random.default_rng(0)
+    made = [one_thing(pictures, rng, 128, 128) for _ in range(400)]
+    tops: dict[str, list[float]] = {"night": [], "sunset": []}
+    things = []
+    for picture, text in made:
+        for name, found in tops.items():
+            if f" at {name}" in text:
+                found.append(float(picture[:10].mean()))
+                things.append(float(picture.max(-1)[40:118].max()))
+    assert len(tops["night"]) > 4 and len(tops["sunset"]) > 2, tops
+    assert max(tops["night"]) < 0.2 < min(tops["sunset"]), tops
+    assert np.median(things) > 0.4, "what stands there cannot be told from the dark"
 
 
 def test_a_seed_is_a_scene(cache: Path) -> None:
