@@ -12,13 +12,15 @@ from bot.sentences import Sentence, say
 class Limits:
     """Bounds on what is asked. Counts are of dreams that are not over.
 
-    What is drawn in the background has bounds of its own, and is not counted with the rest.
+    What is drawn in the background has bounds of its own, and is not counted with the rest. A
+    network is asked for each of the `prompt_parts` in every step.
     """
 
     per_person: int = 20
     everybody: int = 500
     per_ask: int = 16
     prompt_length: int = 1000
+    prompt_parts: int = 32
     background_per_person: int = 200
     background_everybody: int = 2000
     background_per_ask: int = 100

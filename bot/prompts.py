@@ -112,6 +112,25 @@ def without_pictures(text: str) -> str:
     return "|".join(kept).strip()
 
 
+def count_prompts(text: str) -> int:
+    """Return how many prompts, at most, a text holds once its choices are made."""
+    found = sum(visible(part[: _weight_begins(part)]) for part in _parts(text))
+    # Bars between braces choose, unless these are nested deeper than is read.
+    closing, depth, position = _pairs(text), 0, 0
+    closed = set(closing.values())
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif position in closing:
+            depth += 1
+        elif position in closed:
+            depth -= 1
+        elif text[position] == "|" and depth > MAX_DEPTH:
+            found += 1
+        position += 1
+    return found
+
+
 def says_anything(text: str, *, wanted: bool = False) -> bool:
     """Say whether any part of a prompt, choices and all, has words that weigh something.
 

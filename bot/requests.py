@@ -307,7 +307,7 @@ def check_recipe(
     if note:
         raise InvalidRequestError("size", f"This recipe cannot be drawn as it is. {note}")
     # A theme's words may have made the prompt longer than what may be typed.
-    roomy = replace(limits, prompt_length=MAX_EXPANDED * limits.prompt_length)
+    roomy = _times(limits, MAX_EXPANDED)
     if len(recipe.steers) > engine.max_steps:
         raise InvalidRequestError("recipe", "This recipe has too many steers.")
     for steer in recipe.steers:
@@ -320,7 +320,7 @@ def check_recipe(
         for stop in journey.stops if engine.takes_prompt else ():
             check_prompt(stop.prompt, roomy, "recipe")
         # All of them stand in the prompt.
-        roomy = replace(roomy, prompt_length=len(journey.stops) * roomy.prompt_length)
+        roomy = _times(roomy, len(journey.stops))
     return msgspec.structs.replace(
         recipe,
         engine=engine.name,
@@ -338,6 +338,15 @@ def check_recipe(
         strength=number("strength", recipe.strength, 0.0, 1.0, default=0.7),
         settings=complete(recipe.settings, engine, kept=True),
         until_step=_until(recipe.until_step, recipe.steps),
+    )
+
+
+def _times(limits: Limits, times: int) -> Limits:
+    """Return limits with so many times the room for a prompt."""
+    return replace(
+        limits,
+        prompt_length=times * limits.prompt_length,
+        prompt_parts=times * limits.prompt_parts,
     )
 
 

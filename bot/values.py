@@ -11,7 +11,7 @@ import secrets
 from bot.errors import InvalidRequestError
 from bot.limits import Limits
 from bot.model import Person
-from bot.prompts import says_anything
+from bot.prompts import count_prompts, says_anything
 from bot.sentences import option, say
 from bot.text import clean, shorten, visible
 
@@ -21,10 +21,10 @@ MAX_PERSON_NAME = 80
 
 
 def check_prompt(text: str, limits: Limits, field: str = "prompt") -> str:
-    """Return the prompt as it is kept: cleaned, not empty, not too long.
+    """Return the prompt as it is kept: cleaned, not empty, not too long, not too many in one.
 
     Raises:
-        InvalidRequestError: it is empty or too long.
+        InvalidRequestError: it is empty, too long or of too many parts.
     """
     limit = limits.prompt_length
     # Far too long ones are not worth the cleaning.
@@ -45,6 +45,18 @@ def check_prompt(text: str, limits: Limits, field: str = "prompt") -> str:
             say(
                 "The {field} is empty. Say in a few words what should be drawn.",
                 field=option(field),
+            ),
+        )
+    count = count_prompts(prompt)
+    if count > limits.prompt_parts:
+        raise InvalidRequestError(
+            field,
+            say(
+                "The {field} has {count:,} parts between bars; at most {limit:,} are taken. Put "
+                "commas in place of bars.",
+                field=option(field),
+                count=count,
+                limit=limits.prompt_parts,
             ),
         )
     return prompt

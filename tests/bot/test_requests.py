@@ -15,10 +15,10 @@ from bot.inits import DrawnFrom
 from bot.limits import Limits
 from bot.model import Person, Theme
 from bot.options import complete
-from bot.requests import Plan, check
+from bot.requests import Plan, check, check_recipe
 from bot.sizes import nearest
 from bot.values import SEEDS
-from generation.protocol import EngineInfo, ModelInfo, OptionInfo
+from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Steer
 from tests.bot.drawer import ANN, DIFFUSION, FOURIER, request
 
 ENGINES = (FOURIER, DIFFUSION)
@@ -71,6 +71,40 @@ def test_a_long_prompt_is_told_how_long_it_is(length: int) -> None:
     field, sentence = refusal(prompt="a" * length)
     assert field == "prompt"
     assert f"{length:,} characters; at most 1,000" in sentence
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "|".join(["a"] * 33),
+        "|".join([":2", *["a:-1"] * 33]),
+        "{" * 17 + "|".join(["a"] * 33) + "}" * 17,  # braces that deep are text
+    ],
+)
+def test_a_prompt_of_many_parts_is_told_how_many_it_has(prompt: str) -> None:
+    """A network would be asked for each of them in every step."""
+    for given in ({"prompt": prompt}, {"negative": prompt, "engine": DIFFUSION.name}):
+        field, sentence = refusal(**given)
+        assert field in given
+        assert "33 parts between bars; at most 32" in sentence
+
+
+@pytest.mark.parametrize("prompt", ["|".join(["a"] * 32) + "|||", "{" + "|".join("a" * 99) + "}"])
+def test_what_is_empty_or_a_choice_is_no_part(prompt: str) -> None:
+    assert plan(prompt=prompt).prompt == prompt
+
+
+def test_a_recipe_may_have_the_parts_that_a_theme_adds() -> None:
+    known = plan(prompt="a fox", engine=DIFFUSION.name).recipe(0, DrawnFrom())
+    for count in (128, 129):
+        prompt = "|".join(["a"] * count)
+        steered = msgspec.structs.replace(known, steers=(Steer(1, prompt, 1),))
+        for recipe in (msgspec.structs.replace(known, prompt=prompt), steered):
+            if count == 128:
+                assert check_recipe(recipe, THEME, (DIFFUSION,), Limits()) == recipe
+                continue
+            with pytest.raises(InvalidRequestError, match="129 parts"):
+                check_recipe(recipe, THEME, (DIFFUSION,), Limits())
 
 
 def test_prompts_are_cleaned_and_kept_as_typed() -> None:
