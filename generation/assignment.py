@@ -49,8 +49,8 @@ class Report:
     batch size and seconds of each step. After a `fault` the worker holds none of the batch's
     runs: they go on from their checkpoints. `load_s` is None where nothing was loaded;
     `peak_bytes` is of the steps; 0 where it cannot be measured, and after a fault. `peaks` has, for
-    each run that was begun, what its steps take by the engine's estimate now that the model is
-    loaded: `Plan.peaks` anew.
+    each run that was begun or steered, what its steps take by the engine's estimate now that the
+    model is loaded: `Plan.peaks` anew.
     `strays` are steers of runs that the worker does not hold, or no longer: nobody answered them.
     """
 

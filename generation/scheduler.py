@@ -459,9 +459,9 @@ class Scheduler:
         flight, state.flight = state.flight, None
         assert flight is not None, "a report without an assignment"
         assignment = flight.assignment
-        for ticket in flight.batch:
-            if (peaks := report.peaks.get(ticket.job.id)) is not None:
-                ticket.plan_again(peaks)
+        for job_id, peaks in report.peaks.items():
+            if job_id in self._tickets:
+                self._tickets[job_id].plan_again(peaks)
         self._learn(state.residency, flight, report, now)
         self._charge(flight, report.seconds)
         for job_id in assignment.suspend:
@@ -498,7 +498,7 @@ class Scheduler:
             own_bytes = report.peak_bytes - others
             self.costs.add_peak(flight.memory_key, flight.predicted_bytes, own_bytes)
             lead = flight.due[0]
-            if lead.memory_key != flight.memory_key:  # its model was loaded only now
+            if lead.memory_key != flight.memory_key:  # loaded only now, or steered
                 better_bytes = lead.predict_bytes(len(flight.batch))
                 self.costs.add_peak(lead.memory_key, better_bytes, own_bytes)
 

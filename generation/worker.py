@@ -280,7 +280,7 @@ class Worker:
             self._fail(turn, job.id, BROKEN, repr(error))
         else:
             self._runs[job.id] = run
-            self._reckon(turn, engine, job)
+            self._reckon(turn, run)
             if job.recipe.film or job.recipe.journey is not None:
                 past = [frame for frame in frames if frame.step <= run.step]
                 self._films[job.id] = Film.of(job.recipe, past)
@@ -295,12 +295,16 @@ class Worker:
             )
             self._emit(Started(job.id, run.step, run.notices))
 
-    def _reckon(self, turn: _Turn, engine: Engine[Any], job: Job) -> None:
-        """Predict a run's memory again, now that its model is loaded; else the plan stands."""
+    def _reckon(self, turn: _Turn, run: Run) -> None:
+        """Predict a run's memory again, now that more is known of it; else what stands stands.
+
+        Its model is loaded, or it was steered: while it glides, it draws by both prompts.
+        """
+        engine = self._engines[run.recipe.engine]
         try:
-            turn.peaks[job.id] = peaks_of(engine, job.recipe, self._settings.max_batch)
+            turn.peaks[run.job.id] = peaks_of(engine, run.recipe, self._settings.max_batch)
         except Exception as error:  # an engine's mistake, which is no fault of the others' runs
-            _log.warning("dream %s: its memory cannot be predicted: %r", job.id, error)
+            _log.warning("dream %s: its memory cannot be predicted: %r", run.job.id, error)
 
     def _draw(self, turn: _Turn) -> None:
         """Take the steps, and after each see to those runs."""
@@ -427,7 +431,7 @@ class Worker:
                 elif run is None:
                     turn.strays.append(message)
                 else:
-                    self._steer(run, message)
+                    self._steer(turn, run, message)
                 del mail[0]
         finally:
             self._mail.extendleft(reversed(mail))
@@ -448,7 +452,7 @@ class Worker:
             mail.append(self._mail.popleft())
         return mail
 
-    def _steer(self, run: Run, message: SteerJob) -> None:
+    def _steer(self, turn: _Turn, run: Run, message: SteerJob) -> None:
         steer = Steer(run.step, message.prompt, message.glide_steps)
         before = len(run.recipe.steers)
         try:
@@ -464,6 +468,7 @@ class Worker:
             if len(run.recipe.steers) == before:  # an engine that notes none itself
                 steers = (*run.recipe.steers, steer)
                 run.recipe = msgspec.structs.replace(run.recipe, steers=steers)
+            self._reckon(turn, run)
             # As it was taken, which may be otherwise than it was asked for.
             self._emit(Steered(run.job.id, run.recipe.steers[-1], run.notices))
 

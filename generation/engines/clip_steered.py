@@ -63,7 +63,7 @@ _FORMAT = "clip-steered"
 # Raised with the format, whenever the arithmetic of a step changes its rounding, and whenever
 # starter-clip or starter-diffusion is trained on: an exact dream that goes on with what is new is
 # no longer what its recipe gives.
-_VERSION = 7
+_VERSION = 8
 # How many of a run's tries are looked at together; fixed, so that their rounding is.
 _TRIES_TOGETHER = 4
 # A picture is there so many times: as drawn, what was clamped of it, its halvings, and so on.
@@ -153,7 +153,7 @@ class ClipSteeredEngine:
         looking = 0
         if self._flows is not None and settings.asks_flow:
             number = self._flow.dtype if self._flow is not None and not exact else torch.float32
-            looking = predicted_bytes(width, height, together, number)
+            looking = predicted_bytes(recipe, together, number)
         a_run = drawing + per_cutout * settings.cutouts
         return int(1.05 * (shared + together * a_run + looking))
 

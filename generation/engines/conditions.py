@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from generation.clip.sending import send
 from generation.clip.targets import glide_part
 from generation.prompts import Prompt, parse
-from generation.protocol import Recipe
+from generation.protocol import Recipe, Steer
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _rows(run: Conditioned, guidance: float, level: float) -> list[tuple[Conditi
 
     A condition has that by `guidance`, beside it stands that by `level`.
     """
-    towards, away = _present(run, run.prompts), _once_each(_present(run, run.away))
+    towards, away = (_once_each(_present(run, lists)) for lists in (run.prompts, run.away))
     rows = [(each.weighing(each.weight * guidance), each.weight * level) for each in towards]
     rows += [
         (each.weighing(each.weight * (1 - guidance)), each.weight * (1 - level)) for each in away
@@ -204,7 +205,8 @@ def _present(run: Conditioned, lists: Sequence[Sequence[Condition]]) -> list[Con
 def _once_each(conditions: Sequence[Condition]) -> list[Condition]:
     """Add up the weights of the same text, which then costs the network one row.
 
-    Mostly steers change nothing of what a run is guided away from.
+    Mostly steers change little of what a run is guided to, and nothing of what it is guided away
+    from.
     """
     found: dict[object, Condition] = {}
     for each in conditions:
@@ -212,6 +214,47 @@ def _once_each(conditions: Sequence[Condition]) -> list[Condition]:
         before = found.get(key)
         found[key] = each if before is None else before.weighing(before.weight + each.weight)
     return list(found.values())
+
+
+def most_rows(recipe: Recipe, *guidances: float) -> int:
+    """Return how many rows, at most, `join` has for a run of a recipe in any of its steps.
+
+    Its prompts are what `shared_out` has of all that weigh more than 0, and of those `unwanted`.
+    `guidances` are what it is guided by: at 0 alone there are no rows of the prompts, and at 1
+    alone none of what is guided away from.
+    """
+    return _most_said(
+        recipe.prompt,
+        recipe.negative,
+        recipe.steers,
+        any(each != 0 for each in guidances),
+        any(each != 1 for each in guidances),
+    )
+
+
+@lru_cache(maxsize=64)
+def _most_said(
+    prompt: str, negative: str, steers: tuple[Steer, ...], has_towards: bool, has_away: bool
+) -> int:
+    """Return how many texts there are at once at most, of prompts and of what is unwanted."""
+    asked = [prompt, *(steer.prompt for steer in steers)]
+    said = [
+        {(True, each.text) for each in parse(text) if has_towards and each.weight > 0}
+        | {(False, each.text) for each in unwanted(text, negative) if has_away}
+        for text in asked
+    ]
+    most = 0
+    # A list is there from its steer's step on, until a later one's glide is over.
+    for step in {0, *(steer.step for steer in steers)}:
+        present = [0]
+        for place, steer in enumerate(steers, 1):
+            part = glide_part(steer, step)
+            if part >= 1:
+                present = []
+            if part > 0:
+                present.append(place)
+        most = max(most, len(set().union(*(said[place] for place in present))))
+    return most
 
 
 def _pad(rows: Tensor, length: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from generation.clip.sending import send
 from generation.engine import BatchKey
 from generation.engines.blending import blend_option
-from generation.engines.conditions import Condition, join
+from generation.engines.conditions import Condition, join, most_rows
 from generation.engines.denoising import (
     DenoisingEngine,
     DenoisingRun,
@@ -109,10 +109,14 @@ class DiffusionEngine(DenoisingEngine[FlowModel, DiffusionRun]):
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
         """Estimate the larger of decoding one picture and asking the network for all rows.
 
-        Measured on the CPU with ``benchmarks.memory``, at 128 and 256 pixels with 1 to 8 runs.
+        Measured on the CPU with ``benchmarks.memory``, at 128 and 256 pixels with 1 to 8 runs of
+        two rows each.
         """
         pixels = recipe.width * recipe.height
-        return max((18 << 20) + 1300 * pixels, (16 << 20) + 180 * pixels * runs)
+        level = float(self._settings(recipe)["level_guidance"])
+        guidance = self._guidance(recipe)
+        rows = runs * most_rows(recipe, guidance, min(guidance, level))
+        return max((18 << 20) + 1300 * pixels, (16 << 20) + 90 * pixels * rows)
 
     def _shared(self, recipe: Recipe) -> BatchKey:
         # Samplers differ in how often they ask the network.

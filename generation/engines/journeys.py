@@ -105,8 +105,9 @@ class JourneyEngine:
         return self._engine.batch_key(self._first(recipe))
 
     def predict_bytes(self, recipe: Recipe, runs: int) -> int:
-        """Estimate what as many frames take."""
-        return self._engine.predict_bytes(self._first(recipe), runs)
+        """Estimate what as many frames take, of those that take most."""
+        kinds = self._kinds_of_frames(recipe)
+        return max(self._engine.predict_bytes(each, runs) for each in kinds)
 
     def load(self, model: str) -> None:
         """Have it ready."""
@@ -205,6 +206,21 @@ class JourneyEngine:
 
     def _first(self, recipe: Recipe) -> Recipe:
         return recipe if recipe.journey is None else frame_recipe(recipe, recipe.journey, 0)
+
+    def _kinds_of_frames(self, recipe: Recipe) -> list[Recipe]:
+        """Return recipes of which one asks for as much as any frame does.
+
+        What is drawn between two stops may ask for the prompts of both.
+        """
+        journey = recipe.journey
+        if journey is None:
+            return [recipe]
+        if self._is_one_run(journey):
+            return [whole_recipe(recipe, journey)]
+        start = "0" * 64 if journey.kind is JourneyKind.CAMERA else None
+        between = (stop.frame + 1 for stop in journey.stops if stop.frame + 1 < journey.frames)
+        later = [frame_recipe(recipe, journey, frame, start) for frame in between]
+        return [self._first(recipe), *later]
 
     def _is_one_run(self, journey: Journey) -> bool:
         """Whether it is one long run, of which frames are looks."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from generation.clip.sending import send
 from generation.engine import BatchKey
 from generation.engines.blending import blend_option
-from generation.engines.conditions import Condition, Rows, join
+from generation.engines.conditions import Condition, Rows, join, most_rows
 from generation.engines.controls import Control, Hint, control_of, control_options
 from generation.engines.denoising import (
     DenoisingEngine,
@@ -30,7 +30,6 @@ from generation.engines.denoising import (
 from generation.engines.noise_schedules import SCHEDULES, Levels, TrainedNoise, levels
 from generation.engines.notices import of_idle_negatives
 from generation.engines.sigma_samplers import SAMPLERS, Place, boundary
-from generation.prompts import parse
 from generation.protocol import Job, OptionInfo, Recipe, Steer
 
 
@@ -156,8 +155,10 @@ class LatentDiffusionEngine(DenoisingEngine[NoiseModel, LatentRun]):
         decoder = min(pixels, 768 * 768) * 1050 * 4
         number = 4 if self._device.type == "cpu" else 2
         a_row = 145 + (60 if recipe.sketch_sha256 is not None else 0)
-        prompts = sum(prompt.weight > 0 for prompt in parse(recipe.prompt))
-        network = (128 << 20) + pixels * runs * (1 + prompts) * a_row * number
+        model = self._models.get(recipe.model)
+        told = model is not None and model.knows_guidance
+        rows = runs * most_rows(recipe, 1.0 if told else self._guidance(recipe))
+        network = (128 << 20) + pixels * rows * a_row * number
         return max(decoder, network)
 
     def _shared(self, recipe: Recipe) -> BatchKey:

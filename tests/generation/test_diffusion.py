@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import settings as tries
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from generation.engine import BadCheckpointError, EngineError
+from generation.engines.conditions import join, most_rows
 from generation.engines.diffusion import DiffusionEngine, DiffusionRun, diffusion_options
 from generation.engines.samplers import euler, flow_times, heun
 from generation.protocol import EngineInfo, Job, ModelInfo, Recipe, Setting, Steer
@@ -383,6 +387,68 @@ def test_a_steer_that_keeps_away_from_the_same_asks_for_it_once() -> None:
         drawing.step([plain])
         drawing.step([run])
         assert model.calls == [2, 3]
+
+
+def test_what_is_said_twice_is_asked_for_once() -> None:
+    drawing = engine()
+    steer = Steer(0, "owl | wood", 3)
+    for prompt, steers, rows in (("fox | owl | fox", (), 3), ("fox | wood", (steer,), 4)):
+        run = drawing.begin(job(prompt=prompt, steers=steers), None)
+        model = drawing._models["tiny"]
+        assert isinstance(model, TinyFlow)
+        model.calls.clear()
+        drawing.step([run])
+        assert model.calls == [rows]
+    once, twice = (
+        drawing.begin(job(prompt=prompt), None) for prompt in ("fox:2 | owl", "fox | owl | fox")
+    )
+    drawing.step([once])
+    drawing.step([twice])
+    assert torch.allclose(once.latents, twice.latents, atol=1e-5)
+
+
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from(["a", "b", "c", "d:0.5", "e:-1", "f:-3", "a:0"]), max_size=5),
+        min_size=1,
+        max_size=5,
+    ),
+    times=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), min_size=4, max_size=4),
+    negative=st.sampled_from(["", "fog", "e | fog:0.5"]),
+    guidance=st.sampled_from([0.0, 1.0, 4.0]),
+    level=st.sampled_from([0.0, 1.0, 30.0]),
+)
+@tries(max_examples=60, deadline=None)
+def test_no_step_asks_for_more_rows_than_is_predicted(
+    texts: list[list[str]],
+    times: list[tuple[int, int]],
+    negative: str,
+    guidance: float,
+    level: float,
+) -> None:
+    first, *onward = (" | ".join(["fox", *parts]) for parts in texts)
+    steers = tuple(
+        Steer(step, text, glide) for text, (step, glide) in zip(onward, sorted(times), strict=False)
+    )
+    asking = job(prompt=first, steers=steers, negative=negative, guidance=guidance)
+    run = engine().begin(asking, None)
+    asked = []
+    for run.step in range(10):
+        rows = join([run], tiny.CPU, levels=[level])
+        asked.append(len(rows.owned))
+    assert max(asked) == most_rows(run.recipe, guidance, min(guidance, level))
+
+
+def test_memory_is_predicted_by_what_is_asked_for() -> None:
+    drawing = engine()
+    few, many = (
+        [
+            drawing.predict_bytes(job(prompt=prompt, width=128, height=128).recipe, runs)
+            for runs in (8, 16)
+        ]
+        for prompt in ("a", " | ".join("abcdefghijklmno"))
+    )
+    assert many[1] - many[0] == 8 * (few[1] - few[0]) > 0  # sixteen rows for two
 
 
 def test_runs_at_different_steps_share_one_call() -> None:

@@ -446,6 +446,9 @@ def test_its_memory_is_predicted() -> None:
         drawing.predict_bytes(tiny.job("fourier", settings={"form": form}).recipe, 2)
         for form in (1.0, 0.0)
     )
-    looking = predicted_bytes(32, 32, 2, torch.float32)  # as long as no flow is loaded
+    recipe = tiny.job("fourier").recipe
+    looking = predicted_bytes(recipe, 2, torch.float32)  # as long as no flow is loaded
     assert with_form - without == pytest.approx(1.05 * looking, rel=0.01)
-    assert predicted_bytes(32, 32, 2, torch.bfloat16) < looking
+    assert predicted_bytes(recipe, 2, torch.bfloat16) < looking
+    many = replace(recipe, prompt=" | ".join(f"tree {nth}" for nth in range(32)))
+    assert predicted_bytes(many, 2, torch.float32) > looking

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from generation.engine import BadCheckpointError, Engine, EngineError, Run
-from generation.engines.conditions import Condition, mixed
+from generation.engines.conditions import Condition, mixed, most_rows
 from generation.engines.diffusion import DiffusionEngine, diffusion_options
 from generation.engines.journeys import JourneyEngine, JourneyRun, with_journeys
 from generation.films import Film
@@ -123,6 +123,25 @@ def go(engine: Engine[Any], run: Run, until: int = 10_000) -> list[bytes]:
     if run.error is not None:
         raise run.error
     return frames
+
+
+def test_memory_is_predicted_for_the_leg_that_asks_for_most() -> None:
+    stops = (
+        Stop(0, "a forest"),
+        Stop(2, "the sea | waves", 1),
+        Stop(5, "snow | houses | pines", 2),
+    )
+    for kind in JourneyKind:
+        flow = TinyFlow()
+        drawing = diffusing(flow)
+        assert isinstance(drawing, JourneyEngine)
+        recipe = flow_job(journey(kind, stops=stops)).recipe
+        asked = [most_rows(each, 2.0) for each in drawing._kinds_of_frames(recipe)]
+        go(drawing, drawing.begin(flow_job(recipe.journey), None))
+        assert max(asked) == max(flow.calls) == 6, "two, three, and nothing to keep away from"
+        large = replace(recipe, width=512, height=512)
+        plain = replace(large, journey=None)
+        assert drawing.predict_bytes(large, 8) > drawing.predict_bytes(plain, 8)
 
 
 # --- arithmetic ------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from generation.engine import BadCheckpointError, EngineError
 from generation.engines import build_engines, sigma_samplers
+from generation.engines.conditions import join
 from generation.engines.latent_diffusion import (
     LatentDiffusionEngine,
     LatentRun,
@@ -552,6 +553,22 @@ def test_large_previews_are_one_pixel_a_latent(
     # Decoding one picture takes more than a few runs' step.
     one, two, many = (drawing.predict_bytes(run.recipe, runs) for runs in (1, 2, 16))
     assert 0 < one <= two < many
+
+
+def test_memory_is_predicted_by_what_the_network_is_asked(
+    engines: dict[str, LatentDiffusionEngine],
+) -> None:
+    steered: dict[str, Any] = {"steers": (Steer(0, "c | d", 3),), "negative": "fog | rain"}
+    for kind, expected in (("sd", 7), ("lcm", 5)):  # lcm is told the guidance
+        drawing = engines[kind]
+        asked = job(prompt="a | b | a | e", width=512, height=512, **steered)
+        run = drawing.begin(job(prompt="a | b | a | e", **steered), None)
+        rows = join([run], tiny.CPU, guidance=[1.0] if kind == "lcm" else None)
+        assert len(rows.owned) == expected
+        two, three, four = (drawing.predict_bytes(asked.recipe, runs) for runs in (2, 3, 4))
+        alone = job(prompt="a", width=512, height=512, guidance=1.0).recipe  # of one row
+        base, more = (drawing.predict_bytes(alone, runs) for runs in (20, 21))
+        assert four - three == three - two == expected * (more - base) > 0
 
 
 # --- what cannot be drawn ----------------------------------------------------------------------

@@ -183,6 +183,17 @@ def test_what_a_step_takes_is_estimated_anew_once_the_model_is_loaded() -> None:
     assert bench.advance(job("d2"), held=("d1",)).peaks == {"d2": (100, 200, 300)}
 
 
+def test_what_a_step_takes_is_estimated_anew_once_a_run_is_steered() -> None:
+    class Gliding(FakeEngine):
+        def predict_bytes(self, recipe: Recipe, runs: int) -> int:
+            return runs * (100 + len(recipe.steers))
+
+    bench = Bench(Gliding(), max_batch=2)
+    assert bench.advance(job("d1"), job("d2")).peaks["d2"] == (100, 200)
+    bench.worker.post(SteerJob("d2", "the sea", 5))
+    assert bench.advance(held=("d1",)).peaks == {"d2": (101, 202)}
+
+
 def test_what_cannot_be_estimated_once_it_is_loaded_is_drawn_all_the_same() -> None:
     class Mistaken(Weighed):
         def predict_bytes(self, recipe: Recipe, runs: int) -> int:
