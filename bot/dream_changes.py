@@ -18,16 +18,18 @@ from bot.library import Library
 from bot.limits import Limits
 from bot.model import Dream, Theme
 from bot.monitoring.metrics import counts_refusals
-from bot.options import side_by_side
-from bot.prompts import expand
+from bot.options import mixes, side_by_side
+from bot.prompts import expand, pictures_in
 from bot.removal import Removal
+from bot.requests import check_wanted
 from bot.rights import Actor, check_may_change
+from bot.sentences import say
 from bot.side_tasks import SideTasks
 from bot.store import Store
 from bot.themes import Themes
 from bot.unfinished import Unfinished
 from bot.values import check_person, check_prompt
-from generation.protocol import Recipe
+from generation.protocol import EngineInfo, Recipe
 
 SteeringGuard = Callable[[Dream, Actor], Awaitable[None]]
 """Judges who wants to steer a dream; it may raise what refuses them."""
@@ -161,10 +163,33 @@ class DreamChanges(DreamReader):
             raise InvalidRequestError("dream", "This dream is over already.")
         if not self._drawer.up:
             raise SchedulerError("Drawing is just starting again. Try to steer in a moment.")
-        expanded = expand(prompt, theme, recipe.seed, placed=side_by_side(recipe.settings))
+        placed = side_by_side(recipe.settings)
+        expanded = expand(prompt, theme, recipe.seed, placed=placed)
+        if engine is not None:
+            _check_drawable(expanded, recipe, engine, placed=placed)
         if check is not None:
             check(expanded, theme)
         if not await self._tasks.finish(
             self._unfinished.steering.ask(active, check_person(actor.person), expanded, glide_steps)
         ):
             raise InvalidRequestError("dream", "This dream is over already.")
+
+
+def _check_drawable(prompt: str, recipe: Recipe, engine: EngineInfo, *, placed: bool) -> None:
+    """Refuse a steer's words that its engine could not draw.
+
+    A dream that waits takes its steers into its recipe unseen: it would fail when it begins.
+    """
+    check_wanted(prompt, engine)
+    there = len(recipe.picture_sha256s)
+    if there and not mixes(engine):
+        for number in sorted(pictures_in(prompt, placed=placed)):
+            if not 1 <= number <= there:
+                raise InvalidRequestError(
+                    "prompt",
+                    say(
+                        "The prompt speaks of picture {number}; this dream has {count}.",
+                        number=number,
+                        count=there,
+                    ),
+                )

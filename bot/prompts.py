@@ -30,7 +30,7 @@ _NAME = re.compile(r"__([a-z][a-z0-9-]{0,30})__")
 _DIGITS = "[0-9]{1,30}"
 _NUMBER = rf"\s*([+-]?(?:{_DIGITS}(?:\.[0-9]{{0,30}})?|\.{_DIGITS})(?:[eE][+-]?[0-9]{{1,3}})?)\s*"
 _PROTECTED = re.compile(r"\\([\\|:])")
-_PICTURE = re.compile(r"picture\s*\d{1,3}", re.IGNORECASE | re.ASCII)
+_PICTURE = re.compile(r"picture\s*(\d{1,3})", re.IGNORECASE | re.ASCII)
 _WEIGHT = re.compile(rf":{_NUMBER}(?::{_NUMBER})?$")
 
 
@@ -110,6 +110,17 @@ def without_pictures(text: str) -> str:
         if not _PICTURE.fullmatch(part[: _weight_begins(part)].strip())
     ]  # fmt: skip
     return "|".join(kept).strip()
+
+
+def pictures_in(text: str, *, placed: bool = False) -> set[int]:
+    """Return which of a recipe's further pictures an expanded prompt speaks of, from 1."""
+    found = set()
+    for part in _parts(text):
+        for piece in _places(part, {}) if placed else [part]:
+            spoken = _PICTURE.fullmatch(piece[: _weight_begins(piece)].strip())
+            if spoken is not None:
+                found.add(int(spoken[1]))
+    return found
 
 
 def count_prompts(text: str) -> int:

@@ -133,7 +133,7 @@ def check(
     )
     engine = bounded(engine, theme)
     prompt = check_prompt(request.prompt, limits) if engine.takes_prompt else ""
-    _check_wanted(prompt, theme, engine)
+    check_wanted(f"{prompt} | {theme.modifiers}", engine)
     if request.study and not engine.takes_prompt:
         raise InvalidRequestError(
             "words",
@@ -152,7 +152,7 @@ def check(
         asked = plan_journey(request.journey, prompt, engine, engines)
         journey = check_journey(asked, steps, engine)
         for stop in journey.stops if engine.takes_prompt else ():
-            _check_wanted(check_prompt(stop.prompt, limits), theme, engine)
+            check_wanted(f"{check_prompt(stop.prompt, limits)} | {theme.modifiers}", engine)
     return Plan(
         prompt=prompt,
         theme=theme,
@@ -192,8 +192,13 @@ def uploads(request: DreamRequest) -> bool:
     return any(part is not None for part in parts) or bool(request.pictures)
 
 
-def _check_wanted(prompt: str, theme: Theme, engine: EngineInfo) -> None:
-    if engine.needs_positive and not says_anything(f"{prompt} | {theme.modifiers}", wanted=True):
+def check_wanted(prompt: str, engine: EngineInfo) -> None:
+    """Refuse words that are only to be kept away from, where an engine needs others.
+
+    Raises:
+        InvalidRequestError: there are no others.
+    """
+    if engine.needs_positive and not says_anything(prompt, wanted=True):
         raise InvalidRequestError(
             "prompt",
             say(

@@ -38,6 +38,7 @@ from generation.protocol import (
 from tests.bot.drawer import (
     ANN,
     BOB,
+    DIFFUSION,
     FOURIER,
     WELCOME,
     Services,
@@ -554,6 +555,32 @@ async def test_steers_that_cannot_be_are_refused(tmp_path: Path) -> None:
         await s.dreams.cancel(dream.id, Actor(ANN))
         with pytest.raises(InvalidRequestError, match="over already"):
             await s.dreams.steer(dream.id, Actor(ANN), "an owl")
+
+
+async def test_a_waiting_dream_takes_no_steer_that_it_could_not_begin_with(tmp_path: Path) -> None:
+    """It takes steers into its recipe unseen, and would fail of them when it begins."""
+    able = (
+        msgspec.structs.replace(FOURIER, max_pictures=2),
+        msgspec.structs.replace(DIFFUSION, steerable=True),
+    )
+    async with services(tmp_path) as s:
+        await s.up(msgspec.structs.replace(WELCOME, pid=2, engines=able))
+        (flow,) = await s.dreams.ask(request(engine="diffusion"))
+        (towards,) = await s.dreams.ask(request(pictures=(png(),)))
+        for prompt in ("fog:-1", "{fog:-1|rain:-2}"):
+            with pytest.raises(InvalidRequestError, match="only what is to be kept away from"):
+                await s.dreams.steer(flow.id, Actor(ANN), prompt)
+        for prompt in ("picture 2", "a fox | {picture 0:0.5|picture 0}"):
+            with pytest.raises(InvalidRequestError, match="speaks of picture"):
+                await s.dreams.steer(towards.id, Actor(ANN), prompt)
+        await s.dreams.steer(flow.id, Actor(ANN), "picture 2 | fog:-1")
+        await s.dreams.steer(towards.id, Actor(ANN), "picture 1 | fog:-1")
+        await s.dreams.steer(towards.id, Actor(ANN), "fog:-1")
+        assert [prompt for _, prompt, _ in s.drawer.steers] == [
+            "picture 2 | fog:-1",
+            "picture 1 | fog:-1",
+            "fog:-1",
+        ]
 
 
 async def test_redoing_keeps_the_recipe_or_takes_another_seed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from bot.prompts import without_pictures
+from bot.prompts import pictures_in, without_pictures
 from generation.canvases.clouds import clouds
 from generation.clip.chance import Streams
 from generation.clip.cutouts import cut, plan
@@ -667,3 +667,5 @@ def test_what_speaks_of_pictures_is_what_the_engines_read_as_that(text: str, lef
     count = len(parse(text)) - len(parse(left))
     spoken_of = [one for one in parse(text) if clip_prompts._PICTURE.fullmatch(one.text.strip())]
     assert len(spoken_of) == count
+    numbers = {int("".join(filter(str.isdigit, one.text))) for one in spoken_of}
+    assert pictures_in(text) == pictures_in(f"a sea / {text}", placed=True) == numbers
