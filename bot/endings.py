@@ -23,7 +23,7 @@ from bot.model import Act, Dream, DreamState, EventKind, File, Image, Person
 from bot.store import Store, events, images, moderation, people, picture_checks
 from bot.store import dream_states as rows
 from bot.unforeseen import Errors
-from generation.protocol import Attachment, Finished
+from generation.protocol import MAX_FILE_BYTES, MAX_FILES, Attachment, Finished
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ MAX_HELD_BYTES = 64 * 1024 * 1024
 
 FILE_TYPES = {"video/mp4": "mp4", "image/svg+xml": "svg", "image/webp": "webp", "image/gif": "gif"}
 """What is kept besides pictures, and how their names end."""
-MAX_FILES = 4
-MAX_FILE_BYTES = 16 * 1024 * 1024
 
 UNFORESEEN = "Something went wrong that nobody foresaw."
 """What is said of a dream that ended so; what it was is in the log alone."""

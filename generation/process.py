@@ -29,6 +29,8 @@ from generation.protocol import (
     CannotStart,
     Embed,
     Embedded,
+    Failed,
+    Finished,
     Hello,
     Place,
     Progress,
@@ -57,6 +59,7 @@ EXIT_OK, EXIT_ERROR, EXIT_REFUSED, EXIT_VERSION = 0, 1, 3, 4
 
 _QUEUE_S, _SOON_S, _LOOK_S = 2.0, 0.25, 1.0
 _NOT_LOOKED = "What looks at pictures was lost in the middle of it. Try again in a moment."
+_TOO_LARGE = "The finished picture is too large to be kept. Try a smaller size."
 _CLOGGED_BYTES = 8 * 1024 * 1024
 """With so much unsent, previews are left out until the bot has caught up."""
 
@@ -319,9 +322,17 @@ class SchedulerProcess:
         if clogged and isinstance(message, Progress):
             message = msgspec.structs.replace(message, preview=None)
         try:
-            self._writer.write(encode(message))
+            frame = encode(message)
         except ProtocolError as error:
-            _log.error("a %s is too large to be sent: %s", type(message).__name__, error)
+            about = getattr(message, "job_id", "")
+            kind = type(message).__name__
+            _log.error(
+                "%sa %s cannot be sent: %s", f"dream {about}: " if about else "", kind, error
+            )
+            if isinstance(message, Finished):
+                self._send(_smaller(message))
+        else:
+            self._writer.write(frame)
 
     def _say_who_draws(self) -> None:
         if not self._welcomed:
@@ -399,3 +410,10 @@ class SchedulerProcess:
                 sent = places
             # With thousands waiting, looking ahead must not take the machine from drawing.
             await asyncio.sleep(20 * (time.monotonic() - began))
+
+
+def _smaller(finished: Finished) -> Finished | Failed:
+    """Return how a job ends that was too large to be sent: the picture counts more than files."""
+    if finished.attachments:
+        return msgspec.structs.replace(finished, attachments=())
+    return Failed(job_id=finished.job_id, reason=_TOO_LARGE)

@@ -20,6 +20,9 @@ import msgspec
 
 PROTOCOL_VERSION = 9
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+MAX_FILES = 4
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""So many files of so many bytes are kept of a dream besides its picture."""
 MAX_EMBEDDED_PICTURES, MAX_EMBEDDED_TEXTS = 16, 64
 """So many fit into one `Embed`: what draws waits for it."""
 _LENGTH = struct.Struct(">I")

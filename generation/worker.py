@@ -32,6 +32,8 @@ from generation.looking import answer
 from generation.planning import peaks_of
 from generation.previews import Encoder, Pace
 from generation.protocol import (
+    MAX_FILE_BYTES,
+    MAX_FILES,
     Activity,
     Attachment,
     Cancel,
@@ -406,14 +408,24 @@ class Worker:
         _log.info("dream %s: drawn, after step %d", job_id, run.step)
 
     def _attachments(self, engine: Engine[Any], run: Run) -> tuple[Attachment, ...]:
-        """Return what the engine makes besides the picture; without it the picture still counts."""
+        """Return what the engine makes besides the picture; without it the picture still counts.
+
+        What would not be kept is left out here: with it, all might be too large to be sent.
+        """
         if not isinstance(engine, MakesFiles):
             return ()
         try:
-            return engine.attachments(run)
+            made = engine.attachments(run)
         except Exception:
             _log.exception("dream %s: its files cannot be had", run.job.id)
             return ()
+        small = [file for file in made if len(file.data) <= MAX_FILE_BYTES]
+        # A film comes after them.
+        kept = tuple(small[: MAX_FILES - (run.job.id in self._films)])
+        if len(kept) < len(made):
+            left_out = ", ".join(file.name for file in made if file not in kept)
+            _log.warning("dream %s: too large or too many to be kept: %s", run.job.id, left_out)
+        return kept
 
     def _read_mail(self, turn: _Turn) -> None:
         mail = self._take_mail()

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bot.endings import MAX_FILE_BYTES, MAX_FILES
 from bot.errors import DiskError, NotFoundError
 from bot.model import Dream, DreamState, File
 from bot.rights import Actor
-from generation.protocol import Attachment, Finished
+from generation.protocol import MAX_FILE_BYTES, MAX_FILES, Attachment, Finished
 from tests.bot.drawer import ANN, Services, finished, request, services, until
 
 FILM = Attachment(name="forming.mp4", media_type="video/mp4", data=b"\0\0\0 ftyp")

@@ -8,11 +8,19 @@ from typing import Any
 
 import av
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from generation import films
 from generation.films import MAX_BYTES, MAX_FRAMES, Film, film_size, unwrap, wrap
-from generation.protocol import Attachment, Checkpoint, Finished, Started
+from generation.protocol import (
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    Attachment,
+    Checkpoint,
+    Finished,
+    Started,
+)
 from tests.fakes.engine import FakeRun, job, recipe
 from tests.generation.test_worker import Bench
 
@@ -184,3 +192,15 @@ def test_files_come_with_the_picture_and_never_in_its_place(
     bench.advance(job("d", steps=2), job("broken", steps=2, film=True), steps=20)
     assert finished(bench, "d").attachments == (svg,)
     assert finished(bench, "broken").attachments == ()
+
+
+def test_files_that_would_not_be_kept_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Attachment(name="large.svg", media_type="image/svg+xml", data=bytes(MAX_FILE_BYTES + 1))
+    small = [replace(large, name=f"{nth}.svg", data=bytes([nth])) for nth in range(MAX_FILES + 2)]
+    bench = Bench(preview_s=1e6)
+    made = (large, *small)
+    monkeypatch.setattr(bench.engine, "attachments", lambda _: made, raising=False)
+    bench.advance(job("d", steps=2), job("filmed", steps=2, film=True), steps=20)
+    assert finished(bench, "d").attachments == tuple(small[:MAX_FILES])
+    *files, film = finished(bench, "filmed").attachments
+    assert files == small[: MAX_FILES - 1] and film.media_type == "video/mp4"

@@ -12,15 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from PIL import Image
 
+from generation.process import SchedulerProcess
 from generation.protocol import (
     PROTOCOL_VERSION,
     Activity,
+    Attachment,
     Beat,
     Cancel,
     Cancelled,
@@ -43,6 +46,7 @@ from generation.protocol import (
     encode,
     read_for_bot,
 )
+from generation.settings import Settings
 from tests.fakes.engine import expected_colour, job, recipe
 
 PATIENCE_S = 60.0
@@ -329,3 +333,24 @@ def pixel(png: bytes) -> tuple[int, int, int]:
     assert isinstance(found, tuple)
     red, green, blue = found
     return int(red), int(green), int(blue)
+
+
+def test_a_dream_ends_however_large_what_it_made_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames: list[bytes] = []
+    transport = SimpleNamespace(get_write_buffer_size=lambda: 0)
+    writer: Any = SimpleNamespace(transport=transport, write=frames.append)
+    reader: Any = None
+    pool: Any = SimpleNamespace(plan=None)
+    process = SchedulerProcess(reader, writer, lambda _: pool, Settings())
+    monkeypatch.setattr("generation.protocol.MAX_MESSAGE_BYTES", 10_000)
+    svg = Attachment(name="a.svg", media_type="image/svg+xml", data=bytes(10_000))
+    whole = Finished(job_id="d", recipe=recipe(), png=b"", gpu_s=2.0, attachments=(svg,))
+    process._send(whole)
+    process._send(msgspec.structs.replace(whole, png=bytes(10_000)))
+    process._send(Checkpoint("d", 3, bytes(10_000)))
+    bare, failed = (msgspec.msgpack.decode(frame[4:], type=ToBot) for frame in frames)
+    assert bare == msgspec.structs.replace(whole, attachments=())
+    assert isinstance(failed, Failed) and failed.job_id == "d" and "too large" in failed.reason
+    assert "dream d: a Checkpoint cannot be sent" in caplog.text
