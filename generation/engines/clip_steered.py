@@ -248,7 +248,7 @@ class ClipSteeredEngine:
             return score(judge, run.recipe, self._drawn(run), placed=placed)
 
     def preview(self, run: ClipRun) -> Image.Image:
-        """Return the picture that the last step drew anyway."""
+        """Return the picture that the last step drew anyway, where `image` would draw alike."""
         return to_pil(run.shown) if run.shown is not None else self.image(run)
 
     def attachments(self, run: ClipRun) -> tuple[Attachment, ...]:
@@ -324,8 +324,9 @@ class ClipSteeredEngine:
             name: value.requires_grad_()
             for name, value in stack([run.start.parameters for run in runs]).items()
         }
+        chances = [canvas.chance(width, height, run.streams.noise) for run in runs]
         constants = stack(
-            [run.start.constants | canvas.chance(width, height, run.streams.noise) for run in runs]
+            [run.start.constants | chance for run, chance in zip(runs, chances, strict=True)]
         )
         pictures = canvas.draw(parameters, constants, width, height)
         loss = steering_loss(runs, self._panel(runs[0]), pictures)
@@ -351,7 +352,9 @@ class ClipSteeredEngine:
                 )
                 continue
             run.start, run.exp_avg, run.exp_avg_sq, run.average = state
-            run.shown, run.shown_step = picture, run.step
+            # What is judged by chance, or beside an average, is not what is shown.
+            run.shown = None if run.average or any(chances) else picture
+            run.shown_step = run.step
             run.loss = value
             run.step += 1
 

@@ -7,6 +7,7 @@ import io
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
@@ -60,6 +61,24 @@ def test_a_dream_is_drawn_to_its_end(model: str) -> None:
     assert run.step == 6 and run.score is not None and -1 <= run.score <= 1
     assert run.loss is not None
     assert engine.image(run).tobytes() != first
+
+
+@pytest.mark.parametrize("model", [*MODELS, "siren", "strokes", "biggan", "dvae"])
+def test_a_preview_shows_what_the_picture_is(model: str) -> None:
+    """And not what was judged by chance, or beside the average that is shown."""
+    engine = tiny.engine(model)
+    run = engine.begin(tiny.job(model, steps=12), None)
+    for _ in range(8):
+        engine.step([run])
+    before = engine.image(run)
+    engine.step([run])
+    seen = engine.preview(run)
+    if model in ("biggan", "dvae"):
+        assert seen.tobytes() == engine.image(run).tobytes()
+    else:  # what that step drew, which costs nothing
+        assert run.shown_step == run.step - 1
+        apart = np.abs(np.asarray(before, np.int16) - np.asarray(seen, np.int16))
+        assert apart.max() <= 1
 
 
 @pytest.mark.parametrize("model", MODELS)
