@@ -20,10 +20,14 @@ from torch.autograd.function import once_differentiable
 from generation.canvases.adam import adam_step
 from generation.canvases.base import NO_SETTINGS, CanvasDefaults, Optimiser, Start, Tensors
 from generation.clip.losses import clamp_with_grad
-from generation.protocol import OptionInfo, Setting
+from generation.engine import EngineError
+from generation.protocol import MAX_MESSAGE_BYTES, OptionInfo, Setting
 
 _FREQUENCY = 30.0
 _FLOAT_BYTES = 4
+# Of weights with Adam's two moments: a checkpoint is sent as one message, in which a film's frames
+# want some room, too.
+_MOST_SAVED_BYTES = MAX_MESSAGE_BYTES - (8 << 20)
 # The fit to a start picture: Adam on a few random pixels at a time. At this rate, divided by the
 # number of sines, 8 × 128 of them come to 30 dB in a few seconds on a CPU; at twice it, the
 # larger networks fall apart.
@@ -74,8 +78,18 @@ class SirenCanvas(CanvasDefaults):
         picture: Tensor | None,
         settings: Mapping[str, Setting] = NO_SETTINGS,
     ) -> Start:
-        """Begin with a random network, or with one that was fitted to a picture."""
+        """Begin with a random network, or with one that was fitted to a picture.
+
+        Raises:
+            EngineError: it is too large to be saved.
+        """
         layers, units = int(settings["layers"]), int(settings["units"])
+        most = _MOST_SAVED_BYTES // (3 * _FLOAT_BYTES * units * (units + 1))
+        if layers > most:
+            raise EngineError(
+                f"A network of {layers} layers of {units} sines is too large to be saved while it "
+                f"is drawn. Take at most {most} layers, or fewer units."
+            )
         inner = math.sqrt(6 / units) / _FREQUENCY
         parameters = {
             "first": _uniform((units, 2), 1 / 2, random),

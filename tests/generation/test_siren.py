@@ -11,8 +11,9 @@ from torch import Tensor
 
 from generation import starter
 from generation.canvases.siren import SirenCanvas, evaluate, grid
+from generation.engine import EngineError
 from generation.engines import build_engines
-from generation.protocol import Job, Recipe
+from generation.protocol import MAX_MESSAGE_BYTES, Job, Recipe
 from tests.generation import tiny
 
 SMALL = {"layers": 3, "units": 16}
@@ -124,3 +125,14 @@ def untouched(job: Job) -> Job:
         settings=settings,
     )
     return Job(id=f"{job.id}-start", recipe=recipe, stream="s", person="p")
+
+
+@pytest.mark.parametrize(("layers", "units"), [(39, 512), (48, 460)])
+def test_the_largest_network_is_one_whose_checkpoint_can_be_sent(layers: int, units: int) -> None:
+    canvas = SirenCanvas(tiny.CPU)
+    start = canvas.start(8, 8, seeded(), None, {"layers": layers, "units": units})
+    weights = sum(4 * value.numel() for value in start.parameters.values())
+    assert 3 * weights < MAX_MESSAGE_BYTES - (8 << 20)  # Adam's moments, too, and a film's frames
+    for more in ({"layers": 40, "units": 512}, {"layers": 48, "units": 480}):
+        with pytest.raises(EngineError, match="too large to be saved"):
+            canvas.start(8, 8, seeded(), None, more)
