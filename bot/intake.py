@@ -123,11 +123,12 @@ class Intake:
             made = order(drawn_from)
             await self._check_uploads(request, drawn_from, made.person)
             origins = await self._origins_of(request, drawn_from, made)
-            if at_wall and any(one.hidden for one in origins):
-                raise InvalidRequestError("init", _STAYS)
-            if any(one.hidden or (one.dream and not one.dream.published) for one in origins):
-                made = replace(made, published=False)
-            begun = origins[0].dream
+            for field, one in origins:
+                if at_wall and one.hidden:
+                    raise InvalidRequestError(field, _STAYS)
+                if one.hidden or (one.dream and not one.dream.published):
+                    made = replace(made, published=False)
+            begun = origins[0][1].dream
             if made.parent_id is None and begun is not None:
                 made = replace(made, parent_id=begun.id, relation=made.relation or relation)
             return await self._write(made)
@@ -146,19 +147,26 @@ class Intake:
 
     async def _origins_of(
         self, request: DreamRequest, drawn_from: DrawnFrom, order: Order
-    ) -> Sequence[Origin]:
-        """Return of which dreams the uploads are: the one to start from, and the further ones."""
-        uploads = zip(
-            (request.init, *request.pictures),
-            (drawn_from.init, *drawn_from.pictures),
-            strict=True,
-        )
-        return await asyncio.gather(*(self._origin(*one, order) for one in uploads))
+    ) -> Sequence[tuple[str, Origin]]:
+        """Return of which dreams the uploads are, each by its field; first what is begun from."""
+        uploads = [
+            ("init", request.init, drawn_from.init),
+            *(("init", *one) for one in zip(request.pictures, drawn_from.pictures, strict=True)),
+            # Not what it is drawn from, but kept and shown with it all the same.
+            ("mask", request.mask, drawn_from.mask),
+            ("sketch", request.sketch, drawn_from.sketch),
+        ]
+        found = await asyncio.gather(*(self._origin(*one, order) for one in uploads))
+        return [(field, one) for (field, *_), one in zip(uploads, found, strict=True)]
 
-    async def _origin(self, upload: bytes | None, kept: Image | None, order: Order) -> Origin:
+    async def _origin(
+        self, field: str, upload: bytes | None, kept: Image | None, order: Order
+    ) -> Origin:
         if self.origins is None or upload is None or kept is None:
             return Origin()
-        return await self.origins.of(upload, kept, order.theme, order.channel_id)
+        by_pixels = field == "init"
+        theme, channel_id = order.theme, order.channel_id
+        return await self.origins.of(upload, kept, theme, channel_id, by_pixels=by_pixels)
 
     async def _write_named(
         self, order: Order, sha256s: Sequence[str], given: Sequence[bytes]

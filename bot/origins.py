@@ -59,32 +59,40 @@ class Origins:
         self._seeing = seeing
         self._looker = looker
 
-    async def of(self, upload: bytes, kept: Image, theme: Theme, channel_id: int | None) -> Origin:
+    async def of(
+        self,
+        upload: bytes,
+        kept: Image,
+        theme: Theme,
+        channel_id: int | None,
+        *,
+        by_pixels: bool = True,
+    ) -> Origin:
         """Return the dream that an uploaded picture is of, if it may be seen there.
 
-        `upload` is the file as it came, and `kept` what the library made of it.
+        `upload` is the file as it came, and `kept` what the library made of it. Its pixels say
+        nothing unless `by_pixels`.
         """
         try:
             async with asyncio.timeout(_LIMIT_S):
-                return await self._of(upload, kept, theme, channel_id)
+                said = await self._said(upload, theme, channel_id)
+                if said is not None:
+                    return said
+                if not by_pixels:
+                    return Origin()
+                picture = await self._library.read(kept.sha256)
+                return Origin(await self._likest(picture, theme, channel_id))
         except (DreamstreamError, TimeoutError, OSError) as error:
             log.info("It was not found out what an uploaded picture came of: %s", error)
             return Origin()
 
-    async def _of(self, upload: bytes, kept: Image, theme: Theme, channel_id: int | None) -> Origin:
-        sha256, recipe = await self._library.run(_signs, upload)
-        same = await rows.of_image(self._store, sha256)
-        if not same and recipe is not None:
-            seeded = await rows.of_seed(self._store, recipe.seed)
-            same = [dream for dream in seeded if dream.recipe == recipe]
-        there = [dream for dream in same if _is_there(dream)]
+    async def _said(self, upload: bytes, theme: Theme, channel_id: int | None) -> Origin | None:
+        """Return what the file itself says; None if that is nothing."""
+        there = await said_of(self._store, self._library, upload)
         for dream in there:
             if await self._may_see(dream, theme, channel_id):
                 return Origin(dream)
-        if there:
-            return Origin(hidden=True)
-        picture = await self._library.read(kept.sha256)
-        return Origin(await self._likest(picture, theme, channel_id))
+        return Origin(hidden=True) if there else None
 
     async def _may_see(self, dream: Dream, here: Theme, channel_id: int | None) -> bool:
         theme = await self._themes.by_id(dream.theme_id)
@@ -110,6 +118,16 @@ class Origins:
             if kept >= best:
                 best, likest = kept, dream
         return likest
+
+
+async def said_of(store: Store, library: Library, upload: bytes) -> list[Dream]:
+    """Return the finished dreams whose picture a file says it is, by its bytes or its recipe."""
+    sha256, recipe = await library.run(_signs, upload)
+    same = await rows.of_image(store, sha256)
+    if not same and recipe is not None:
+        seeded = await rows.of_seed(store, recipe.seed)
+        same = [dream for dream in seeded if dream.recipe == recipe]
+    return [dream for dream in same if _is_there(dream)]
 
 
 def _is_there(dream: Dream) -> bool:

@@ -187,3 +187,36 @@ async def test_what_comes_of_a_picture_that_is_kept_to_a_channel_stays_there(
         parts.drawer.engines = tuple(able)
         towards = await child_of(parts, other, pictures=(file,), **there)
         assert (towards.parent_id, towards.published) == (said.id, False)
+
+
+async def test_no_mask_or_sketch_takes_a_picture_out_of_where_it_stays(tmp_path: Path) -> None:
+    async with tracing(tmp_path) as parts:
+        able = [
+            replace(one, takes_init=True, takes_mask=True, takes_sketch=True)
+            for one in parts.drawer.engines
+        ]
+        parts.drawer.engines = tuple(able)
+        await parts.themes.create("other", "Other", visibility=Visibility.PRIVATE)
+        _, private = await drawn(parts, 1, theme="other")
+        shown, public = await drawn(parts, 2)
+        told = recipes.read_recipe(private)
+        assert told is not None
+        for file in (private, recipes.embed(saved(textured(9)), told)):
+            ways: dict[str, dict[str, Any]] = {
+                "sketch": {"sketch": file},
+                "mask": {"init": public, "mask": file},
+            }
+            for field, given in ways.items():
+                with pytest.raises(InvalidRequestError, match="stays where") as refused:
+                    await parts.dreams.ask(request("two doors", person=BOB, **given))
+                assert refused.value.field == field
+                (elsewhere,) = await parts.dreams.ask(
+                    request("two doors", person=BOB, guild_id=1, channel_id=6, **given)
+                )
+                assert not elsewhere.published
+        # What everybody may see, and what nobody drew here, is taken as before.
+        for sketch in (public, saved(textured(7))):
+            (led,) = await parts.dreams.ask(request("two doors", person=BOB, sketch=sketch))
+            assert (led.published, led.parent_id) == (True, None)
+        masked = await child_of(parts, public, mask=public)
+        assert (masked.published, masked.parent_id) == (True, shown.id)
