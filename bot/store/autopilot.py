@@ -24,11 +24,13 @@ RECENT = f"""
     WHERE theme_id = ? AND {_SHOWN} AND person_id <> ?
     ORDER BY id DESC LIMIT ?
 """  # noqa: S608 (own text)
+# The likes are counted as their key has them, before any dream is looked up.
 LIKED = f"""
-    SELECT dream.id, dream.prompt, count(*) AS weight FROM favourite
-    CROSS JOIN dream ON dream.id = favourite.dream_id
+    SELECT dream.id, dream.prompt, liked.weight
+    FROM (SELECT dream_id, count(*) AS weight FROM favourite GROUP BY dream_id) AS liked
+    CROSS JOIN dream ON dream.id = liked.dream_id
     WHERE dream.theme_id = ? AND {_SHOWN}
-    GROUP BY dream.id ORDER BY weight DESC, dream.id DESC LIMIT ?
+    ORDER BY liked.weight DESC, dream.id DESC LIMIT ?
 """  # noqa: S608 (own text)
 # Whatever became of them, and whoever asked: what was tried of late is not tried again.
 TRIED = """

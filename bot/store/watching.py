@@ -23,15 +23,15 @@ FIRST_FROM = f"""
     SELECT dream.id FROM dream WHERE dream.theme_id = ? AND {_SHOWN} AND dream.id >= ?
     ORDER BY dream.id LIMIT 1
 """  # noqa: S608 (own text)
-_LIKED = "(SELECT dream_id, count(*) AS hearts FROM favourite GROUP BY dream_id) AS liked"
-# CROSS: few of the dreams there ever were are liked by anybody.
+# CROSS: few of the dreams there ever were are liked by anybody. All that are have to be looked at
+# to find the best, so that they are counted on the way.
 BEST = f"""
-    SELECT dream.id FROM {_LIKED} CROSS JOIN dream ON dream.id = liked.dream_id
-    WHERE {_BETWEEN} ORDER BY liked.hearts DESC, dream.id LIMIT ? OFFSET ?
-"""  # noqa: S608 (own text)
-COUNT_BEST = f"""
-    SELECT count(*) AS count FROM {_LIKED} CROSS JOIN dream ON dream.id = liked.dream_id
-    WHERE {_BETWEEN}
+    SELECT dream.id, count(*) OVER () AS count FROM (
+        SELECT dream_id, count(*) AS hearts FROM favourite
+        WHERE dream_id >= :first AND dream_id < :end GROUP BY dream_id
+    ) AS liked CROSS JOIN dream ON dream.id = liked.dream_id
+    WHERE dream.theme_id = :theme_id AND {_SHOWN}
+    ORDER BY liked.hearts DESC, dream.id LIMIT :limit OFFSET :offset
 """  # noqa: S608 (own text)
 
 
@@ -57,14 +57,21 @@ async def between(
 
     Those are in the order in which they were asked for.
     """
-    return await _part(store, COUNT_BETWEEN, BETWEEN, (theme_id, first, end), offset, limit)
+    values = (theme_id, first, end)
+    count = await store.read_one(COUNT_BETWEEN, values)
+    assert count is not None
+    return int(count["count"]), _ids(await store.read(BETWEEN, (*values, limit, offset)))
 
 
 async def best(
     store: Store, theme_id: int, first: str, end: str, offset: int, limit: int
 ) -> tuple[int, list[str]]:
     """Return the same of those that somebody likes, the most liked first, then the older."""
-    return await _part(store, COUNT_BEST, BEST, (theme_id, first, end), offset, limit)
+    values = {"theme_id": theme_id, "first": first, "end": end}
+    found = await store.read(BEST, {**values, "limit": limit, "offset": offset})
+    # Behind the last there is none that says how many there are.
+    counted = found or await store.read(BEST, {**values, "limit": 1, "offset": 0})
+    return (int(counted[0]["count"]) if counted else 0), _ids(found)
 
 
 async def best_within(
@@ -82,19 +89,6 @@ async def beside(store: Store, theme_id: int, first: str, end: str) -> tuple[str
     before = await store.read_one(LAST_BEFORE, (theme_id, first))
     after = await store.read_one(FIRST_FROM, (theme_id, end))
     return ("" if before is None else before["id"], "" if after is None else after["id"])
-
-
-async def _part(
-    store: Store,
-    counting: str,
-    reading: str,
-    values: tuple[int, str, str],
-    offset: int,
-    limit: int,
-) -> tuple[int, list[str]]:
-    count = await store.read_one(counting, values)
-    assert count is not None
-    return int(count["count"]), _ids(await store.read(reading, (*values, limit, offset)))
 
 
 def _ids(rows: list[Row]) -> list[str]:

@@ -394,6 +394,22 @@ async def test_hot_queries_use_an_index(
     assert not any("TEMP B-TREE" in line for line in plan), plan
 
 
+async def test_likes_are_counted_in_the_order_of_their_key(tmp_path: Path) -> None:
+    """Of a hundred thousand likes each is gone through once, and each dream looked up once."""
+    store = await Store.open(tmp_path / "a.db")
+    best = {"theme_id": 1, "first": "a", "end": "b", "limit": 9, "offset": 0}
+    for sql, parameters, first in (
+        (autopilot.LIKED, (1, 9), "SCAN favourite"),
+        (watching.BEST, best, "SEARCH favourite USING PRIMARY KEY (dream_id>? AND dream_id<?)"),
+    ):
+        values: Any = parameters
+        plan = [row["detail"] for row in await store.read(f"EXPLAIN QUERY PLAN {sql}", values)]
+        assert [line for line in plan if "favourite" in line] == [first], plan
+        assert "SEARCH dream USING PRIMARY KEY (id=?)" in plan
+        assert not any("GROUP BY" in line for line in plan), plan
+    await store.close()
+
+
 async def test_limits_and_deletions_look_at_no_whole_table(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "a.db")
     limits = {

@@ -240,6 +240,8 @@ async def test_the_best_are_those_that_most_people_like(tmp_path: Path) -> None:
             told = await response.json()
         assert [one["prompt"] for one in told["pictures"]] == ["an owl", "a fox"]
         assert told["total"] == 2
+        async with visitor.get("/s/open/best/part?from=2") as response:
+            assert await response.json() == told | {"pictures": []}
         text = await get(visitor, "/s/open/best?at=1")
         assert _shown(text) == "a fox"
         assert "an ant" not in text
