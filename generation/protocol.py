@@ -527,12 +527,13 @@ class Checkpoint(msgspec.Struct, frozen=True, tag=True):
 class Steered(msgspec.Struct, frozen=True, tag=True):
     """The steer has been taken, and belongs to the job's recipe from now on.
 
-    `notices` are those of `Started` as they are with it.
+    `notices` are those of `Started` as they are with it, `number` is the `SteerJob`'s.
     """
 
     job_id: str
     steer: Steer
     notices: tuple[str, ...] = ()
+    number: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -42,6 +42,7 @@ from generation.protocol import (
 )
 from generation.scheduler import Scheduler
 from generation.ticket import Ticket
+from generation.worker import OVERTAKEN
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +128,8 @@ class Service:
         recipe = ticket.job.recipe
         if not self._engines[recipe.engine].steerable:
             self._send(Refused(message.job_id, "This engine's dreams cannot be steered."))
+        elif message.number < ticket.steered:
+            self._send(Refused(message.job_id, OVERTAKEN))
         elif ticket.worker is not None:
             self._post(ticket.worker, message)
         elif ticket.shown or ticket.job.checkpoint is not None:
@@ -234,6 +237,7 @@ class Service:
         """Keep the steer with the job too: a resume from an older checkpoint meets it again."""
         ticket = self._scheduler.ticket(message.job_id)
         if ticket is not None:
+            ticket.steered = max(ticket.steered, message.number)
             recipe = ticket.job.recipe
             if message.steer not in recipe.steers:
                 recipe = msgspec.structs.replace(recipe, steers=(*recipe.steers, message.steer))

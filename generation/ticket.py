@@ -20,7 +20,8 @@ class Ticket:
     for it. `worker` is who holds its run, `busy` whether that worker is at it now, `shown` whether
     it has been drawn at all. Until past `alone_until` steps it shares no batch, since it was in one
     that failed, or in a crash; `cleared` says that it needs the whole device. `leaving` is another
-    worker, for which its own is to let go of it.
+    worker, for which its own is to let go of it. `steers` wait for a worker, and `steered` is the
+    number of the newest that one has taken.
     """
 
     job: Job
@@ -37,6 +38,7 @@ class Ticket:
     cleared: bool = False
     leaving: str | None = None
     steers: list[SteerJob] = field(default_factory=list)
+    steered: int = 0
 
     @property
     def flow(self) -> Flow:

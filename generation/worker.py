@@ -54,6 +54,7 @@ from generation.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+OVERTAKEN = "A newer prompt was taken before this one."
 BROKEN = "Something went wrong while drawing this; the log has the details."
 TOO_LARGE = (
     "This picture does not fit into the machine's memory. Try a smaller size, or try again later."
@@ -106,6 +107,7 @@ class Worker:
         self._checkpoints = Pace(settings.checkpoint_s, eager=False)
         self._runs: dict[str, Run] = {}
         self._films: dict[str, Film] = {}
+        self._newest: dict[str, int] = {}  # the numbers of the newest steers that were taken
         self._loaded: set[ModelKey] = set()
         # All engines share what they look with.
         having = (engine for engine in engines.values() if isinstance(engine, HasEyes))
@@ -465,24 +467,30 @@ class Worker:
         return mail
 
     def _steer(self, turn: _Turn, run: Run, message: SteerJob) -> None:
+        job_id = run.job.id
+        if message.number < self._newest.get(job_id, 0):
+            # It went to where the run had been: what was asked for last is what is drawn.
+            self._emit(Refused(job_id, OVERTAKEN))
+            return
         steer = Steer(run.step, message.prompt, message.glide_steps)
         before = len(run.recipe.steers)
         try:
             self._engines[run.recipe.engine].steer(run, steer)
         except EngineError as error:
-            self._emit(Refused(run.job.id, str(error)))
+            self._emit(Refused(job_id, str(error)))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            _log.exception("dream %s: could not be steered", run.job.id)
-            self._emit(Refused(run.job.id, "The new prompt could not be taken."))
+            _log.exception("dream %s: could not be steered", job_id)
+            self._emit(Refused(job_id, "The new prompt could not be taken."))
         else:
             if len(run.recipe.steers) == before:  # an engine that notes none itself
                 steers = (*run.recipe.steers, steer)
                 run.recipe = msgspec.structs.replace(run.recipe, steers=steers)
             self._reckon(turn, run)
+            self._newest[job_id] = message.number
             # As it was taken, which may be otherwise than it was asked for.
-            self._emit(Steered(run.job.id, run.recipe.steers[-1], run.notices))
+            self._emit(Steered(job_id, run.recipe.steers[-1], run.notices, message.number))
 
     def _save(self, run: Run) -> None:
         """Send a checkpoint. Where none can be made, an older one must do."""
@@ -508,6 +516,7 @@ class Worker:
     def _drop(self, job_id: str) -> None:
         self._runs.pop(job_id, None)
         self._films.pop(job_id, None)
+        self._newest.pop(job_id, None)
         self._previews.forget(job_id)
         self._checkpoints.forget(job_id)
 

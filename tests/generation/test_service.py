@@ -13,6 +13,7 @@ from generation.protocol import (
     Progress,
     Refused,
     Setting,
+    Steer,
     Steered,
     SteerJob,
     ToBot,
@@ -20,7 +21,7 @@ from generation.protocol import (
 from generation.scheduler import Scheduler
 from generation.service import Service
 from generation.settings import Settings
-from generation.worker import Worker
+from generation.worker import OVERTAKEN, Worker
 from tests.fakes.engine import FakeEngine, FakeRun, OutOfMemoryError, job
 
 MODEL_BYTES = 300_000
@@ -280,3 +281,29 @@ def test_a_steer_between_a_loss_and_the_next_submit_is_not_refused() -> None:
     bench.service.take(SteerJob("d2", "a blue fox"))
     refused = [message for message in bench.said if isinstance(message, Refused)]
     assert [one.job_id for one in refused] == ["d1", "d2"]
+
+
+def test_a_steer_that_went_to_where_the_run_was_does_not_overtake_a_newer_one() -> None:
+    bench = Bench()
+    posted: list[tuple[str, Cancel | SteerJob]] = []
+    bench.service._post = lambda *what: posted.append(what)
+    bench.scheduler.add_worker("v")
+    bench.submit("d1")
+    bench.step()
+    bench.service.take(SteerJob("d1", "first"))
+    ticket = bench.scheduler.ticket("d1")
+    assert ticket is not None
+    ticket.worker = "v"
+    bench.service.take(SteerJob("d1", "second"))
+    bench.service.take(SteerJob("d1", "third"))
+    (_, first), (_, second), (_, third) = posted
+    assert [to for to, _ in posted] == ["w", "v", "v"]
+    assert isinstance(first, SteerJob) and isinstance(second, SteerJob)
+    assert isinstance(third, SteerJob)
+    taken = Steered("d1", Steer(5, "second"), number=second.number)
+    bench.service.tell("v", taken)
+    ticket.worker = None
+    bench.said.clear()
+    bench.service.account([], [], [first, third])
+    assert bench.said == [Refused("d1", OVERTAKEN)]
+    assert ticket.steers == [third], "which nobody has taken"

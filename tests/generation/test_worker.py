@@ -34,7 +34,7 @@ from generation.protocol import (
     ToBot,
 )
 from generation.settings import Settings, parse
-from generation.worker import Worker
+from generation.worker import OVERTAKEN, Worker
 from tests.fakes.engine import FakeEngine, FakeRun, OutOfMemoryError, job, recipe
 
 MODEL = ("fake", "plain")
@@ -181,6 +181,17 @@ def test_what_a_step_takes_is_estimated_anew_once_the_model_is_loaded() -> None:
     told = msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=Report)
     assert told.peaks == report.peaks, "a worker elsewhere says so, too"
     assert bench.advance(job("d2"), held=("d1",)).peaks == {"d2": (100, 200, 300)}
+
+
+def test_a_steer_that_comes_after_a_newer_one_is_refused() -> None:
+    bench = Bench()
+    bench.advance(job("d1"))
+    for number, prompt in ((2, "second"), (1, "first"), (3, "third")):
+        bench.worker.post(SteerJob("d1", prompt, number=number))
+        bench.advance(held=("d1",))
+    assert [told.reason for told in bench.heard(Refused)] == [OVERTAKEN]
+    taken = [(told.steer.prompt, told.number) for told in bench.heard(Steered)]
+    assert taken == [("second", 2), ("third", 3)]
 
 
 def test_what_a_step_takes_is_estimated_anew_once_a_run_is_steered() -> None:
