@@ -18,7 +18,7 @@ from bot.options import complete
 from bot.requests import Plan, check, check_recipe
 from bot.sizes import nearest
 from bot.values import SEEDS
-from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Steer
+from generation.protocol import EngineInfo, ModelInfo, OptionInfo, Setting, Steer
 from tests.bot.drawer import ANN, DIFFUSION, FOURIER, request
 
 ENGINES = (FOURIER, DIFFUSION)
@@ -83,9 +83,13 @@ def test_a_long_prompt_is_told_how_long_it_is(length: int) -> None:
 )
 def test_a_prompt_of_many_parts_is_told_how_many_it_has(prompt: str) -> None:
     """A network would be asked for each of them in every step."""
-    for given in ({"prompt": prompt}, {"negative": prompt, "engine": DIFFUSION.name}):
-        field, sentence = refusal(**given)
-        assert field in given
+    cases: list[dict[str, Any]] = [
+        {"prompt": prompt},
+        {"negative": prompt, "engine": DIFFUSION.name},
+    ]
+    for asked in cases:
+        field, sentence = refusal(**asked)
+        assert field in asked
         assert "33 parts between bars; at most 32" in sentence
 
 
@@ -328,7 +332,7 @@ def test_wrong_settings_are_refused(name: str, value: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize("default", [1, 1.0])
-def test_numbers_without_bounds_still_fit_into_a_message(default: float) -> None:
+def test_numbers_without_bounds_still_fit_into_a_message(default: Setting) -> None:
     """A whole number of more than 64 bits could be told to no scheduler process."""
     free = OptionInfo(name="count", help="", default=default)
     least = OptionInfo(name="least", help="", default=default, minimum=0)
