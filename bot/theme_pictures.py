@@ -19,6 +19,7 @@ from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import now_ms
 from bot.library import Library, described
 from bot.model import Dream, Person, PictureCheck, Theme, Visibility
+from bot.origins import said_of
 from bot.parents import COVERED
 from bot.store import Store, dreams, images
 from bot.themes import AlsoWithTheme, Themes
@@ -112,7 +113,7 @@ class ThemePictures:
         """Give an uploaded picture, PNG, JPEG or WebP, kept and checked; it goes where unnamed.
 
         It is to stand for a theme, or for one that is yet to be made; as `dreamt`, where it is the
-        file of a dream's picture.
+        file of a dream's picture, or has its recipe in it.
 
         `setting` is how the place where it was `brought` wants pictures checked. A theme is shown
         elsewhere too, so where that is off, or not known, what the machine wants holds.
@@ -126,9 +127,7 @@ class ThemePictures:
         sha256, png = await self._library.keep_upload(data)
         named = False
         try:
-            found = [
-                one for one in await dreams.of_image(self._store, sha256) if not one.deleted_ms
-            ]
+            found = await said_of(self._store, self._library, data)
             if found and not any([await self._may_stand(one, theme) for one in found]):
                 raise InvalidRequestError("picture", _STAYS)
             if (checks := self._dreams.checks) is not None:

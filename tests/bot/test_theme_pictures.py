@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bot import recipes
 from bot.checking.service import PictureChecks
 from bot.errors import GoneError, InvalidRequestError, NotFoundError
 from bot.model import Dream, PictureCheck
@@ -113,6 +114,8 @@ async def test_what_is_not_for_everybody_stands_for_nothing_else(tmp_path: Path)
         file = await s.library.read(dream.image.sha256)
         with pytest.raises(InvalidRequestError, match="stays where"):
             await pictures_of(s).take_in("open", file)  # saved, and uploaded
+        with pytest.raises(InvalidRequestError, match="stays where"):  # and edited in between
+            await pictures_of(s).take_in("open", recipes.embed(png(48, 48, "pink"), dream.recipe))
         assert await s.library.read(dream.image.sha256) == file
         assert (await pictures_of(s).take_in("ours", file)).picture_sha256 == dream.image.sha256
         assert (await pictures_of(s).choose("ours", dream)).picture_sha256 is not None
