@@ -17,7 +17,7 @@ from bot.ids import now_ms
 from bot.model import AskedBy, EventKind, Holds, Person, Theme, Visibility
 from bot.palettes import listed
 from bot.presets import check_themes_preset
-from bot.prompts import PLACE
+from bot.prompts import PLACE, count_prompts
 from bot.sentences import option, say
 from bot.store import Store, channels, events, people
 from bot.store import themes as rows
@@ -30,6 +30,7 @@ DEFAULT_TOPIC = "Anything you can put into words."
 MAX_TITLE = 80
 MAX_TOPIC = 300
 MAX_TEMPLATE = 500
+MAX_PARTS = 32  # as of a prompt: `bot.limits.Limits.prompt_parts`
 MAX_WEIGHT = 100.0
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
@@ -324,6 +325,18 @@ def checked(theme: Theme, details: dict[str, Any], named: Callable[[str], str] =
                     name=named(name),
                     length=length,
                     limit=limit,
+                ),
+            )
+    for name in ("template", "modifiers", "negative"):
+        count = count_prompts(getattr(theme, name))
+        if count > MAX_PARTS:
+            raise InvalidRequestError(
+                name,
+                say(
+                    "“{name}” has {count} parts between bars; at most {limit} are taken.",
+                    name=named(name),
+                    count=count,
+                    limit=MAX_PARTS,
                 ),
             )
     if theme.template.count(PLACE) != 1:
