@@ -140,6 +140,7 @@ class Showing:
         asked: Mapping[str, str] | None = None,
         **context: Any,
     ) -> web.Response:
+        since = await self._services.feed.last_id()
         at = _number(request, "at")
         first = max(0, at - AROUND // 2)
         part = await parts(first, AROUND)
@@ -168,6 +169,7 @@ class Showing:
             part=PART,
             asked=asked or {},
             query=urlencode(asked or {}),
+            since=since,
             **context,
         )
 

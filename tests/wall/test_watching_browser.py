@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from bot.rights import Actor
+from tests.bot.drawer import ANN
 from tests.wall.test_browser import ARGUMENTS, PATIENCE_MS, PHONE, find_chromium
 from tests.wall.test_watching import draw, walled
 
@@ -103,5 +105,40 @@ async def test_a_day_is_gone_through_in_every_way(browser: Browser, tmp_path: Pa
         await expect(page.locator("#finished .tile")).to_have_count(4)
         await page.set_viewport_size({"width": 1280, "height": 800})
         await _keep(page, "all-desktop")
+        await context.close()
+        assert complaints == []
+
+
+async def test_what_is_deleted_meanwhile_is_shown_no_more(browser: Browser, tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        fox, owl, door, moons = [
+            await draw(parts, prompt, colour=colour)
+            for prompt, colour in zip(PROMPTS, COLOURS, strict=True)
+        ]
+        async with visitor.get("/s/open/day") as response:
+            url = str(response.url)
+        context = await browser.new_context(viewport={"width": 1280, "height": 800})
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        async with page.expect_response(lambda answer: "/events" in answer.url):
+            await page.goto(url)
+        await page.locator("#after").click()
+        await _is_shown(page, "an owl in the snow", "2 of 4")
+        await parts.dreams.delete(owl, Actor(ANN))  # the one that is shown
+        await _is_shown(page, "a door in the sky", "2 of 3")
+        await expect(page.locator("#around .tile")).to_have_count(3)
+        await parts.dreams.delete(fox, Actor(ANN))  # one that was shown, and is known to the page
+        await expect(page.locator("#around .tile")).to_have_count(2)
+        await page.locator("#around .tile").first.click()
+        await _is_shown(page, "a door in the sky", "1 of 2")
+        await page.locator("#after").click()
+        await _is_shown(page, "two moons", "2 of 2")
+        await parts.dreams.delete(moons, Actor(ANN))  # the last one
+        await _is_shown(page, "a door in the sky", "1 of 1")
+        await parts.dreams.delete(door, Actor(ANN))
+        await expect(page.locator("#place")).to_have_text("0 of 0")
+        await expect(page.locator("#stage figure, #around .tile")).to_have_count(0)
         await context.close()
         assert complaints == []

@@ -16,6 +16,8 @@
   let settling;
   let turn;
   let playing = false;
+  let asked = 0; // of what is shown, the newest counts
+  let coming = false; // it is on its way
 
   const parts = new Map();
   const partOf = (number) => {
@@ -31,7 +33,7 @@
       scrub.max = Math.max(0, total - 1);
       return found.pictures;
     });
-    part.catch(() => parts.delete(number));
+    part.catch(() => { if (parts.get(number) === part) parts.delete(number); });
     parts.set(number, part);
     if (parts.size > KEPT_PARTS) parts.delete(parts.keys().next().value);
     return part;
@@ -60,10 +62,9 @@
     image.alt = told.prompt;
     image.src = small ? told.small : told.picture;
     figure.append(image, caption);
-    figure.dataset.id = told.id;
-    const wanted = at;
+    const mine = asked;
     return image.decode().catch(() => {}).then(() => {
-      if (wanted !== at) return;
+      if (mine !== asked) return;
       const before = stage.querySelectorAll("figure");
       stage.append(figure);
       if (small) {
@@ -87,15 +88,24 @@
     clearTimeout(settling);
     clearTimeout(turn);
     const wanted = at;
+    const mine = asked += 1;
+    coming = true;
     try {
       const told = await pictureAt(wanted);
-      if (wanted !== at || !told) return;
+      if (mine !== asked) return;
+      if (!told) { // there are fewer by now
+        if (total && wanted >= total) { show(total - 1, { dragging }); return; }
+        if (!total) byId("place").textContent = "0 of 0";
+        return;
+      }
+      byId("place").textContent = `${at + 1} of ${total}`;
       if (dragging) {
         settling = setTimeout(() => show(wanted), SETTLE_MS);
         await put(told, true);
         return;
       }
       await put(told, false);
+      if (mine !== asked) return;
       const here = new URL(location.href);
       here.searchParams.set("at", wanted);
       history.replaceState(null, "", here);
@@ -103,9 +113,37 @@
       pictureAt((wanted + 1) % total).then((next) => { if (next) new Image().src = next.picture; });
     } catch {
       // Out of reach: what is shown stays, and a show tries again.
+    } finally {
+      if (mine === asked) coming = false;
     }
-    if (playing && wanted === at) turn = setTimeout(() => show((at + 1) % total), SHOW_MS);
+    if (playing && mine === asked) turn = setTimeout(() => show((at + 1) % total), SHOW_MS);
   };
+
+  // What was deleted goes at once: what is shown of it, what is around, and what is yet to come.
+  const gone = (id) => {
+    parts.clear();
+    const around = [...document.querySelectorAll("#around .tile")];
+    const tile = around.find((one) => one.dataset.id === id);
+    if (tile) {
+      for (const later of around.slice(around.indexOf(tile) + 1)) {
+        later.dataset.at -= 1;
+        const address = new URL(later.href);
+        address.searchParams.set("at", later.dataset.at);
+        later.href = address;
+      }
+      tile.remove();
+    }
+    const told = `a[href="/d/${CSS.escape(id)}"]`; // as itself, or as what another came of
+    const figures = [...stage.querySelectorAll("figure")].filter((one) => one.querySelector(told));
+    figures.forEach((figure) => figure.remove());
+    if (figures.length || coming) show(at);
+  };
+  document.body.addEventListener("htmx:sseBeforeMessage", ({ detail: { type, data } }) => {
+    const id = type === "deleted" && /\bid="dream-([^"]+)"/.exec(data)?.[1];
+    if (id) gone(id);
+  });
+  // What happens meanwhile is not heard of: it may have been a deletion, or be private by now.
+  document.body.addEventListener("htmx:sseError", () => parts.clear());
 
   const step = (by) => show(at + by);
   const play = (on) => {
