@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from bot.rights import Actor
 from tests.bot.drawer import ANN
@@ -142,3 +142,29 @@ async def test_what_is_deleted_meanwhile_is_shown_no_more(browser: Browser, tmp_
         await expect(page.locator("#stage figure, #around .tile")).to_have_count(0)
         await context.close()
         assert complaints == []
+
+
+async def test_a_big_screen_asks_in_peace_for_pictures_that_do_not_come(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        for prompt, colour in zip(PROMPTS, COLOURS, strict=True):
+            await draw(parts, prompt, colour=colour)
+        page = await browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        async with visitor.get("/s/open/watch") as response:
+            url = str(response.url)
+        async with page.expect_response(lambda answer: "/events" in answer.url):
+            await page.goto(url)
+        asked: list[str] = []
+
+        async def refuse(route: Route) -> None:
+            asked.append(route.request.url)
+            await route.fulfill(status=429)
+
+        await page.route("**/i/**", refuse)
+        await draw(parts, "a bridge", colour="seagreen")
+        await expect(page.locator("#finished .tile")).to_have_count(5)
+        await page.wait_for_timeout(2000)
+        assert 1 <= len(asked) <= 3
+        await page.close()

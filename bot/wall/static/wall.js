@@ -3,6 +3,7 @@
   "use strict";
   const KEPT_ON_SCREEN = 48;
   const SHOW_MS = 14000;
+  const AGAIN_MS = 5000; // after a picture that did not come
   const body = document.body;
   const byId = (id) => document.getElementById(id);
 
@@ -244,7 +245,11 @@
       clearTimeout(turn);
       turn = setTimeout(next, SHOW_MS);
     };
-    image.decode().then(enter, next);
+    image.decode().then(enter, () => {
+      if (!tile.isConnected) { next(); return; }
+      clearTimeout(turn); // out of reach: to ask for one after the other at once would not help
+      turn = setTimeout(next, AGAIN_MS);
+    });
   };
 
   const next = () => {
