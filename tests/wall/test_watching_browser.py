@@ -168,3 +168,23 @@ async def test_a_big_screen_asks_in_peace_for_pictures_that_do_not_come(
         await page.wait_for_timeout(2000)
         assert 1 <= len(asked) <= 3
         await page.close()
+
+
+async def test_a_big_screen_goes_on_with_the_one_picture_that_is_left(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        await draw(parts, PROMPTS[0], colour=COLOURS[0])
+        newest = await draw(parts, PROMPTS[1], colour=COLOURS[1])
+        page = await browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        async with visitor.get("/s/open/watch") as response:
+            url = str(response.url)
+        async with page.expect_response(lambda answer: "/events" in answer.url):
+            await page.goto(url)
+        shown = page.locator("#hero figure .prompt")
+        await expect(shown).to_have_text(PROMPTS[1])
+        await parts.dreams.delete(newest, Actor(ANN))
+        await expect(shown).to_have_text(PROMPTS[0])
+        await expect(page.locator("#finished .tile")).to_have_count(1)
+        await page.close()

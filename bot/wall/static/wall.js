@@ -110,6 +110,7 @@
     document.querySelectorAll(`[data-found="${CSS.escape(id)}"]`).forEach((tile) => tile.remove());
     for (const image of document.querySelectorAll(`#hero img[src$="?d=${CSS.escape(id)}"]`)) {
       image.closest("figure").remove();
+      next();
     }
   };
 
@@ -255,7 +256,8 @@
   const next = () => {
     clearTimeout(turn);
     const tiles = document.querySelectorAll("#finished .tile img");
-    if (tiles.length < 2) { turn = setTimeout(next, SHOW_MS); return; }
+    const few = hero.querySelector("figure") ? 2 : 1; // the only one is shown already, or is not
+    if (tiles.length < few) { turn = setTimeout(next, SHOW_MS); return; }
     at = (at + 1) % tiles.length;
     show(tiles[at].parentElement);
   };
