@@ -29,6 +29,9 @@ def _as_path(value: Any) -> Any:
 FilePath = Annotated[Path, BeforeValidator(_as_path)]
 
 
+_EXAMPLE = "https://dreams.example.org"
+
+
 def _whole_address(value: str, example: str) -> str:
     if not value:
         return value
@@ -139,7 +142,14 @@ class Wall(Section):
     @field_validator("public_url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        return _whole_address(value, "https://dreams.example.org")
+        address = _whole_address(value, _EXAMPLE)
+        # Its pages name all from the root: below a path none would find its style or pictures.
+        if address and urlsplit(address)[2:] != ("", "", ""):
+            raise ValueError(
+                "should end with the name or the port: the wall needs a whole host, and cannot be "
+                f"below a path. Give it a name of its own, like {_EXAMPLE}"
+            )
+        return address
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -63,6 +63,8 @@ def test_every_mistake_is_reported_at_once_with_its_key(tmp_path: Path) -> None:
         ('[monitoring]\nlisten = "a..b:9642"\n', "should be an address and a port"),
         ('[library]\nendpoint = "https://k:s@s3.example.org"\n', "no name and no password in it"),
         ('[wall]\npublic_url = "https://u@example.org"\n', "no name and no password in it"),
+        ('[wall]\npublic_url = "https://example.org/dreams/"\n', "cannot be below a path"),
+        ('[wall]\npublic_url = "https://example.org:81?a=b"\n', "cannot be below a path"),
     ],
 )
 def test_mistakes_are_sentences(tmp_path: Path, text: str, says: str) -> None:
