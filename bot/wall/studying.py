@@ -20,7 +20,7 @@ from bot.wall.forms import Form, read_form, text_of, whole_number_of
 from bot.wall.guard import address_of
 from bot.wall.guests import rename
 from bot.wall.rates import Rates
-from bot.wall.rendering import Renderer, is_htmx
+from bot.wall.rendering import Renderer, is_htmx, unlisted
 from bot.wall.services import Services
 from bot.wall.settings import WallSettings
 from bot.wall.words_page import WordsPage
@@ -113,7 +113,7 @@ class Studying:
 
     async def sheet(self, request: web.Request) -> web.StreamResponse:
         """Send a study's pictures as one, with the labels in it; 304 where the visitor has it."""
-        dreams, _ = await self._found(request)
+        dreams, theme = await self._found(request)
         if not any(dream.image for dream in dreams):
             raise NotFoundError("None of its pictures is finished yet.")
         tag = _tag_of(dreams)
@@ -121,6 +121,7 @@ class Studying:
             "Cache-Control": "private, no-cache",
             "Content-Disposition": f'inline; filename="study-{dreams[0].id}.webp"',
             "ETag": f'"{tag}"',
+            **unlisted(theme),
         }
         if any(kept.value in (tag, "*") for kept in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)

@@ -94,6 +94,12 @@ async def test_one_word_is_tried_with_and_without_it(tmp_path: Path) -> None:
             async with visitor.get(f"/d/{plain.id}/study.webp", headers=kept) as response:
                 assert (response.status, response.headers["ETag"]) == (status, tag)
                 assert bool(await response.read()) is (status == 200)
+                assert "X-Robots-Tag" not in response.headers
+        await parts.themes.change("open", visibility=Visibility.LINK)
+        for seen in (tag, '"another"'):
+            kept = {"If-None-Match": seen}
+            async with visitor.get(f"/d/{plain.id}/study.webp", headers=kept) as response:
+                assert response.headers["X-Robots-Tag"] == "noindex"
         assert 'href="/s/open/words?prompt=a%20fox"' in await page(visitor, f"/d/{plain.id}")
         together = await page(visitor, f"/d/{plain.id}/together")
         assert "<figcaption>without</figcaption>" in together and "Side by side" in together
