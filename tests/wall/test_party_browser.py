@@ -15,10 +15,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from bot.rights import Actor
 from bot.wall import Wall, WallSettings
 from generation.protocol import PROTOCOL_VERSION, Welcome
-from tests.bot.drawer import DIFFUSION, FOURIER, Services, png, services
+from tests.bot.drawer import ANN, DIFFUSION, FOURIER, Services, png, services
 from tests.wall.test_browser import BREAKS, PATIENCE_MS, browser
+from tests.wall.test_party import evening_in
 
 __all__ = ["browser"]
 
@@ -231,3 +233,39 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     assert [one for one in complaints if not CUT.search(one)] == []
     for page in (host, phone, screen):
         await page.context.close()
+
+
+async def test_a_finale_picture_that_is_deleted_leaves_the_big_screen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with evening_in(tmp_path) as evening:
+        host, parties = await evening.host(), evening.parts.parties
+        await evening.post(host, "stage", stage="sketch")
+        ids = [await evening.drawn(host, f"fox {n}") for n in range(3)]
+        await evening.post(host, "stage", stage="choose")
+        form = [("dream", one) for one in ids]
+        async with host.post(f"/p/{evening.code}/finale", data=form) as answer:
+            assert answer.status == 200
+        party = await evening.party()
+        complaints: list[str] = []
+        screen = await opened(browser, SCREEN, complaints)
+        async with screen.expect_response(lambda answer: "/events" in answer.url):
+            await screen.goto(str(evening.url / "p" / evening.code / "screen"))
+        shown = screen.locator("#hero figure")
+        await expect(shown).to_have_count(1)
+        assert len(await parties.finale_of(party)) == len(ids)
+        await screen.evaluate("window.staysAsItIs = true")
+        while len(ids) > 1:
+            source = await shown.locator("img").last.get_attribute("src")
+            assert source is not None
+            gone = source.rpartition("?d=")[2]
+            await evening.parts.dreams.delete(gone, Actor(ANN, at_machine=True))
+            ids.remove(gone)
+            # Not when its time is up, which is 14 s.
+            await expect(screen.locator(f"#hero img[src$='{gone}']")).to_have_count(0, timeout=9000)
+            await expect(shown).to_have_count(1)
+            if len(ids) > 1:
+                assert await screen.evaluate("window.staysAsItIs")
+        await evening.parts.dreams.delete(ids[0], Actor(ANN, at_machine=True))
+        await expect(shown).to_have_count(0)
+        await screen.context.close()

@@ -84,11 +84,20 @@
 
   // wall.js turns through two pictures or more; the first one, and a better one in its place, are
   // the page's own.
+  let turned = ""; // from which it was told to turn
   const begin = () => {
+    const hero = byId("hero");
+    if (!hero) return;
     const large = [...document.querySelectorAll("#finished .tile")].map((tile) => tile.dataset.full);
-    if (!byId("hero") || !large.length) return;
-    const shown = [...document.querySelectorAll("#hero img")].map((image) => image.getAttribute("src"));
-    if (!shown.length || (large.length === 1 && !shown.includes(large[0]))) location.reload();
+    const shown = [...hero.querySelectorAll("img")].map((image) => image.getAttribute("src"));
+    if (!large.length) {
+      hero.querySelectorAll("figure").forEach((figure) => figure.remove());
+    } else if (!shown.length || (large.length === 1 && !shown.includes(large[0]))) {
+      location.reload();
+    } else if (!shown.some((one) => large.includes(one)) && turned !== shown.join()) {
+      turned = shown.join(); // it was deleted, or there is a better one
+      htmx.trigger(hero, "turn");
+    }
   };
 
   // --- the timer -----------------------------------------------------------------------------------

@@ -276,6 +276,7 @@
 
   if (hero) {
     turn = setTimeout(next, SHOW_MS);
+    hero.addEventListener("turn", next);
     // One large, or all as a mosaic: which of the two stays in the address.
     const arrange = () => {
       const tiles = location.hash === "#mosaic";
