@@ -188,3 +188,22 @@ async def test_a_big_screen_goes_on_with_the_one_picture_that_is_left(
         await expect(shown).to_have_text(PROMPTS[0])
         await expect(page.locator("#finished .tile")).to_have_count(1)
         await page.close()
+
+
+async def test_what_is_deleted_leaves_an_open_study(browser: Browser, tmp_path: Path) -> None:
+    async with walled(tmp_path) as (parts, visitor):
+        data = {"prompt": "a fox", "own": "woodcut, etching, calm"}
+        async with visitor.post("/s/open/study", data=data) as response:
+            url = str(response.url)
+        dreams = await parts.dreams.unfinished(None)
+        for dream, colour in zip(dreams, COLOURS, strict=False):
+            await parts.draw(dream.id, colour)
+            await parts.dreams.wait(dream.id)
+        page = await browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        async with page.expect_response(lambda answer: "/events" in answer.url):
+            await page.goto(url)
+        await expect(page.locator("figure")).to_have_count(len(dreams))
+        await parts.dreams.delete(dreams[1].id, Actor(dreams[1].person))
+        await expect(page.locator("figure")).to_have_count(len(dreams) - 1)
+        await page.close()
