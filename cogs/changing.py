@@ -7,7 +7,7 @@ from discord.ext import commands
 
 from bot.client import Client
 from bot.delivery import words
-from bot.delivery.asking import check_words, permit
+from bot.delivery.asking import permit, steer_here
 from bot.delivery.finding import find_dream
 from bot.delivery.forms import draw_like, tell_coming
 from bot.delivery.interactions import Interaction, acknowledged, actor_of, front_of, tell
@@ -53,11 +53,9 @@ class ChangingCog(commands.Cog):
     ) -> None:
         """Let an unfinished dream glide to another prompt."""
         async with acknowledged(interaction):
-            check = await check_words(interaction, text)
             found = await _named_or_last(interaction, dream)
             steps = usual_glide(found.recipe) if glide is None else glide
-            actor = actor_of(interaction)
-            await front_of(interaction).dreams.steer(found.id, actor, text, steps, check=check)
+            await steer_here(interaction, found, text, steps)
             text = say("From its next step on it glides there, over {count} steps.", count=steps)
             at_once = say("At its next step it turns there at once.")
             await tell(interaction, text if steps > 1 else at_once)

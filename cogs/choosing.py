@@ -10,6 +10,7 @@ from discord import app_commands
 from bot.delivery.interactions import Interaction, front_of, person_of
 from bot.delivery.theme_thread_acts import Parent
 from bot.model import Visibility
+from bot.parties.drawing import like_a_party
 from bot.presets import presets_of
 from bot.store import galleries
 from bot.styles import complete_last
@@ -98,13 +99,15 @@ async def offer_pictures(interaction: Interaction, current: str) -> Choices:
 
 
 async def offer_themes(interaction: Interaction, current: str) -> Choices:
-    """Offer the themes that may be used anywhere."""
+    """Offer the themes that may be used anywhere: those of parties are for these alone."""
     return matching(
         current,
         (
             (f"{theme.title} ({theme.slug})", theme.slug)
             for theme in front_of(interaction).themes.known
-            if theme.visibility is not Visibility.PRIVATE and not theme.retired
+            if theme.visibility is not Visibility.PRIVATE
+            and not theme.retired
+            and not like_a_party(theme.slug)
         ),
     )
 

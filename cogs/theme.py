@@ -25,6 +25,7 @@ from bot.delivery.theme_acts import (
     ask_whether_to_remove,
     check_manages,
     check_owns_bot,
+    is_for_party,
     look_at_guides,
     picture_for,
     put_up_guide,
@@ -129,7 +130,11 @@ class ThemeCog(commands.GroupCog, group_name="theme", group_description="What a 
                 theme
                 for theme in await front_of(interaction).themes.list()
                 if theme.id == own.id
-                or (theme.visibility is not Visibility.PRIVATE and not theme.retired)
+                or (
+                    theme.visibility is not Visibility.PRIVATE
+                    and not theme.retired
+                    and not await is_for_party(interaction, theme)
+                )
             ]
             lines = [
                 f"{'→ ' if theme.id == own.id else ''}{words.plain(theme.title, 60)} "

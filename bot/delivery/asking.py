@@ -89,6 +89,24 @@ async def check_words(interaction: Interaction, text: str) -> Callable[[str, The
     return check
 
 
+async def steer_here(
+    interaction: Interaction, dream: Dream, prompt: str, glide_steps: int | None = None
+) -> None:
+    """Let a dream glide to a prompt: one's own, or, at a party, another's as its host allows.
+
+    Raises:
+        As `check_words`, `Dreams.steer` and, for another's dream at a party, `Parties.steer` do.
+    """
+    front, actor = front_of(interaction), actor_of(interaction)
+    check = await check_words(interaction, prompt)
+    if dream.person.id != actor.person.id and not actor.moderates:
+        party = await front.parties.of_theme(dream.theme_id)
+        if party is not None:
+            await front.parties.steer(party, actor, dream.id, prompt, glide_steps, check=check)
+            return
+    await front.dreams.steer(dream.id, actor, prompt, glide_steps, check=check)
+
+
 def _is_age_restricted(channel: object) -> bool:
     if isinstance(channel, discord.Thread) and channel.parent is not None:
         return channel.parent.is_nsfw()

@@ -10,7 +10,7 @@ import discord
 import msgspec
 from discord import ui
 
-from bot.delivery.asking import check_words, checked_here, permit
+from bot.delivery.asking import checked_here, permit, steer_here
 from bot.delivery.interactions import (
     Interaction,
     acknowledged,
@@ -146,12 +146,10 @@ async def draw_like(
 
 async def _steer(interaction: Interaction, dreams: Sequence[Dream], prompt: str) -> None:
     """Steer those that are not over; one that is alone says why it cannot be."""
-    front, actor = front_of(interaction), actor_of(interaction)
-    check = await check_words(interaction, prompt)
     steered, last_error = 0, None
     for dream in [one for one in dreams if not one.state.final] or dreams[:1]:
         try:
-            await front.dreams.steer(dream.id, actor, prompt, check=check)
+            await steer_here(interaction, dream, prompt)
             steered += 1
         except DreamstreamError as error:  # the others may still be steered
             last_error = error

@@ -29,6 +29,7 @@ from bot.delivery.theme_guides import ThemeGuides
 from bot.delivery.theme_threads import ThemeThreads
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from bot.model import Theme, Visibility
+from bot.parties.drawing import like_a_party
 from bot.sentences import say
 from bot.theme_pictures import ThemePictures
 from bot.themes import OF_THE_MACHINE
@@ -86,8 +87,15 @@ def check_owns_bot(interaction: Interaction, details: Mapping[str, Any]) -> None
         raise ForbiddenError(_NOT_OWNED)
 
 
+async def is_for_party(interaction: Interaction, theme: Theme) -> bool:
+    """Whether a theme is a party's, which takes only what its people ask for there."""
+    if not like_a_party(theme.slug):
+        return False
+    return await front_of(interaction).parties.of_theme(theme.id) is not None
+
+
 async def usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
-    """Return a theme that may be used in this channel: none that is private to others.
+    """Return a theme that may be used in this channel: none of a party's or private to others.
 
     Whoever made a private one, or changed it where it hung, can hang it again.
 
@@ -96,7 +104,11 @@ async def usable(interaction: Interaction, slug: str, own: Theme) -> Theme:
     """
     themes = front_of(interaction).themes
     found = await themes.get(slug.strip().lower())
-    if found.visibility is not Visibility.PRIVATE or found.id == own.id:
+    if found.id == own.id:
+        return found
+    if await is_for_party(interaction, found):
+        raise NotFoundError("There is no such theme here.")
+    if found.visibility is not Visibility.PRIVATE:
         return found
     if await themes.is_by(found, person_of(interaction)):
         return found

@@ -27,8 +27,15 @@ from bot.store import game_entries, parties, party_dreams, party_words
 from generation.protocol import EngineInfo, Recipe
 
 SLUG_BEGINS = "party-"
+SLUG_LENGTH = 10
+"""Of what comes behind, at random."""
 _DRAWING = (Stage.SKETCH, Stage.ELABORATE)
 _STEERERS = LEADERS | {Role.PROMPT_MASTER}
+
+
+def like_a_party(slug: str) -> bool:
+    """Whether a theme's short name is as those of parties are; other themes' are, by chance."""
+    return slug.startswith(SLUG_BEGINS) and len(slug) == len(SLUG_BEGINS) + SLUG_LENGTH
 
 
 class Drawing(Saying):

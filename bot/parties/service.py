@@ -19,7 +19,7 @@ from bot.gate import Asker
 from bot.ids import ALPHABET, IdMaker
 from bot.model import Theme, Visibility
 from bot.parties.acting import HOST, LEADERS, OVER, Act, due, note
-from bot.parties.drawing import SLUG_BEGINS
+from bot.parties.drawing import SLUG_BEGINS, SLUG_LENGTH
 from bot.parties.finale import Finale
 from bot.parties.keeper import Keeper
 from bot.parties.model import FinalePicture, Member, Party, PartySettings, Role, Stage
@@ -38,7 +38,6 @@ MAX_MINUTES = 24 * 60
 MAX_GUESTS = 1000
 MAX_WEIGHT = 4.0
 USUAL_WEIGHT = 1.0
-_SLUG_LENGTH = 10
 
 
 class Parties(Finale):
@@ -143,7 +142,7 @@ class Parties(Finale):
             "height", "steps", "colour",
         )  # fmt: skip
         await self._themes.create(
-            SLUG_BEGINS + _random(_SLUG_LENGTH),
+            SLUG_BEGINS + _random(SLUG_LENGTH),
             shorten(topic, MAX_TITLE),
             person=person,
             also=open_it,

@@ -515,3 +515,45 @@ async def test_a_party_is_told_to_its_people_in_their_language(tmp_path: Path) -
         ]
         in_french = in_language_of(discord.Locale.french, errors[0].sentence)
         assert in_french.startswith("C'est possible pendant que vous esquissez ou élaborez.")
+
+
+async def test_a_party_lends_its_theme_to_no_other_channel(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host = host_of(there)
+        party = await opened(there, host, topic="the deep sea")
+        theme = await there.parts.themes.by_id(party.theme_id)
+        await there.parts.themes.create("party-decoration", "A theme of that name")
+        other = there.env.guild.create_text_channel("other")
+        result = await host.slash(other, "theme list")
+        assert theme.slug not in said(result) and "party-decoration" in said(result)
+        offered = await host.autocomplete(other, "theme here", "theme", "deep sea")
+        assert not offered
+        result = await host.slash(other, "theme here", theme=theme.slug)
+        assert said(result) == "There is no such theme here."
+
+
+async def test_whom_the_host_lets_steer_at_a_party_steers_in_discord_too(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host, minutes=0)
+        card = await card_at(there, "Gather")
+        for person in (there.ann, there.bob):
+            await person.click(card, label="Join")
+        await moved(there, host, party, Stage.SKETCH)
+        await there.bob.slash(there.channel, "dream", prompt="a red fox")
+        await until(lambda: bool([one for one in there.cards() if "red fox" in text_of(one)]))
+        [dream] = await there.parts.dreams.unfinished(None)
+        picture = next(one for one in there.cards() if "red fox" in text_of(one))
+        form = await there.ann.click(picture, label="Steer")
+        result = await there.ann.submit_modal(form, {"prompt": "a blue fox"})
+        assert said(result) == "It glides there from the next step on."
+        result = await there.ann.slash(
+            there.channel, "steer", dream=dream.id, words="a green fox", glide=0
+        )
+        assert said(result) == "At its next step it turns there at once."
+        leader = Actor(Person(f"discord:{host.id}", "host"), guild_id=party.guild_id)
+        await parties.change(party, leader, everyone_steers=False)
+        result = await there.ann.slash(there.channel, "steer", dream=dream.id, words="a grey fox")
+        assert said(result) == "Only bob, or who leads, can steer this."
+        result = await there.bob.slash(there.channel, "steer", dream=dream.id, words="a dark fox")
+        assert "it glides there" in said(result)
