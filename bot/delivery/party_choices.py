@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import discord
+import msgspec
 from discord import ui
 
 from bot.delivery import galleries, words
@@ -17,6 +18,8 @@ from bot.delivery.interactions import Interaction, front_of, posting_here, tell,
 from bot.delivery.party_controls import Do, Pick, Preferred, button, pair_button
 from bot.delivery.party_forms import finished_pictures, offered
 from bot.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from bot.front import Front
+from bot.gate import Asker
 from bot.model import Dream, Theme
 from bot.parties.acting import HOST, LEADERS
 from bot.parties.finale import MOST
@@ -67,11 +70,20 @@ async def prefer(
 
 async def favour(interaction: Interaction, dream_id: str, *, likes: bool) -> None:
     """Let a ♥ under a party's picture be a vote as well, where this is the time for votes."""
-    front, asker = front_of(interaction), asker_of(interaction)
+    await vote(front_of(interaction), asker_of(interaction), dream_id, likes=likes)
+
+
+async def vote(front: Front, asker: Asker, dream_id: str, *, likes: bool) -> None:
+    """Do so for somebody who may have shown it otherwise than by a button."""
     dream = await front.dreams.existing(dream_id)
     party = await front.parties.of_theme(dream.theme_id)
     if party is None or not party.open or party.stage is not Stage.CHOOSE:
         return
+    if not asker.person.name:  # as of who takes a reaction away
+        member = await front.parties.member(party, asker.person.id)
+        if member is None:
+            return
+        asker = msgspec.structs.replace(asker, person=member.person)
     with suppress(ForbiddenError, NotFoundError, InvalidRequestError):
         if await front.parties.favour(party, asker, dream_id) is not likes:
             await front.parties.favour(party, asker, dream_id)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, cast
 import discord
 from discord import ui
 
-from bot.delivery import actions
+from bot.delivery import actions, party_choices
 from bot.delivery.asking import permit
 from bot.delivery.controls import dream_of
 from bot.delivery.faces import TILE_THUMBNAIL_PX
@@ -164,6 +164,8 @@ async def _like(interaction: Interaction, dream_ids: Sequence[str]) -> None:
         dreams = await visible_dreams(interaction, dream_ids)
         ids = [dream.id for dream in dreams]
         await front_of(interaction).moderation.like(ids, person_of(interaction))
+        for dream_id in ids:
+            await party_choices.favour(interaction, dream_id, likes=True)
         await tell(interaction, say("♥ You like these.") if len(ids) > 1 else say("♥ You like it."))
         delivery = cast(_HasDelivery, interaction.client).delivery
         for dream_id in ids:

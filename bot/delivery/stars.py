@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
 import discord
 
+from bot.delivery import party_choices
+from bot.errors import NotFoundError
 from bot.front import Front
+from bot.gate import Asker
 from bot.model import Person
 from bot.side_tasks import SideTasks
 from bot.store import deliveries
@@ -90,10 +94,17 @@ class Stars:
             self._front.store, sorted({message_id for message_id, _ in last})
         )
         wanted = [
-            (shown[0], star.person, star.there)
+            (shown[0], star)
             for star in last.values()
             if len(shown := dreams.get(star.message_id, ())) == 1
             and moderation.block_of(star.guild_id, star.person.id) is None
         ]
-        if wanted:
-            await moderation.set_favourites(wanted)
+        if not wanted:
+            return
+        await moderation.set_favourites(
+            [(dream_id, star.person, star.there) for dream_id, star in wanted]
+        )
+        for dream_id, star in wanted:
+            asker = Asker(star.person, guild_id=star.guild_id)
+            with suppress(NotFoundError):  # deleted meanwhile
+                await party_choices.vote(self._front, asker, dream_id, likes=star.there)

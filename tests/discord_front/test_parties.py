@@ -22,6 +22,7 @@ from bot.sentences import say
 from bot.store import party_cards
 from bot.translations import in_language_of
 from tests.bot.drawer import until
+from tests.discord_front.test_behaviour_cards import menus_of
 from tests.discord_front.test_themes import host_of
 from tests.discord_front.world import World, buttons_of, gallery_of, text_of, world
 
@@ -557,3 +558,48 @@ async def test_whom_the_host_lets_steer_at_a_party_steers_in_discord_too(tmp_pat
         assert said(result) == "Only bob, or who leads, can steer this."
         result = await there.bob.slash(there.channel, "steer", dream=dream.id, words="a dark fox")
         assert "it glides there" in said(result)
+
+
+async def test_a_star_and_a_heart_for_several_are_votes_where_there_are_votes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.delivery.stars.GATHER_S", 0.01)
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host, minutes=0)
+        card = await card_at(there, "Gather")
+        for person in (there.ann, there.bob):
+            await person.click(card, label="Join")
+        await moved(there, host, party, Stage.SKETCH)
+        await there.bob.slash(there.channel, "batch", prompt="a red fox", count=3)
+        await until(lambda: bool([one for one in there.cards() if "red fox" in text_of(one)]))
+        first, second, third = [one.id for one in await all_drawn(there)]
+        await there.bob.slash(there.channel, "dream", prompt="a blue owl")
+        await until(lambda: bool([one for one in there.cards() if "blue owl" in text_of(one)]))
+        [owl] = [one.id for one in await all_drawn(there)]
+        await moved(there, host, party, Stage.CHOOSE)
+
+        async def hearts() -> dict[str, int]:
+            return {one.dream_id: one.favourites for one in await parties.standings(party)}
+
+        async def have(wanted: dict[str, int]) -> None:
+            async with asyncio.timeout(10):
+                while await hearts() != wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+
+        def several() -> discord.Message:
+            return next(one for one in there.cards() if "red fox" in text_of(one))
+
+        await until(lambda: bool(menus_of(several())))
+        [menu] = menus_of(several())
+        result = await there.ann.select(several(), [first, second], custom_id=menu)
+        for _ in range(2):
+            await there.ann.click(result.response.message, label="♥ these")
+        await have({first: 1, second: 1, third: 0, owl: 0})
+        picture = next(one for one in there.cards() if "blue owl" in text_of(one))
+        await there.ann.react(picture, "⭐")
+        await have({first: 1, second: 1, third: 0, owl: 1})
+        await there.ann.unreact(picture, "⭐")
+        await have({first: 1, second: 1, third: 0, owl: 0})
+        named = {one.person.id: one.person.name for one in await parties.members(party)}
+        assert named[f"discord:{there.ann.id}"] == "ann"
