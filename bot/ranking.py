@@ -65,7 +65,12 @@ async def rank(
         InvalidRequestError: fewer than two have a picture, or there are no words, or too many.
         SchedulerError, LimitError: nothing can look at present.
     """
-    done = [one for one in dreams if one.state is DreamState.DONE and one.image is not None]
+    # What stands in an image that is covered is its cover.
+    done = [
+        one
+        for one in dreams
+        if one.state is DreamState.DONE and one.image is not None and one.veil is None
+    ]
     if len(done) < 2:
         raise InvalidRequestError("dream", _TOO_FEW)
     if text:

@@ -39,6 +39,7 @@ from bot.delivery.modals import purpose_of, send_form, typed_in
 from bot.errors import InvalidRequestError, NotFoundError
 from bot.ids import LENGTH
 from bot.model import Dream, DreamRequest, Relation
+from bot.parents import picture_of
 from bot.sentences import say
 from bot.text import shorten
 
@@ -292,11 +293,11 @@ async def _bytes(interaction: Interaction, source: Source) -> bytes:
     """Return the encoded picture.
 
     Raises:
-        NotFoundError, InvalidRequestError: it cannot be had.
+        NotFoundError, InvalidRequestError: it cannot be had, or only its cover may be seen.
     """
     library = front_of(interaction).library
     if not isinstance(source, Dream):
         return await fetch(source, library.uploads, "picture")
     if source.image is None:
         raise NotFoundError("This dream has no picture yet.")
-    return await library.read(source.image.sha256)
+    return await library.read(picture_of(source).sha256)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from bot.errors import InvalidRequestError, SchedulerError
-from bot.model import Dream
+from bot.model import Dream, PictureCheck
 from bot.prompts import wanted
 from bot.ranking import own_scores, rank
 from bot.seeing import Seen
@@ -137,6 +137,8 @@ async def test_what_cannot_be_ranked_is_said(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequestError, match="fewer than two"):
             await rank(dreams, Eyes(), s.library)
         two = [replace(dreams[0], id=name) for name in "ab"]
+        with pytest.raises(InvalidRequestError, match="fewer than two"):  # the cover says nothing
+            await rank([two[0], replace(two[1], veil=PictureCheck.BLUR)], Eyes(), s.library, "red")
         with pytest.raises(InvalidRequestError, match="Say in 1 to"):
             await rank(two, Eyes(), s.library, "x" * 2000)
         wordless = [replace(one, prompt="", recipe=replace(one.recipe, prompt="")) for one in two]

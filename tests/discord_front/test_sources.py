@@ -17,6 +17,7 @@ from bot.model import Person, Relation
 from bot.rights import Actor
 from generation.protocol import EngineInfo, ModelInfo
 from tests.bot.drawer import DIFFUSION, FOURIER, WELCOME, png, until
+from tests.discord_front.test_moderation import checks, shown
 from tests.discord_front.world import World, world
 
 DREAM = "Dream from this picture"
@@ -149,6 +150,19 @@ async def test_on_a_card_the_kept_picture_is_meant(tmp_path: Path) -> None:
         (dream,) = await there.parts.dreams.unfinished(None)
         assert (dream.parent_id, dream.relation) == (dream_id, Relation.VARIATION)
         assert dream.recipe.init_sha256 is not None
+
+
+async def test_of_a_covered_picture_the_cover_is_not_taken(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        eyes = with_eyes(there)
+        checks(there)
+        _, card = await shown(there)
+        answer = await there.ann.context_menu(there.channel, DESCRIBE, card)
+        assert "covered" in answer.response.content and not eyes.pictures
+        form = await there.ann.context_menu(there.channel, DREAM, card)
+        result = await there.ann.submit_modal(form, {"words": "a red fox in the snow"})
+        assert "covered" in result.response.content
+        assert not await there.parts.dreams.unfinished(None)
 
 
 async def test_of_several_pictures_one_is_chosen(tmp_path: Path) -> None:
