@@ -191,7 +191,10 @@ class Parties(Finale):
         """
         minutes = _minutes(minutes)
         async with self._acting(party, actor, roles=LEADERS) as act:
-            await parties.set_timer(act.connection, party.id, minutes, due(act.at_ms, minutes))
+            # The last stage has no end; what is set then is for a stage that is gone back to.
+            over = act.party.stage is Stage.PUBLISHED
+            ends = None if over else due(act.at_ms, minutes)
+            await parties.set_timer(act.connection, party.id, minutes, ends)
             await act.note("timer", minutes=minutes)
             changed = await self._open_now(act.connection, party)
         self.keeper.wake()

@@ -645,6 +645,16 @@ async def test_the_timer_tells_once_for_each_stage_and_survives(tmp_path: Path) 
         assert (await r.happened(party)).count("time") == 2
 
 
+async def test_the_last_stage_has_no_timer(tmp_path: Path) -> None:
+    async with room(tmp_path, Clock()) as r:
+        party = await r.joined(GUEST)
+        party = await r.parties.move(party, HOST, Stage.PUBLISHED)
+        party = await r.parties.set_timer(party, HOST, 5)
+        assert party.due_ms is None
+        party = await r.parties.move(party, HOST, Stage.CHOOSE)
+        assert party.due_ms is not None
+
+
 async def _told(r: Room, party: Party, times: int) -> bool:
     return (await r.happened(party)).count("time") == times
 
