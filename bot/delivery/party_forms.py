@@ -5,7 +5,9 @@ What one is about is judged anew when it is sent: it may have been open for long
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Collection
 from typing import Any
 
 import discord
@@ -31,7 +33,7 @@ from bot.errors import InvalidRequestError, LimitError, NotFoundError
 from bot.ids import LENGTH
 from bot.model import Dream, DreamState
 from bot.parties.acting import HOST
-from bot.parties.model import AssociationKind, Node, Party, VoteKind
+from bot.parties.model import AssociationKind, Node, Party, Stage, VoteKind
 from bot.parties.recipes import words_before
 from bot.parties.voting import BUDGET
 from bot.sentences import say
@@ -40,7 +42,7 @@ from bot.text import shorten
 MAX_OFFERED = 25
 SKETCHES = 4
 _AWAY = "away"
-_MAX_LINES = 20
+_MOST_MENUS = 4
 _MAX_TEXT = 4000
 _FORM = re.compile(
     rf"party-form:(?P<what>say|sketch|grow|points|roles):(?P<party>[0-9a-z]{{{LENGTH}}})"
@@ -53,17 +55,27 @@ _KINDS = {
 }
 
 
-async def finished_pictures(interaction: Interaction, party: Party) -> list[Node]:
+async def finished_pictures(
+    interaction: Interaction, party: Party, *, before: Collection[str] = (), finale: bool = True
+) -> list[Node]:
     """Return the newest finished pictures of a party, as many as a menu takes, newest first.
+
+    Those that are named by `before` are there in any case, and first; without `finale` those that
+    were drawn for it are not.
 
     Raises:
         NotFoundError: there are none.
     """
     nodes = await front_of(interaction).parties.nodes(party)
-    done = [node for node in nodes if node.dream.state is DreamState.DONE]
+    done = [
+        node
+        for node in nodes
+        if node.dream.state is DreamState.DONE and (finale or node.entry.stage is not Stage.FINALE)
+    ]
     if not done:
         raise NotFoundError("The party has no finished pictures yet. Sketch some first.")
-    return done[::-1][:MAX_OFFERED]
+    done.reverse()
+    return sorted(done, key=lambda node: node.dream.id not in before)[:MAX_OFFERED]
 
 
 def offered(dream: Dream, number: int, *, default: bool = False) -> discord.SelectOption:
@@ -154,7 +166,6 @@ async def ask_for_points(interaction: Interaction, party_id: str, card_id: int) 
     """Show the form in which points are given: each goes to a picture."""
     async with answered(interaction):
         party = await party_of_card(interaction, party_id, card_id)
-        nodes = await finished_pictures(interaction, party)
         person_id = person_of(interaction).id
         given = [
             vote.dream_id
@@ -162,6 +173,8 @@ async def ask_for_points(interaction: Interaction, party_id: str, card_id: int) 
             if vote.kind is VoteKind.POINTS and vote.person.id == person_id
             for _ in range(vote.value)
         ]
+        # A point of a picture that is not offered would be lost with the form.
+        nodes = await finished_pictures(interaction, party, before=given, finale=False)
         fields: list[Field] = []
         for number in range(1, BUDGET + 1):
             before = given[number - 1] if number <= len(given) else None
@@ -186,20 +199,28 @@ async def ask_for_role(interaction: Interaction, party_id: str, card_id: int) ->
         party = await party_of_card(interaction, party_id, card_id, there=False)
         await front_of(interaction).parties.check_role(party, asker_of(interaction), HOST)
         members = await front_of(interaction).parties.members(party)
-        there = [member for member in members if member.present][:MAX_OFFERED]
+        there = [member for member in members if member.present]
         if not there:
             raise NotFoundError("Nobody is at the party.")
-        people: ui.Select[Any] = ui.Select(
-            custom_id="person",
-            options=[
-                discord.SelectOption(
-                    label=shorten(member.person.name, 100) or "?",
-                    value=shorten(member.person.id, 100),
-                    description=told(interaction, ROLE_NAMES[member.role]),
-                )
-                for member in there
-            ],
-        )
+        latest = there[::-1]
+        menus = min(_MOST_MENUS, math.ceil(len(latest) / MAX_OFFERED))
+        people: list[Field] = []
+        for place in range(menus):
+            shown = latest[place * MAX_OFFERED :][:MAX_OFFERED]
+            menu: ui.Select[Any] = ui.Select(
+                custom_id=f"person{place or ''}",
+                required=menus == 1,
+                min_values=1 if menus == 1 else 0,
+                options=[
+                    discord.SelectOption(
+                        label=shorten(member.person.name, 100) or "?",
+                        value=shorten(member.person.id, 100),
+                        description=told(interaction, ROLE_NAMES[member.role]),
+                    )
+                    for member in shown
+                ],
+            )
+            people.append((say("Who"), menu))
         roles: ui.Select[Any] = ui.Select(
             custom_id="role",
             options=[
@@ -214,7 +235,7 @@ async def ask_for_role(interaction: Interaction, party_id: str, card_id: int) ->
             interaction,
             f"party-form:roles:{party.id}:{card_id}",
             say("Who does what"),
-            (say("Who"), people),
+            *people,
             (say("Is to be"), roles),
         )
 
@@ -263,7 +284,7 @@ async def _say(interaction: Interaction, party: Party) -> None:
     except ValueError:
         kind = AssociationKind.IDEA
     typed = typed_in(interaction, "words").splitlines()
-    lines = [line for line in typed if line.strip()][:_MAX_LINES]
+    lines = [line for line in typed if line.strip()]
     if not lines:
         raise InvalidRequestError("words", "Say what comes to your mind, in a few words.")
     count = 0
@@ -325,7 +346,11 @@ async def _points(interaction: Interaction, party: Party) -> None:
 
 
 async def _role(interaction: Interaction, party: Party) -> None:
-    person_id, role = typed_in(interaction, "person"), typed_in(interaction, "role")
+    given, role = given_in(interaction), typed_in(interaction, "role")
+    chosen = [one for place in range(_MOST_MENUS) for one in given.get(f"person{place or ''}", ())]
+    if len(chosen) != 1:
+        raise InvalidRequestError("person", "Choose one person, in one of the menus.")
+    person_id = chosen[0]
     if role == _AWAY:
         await party_acts.send_away(interaction, party, person_id)
         return

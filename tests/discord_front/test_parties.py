@@ -603,3 +603,58 @@ async def test_a_star_and_a_heart_for_several_are_votes_where_there_are_votes(
         await have({first: 1, second: 1, third: 0, owl: 0})
         named = {one.person.id: one.person.name for one in await parties.members(party)}
         assert named[f"discord:{there.ann.id}"] == "ann"
+
+
+def offers_of(form: Any) -> dict[str, list[str]]:
+    """Return the values that a form's menus offer, the chosen ones marked."""
+    found: dict[str, list[str]] = {}
+    for label in form.modal["components"]:
+        field = label.get("component", {})
+        if "options" in field:
+            found[field["custom_id"]] = [
+                one["value"] + "*" * bool(one.get("default")) for one in field["options"]
+            ]
+    return found
+
+
+async def test_forms_lose_no_point_no_person_and_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as there:
+        host, parties = host_of(there), there.parts.parties
+        party = await opened(there, host, minutes=0)
+        card = await card_at(there, "Gather")
+        for person in (there.ann, there.bob):
+            await person.click(card, label="Join")
+        form = await there.ann.click(card, label="Say a word")
+        lines = [f"word {number}" for number in range(24)]
+        result = await there.ann.submit_modal(form, {"words": "\n".join(lines), "kind": ["idea"]})
+        assert "20 things were said. Not the rest: You have said 20 things" in said(result)
+        # More people than one menu takes.
+        monkeypatch.setattr("bot.delivery.party_forms.MAX_OFFERED", 2)
+        form = await host.click(card, label="Roles …")
+        ids = {f"discord:{one.id}" for one in (host, there.ann, there.bob)}
+        menus = offers_of(form)
+        assert f"discord:{there.bob.id}" in menus["person"], "who came last is first"
+        assert {one for name in ("person", "person1") for one in menus[name]} == ids
+        both = {name: [menus[name][0]] for name in ("person", "person1")}
+        result = await host.submit_modal(form, {**both, "role": ["facilitator"]})
+        assert said(result) == "Choose one person, in one of the menus."
+        form = await host.click(card, label="Roles …")
+        result = await host.submit_modal(
+            form, {"person": [f"discord:{there.bob.id}"], "role": ["prompt_master"]}
+        )
+        assert "is now: prompt master." in said(result)
+        # More pictures than one menu takes, of which the oldest has a point.
+        card = await moved(there, host, party, Stage.SKETCH)
+        drawn_ones = await drawn(there, there.ann, card, "a harbour")
+        card = await moved(there, host, party, Stage.CHOOSE)
+        nodes = await parties.nodes(party)
+        assert len(nodes) == len(drawn_ones) == 4
+        oldest = nodes[0].dream.id
+        form = await there.ann.click(card, label="Points")
+        assert oldest not in offers_of(form)["point1"]
+        ann = Actor(Person(f"discord:{there.ann.id}", "ann"), guild_id=party.guild_id)
+        await parties.give_points(party, ann, {oldest: 1})
+        form = await there.ann.click(card, label="Points")
+        assert offers_of(form)["point1"][0] == f"{oldest}*"
