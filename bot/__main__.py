@@ -288,6 +288,8 @@ def _dream(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from bot.doctor import examine
 
+    if arguments.backup is not None and not arguments.mend:
+        raise ConfigError(["--backup says where lost files are taken from: give --mend, too."])
     if arguments.deep or arguments.mend:
         return _doctor_deep(arguments)
     _say_it_once()

@@ -24,10 +24,9 @@ from bot.autopilot import Autopilot
 from bot.backup.schedule import BackupSchedule
 from bot.channels import Channels
 from bot.config import Config, host_and_port
-from bot.config_secrets import TOKEN_VARIABLE, read_client_secret
+from bot.config_secrets import TOKEN_VARIABLE, check_fronts, read_client_secret
 from bot.configured import checkpoints, retention_rules, wall_settings, wall_url
 from bot.discord_oauth import DiscordOAuth
-from bot.errors import ConfigError
 from bot.free_space import GIB
 from bot.library import Library
 from bot.membership import Memberships
@@ -52,14 +51,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOPPING = "Stopping: dreams that are forming are kept and go on next time."
-NO_FRONT = (
-    "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
-    f"Turn the wall on, or put a bot token into {TOKEN_VARIABLE}."
-)
-NO_SIGN_IN = (
-    "wall.sign_in: nobody can be signed in without a bot, which knows who may read what. Put its "
-    f"token into {TOKEN_VARIABLE}, or set wall.sign_in.enabled = false."
-)
 NO_TOKEN = f"No Discord token: only the wall runs. To join Discord, set {TOKEN_VARIABLE}."
 
 
@@ -77,14 +68,11 @@ async def run(config: Config, token: str | None) -> int:
     Raises:
         ConfigError: there is no front at all, or Discord does not accept the token.
     """
-    if config.wall.mode == "off" and token is None:
-        raise ConfigError([NO_FRONT])
     stop = asyncio.Event()
     fronts = Fronts()
     secret = await asyncio.to_thread(read_client_secret, config)
     logs.hide(secret)
-    if secret is not None and token is None:
-        raise ConfigError([NO_SIGN_IN])
+    check_fronts(config, token, secret)
     if token is not None:  # slow to load; here, nobody waits for it yet
         await asyncio.to_thread(importlib.import_module, "bot.discord_front")
     with _signals(stop):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bot.config import Config
 from bot.config_mistakes import sentences
-from bot.config_secrets import read_client_secret, read_token
+from bot.config_secrets import check_fronts, read_client_secret, read_token
 from bot.errors import ConfigError
 
 CONFIG_VARIABLE = "DREAMSTREAM_CONFIG"
@@ -57,9 +57,16 @@ def find_mistakes(path: Path | None) -> tuple[str, ...]:
     except ConfigError as error:
         mistakes += error.mistakes
         config = _discord_alone(path)
+    secrets: list[str | None] = []
     for read in (read_token, read_client_secret):
         try:
-            read(config)
+            secrets.append(read(config))
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if not mistakes:
+        token, client_secret = secrets
+        try:
+            check_fronts(config, token, client_secret)
         except ConfigError as error:
             mistakes += error.mistakes
     return tuple(mistakes)

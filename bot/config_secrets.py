@@ -17,6 +17,14 @@ from bot.errors import ConfigError
 
 TOKEN_VARIABLE = "DREAMSTREAM_DISCORD_TOKEN"  # noqa: S105 - the variable's name, not a token
 SECRET_VARIABLE = "DREAMSTREAM_DISCORD_CLIENT_SECRET"  # noqa: S105 - a name, too
+_NO_FRONT = (
+    "Nobody could ask for anything: the wall is off (wall.mode) and there is no Discord token. "
+    f"Turn the wall on, or put a bot token into {TOKEN_VARIABLE}."
+)
+_NO_SIGN_IN = (
+    "wall.sign_in: nobody can be signed in without a bot, which knows who may read what. Put its "
+    f"token into {TOKEN_VARIABLE}, or set wall.sign_in.enabled = false."
+)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # As long, and made of such signs, as Discord's tokens and client secrets are; no folder before it.
 _LIKE_A_SECRET = re.compile(r"[\w.-]{30,}")
@@ -32,6 +40,18 @@ def read_token(config: Config) -> str | None:
     """
     path = config.discord.token_file
     return _secret(TOKEN_VARIABLE, path, "discord.token_file", "the bot token")
+
+
+def check_fronts(config: Config, token: str | None, client_secret: str | None) -> None:
+    """Check that with these secrets somebody can ask for something, and be signed in.
+
+    Raises:
+        ConfigError: there is no front at all, or no bot that knows who may read what.
+    """
+    if config.wall.mode == "off" and token is None:
+        raise ConfigError([_NO_FRONT])
+    if client_secret is not None and token is None:
+        raise ConfigError([_NO_SIGN_IN])
 
 
 def read_client_secret(config: Config) -> str | None:
@@ -85,7 +105,7 @@ def _secret(variable: str, path: Path | None, key: str, what: str) -> str | None
     if secret or path is None:
         return secret or None
     try:
-        secret = path.read_text(encoding="utf-8").strip()
+        secret = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         number = error.errno if isinstance(error, OSError) else None
         if number == errno.ENAMETOOLONG or (

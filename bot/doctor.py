@@ -27,7 +27,7 @@ from bot.backup.schedule import HOUR_MS, newest_ms, on_one_disk
 from bot.blobs import UnreachableError
 from bot.config import Config
 from bot.config_file import load_config
-from bot.config_secrets import TOKEN_VARIABLE, read_token
+from bot.config_secrets import TOKEN_VARIABLE, check_fronts, read_token
 from bot.configured import scheduler_command
 from bot.errors import ConfigError, DreamstreamError, SchedulerError
 from bot.free_space import GIB, MIB
@@ -53,8 +53,6 @@ _START_S = 120.0
 _DRAW_S = 180.0
 _STOP_S = 5.0
 _BACKUPS_MISSED = 2.0
-_LOW_BYTES = 2 * 1024**3
-_EMPTY_BYTES = 200 * 1024**2
 
 
 class Mark(StrEnum):
@@ -121,6 +119,10 @@ def _token(config: Config) -> Finding:
     except ConfigError as error:
         return Finding(Mark.BAD, "token", str(error))
     if token is None:
+        try:
+            check_fronts(config, None, None)
+        except ConfigError as error:
+            return Finding(Mark.BAD, "token", str(error))
         return Finding(
             Mark.NOTE,
             "token",
@@ -217,6 +219,16 @@ def _data(config: Config) -> Iterator[Finding]:
             yield Finding(Mark.BAD, "database", str(error))
         else:
             yield Finding(Mark.WELL, "database", f"whole, version {version}")
+    # Whoever ran a command as another user left them so; the folder itself tells nothing of it.
+    kept = (database, *(folder / f"{database.name}{end}" for end in ("-wal", "-shm")))
+    for path in (*kept, folder / "library"):
+        if _is_there(path) and not os.access(path, os.W_OK):
+            yield Finding(
+                Mark.BAD,
+                "data",
+                f"The user {_user()} cannot write {path}. Run this as the user that the bot runs "
+                "as; if that is this one, make the file that user's.",
+            )
 
 
 def _library(config: Config) -> Finding:

@@ -81,8 +81,13 @@ def test_the_client_secret_comes_from_a_file_or_the_environment(
     ],
 )
 def test_what_signing_in_lacks_is_said_at_once(
-    tmp_path: Path, url: str, secret: str | None, says: list[str]
+    tmp_path: Path,
+    url: str,
+    secret: str | None,
+    says: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "a.b.c")
     if secret is not None:
         (tmp_path / "secret.txt").write_text(secret, encoding="utf-8")
     mistakes = find_mistakes(write(tmp_path, SIGN_IN.format(url=url)))
@@ -95,3 +100,25 @@ def test_a_missing_client_secret_is_asked_for(tmp_path: Path) -> None:
     text = SIGN_IN.format(url="https://wall.example").replace("client_secret_file", "# ")
     (mistake,) = find_mistakes(write(tmp_path, text))
     assert SECRET_VARIABLE in mistake
+
+
+def test_a_program_that_nobody_could_use_is_no_sound_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    (mistake,) = find_mistakes(write(tmp_path, '[wall]\nmode = "off"\n'))
+    assert "Nobody could ask for anything" in mistake
+    (tmp_path / "secret.txt").write_text("a-secret", encoding="utf-8")
+    (mistake,) = find_mistakes(write(tmp_path, SIGN_IN.format(url="https://wall.example")))
+    assert "without a bot" in mistake
+    monkeypatch.setenv(TOKEN_VARIABLE, "a.b.c")
+    assert find_mistakes(tmp_path / "config.toml") == ()
+
+
+def test_a_token_that_notepad_saved_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    (tmp_path / "token.txt").write_bytes(b"\xef\xbb\xbfa.b.c\r\n")
+    config = load_config(write(tmp_path, '[discord]\ntoken_file = "token.txt"\n'))
+    assert read_token(config) == "a.b.c"

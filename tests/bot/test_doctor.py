@@ -140,6 +140,25 @@ async def test_an_engine_is_not_blamed_for_the_end_of_the_process_by_another(
     assert well.startswith("ok well draws")
 
 
+@pytest.mark.parametrize("name", ["dreamstream.db", "dreamstream.db-wal", "library"])
+async def test_what_another_user_has_left_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """As a command leaves it that somebody ran as root."""
+    upgrade(tmp_path / "data" / "dreamstream.db")
+    (tmp_path / "data" / "dreamstream.db-wal").touch()
+    (tmp_path / "data" / "library").mkdir()
+    kept = tmp_path / "data" / name
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != kept and real(path, mode))
+    status, found = await lines(config_file(tmp_path), capsys)
+    assert status == 1
+    assert "BAD The user " in found["data"] and f"{name}." in found["data"]
+
+
 @pytest.mark.parametrize("name", ["data", "backups"])
 async def test_who_may_not_look_is_told_so(
     tmp_path: Path,
