@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +17,12 @@ from PIL import Image
 from training.captions import Words, picture_words
 from training.fetch import package_dir
 from training.paths import subdir
-from training.sources import FLUENT_3D, ICON_SETS, IconSet
+from training.sources import DRAWN, FLUENT_3D, ICON_SETS, IconSet
 
 SIZE_PX = 128
 _MIN_COVER = 0.02
+_DRAWN_DIR = Path(__file__).parent / "drawn"
+_VARIANT = re.compile(r"-\d+$")
 Rgba = npt.NDArray[np.uint8]
 
 
@@ -70,6 +73,12 @@ def _fluent_3d() -> Iterator[tuple[Words, Rgba]]:
             yield words, np.asarray(image.resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS))
 
 
+def _drawn() -> Iterator[tuple[Words, Rgba]]:
+    for path in sorted(_DRAWN_DIR.glob("*.svg")):
+        label = _VARIANT.sub("", path.stem).replace("-", " ")
+        yield Words(label, (), 1.0), render_svg(path.read_text())
+
+
 def set_paths(icon_set: IconSet) -> tuple[Path, Path]:
     """Return where a rendered set's pixels and words lie."""
     folder = subdir("pictures")
@@ -80,7 +89,9 @@ def render_set(icon_set: IconSet) -> int:
     """Draw one set, without blanks and repeats; return how many pictures it has."""
     pixels, words = [], []
     seen: set[bytes] = set()
-    for found, image in _fluent_3d() if icon_set is FLUENT_3D else _iconify(icon_set):
+    special = {FLUENT_3D.prefix: _fluent_3d, DRAWN.prefix: _drawn}
+    drawings = special[icon_set.prefix]() if icon_set.prefix in special else _iconify(icon_set)
+    for found, image in drawings:
         key = image[::4, ::4].tobytes()
         if key in seen or (image[..., 3] > 32).mean() < _MIN_COVER:
             continue

@@ -111,7 +111,7 @@ class IconSet:
         return 0.3 if self.prefix in _HOUSE_STYLE else 0.75
 
 
-_HOUSE_STYLE = {"fluent-3d", "fluent-emoji", "fluent-emoji-flat", "noto", "twemoji"}
+_HOUSE_STYLE = {"fluent-3d", "fluent-emoji", "fluent-emoji-flat", "noto", "twemoji", "drawn"}
 """Sets that look alike; what names no style is drawn like them: one look is learnt before ten."""
 MIT, APACHE, CC_BY = "MIT", "Apache-2.0", "CC-BY-4.0"
 _STREAMLINE = "https://github.com/webalys-hq/streamline-vectors"
@@ -124,6 +124,12 @@ FLUENT_3D = IconSet(
     "fluent-3d", MIT, "Microsoft Corporation", _FLUENT,
     ("3d render of", "3d", "shiny 3d", "a 3d model of"), 2.2, True,
 )  # fmt: skip
+
+DRAWN = IconSet(
+    "drawn", MIT, "The Dreamstream founders", "training/drawn",
+    ("flat", "flat emoji of", "flat illustration of"), 1.0, False,
+)  # fmt: skip
+"""Our own drawings, of what people ask for and no other set has."""
 
 ICON_SETS: tuple[IconSet, ...] = (
     FLUENT_3D,
@@ -161,4 +167,5 @@ ICON_SETS: tuple[IconSet, ...] = (
     IconSet("streamline-flex-color", CC_BY, "Streamline", _STREAMLINE, _ICON, 0.08, False),
     IconSet("streamline-stickies-color", CC_BY, "Streamline", _STREAMLINE,
             ("sticker of", "line icon of"), 0.2, False),
+    DRAWN,
 )  # fmt: skip

@@ -25,9 +25,9 @@ from training.lists import lines
 from training.packs import pack, unpack
 from training.pictures import Pictures
 from training.places import PAINTERS, paint
-from training.render import render_svg, svg_document
+from training.render import render_set, render_svg, svg_document
 from training.shards import Shards, make_shard, shard_path
-from training.sources import ICON_SETS, PACKAGES
+from training.sources import DRAWN, ICON_SETS, PACKAGES
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,6 +170,26 @@ def test_packs_carry_the_pictures(
     visible = before.rgba(2)[..., 3] > 0
     difference = after.rgba(2)[visible].astype(int) - before.rgba(2)[visible]
     assert np.abs(difference).mean() < 6
+
+
+def test_our_own_drawings_are_bold_and_named_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("resvg_py", reason="resvg-py (extra `training`) draws SVG")
+    monkeypatch.setenv("DREAMSTREAM_TRAINING", str(tmp_path))
+    files = sorted((_ROOT / "training/drawn").glob("*.svg"))
+    assert render_set(DRAWN) == len(files) > 30
+    pixels = np.load(tmp_path / "pictures" / "drawn.npy")
+    for path, picture in zip(files, pixels, strict=True):
+        assert 0.14 < (picture[..., 3] > 128).mean() < 0.9, path.name
+        rows, columns = np.nonzero(picture[..., 3] > 128)
+        assert max(np.ptp(rows), np.ptp(columns)) > 100, f"{path.name} does not fill its square"
+    drawn = Pictures((DRAWN,))
+    called = {name for words in drawn.words for name in names(words.label)}
+    assert {"lighthouse", "pirate ship", "potion", "knight"} <= called
+    assert {one.label for one in drawn.words}.isdisjoint({"lighthouse 2", "knight 2"})
+    common, further = drawn.by_noun
+    assert {"lighthouse", "submarine"} <= set(common) and {"potion", "vase"} <= set(further)
 
 
 def test_an_svg_body_becomes_a_picture() -> None:
