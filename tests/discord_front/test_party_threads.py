@@ -195,7 +195,7 @@ async def test_a_party_that_ended_before_its_thread_was_made_gets_none(
         assert threads(there) == [] and there.cards() == []
 
 
-async def test_a_thread_for_a_partys_theme_elsewhere_leaves_the_party_where_it_is(
+async def test_elsewhere_there_is_no_thread_for_a_partys_theme(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as there:
@@ -207,10 +207,9 @@ async def test_a_thread_for_a_partys_theme_elsewhere_leaves_the_party_where_it_i
             "Others", permissions=discord.Permissions(manage_channels=True)
         )
         stranger = there.env.guild.add_member(there.env.create_user("mallory"), roles=[role])
-        await stranger.slash(other, "theme thread", theme=theme.slug)
-        await until(lambda: threads(there))
-        (row,) = await rows.every(there.parts.store)
-        assert row.made
+        result = await stranger.slash(other, "theme thread", theme=theme.slug)
+        assert result.response.content == "There is no such theme here."
+        assert not await rows.every(there.parts.store) and not threads(there)
         now = await party_of(there)
         assert (now.channel_id, now.due_ms) == (before.channel_id, before.due_ms)
         with pytest.raises(InvalidRequestError):

@@ -222,7 +222,7 @@ async def test_an_evening_from_the_topic_to_the_last_picture(bot: Bot, browser: 
     for dream in await bot.parts.dreams.unfinished(None):
         await bot.finish(dream.id)
     await expect(phone.locator(".exhibit").first).to_contain_text("looking away")
-    await expect(screen.locator("#hero figure")).to_be_visible()
+    await expect(screen.locator("#hero figure").first).to_be_visible()  # one fades into another
 
     await moved(host, "Publish →", "published", phone, screen)
     await expect(screen.locator(".credits")).to_contain_text("Lin")
