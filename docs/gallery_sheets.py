@@ -76,8 +76,8 @@ SHEETS = (
         "diffusion",
         "Starter diffusion",
         _each("diffusion", size=None),
-        note="By eye most are what was asked for, as a child might paint it; the moon is a blot, "
-        "and its score is the lowest.",
+        note="By eye most are what was asked for, as a child might paint it; the waterfall "
+        "and the castle in fog are not.",
     ),
     Sheet(
         "vqgan",

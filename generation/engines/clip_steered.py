@@ -63,7 +63,7 @@ _FORMAT = "clip-steered"
 # Raised with the format, whenever the arithmetic of a step changes its rounding, and whenever
 # starter-clip or starter-diffusion is trained on: an exact dream that goes on with what is new is
 # no longer what its recipe gives.
-_VERSION = 8
+_VERSION = 9
 # How many of a run's tries are looked at together; fixed, so that their rounding is.
 _TRIES_TOGETHER = 4
 # A picture is there so many times: as drawn, what was clamped of it, its halvings, and so on.

@@ -39,7 +39,7 @@ _FORMAT = "diffusion"
 # Raised with the format, whenever a step is computed otherwise, and whenever starter-diffusion is
 # trained on: what one model began another cannot go on with, and the recipe would not give that
 # picture again.
-_VERSION = 9
+_VERSION = 10
 # Up to this many pixels a preview is decoded; above, each latent becomes a pixel of it.
 _DECODED_PREVIEW_PIXELS = 256 * 256
 
