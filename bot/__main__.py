@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0 well, 1 not, 2 wrongly called, 130 interrupted."""
     arguments = _parsed(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if arguments.run is _run:  # then it is no answer that nobody reads
+            raise
+        # As `| head` does. What is left to say must not be tried once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
@@ -33,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    return status
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
