@@ -208,6 +208,7 @@ async def test_elsewhere_there_is_no_thread_for_a_partys_theme(
         )
         stranger = there.env.guild.add_member(there.env.create_user("mallory"), roles=[role])
         result = await stranger.slash(other, "theme thread", theme=theme.slug)
+        assert result.response is not None
         assert result.response.content == "There is no such theme here."
         assert not await rows.every(there.parts.store) and not threads(there)
         now = await party_of(there)
