@@ -38,9 +38,9 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
     "held-out": {
         "nouns": (
             *("cathedral", "lynx", "canyon", "glacier", "walrus", "heron", "chandelier"),
-            *("vineyard", "salmon", "windmill", "haystack", "falcon", "panther", "toad"),
-            *("submarine", "wheelbarrow", "dragonfly", "starfish", "orchid", "apricot"),
-            *("pomegranate", "kettle", "armchair", "cello", "scarecrow"),
+            *("vineyard", "salmon", "aqueduct", "haystack", "falcon", "panther", "toad"),
+            *("trellis", "wheelbarrow", "mantis", "anemone", "orchid", "apricot"),
+            *("pomegranate", "kettle", "armchair", "cello", "gargoyle"),
         ),
         "phrases": (
             "a fox in the snow",
@@ -64,7 +64,7 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
             "a robot with flowers",
             "a slice of pizza",
             "an orange tent by the sea",
-            "a lighthouse at dawn",
+            "a temple at dawn",
             "a rainbow over green hills",
             "a glass of milk",
             "an elephant with an umbrella",
@@ -72,9 +72,9 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "development": {
         "nouns": (
-            *("pelican", "lagoon", "cheetah", "vulture", "moth", "caterpillar", "seahorse"),
-            *("asparagus", "raspberry", "muffin", "vase", "wardrobe", "clarinet", "bracelet"),
-            *("pagoda", "barn", "wagon", "thistle", "oak", "bonfire"),
+            *("pelican", "lagoon", "cheetah", "vulture", "moth", "caterpillar", "manatee"),
+            *("asparagus", "raspberry", "muffin", "thermos", "wardrobe", "clarinet", "bracelet"),
+            *("pagoda", "granary", "wagon", "thistle", "oak", "bonfire"),
         ),
         "phrases": (
             "a red apple on grass",
