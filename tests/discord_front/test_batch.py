@@ -142,6 +142,7 @@ async def test_a_card_is_ranked_by_its_words_and_by_others(
         for dream_id, colour in zip(ids, ("red", "lime", "blue"), strict=True):
             await there.parts.draw(dream_id, colour)
         await there.shows(0, "`3` done")
+        await until(lambda: "Rank" in buttons_of(there.cards()[0]))
         sides = list[int]()
         read = there.parts.library.read_thumbnail
 
